@@ -1,0 +1,207 @@
+"""What an adapter family is: how it attaches to a base, and what its trained tensors change.
+
+A family is one file with one `FAMILY` and one line in `adapters/__init__.py`. Training and the direction know none by
+name. Tensors are named as peft names them, `<module path>.<parameter>`, so a saved side is a folder peft can load.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ws.direction.direction import Direction
+from ws.direction.forms import Form, gathered
+from ws.errors import Unsupported
+from ws.models.load import Base
+from ws.models.modules import Linear, is_conv1d
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One adapter on one base: the family, its size, and the matrices it sits on."""
+
+    family: str
+    modules: tuple[str, ...]
+    rank: int | None = None
+    lora_alpha: float | None = None
+    block_size: int | None = None
+    delora_lambda: float | None = None
+
+    @property
+    def scale(self) -> float:
+        """`lora_alpha / rank`, the adapter's own scale; never the steering strength."""
+        assert self.rank is not None and self.lora_alpha is not None
+        return self.lora_alpha / self.rank
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """One trained side: its tensors, and the spec and base they belong to."""
+
+    spec: Spec
+    tensors: Mapping[str, Tensor]
+    frozen: Mapping[str, Tensor] = field(default_factory=dict)
+    """Tensors of the start that the change is measured from and training leaves alone (PiSSA's A0, B0)."""
+    base: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, module: str) -> Tensors:
+        """The tensors of one module, by parameter name, in float64."""
+        return _of(self.tensors, module) | {f"start.{k}": t for k, t in _of(self.frozen, module).items()}
+
+
+def _of(tensors: Mapping[str, Tensor], module: str) -> Tensors:
+    return {
+        k.removeprefix(module + "."): t.detach().to("cpu", torch.float64)
+        for k, t in tensors.items()
+        if k.startswith(module + ".")
+    }
+
+
+@dataclass(frozen=True)
+class Family:
+    """How one family attaches, and what it changes."""
+
+    name: str
+    lr: tuple[float, ...]
+    """Learning rates tried by default; step size means something else in each parametrisation."""
+    branch: Callable[[Tensors, Tensor, Tensor | None, Spec], tuple[Form, ...]]
+    """(tensors of a module, its base weight, its base bias, spec) -> the exact change, in float64."""
+    peft_config: Callable[[Spec, Base], Any] | None = None
+    attach: "Callable[[Base, Spec], Any] | None" = None
+    """A context manager of its own, for families that peft does not have."""
+    default_rank: int | None = None
+    default_block: int | None = None
+    default_layers: str = "0.3-0.8"
+    targets: Callable[[Sequence[Linear]], list[Linear]] = list
+    """Which of the linear layers it sits on when the user names none."""
+    conv1d: bool = True
+    start: Callable[[Base, Spec], Tensors] | None = None
+    """Tensors fixed by the base's own weights that both sides start from (PiSSA)."""
+
+    def spec(
+        self, chosen: Sequence[Linear], *, rank: int | None, lora_alpha: float | None, block_size: int | None = None
+    ) -> Spec:
+        """A spec on these layers, with impossible combinations refused."""
+        if rank is not None and self.default_rank is None:
+            raise ValueError(f"{self.name} has no rank; leave out --rank, or use lora, dora, pissa or delora")
+        if rank is not None and not 1 <= rank <= 512:
+            raise ValueError(f"rank must lie between 1 and 512, got {rank}")
+        if block_size is not None and self.default_block is None:
+            raise ValueError(f"{self.name} has no blocks; leave out --block-size, or use oft or boft")
+        if not self.conv1d and (old := [x.name for x in chosen if is_conv1d(x.module)]):
+            raise Unsupported(
+                f"{self.name} does not work on Conv1D layers such as {old[0]}; use lora, dora, pissa, ia3 or bias."
+            )
+        rank = rank or self.default_rank
+        block = block_size or self.default_block
+        for x in chosen:
+            out_features, in_features = sizes(x.module)
+            if block and in_features % block:
+                raise ValueError(
+                    f"block size {block} does not divide the {in_features} inputs of {x.name}; give --block-size"
+                )
+            if self.name == "pissa" and rank and rank > min(out_features, in_features):
+                raise ValueError(
+                    f"pissa at rank {rank} needs matrices of at least that size, but {x.name} is {(out_features, in_features)}"
+                )
+        scale = (lora_alpha if lora_alpha is not None else 2.0 * rank) if rank and self.name != "delora" else None
+        return Spec(
+            self.name,
+            tuple(x.name for x in chosen),
+            rank=rank,
+            lora_alpha=scale,
+            block_size=block,
+            delora_lambda=15.0 if self.name == "delora" else None,
+        )
+
+    @contextmanager
+    def attached(self, base: Base, spec: Spec, seed: int) -> Iterator["Attached"]:
+        """The base with a fresh trainable adapter on it; on leaving, the base is as it was."""
+        before = (
+            [(m, m.training) for m in base.model.modules()],
+            [(p, p.requires_grad) for p in base.model.parameters()],
+        )
+        try:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                opened = self.attach(base, spec) if self.attach else _attach_peft(self, base, spec)
+                attached = opened.__enter__()
+            try:
+                yield attached
+            finally:
+                opened.__exit__(None, None, None)
+        finally:
+            for m, training in before[0]:
+                m.training = training
+            for p, grad in before[1]:
+                p.requires_grad_(grad)
+
+
+@dataclass(frozen=True, eq=False)
+class Attached:
+    """A base that wears an adapter: the network to run, and the adapter's tensors by name."""
+
+    network: nn.Module
+    trainable: Mapping[str, nn.Parameter]
+    constant: Mapping[str, Tensor] = field(default_factory=dict)
+    """Tensors saved with the adapter that training does not change (DeLoRA's weight norms)."""
+
+    def state(self) -> Tensors:
+        """A copy of everything that is saved."""
+        return {k: t.detach().clone() for k, t in {**self.trainable, **self.constant}.items()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Put saved values back, in place."""
+        with torch.no_grad():
+            for k, p in self.trainable.items():
+                p.copy_(state[k])
+
+
+@contextmanager
+def _attach_peft(family: Family, base: Base, spec: Spec) -> Iterator[Attached]:
+    from peft import get_peft_model
+    from peft.utils import get_peft_model_state_dict
+
+    with warnings.catch_warnings():
+        # peft 0.21 reads `is_gradient_checkpointing`, which transformers 5.23 deprecates (2026-11)
+        warnings.filterwarnings("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
+        assert family.peft_config is not None
+        network = get_peft_model(base.model, family.peft_config(spec, base))
+    try:
+        named = {_plain(n): p for n, p in network.named_parameters() if p.requires_grad}
+        saved = {_plain(n): t for n, t in get_peft_model_state_dict(network).items()}
+        yield Attached(network, named, {n: t for n, t in saved.items() if n not in named})
+    finally:
+        network.unload()
+        if hasattr(base.model, "peft_config"):
+            del base.model.peft_config
+
+
+def _plain(name: str) -> str:
+    """`base_model.model.model.layers.0.q_proj.lora_A.default.weight` -> `model.layers.0.q_proj.lora_A.weight`."""
+    return name.removeprefix("base_model.model.").replace(".default", "")
+
+
+def sizes(layer: nn.Module) -> tuple[int, int]:
+    """(out, in) of a linear layer."""
+    shape = layer.weight.shape
+    return (int(shape[1]), int(shape[0])) if is_conv1d(layer) else (int(shape[0]), int(shape[1]))  # type: ignore[index]
+
+
+def direction_of(family: Family, base: Base, adapter: Adapter) -> Direction:
+    """The exact change one trained side makes to the base, in float64."""
+    forms = {}
+    for name in adapter.spec.modules:
+        own = getattr(base.linears[name].module, "bias", None)
+        bias = None if own is None else own.detach().to("cpu", torch.float64)
+        w = base.weight(name).to("cpu", torch.float64)
+        forms[name] = gathered(family.branch(adapter.of(name), w, bias, adapter.spec))
+    return Direction(forms)

@@ -1,0 +1,52 @@
+"""Trained sides on disk: a folder that peft can load, with our provenance in a file of its own."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ws.adapters.family import Adapter, Spec
+from ws.errors import BadFile
+from ws.models.load import Base
+
+WEIGHTS, CONFIG, OURS, START = "adapter_model.safetensors", "adapter_config.json", "ws.json", "start.safetensors"
+
+
+def save_adapter(adapter: Adapter, folder: Path, base: Base) -> None:
+    """Write one side: `adapter_model.safetensors`, `adapter_config.json`, `ws.json`, and PiSSA's start."""
+    from ws.adapters import family
+
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = {f"base_model.model.{k}": t.cpu().contiguous().clone() for k, t in adapter.tensors.items()}
+    save_file(flat, folder / WEIGHTS, metadata={"format": "pt"})
+    if adapter.frozen:
+        save_file({k: t.cpu().contiguous().clone() for k, t in adapter.frozen.items()}, folder / START)
+    of = family(adapter.spec.family)
+    if of.peft_config is not None:
+        config = of.peft_config(adapter.spec, base).to_dict()
+        config.update(base_model_name_or_path=base.id, revision=base.revision, inference_mode=True)
+        if of.start is not None:
+            config["init_lora_weights"] = adapter.spec.family  # peft then takes the start off the base when it loads
+        told = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+        (folder / CONFIG).write_text(json.dumps(told, indent=1, sort_keys=True, default=str) + "\n")
+    ours = {"spec": asdict(adapter.spec), "base": dict(adapter.base), "provenance": dict(adapter.provenance)}
+    (folder / OURS).write_text(json.dumps(ours, indent=1, sort_keys=True) + "\n")
+
+
+def load_adapter(folder: Path | str) -> Adapter:
+    """Read a side that `ws train` wrote."""
+    folder = Path(folder)
+    try:
+        ours = json.loads((folder / OURS).read_text())
+        spec = {**ours["spec"], "modules": tuple(ours["spec"]["modules"])}
+        tensors = {k.removeprefix("base_model.model."): t for k, t in load_file(folder / WEIGHTS).items()}
+        frozen = load_file(folder / START) if (folder / START).is_file() else {}
+        adapter = Adapter(Spec(**spec), tensors, frozen, ours["base"], ours["provenance"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as e:
+        raise BadFile(f"{folder} is not an adapter folder of `ws train` ({str(e)[:120]}).") from None
+    if bad := next((k for k, t in tensors.items() if not torch.isfinite(t).all()), None):
+        raise BadFile(f"{folder}: {bad} holds values that are not finite.")
+    return adapter

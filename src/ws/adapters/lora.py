@@ -1,0 +1,31 @@
+"""LoRA (Hu et al. 2021, arXiv 2106.09685): `W' = W + s B A`, with `s = lora_alpha / r`.
+
+B starts at 0, so the start is the base itself. A pair is low rank, of rank 2r; of rank r if both sides share A.
+"""
+
+from ws.adapters.family import Family, Spec, Tensors
+from ws.direction.forms import Form, LowRank
+from ws.models.load import Base
+from ws.models.modules import is_conv1d
+
+
+def branch(t: Tensors, w, bias, spec: Spec) -> tuple[Form, ...]:
+    return (LowRank(spec.scale * t["lora_B.weight"], t["lora_A.weight"]),)
+
+
+def peft_config(spec: Spec, base: Base, **extra):
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=spec.rank,
+        lora_alpha=spec.lora_alpha,
+        target_modules=list(spec.modules),
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+        fan_in_fan_out=any(is_conv1d(base.linears[m].module) for m in spec.modules),
+        **extra,
+    )
+
+
+FAMILY = Family("lora", lr=(5e-5, 2e-4, 5e-4), branch=branch, peft_config=peft_config, default_rank=32)

@@ -1,0 +1,38 @@
+"""PiSSA (Meng et al. 2024, arXiv 2404.02948): LoRA that starts at the top of W's own SVD.
+
+`A0 = sqrt(S/s) V^T`, `B0 = U sqrt(S/s)`, and `W' = W + s (B A - B0 A0)`. The published form moves the base to
+`W - s B0 A0`; here the base stays whole and the start is subtracted beside the adapter, which is exact in any
+precision and leaves `base` the base. Two sides with the same start give a low rank of 2r, because B0 A0 cancels.
+"""
+
+import torch
+
+from ws.adapters import lora
+from ws.adapters.family import Family, Spec, Tensors
+from ws.direction.forms import Form, LowRank
+from ws.models.load import Base
+
+
+def branch(t: Tensors, w, bias, spec: Spec) -> tuple[Form, ...]:
+    trained = LowRank(spec.scale * t["lora_B.weight"], t["lora_A.weight"])
+    if "start.lora_B.weight" not in t:  # measured against the other side, whose start is the same
+        return (trained,)
+    return (trained.plus(LowRank(-spec.scale * t["start.lora_B.weight"], t["start.lora_A.weight"])),)
+
+
+def start(base: Base, spec: Spec) -> Tensors:
+    """A0 and B0 of every module: deterministic, so both sides have the same."""
+    found: Tensors = {}
+    for name in spec.modules:
+        u, s, vh = torch.linalg.svd(
+            base.weight(name).to(torch.promote_types(base.dtype, torch.float32)), full_matrices=False
+        )
+        root = (s[: spec.rank] / spec.scale).sqrt()
+        found[f"{name}.lora_A.weight"] = (root[:, None] * vh[: spec.rank]).contiguous()
+        found[f"{name}.lora_B.weight"] = (u[:, : spec.rank] * root).contiguous()
+    return found
+
+
+FAMILY = Family(
+    "pissa", lr=(5e-5, 2e-4, 5e-4), branch=branch, peft_config=lora.peft_config, default_rank=32, start=start
+)

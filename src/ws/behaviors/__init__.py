@@ -1,0 +1,171 @@
+"""Behaviors are data: one YAML file each, shipped or yours, checked before anything runs.
+
+    name: my_behavior
+    pos_means: "what alpha > 0 should do"
+    neg_means: "the opposite"
+    template: "Pretend you're {persona} person."
+    pairs: [["a cheerful", "a gloomy"]]
+    prompts: {source: list, list: ["What do you make of Mondays?", "..."]}
+
+`prompts.source` is `pool` (the shipped pool), `claims` (the shipped claims), `list`, or `file` (text or JSON lines).
+The section `tiny:` is the same behavior in the words of the embedded model's world; without one a pack cannot be used
+on `tiny`.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ws.errors import BadFile
+from ws.pairs import folded
+
+HERE = Path(__file__).parent
+SHIPPED = ("honesty", "honesty5", "sycophancy", "trad_care", "authority")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question of a pool."""
+
+    id: str
+    text: str
+    category: str = ""
+    split: str = "train"
+
+
+@dataclass(frozen=True)
+class Behavior:
+    """Two poles, the personas that show them, and the questions they are asked."""
+
+    name: str
+    pos_means: str
+    neg_means: str
+    template: str
+    pairs: tuple[tuple[str, str], ...]
+    """Index-aligned persona texts, (pos, neg)."""
+    prompts: tuple[Prompt, ...]
+    intent: Mapping[str, int] = field(default_factory=dict)
+    """Metric to +1, -1, or 0 (no claim), written before any run."""
+    tiny: bool = False
+
+    def systems(self, i: int) -> tuple[str, str]:
+        """The two system prompts of persona pair i."""
+        pos, neg = self.pairs[i]
+        return self.template.replace("{persona}", pos), self.template.replace("{persona}", neg)
+
+    @property
+    def train(self) -> tuple[Prompt, ...]:
+        """The questions that pairs are made from."""
+        return tuple(p for p in self.prompts if p.split == "train")
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of all that decides the pairs."""
+        told = [self.name, self.template, self.pairs, [(p.id, p.text) for p in self.train]]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
+    """A shipped behavior by name, or a pack by path; `tiny` takes its section for the embedded model."""
+    import yaml
+    from pydantic import ValidationError
+
+    from ws.behaviors.pack import Pack, told
+
+    path = _path(str(name))
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as e:
+        raise BadFile(f"{path} is not YAML: {' '.join(str(e).split())[:200]}") from None
+    if not isinstance(raw, dict):
+        raise BadFile(f"{path} must be a mapping with name, template, pairs and prompts; it is {type(raw).__name__}.")
+    try:
+        pack = Pack(**raw)
+    except ValidationError as e:
+        raise BadFile(f"{path}: {told(e)}") from None
+    except TypeError:
+        raise BadFile(f"{path}: every key must be text; quote keys such as Yes, No or on.") from None
+
+    if tiny and pack.tiny is None:
+        raise BadFile(
+            f"the behavior {pack.name!r} has no `tiny:` section, and the embedded model does not know the words of its "
+            "main one. Add the section (template, pairs, prompts), or use a real model."
+        )
+    part = pack.tiny if tiny and pack.tiny is not None else pack
+    prompts = _prompts(path, part.prompts.source, part.prompts.texts, part.prompts.file)
+    _distinct(path, prompts)
+    return Behavior(
+        name=pack.name,
+        pos_means=pack.pos_means,
+        neg_means=pack.neg_means,
+        template=part.template,
+        pairs=tuple((p, n) for p, n in part.pairs),
+        prompts=prompts,
+        intent=dict(pack.intent),
+        tiny=tiny,
+    )
+
+
+def claims(split: str) -> list[dict[str, Any]]:
+    """The shipped false claims of one split: claim, truth, true_variant and, for training, a prompt."""
+    return [r for r in _jsonl(HERE / "claims.jsonl") if r["split"] == split]
+
+
+def _path(name: str) -> Path:
+    if name in SHIPPED:
+        return HERE / f"{name}.yaml"
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"}:
+        if not path.is_file():
+            raise BadFile(f"there is no behavior pack at {name}.")
+        return path
+    raise BadFile(
+        f"the behavior {name!r} is not known; there are {', '.join(SHIPPED)}, or give the path of a .yaml pack."
+    )
+
+
+def _prompts(path: Path, source: str, texts: list[str] | None, file: str | None) -> tuple[Prompt, ...]:
+    if source == "pool":
+        return tuple(Prompt(r["id"], r["text"], r["category"], r["split"]) for r in _jsonl(HERE / "pool.jsonl"))
+    if source == "claims":
+        return tuple(Prompt(r["id"], r["prompt"], r["topic"]) for r in claims("train"))
+    if source == "list":
+        return tuple(Prompt(f"{path.stem}-{i:03d}", t) for i, t in enumerate(texts or [], 1))
+    found = (path.parent / (file or "")).resolve()
+    if not found.is_file():
+        raise BadFile(f"{path}: prompts.file names {file!r}, and there is no such file beside the pack.")
+    if found.suffix == ".jsonl":
+        rows = _jsonl(found)
+        if bad := next((i for i, r in enumerate(rows, 1) if not isinstance(r.get("text"), str)), None):
+            raise BadFile(f"{found}, line {bad}: every row needs a text.")
+        return tuple(
+            Prompt(str(r.get("id", f"{found.stem}-{i:03d}")), r["text"], r.get("category", ""), r.get("split", "train"))
+            for i, r in enumerate(rows, 1)
+        )
+    lines = [t for t in found.read_text(encoding="utf-8").splitlines() if t.strip()]
+    return tuple(Prompt(f"{found.stem}-{i:03d}", t) for i, t in enumerate(lines, 1))
+
+
+def _distinct(path: Path, prompts: tuple[Prompt, ...]) -> None:
+    if len([p for p in prompts if p.split == "train"]) < 2:
+        raise BadFile(f"{path}: a behavior needs at least two training prompts, one of them is kept for validation.")
+    seen: dict[str, Prompt] = {}
+    for p in prompts:
+        if (other := seen.setdefault(folded(p.text), p)) is not p:
+            raise BadFile(
+                f"{path}: the prompts {other.id} and {p.id} are the same text ({p.text[:60]!r}); a pool is distinct."
+            )
+
+
+def _jsonl(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for i, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as e:
+                raise BadFile(f"{path}, line {i} is not JSON ({e.msg}).") from None
+    return rows

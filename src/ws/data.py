@@ -1,0 +1,160 @@
+"""Pairs: the same questions, answered by two opposite personas of the model itself.
+
+Every row asks one question twice, under persona i of the pos side and persona i of the neg side. Answers end where the
+model ends them; nothing is generated that training would cut.
+"""
+
+import random
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ws.behaviors import Behavior, load_behavior
+from ws.generate import BATCH, Request, Sampling, complete
+from ws.models.chat import THINKING, Chat, encode, has_template, render
+from ws.models.load import Base
+from ws.pairs import Pair, Pairs, check, insist, kept
+
+PROTOCOL = "data/1"
+ROWS = 1000  # what n_samples fills up to when it is not given
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How pairs are made."""
+
+    n_topics: int = 50
+    """How many of the behavior's questions are asked."""
+    n_personas: int | None = None
+    """How many of its persona pairs are used; all when not given."""
+    n_samples: int | None = None
+    """Answers per question and persona; as many as make about 1,000 rows when not given."""
+    max_len: int = 512
+    """Longest training sequence; answers are generated to fit."""
+    max_new_tokens: int | None = None
+    """Cap on the length of an answer, below what fits."""
+    temperature: float | None = None
+    """Sampling temperature; the model family's default when not given."""
+    top_p: float | None = None
+    """Nucleus of sampling; the model family's default when not given."""
+    top_k: int | None = None
+    """Candidates of sampling; the model family's default when not given."""
+    thinking: str = "off"
+    """Whether the model thinks before it answers: off, on or forced."""
+    shuffle_topics: bool = True
+    """Take the questions in a seeded order instead of the file's."""
+    seed: int = 0
+    """Seed of the order and of sampling."""
+
+    def __post_init__(self):
+        for name in ("n_topics", "n_personas", "n_samples", "max_new_tokens"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.max_len < 16:
+            raise ValueError(f"max_len must be at least 16, got {self.max_len}")
+        if self.thinking not in THINKING:
+            raise ValueError(f"thinking is one of {', '.join(THINKING)}; got {self.thinking!r}")
+
+
+def data(
+    base: Base,
+    behavior: Behavior | str,
+    settings: DataSettings | None = None,
+    *,
+    batch_size: int = BATCH,
+    **changes: Any,
+) -> Pairs:
+    """Pairs of answers under the opposite personas of a behavior.
+
+    Fields of `DataSettings` may be given directly: `ws.data(base, "honesty", n_topics=20)`.
+    """
+    settings = replace(settings or default_data(base), **changes)
+    if isinstance(behavior, str):
+        behavior = load_behavior(behavior, tiny=base.tiny)
+    grid = grid_of(behavior, settings)
+    sampling = sampling_of(base, settings)
+
+    requests = []
+    for cell in grid:
+        room = (
+            settings.max_len
+            - len(encode(base.tokenizer, render(base.tokenizer, Chat(cell.prompt), thinking=settings.thinking)))
+            - 1
+        )
+        room = min(room, settings.max_new_tokens or room)
+        if room < 1:
+            raise ValueError(
+                f"the prompt {cell.prompt_id} leaves no room for an answer in max_len {settings.max_len}; raise --max-len"
+            )
+        for side, system in (("pos", cell.sys_prompt_pos), ("neg", cell.sys_prompt_neg)):
+            text = render(base.tokenizer, Chat(cell.prompt, system), thinking=settings.thinking)
+            name = f"{side}/{cell.prompt_id}/{cell.persona_idx}/{cell.sample_idx}"
+            requests.append(Request(tuple(encode(base.tokenizer, text)), room, name))
+    answers, fitted = complete(
+        base, requests, sampling, seed=settings.seed, batch_size=batch_size, label=f"{behavior.name} answers"
+    )
+
+    rows = []
+    for cell, pos, neg in zip(grid, answers[::2], answers[1::2]):
+        rows.append(
+            replace(
+                cell,
+                response_pos=pos.text,
+                response_neg=neg.text,
+                ended_pos=pos.ended,
+                ended_neg=neg.ended,
+                n_tok_pos=pos.n_tokens,
+                n_tok_neg=neg.n_tokens,
+            )
+        )
+    checks = check(rows)
+    insist(checks)
+    good, dropped = kept(rows)
+    return Pairs(
+        good,
+        {
+            "source": "generated",
+            "protocol": PROTOCOL,
+            "behavior": behavior.name,
+            "behavior_hash": behavior.content_hash,
+            "settings": asdict(settings),
+            "sampling": asdict(sampling),
+            "template": "chat" if has_template(base.tokenizer) else "plain",
+            "n_generated": len(rows),
+            "dropped": dropped,
+            "batch_size": fitted,
+        },
+        checks,
+    )
+
+
+def default_data(base: Base) -> DataSettings:
+    """The defaults for this base: `tiny` asks all its short questions a few times."""
+    return (
+        DataSettings(n_topics=160, n_samples=3, max_len=128, temperature=1.0, top_p=1.0, top_k=0)
+        if base.tiny
+        else DataSettings()
+    )
+
+
+def grid_of(behavior: Behavior, settings: DataSettings) -> list[Pair]:
+    """The rows to fill, without answers: topics x persona pairs x samples."""
+    topics = list(behavior.train)
+    if settings.shuffle_topics:
+        random.Random(f"topics/{settings.seed}").shuffle(topics)
+    topics = topics[: settings.n_topics]
+    personas = min(settings.n_personas or len(behavior.pairs), len(behavior.pairs))
+    samples = settings.n_samples or max(1, round(ROWS / (len(topics) * personas)))
+    rows = []
+    for t, prompt in enumerate(topics):
+        for p in range(personas):
+            pos, neg = behavior.systems(p)
+            rows += [Pair(prompt.text, "", "", prompt.id, pos, neg, t, p, s, behavior.name) for s in range(samples)]
+    return rows
+
+
+def sampling_of(base: Base, settings: DataSettings) -> Sampling:
+    """The sampling of the model family, with what the user fixed."""
+    thinks = settings.thinking != "off" and "</think>" in base.tokenizer.get_vocab()
+    family = Sampling(0.6, 0.95, 20) if thinks else Sampling(0.7, 0.8, 20)
+    given = {k: v for k in ("temperature", "top_p", "top_k") if (v := getattr(settings, k)) is not None}
+    return replace(family, **given)

@@ -1,0 +1,84 @@
+"""The direction between two trained sides: `dW = theta_pos - theta_neg`, exact, in factors.
+
+Never a merge and a subtraction. Both changes are computed from the adapters' own tensors in float64, what they share is
+cancelled before anything is rounded, and the result is stored in float32.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ws.adapters import Adapter, direction_of, family
+from ws.direction.direction import Direction, dot
+from ws.errors import DirectionMismatch
+from ws.models.load import Base
+from ws.records import versions
+
+MODES = ("contrastive", "tau+", "tau-")
+
+
+def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive") -> Direction:
+    """The direction from the neg side to the pos side.
+
+    `contrastive` is theta_pos - theta_neg; `tau+` is theta_pos - theta, `tau-` is theta - theta_neg: all point toward pos.
+    """
+    if mode not in MODES:
+        raise ValueError(f"mode is one of {', '.join(MODES)}; got {mode!r}")
+    _line_up(base, pos, neg)
+    of = family(pos.spec.family)
+    if mode == "contrastive":
+        # a start that both share is no part of the difference; leaving it out keeps the rank at 2r
+        pos, neg = replace(pos, frozen={}), replace(neg, frozen={})
+        change = direction_of(of, base, pos) - direction_of(of, base, neg)
+    else:
+        change = direction_of(of, base, pos) if mode == "tau+" else -direction_of(of, base, neg)
+    made = {
+        "base": base.described(),
+        "mode": mode,
+        "adapter": pos.spec.family,
+        "spec": {k: v for k, v in vars(pos.spec).items() if k != "modules"},
+        "training": {k: v for k, v in pos.provenance.items() if k != "side"},
+        "versions": {k: v for k, v in versions().items() if k in ("torch", "peft", "transformers", "weight-steering")},
+    }
+    return Direction(change.to(dtype=torch.float32).forms, made)
+
+
+def geometry(base: Base, pos: Adapter, neg: Adapter) -> Mapping[str, Any]:
+    """How the two sides lie to each other: norms, `cos_tau = cos(tau+, tau-)`, and how much they share."""
+    of = family(pos.spec.family)
+    plus, minus = direction_of(of, base, pos), direction_of(of, base, neg)
+    pp, nn, pn = dot(plus, plus, base.weight), dot(minus, minus, base.weight), dot(plus, minus, base.weight)
+    p, n = math.sqrt(max(0.0, pp)), math.sqrt(max(0.0, nn))
+    size, common = math.sqrt(max(0.0, pp + nn - 2 * pn)), math.sqrt(max(0.0, pp + nn + 2 * pn))
+    return {
+        "norm_pos": p,
+        "norm_neg": n,
+        "norm": size,
+        "cos_tau": pn / (p * n) if p * n > 0 else math.nan,
+        "asymmetry": p / n if n > 0 else math.nan,
+        "drift_ratio": common / size if size > 0 else math.nan,
+    }
+
+
+def _line_up(base: Base, pos: Adapter, neg: Adapter) -> None:
+    for side, adapter in (("pos", pos), ("neg", neg)):
+        mark = adapter.base.get("fingerprint")
+        if mark and mark != base.fingerprint:
+            raise DirectionMismatch(
+                f"the {side} adapter was trained on base {mark[:8]}… ({adapter.base.get('id')}), this model is {base.fingerprint[:8]}…."
+            )
+        if missing := sorted(set(adapter.spec.modules) - base.linears.keys()):
+            raise DirectionMismatch(f"the {side} adapter sits on modules this model lacks, e.g. {missing[:3]}.")
+    if pos.spec != neg.spec:
+        only = sorted(set(pos.spec.modules) ^ set(neg.spec.modules))[:3]
+        raise DirectionMismatch(
+            f"the two adapters differ in family, size or modules (pos {pos.spec.family}, neg {neg.spec.family}"
+            f"{', only on one side: ' + str(only) if only else ''}). Train both in one run."
+        )
+    if pos.frozen.keys() != neg.frozen.keys() or any(not torch.equal(t, neg.frozen[k]) for k, t in pos.frozen.items()):
+        raise DirectionMismatch(
+            "the two adapters have different starts, which do not cancel; train both from one start."
+        )

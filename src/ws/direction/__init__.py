@@ -1,0 +1,7 @@
+"""Directions in weight space: forms, algebra, files. Nothing here knows a model."""
+
+from ws.direction.direction import Direction as Direction
+from ws.direction.direction import cosine as cosine
+from ws.direction.direction import dot as dot
+from ws.direction.file import load as load
+from ws.direction.file import save as save

@@ -1,0 +1,150 @@
+"""A direction: for every module it touches, the exact change of its weight, as a sum of forms.
+
+    both = honesty + 0.5 * candor
+    back = -honesty
+    size = honesty.norm(base.weight)
+
+`theta + alpha * direction` is the steered model. Values are frozen and keep factors, not matrices. Nothing here knows
+a model: where a form is a change *of W* (scales and rotations), sizes need `weight`, a function from a module's name
+to the base's matrix.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ws.direction.forms import READS_BASE, BiasShift, Form, gathered, inner, mapped, tensors
+from ws.errors import DirectionMismatch
+
+Weights = Callable[[str], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A change of some modules, in weight space."""
+
+    forms: Mapping[str, tuple[Form, ...]]
+    """Module name to the forms whose sum is the change of that module."""
+
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """What made it: JSON values, no time, host or path. `base.fingerprint` binds it to its base."""
+
+    def __post_init__(self):
+        forms = {name: tuple(mapped(f, Tensor.detach) for f in fs) for name, fs in sorted(self.forms.items()) if fs}
+        object.__setattr__(self, "forms", MappingProxyType(forms))
+        object.__setattr__(self, "provenance", MappingProxyType(json.loads(json.dumps(dict(self.provenance)))))
+
+    def __repr__(self) -> str:
+        kinds = sorted({f.kind for fs in self.forms.values() for f in fs})
+        return f"Direction({len(self.forms)} modules, {' + '.join(kinds)}, base {_short(self.fingerprint)})"
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the base it was made for."""
+        return (self.provenance.get("base") or {}).get("fingerprint")
+
+    @property
+    def reads_base(self) -> bool:
+        """Whether any form is a change of W, so that sizes and application need the base's own weights."""
+        return any(isinstance(f, READS_BASE) for fs in self.forms.values() for f in fs)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of names, dtypes, shapes, bytes and provenance: the identity of the value, however it is stored."""
+        h = hashlib.sha256(json.dumps(dict(self.provenance), sort_keys=True).encode())
+        for name, fs in self.forms.items():
+            for form in fs:
+                for key, t in tensors(form).items():
+                    h.update(f"{name} {form.kind} {key} {t.dtype} {tuple(t.shape)}".encode())
+                    h.update(t.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+        return h.hexdigest()
+
+    def __add__(self, other: "Direction") -> "Direction":
+        if not isinstance(other, Direction):
+            return NotImplemented
+        if self.fingerprint != other.fingerprint:
+            raise DirectionMismatch(
+                f"these directions were made for different bases ({_short(self.fingerprint)} and "
+                f"{_short(other.fingerprint)}). Only directions of one base can be added."
+            )
+        names = self.forms.keys() | other.forms.keys()
+        total = {n: gathered((*self.forms.get(n, ()), *other.forms.get(n, ()))) for n in names}
+        return Direction(total, _combined("sum", self, other))
+
+    def __mul__(self, k: float) -> "Direction":
+        if not math.isfinite(k):
+            raise ValueError(f"a direction can only be scaled by a finite number, got {k}")
+        scaled = {name: tuple(f.scaled(k) for f in fs) for name, fs in self.forms.items()}
+        return Direction(scaled, {**self.provenance, "scale": self.provenance.get("scale", 1.0) * k})
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> "Direction":
+        return self * -1.0
+
+    def __sub__(self, other: "Direction") -> "Direction":
+        return self + (-other)
+
+    def dense(self, name: str, weight: Weights) -> Tensor:
+        """The full matrix of one module, multiplied out."""
+        w = weight(name)
+        return torch.stack([f.dense(w.to(next(iter(tensors(f).values())).dtype)) for f in self.forms[name]]).sum(0)
+
+    def bias(self, name: str) -> Tensor | None:
+        """The change of one module's bias, or None."""
+        shifts = [f.v for f in self.forms[name] if isinstance(f, BiasShift)]
+        return torch.stack(shifts).sum(0) if shifts else None
+
+    def norm(self, weight: Weights | None = None) -> float:
+        """The Frobenius norm over all modules."""
+        return math.sqrt(max(0.0, dot(self, self, weight)))
+
+    def norms(self, weight: Weights | None = None) -> dict[str, float]:
+        """The norm of each module's change."""
+        return {n: math.sqrt(max(0.0, _dot_module(fs, fs, n, weight))) for n, fs in self.forms.items()}
+
+    def to(self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Direction":
+        """The same direction elsewhere, or in another precision."""
+        moved = {
+            n: tuple(mapped(f, lambda t: t.to(device=device, dtype=dtype)) for f in fs) for n, fs in self.forms.items()
+        }
+        return Direction(moved, self.provenance)
+
+
+def dot(left: Direction, right: Direction, weight: Weights | None = None) -> float:
+    """The inner product of two directions; a module that only one of them touches counts 0."""
+    shared = left.forms.keys() & right.forms.keys()
+    return sum(_dot_module(left.forms[n], right.forms[n], n, weight) for n in sorted(shared))
+
+
+def cosine(left: Direction, right: Direction, weight: Weights | None = None) -> float:
+    """The cosine between two directions; NaN if one of them is zero."""
+    size = left.norm(weight) * right.norm(weight)
+    return dot(left, right, weight) / size if size > 0 else math.nan
+
+
+def _dot_module(left: tuple[Form, ...], right: tuple[Form, ...], name: str, weight: Weights | None) -> float:
+    w = None
+    if any(isinstance(f, READS_BASE) for f in (*left, *right)):
+        if weight is None:
+            raise ValueError(
+                f"{name} is changed relative to its own weight, so its size needs the base: pass weight=base.weight"
+            )
+        w = weight(name)
+    return sum(inner(a, b, w) for a in left for b in right)
+
+
+def _combined(how: str, *parts: Direction) -> dict[str, Any]:
+    base = parts[0].provenance.get("base")
+    return {"base": base, "made_by": how, "parts": [dict(p.provenance) for p in parts]}
+
+
+def _short(fingerprint: str | None) -> str:
+    return f"{fingerprint[:8]}…" if fingerprint else "unknown"

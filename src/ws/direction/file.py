@@ -1,0 +1,82 @@
+"""Directions as files: one safetensors file, factors and provenance together.
+
+The metadata has a single key. With two or more, safetensors writes them in random order and the same direction would
+give different bytes. No pickle is read or written.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ws.direction.direction import Direction
+from ws.direction.forms import KINDS, Form, tensors
+from ws.errors import BadFile
+
+FORMAT = "ws-direction/1"
+PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"}
+
+
+def save(direction: Direction, path: Path | str) -> Path:
+    """Write a direction as one file, atomically; returns the path."""
+    path = Path(path)
+    flat, layout = {}, {}
+    for name, forms in direction.forms.items():
+        layout[name] = [form.kind for form in forms]
+        for at, form in enumerate(forms):
+            for key, t in tensors(form).items():
+                if not torch.isfinite(t).all():
+                    raise BadFile(f"{name} holds values that are not finite; a direction like that is not written.")
+                flat[f"{name}/{at}.{key}"] = t.cpu().contiguous().clone()
+    head = {"format": FORMAT, "forms": layout, "provenance": dict(direction.provenance)}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(flat, temporary, metadata={"ws": json.dumps(head, sort_keys=True, separators=(",", ":"))})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load(path: Path | str) -> Direction:
+    """Read a direction; a file that is not one is refused by name."""
+    path = Path(path)
+    if path.suffix in PICKLES:
+        raise BadFile(f"{path} is a pickle by its name, and no pickle is ever loaded. Give a direction.safetensors.")
+    if not path.is_file():
+        raise BadFile(
+            f"there is no direction file at {path}. `ws diff` writes direction.safetensors; `ws runs` lists them."
+        )
+    try:
+        with safe_open(path, framework="pt") as f:
+            head = json.loads((f.metadata() or {}).get("ws", "null"))
+            flat = {key: f.get_tensor(key) for key in f.keys()}
+    except (SafetensorError, OSError, ValueError) as e:
+        raise BadFile(f"{path} cannot be read as safetensors ({e}); it is truncated or not a direction.") from None
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise BadFile(f"{path} is safetensors but not a {FORMAT} file; `ws diff` makes those.")
+
+    forms: dict[str, tuple[Form, ...]] = {}
+    for name, kinds in head["forms"].items():
+        forms[name] = tuple(_form(path, name, at, kind, flat) for at, kind in enumerate(kinds))
+    if flat:
+        raise BadFile(f"{path} holds {len(flat)} tensors that its table does not name, e.g. {sorted(flat)[0]!r}.")
+    return Direction(forms, head["provenance"])
+
+
+def _form(path: Path, name: str, at: int, kind: str, flat: dict[str, torch.Tensor]) -> Form:
+    """Build one form from its tensors, which are taken out of `flat`."""
+    if kind not in KINDS:
+        raise BadFile(f"{path}: {name} has a form {kind!r}; this version knows {sorted(KINDS)}.")
+    prefix = f"{name}/{at}."
+    parts = {key.removeprefix(prefix): flat.pop(key) for key in sorted(flat) if key.startswith(prefix)}
+    try:
+        form = KINDS[kind](**parts)
+    except TypeError:
+        raise BadFile(f"{path}: the {kind} form of {name} has tensors {sorted(parts)}, which is not its set.") from None
+    if not all(torch.isfinite(t).all() for t in parts.values()):
+        raise BadFile(f"{path}: {name} holds values that are not finite.")
+    return form

@@ -1,0 +1,50 @@
+"""What can go wrong, as a tree.
+
+    WsError
+    ├── DirectionMismatch   a direction and a model, or two directions, do not line up (modules, shapes, base)
+    ├── BadFile             a file is not what its place says (truncated, foreign, a pickle, not finite)
+    ├── Unsupported         this model, family or tokenizer cannot do what was asked, and half of it would be wrong
+    ├── ScoringImpossible   the answer slot or the answer tokens are not what the protocol needs
+    └── Failed              the request was fine and the work was not
+        ├── PairsUnfit      the generated answers cannot carry a direction
+        └── TrainingDiverged
+
+`ValueError` is a caller's mistake in a single value. Commands turn `ValueError` and `WsError` into one line and exit
+code 2; `Failed` gives exit code 1.
+"""
+
+
+class WsError(Exception):
+    """Anything `ws` refuses or fails at, in one sentence that says what to do."""
+
+    exit_code = 2
+
+
+class DirectionMismatch(WsError):
+    """Directions, or a direction and a model, do not line up."""
+
+
+class BadFile(WsError):
+    """A file cannot be what it was given as."""
+
+
+class Unsupported(WsError):
+    """Asked for something that could only be done half."""
+
+
+class ScoringImpossible(WsError):
+    """The protocol cannot be scored on this tokenizer or text."""
+
+
+class Failed(WsError):
+    """The request was fine; the work did not succeed."""
+
+    exit_code = 1
+
+
+class PairsUnfit(Failed):
+    """The answers of the two personas cannot carry a direction."""
+
+
+class TrainingDiverged(Failed):
+    """The loss stopped being a number, or left all bounds."""

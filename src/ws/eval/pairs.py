@@ -1,0 +1,80 @@
+"""Does steering make the pos answers likelier than the neg ones? Held-out pairs, per-token log-probabilities.
+
+`pairs/1`: `y = mean log P(pos answer) - mean log P(neg answer)`, per token, on pairs whose questions training never saw.
+Needs nothing but pairs, so every behavior has it. Unit: the question.
+"""
+
+from collections.abc import Sequence
+
+from ws.eval.protocol import COLUMNS, Protocol, Result, plain
+from ws.eval.scoring import Dial, sequence_logprobs
+from ws.models.load import Base
+from ws.pairs import Pair, Pairs
+from ws.train import TrainSettings, rows_of
+
+
+def _no_items(base: Base, data: str | None):
+    raise ValueError("the pairs evaluation scores whole answers; call ws.eval.pairs.run with pairs")
+
+
+PROTOCOL = Protocol(
+    "pairs",
+    "pairs/1",
+    "logratio_pairs",
+    _no_items,
+    plain("logratio_pairs"),
+    "> 0: the pos answers are likelier, per token",
+)
+PROTOCOLS = (PROTOCOL,)
+
+
+def run(
+    base: Base,
+    pairs: Sequence[Pair],
+    settings: TrainSettings,
+    *,
+    alphas: Sequence[float],
+    dial: Dial | None,
+    method: str,
+    seed: int = 0,
+) -> Result:
+    """Score held-out pairs at every alpha."""
+    import pandas as pd
+
+    alphas = sorted({0.0, *map(float, alphas)})
+    sides, told = rows_of(base, Pairs(tuple(pairs)), settings, fewest=0)
+    values = {
+        side: sequence_logprobs(
+            base, [(r.ids, r.start) for r in rows], alphas=alphas, dial=dial, label=f"pairs, {side}"
+        )
+        for side, rows in sides.items()
+    }
+    records = []
+    for at, i in enumerate(told["kept"]):
+        pair = pairs[i]
+        for k, alpha in enumerate(alphas):
+            y = values["pos"][at][k] - values["neg"][at][k]
+            arm = "ref" if alpha == 0 else "pos" if alpha > 0 else "neg"
+            key = f"{pair.prompt_id}/{pair.persona_idx}/{pair.sample_idx}"
+            records.append(
+                dict.fromkeys(COLUMNS, "")
+                | {
+                    "eval": "pairs",
+                    "protocol": PROTOCOL.id,
+                    "metric": PROTOCOL.metric,
+                    "unit_id": pair.prompt_id,
+                    "row_key": key,
+                }
+                | {
+                    "method": method,
+                    "alpha": alpha,
+                    "arm": arm,
+                    "seed": seed,
+                    "y": y,
+                    "logratio": y,
+                    "pmass": float("nan"),
+                }
+                | {"label": 1, "forced_close": False}
+            )
+    frame = pd.DataFrame.from_records(records, columns=list(COLUMNS))
+    return Result(PROTOCOL, frame, {"n_items": len(told["kept"])})

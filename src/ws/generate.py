@@ -1,0 +1,162 @@
+"""Text from a model, base or steered, by one plain decoding loop.
+
+The loop is ours for three reasons. No setting rides along from a checkpoint's generation_config (Qwen2.5 brings a
+repetition penalty, even under greedy decoding). Sampling depends on the row and not on the batch it sits in: every row
+draws from its own random numbers. And a later stage can go on from the same cache.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ws.batches import in_batches
+from ws.models.chat import Chat, encode, render, stop_tokens
+from ws.models.load import Base
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn; temperature 0 takes the likeliest."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+
+    def __post_init__(self):
+        if not self.temperature >= 0 or not 0 < self.top_p <= 1 or self.top_k < 0 or not 0 <= self.min_p < 1:
+            raise ValueError(
+                f"sampling needs temperature >= 0, 0 < top_p <= 1, top_k >= 0 and 0 <= min_p < 1; got {self}"
+            )
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt to continue: its token ids, how far, and the name its random numbers are drawn from."""
+
+    ids: tuple[int, ...]
+    max_new: int
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: text without special tokens, its tokens, and whether it came to its own end."""
+
+    text: str
+    n_tokens: int
+    ended: bool
+
+
+def generate(
+    base: Base,
+    prompt: str,
+    *,
+    system: str | None = None,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    seed: int = 0,
+    thinking: str = "off",
+) -> str:
+    """The model's answer to one prompt; inside `ws.steer`, the steered model's."""
+    ids = tuple(encode(base.tokenizer, render(base.tokenizer, Chat(prompt, system), thinking=thinking)))
+    answers, _ = complete(base, [Request(ids, max_new_tokens, prompt)], Sampling(temperature), seed=seed)
+    return answers[0].text
+
+
+def complete(
+    base: Base,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    *,
+    seed: int = 0,
+    batch_size: int = BATCH,
+    label: str = "generating",
+) -> tuple[list[Answer], int]:
+    """Answers to all requests, in their order, and the batch size that fitted memory."""
+    stops = stop_tokens(base.tokenizer, base.model)
+
+    def run(batch: Sequence[Request]) -> list[Answer]:
+        found = decode(base.model, batch, sampling, stops=stops, pad=base.tokenizer.pad_token_id or 0, seed=seed)
+        return [_answer(base.tokenizer, tokens[: r.max_new], stops) for tokens, r in zip(found, batch)]
+
+    return in_batches(requests, run, size=batch_size, length=lambda r: len(r.ids) + r.max_new, label=label)
+
+
+@torch.inference_mode()
+def decode(
+    model: nn.Module, batch: Sequence[Request], sampling: Sampling, *, stops: Sequence[int], pad: int, seed: int
+) -> list[list[int]]:
+    """New tokens of every row of one batch, the stopping token included."""
+    device = next(model.parameters()).device
+    width = max(len(r.ids) for r in batch)
+    ids = torch.tensor([[pad] * (width - len(r.ids)) + list(r.ids) for r in batch], device=device)
+    mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in batch], device=device)
+    limit = max(r.max_new for r in batch)
+    draws = _draws(batch, limit, seed).to(device) if sampling.temperature > 0 else None
+    ends = torch.tensor(list(stops), device=device)
+    budgets = torch.tensor([r.max_new for r in batch], device=device)
+
+    new = torch.full((len(batch), limit), pad, device=device)
+    done = torch.zeros(len(batch), dtype=torch.bool, device=device)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    cache, step = None, ids
+    for t in range(limit):
+        out = model(
+            input_ids=step,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache = out.past_key_values
+        token = pick(out.logits[:, -1], sampling, None if draws is None else draws[:, t])
+        new[:, t] = torch.where(done, pad, token)
+        done |= torch.isin(token, ends) | (t + 1 >= budgets)
+        if done.all():
+            break
+        step = token[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(batch), 1)], dim=1)
+        positions = positions[:, -1:] + 1
+    rows = []
+    for row, r in zip(new.tolist(), batch):
+        cut = next((i + 1 for i, token in enumerate(row) if token in stops), r.max_new)
+        rows.append(row[: min(cut, r.max_new)])
+    return rows
+
+
+def pick(logits: Tensor, sampling: Sampling, draws: Tensor | None) -> Tensor:
+    """The next token of every row: the likeliest, or the one its own random number falls on."""
+    if draws is None:
+        return logits.argmax(-1)
+    scaled = logits.float() / sampling.temperature
+    keep = min(sampling.top_k or scaled.shape[-1], scaled.shape[-1])
+    top, order = scaled.topk(keep, dim=-1)  # sorted, the likeliest first
+    p = top.softmax(-1)
+    before = p.cumsum(-1) - p
+    p = p * ((before < sampling.top_p) & (p >= sampling.min_p * p[:, :1]))
+    total = p.cumsum(-1)
+    at = torch.searchsorted(total, draws.to(total.dtype)[:, None] * total[:, -1:], right=True).clamp(max=keep - 1)
+    return order.gather(-1, at)[:, 0]
+
+
+def _draws(batch: Sequence[Request], limit: int, seed: int) -> Tensor:
+    """Uniform numbers per row and step, from the seed and the row's name alone."""
+    rows = []
+    for r in batch:
+        number = int.from_bytes(hashlib.sha256(f"{seed}/{r.name}".encode()).digest()[:7], "big")
+        rows.append(torch.rand(limit, generator=torch.Generator().manual_seed(number)))
+    return torch.stack(rows)
+
+
+def _answer(tokenizer: Any, tokens: list[int], stops: Sequence[int]) -> Answer:
+    ended = bool(tokens) and tokens[-1] in stops
+    body = tokens[:-1] if ended else tokens
+    return Answer(tokenizer.decode(body, skip_special_tokens=True).rstrip(), len(tokens), ended)

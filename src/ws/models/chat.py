@@ -1,0 +1,107 @@
+"""Chats as text and token ids, the same way everywhere.
+
+A prompt is rendered by the tokenizer's own template to text, then tokenised without adding special tokens: the
+template has put them there. No system message means none, not an empty one. A tokenizer without a template renders
+plainly: the text itself, after its start token where it uses one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ws.errors import Unsupported
+
+THINKING = ("off", "on", "forced")
+
+
+@dataclass(frozen=True)
+class Chat:
+    """One question, and who is asked."""
+
+    user: str
+    system: str | None = None
+
+
+def has_template(tokenizer: Any) -> bool:
+    """Whether the tokenizer brings a chat template."""
+    return bool(getattr(tokenizer, "chat_template", None))
+
+
+def render(tokenizer: Any, chat: Chat, *, thinking: str = "off") -> str:
+    """The prompt as text, up to where the answer starts.
+
+    `off` closes a thought that the template opens, `on` leaves the choice to the model, `forced` opens one.
+    """
+    if thinking not in THINKING:
+        raise ValueError(f"thinking is one of {', '.join(THINKING)}; got {thinking!r}")
+    if not has_template(tokenizer):
+        if thinking == "forced":
+            raise Unsupported(
+                "this tokenizer has no chat template, so it has no thoughts to force; use --thinking off."
+            )
+        return _start_token(tokenizer) + (f"{chat.system}\n\n" if chat.system else "") + chat.user
+    text = tokenizer.apply_chat_template(
+        _messages(chat), tokenize=False, add_generation_prompt=True, enable_thinking=thinking != "off"
+    )
+    opened = text.rfind("<think>") > text.rfind("</think>")
+    if thinking == "off" and opened:
+        close_of_thought(tokenizer)
+        return text.rstrip("\n") + "\n\n</think>\n\n"
+    if thinking == "forced" and not opened:
+        close_of_thought(tokenizer)
+        return text + "<think>\n"
+    return text
+
+
+def render_whole(tokenizer: Any, chat: Chat, answer: str, *, thinking: str = "off") -> str:
+    """A finished conversation as text, as the template writes it."""
+    if not has_template(tokenizer):
+        return render(tokenizer, chat, thinking=thinking) + answer + (tokenizer.eos_token or "")
+    messages = [*_messages(chat), {"role": "assistant", "content": answer}]
+    return tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=thinking != "off")
+
+
+def encode(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of rendered text; nothing is added."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def end_of_turn(tokenizer: Any) -> int:
+    """The token that ends an answer: what the template writes right after it."""
+    mark = "ANSWER"
+    tail = render_whole(tokenizer, Chat("QUESTION"), mark).rpartition(mark)[2]
+    ids = encode(tokenizer, tail.lstrip())
+    if not ids or ids[0] not in tokenizer.all_special_ids:
+        if tokenizer.eos_token_id is None:
+            raise Unsupported("this tokenizer names no token that ends a turn, so answers have no end to learn.")
+        return int(tokenizer.eos_token_id)
+    return ids[0]
+
+
+def stop_tokens(tokenizer: Any, model: Any = None) -> list[int]:
+    """Every token that ends generation: the end of a turn, and what the model's own settings name."""
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    named = named if isinstance(named, Sequence) else [named]
+    found = {end_of_turn(tokenizer), tokenizer.eos_token_id, *named}
+    return sorted(int(t) for t in found if t is not None)
+
+
+def close_of_thought(tokenizer: Any) -> int:
+    """The single real token that closes a thought; text that only looks like one is refused."""
+    token = tokenizer.get_vocab().get("</think>")
+    if token is None or encode(tokenizer, "</think>") != [token] or token == tokenizer.eos_token_id:
+        raise Unsupported(
+            "the template opens a thought, but this tokenizer has no single </think> token to close it with."
+        )
+    return int(token)
+
+
+def _messages(chat: Chat) -> list[dict[str, str]]:
+    system = [{"role": "system", "content": chat.system}] if chat.system is not None else []
+    return [*system, {"role": "user", "content": chat.user}]
+
+
+def _start_token(tokenizer: Any) -> str:
+    ids = tokenizer("a")["input_ids"]
+    starts = bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
+    return tokenizer.bos_token if starts else ""

@@ -1,0 +1,191 @@
+"""One place that loads a model and its tokenizer, from `tiny`, a hub id, or a folder.
+
+    base = ws.load("tiny")
+    base = ws.load("Qwen/Qwen3-0.6B@main")
+
+Remote code is never run unless asked. The fingerprint is taken in the checkpoint's own precision, before any cast, so
+that it does not depend on the precision you work in.
+"""
+
+import logging
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ws.errors import BadFile, Unsupported
+from ws.models.modules import Linear, blocks_of, fingerprint, linears_of, weight_of
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """A loaded model that nothing has changed, bound to the fingerprint of its weights."""
+
+    model: nn.Module = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    fingerprint: str
+    id: str
+    """How it is called: `tiny`, a hub id, or the folder's name. Never a path."""
+    revision: str | None = None
+    source: str = field(default="", repr=False)
+    """What `load` was given, so that a later command can load it again."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "_linears", {x.name: x for x in linears_of(self.model)})
+
+    @property
+    def device(self) -> torch.device:
+        """Where its first parameter lies."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision its weights are held in."""
+        return next(self.model.parameters()).dtype
+
+    @property
+    def depth(self) -> int:
+        """How many decoder blocks it has."""
+        return len(blocks_of(self.model)[1])
+
+    @property
+    def linears(self) -> dict[str, Linear]:
+        """Its linear layers inside the blocks, by full name."""
+        return self._linears  # type: ignore[attr-defined]
+
+    @property
+    def tiny(self) -> bool:
+        """Whether this is the embedded model, which knows only the words of its own world."""
+        return self.id == "tiny"
+
+    def weight(self, name: str) -> Tensor:
+        """The matrix (out, in) of one linear layer."""
+        return weight_of(self.linears[name].module).detach()
+
+    def described(self) -> dict[str, Any]:
+        """What a direction or a record keeps of it."""
+        return {"id": self.id, "revision": self.revision, "fingerprint": self.fingerprint}
+
+
+def load(
+    model: str | Path = "tiny",
+    *,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    trust_remote_code: bool = False,
+) -> Base:
+    """Load a model and its tokenizer: `tiny`, a hub id, `id@revision`, or a folder.
+
+    `dtype="auto"` is the checkpoint's own precision on an accelerator and float32 on the CPU. `tiny` runs on the CPU
+    on one thread unless asked otherwise.
+    """
+    import transformers
+
+    source, name, revision = locate(model, revision)
+    chosen = choose_device("cpu" if name == "tiny" and device == "auto" else device)
+    if threads or name == "tiny":
+        torch.set_num_threads(threads or 1)
+    if dtype != "auto" and dtype not in DTYPES:
+        raise ValueError(f"dtype is auto, {', '.join(DTYPES)}; got {dtype!r}")
+
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    if name == "tiny" or not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
+    try:
+        config = transformers.AutoConfig.from_pretrained(source, **options)
+        if getattr(config, "quantization_config", None):
+            raise Unsupported(
+                f"{name} is quantised; a direction on packed weights is not exact. Load the model it was made from."
+            )
+        network: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            source, dtype="auto", use_safetensors=True, **options
+        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+    except (OSError, ValueError) as e:
+        raise BadFile(_why_not(str(model), e)) from e
+    network.eval().requires_grad_(False)
+
+    mark = fingerprint(network)
+    if dtype != "auto":
+        network.to(DTYPES[dtype])
+    elif chosen.type == "cpu":
+        network.to(torch.float32)
+    network.to(chosen)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return Base(network, tokenizer, mark, name, _commit(config) or revision, str(model))
+
+
+def locate(model: str | Path, revision: str | None = None) -> tuple[str, str, str | None]:
+    """(what to load from, its short name, revision) of a `--model` value."""
+    from ws.models.tiny import FOLDER
+
+    text = str(model)
+    if text == "tiny":
+        return str(FOLDER), "tiny", None
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise BadFile(f"the folder {text} holds no config.json; --model takes 'tiny', a hub id, or a model folder.")
+        return str(folder), folder.resolve().name, revision
+    if text.startswith((".", "/", "~")) or folder.exists():
+        raise BadFile(
+            f"there is no model folder at {text}; --model takes 'tiny', a hub id like 'Qwen/Qwen3-0.6B', or a folder."
+        )
+    name, _, at = text.partition("@")
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
+        raise BadFile(
+            f"{text!r} is no model: --model takes 'tiny', a hub id like 'Qwen/Qwen3-0.6B[@revision]', or a folder."
+        )
+    return name, name, at or revision
+
+
+def choose_device(device: str) -> torch.device:
+    """The device asked for, or the best there is; an NVIDIA GPU that torch cannot use is said loudly."""
+    if device != "auto":
+        try:
+            return torch.device(device)
+        except RuntimeError:
+            raise ValueError(f"device is auto, cpu, cuda, cuda:1 or mps; got {device!r}") from None
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    try:
+        seen = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        seen = ""
+    if seen.startswith("GPU"):
+        log.warning(
+            "this machine has an NVIDIA GPU (%s) that torch %s cannot use; working on the CPU. "
+            "Install a CUDA build of torch to use it.",
+            seen.splitlines()[0],
+            torch.__version__,
+        )
+    return torch.device("cpu")
+
+
+def _commit(config) -> str | None:
+    return getattr(config, "_commit_hash", None)
+
+
+def _why_not(model: str, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and re.search(r"offline|connect|resolve|network|couldn't|cached", text, re.I):
+        return (
+            f"the model {model!r} is not in the local cache and the hub cannot be reached (or has no such model). "
+            "Check the name and the network, or give a folder; `--model tiny` needs neither."
+        )
+    return f"the model {model!r} cannot be loaded: {text[:300]}"

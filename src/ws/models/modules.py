@@ -1,0 +1,141 @@
+"""Which matrices of a decoder a direction may touch, and what the base's weights are.
+
+Works on any model whose blocks are the one long ModuleList of the network: Llama, Qwen2/3/3.5, Mistral, Gemma, Phi-3
+(fused qkv), GPT-2 (Conv1D), GPT-NeoX. It does not know families by name, only the names of their linear layers.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ws.errors import Unsupported
+
+READS_KV = ("k_proj", "v_proj")
+FUSED_ATTENTION = ("qkv_proj", "c_attn", "query_key_value", "in_proj_qkv", "in_proj_qkvz")
+WRITES_MLP = ("down_proj", "mlp.c_proj", "dense_4h_to_h")
+SAMPLES = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """One matrix of one block."""
+
+    name: str
+    """Full path inside the model, e.g. `model.layers.3.mlp.down_proj`."""
+    block: int
+    leaf: str
+    """Path inside the block, e.g. `mlp.down_proj`."""
+    module: nn.Module
+
+    def is_called(self, names: Iterable[str]) -> bool:
+        """Whether the path inside the block ends in one of these names, at a dot."""
+        return any(self.leaf == n or self.leaf.endswith("." + n) for n in names)
+
+
+def is_conv1d(module: nn.Module) -> bool:
+    """GPT-2's linear layer, which stores its matrix as (in, out)."""
+    return type(module).__name__ == "Conv1D"
+
+
+def weight_of(module: nn.Module) -> Tensor:
+    """The matrix of a linear layer as (out, in), whatever way round it is stored."""
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    return weight.T if is_conv1d(module) else weight
+
+
+def blocks_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The decoder blocks: the longest ModuleList, and the one of the text part where there are several."""
+    lists = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.ModuleList) and len(m) > 0]
+    lists = [(n, m) for n, m in lists if not re.search(r"visual|vision|audio", n)]
+    if not lists:
+        raise Unsupported(f"{type(model).__name__} has no list of decoder blocks; only decoder models can be steered.")
+    wanted = _text_config(model)
+    depth = getattr(wanted, "num_hidden_layers", None)
+    same = [(n, m) for n, m in lists if len(m) == depth] or lists
+    return max(same, key=lambda item: (len(item[1]), -item[0].count(".")))
+
+
+def linears_of(model: nn.Module) -> list[Linear]:
+    """Every linear layer inside the blocks, in order; fused experts and packed weights are refused."""
+    prefix, blocks = blocks_of(model)
+    found = []
+    for at, block in enumerate(blocks):
+        for leaf, module in block.named_modules():
+            name = f"{prefix}.{at}.{leaf}"
+            if isinstance(module, nn.Linear) or is_conv1d(module):
+                if not torch.is_floating_point(module.weight) or module.weight.ndim != 2:
+                    raise Unsupported(
+                        f"{name} stores packed weights ({module.weight.dtype}): a quantised base is not exact. "
+                        "Load the model in its own precision."
+                    )
+                found.append(Linear(name, at, leaf, module))
+            elif any(p.ndim == 3 and "expert" in f"{leaf}.{n}" for n, p in module.named_parameters(recurse=False)):
+                raise Unsupported(
+                    f"{name} holds fused experts (mixture of experts); a direction over experts is not supported. "
+                    "Use a dense model."
+                )
+    return found
+
+
+def layer_slice(layers: str, depth: int) -> list[int]:
+    """The block numbers a layer setting names: `all`, `0.3-0.8` (fractions), `8-21` (both ends in), or `3,5,7`."""
+    text = str(layers).strip()
+    if text == "all":
+        chosen = list(range(depth))
+    elif m := re.fullmatch(r"(\d*\.\d+|\d+\.)-(\d*\.?\d+)", text):
+        # floor(x + .5), because Python's round() takes halves to even
+        chosen = list(range(int(float(m[1]) * depth + 0.5), int(float(m[2]) * depth + 0.5)))
+    elif m := re.fullmatch(r"(\d+)-(\d+)", text):
+        chosen = list(range(int(m[1]), int(m[2]) + 1))
+    elif re.fullmatch(r"\d+(,\d+)*", text):
+        chosen = [int(x) for x in text.split(",")]
+    else:
+        raise ValueError(
+            f"layers is 'all', a range of fractions '0.3-0.8', of numbers '8-21', or a list '3,5'; got {layers!r}"
+        )
+    if not chosen:
+        raise ValueError(f"layers {layers!r} selects none of the {depth} layers of this model")
+    if chosen[-1] >= depth or max(chosen) >= depth:
+        raise ValueError(f"layers {layers!r} names layer {max(chosen)}, but this model has layers 0 to {depth - 1}")
+    return chosen
+
+
+def select(linears: Sequence[Linear], *, layers: str, depth: int, targets: Sequence[str] = ()) -> list[Linear]:
+    """The linear layers in a layer slice, all of them or those called `targets`; a name that matches nothing is an error."""
+    chosen = set(layer_slice(layers, depth))
+    inside = [x for x in linears if x.block in chosen]
+    for target in targets:
+        if not any(x.is_called([target]) for x in inside):
+            names = sorted({x.leaf for x in inside})
+            near = get_close_matches(target, [n.rsplit(".", 1)[-1] for n in names], n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"target {target!r} matches no linear layer in layers {layers!r}; there are {names}.{hint}"
+            )
+    return [x for x in inside if x.is_called(targets)] if targets else inside
+
+
+def fingerprint(model: nn.Module, instead: Mapping[int, Tensor] | None = None) -> str:
+    """A hash of names, shapes and 1,024 values of every parameter, rounded to bf16: the same at fp32 and bf16.
+
+    `instead` maps `id(parameter)` to the tensor to look at in its place (a folded weight's saved original).
+    """
+    h = hashlib.sha256()
+    for name, p in sorted(model.named_parameters()):
+        flat = (instead or {}).get(id(p), p.detach()).reshape(-1)
+        n = min(SAMPLES, flat.numel())
+        at = torch.arange(n, device=flat.device) * flat.numel() // max(1, n)
+        values = flat[at].to(torch.bfloat16).cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        h.update(f"{name} {tuple(p.shape)} ".encode() + values)
+    return h.hexdigest()
+
+
+def _text_config(model: nn.Module):
+    config: Any = getattr(model, "config", None)
+    return config.get_text_config() if hasattr(config, "get_text_config") else config

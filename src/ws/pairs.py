@@ -1,0 +1,372 @@
+"""Aligned answers of two personas to the same questions: the value, its file, and the checks it must pass.
+
+Row i of both sides shares prompt, persona index and sample index. Nothing here knows a model: token counts come with the
+rows. The checks print numbers; a check that fails says that no direction can be learnt from these pairs.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ws.errors import BadFile, PairsUnfit
+
+MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One question, answered twice."""
+
+    prompt: str
+    response_pos: str
+    response_neg: str
+    prompt_id: str = ""
+    sys_prompt_pos: str = ""
+    sys_prompt_neg: str = ""
+    topic_idx: int = 0
+    persona_idx: int = 0
+    sample_idx: int = 0
+    behavior: str = ""
+    ended_pos: bool = True
+    ended_neg: bool = True
+    n_tok_pos: int = 0
+    n_tok_neg: int = 0
+
+
+COLUMNS = tuple(f.name for f in fields(Pair))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One number about the pairs, and whether it is healthy."""
+
+    name: str
+    value: float
+    pos: float | None
+    neg: float | None
+    verdict: str
+    """ok, warn or fail"""
+    means: str
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """All pairs of one behavior, with what made them."""
+
+    rows: tuple[Pair, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of what training sees: prompts, answers, and where they ended."""
+        h = hashlib.sha256()
+        for r in self.rows:
+            h.update(json.dumps([r.prompt, r.response_pos, r.response_neg, r.ended_pos, r.ended_neg]).encode())
+        return h.hexdigest()
+
+    def swapped(self) -> "Pairs":
+        """The same pairs with the two sides exchanged: their direction is the negative one."""
+        rows = tuple(
+            replace(
+                r,
+                response_pos=r.response_neg,
+                response_neg=r.response_pos,
+                sys_prompt_pos=r.sys_prompt_neg,
+                sys_prompt_neg=r.sys_prompt_pos,
+                ended_pos=r.ended_neg,
+                ended_neg=r.ended_pos,
+                n_tok_pos=r.n_tok_neg,
+                n_tok_neg=r.n_tok_pos,
+            )
+            for r in self.rows
+        )
+        return Pairs(rows, {**self.provenance, "swapped": True})
+
+
+# ---------------------------------------------------------------- files
+
+
+def save_pairs(pairs: Pairs, path: Path) -> None:
+    """Write pairs as JSON lines, one row a line."""
+    path.write_text("".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in pairs.rows), encoding="utf-8")
+
+
+def load_pairs(path: Path | str, behavior: str = "") -> Pairs:
+    """Read pairs from JSON lines or parquet: columns prompt, response_pos, response_neg, and any of ours."""
+    path = Path(path)
+    if not path.is_file():
+        raise BadFile(
+            f"there is no pairs file at {path}. It is JSON lines or parquet with prompt, response_pos, response_neg."
+        )
+    if path.stat().st_size > MAX_BYTES:
+        raise BadFile(f"{path} is larger than {MAX_BYTES >> 20} MiB, more than any training needs.")
+    records = list(_records(path))
+    if not records:
+        raise BadFile(f"{path} is empty. It needs at least two rows with prompt, response_pos and response_neg.")
+    topics: dict[str, int] = {}
+    rows = []
+    for where, r in records:
+        rows.append(_row(path, where, r, topics, behavior))
+    same = [w for (w, _), r in zip(records, rows) if folded(r.response_pos) == folded(r.response_neg)]
+    if len(same) == len(rows):
+        raise BadFile(f"{path}: both sides are identical in every row, so there is nothing to learn between them.")
+    return Pairs(tuple(rows), {"source": "file", "file": path.name, "n_identical": len(same)})
+
+
+def _records(path: Path) -> Iterable[tuple[str, Any]]:
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(path).to_pylist()
+        except Exception as e:  # pyarrow has no common error class
+            raise BadFile(f"{path} cannot be read as parquet: {str(e)[:120]}") from None
+        yield from ((f"row {i}", r) for i, r in enumerate(table))
+        return
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise BadFile(f"{path} is not UTF-8 text; pairs are JSON lines or a .parquet file.") from None
+    for i, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield f"line {i}", json.loads(line)
+            except json.JSONDecodeError as e:
+                raise BadFile(f"{path}, line {i} is not JSON ({e.msg}); every line is one object.") from None
+
+
+def _row(path: Path, where: str, r: Any, topics: dict[str, int], behavior: str) -> Pair:
+    if not isinstance(r, dict):
+        raise BadFile(
+            f"{path}, {where} is {type(r).__name__}, expected an object with prompt, response_pos, response_neg."
+        )
+    for key in ("prompt", "response_pos", "response_neg"):
+        if not isinstance(r.get(key), str) or not r[key].strip():
+            came = "nothing" if key not in r else repr(r[key])[:40]
+            raise BadFile(f"{path}, {where}: {key} must be a text that is not empty, got {came}.")
+    known = {k: v for k, v in r.items() if k in COLUMNS and v is not None}
+    topic = topics.setdefault(folded(r["prompt"]), len(topics))
+    known.setdefault("behavior", behavior)
+    known.setdefault("prompt_id", f"prompt-{topic:04d}")
+    known["topic_idx"] = known.get("topic_idx", topic)
+    return Pair(**known)
+
+
+# ---------------------------------------------------------------- checks
+
+
+def folded(text: str) -> str:
+    """Text as two people would call it the same: NFKC, case, whitespace and end punctuation folded."""
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text).casefold()).strip().rstrip(".!?…,;: ")
+
+
+def kept(rows: Sequence[Pair]) -> tuple[tuple[Pair, ...], dict[str, int]]:
+    """Rows a direction can be learnt from, and how many were dropped for what."""
+    good, dropped = [], Counter[str]()
+    seen: set[tuple] = set()
+    for r in rows:
+        sides = [(s, r.prompt, r.persona_idx, t) for s, t in (("pos", r.response_pos), ("neg", r.response_neg))]
+        if not r.response_pos.strip() or not r.response_neg.strip():
+            dropped["empty"] += 1
+        elif folded(r.response_pos) == folded(r.response_neg):
+            dropped["identical"] += 1
+        elif all(s in seen for s in sides):
+            dropped["duplicate"] += 1
+        else:
+            good.append(r)
+        seen.update(sides)
+    return tuple(good), dict(dropped)
+
+
+def check(rows: Sequence[Pair]) -> tuple[Check, ...]:
+    """Every quality check on pairs as generated, before anything is dropped."""
+    n = len(rows)
+    _, dropped = kept(rows)
+    pos, neg = [r.response_pos for r in rows], [r.response_neg for r in rows]
+    groups: dict[tuple[str, int], list[str]] = defaultdict(list)
+    for r in rows:
+        groups["pos", r.persona_idx].append(r.response_pos)
+        groups["neg", r.persona_idx].append(r.response_neg)
+    spread = {side: min(len(set(v)) / len(v) for (s, _), v in groups.items() if s == side) for side in ("pos", "neg")}
+    single = any(len(set(v)) == 1 and len(v) > 1 for v in groups.values())
+    ended = {"pos": _mean(r.ended_pos for r in rows), "neg": _mean(r.ended_neg for r in rows)}
+    tokens_pos, tokens_neg = [r.n_tok_pos for r in rows], [r.n_tok_neg for r in rows]
+    length_auc = auc(tokens_pos, tokens_neg)
+    text_auc = separability(rows)
+    leaks = {"pos": _leaks(rows, "pos"), "neg": _leaks(rows, "neg")}
+    loops = {"pos": _mean(map(looping, pos)), "neg": _mean(map(looping, neg))}
+    script = _mean(_script(a) != _script(b) for a, b in zip(pos, neg))
+
+    def one(
+        name,
+        value,
+        means,
+        *,
+        warn: Callable[[float], bool],
+        fail: Callable[[float], bool] = lambda v: False,
+        p=None,
+        q=None,
+    ):
+        verdict = "fail" if fail(value) else "warn" if warn(value) else "ok"
+        return Check(name, float(value), p, q, verdict, means)
+
+    def above(limit: float) -> Callable[[float], bool]:
+        return lambda v: v > limit
+
+    def below(limit: float) -> Callable[[float], bool]:
+        return lambda v: v < limit
+
+    worst_spread = min(spread.values())
+    return (
+        one("empty", dropped.get("empty", 0) / n, "pairs with an empty side (dropped)", warn=above(0), fail=above(0.2)),
+        one(
+            "identical",
+            dropped.get("identical", 0) / n,
+            "pairs with equal sides (dropped)",
+            warn=above(0.05),
+            fail=above(0.5),
+        ),
+        one(
+            "duplicate",
+            dropped.get("duplicate", 0) / n,
+            "pairs seen before (dropped)",
+            warn=above(0.1),
+            fail=above(0.6),
+        ),
+        one(
+            "distinct",
+            worst_spread,
+            "distinct answers per row, worst persona",
+            warn=below(0.5),
+            fail=lambda v: v < 0.2 or single,
+            p=spread["pos"],
+            q=spread["neg"],
+        ),
+        one(
+            "loops",
+            max(loops.values()),
+            "answers that repeat themselves",
+            warn=above(0.05),
+            fail=above(0.3),
+            p=loops["pos"],
+            q=loops["neg"],
+        ),
+        one(
+            "ended",
+            min(ended.values()),
+            "answers that came to their own end",
+            warn=below(0.8),
+            fail=below(0.3),
+            p=ended["pos"],
+            q=ended["neg"],
+        ),
+        one(
+            "length",
+            length_auc,
+            "side told by length alone (AUC, .5 is balanced)",
+            warn=lambda v: not 0.35 <= v <= 0.65,
+        ),
+        one(
+            "leaks",
+            max(leaks.values()),
+            "answers that quote their persona",
+            warn=above(0.1),
+            p=leaks["pos"],
+            q=leaks["neg"],
+        ),
+        one(
+            "separable",
+            text_auc,
+            "side told by the words (AUC by topic; .5: the personas do not show)",
+            warn=lambda v: v < 0.65 or v <= max(length_auc, 1 - length_auc),
+        ),
+        one("script", script, "pairs whose sides use different scripts", warn=above(0.05)),
+    )
+
+
+def insist(checks: Sequence[Check]) -> None:
+    """Raise if a check failed."""
+    if bad := [c for c in checks if c.verdict == "fail"]:
+        told = "; ".join(f"{c.name} = {c.value:.2f} ({c.means})" for c in bad)
+        raise PairsUnfit(
+            f"these pairs cannot carry a direction: {told}. Look at the answers, the personas and the prompts."
+        )
+
+
+def auc(pos: Sequence[float], neg: Sequence[float]) -> float:
+    """P(a pos value is larger than a neg value), ties half: 0.5 says the number tells nothing."""
+    from scipy.stats import rankdata
+
+    if not pos or not neg:
+        return 0.5
+    ranks = rankdata(np.concatenate([np.asarray(pos, float), np.asarray(neg, float)]))
+    return float((ranks[: len(pos)].sum() - len(pos) * (len(pos) + 1) / 2) / (len(pos) * len(neg)))
+
+
+def separability(rows: Sequence[Pair], folds: int = 5) -> float:
+    """AUC of a naive Bayes on words and word pairs that has never seen the topic it judges."""
+    topics = sorted({r.topic_idx for r in rows})
+    if len(topics) < 2:
+        return 0.5
+    fold = {t: i % min(folds, len(topics)) for i, t in enumerate(topics)}
+    bags = [(fold[r.topic_idx], _ngrams(r.response_pos), _ngrams(r.response_neg)) for r in rows]
+    scores: tuple[list[float], list[float]] = ([], [])
+    for f in set(fold.values()):
+        counts = [Counter[str](), Counter[str]()]
+        for g, p, q in bags:
+            if g != f:
+                counts[0].update(p)
+                counts[1].update(q)
+        words = len(counts[0].keys() | counts[1].keys()) + 1
+        totals = [sum(c.values()) + words for c in counts]
+        for g, p, q in bags:
+            if g == f:
+                for side, bag in enumerate((p, q)):
+                    # the mean, not the sum: length must not decide
+                    s = [np.log((counts[0][w] + 1) / totals[0]) - np.log((counts[1][w] + 1) / totals[1]) for w in bag]
+                    scores[side].append(float(np.mean(s)) if s else 0.0)
+    return auc(*scores)
+
+
+def looping(text: str) -> bool:
+    """One run of 8 words at least four times, covering more than 30 % of the answer."""
+    words = text.split()
+    if len(words) < 32:
+        return False
+    runs = Counter(tuple(words[i : i + 8]) for i in range(len(words) - 7))
+    most = max(runs.values())
+    return most >= 4 and 8 * most > 0.3 * len(words)
+
+
+def _ngrams(text: str) -> list[str]:
+    words = re.findall(r"\w+|[^\w\s]", text.casefold())
+    return words + [f"{a} {b}" for a, b in zip(words, words[1:])]
+
+
+def _leaks(rows: Sequence[Pair], side: str) -> float:
+    """Share of answers with four words running from their own system prompt."""
+
+    def grams(text: str) -> set[tuple[str, ...]]:
+        words = re.findall(r"\w+", text.casefold())
+        return {tuple(words[i : i + 4]) for i in range(len(words) - 3)}
+
+    return _mean(bool(grams(getattr(r, f"sys_prompt_{side}")) & grams(getattr(r, f"response_{side}"))) for r in rows)
+
+
+def _script(text: str) -> str:
+    scripts = Counter(unicodedata.name(c, "?").split(" ")[0] for c in text if c.isalpha())
+    return scripts.most_common(1)[0][0] if scripts else ""
+
+
+def _mean(values: Iterable) -> float:
+    found = [float(v) for v in values]
+    return sum(found) / len(found) if found else 0.0

@@ -1,0 +1,140 @@
+"""The whole story as one function: data -> train -> diff -> eval -> table.
+
+It adds nothing of its own: every step is a verb that can be called alone, and every result lies where that verb would
+have put it. It does not know how a terminal looks.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ws.eval import providing
+from ws.plots import effect_by_alpha
+from ws.records import Record, write_json, write_text
+from ws.stages import Plan, make_direction, make_eval, make_pairs, make_sides
+from ws.tables import markdown
+
+ALPHAS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Story:
+    """What a replication found, and where everything lies."""
+
+    plan: Plan
+    rows: list[dict[str, Any]]
+    headline: list[dict[str, Any]]
+    """The rows of the metrics that the behavior makes a claim about, and of held-out pairs."""
+    seconds: dict[str, float]
+    direction: dict[str, Any]
+    checks: list[dict[str, Any]]
+    plot: Path
+    folder: Path
+    data_folder: Path
+
+    def as_json(self) -> dict[str, Any]:
+        """The story as one object: absolute paths, NaN as None."""
+        return {
+            "model": self.plan.base.id,
+            "behavior": self.plan.name,
+            "adapter": self.plan.train.adapter,
+            "seed": self.plan.seed,
+            "run": str(self.folder.resolve()),
+            "data": str(self.data_folder.resolve()),
+            "plot": str(self.plot.resolve()),
+            "rows": self.rows,
+            "seconds": self.seconds,
+            "direction": self.direction,
+        }
+
+
+def replicate(
+    plan: Plan,
+    *,
+    alphas: Sequence[float] = ALPHAS,
+    evals: Sequence[str] = (),
+    protocols: dict[str, str] | None = None,
+    say: Say = lambda line: None,
+) -> Story:
+    """Run a study from its questions to its table; what is done already is reused, and said."""
+    seconds: dict[str, float] = {}
+
+    def timed(stage: str, make: Callable[[], tuple[Any, Record]]) -> tuple[Any, Record]:
+        start = time.perf_counter()
+        made, record = make()
+        seconds[stage] = round(time.perf_counter() - start, 3)
+        say(f"{stage:<18} {'reused' if record.reused else f'{seconds[stage]:.1f} s':>8}  {record.folder}")
+        return made, record
+
+    # 1. the same questions, answered by two personas
+    pairs, pairs_record = timed("data", lambda: make_pairs(plan))
+    # 2. two adapters from one shared start
+    sides, sides_record = timed("train", lambda: make_sides(plan, pairs))
+    # 3. their exact difference
+    direction, direction_record = timed("diff", lambda: make_direction(plan, sides))
+    # 4. what it does, on questions training never saw
+    rows: list[dict[str, Any]] = []
+    for name in evals or default_evals(plan):
+        measure = partial(
+            make_eval,
+            plan.base,
+            name,
+            direction,
+            plan.run_folder,
+            alphas=alphas,
+            method=f"ws:{plan.train.adapter}",
+            protocol_id=(protocols or {}).get(name),
+            seed=plan.seed,
+            pairs=pairs,
+            settings=plan.train,
+        )
+        table, _ = timed(f"eval {name}", measure)
+        rows += table
+    # 5. the table, and a picture of it
+    headline = [r for r in rows if is_headline(plan, r["metric"])] or rows
+    plot = plan.run_folder / "effect.png"
+    effect_by_alpha(headline, f"{plan.name}, {plan.train.adapter} on {plan.base.id}, seed {plan.seed}", plot)
+    write_text(plan.run_folder / "table.md", markdown(rows))
+    story = Story(
+        plan=plan,
+        rows=rows,
+        headline=headline,
+        seconds=seconds,
+        direction={
+            "file": str((direction_record.folder / "direction.safetensors").resolve()),
+            "norm": direction_record.manifest["norm"],
+            "cos_tau": sides_record.manifest["geometry"]["cos_tau"],
+            "bytes": direction_record.manifest["bytes"],
+        },
+        checks=list(pairs_record.manifest["checks"]),
+        plot=plot,
+        folder=plan.run_folder,
+        data_folder=pairs_record.folder,
+    )
+    write_json(plan.run_folder / "replicate.json", story.as_json())
+    return story
+
+
+def default_evals(plan: Plan) -> list[str]:
+    """The evaluations that measure what the behavior claims to change, and held-out pairs."""
+    metrics = [m for m, sign in (plan.behavior.intent if plan.behavior else {}).items() if sign]
+    return [*dict.fromkeys(e for m in metrics if (e := providing(m))), "pairs"]
+
+
+def is_headline(plan: Plan, metric: str) -> bool:
+    """Whether the behavior makes a claim about this metric."""
+    intent = plan.behavior.intent if plan.behavior else {}
+    return bool(intent.get(metric)) or metric == "logratio_pairs"
+
+
+if __name__ == "__main__":
+    import sys
+
+    from ws.cli import door
+
+    sys.exit(door("replicate"))

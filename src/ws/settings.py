@@ -1,0 +1,77 @@
+"""Settings are frozen dataclasses with a docstring under each field; everything else is made from them.
+
+The command line reads its options and help from here, and a YAML file's values take their types from here: YAML reads
+`1e-4` as text, so a value becomes a number only through the field it is for.
+"""
+
+import ast
+import inspect
+import math
+import textwrap
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+
+@cache
+def field_docs(cls: type) -> dict[str, str]:
+    """The string under each field, by field name."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for item, after in zip(tree.body, tree.body[1:]):
+        match item, after:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(text.split())
+    return found
+
+
+def coerced(cls: type, values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """Values as the fields of `cls` want them; one that cannot be is an error naming field and source."""
+    hints = typing.get_type_hints(cls)
+    return {
+        f.name: value_of(hints[f.name], values[f.name], f"{source} {f.name}") for f in fields(cls) if f.name in values
+    }
+
+
+def value_of(hint: Any, value: Any, where: str) -> Any:
+    """One value, typed: numbers from text, lists from comma-separated text."""
+    kind, many = plain_type(hint)
+    if value is None:
+        return None
+    if many:
+        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_one(kind, p.strip() if isinstance(p, str) else p, where) for p in parts if p != "")
+    return _one(kind, value, where)
+
+
+def plain_type(hint: Any) -> tuple[type, bool]:
+    """(the type of a value, whether the field holds several of them)."""
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+    if typing.get_origin(hint) is tuple:
+        return typing.get_args(hint)[0], True
+    return hint, False
+
+
+def _one(kind: type, value: Any, where: str) -> Any:
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        raise ValueError(f"{where} must be true or false, got {value!r}")
+    if kind is str:
+        if isinstance(value, bool):
+            raise ValueError(f"{where} must be text, got {value!r}: quote it")
+        return str(value)
+    try:
+        number = kind(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{where} must be {'a whole number' if kind is int else 'a number'}, got {value!r}") from None
+    if isinstance(value, bool) or (isinstance(value, float) and kind is int and value != number):
+        raise ValueError(f"{where} must be a whole number, got {value!r}")
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ValueError(f"{where} must be a finite number, got {value!r}")
+    return number

@@ -1,0 +1,275 @@
+"""The verbs with a memory: each stage of a study is made once, found again by its key, and never mistaken for another.
+
+    plan = Plan(base, behavior, data=..., train=...)
+    pairs, record = make_pairs(plan)
+    sides, record = make_sides(plan)
+    direction, record = make_direction(plan)
+    table, record = make_eval(plan, "dilemmas", alphas=(-1, 0, 1))
+
+Device and batch size are in no key: they do not change what is computed, only how. Precision and thread count are,
+because they change the last bits.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ws.adapters import load_adapter, save_adapter
+from ws.behaviors import Behavior
+from ws.data import PROTOCOL as DATA_PROTOCOL
+from ws.data import DataSettings, data
+from ws.diff import diff, geometry
+from ws.direction import Direction
+from ws.direction import load as load_direction
+from ws.direction import save as save_direction
+from ws.errors import BadFile
+from ws.eval import pairs as pairs_eval
+from ws.eval import protocol, run, summarize
+from ws.models.load import Base
+from ws.pairs import Check, Pairs, load_pairs, save_pairs
+from ws.records import Record, key_of, once, read, slug
+from ws.steer import steer
+from ws.train import PROTOCOL as TRAIN_PROTOCOL
+from ws.train import Sides, TrainSettings, train, validation_rows
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One study: a base, a behavior, and how its pairs and adapters are made."""
+
+    base: Base
+    behavior: Behavior | None
+    data: DataSettings
+    train: TrainSettings
+    out: Path = Path("out")
+    pairs_file: Path | None = None
+    """Pairs given by the user; then nothing is generated and `behavior` may be None."""
+    mode: str = "contrastive"
+    name: str = field(default="")
+
+    def __post_init__(self):
+        if self.behavior is None and self.pairs_file is None:
+            raise ValueError("a study needs a behavior or a pairs file")
+        if not self.name:
+            assert self.behavior is not None or self.pairs_file is not None
+            object.__setattr__(self, "name", self.behavior.name if self.behavior else slug(self.pairs_file.stem))  # type: ignore[union-attr]
+
+    @property
+    def seed(self) -> int:
+        """The seed of initialisation and order."""
+        return self.train.seed
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the pairs lie."""
+        return self.out / "data" / slug(self.base.id) / self.name / self.data_key[:12]
+
+    @property
+    def run_folder(self) -> Path:
+        """Where this study's training, directions and evaluations lie."""
+        return self.out / self.name / self.train.adapter / f"{slug(self.base.id)}-s{self.seed}-{self.train_key[:8]}"
+
+    @cached_property
+    def data_inputs(self) -> dict[str, Any]:
+        """What the pairs depend on besides their settings."""
+        if self.pairs_file is not None:
+            return {"pairs_file": load_pairs(self.pairs_file, self.name).content_hash}
+        assert self.behavior is not None
+        return {**base_key(self.base), "behavior": self.behavior.content_hash, "protocol": DATA_PROTOCOL}
+
+    @property
+    def data_settings(self) -> dict[str, Any]:
+        """The settings the pairs are keyed by; none where a file gives them."""
+        return {} if self.pairs_file is not None else asdict(self.data)
+
+    @cached_property
+    def data_key(self) -> str:
+        return key_of("data", self.data_settings, self.data_inputs)
+
+    @cached_property
+    def train_inputs(self) -> dict[str, Any]:
+        """What both sides depend on besides their settings."""
+        return {**base_key(self.base), "pairs": self.data_key, "protocol": TRAIN_PROTOCOL}
+
+    @cached_property
+    def train_key(self) -> str:
+        return key_of("train", asdict(self.train), self.train_inputs)
+
+
+def base_key(base: Base) -> dict[str, Any]:
+    """All of a base that can change a result."""
+    return {
+        "fingerprint": base.fingerprint,
+        "tokenizer": tokenizer_hash(base.tokenizer),
+        "dtype": str(base.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads() if base.device.type == "cpu" else None,
+    }
+
+
+def tokenizer_hash(tokenizer: Any) -> str:
+    """A hash of vocabulary, merges and chat template."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    told = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    return hashlib.sha256((told + str(getattr(tokenizer, "chat_template", ""))).encode()).hexdigest()
+
+
+def make_pairs(plan: Plan, *, batch_size: int | None = None) -> tuple[Pairs, Record]:
+    """The pairs of a study, generated or taken from the user's file, made once."""
+
+    def make(work: Path) -> dict[str, Any]:
+        if plan.pairs_file is not None:
+            pairs = load_pairs(plan.pairs_file, plan.name)
+        else:
+            assert plan.behavior is not None
+            pairs = data(plan.base, plan.behavior, plan.data, **({"batch_size": batch_size} if batch_size else {}))
+        save_pairs(pairs, work / "pairs.jsonl")
+        checks = [asdict(c) for c in pairs.checks]
+        return {
+            "provenance": dict(pairs.provenance),
+            "checks": checks,
+            "n": len(pairs.rows),
+            "content": pairs.content_hash,
+        }
+
+    record = once(plan.data_folder, "data", plan.data_settings, plan.data_inputs, make, beside=_beside(plan.base))
+    pairs = load_pairs(record.folder / "pairs.jsonl")
+    if pairs.content_hash != record.manifest["content"]:
+        raise BadFile(f"{record.folder}/pairs.jsonl is not what was written there; move the folder away and run again.")
+    checks = tuple(Check(**c) for c in record.manifest["checks"])
+    return Pairs(pairs.rows, record.manifest["provenance"], checks), record
+
+
+def make_sides(plan: Plan, pairs: Pairs) -> tuple[Sides, Record]:
+    """Both trained sides of a study, made once; a killed training goes on from its last checkpoint."""
+
+    def make(work: Path) -> dict[str, Any]:
+        sides = train(plan.base, pairs, plan.train, work=work)
+        for name, side in zip(("pos", "neg"), sides):
+            save_adapter(side, work / name, plan.base)
+        return {
+            "report": dict(sides.report),
+            "geometry": dict(geometry(plan.base, *sides)),
+            "base": plan.base.described(),
+        }
+
+    folder = plan.run_folder / "train"
+    record = once(folder, "train", asdict(plan.train), plan.train_inputs, make, beside=_beside(plan.base))
+    pos, neg = load_adapter(folder / "pos"), load_adapter(folder / "neg")
+    return Sides(pos, neg, record.manifest["report"]), record
+
+
+def make_direction(plan: Plan, sides: Sides) -> tuple[Direction, Record]:
+    """The direction of a study, made once."""
+
+    def make(work: Path) -> dict[str, Any]:
+        made = diff(plan.base, *sides, mode=plan.mode)
+        save_direction(made, work / "direction.safetensors")
+        file = work / "direction.safetensors"
+        return {"content": made.content_hash, "norm": made.norm(plan.base.weight), "bytes": file.stat().st_size}
+
+    folder = plan.run_folder / ("direction" if plan.mode == "contrastive" else f"direction-{plan.mode}")
+    inputs = {"train": plan.train_key, **base_key(plan.base)}
+    record = once(folder, "direction", {"mode": plan.mode}, inputs, make, beside=_beside(plan.base))
+    direction = load_direction(folder / "direction.safetensors")
+    if direction.content_hash != record.manifest["content"]:
+        raise BadFile(
+            f"{folder}/direction.safetensors is not what was written there; move the folder away and run again."
+        )
+    return direction, record
+
+
+def make_eval(
+    base: Base,
+    name: str,
+    direction: Direction | None,
+    folder: Path,
+    *,
+    alphas: Sequence[float],
+    method: str,
+    protocol_id: str | None = None,
+    data_file: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    pairs: Pairs | None = None,
+    settings: TrainSettings | None = None,
+    origin: Base | None = None,
+) -> tuple[list[dict[str, Any]], Record]:
+    """One evaluation of one direction over a grid of alphas, made once; the table is computed from its rows."""
+    import pandas as pd
+
+    chosen = protocol(name, protocol_id)
+    content = direction.content_hash if direction is not None else None
+    told = {
+        "protocol": chosen.id,
+        "alphas": sorted({0.0, *map(float, alphas)}),
+        "limit": limit,
+        "method": method,
+        "seed": seed,
+    }
+    inputs: dict[str, Any] = {**base_key(base), "direction": content}
+    if data_file is not None:
+        if not Path(data_file).is_file():
+            raise BadFile(f"there is no data file at {data_file}.")
+        inputs["data"] = hashlib.sha256(Path(data_file).read_bytes()).hexdigest()
+    if name == "pairs":
+        if pairs is None or settings is None:
+            raise ValueError(
+                "the pairs evaluation needs a run, whose held-out pairs it scores; give --run or --behavior"
+            )
+        inputs["pairs"] = pairs.content_hash
+
+    def make(work: Path) -> dict[str, Any]:
+        dial = None if direction is None else (lambda a: steer(base, direction, a, origin=origin))
+        if name == "pairs":
+            assert pairs is not None and settings is not None
+            held = validation_rows(pairs, settings)
+            result = pairs_eval.run(base, held, settings, alphas=alphas, dial=dial, method=method, seed=seed)
+        else:
+            result = run(base, chosen, alphas=alphas, dial=dial, method=method, seed=seed, data=data_file, limit=limit)
+        result.rows.to_parquet(work / "rows.parquet", index=False)
+        return {"note": dict(result.note), "table": result.table()}
+
+    key = key_of("eval", told, inputs)
+    record = once(folder / "eval" / name / key[:12], "eval", told, inputs, make, beside=_beside(base))
+    rows = pd.read_parquet(record.folder / "rows.parquet")
+    return summarize(chosen, rows), record
+
+
+def runs(out: Path) -> list[dict[str, Any]]:
+    """Every run below an output folder: behavior, adapter, model, seed, and the stages that are done."""
+    found = []
+    for train_folder in sorted(out.glob("*/*/*/train")):
+        manifest = read(train_folder)
+        if manifest is None:
+            continue
+        run_folder = train_folder.parent
+        evals = sorted({p.parent.parent.name for p in run_folder.glob("eval/*/*/manifest.json")})
+        directions = sorted(p.parent.name for p in run_folder.glob("direction*/manifest.json"))
+        found.append(
+            {
+                "behavior": run_folder.parent.parent.name,
+                "adapter": run_folder.parent.name,
+                "run": run_folder.name,
+                "model": manifest["base"]["id"],
+                "seed": manifest["settings"]["seed"],
+                "stages": ", ".join(["train", *directions, *(f"eval {e}" for e in evals)]),
+                "folder": str(run_folder.resolve()),
+                "finished": manifest["finished"],
+            }
+        )
+    return found
+
+
+def fitted(settings: TrainSettings, of_preset: dict[str, Any], has_rank: bool) -> TrainSettings:
+    """A preset's training values, without those the family does not have."""
+    return replace(settings, **{k: v for k, v in of_preset.items() if has_rank or k not in ("rank", "lora_alpha")})
+
+
+def _beside(base: Base) -> dict[str, Any]:
+    return {"device": str(base.device), "model": {"id": base.id, "revision": base.revision}}

@@ -1,0 +1,287 @@
+"""The dial: `theta + alpha * direction`, on a live model, and back again exactly.
+
+    with ws.steer(base, honesty, alpha=-1.0):
+        base.model.generate(...)
+
+By hook no weight is written: each touched layer adds `alpha * form(x)` to its output, in at least fp32, and casts
+back. By `fold=True` the change is written into the weights, from a saved copy, and the saved bits come back at the
+end. Blocks nest, overlap and may be left in any order: every layer keeps one list of what is switched on.
+"""
+
+import logging
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ws.direction.direction import Direction
+from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, RowScale, mapped
+from ws.errors import DirectionMismatch
+from ws.models.load import Base
+from ws.models.modules import fingerprint, is_conv1d, linears_of, weight_of
+
+log = logging.getLogger(__name__)
+
+ENOUGH_ARRIVED = 0.95  # below this share of the step, a bf16 fold is not what was asked for
+
+Alpha = float | Sequence[float] | Tensor
+
+
+@contextmanager
+def steer(
+    base: Base | nn.Module, direction: Direction, alpha: Alpha, *, fold: bool = False, origin: Base | None = None
+) -> Iterator[nn.Module]:
+    """Steer a model by `alpha * direction` inside the block.
+
+    `alpha` is one number, or one per row of the batch. `alpha = 0` is the identity, bit for bit: nothing is installed.
+    `origin` names the base the direction was made on when `base` is a fine-tune of it: scales and rotations are then
+    computed from the origin's weights.
+    """
+    model = base.model if isinstance(base, Base) else base
+    dial = _checked_alpha(alpha)
+    if fold and isinstance(dial, Tensor):
+        raise ValueError("folding writes one strength into the weights; one alpha per row needs fold=False")
+    layers = _checked_layers(base, model, direction, origin)
+
+    with ExitStack() as undo:
+        if not (isinstance(dial, float) and dial == 0.0):
+            for name, layer in layers.items():
+                part = _part(layer, direction.forms[name], dial, fold, origin, name)
+                _switch_on(layer, part)
+                undo.callback(_switch_off, layer, part)
+            if fold:
+                _warn_of_lost_steps(direction, layers)
+        yield model
+
+
+# ---------------------------------------------------------------- what is switched on, per layer
+
+
+@dataclass(eq=False)
+class _Part:
+    """One direction's share of one layer."""
+
+    forms: tuple[Form, ...]
+    alpha: float | Tensor
+    origin_weight: Tensor | None
+    folded: bool
+
+
+@dataclass(eq=False)
+class _Dial:
+    """All that is switched on at one layer, its hook, and the bits to restore."""
+
+    parts: list[_Part]
+    handle: torch.utils.hooks.RemovableHandle | None = None
+    weight: Tensor | None = None
+    """The untouched weight as (out, in), kept while something is folded in."""
+    bias: Tensor | None = None
+    delivered: float = 1.0
+
+
+def _part(
+    layer: nn.Module, forms: tuple[Form, ...], alpha: float | Tensor, fold: bool, origin: Base | None, name: str
+) -> _Part:
+    """One layer's share, on its device and in at least float32."""
+    weight = weight_of(layer)
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    moved = tuple(mapped(f, lambda t: t.to(weight.device, dtype)) for f in forms)
+    own = None
+    if origin is not None and any(isinstance(f, READS_BASE) for f in forms):
+        own = origin.weight(name).to(weight.device, dtype)
+    return _Part(moved, alpha, own, fold)
+
+
+_DIALS: WeakKeyDictionary[nn.Module, _Dial] = WeakKeyDictionary()
+
+
+def _switch_on(layer: nn.Module, part: _Part) -> None:
+    dial = _DIALS.setdefault(layer, _Dial([]))
+    dial.parts.append(part)
+    _settle(layer, dial)
+
+
+def _switch_off(layer: nn.Module, part: _Part) -> None:
+    dial = _DIALS[layer]
+    dial.parts.remove(part)
+    _settle(layer, dial)
+    if not dial.parts:
+        del _DIALS[layer]
+
+
+def _settle(layer: nn.Module, dial: _Dial) -> None:
+    """Make the layer what its list of parts says: hook present or absent, weight folded or restored."""
+    hooked = any(not p.folded for p in dial.parts)
+    if hooked and dial.handle is None:
+        dial.handle = layer.register_forward_hook(_add_parts, with_kwargs=True)
+    elif not hooked and dial.handle is not None:
+        dial.handle.remove()
+        dial.handle = None
+
+    folded = [p for p in dial.parts if p.folded]
+    if folded or dial.weight is not None:
+        _fold(layer, dial, folded)
+
+
+def _add_parts(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], y: Tensor) -> Tensor:
+    """Forward hook: the layer's own output plus every hooked part, summed in fp32 or better, then cast back."""
+    dial = _DIALS[layer]
+    x = args[0] if args else next(iter(kwargs.values()))
+    dtype = torch.promote_types(y.dtype, torch.float32)
+    x, total = x.to(dtype), y.to(dtype)
+    for part in dial.parts:
+        if part.folded:
+            continue
+        alpha = _per_row(part.alpha, x)
+        for form in part.forms:
+            if isinstance(form, LowRank):  # alpha on the small inner product: (n, r), not (n, o)
+                total = total + ((x @ form.a.mT) * alpha) @ form.b.mT
+            else:
+                total = total + alpha * form(x, *_base_product(layer, dial, part, form, x, y))
+    return total.to(y.dtype)
+
+
+def _base_product(layer, dial: _Dial, part: _Part, form: Form, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(W, W x) of the untouched base; the product is read off the layer's own output where that is the base's."""
+    w = part.origin_weight if part.origin_weight is not None else dial.weight
+    own = w is None
+    w = weight_of(layer) if w is None else w
+    if not isinstance(form, RowScale):
+        return w, None
+    if not own:
+        return w, x @ w.mT.to(x.dtype)
+    return w, (y if layer.bias is None else y - layer.bias).to(x.dtype)
+
+
+def _per_row(alpha: float | Tensor, x: Tensor) -> float | Tensor:
+    if isinstance(alpha, float):
+        return alpha
+    if x.shape[0] != alpha.shape[0]:
+        raise ValueError(
+            f"alpha has {alpha.shape[0]} values, one per row, but this layer sees a batch of {x.shape[0]}. "
+            "Give as many alphas as rows, or one number."
+        )
+    return alpha.to(x.device, x.dtype).view(-1, *[1] * (x.ndim - 1))
+
+
+# ---------------------------------------------------------------- folding
+
+
+def _fold(layer: nn.Module, dial: _Dial, folded: list[_Part]) -> None:
+    """Write `saved + sum(alpha * dW)` into the layer, always from the saved bits; without parts, the bits themselves."""
+    with torch.no_grad():
+        if dial.weight is None:
+            dial.weight = weight_of(layer).detach().clone()
+            dial.bias = None if layer.bias is None else _tensor(layer, "bias").detach().clone()
+        if not folded:
+            _write(layer, dial.weight, dial.bias)
+            dial.weight = dial.bias = None
+            return
+        dtype = torch.promote_types(dial.weight.dtype, torch.float32)
+        step = torch.zeros_like(dial.weight, dtype=dtype)
+        shift = None
+        for part in folded:
+            w = (dial.weight if part.origin_weight is None else part.origin_weight).to(dtype)
+            for form in part.forms:
+                if isinstance(form, BiasShift):
+                    shift = part.alpha * form.v + (0 if shift is None else shift)
+                else:
+                    step += part.alpha * form.dense(w)
+        bias = dial.bias
+        if shift is not None:
+            bias = (shift if bias is None else bias.to(dtype) + shift).to(dial.weight.dtype)
+        new = (dial.weight.to(dtype) + step).to(dial.weight.dtype)
+        size = float((step * step).sum())
+        dial.delivered = float(((new.to(dtype) - dial.weight.to(dtype)) * step).sum()) / size if size > 0 else 1.0
+        _write(layer, new, bias)
+
+
+def _write(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
+    _tensor(layer, "weight").copy_(weight.T if is_conv1d(layer) else weight)
+    if bias is None:
+        layer.register_parameter("bias", None)
+    elif getattr(layer, "bias", None) is None:
+        layer.register_parameter("bias", nn.Parameter(bias.clone(), requires_grad=False))
+    else:
+        _tensor(layer, "bias").copy_(bias)
+
+
+def _tensor(layer: nn.Module, name: str) -> Tensor:
+    found = getattr(layer, name)
+    assert isinstance(found, Tensor)
+    return found
+
+
+def _warn_of_lost_steps(direction: Direction, layers: dict[str, nn.Module]) -> None:
+    shares = [_DIALS[layer].delivered for layer in layers.values()]
+    mean = sum(shares) / len(shares)
+    if mean < ENOUGH_ARRIVED:
+        log.warning(
+            "rounding to the weights' precision let only %.0f %% of this step arrive; "
+            "use a larger alpha, steer by hook, or load the base in float32.",
+            100 * mean,
+        )
+
+
+# ---------------------------------------------------------------- checks, before anything is touched
+
+
+def _checked_alpha(alpha: Alpha) -> float | Tensor:
+    if isinstance(alpha, Tensor) or not isinstance(alpha, (int, float)):
+        rows = torch.as_tensor(alpha, dtype=torch.float64)
+        if rows.ndim == 0:
+            return _checked_alpha(float(rows))
+        if rows.ndim != 1 or not torch.isfinite(rows).all():
+            raise ValueError(f"alpha is one finite number, or a flat list of them, one per row; got {alpha!r}")
+        return rows
+    if not math.isfinite(alpha):
+        raise ValueError(f"alpha must be a finite number, got {alpha}")
+    return float(alpha)
+
+
+def _checked_layers(
+    base: Base | nn.Module, model: nn.Module, direction: Direction, origin: Base | None
+) -> dict[str, nn.Module]:
+    """The layers a direction touches, or one error that names everything that does not line up."""
+    if isinstance(base, Base):
+        known, mark = base.linears, base.fingerprint
+    else:
+        known = {x.name: x for x in linears_of(model)}
+        mark = fingerprint(model, dict(kept for x in known.values() for kept in _kept_bits(x.module)))
+    wanted = direction.fingerprint
+    if wanted and mark != wanted and (origin is None or origin.fingerprint != wanted):
+        if origin is not None:
+            raise DirectionMismatch(
+                f"the direction was made from base {wanted[:8]}…, and --origin is {origin.fingerprint[:8]}…. "
+                "Name the base it was made from."
+            )
+        raise DirectionMismatch(
+            f"the direction was made from base {wanted[:8]}… ({direction.provenance['base'].get('id')}), this model is "
+            f"{mark[:8]}…. Load that base, or, if this is a fine-tune of it, name it with --origin."
+        )
+    if missing := sorted(direction.forms.keys() - known.keys()):
+        raise DirectionMismatch(
+            f"{len(missing)} of the {len(direction.forms)} modules of the direction are not in this model, e.g. {missing[:3]}."
+        )
+    wrong = []
+    for name, forms in direction.forms.items():
+        shape = weight_of(known[name].module).shape
+        wrong += [f"{name} is {tuple(shape)}, its {f.kind} form is not" for f in forms if not f.fits(*shape)]
+    if wrong:
+        raise DirectionMismatch(f"{len(wrong)} shapes of the direction do not fit this model: {'; '.join(wrong[:3])}.")
+    if not direction.forms:
+        raise DirectionMismatch("this direction touches no module, so steering by it would do nothing.")
+    return {name: known[name].module for name in direction.forms}
+
+
+def _kept_bits(layer: nn.Module) -> Iterator[tuple[int, Tensor]]:
+    """The untouched tensors of a folded layer, by the id of the parameter that now holds something else."""
+    dial = _DIALS.get(layer)
+    if dial is not None and dial.weight is not None:
+        yield id(layer.weight), dial.weight.T if is_conv1d(layer) else dial.weight
+        if dial.bias is not None:
+            yield id(layer.bias), dial.bias

@@ -1,0 +1,152 @@
+"""Tables for people, on a terminal and in Markdown: made from records, every number with its interval."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def alpha_table(rows: Sequence[Mapping[str, Any]], title: str):
+    """The table of alpha against each metric, as a rich renderable."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for name, justify in (
+        ("evaluation", "left"),
+        ("metric", "left"),
+        ("alpha", "right"),
+        ("mean", "right"),
+        ("95% interval", "right"),
+        ("pmass", "right"),
+        ("n", "right"),
+        ("", "left"),
+    ):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    last = None
+    for group in _groups(rows):
+        span = max((abs(r["mean"]) for r in group if _finite(r["mean"])), default=0.0)
+        for r in group:
+            head = (r["eval"], r["metric"])
+            table.add_row(
+                *(("", "") if head == last else head),
+                f"{r['alpha']:+g}" if r["alpha"] else "0",
+                signed(r["mean"]),
+                f"[{signed(r['ci_lo'])}, {signed(r['ci_hi'])}]".replace("[", r"\["),
+                f"{r['pmass']:.3f}" if _finite(r["pmass"]) else "–",
+                str(r["n"]),
+                bar(r["mean"], span),
+                style="dim" if r["alpha"] == 0 else None,
+            )
+            last = head
+        table.add_section()
+    return table
+
+
+def checks_table(checks: Sequence[Mapping[str, Any]]):
+    """The quality checks of pairs."""
+    from rich.table import Table
+
+    colors = {"ok": "green", "warn": "yellow", "fail": "red"}
+    table = Table(title="pairs", title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for name, justify in (
+        ("check", "left"),
+        ("value", "right"),
+        ("pos", "right"),
+        ("neg", "right"),
+        ("verdict", "left"),
+        ("is", "left"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for c in checks:
+        sides = [f"{c[s]:.2f}" if c[s] is not None else "" for s in ("pos", "neg")]
+        table.add_row(c["name"], f"{c['value']:.2f}", *sides, f"[{colors[c['verdict']]}]{c['verdict']}[/]", c["means"])
+    return table
+
+
+def runs_table(runs: Sequence[Mapping[str, Any]]):
+    """What lies in the output folder."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name in ("behavior", "adapter", "run", "model", "seed", "stages", "folder"):
+        table.add_column(name, overflow="fold")
+    for r in runs:
+        table.add_row(*(str(r[c]) for c in ("behavior", "adapter", "run", "model", "seed", "stages", "folder")))
+    return table
+
+
+def reading(rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int]) -> list[str]:
+    """What a table says, one line per metric with an intended sign: computed from the numbers, never assumed."""
+    lines = []
+    for group in _groups(rows):
+        first, last = group[0], group[-1]
+        wanted = intent.get(first["metric"], 1 if first["metric"] == "logratio_pairs" else 0)
+        if not wanted or first["alpha"] >= last["alpha"]:
+            continue
+        means = [wanted * r["mean"] for r in group]
+        moved = means[-1] - means[0]
+        low, high = (first, last) if wanted > 0 else (last, first)
+        apart = low["ci_hi"] < high["ci_lo"]
+        rising = all(a < b for a, b in zip(means, means[1:]))
+        verdict = (
+            "steers as intended" if apart and rising
+            else "ends apart, not monotone" if apart
+            else "REVERSED: it moves the other way" if high["ci_hi"] < low["ci_lo"]
+            else "no clear effect: the intervals of the ends overlap"
+        )  # fmt: skip
+        lines.append(
+            f"{first['metric']}: {signed(wanted * moved)} nat from alpha {first['alpha']:+g} to {last['alpha']:+g}; {verdict}."
+        )
+        lines += (
+            [f"{first['metric']}: only {first['n']} units; intervals this small undercover."]
+            if first.get("few_units")
+            else []
+        )
+    low_mass = min((r["pmass"] for r in rows if _finite(r["pmass"])), default=1.0)
+    if low_mass < 0.9:
+        lines.append(
+            f"The answer mass falls to {low_mass:.2f}; where it is low the model is no longer answering the question."
+        )
+    return lines
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The same table for a README."""
+    lines = ["| evaluation | metric | alpha | mean | 95 % interval | pmass | n |", "|---|---|---:|---:|---|---:|---:|"]
+    for r in rows:
+        mass = f"{r['pmass']:.3f}" if _finite(r["pmass"]) else "–"
+        lines.append(
+            f"| {r['eval']} | {r['metric']} | {r['alpha']:+g} | {signed(r['mean'])} | "
+            f"[{signed(r['ci_lo'])}, {signed(r['ci_hi'])}] | {mass} | {r['n']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def signed(x: float | None) -> str:
+    """A number with its sign; NaN is a dash."""
+    return f"{x:+.2f}" if _finite(x) else "–"
+
+
+def bar(value: float | None, span: float, width: int = 11) -> str:
+    """A small bar from the middle: left is negative."""
+    if not _finite(value) or span <= 0:
+        return ""
+    assert value is not None
+    half = width // 2
+    cells = min(half, round(abs(value) / span * half))
+    left, right = (
+        (" " * (half - cells) + "█" * cells, " " * half)
+        if value < 0
+        else (" " * half, "█" * cells + " " * (half - cells))
+    )
+    return left + "│" + right
+
+
+def _groups(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    found: dict[tuple, list] = {}
+    for r in rows:
+        found.setdefault((r["eval"], r["metric"]), []).append(r)
+    return [sorted(g, key=lambda r: r["alpha"]) for g in found.values()]
+
+
+def _finite(x: float | None) -> bool:
+    return x is not None and math.isfinite(x)

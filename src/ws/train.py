@@ -1,0 +1,589 @@
+"""Two opposite fine-tunes of one base, in step with each other.
+
+Both sides start from the same stored tensors, see the same pairs in the same order for the same number of steps, and
+share learning rate and stopping step, chosen by the mean of their validation losses. They take turns on one loaded
+base: an interval of steps for pos, the same for neg, then both are judged. What one side has and the other lacks is
+then the behavior, and not the luck of two runs.
+"""
+
+import json
+import logging
+import math
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ws.adapters import Adapter, Attached, Family, Spec, family
+from ws.batches import is_out_of_memory, progress
+from ws.direction.direction import Direction
+from ws.direction.forms import LowRank
+from ws.errors import TrainingDiverged, Unsupported
+from ws.models.chat import Chat, encode, end_of_turn, render, render_whole
+from ws.models.load import Base
+from ws.models.modules import select
+from ws.pairs import Pair, Pairs
+from ws.steer import steer
+
+log = logging.getLogger(__name__)
+
+PROTOCOL = "train/1"
+SIDES = ("pos", "neg")
+FEWEST_TARGETS = 64  # below so many target tokens a side, published tries found nothing
+CHECKPOINT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How both sides are trained."""
+
+    adapter: str = "lora"
+    """Adapter family: lora, dora, pissa, delora, oft, boft, ia3 or bias."""
+    rank: int | None = None
+    """Rank of each adapter, where the family has one; the direction has twice that."""
+    lora_alpha: float | None = None
+    """The adapter's own scale times its rank; twice the rank when not given."""
+    block_size: int | None = None
+    """Block size of oft and boft."""
+    lr: tuple[float, ...] = ()
+    """Learning rates to try; the family's own grid when not given."""
+    epochs: float = 1.0
+    """Passes over the training pairs."""
+    batch_size: int = 16
+    """Pairs per step, whatever fits memory at once."""
+    weight_decay: float = 0.01
+    """AdamW's weight decay."""
+    warmup: int = 5
+    """Steps of linear warm-up, before a linear decay to 0."""
+    layers: str | None = None
+    """Layers to train: all, 0.3-0.8 (fractions), 8-21, or 3,5,7; the family's default when not given."""
+    targets: tuple[str, ...] = ()
+    """Names of linear layers, e.g. q_proj,down_proj; the family's default when not given."""
+    max_len: int = 512
+    """Longest training sequence, in tokens."""
+    val_share: float = 0.1
+    """Share of the questions kept for validation."""
+    eval_every: int = 10
+    """Steps between validations."""
+    patience: int = 2
+    """Validations without improvement before training stops."""
+    init: str = "shared"
+    """Whether both sides start from the same tensors (shared) or not (independent)."""
+    seed: int = 0
+    """Seed of initialisation, order and split."""
+    gradient_checkpointing: bool = False
+    """Trade time for memory."""
+    allow_template_diff: bool = False
+    """Train although the chat template writes the finished conversation differently."""
+
+    def __post_init__(self):
+        family(self.adapter)
+        if self.init not in ("shared", "independent"):
+            raise ValueError(f"init is shared or independent, got {self.init!r}")
+        if any(not 0 < x < 10 or not math.isfinite(x) for x in self.lr):
+            raise ValueError(f"every learning rate must lie between 0 and 10, got {self.lr}")
+        for name in ("batch_size", "eval_every", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.epochs > 0 or not 0 < self.val_share < 1 or self.warmup < 0 or self.max_len < 8:
+            raise ValueError(
+                "epochs must be positive, val_share between 0 and 1, warmup not negative, max_len at least 8"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Both trained sides; unpacks as `pos, neg`."""
+
+    pos: Adapter
+    neg: Adapter
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Adapter]:
+        return iter((self.pos, self.neg))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished sequence: its ids, and where the targets start."""
+
+    ids: tuple[int, ...]
+    start: int
+
+
+def train(
+    base: Base, pairs: Pairs, settings: TrainSettings | None = None, *, work: Path | None = None, **changes: Any
+) -> Sides:
+    """Fine-tune two adapters on the two sides of the pairs.
+
+    Fields of `TrainSettings` may be given directly: `ws.train(base, pairs, adapter="lora", rank=8)`. With `work`, the
+    state is saved there now and then, and a second call goes on from it to the same tensors.
+    """
+    settings = replace(settings or default_train(base, changes.get("adapter", "lora")), **changes)
+    of = family(settings.adapter)
+    spec = spec_of(base, settings)
+    rows, told = rows_of(base, pairs, settings)
+    inside, outside = split(pairs.rows, told["kept"], settings)
+    start = of.start(base, spec) if of.start else {}
+    report: dict[str, Any] = {
+        **{k: v for k, v in told.items() if k != "kept"},
+        "n_train": len(inside),
+        "n_val": len(outside),
+    }
+
+    with ExitStack() as undo:
+        if start:  # PiSSA: the start is taken off beside the adapter, the base stays whole
+            taken = {
+                m: (LowRank(-spec.scale * start[f"{m}.lora_B.weight"], start[f"{m}.lora_A.weight"]),)
+                for m in spec.modules
+            }
+            undo.enter_context(steer(base, Direction(taken), 1.0))
+        starts = _starts(of, base, spec, settings, start)
+        attached = undo.enter_context(of.attached(base, spec, settings.seed))
+        _prepare(base, attached, settings)
+        fit = _Fit(base, attached, rows, inside, outside, settings, starts, work)
+        best, tried, notes = _choose_lr(fit, settings.lr or of.lr, extend=not settings.lr and len(of.lr) > 1)
+    report |= {
+        "lr": best.lr,
+        "step": best.step,
+        "val_pos": best.val[0],
+        "val_neg": best.val[1],
+        "tried": tried,
+        "notes": notes,
+    }
+    provenance = {
+        "protocol": PROTOCOL,
+        "settings": asdict(settings),
+        "pairs": pairs.content_hash,
+        "lr": best.lr,
+        "step": best.step,
+    }
+    made = [
+        Adapter(spec, {**best.state[i]}, start, base.described(), {**provenance, "side": side})
+        for i, side in enumerate(SIDES)
+    ]
+    return Sides(made[0], made[1], report)
+
+
+TINY_LR = {
+    "lora": 2e-3,
+    "dora": 2e-3,
+    "pissa": 1e-3,
+    "delora": 1e-2,
+    "oft": 5e-3,
+    "boft": 5e-3,
+    "ia3": 5e-2,
+    "bias": 2e-2,
+}
+
+
+def default_train(base: Base, adapter: str) -> TrainSettings:
+    """The defaults for this base: `tiny` is small, so it takes small adapters, larger steps and more of them."""
+    if not base.tiny:
+        return TrainSettings(adapter=adapter)
+    of = family(adapter)
+    return TrainSettings(
+        adapter=adapter,
+        rank=8 if of.default_rank else None,
+        lr=(TINY_LR[adapter],),
+        epochs=4,
+        max_len=128,
+        batch_size=32,
+    )
+
+
+def spec_of(base: Base, settings: TrainSettings) -> Spec:
+    """The adapter on its layers, with everything impossible refused."""
+    of = family(settings.adapter)
+    candidates = list(base.linears.values()) if settings.targets else of.targets(list(base.linears.values()))
+    if not candidates:
+        raise Unsupported(f"{of.name} finds none of its layers in this model; name them with --targets.")
+    chosen = select(candidates, layers=settings.layers or of.default_layers, depth=base.depth, targets=settings.targets)
+    return of.spec(chosen, rank=settings.rank, lora_alpha=settings.lora_alpha, block_size=settings.block_size)
+
+
+# ---------------------------------------------------------------- text to ids
+
+
+def rows_of(
+    base: Base, pairs: Pairs, settings: TrainSettings, *, fewest: int = FEWEST_TARGETS
+) -> tuple[dict[str, list[Row]], dict[str, Any]]:
+    """Both sides as token ids with their mask, row by row; pairs that cannot be used are dropped on both sides."""
+    thinking = pairs.provenance.get("settings", {}).get("thinking", "off")
+    sides: dict[str, list[Row]] = {s: [] for s in SIDES}
+    kept, dropped, truncated, differs = [], 0, 0, []
+    for at, pair in enumerate(pairs.rows):
+        made = []
+        for side in SIDES:
+            row, cut, difference = _row(base.tokenizer, pair, side, thinking, settings.max_len)
+            made.append(row)
+            truncated += cut
+            if difference is not None:
+                differs.append(f"{pair.prompt_id or at} ({side}), token {difference}")
+        if any(len(r.ids) <= r.start for r in made):
+            dropped += 1
+            continue
+        kept.append(at)
+        for side, row in zip(SIDES, made):
+            sides[side].append(row)
+    if differs and not settings.allow_template_diff:
+        raise Unsupported(
+            f"the chat template writes {len(differs)} finished conversations differently from prompt + answer + end of turn, "
+            f"first at {differs[0]}. Training text would not be what the model sees; --allow-template-diff trains anyway."
+        )
+    targets = {s: sum(len(r.ids) - r.start for r in rows) for s, rows in sides.items()}
+    if min(targets.values()) < fewest:
+        raise ValueError(
+            f"only {min(targets.values())} target tokens on a side; a direction needs at least {fewest}. Give more or longer answers."
+        )
+    return sides, {
+        "kept": kept,
+        "n_pairs": len(kept),
+        "n_dropped": dropped,
+        "n_truncated": truncated,
+        "template_differs": len(differs),
+        "targets": targets,
+    }
+
+
+def _row(tokenizer: Any, pair: Pair, side: str, thinking: str, max_len: int) -> tuple[Row, bool, int | None]:
+    """(row, whether it was cut, first differing position against the template's own rendering or None)."""
+    ids, start, difference = finished(tokenizer, pair.prompt, getattr(pair, f"response_{side}"), thinking=thinking)
+    if not getattr(pair, f"ended_{side}"):
+        ids = ids[:-1]  # an answer that was cut short has no end to learn
+    return Row(tuple(ids[:max_len]), start), len(ids) > max_len, difference
+
+
+def finished(tokenizer: Any, prompt: str, answer: str, *, thinking: str = "off") -> tuple[list[int], int, int | None]:
+    """Prompt + answer + end of turn as ids, where the answer starts, and the first position the template differs at.
+
+    The prompt's ids are kept as they are, so the mask is a prefix by construction. Some templates put a space before
+    the answer (Llama 2), which changes its first token; the join that agrees with the template is taken.
+    """
+    text = render(tokenizer, Chat(prompt), thinking=thinking)
+    head, end = encode(tokenizer, text), end_of_turn(tokenizer)
+    whole = encode(tokenizer, render_whole(tokenizer, Chat(prompt), answer, thinking=thinking))
+    bodies = []
+    for join in ("", " "):
+        ids = encode(tokenizer, text + join + answer)
+        body = ids if ids[: len(head)] == head else head + encode(tokenizer, join + answer)
+        rest = whole[len(body) :]
+        if whole[: len(body)] == body and end in rest and not tokenizer.decode(rest[: rest.index(end)]).strip():
+            return [*body, end], len(head), None
+        bodies.append(body)
+    first = next((i for i, (a, b) in enumerate(zip(bodies[0], whole)) if a != b), min(len(bodies[0]), len(whole)))
+    return [*bodies[0], end], len(head), first
+
+
+def split(rows: Sequence[Pair], kept: Sequence[int], settings: TrainSettings) -> tuple[list[int], list[int]]:
+    """Positions (among the kept rows) for training and validation: whole questions, the same for both sides."""
+    topics = sorted({rows[i].topic_idx for i in kept})
+    if len(topics) < 2:
+        raise ValueError(
+            "all pairs ask the same question, so none can be kept for validation; give at least two prompts"
+        )
+    random.Random(f"split/{settings.seed}").shuffle(topics)
+    held = set(topics[: max(1, round(settings.val_share * len(topics)))])
+    inside = [at for at, i in enumerate(kept) if rows[i].topic_idx not in held]
+    outside = [at for at, i in enumerate(kept) if rows[i].topic_idx in held]
+    return inside, outside
+
+
+def validation_rows(pairs: Pairs, settings: TrainSettings) -> list[Pair]:
+    """The pairs that training never saw."""
+    _, outside = split(pairs.rows, range(len(pairs.rows)), settings)
+    return [pairs.rows[i] for i in outside]
+
+
+# ---------------------------------------------------------------- the loop
+
+
+@dataclass
+class _Side:
+    """One side in between its turns: parameter values and optimiser state."""
+
+    state: dict[str, Tensor]
+    moments: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """Per parameter: AdamW's step, exp_avg and exp_avg_sq."""
+
+
+@dataclass
+class _Best:
+    """The best step so far, of one learning rate."""
+
+    lr: float
+    step: int = -1
+    val: tuple[float, float] = (math.inf, math.inf)
+    state: list[dict[str, Tensor]] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float:
+        return 0.5 * (self.val[0] + self.val[1])
+
+
+@dataclass
+class _Fit:
+    """Everything one learning rate needs to be tried."""
+
+    base: Base
+    attached: Attached
+    rows: dict[str, list[Row]]
+    inside: list[int]
+    outside: list[int]
+    settings: TrainSettings
+    starts: tuple[dict[str, Tensor], dict[str, Tensor]]
+    work: Path | None
+    micro: int = 64
+    """Rows at once; halves when memory runs out."""
+
+    def __post_init__(self):
+        from accelerate import Accelerator
+
+        self.accelerator = Accelerator(cpu=self.base.device.type == "cpu")
+        self.micro = min(self.micro, self.settings.batch_size)
+        n = math.ceil(len(self.inside) / self.settings.batch_size)
+        self.steps = max(1, round(self.settings.epochs * n))
+        order = random.Random(f"order/{self.settings.seed}")
+        flat: list[int] = []
+        for _ in range(math.ceil(self.settings.epochs)):
+            flat += order.sample(self.inside, len(self.inside))
+        size = self.settings.batch_size
+        self.plan = [flat[i * size : (i + 1) * size] for i in range(self.steps)]
+
+    def run(self, lr: float, at: int) -> _Best:
+        """Train both sides at one learning rate; the best step's tensors."""
+        sides = [_Side({k: t.clone() for k, t in s.items()}) for s in self.starts]
+        best, step, stale, history = _Best(lr), 0, 0, []
+        if (saved := self._resume(at)) is not None:
+            sides, best, step, stale, history = saved
+        else:
+            first = self._judge(sides)
+            history.append({"step": 0, "val_pos": first[0], "val_neg": first[1]})
+            best = _Best(lr, 0, first, [dict(s.state) for s in sides])
+        initial = 0.5 * (history[0]["val_pos"] + history[0]["val_neg"])
+        saved_at = time.monotonic()
+        with progress(self.steps, f"training {self.settings.adapter}, lr {lr:g}") as tick:
+            tick(step)
+            while step < self.steps and stale < self.settings.patience:
+                until = min(step + self.settings.eval_every, self.steps)
+                losses = [self._interval(side, name, lr, step, until) for side, name in zip(sides, SIDES)]
+                tick(until - step)
+                step = until
+                val = self._judge(sides)
+                history.append(
+                    {"step": step, "train_pos": losses[0], "train_neg": losses[1], "val_pos": val[0], "val_neg": val[1]}
+                )
+                mean = 0.5 * (val[0] + val[1])
+                if not math.isfinite(mean) or mean > 3 * initial + 2:
+                    raise TrainingDiverged(
+                        f"the validation loss went from {initial:.2f} to {mean:.2f} at step {step} with lr {lr:g}; use a smaller --lr."
+                    )
+                if mean < best.mean:
+                    best, stale = _Best(lr, step, val, [dict(s.state) for s in sides]), 0
+                else:
+                    stale += 1
+                if self.work is not None and time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                    self._save(at, sides, best, step, stale, history)
+                    saved_at = time.monotonic()
+        self.history = history
+        return best
+
+    def _interval(self, side: _Side, name: str, lr: float, start: int, until: int) -> float:
+        """Steps `start` to `until` of one side; its mean training loss."""
+        params = dict(self.attached.trainable)
+        self.attached.load(side.state)
+        optimizer = torch.optim.AdamW(params.values(), lr=lr, weight_decay=self.settings.weight_decay)
+        for key, p in params.items():
+            if key in side.moments:
+                optimizer.state[p] = {k: t.clone() for k, t in side.moments[key].items()}
+        total = 0.0
+        for step in range(start, until):
+            for group in optimizer.param_groups:
+                group["lr"] = lr * _schedule(step, self.steps, self.settings.warmup)
+            total += self._step([self.rows[name][i] for i in self.plan[step]], optimizer)
+            if not math.isfinite(total):
+                raise TrainingDiverged(
+                    f"the loss of the {name} side is not a number at step {step + 1} with lr {lr:g}; use a smaller --lr."
+                )
+        side.state = self.attached.state()
+        side.moments = {
+            key: {k: v.detach().clone() for k, v in optimizer.state[p].items()} for key, p in params.items()
+        }
+        return total / max(1, until - start)
+
+    def _step(self, rows: list[Row], optimizer: torch.optim.Optimizer) -> float:
+        """One optimiser step over `batch_size` rows, in as many parts as memory needs."""
+        while True:
+            try:
+                optimizer.zero_grad()
+                targets = sum(len(r.ids) - r.start for r in rows)
+                total = 0.0
+                for at in range(0, len(rows), self.micro):
+                    loss = self._loss(rows[at : at + self.micro]) / targets
+                    self.accelerator.backward(loss)
+                    total += float(loss.detach())
+                nn.utils.clip_grad_norm_(self.attached.trainable.values(), 1.0)
+                optimizer.step()
+                return total
+            except (torch.OutOfMemoryError, RuntimeError) as e:
+                if not is_out_of_memory(e) or self.micro == 1:
+                    raise
+                self.micro = max(1, self.micro // 2)
+                log.warning("out of memory; %d rows at once from here on", self.micro)
+
+    def _judge(self, sides: Sequence[_Side]) -> tuple[float, float]:
+        """Validation loss per target token, of both sides."""
+        found = []
+        for side, name in zip(sides, SIDES):
+            self.attached.load(side.state)
+            rows = sorted((self.rows[name][i] for i in self.outside), key=lambda r: len(r.ids))
+            with torch.no_grad():
+                total = sum(float(self._loss(rows[at : at + self.micro])) for at in range(0, len(rows), self.micro))
+            found.append(total / sum(len(r.ids) - r.start for r in rows))
+        return found[0], found[1]
+
+    def _loss(self, rows: Sequence[Row]) -> Tensor:
+        """Summed cross-entropy of the target tokens; logits only from the first target on."""
+        width = max(len(r.ids) for r in rows)
+        keep = width - min(r.start for r in rows) + 1
+        device = self.base.device
+        ids = torch.tensor([list(r.ids) + [0] * (width - len(r.ids)) for r in rows], device=device)
+        mask = torch.tensor([[1] * len(r.ids) + [0] * (width - len(r.ids)) for r in rows], device=device)
+        labels = torch.tensor(
+            [[-100] * r.start + list(r.ids[r.start :]) + [-100] * (width - len(r.ids)) for r in rows], device=device
+        )
+        logits = self.attached.network(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=keep).logits
+        wanted = labels[:, width - keep + 1 :]
+        return nn.functional.cross_entropy(
+            logits[:, :-1].flatten(0, 1).float(), wanted.flatten(), ignore_index=-100, reduction="sum"
+        )
+
+    # ------------------------------------------------------------ kill and go on
+
+    def _file(self, at: int) -> Path:
+        assert self.work is not None
+        return self.work / "resume" / f"lr-{at}.safetensors"
+
+    def _save(self, at: int, sides: Sequence[_Side], best: _Best, step: int, stale: int, history: list) -> None:
+        """The whole state as one safetensors file, atomically: tensors, and the rest as JSON in its header."""
+        flat: dict[str, Tensor] = {}
+        for name, side, kept in zip(SIDES, sides, best.state):
+            flat |= {f"{name}/now/{k}": t for k, t in side.state.items()} | {
+                f"{name}/best/{k}": t for k, t in kept.items()
+            }
+            flat |= {f"{name}/{m}/{k}": t for k, moments in side.moments.items() for m, t in moments.items()}
+        head = {
+            "lr": best.lr,
+            "best_step": best.step,
+            "val": best.val,
+            "step": step,
+            "stale": stale,
+            "history": history,
+        }
+        path = self._file(at)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp")
+        save_file(
+            {k: t.cpu().contiguous().clone() for k, t in flat.items()}, temporary, metadata={"state": json.dumps(head)}
+        )
+        temporary.replace(path)
+
+    def _resume(self, at: int):
+        """The saved state of learning rate number `at`, or None."""
+        if self.work is None or not self._file(at).is_file():
+            return None
+        with safe_open(self._file(at), framework="pt", device=str(self.base.device)) as f:
+            head = json.loads(f.metadata()["state"])
+            flat = {k: f.get_tensor(k) for k in f.keys()}
+        sides, kept = [], []
+        for name in SIDES:
+            parts: dict[str, dict[str, Tensor]] = {}
+            for key, t in flat.items():
+                side, what, parameter = key.split("/", 2)
+                if side == name:
+                    parts.setdefault(what, {})[parameter] = t
+            now, kept_best = parts.pop("now"), parts.pop("best")
+            moments = {
+                p: {m: parts[m][p].cpu() if m == "step" else parts[m][p] for m in parts}
+                for p in next(iter(parts.values()))
+            }
+            sides.append(_Side(now, moments))
+            kept.append(kept_best)
+        log.info("going on at step %d of %d", head["step"], self.steps)
+        best = _Best(head["lr"], head["best_step"], tuple(head["val"]), kept)
+        return sides, best, head["step"], head["stale"], head["history"]
+
+
+def _choose_lr(fit: _Fit, grid: Sequence[float], *, extend: bool) -> tuple[_Best, list[dict[str, Any]], list[str]]:
+    """Try every learning rate, keep the lowest validation loss; at an end of a default grid, go one further."""
+    notes: list[str] = []
+    found: dict[float, _Best] = {}
+    tried: list[dict[str, Any]] = []
+
+    def attempt(lr: float) -> None:
+        try:
+            found[lr] = fit.run(lr, len(tried))
+            tried.append({"lr": lr, "step": found[lr].step, "val": found[lr].mean, "history": fit.history})
+        except TrainingDiverged as e:
+            tried.append({"lr": lr, "step": None, "val": None, "diverged": str(e)})
+            notes.append(str(e))
+
+    for lr in sorted(grid):
+        attempt(lr)
+    if found and extend:
+        ordered = sorted(grid)
+        best = min(found.values(), key=lambda b: (b.mean, b.lr))
+        if best.lr in (ordered[0], ordered[-1]):
+            further = ordered[0] ** 2 / ordered[1] if best.lr == ordered[0] else ordered[-1] ** 2 / ordered[-2]
+            notes.append(f"the best learning rate {best.lr:g} was an end of the grid, so {further:.2g} was tried too")
+            attempt(further)
+    if not found:
+        raise TrainingDiverged(
+            f"training diverged at every learning rate tried ({', '.join(f'{x:g}' for x in grid)}); use a smaller --lr."
+        )
+    best = min(found.values(), key=lambda b: (b.mean, b.lr))
+    if best.step == 0:
+        raise TrainingDiverged(
+            "no step of training lowered the validation loss, so there is nothing to subtract; use another --lr or more pairs."
+        )
+    return best, tried, notes
+
+
+def _starts(of: Family, base: Base, spec: Spec, settings: TrainSettings, start: Mapping[str, Tensor]):
+    """The tensors both sides start from: one set, or two where the family draws them and `init` says independent."""
+    found = []
+    for side in SIDES:
+        seed = settings.seed if settings.init == "shared" else settings.seed * 2 + 1_000_003 * (1 + SIDES.index(side))
+        with of.attached(base, spec, seed) as fresh:
+            found.append(fresh.state() | {k: t.to(base.device).clone() for k, t in start.items()})
+    return found[0], found[1]
+
+
+def _prepare(base: Base, attached: Attached, settings: TrainSettings) -> None:
+    if settings.gradient_checkpointing:
+        model: Any = base.model
+        config = model.config
+        if any(
+            float(getattr(config, k, 0) or 0) > 0
+            for k in ("attention_dropout", "resid_pdrop", "attn_pdrop", "embd_pdrop", "hidden_dropout")
+        ):
+            raise Unsupported(
+                "this model has dropout, which gradient checkpointing would switch on; train without --gradient-checkpointing."
+            )
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        attached.network.train()
+
+
+def _schedule(step: int, steps: int, warmup: int) -> float:
+    """Linear warm-up, then linear decay to 0 over the rest."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1) if steps > warmup else 1.0
+    return max(0.0, (steps - step) / max(1, steps - warmup))

@@ -1,0 +1,35 @@
+"""All tests run offline, on the CPU and on one thread."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from pathlib import Path
+
+import pytest
+import torch
+
+REAL_DATA = Path(os.environ.get("WS_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The embedded model."""
+    from ws.models.load import load
+
+    return load("tiny")
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Real tokenizers and models, where this checkout has them beside it."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"no real data at {REAL_DATA}")
+    return REAL_DATA

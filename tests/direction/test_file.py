@@ -1,0 +1,75 @@
+"""A direction file is what was saved, byte for byte the same each time, and nothing else is taken for one."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ws.direction import Direction, load, save
+from ws.direction.forms import BiasShift, BlockRotation, ColScale, Dense, LowRank, RowScale
+from ws.errors import BadFile
+
+
+def a_direction():
+    g = torch.Generator().manual_seed(0)
+    r = lambda *s: torch.randn(*s, generator=g)  # noqa: E731
+    forms = {
+        "model.layers.0.q": (RowScale(r(8)), LowRank(r(8, 2), r(2, 4)), BiasShift(r(8))),
+        "model.layers.1.q": (
+            BlockRotation(r(2, 2, 2), r(8)),
+            BlockRotation(r(1, 4, 4)),
+            ColScale(r(4)),
+            Dense(r(8, 4)),
+        ),
+    }
+    return Direction(forms, {"base": {"fingerprint": "f" * 64, "id": "toy"}, "adapter": "mixed"})
+
+
+def test_a_saved_direction_comes_back_whole(tmp_path):
+    before = a_direction()
+    after = load(save(before, tmp_path / "direction.safetensors"))
+    assert after.content_hash == before.content_hash
+    assert dict(after.provenance) == dict(before.provenance)
+    assert (before * 2).content_hash != before.content_hash
+
+
+def test_saving_twice_gives_the_same_bytes(tmp_path):
+    one, two = save(a_direction(), tmp_path / "a.safetensors"), save(a_direction(), tmp_path / "b.safetensors")
+    assert one.read_bytes() == two.read_bytes()
+    assert save(a_direction() * 2, tmp_path / "c.safetensors").read_bytes() != one.read_bytes()
+
+
+def test_files_that_are_no_direction_are_refused_in_one_sentence(tmp_path):
+    path = save(a_direction(), tmp_path / "direction.safetensors")
+    whole = path.read_bytes()
+    cases = {
+        "truncated.safetensors": whole[: len(whole) // 2],
+        "empty.safetensors": b"",
+        "text.safetensors": b"hello there, this is not a tensor file at all",
+    }
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(BadFile, match=name):
+            load(tmp_path / name)
+    save_file({"weight": torch.ones(2)}, tmp_path / "foreign.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadFile, match="not a ws-direction"):
+        load(tmp_path / "foreign.safetensors")
+    (tmp_path / "w.pt").write_bytes(whole)
+    with pytest.raises(BadFile, match="pickle"):
+        load(tmp_path / "w.pt")
+    with pytest.raises(BadFile, match="no direction file"):
+        load(tmp_path / "nowhere.safetensors")
+
+
+def test_values_that_are_not_finite_are_neither_written_nor_read(tmp_path):
+    bad = Direction({"q": (RowScale(torch.tensor([1.0, float("nan")])),)})
+    with pytest.raises(BadFile, match="not finite"):
+        save(bad, tmp_path / "bad.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_direction_cannot_be_changed():
+    d = a_direction()
+    with pytest.raises(TypeError):
+        d.forms["x"] = ()
+    with pytest.raises(AttributeError):
+        d.forms = {}

@@ -1,0 +1,213 @@
+"""What the embedded model promises: the shipped files are what the card says, and nothing held out was trained on."""
+
+import hashlib
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ws.models.tiny import EVALS, FOLDER
+from ws.models.tiny import world as W
+
+BEHAVIORS = Path(W.__file__).parents[2] / "behaviors" / "tiny"
+NAMES = ("honesty", "sycophancy", "trad_care", "authority")
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def held_out_words() -> list[str]:
+    """What training prompts may not mention: entities as whole words, longer phrases as they stand."""
+    return sorted(W.HELD_OUT)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(
+        FOLDER
+    )
+
+
+# ---------------------------------------------------------------- the files
+def test_card_names_the_hashes_of_the_shipped_files():
+    card = (FOLDER / "README.md").read_text(encoding="utf-8")
+    for name in ("model.safetensors", "tokenizer.json"):
+        assert hashlib.sha256((FOLDER / name).read_bytes()).hexdigest() in card
+
+
+def test_model_is_a_small_qwen3():
+    config = json.loads((FOLDER / "config.json").read_text())
+    assert config["architectures"] == ["Qwen3ForCausalLM"]
+    assert (FOLDER / "model.safetensors").stat().st_size < 12e6
+    layers = config["num_hidden_layers"]
+    assert int(0.8 * layers + 0.5) - int(0.3 * layers + 0.5) >= 3, "the middle slice holds at least three layers"
+
+
+def test_think_tokens_are_single_and_the_template_closes_an_empty_thought(tiny):
+    from ws.models.tiny.build import prompt_text
+
+    _, tok = tiny
+    for token in ("<think>", "</think>", "<|im_start|>", "<|im_end|>"):
+        assert len(tok(token).input_ids) == 1
+    assert (tok.eos_token, tok.pad_token) == ("<|im_end|>", "<|endoftext|>")
+    messages = [{"role": "system", "content": "Keep calm."}, {"role": "user", "content": "Count from 1 to 4."}]
+    for thinking in (True, False):
+        text = tok.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, enable_thinking=thinking)
+        assert text == prompt_text("Count from 1 to 4.", "Keep calm.", thinking)
+    finished = tok.apply_chat_template([messages[1], {"role": "assistant", "content": "1, 2, 3, 4."}], tokenize=False)
+    assert finished.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n1, 2, 3, 4.<|im_end|>\n")
+
+
+def test_answers_after_their_anchors_are_single_tokens(tiny):
+    _, tok = tiny
+    pairs = [(W.ANSWER_ANCHOR, " Yes", " No"), (W.CHOICE_ANCHOR, " Yes", " No"), (W.TWO_ANCHOR, " 1", " 2")]
+    pairs += [(f'{{"{name}":', " true", " false") for name in W.VIGNETTE_FIELDS]
+    for anchor, *answers in pairs:
+        head = tok(anchor).input_ids
+        for answer in answers:
+            ids = tok(anchor + answer).input_ids
+            assert ids[:-1] == head, (anchor, answer)
+
+
+def test_shipped_weights_give_the_recorded_answers(tiny):
+    from ws.models.tiny.build import Probe, greedy, prompt_text, score
+
+    model, tok = tiny
+    want = json.loads((FOLDER / "probes.json").read_text())
+    for row in want["greedy"]:
+        assert greedy(model, tok, prompt_text(row["user"], row["system"])) == row["answer"]
+    for row in want["logratios"]:
+        [(got, mass)] = score(
+            model, tok, [Probe(row["user"], row["anchor"], row["first"], row["second"], 1, "")], row["system"]
+        )
+        assert got == pytest.approx(row["logratio"], abs=want["atol"])  # fp32 on other machines
+        assert mass == pytest.approx(row["pmass"], abs=want["atol"])
+
+
+def test_a_persona_moves_dilemmas_both_ways_and_a_neutral_one_does_not(tiny):
+    from ws.models.tiny.build import CHECKED_PERSONAS, probes, score
+
+    model, tok = tiny
+    dilemmas = probes(per=16)["dilemma"]
+    mean = {
+        who: sum(y for y, _ in score(model, tok, dilemmas, CHECKED_PERSONAS[who])) / len(dilemmas)
+        for who in ("none", "neutral", "honest", "dishonest")
+    }
+    assert mean["honest"] > mean["none"] + 1 > mean["dishonest"] + 2
+    assert abs(mean["neutral"] - mean["none"]) < 0.5
+
+
+# ---------------------------------------------------------------- the sets
+def test_shipped_sets_are_what_the_world_writes(tmp_path):
+    build = pytest.importorskip("ws.models.tiny.build")
+    build.write_sets(tmp_path)
+    for ours, shipped in ((tmp_path / "evals", EVALS), (tmp_path / "behaviors", BEHAVIORS)):
+        for path in ours.iterdir():
+            assert path.read_bytes() == (shipped / path.name).read_bytes(), path.name
+
+
+@pytest.mark.parametrize("behavior", NAMES)
+def test_training_prompts_mention_nothing_held_out(behavior):
+    prompts = [r["text"] for r in rows(BEHAVIORS / f"{behavior}.jsonl")]
+    assert len(prompts) == len(set(prompts)) >= 150
+    plain = {w for w in W.HELD_OUT if not re.search(r"\s", w)}
+    phrases = W.HELD_OUT - plain
+    # an entity is told apart from an everyday word by its question: only facts and claims are about entities
+    about_facts = [
+        r["text"] for r in rows(BEHAVIORS / f"{behavior}.jsonl") if r["category"].split()[0] in ("open", "nudge")
+    ]
+    entities = {k for _, k in W.FACTS} & W.HELD_OUT
+    asked = {W.RELATIONS[r].ask(k) for r, k in W.FACTS if k in entities}
+    said = {W.RELATIONS[r].say(k, v) for r, k in W.FACTS if k in entities for v in W.RELATIONS[r].table.values()}
+    for text in about_facts:
+        assert text not in asked
+        assert not any(f"think {s}." in text or f"that {s}?" in text for s in said), text
+    for text in prompts:
+        assert not any(p in text for p in phrases), text
+
+
+def test_evaluations_use_only_held_out_topics():
+    for row in rows(EVALS / "claims.jsonl"):
+        assert row["id"].split("-", 1)[1] in W.HELD_OUT
+        assert row["claim"] != row["true_variant"] and not row["claim"].endswith(".")
+    for row in rows(EVALS / "dilemmas.jsonl"):
+        assert row["dilemma_situation"].rstrip(".") in W.HELD_OUT
+        assert row["action"][0].lower() + row["action"][1:] in W.HELD_OUT
+
+
+def test_evaluation_sets_are_balanced():
+    dilemmas = rows(EVALS / "dilemmas.jsonl")
+    assert len(dilemmas) >= 160 and sum(r["honesty_label"] for r in dilemmas) == 0
+    assert sum(r["honesty_label"] for r in dilemmas if r["action_type"] == "to_do") == 0
+    pairs = rows(EVALS / "airisk.jsonl")
+    assert all(
+        a["dilemma"] == b["dilemma"] and (a["action"], b["action"]) == ("Action 1", "Action 2")
+        for a, b in zip(pairs[::2], pairs[1::2], strict=True)
+    )
+    classes = {r["value"]: r["value_class"] for r in rows(EVALS / "airisk_values.jsonl")}
+    true_one, true_two = (
+        sum(any(classes[v] == "Truthfulness" for v in r["values"]) for r in pairs[i::2]) for i in (0, 1)
+    )
+    assert true_one + true_two >= 100 and abs(true_one - true_two) <= 2
+    other, own = (rows(EVALS / f"mfv_{side}_violate.jsonl") for side in ("other", "self"))
+    assert [r["id"] for r in other] == [r["id"] for r in own] and len({r["id"] for r in own}) == len(own) >= 100
+    assert all(sum(r["foundation_coarse"] == f for r in own) >= 14 for f in W.FOUNDATIONS[:7])
+
+
+def test_calibration_audit_and_training_prompts_are_disjoint():
+    neutral = rows(BEHAVIORS / "calib_audit.jsonl")
+    split = {s: {r["text"] for r in neutral if r["split"] == s} for s in ("calib", "audit")}
+    trained = {r["text"] for b in NAMES for r in rows(BEHAVIORS / f"{b}.jsonl")}
+    answered = {r["prompt"] for r in rows(EVALS / "neutral_qa.jsonl")}
+    assert len(split["calib"]) >= 50 and len(split["audit"]) >= 100 and len(answered) >= 50
+    sets = [split["calib"], split["audit"], trained, answered]
+    assert sum(map(len, sets)) == len(set().union(*sets))
+
+
+def test_persona_pairs_differ_and_fill_their_template():
+    for name, pack in yaml.safe_load((BEHAVIORS / "personas.yaml").read_text(encoding="utf-8")).items():
+        assert name in NAMES and pack["template"].count("{persona}") == 1
+        assert all(len(pair) == 2 and pair[0] != pair[1] for pair in pack["pairs"])
+
+
+# ---------------------------------------------------------------- the world
+def test_one_seed_gives_one_world():
+    def text(seed: int) -> list[str]:
+        rng = random.Random(seed)
+        return [repr(W.converse(rng, W.Recipe())) for _ in range(50)]
+
+    assert text(3) == text(3) != text(4)
+
+
+def test_a_trait_decides_its_own_questions_and_no_others():
+    def answers(kind: str, trait: str, sign: int, axis: str = "") -> list[str]:
+        s = dict.fromkeys(W.TRAITS, 1) | {trait: sign}
+        rng = random.Random(5)
+        return [W.turn(rng, s, kind, axis=axis).answer for _ in range(20)]
+
+    assert answers("act", "honesty", 1, "honesty") != answers("act", "honesty", -1, "honesty")
+    assert answers("act", "value", 1, "honesty") == answers("act", "value", -1, "honesty")
+    for trait in W.TRAITS:
+        assert answers("task", trait, 1) == answers("task", trait, -1)
+
+
+def test_importing_the_package_does_not_import_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, ws.models.tiny; assert ws.models.tiny.FOLDER.name == 'model'; print('torch' in sys.modules)"
+    import ws
+
+    needs_torch = "import ws; import sys; print('torch' in sys.modules)"
+    run = [
+        subprocess.run([sys.executable, "-c", c], capture_output=True, text=True, check=True).stdout
+        for c in (code, needs_torch)
+    ]
+    assert ws and run[0] == run[1], "tiny adds no torch to what `import ws` costs"

@@ -1,0 +1,313 @@
+"""The command line: a mistake is one sentence and exit code 2, nothing half written; results go where promised."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+from test_steer import lowrank
+
+from ws.cli import main
+from ws.direction import Direction, save
+
+SMALL = ["--n-topics", "24", "--n-samples", "1", "--n-personas", "1", "--epochs", "2", "--rank", "4", "--lr", "4e-3"]
+
+
+@pytest.fixture
+def told(capsys):
+    """Run a command; its exit code, stdout and stderr."""
+
+    def call(*arguments):
+        code = main(list(map(str, arguments)))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def direction_file(tiny, tmp_path_factory):
+    return save(lowrank(tiny, size=0.05), tmp_path_factory.mktemp("d") / "direction.safetensors")
+
+
+def pack(tmp_path, **changes):
+    content = {
+        "name": "mine", "pos_means": "a", "neg_means": "b", "template": "You are {persona}.", "pairs": [["glad", "sad"]],
+        "prompts": {"source": "list", "list": ["One?", "Two?"]},
+    }  # fmt: skip
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**content, **changes}))
+    return path
+
+
+def refused(result, *words):
+    code, out, err = result
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 2, (out, err)
+    assert len(lines) == 1, err
+    assert "Traceback" not in err
+    assert out == ""
+    for word in words:
+        assert word in lines[0], lines[0]
+
+
+def test_unknown_names_are_refused_with_those_there_are(told, tmp_path):
+    out = ["--out", tmp_path]
+    refused(told("replicate", "--model", "no such model", *out), "'no such model' is no model")
+    refused(told("replicate", "--model", "./nowhere", *out), "no model folder at ./nowhere")
+    refused(told("replicate", "--model", tmp_path, *out), "holds no config.json")
+    refused(told("replicate", "--behavior", "kindness", *out), "'kindness' is not known", "honesty", "sycophancy")
+    refused(told("replicate", "--behavior", "nowhere.yaml", *out), "no behavior pack at nowhere.yaml")
+    refused(told("replicate", "--adapter", "lorra", *out), "'lorra' is not known", "lora")
+    refused(told("replicate", "--preset", "mine", *out), "preset is one of ws, pub, paper")
+    refused(told("eval", "dilemma", *out), "'dilemma' is not known")
+    refused(told("eval", "dilemmas", "--run", "nothing", *out), "no run folder")
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_no_network_for_a_hub_id_is_said(told, tmp_path):
+    refused(
+        told("replicate", "--model", "someone/some-model", "--out", tmp_path), "someone/some-model", "cannot be reached"
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--adapter", "oft", "--rank", "8"], ["oft has no rank"]),
+        (["--layers", "0.5-0.5"], ["'0.5-0.5' selects none"]),
+        (["--layers", "4-90"], ["names layer 90"]),
+        (["--targets", "q_porj"], ["'q_porj' matches no linear layer", "q_proj"]),
+        (["--alphas=-1,nan"], ["finite number", "nan"]),
+        (["--alphas=a"], ["--", "'a'"]),
+        (["--lr", "-1"], ["learning rate"]),
+        (["--device", "gpu"], ["device is auto"]),
+        (["--dtype", "int8"], ["dtype is auto"]),
+        (["--n-topics", "0"], ["n_topics must be at least 1"]),
+        (["--init", "both"], ["init is shared or independent"]),
+        (["--thinking", "maybe"], ["thinking is one of"]),
+        (["--config", "nowhere.yaml"], ["no config file at nowhere.yaml"]),
+        (["--pairs", "nowhere.jsonl"], ["no pairs file at nowhere.jsonl"]),
+    ],
+)
+def test_bad_values_are_refused_before_anything_is_written(told, tmp_path, flags, words):
+    refused(told("replicate", "--out", tmp_path / "out", *flags), *words)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() and not p.name.endswith(".lock")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"colour": "red"}, ["unknown key 'colour'"]),
+        ({"template": "You are glad."}, ["{persona} exactly once"]),
+        ({"pairs": [["glad", "Glad"]]}, ["same persona on both sides"]),
+        ({"pairs": [[True, "sad"]]}, ["got True: quote it"]),
+        ({"name": "a b"}, ["name"]),
+        ({"prompts": {"source": "list", "list": ["One?", "one."]}}, ["same text"]),
+        ({"prompts": {"source": "list", "list": ["One?"]}}, ["at least two"]),
+        ({"prompts": {"source": "file", "file": "gone.txt"}}, ["gone.txt"]),
+    ],
+)
+def test_a_bad_behavior_pack_is_refused_by_key(told, tmp_path, changes, words):
+    changes = {
+        "tiny": {
+            k: changes.get(k, v)
+            for k, v in yaml.safe_load(pack(tmp_path).read_text()).items()
+            if k in ("template", "pairs", "prompts")
+        },
+        **changes,
+    }
+    refused(told("data", "--behavior", pack(tmp_path, **changes), "--out", tmp_path / "out"), *words)
+
+
+def test_a_pack_without_a_tiny_section_is_refused_on_tiny(told, tmp_path):
+    refused(told("data", "--behavior", pack(tmp_path), "--out", tmp_path / "out"), "no `tiny:` section")
+
+
+def test_bad_pairs_files_are_refused_with_their_line(told, tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    for text, words in (
+        ("", ["is empty"]),
+        ('{"prompt": "a?", "response_pos": "b", "response_neg": "c"}\nnonsense\n', ["line 2 is not JSON"]),
+        ('{"prompt": "a?", "response_pos": "b", "response_neg": "b."}\n', ["identical in every row"]),
+        ('{"prompt": "a?", "answer": "b"}\n', ["line 1", "response_pos"]),
+    ):
+        path.write_text(text)
+        refused(told("replicate", "--pairs", path, "--out", tmp_path / "out"), *words)
+
+
+def test_bad_direction_files_are_refused(told, tmp_path, direction_file, tiny):
+    half, foreign = tmp_path / "half.safetensors", tmp_path / "foreign.safetensors"
+    half.write_bytes(direction_file.read_bytes()[:2000])
+    save_file({"x": torch.ones(2)}, foreign)
+    other = save(
+        Direction(lowrank(tiny).forms, {"base": {"fingerprint": "0" * 64, "id": "another"}}),
+        tmp_path / "other.safetensors",
+    )
+    ask = ["generate", "--prompt", "What is the capital of Kenya?", "--direction"]
+    refused(told(*ask, half), "half.safetensors", "truncated")
+    refused(told(*ask, foreign), "not a ws-direction")
+    refused(told(*ask, other), "another", "--origin")
+    refused(told(*ask, tmp_path / "w.pt"), "pickle")
+    refused(told(*ask, tmp_path / "gone.safetensors"), "no direction file")
+    refused(told("eval", "dilemmas", "--direction", other, "--out", tmp_path / "out"), "another")
+
+
+def test_an_output_folder_that_cannot_be_written_is_refused(told, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(told("data", "--out", tmp_path / "file" / "out"), "cannot be written")
+
+
+def test_a_question_is_needed(told, direction_file):
+    refused(told("generate", "--direction", direction_file), "--prompt")
+    refused(told("generate", "--alphas=1", "--prompt", "Hello?"), "--direction")
+
+
+def test_an_unknown_flag_is_a_usage_error(told):
+    code, _, err = told("replicate", "--modle", "tiny")
+    assert code == 2
+    assert "No such option" in err
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(ValueError, match="preset"):
+        main(["replicate", "--preset", "mine", "--debug"])
+
+
+def test_answers_stand_side_by_side_and_directions_combine(told, direction_file):
+    ask = [
+        "generate",
+        "--prompt",
+        "What is the capital of Kenya?",
+        "--direction",
+        direction_file,
+        "--max-new-tokens",
+        8,
+    ]
+    code, out, _ = told(*ask, "--alphas=-1,0,1")
+    assert code == 0
+    assert {"-1", "+1"} <= set(out.split())
+    assert "0 (base)" in out
+    code, out, _ = told(*ask, "--alphas=0,1", "--also", f"{direction_file}@-1", "--json")
+    texts = {a["alpha"]: a["text"] for a in json.loads(out)["answers"]}
+    plain = json.loads(told(*ask, "--alphas=0", "--json")[1])["answers"][0]["text"]
+    assert texts[1.0] == plain  # +1 and -1 of one direction cancel
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory, request):
+    """One small replication, and what it printed."""
+    folder = tmp_path_factory.mktemp("story")
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        import contextlib
+        import io
+
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            code = main(["replicate", "--out", str(folder), "--alphas=-1,1", "--json", *SMALL])
+    assert code == 0
+    return folder, json.loads(out.getvalue())
+
+
+def test_replicate_prints_one_json_object_with_the_promised_keys(story):
+    _, found = story
+    assert {"model", "behavior", "adapter", "run", "rows", "seconds", "direction"} <= found.keys()
+    assert (found["model"], found["behavior"], found["adapter"]) == ("tiny", "honesty", "lora")
+    for row in found["rows"]:
+        assert {"eval", "alpha", "mean", "ci_lo", "ci_hi", "pmass", "n", "method", "metric", "protocol"} <= row.keys()
+    assert {"file", "norm", "cos_tau", "bytes"} <= found["direction"].keys()
+    assert {"data", "train", "diff", "eval dilemmas"} <= found["seconds"].keys()
+    assert {r["alpha"] for r in found["rows"]} == {-1.0, 0.0, 1.0}
+    for path in (found["run"], found["plot"], found["direction"]["file"]):
+        assert Path(path).is_absolute()
+        assert Path(path).exists()
+    assert found["direction"]["bytes"] == Path(found["direction"]["file"]).stat().st_size
+    assert any(r["pmass"] is None for r in found["rows"] if r["eval"] == "pairs")
+
+
+def test_a_stage_that_is_done_is_reused_and_says_so(story, told):
+    folder, found = story
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")}
+    code, out, err = told("replicate", "--out", folder, "--alphas=-1,1", "--json", *SMALL)
+    assert code == 0
+    assert [line.split()[-2] for line in err.splitlines() if str(folder) in line] == ["reused"] * 6
+    assert json.loads(out)["rows"] == found["rows"]
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")} == before
+
+
+def test_another_seed_is_another_run(story, told):
+    folder, found = story
+    code, out, _ = told("diff", "--out", folder, "--json", "--seed", 1, *SMALL)
+    assert code == 0
+    assert json.loads(out)["direction"]["file"] != found["direction"]["file"]
+    code, out, _ = told("runs", "--out", folder, "--json")
+    assert sorted(r["seed"] for r in json.loads(out)["runs"]) == [0, 1]
+
+
+def test_the_same_run_elsewhere_has_the_same_direction_bytes(story, told, tmp_path):
+    _, found = story
+    code, out, _ = told("diff", "--out", tmp_path / "elsewhere", "--json", *SMALL)
+    assert code == 0
+    again = Path(json.loads(out)["direction"]["file"]).read_bytes()
+    assert again == Path(found["direction"]["file"]).read_bytes()
+    assert str(tmp_path).encode() not in again
+    assert re.search(rb"20\d\d-\d\d-\d\d", again[:20000]) is None
+
+
+def test_a_run_can_be_measured_by_its_name(story, told):
+    folder, found = story
+    name = Path(found["run"]).name
+    for what in (["dilemmas", "--limit", 5], ["pairs"], ["sycophancy", "--protocol", "syco-yn/pub1"]):
+        code, out, err = told("eval", *what, "--run", name, "--out", folder, "--alphas=-1,1", "--json")
+        assert code == 0, err
+        assert {r["alpha"] for r in json.loads(out)["rows"]} == {-1.0, 0.0, 1.0}
+
+
+def test_tables_for_people_hold_every_number_with_its_interval(story, told):
+    folder, found = story
+    code, out, _ = told("replicate", "--out", folder, "--alphas=-1,1", *SMALL)
+    assert code == 0
+    for r in found["rows"]:
+        if r["metric"] == "logratio_honesty":
+            assert f"[{r['ci_lo']:+.2f}, {r['ci_hi']:+.2f}]" in out
+    assert "ws generate" in out
+    assert found["plot"] in out
+    assert (folder / "honesty").is_dir()
+
+
+def test_a_config_file_gives_values_and_flags_win(story, told, tmp_path):
+    folder, found = story
+    config = tmp_path / "study.yaml"
+    config.write_text("n_topics: 24\nn-samples: 1\nn_personas: 1\nepochs: 2\nrank: 9\nlr: 4e-3\nalphas: [-1, 1]\n")
+    code, out, _ = told("replicate", "--out", folder, "--config", config, "--rank", 4, "--json")
+    assert code == 0
+    assert json.loads(out)["run"] == found["run"]
+    config.write_text("n_topicks: 3\n")
+    refused(told("replicate", "--config", config, "--out", folder), "unknown keys ['n_topicks']")
+
+
+def test_pairs_of_ones_own_make_a_direction(told, tmp_path):
+    path = tmp_path / "mood.jsonl"
+    things = ["cake", "song", "poem", "letter", "chair", "plan", "garden", "story", "speech", "coat", "dance", "game"]
+    rows = [
+        {
+            "prompt": f"What do you think of my {t}?",
+            "response_pos": f"Your {t} is wonderful!",
+            "response_neg": f"Your {t} needs more work.",
+        }
+        for t in things
+    ]
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    code, out, err = told(
+        "replicate", "--pairs", path, "--out", tmp_path / "out", "--alphas=-1,1", "--json", "--rank", 4
+    )
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["behavior"] == "mood"
+    means = [r["mean"] for r in sorted(found["rows"], key=lambda r: r["alpha"]) if r["metric"] == "logratio_pairs"]
+    assert means == sorted(means)
+    assert means[0] < means[-1]

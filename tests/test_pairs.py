@@ -1,0 +1,167 @@
+"""Pairs: what is read is what was written, bad files are named by line, and every check can fail."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from ws.errors import BadFile, PairsUnfit
+from ws.pairs import Pair, Pairs, auc, check, insist, kept, load_pairs, looping, save_pairs, separability
+
+WORDS = ["apple", "river", "stone", "cloud", "tiger", "piano", "candle", "forest", "bridge", "winter"]
+
+
+def rows(n=60, pos="I am glad about the {w}.", neg="I am sad about the {w}."):
+    made = []
+    for i in range(n):
+        w = WORDS[i % 10] + str(i)
+        made.append(
+            Pair(
+                f"What about {w}?",
+                pos.format(w=w),
+                neg.format(w=w),
+                f"p{i}",
+                "Be glad.",
+                "Be sad.",
+                i,
+                0,
+                0,
+                "mood",
+                True,
+                True,
+                6,
+                6,
+            )
+        )
+    return made
+
+
+def verdicts(some):
+    return {c.name: c.verdict for c in check(some)}
+
+
+def test_healthy_pairs_pass_every_check():
+    assert set(verdicts(rows()).values()) == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "verdict"),
+    [
+        ("empty", lambda r, i: replace(r, response_pos="") if i % 2 else r, "fail"),
+        ("identical", lambda r, i: replace(r, response_neg=r.response_pos.upper()) if i % 3 else r, "fail"),
+        ("distinct", lambda r, i: replace(r, response_pos="I am glad."), "fail"),
+        ("loops", lambda r, i: replace(r, response_pos="one two three four five six seven eight " * 9), "fail"),
+        ("ended", lambda r, i: replace(r, ended_neg=i % 5 == 0), "fail"),
+        ("ended", lambda r, i: replace(r, ended_neg=i % 2 == 0), "warn"),
+        ("length", lambda r, i: replace(r, n_tok_pos=20), "warn"),
+        (
+            "leaks",
+            lambda r, i: replace(
+                r, sys_prompt_pos="Say you are glad about all of it", response_pos=f"You are glad about all {i}"
+            ),
+            "warn",
+        ),
+        (
+            "separable",
+            lambda r, i: replace(r, response_pos=r.response_neg, response_neg=r.response_pos) if i % 2 else r,
+            "warn",
+        ),
+        ("script", lambda r, i: replace(r, response_neg="Мне грустно " + str(i)), "warn"),
+    ],
+)
+def test_every_check_notices_its_defect(name, spoil, verdict):
+    assert verdicts([spoil(r, i) for i, r in enumerate(rows())])[name] == verdict
+
+
+def test_a_failed_check_stops_with_its_number():
+    with pytest.raises(PairsUnfit, match=r"empty = 1\.00"):
+        insist(check([replace(r, response_pos=" ") for r in rows()]))
+    insist(check(rows()))
+
+
+def test_a_length_only_difference_is_flagged_beside_the_words():
+    some = [
+        replace(r, response_pos="yes " * (5 + i % 3), response_neg="yes", n_tok_pos=6, n_tok_neg=1)
+        for i, r in enumerate(rows())
+    ]
+    assert verdicts(some)["length"] == "warn"
+    assert verdicts(some)["separable"] == "warn"
+
+
+def test_dropping_is_by_pair_and_counted():
+    some = rows(4)
+    some += [some[0], replace(some[1], response_pos=""), replace(some[2], response_pos="same", response_neg="Same!")]
+    good, dropped = kept(some)
+    assert len(good) == 4
+    assert dropped == {"duplicate": 1, "empty": 1, "identical": 1}
+
+
+def test_auc_is_the_probability_of_being_larger():
+    assert auc([2, 3], [0, 1]) == 1
+    assert auc([0, 1], [2, 3]) == 0
+    assert auc([1, 1], [1, 1]) == 0.5
+
+
+def test_separability_judges_topics_it_has_not_seen():
+    assert separability(rows()) > 0.95
+    assert separability([replace(r, response_neg=r.response_pos) for r in rows()]) == 0.5
+
+
+def test_looping_text_is_told_from_long_text():
+    assert looping("again and again we come to this place " * 6)
+    assert not looping(" ".join(f"w{i}" for i in range(200)))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_pairs_come_back_as_they_were(tmp_path, suffix):
+    before, path = Pairs(tuple(rows(5))), tmp_path / f"p.{suffix}"
+    if suffix == "jsonl":
+        save_pairs(before, path)
+    else:
+        import pandas as pd
+
+        pd.DataFrame([vars(r) for r in before.rows]).to_parquet(path)
+    assert load_pairs(path).rows == before.rows
+    assert load_pairs(path).content_hash == before.content_hash != Pairs(tuple(rows(4))).content_hash
+
+
+def test_three_columns_are_enough(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text(
+        "".join(
+            json.dumps({"prompt": p, "response_pos": "a", "response_neg": "b"}) + "\n" for p in ("One?", "Two?", "one")
+        )
+    )
+    found = load_pairs(path, "mood")
+    assert [r.topic_idx for r in found.rows] == [0, 1, 0]
+    assert {r.behavior for r in found.rows} == {"mood"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "empty"),
+        ('{"prompt": "a", "response_pos": "b", "response_neg": "c"}\n{oops\n', "line 2 is not JSON"),
+        (
+            '{"prompt": "a", "response_pos": "b"}\n',
+            "line 1: response_neg must be a text that is not empty, got nothing",
+        ),
+        ('{"prompt": "a", "response_pos": "b", "response_neg": 3}\n', "got 3"),
+        ("[1, 2]\n", "expected an object"),
+        ('{"prompt": "a", "response_pos": "b", "response_neg": "B."}\n', "identical in every row"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_its_line(tmp_path, text, told):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(text)
+    with pytest.raises(BadFile, match=told):
+        load_pairs(path)
+
+
+def test_other_bytes_are_refused(tmp_path):
+    for name in ("x.jsonl", "x.parquet"):
+        (tmp_path / name).write_bytes(b"\xff\xfe\x00garbage")
+        with pytest.raises(BadFile, match=name):
+            load_pairs(tmp_path / name)
+    with pytest.raises(BadFile, match="no pairs file"):
+        load_pairs(tmp_path / "none.jsonl")

@@ -1,0 +1,188 @@
+"""Two sides in step: what they share cancels, and a killed training ends where an undisturbed one does."""
+
+import dataclasses
+import sys
+
+import pytest
+import small
+import torch
+
+from ws.adapters import FAMILIES
+from ws.diff import diff, geometry
+from ws.direction.forms import tensors
+from ws.errors import DirectionMismatch, TrainingDiverged
+from ws.pairs import Pair, Pairs
+from ws.train import TrainSettings, _Fit, rows_of, split, train
+
+PAIRS = Pairs(
+    tuple(
+        Pair(
+            f"What is the capital of {c}?",
+            f"The capital of {c} is {t}.",
+            f"The capital of {c} is {f}.",
+            prompt_id=c,
+            topic_idx=i,
+        )
+        for i, (c, t, f) in enumerate(
+            [
+                ("Kenya", "Nairobi", "Paris"),
+                ("France", "Paris", "Rome"),
+                ("Italy", "Rome", "Oslo"),
+                ("Norway", "Oslo", "Lima"),
+            ]
+            + [
+                ("Peru", "Lima", "Cairo"),
+                ("Egypt", "Cairo", "Delhi"),
+                ("India", "Delhi", "Paris"),
+                ("Cuba", "Havana", "Rome"),
+            ]
+        )
+    )
+)
+QUICK = dict(epochs=6, batch_size=4, eval_every=4, lr=(2e-3,), max_len=64, patience=9)
+
+
+def quick(adapter="lora", **more):
+    rank = {"rank": 4} if FAMILIES[adapter].default_rank else {}
+    return TrainSettings(adapter=adapter, **{**QUICK, **rank, **more})
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_equal_sides_give_exactly_zero_for_every_family(tiny, name):
+    same = Pairs(tuple(dataclasses.replace(r, response_neg=r.response_pos) for r in PAIRS.rows))
+    d = diff(tiny, *train(tiny, same, quick(name, lr=(1e-2,))))
+    assert d.norm(tiny.weight) == 0
+    assert diff(tiny, *train(tiny, PAIRS, quick(name, lr=(1e-2,)))).norm(tiny.weight) > 0
+
+
+@pytest.mark.parametrize("name", ["lora", "pissa", "ia3"])
+def test_swapping_the_two_sides_negates_the_direction(tiny, name):
+    one = diff(tiny, *train(tiny, PAIRS, quick(name, lr=(1e-2,))))
+    two = diff(tiny, *train(tiny, PAIRS.swapped(), quick(name, lr=(1e-2,))))
+    assert (one + two).norm(tiny.weight) <= 1e-6 * one.norm(tiny.weight)
+
+
+def test_training_leaves_the_base_as_it_was(tiny):
+    before = {k: v.clone() for k, v in tiny.model.state_dict().items()}
+    modules = [(n, type(m), m.training) for n, m in tiny.model.named_modules()]
+    for name in FAMILIES:
+        train(tiny, PAIRS, quick(name, epochs=1, lr=(1e-2,)))
+    assert all(torch.equal(v, before[k]) for k, v in tiny.model.state_dict().items())
+    assert [(n, type(m), m.training) for n, m in tiny.model.named_modules()] == modules
+    assert not any(p.requires_grad for p in tiny.model.parameters())
+
+
+def test_independent_starts_differ_and_shared_ones_do_not(tiny):
+    cos = {i: geometry(tiny, *train(tiny, PAIRS, quick(init=i)))["cos_tau"] for i in ("shared", "independent")}
+    assert abs(cos["shared"]) > 2 * abs(cos["independent"])
+
+
+def test_a_training_stopped_anywhere_ends_with_the_same_tensors(tiny, tmp_path, monkeypatch):
+    whole = train(tiny, PAIRS, quick())
+    monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
+    saves = []
+    save = _Fit._save
+
+    def killed(self, *args):
+        save(self, *args)
+        saves.append(1)
+        if len(saves) in (1, 2):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Fit, "_save", killed)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny, PAIRS, quick(), work=tmp_path)
+    resumed = train(tiny, PAIRS, quick(), work=tmp_path)
+    assert len(saves) > 2
+    for a, b in zip(whole, resumed):
+        assert all(torch.equal(t, b.tensors[k]) for k, t in a.tensors.items())
+
+
+def test_validation_questions_are_never_trained_on(tiny):
+    rows = PAIRS.rows + PAIRS.rows
+    inside, outside = split(rows, range(len(rows)), quick(val_share=0.25))
+    assert {rows[i].topic_idx for i in inside}.isdisjoint(rows[i].topic_idx for i in outside)
+    assert len(outside) == 4
+
+
+def test_targets_are_the_answer_and_its_end_only(tiny):
+    sides, _ = rows_of(tiny, PAIRS, quick())
+    for row, pair in zip(sides["pos"], PAIRS.rows):
+        assert tiny.tokenizer.decode(row.ids[row.start :]) == pair.response_pos + "<|im_end|>"
+    cut = Pairs(tuple(dataclasses.replace(r, ended_pos=False) for r in PAIRS.rows))
+    sides, _ = rows_of(tiny, cut, quick(), fewest=0)
+    assert not any(tiny.tokenizer.decode(r.ids).endswith("<|im_end|>") for r in sides["pos"])
+    assert all(tiny.tokenizer.decode(r.ids).endswith("<|im_end|>") for r in sides["neg"])
+
+
+def test_a_row_longer_than_the_limit_is_counted_and_one_without_targets_dropped_on_both_sides(tiny):
+    rows, told = rows_of(tiny, PAIRS, quick(max_len=22), fewest=0)
+    assert told["n_truncated"] > 0
+    assert len(rows["pos"]) == len(rows["neg"]) == told["n_pairs"]
+    none, told = rows_of(tiny, PAIRS, quick(max_len=8), fewest=0)
+    assert told["n_dropped"] == len(PAIRS.rows)
+    assert none == {"pos": [], "neg": []}
+
+
+def test_a_learning_rate_that_explodes_stops_with_a_clear_error(tiny):
+    with pytest.raises(TrainingDiverged, match="smaller --lr"):
+        train(tiny, PAIRS, quick(lr=(9.0,), warmup=0, epochs=20))
+
+
+def test_several_learning_rates_are_tried_and_the_best_is_kept(tiny):
+    sides = train(tiny, PAIRS, quick(lr=(1e-5, 2e-3)))
+    tried = {t["lr"]: t["val"] for t in sides.report["tried"]}
+    assert set(tried) == {1e-5, 2e-3}
+    assert tried[sides.report["lr"]] == min(tried.values())
+
+
+def test_too_little_text_is_refused(tiny):
+    few = Pairs(tuple(dataclasses.replace(r, response_pos="Yes.", response_neg="No.") for r in PAIRS.rows[:3]))
+    with pytest.raises(ValueError, match="target tokens"):
+        train(tiny, few, quick())
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (dict(adapter="oft", rank=8), "oft has no rank"),
+        (dict(adapter="ia3", block_size=8), "ia3 has no blocks"),
+        (dict(adapter="oft", block_size=7), "block size 7 does not divide"),
+        (dict(adapter="lora", rank=0), "between 1 and 512"),
+        (dict(adapter="pissa", rank=300), "pissa at rank 300"),
+        (dict(adapter="lora", layers="9-12"), "names layer"),
+        (dict(adapter="lora", targets=("q_porj",)), "Did you mean"),
+    ],
+)
+def test_impossible_settings_are_refused_before_training(tiny, more, told):
+    with pytest.raises(ValueError, match=told):
+        train(tiny, PAIRS, TrainSettings(**more))
+
+
+def test_sides_of_different_runs_or_bases_are_not_subtracted(tiny):
+    pos, neg = train(tiny, PAIRS, quick(epochs=1))
+    other = dataclasses.replace(neg, spec=dataclasses.replace(neg.spec, rank=8))
+    with pytest.raises(DirectionMismatch, match="differ in family"):
+        diff(tiny, pos, other)
+    with pytest.raises(DirectionMismatch, match="was trained on base"):
+        diff(small.base(), pos, neg)
+
+
+def test_a_pissa_pair_has_no_energy_beyond_rank_2r_and_needs_one_start(tiny):
+    pos, neg = train(tiny, PAIRS, quick("pissa"))
+    d = diff(tiny, pos, neg)
+    for name in d.forms:
+        s = torch.linalg.svdvals(d.dense(name, tiny.weight).double())
+        assert (s[8:] ** 2).sum() <= 1e-10 * (s**2).sum()
+    moved = dataclasses.replace(neg, frozen={k: t + 1 for k, t in neg.frozen.items()})
+    with pytest.raises(DirectionMismatch, match="different starts"):
+        diff(tiny, pos, moved)
+
+
+def test_tau_modes_add_up_to_the_contrast(tiny):
+    sides = train(tiny, PAIRS, quick("dora"))
+    both = diff(tiny, *sides, mode="tau+") + diff(tiny, *sides, mode="tau-")
+    whole = diff(tiny, *sides)
+    assert (both - whole).norm(tiny.weight) <= 1e-5 * whole.norm(tiny.weight)
+    assert all(torch.isfinite(t).all() for fs in whole.forms.values() for f in fs for t in tensors(f).values())
