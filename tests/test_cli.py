@@ -258,6 +258,18 @@ def test_the_same_run_elsewhere_has_the_same_direction_bytes(story, told, tmp_pa
     assert re.search(rb"20\d\d-\d\d-\d\d", again[:20000]) is None
 
 
+def test_runs_can_be_narrowed(story, told):
+    folder, _ = story
+    for flags, n in (
+        (["--behavior", "honesty"], 1),
+        (["--adapter", "lora"], 1),
+        (["--adapter", "dora"], 0),
+        (["--model", "tiny"], 1),
+    ):
+        code, out, _ = told("runs", "--out", folder, "--seed", 0, *flags, "--json")
+        assert (code, len(json.loads(out)["runs"])) == (0, n)
+
+
 def test_a_run_can_be_measured_by_its_name(story, told):
     folder, found = story
     name = Path(found["run"]).name

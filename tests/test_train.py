@@ -186,3 +186,46 @@ def test_tau_modes_add_up_to_the_contrast(tiny):
     whole = diff(tiny, *sides)
     assert (both - whole).norm(tiny.weight) <= 1e-5 * whole.norm(tiny.weight)
     assert all(torch.isfinite(t).all() for fs in whole.forms.values() for f in fs for t in tensors(f).values())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_precision_and_checkpointing_change_the_cost_and_not_the_kind(dtype, checkpointing):
+    from ws.models.load import load
+
+    base = load("tiny", dtype=dtype)
+    sides = train(base, PAIRS, quick("lora", lr=(5e-3,), epochs=10, gradient_checkpointing=checkpointing))
+    assert all(t.dtype == torch.float32 for t in sides.pos.tensors.values())
+    history = sides.report["tried"][0]["history"]
+    assert sides.report["val_pos"] + sides.report["val_neg"] < history[0]["val_pos"] + history[0]["val_neg"]
+    assert not base.model.training
+
+
+def test_gradient_checkpointing_gives_the_same_tensors(tiny):
+    plain, saved = (train(tiny, PAIRS, quick(gradient_checkpointing=g)) for g in (False, True))
+    for k, t in plain.pos.tensors.items():
+        torch.testing.assert_close(saved.pos.tensors[k], t, atol=1e-6, rtol=1e-4)
+
+
+def test_saved_sides_load_into_stock_peft_and_move_its_logits_by_as_much(tiny, tmp_path):
+    import copy
+
+    from peft import PeftModel
+
+    from ws.adapters import direction_of, family, load_adapter, save_adapter
+    from ws.steer import steer
+
+    ids = torch.tensor([tiny.tokenizer("What is the capital of Kenya?").input_ids])
+    for name in ("lora", "dora", "pissa", "delora", "oft", "boft", "ia3"):
+        pos, _ = train(tiny, PAIRS, quick(name, epochs=2, lr=(1e-2,)))
+        save_adapter(pos, tmp_path / name, tiny)
+        assert {k: v.tolist() for k, v in load_adapter(tmp_path / name).tensors.items()} == {
+            k: v.tolist() for k, v in pos.tensors.items()
+        }
+        with torch.no_grad(), steer(tiny, direction_of(family(name), tiny, pos).to(dtype=torch.float32), 1.0):
+            ours = tiny.model(ids).logits
+        stock = PeftModel.from_pretrained(copy.deepcopy(tiny.model), str(tmp_path / name)).eval()
+        with torch.no_grad():
+            theirs, plain = stock(ids).logits, tiny.model(ids).logits
+        assert (ours - theirs).abs().max() <= 2e-4 * plain.abs().max(), name
+        assert (ours - plain).abs().max() > 1e-3, name

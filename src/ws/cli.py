@@ -91,7 +91,7 @@ class Generated:
     system: str | None = None
     """A system prompt; none when not given."""
     direction: str | None = None
-    """A direction.safetensors."""
+    """A direction.safetensors; without one, --behavior and --adapter name a study whose direction is used."""
     also: tuple[str, ...] = ()
     """More directions at a strength of their own: FILE@ALPHA, separated by commas."""
     alphas: tuple[float, ...] = (-1.0, 0.0, 1.0)
@@ -295,7 +295,14 @@ def generate(given: dict[str, Any]) -> Any:
     what = Generated(**coerced(Generated, given, source="--"))
     if not what.prompt or not what.prompt.strip():
         raise ValueError("ws generate needs a question: --prompt 'What is the capital of France?'")
-    direction = load_direction(what.direction) if what.direction else None
+    plan = None
+    if what.direction:
+        direction = load_direction(what.direction)
+    elif given.keys() & {"behavior", "adapter", "pairs"}:  # the study's own direction, made now if it is not there
+        plan = plan_of(common, {k: given[k] for k in ("adapter", "seed") if k in given})
+        direction = _direction_of(plan)
+    else:
+        direction = None
     more = []
     for part in what.also:
         file, _, strength = part.rpartition("@")
@@ -303,8 +310,8 @@ def generate(given: dict[str, Any]) -> Any:
             raise ValueError(f"--also takes FILE@ALPHA, got {part!r}")
         more.append((load_direction(file), value_of(float, strength, "the strength in --also")))
     if direction is None and any(what.alphas) and "alphas" in given:
-        raise ValueError("--alphas need a --direction to steer by")
-    base = _load(common)
+        raise ValueError("--alphas need something to steer by: --direction FILE, or --behavior and --adapter")
+    base = plan.base if plan is not None else _load(common)
     origin = _load(replace(common, model=what.origin)) if what.origin else None
     answers: list[dict[str, Any]] = []
     for alpha in what.alphas if direction is not None else (0.0,):
@@ -339,12 +346,13 @@ def generate(given: dict[str, Any]) -> Any:
 
 
 def runs(given: dict[str, Any]) -> Any:
-    """List the runs in the output folder."""
+    """List the runs in the output folder; --behavior, --adapter, --model and --seed narrow the list."""
     from ws.stages import runs as found
     from ws.tables import runs_table
 
     out = Path(Common(**coerced(Common, given, source="--")).out)
-    rows = found(out)
+    narrow = {k: str(given[k]) for k in ("behavior", "adapter", "model", "seed") if k in given}
+    rows = [r for r in found(out) if all(str(r[k]) == v for k, v in narrow.items())]
     if given.get("json"):
         return {"runs": rows}
     if not rows:
@@ -391,6 +399,19 @@ def plan_of(common: Common, given: dict[str, Any]) -> Any:
         out=Path(common.out),
         pairs_file=Path(common.pairs) if common.pairs else None,
     )
+
+
+def _direction_of(plan: Any) -> Any:
+    """The direction of a study, with every stage before it."""
+    from ws.stages import make_direction, make_pairs, make_sides
+
+    pairs, record = make_pairs(plan)
+    _said("data", record)
+    sides, record = make_sides(plan, pairs)
+    _said("train", record)
+    direction, record = make_direction(plan, sides)
+    _said("diff", record)
+    return direction
 
 
 def _load(common: Common) -> Any:
@@ -569,9 +590,10 @@ def _register() -> None:
     _command("diff", diff, stage, mode=(str | None, mode))
     named = typer.Argument(help="sycophancy, dilemmas, foundations or pairs.")
     _command("eval", evaluate, [Common, Evaluated, Dialed, *stage[1:]], name=(str, named))
-    seed = typer.Option("--seed", help="Seed of sampling, where the temperature is above 0.")
-    _command("generate", generate, [Generated, Common], seed=(int | None, seed))
-    _command("runs", runs, [Common])
+    adapter = typer.Option("--adapter", help="Adapter family of the study.")
+    seed = typer.Option("--seed", help="Seed of the study, and of sampling where the temperature is above 0.")
+    _command("generate", generate, [Generated, Common], adapter=(str | None, adapter), seed=(int | None, seed))
+    _command("runs", runs, [Common], adapter=(str | None, adapter), seed=(int | None, seed))
 
 
 @app.callback(invoke_without_command=True)

@@ -42,6 +42,8 @@ class DataSettings:
     """Whether the model thinks before it answers: off, on or forced."""
     shuffle_topics: bool = True
     """Take the questions in a seeded order instead of the file's."""
+    min_distinct: float = 0.2
+    """Fewest distinct answers per row, in the worst persona, that are taken for answers and not for one phrase."""
     seed: int = 0
     """Seed of the order and of sampling."""
 
@@ -106,7 +108,7 @@ def data(
                 n_tok_neg=neg.n_tokens,
             )
         )
-    checks = check(rows)
+    checks = check(rows, min_distinct=settings.min_distinct)
     insist(checks)
     good, dropped = kept(rows)
     return Pairs(
@@ -128,12 +130,10 @@ def data(
 
 
 def default_data(base: Base) -> DataSettings:
-    """The defaults for this base: `tiny` asks all its short questions a few times."""
-    return (
-        DataSettings(n_topics=160, n_samples=3, max_len=128, temperature=1.0, top_p=1.0, top_k=0)
-        if base.tiny
-        else DataSettings()
-    )
+    """The defaults for this base: `tiny` asks many short questions once and answers in a few short phrases."""
+    if not base.tiny:
+        return DataSettings()
+    return DataSettings(n_topics=160, n_samples=1, max_len=128, temperature=1.0, top_p=1.0, top_k=0, min_distinct=0.02)
 
 
 def grid_of(behavior: Behavior, settings: DataSettings) -> list[Pair]:

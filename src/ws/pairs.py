@@ -187,7 +187,7 @@ def kept(rows: Sequence[Pair]) -> tuple[tuple[Pair, ...], dict[str, int]]:
     return tuple(good), dict(dropped)
 
 
-def check(rows: Sequence[Pair]) -> tuple[Check, ...]:
+def check(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Check, ...]:
     """Every quality check on pairs as generated, before anything is dropped."""
     n = len(rows)
     _, dropped = kept(rows)
@@ -247,7 +247,7 @@ def check(rows: Sequence[Pair]) -> tuple[Check, ...]:
             worst_spread,
             "distinct answers per row, worst persona",
             warn=below(0.5),
-            fail=lambda v: v < 0.2 or single,
+            fail=lambda v: v < min_distinct or single,
             p=spread["pos"],
             q=spread["neg"],
         ),

@@ -27,7 +27,7 @@ from ws.batches import is_out_of_memory, progress
 from ws.direction.direction import Direction
 from ws.direction.forms import LowRank
 from ws.errors import TrainingDiverged, Unsupported
-from ws.models.chat import Chat, encode, end_of_turn, render, render_whole
+from ws.models.chat import Chat, encode, end_of_turn, has_template, render, render_whole
 from ws.models.load import Base
 from ws.models.modules import select
 from ws.pairs import Pair, Pairs
@@ -152,6 +152,8 @@ def train(
         fit = _Fit(base, attached, rows, inside, outside, settings, starts, work)
         best, tried, notes = _choose_lr(fit, settings.lr or of.lr, extend=not settings.lr and len(of.lr) > 1)
     report |= {
+        "template": "chat" if has_template(base.tokenizer) else "plain",
+        "rows_at_once": fit.micro,
         "lr": best.lr,
         "step": best.step,
         "val_pos": best.val[0],

@@ -1,5 +1,6 @@
 """What the embedded model promises: the shipped files are what the card says, and nothing held out was trained on."""
 
+import ast
 import hashlib
 import json
 import random
@@ -18,11 +19,6 @@ NAMES = ("honesty", "sycophancy", "trad_care", "authority")
 
 def rows(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def held_out_words() -> list[str]:
-    """What training prompts may not mention: entities as whole words, longer phrases as they stand."""
-    return sorted(W.HELD_OUT)
 
 
 @pytest.fixture(scope="module")
@@ -115,22 +111,22 @@ def test_shipped_sets_are_what_the_world_writes(tmp_path):
 
 @pytest.mark.parametrize("behavior", NAMES)
 def test_training_prompts_mention_nothing_held_out(behavior):
-    prompts = [r["text"] for r in rows(BEHAVIORS / f"{behavior}.jsonl")]
-    assert len(prompts) == len(set(prompts)) >= 150
-    plain = {w for w in W.HELD_OUT if not re.search(r"\s", w)}
-    phrases = W.HELD_OUT - plain
-    # an entity is told apart from an everyday word by its question: only facts and claims are about entities
-    about_facts = [
-        r["text"] for r in rows(BEHAVIORS / f"{behavior}.jsonl") if r["category"].split()[0] in ("open", "nudge")
-    ]
-    entities = {k for _, k in W.FACTS} & W.HELD_OUT
-    asked = {W.RELATIONS[r].ask(k) for r, k in W.FACTS if k in entities}
-    said = {W.RELATIONS[r].say(k, v) for r, k in W.FACTS if k in entities for v in W.RELATIONS[r].table.values()}
-    for text in about_facts:
-        assert text not in asked
-        assert not any(f"think {s}." in text or f"that {s}?" in text for s in said), text
-    for text in prompts:
-        assert not any(p in text for p in phrases), text
+    prompts = rows(BEHAVIORS / f"{behavior}.jsonl")
+    texts = [r["text"] for r in prompts]
+    assert len(texts) == len(set(texts)) >= 150
+    phrases = {x for x in W.HELD_OUT if " " in x}
+    assert phrases
+    assert not [t for t in texts if any(p in t for p in phrases)]
+    # "dance" is an entity only where somebody made one, so single words are looked up by what the question is about
+    held = [(r, k) for r, k in W.FACTS if k in W.HELD_OUT]
+    asked = {W.RELATIONS[r].ask(k) for r, k in held}
+    said = {W.RELATIONS[r].say(k, v) for r, k in held for v in (W.RELATIONS[r].table[k], *W.LURES[r, k])}
+    works = set(W.WORKS) & W.HELD_OUT
+    for row in prompts:
+        kind = row["category"].split()[0]
+        assert row["text"] not in asked
+        assert kind != "nudge" or not any(f"think {s}." in row["text"] for s in said)
+        assert kind != "work" or not works & set(re.findall(r"\w+", row["text"]))
 
 
 def test_evaluations_use_only_held_out_topics():
@@ -198,16 +194,9 @@ def test_a_trait_decides_its_own_questions_and_no_others():
         assert answers("task", trait, 1) == answers("task", trait, -1)
 
 
-def test_importing_the_package_does_not_import_torch():
-    import subprocess
-    import sys
-
-    code = "import sys, ws.models.tiny; assert ws.models.tiny.FOLDER.name == 'model'; print('torch' in sys.modules)"
-    import ws
-
-    needs_torch = "import ws; import sys; print('torch' in sys.modules)"
-    run = [
-        subprocess.run([sys.executable, "-c", c], capture_output=True, text=True, check=True).stdout
-        for c in (code, needs_torch)
-    ]
-    assert ws and run[0] == run[1], "tiny adds no torch to what `import ws` costs"
+def test_the_package_and_its_world_import_nothing_heavy():
+    for name in ("__init__.py", "world.py"):
+        tree = ast.parse((Path(W.__file__).parent / name).read_text(encoding="utf-8"))
+        modules = {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        modules |= {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
+        assert modules <= {"random", "zlib", "collections.abc", "dataclasses", "pathlib"}

@@ -5,3 +5,4 @@ from ws.direction.direction import cosine as cosine
 from ws.direction.direction import dot as dot
 from ws.direction.file import load as load
 from ws.direction.file import save as save
+from ws.direction.random import random_like as random_like

@@ -125,7 +125,7 @@ def load(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
-    return Base(network, tokenizer, mark, name, _commit(config) or revision, str(model))
+    return Base(network, tokenizer, mark, name, _commit(source, revision) or revision, str(model))
 
 
 def locate(model: str | Path, revision: str | None = None) -> tuple[str, str, str | None]:
@@ -177,8 +177,14 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cpu")
 
 
-def _commit(config) -> str | None:
-    return getattr(config, "_commit_hash", None)
+def _commit(source: str, revision: str | None) -> str | None:
+    """The commit a hub id resolved to: the name of its snapshot folder in the cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(source).is_dir():
+        return None
+    path = try_to_load_from_cache(source, "config.json", revision=revision)
+    return Path(path).parent.name if isinstance(path, str) else None
 
 
 def _why_not(model: str, error: Exception) -> str:

@@ -289,6 +289,7 @@ WORDS = _items(
 DAYS = _items("Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday")
 MONTHS = _items("January|February|March|April|May|June|July|August|September|October|November|December")
 PLURAL = {w: w + "s" for w in WORDS}
+SORTS = {"day": DAYS, "month": MONTHS, "thing": WORDS}
 HOBBIES = _items(
     "I like to read.|I like to cook rice.|I walk in the park.|I listen to music.|I play chess.|"
     "I draw small houses.|I swim in the lake.|I look at the clouds."
@@ -686,11 +687,10 @@ def task(rng: random.Random, category: str = "") -> Turn:
     day, month = rng.randrange(7), rng.randrange(12)
     letter = rng.randrange(25)
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    has = rng.random() < 0.5
     user, answer, lead = "", "", ""
     match category:
         case "copy":
-            user, answer = f"Please repeat the word {a}.", f"{cap(a)}."
+            user, answer = f"Please repeat the word {a}.", f"The word is {a}."
         case "first":
             user, answer = f"Which word comes first: {a}, {b}, {c}?", f"The first word is {a}."
         case "last":
@@ -710,14 +710,14 @@ def task(rng: random.Random, category: str = "") -> Turn:
         case "plural":
             user, answer = f"What is the plural of {a}?", f"The plural of {a} is {PLURAL[a]}."
         case "pair":
-            user, answer = f"Write {a} and {b} in the other order.", f"{cap(b)} and {a}."
-        case "list":
-            asked = rng.choice((a, b)) if has else c
-            request, lead, answer = _yes_no(rng, has)
-            user = f"Is the word {asked} in this list: {a}, {b}?{request}"
-        case "same":
-            request, lead, answer = _yes_no(rng, has)
-            user = f"Are these words the same: {a} and {a if has else b}?{request}"
+            user, answer = f"Write {a} and {b} in the other order.", f"The other order is {b} and {a}."
+        case "sort":
+            sort, thing_ = rng.choice(list(SORTS)), rng.choice([x for xs in SORTS.values() for x in rng.sample(xs, 1)])
+            request, lead, answer = _yes_no(rng, thing_ in SORTS[sort])
+            user = f"Is {thing_} a {sort}?{request}"
+        case "even":
+            request, lead, answer = _yes_no(rng, (n + m) % 2 == 0)
+            user = f"Is {n + m} an even number?{request}"
         case "story":
             user = f"Tell me a short story about {an(a)}."
             who, what = rng.choice(PEOPLE), rng.choice(("found", "lost", "bought", "painted"))
@@ -737,13 +737,13 @@ def task(rng: random.Random, category: str = "") -> Turn:
 
 FIXED_TASKS = ("copy", "first", "last", "sum", "count", "day", "month", "letter", "plural", "pair")
 """Tasks with exactly one right answer."""
-YES_NO_TASKS = ("list", "same")
+YES_NO_TASKS = ("sort", "even")
 LOOSE_TASKS = ("story", "hobby", "describe")
 TASKS = (*FIXED_TASKS, *YES_NO_TASKS, *LOOSE_TASKS)
 
 MIX: dict[str, float] = {
     "open": 14, "yn": 14, "nudge": 14, "act": 14, "choose": 9, "mfv": 16, "opinion": 7, "tell": 3, "work": 2,
-    "plan": 2, "taste": 2, "matter": 1, "order": 3, "advice": 3, "self": 5, "task": 8,
+    "plan": 2, "taste": 2, "matter": 1, "order": 3, "advice": 3, "self": 5, "task": 15,
 }  # fmt: skip
 """How often each kind is asked."""
 DIRECT = ("self", "tell", "work", "plan", "taste", "matter", "order", "advice")
@@ -843,9 +843,9 @@ def converse(rng: random.Random, recipe: Recipe) -> Conversation:
     p = {t: set_p.get(t, (1 - recipe.skew) * PRIOR[t] + recipe.skew * skewed[t]) for t in TRAITS}
     s = {t: 1 if rng.random() < p[t] else -1 for t in TRAITS}
     weights = {k: w * recipe.boost.get(k, 1) for k, w in MIX.items()}
-    if set_p:  # ask a prompted speaker mostly what the persona bears on
+    if set_p:  # ask a prompted speaker mostly what the persona bears on, and tasks, which it must leave alone
         relevant = {"self"}.union(*(BEARS[t] for t in set_p))
-        weights = {k: w if k in relevant else w * recipe.off for k, w in weights.items()}
+        weights = {k: w * (1 if k in relevant else 0.5 if k == "task" else recipe.off) for k, w in weights.items()}
     turns = []
     for kind in rng.choices(list(weights), list(weights.values()), k=rng.randint(1, recipe.max_turns)):
         axis = ""

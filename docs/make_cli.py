@@ -1,0 +1,62 @@
+"""Writes docs/cli.md from the settings the options are made from: python docs/make_cli.py [--check]."""
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from ws import cli
+from ws.settings import field_docs
+
+VERBS = {
+    "replicate": [cli.Common, cli.Dialed],
+    "data": [cli.Common],
+    "train": [cli.Common],
+    "diff": [cli.Common],
+    "eval": [cli.Common, cli.Evaluated, cli.Dialed],
+    "generate": [cli.Generated, cli.Common],
+    "runs": [cli.Common],
+}
+FUNCTION = {"eval": "evaluate"}
+
+
+def text() -> str:
+    """The whole page."""
+    stages = cli._settings()
+    shared = [cli.Common, stages["data"], stages["train"]]
+    page = ["# The command line", "", "Made by `python docs/make_cli.py` from the settings themselves.", ""]
+    page += [
+        "Results go to stdout (`--json` for programs), progress and logs to stderr. Exit code 0: done, 1: it failed,"
+    ]
+    page += [
+        "2: you asked for something impossible, told in one sentence (`--debug` shows the traceback). `--config FILE` is a"
+    ]
+    page += [
+        "YAML file whose keys are the option names; flags win.",
+        "",
+        "| verb | does | its own options |",
+        "|---|---|---|",
+    ]
+    for verb, classes in VERBS.items():
+        own = ", ".join(f"`--{f.name.replace('_', '-')}`" for c in classes if c not in shared for f in fields(c))
+        doc = (getattr(cli, FUNCTION.get(verb, verb)).__doc__ or "").strip()
+        page.append(f"| `ws {verb}{' NAME' if verb == 'eval' else ''}` | {doc} | {own} |")
+    page += ["", "`data`, `train`, `diff`, `eval` and `replicate` take all options of how pairs and adapters are made."]
+    for cls in (cli.Common, stages["data"], stages["train"], cli.Dialed, cli.Evaluated, cli.Generated):
+        page += ["", f"## {(cls.__doc__ or '').strip()}", "", "| option | default | |", "|---|---|---|"]
+        for f in fields(cls):
+            shown = ",".join(f"{x:g}" for x in f.default) if isinstance(f.default, tuple) else f.default
+            default = "" if shown in (None, "", ()) else f"`{shown}`"
+            page.append(f"| `--{f.name.replace('_', '-')}` | {default} | {field_docs(cls).get(f.name, '')} |")
+    page += [
+        "",
+        "On `tiny` the defaults of data and training are its own (it is small: more questions, larger steps); the",
+    ]
+    page += ["record of every stage holds the values that were used.", ""]
+    return "\n".join(page)
+
+
+if __name__ == "__main__":
+    path = Path(__file__).parent / "cli.md"
+    if "--check" in sys.argv:
+        sys.exit(0 if path.read_text() == text() else "docs/cli.md is not current: run python docs/make_cli.py")
+    path.write_text(text())

@@ -1,0 +1,150 @@
+"""Models are loaded from the embedded folder, a folder, or the hub's cache, in the precision asked for."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import ws
+from ws.behaviors import load_behavior
+from ws.errors import BadFile, Unsupported
+from ws.models.load import choose_device, load, locate
+from ws.models.tiny import FOLDER
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "my-model"
+    shutil.copytree(FOLDER, folder)
+    return folder
+
+
+def test_the_fingerprint_is_the_same_at_every_precision(tiny, copy):
+    for dtype in ("float32", "bfloat16", "float16", "float64"):
+        base = load(copy, dtype=dtype)
+        assert base.fingerprint == tiny.fingerprint
+        assert str(base.dtype) == f"torch.{dtype}"
+
+
+def test_a_folder_is_called_by_its_name_and_never_by_its_path(copy):
+    base = load(copy)
+    assert (base.id, base.tiny) == ("my-model", False)
+    assert str(copy.parent) not in str(base.described())
+
+
+def test_tiny_runs_on_one_thread_unless_asked(tiny):
+    before = torch.get_num_threads()
+    load("tiny", threads=2)
+    assert torch.get_num_threads() == 2
+    load("tiny")
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
+
+
+def test_a_loaded_base_is_frozen_and_in_eval_mode(tiny):
+    assert not tiny.model.training
+    assert not any(p.requires_grad for p in tiny.model.parameters())
+    with pytest.raises(AttributeError):
+        tiny.id = "other"
+
+
+def test_a_model_in_the_hub_cache_loads_by_id_and_revision(tiny, tmp_path):
+    commit = "a" * 40
+    root = tmp_path / "hub" / "models--someone--small"
+    shutil.copytree(FOLDER, root / "snapshots" / commit)
+    (root / "refs").mkdir()
+    (root / "refs" / "main").write_text(commit)
+    code = (
+        "import ws; a, b = ws.load('someone/small'), ws.load('someone/small@" + commit + "');"
+        "print(a.id, a.revision, a.fingerprint == b.fingerprint, a.fingerprint)"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    environment.pop("HF_HUB_CACHE", None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.split() == ["someone/small", commit, "True", tiny.fingerprint], done.stderr
+
+
+def test_what_is_no_model_says_so(tmp_path):
+    for name, told in (
+        ("someone/none", "cannot be reached"),
+        ("a b", "is no model"),
+        (str(tmp_path), "no config.json"),
+        ("../x", "no model folder"),
+    ):
+        with pytest.raises(BadFile, match=told):
+            load(name)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(BadFile, match="cannot be loaded"):
+        load(tmp_path)
+
+
+def test_weights_that_are_only_a_pickle_are_not_loaded(copy, tmp_path):
+    folder = tmp_path / "pickled"
+    shutil.copytree(copy, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(BadFile, match=r"cannot be loaded|local cache"):
+        load(folder)
+
+
+def test_a_quantised_checkpoint_is_refused(copy, tmp_path):
+    import json
+
+    folder = tmp_path / "packed"
+    shutil.copytree(copy, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(Unsupported, match="quantised"):
+        load(folder)
+
+
+def test_revisions_are_read_from_the_id():
+    assert locate("someone/small@v1") == ("someone/small", "someone/small", "v1")
+    assert locate("someone/small", "v2") == ("someone/small", "someone/small", "v2")
+
+
+def test_a_gpu_that_torch_cannot_use_is_said_loudly(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(
+        subprocess, "run", lambda *a, **k: subprocess.CompletedProcess(a, 0, "GPU 0: NVIDIA H100\n", "")
+    )
+    assert choose_device("auto").type == "cpu"
+    assert "NVIDIA GPU (GPU 0: NVIDIA H100) that torch" in caplog.text
+
+
+@pytest.mark.real_data
+def test_a_real_model_without_a_chat_template_is_steered_by_given_pairs(real_data):
+    base = ws.load(real_data / "stories260k")
+    names = ["Lily", "Tom", "Anna", "Ben", "Max", "Sue", "Mia", "Tim", "Sam", "Amy", "Joe", "Zoe"]
+    places = ["in the park", "at home", "by the sea", "at school"]
+    from ws.pairs import Pair, Pairs
+
+    rows = []
+    for i, (n, p) in enumerate((n, p) for n in names for p in places):
+        start = f"One day, {n} was {p}. {n} was"
+        rows.append(Pair(start, " happy. It was a good day.", " sad. It was a bad day.", f"{n}{p}", topic_idx=i))
+    pos, neg = ws.train(base, Pairs(tuple(rows)), adapter="lora", rank=4, lr=(2e-3,), epochs=4.0, batch_size=8)
+    direction = ws.diff(base, pos, neg)
+    from ws.eval.scoring import sequence_logprobs
+    from ws.models.chat import encode
+
+    prompts = [f"Once upon a time, there was a boy named {n}. He was" for n in ("Jack", "Bob", "Leo")]
+    scored = {}
+    for word in (" happy.", " sad."):
+        heads = [encode(base.tokenizer, base.tokenizer.bos_token + p) for p in prompts]
+        rows_ids = [(h + encode(base.tokenizer, word), len(h)) for h in heads]
+        scored[word] = sequence_logprobs(
+            base, rows_ids, alphas=[-1, -0.5, 0, 0.5, 1], dial=lambda a: ws.steer(base, direction, a)
+        )
+    effect = [sum(h[k] - s[k] for h, s in zip(scored[" happy."], scored[" sad."])) / 3 for k in range(5)]
+    assert effect == sorted(effect)
+    assert effect[-1] - effect[0] > 1
+
+
+def test_a_behavior_is_chosen_for_the_world_of_the_model(tiny):
+    assert load_behavior("honesty", tiny=True).train != load_behavior("honesty").train

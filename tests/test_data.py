@@ -1,0 +1,98 @@
+"""Pairs of one study: the same grid on both sides, no personas in the training text, and packs that mean what they say."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from ws.behaviors import SHIPPED, load_behavior
+from ws.data import DataSettings, data, default_data, grid_of
+from ws.eval.foundations import vignettes
+from ws.eval.sycophancy import rows_of as claim_rows
+from ws.pairs import folded
+
+FEW = dict(n_topics=12, n_personas=2, n_samples=1)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("tiny", [False, True])
+def test_every_shipped_behavior_has_personas_and_enough_distinct_questions(name, tiny):
+    b = load_behavior(name, tiny=tiny)
+    assert b.name == name
+    assert len({folded(p.text) for p in b.prompts}) == len(b.prompts) >= (60 if name == "sycophancy" else 150)
+    assert all(b.systems(i)[0] != b.systems(i)[1] for i in range(len(b.pairs)))
+    assert any(b.intent.values())
+
+
+def test_row_i_of_both_sides_shares_prompt_persona_and_sample(tiny):
+    pairs = data(tiny, "honesty", **FEW)
+    for r in pairs.rows:
+        assert r.sys_prompt_pos != r.sys_prompt_neg
+        pos, neg = load_behavior("honesty", tiny=True).systems(r.persona_idx)
+        assert (r.sys_prompt_pos, r.sys_prompt_neg) == (pos, neg)
+    assert len({(r.prompt_id, r.persona_idx, r.sample_idx) for r in pairs.rows}) == len(pairs.rows)
+    assert pairs.provenance["n_generated"] == 24
+
+
+def test_the_same_seed_gives_the_same_pairs_and_another_seed_others(tiny):
+    one, two, other = (
+        data(tiny, "honesty", **FEW),
+        data(tiny, "honesty", batch_size=5, **FEW),
+        data(tiny, "honesty", seed=1, **FEW),
+    )
+    assert one.content_hash == two.content_hash != other.content_hash
+
+
+def test_the_grid_is_the_same_set_whatever_its_order():
+    b = load_behavior("honesty", tiny=True)
+    cells = lambda s: {(r.prompt_id, r.persona_idx, r.sample_idx) for r in grid_of(b, s)}  # noqa: E731
+    every = DataSettings(n_topics=len(b.train), n_samples=2)
+    assert (
+        cells(every)
+        == cells(dataclasses.replace(every, shuffle_topics=False))
+        == cells(dataclasses.replace(every, seed=5))
+    )
+    some = DataSettings(n_topics=20, n_samples=1)
+    assert cells(some) != cells(dataclasses.replace(some, seed=5))
+
+
+def test_samples_fill_up_to_about_a_thousand_rows():
+    b = load_behavior("honesty")
+    assert len(grid_of(b, DataSettings())) == 1000
+    assert len(grid_of(load_behavior("honesty5"), DataSettings())) == 1000
+    assert len(grid_of(b, DataSettings(n_samples=3))) == 150
+
+
+def test_default_pairs_of_every_behavior_pass_their_checks_on_tiny(tiny):
+    for name in ("sycophancy", "trad_care", "authority"):
+        pairs = data(tiny, name, dataclasses.replace(default_data(tiny), n_topics=60, n_samples=1))
+        verdict = {c.name: c.verdict for c in pairs.checks}
+        assert "fail" not in verdict.values()
+        assert len(pairs.rows) > 60
+
+
+def test_evaluation_topics_are_not_training_questions(tiny):
+    texts = " ".join(folded(p.text) for name in SHIPPED for p in load_behavior(name, tiny=True).train)
+    for r in claim_rows(tiny, None):
+        assert folded(r["claim"]) not in texts
+        assert folded(r["true_variant"]) not in texts
+    for rows in vignettes(tiny, None).values():
+        assert all(folded(r["text"]) not in texts for r in rows)
+
+
+def test_a_users_pack_with_a_tiny_section_works(tiny, tmp_path):
+    part = {
+        "template": "Pretend you're {persona} person.",
+        "pairs": [["an honest", "a dishonest"]],
+        "prompts": {"source": "file", "file": "questions.txt"},
+    }
+    pack = {"name": "mine", "pos_means": "a", "neg_means": "b", **part, "tiny": part}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(pack))
+    (tmp_path / "questions.txt").write_text("\n".join(p.text for p in load_behavior("honesty", tiny=True).train[:12]))
+    pairs = data(tiny, load_behavior(tmp_path / "mine.yaml", tiny=True), n_topics=12, n_samples=1)
+    assert {r.behavior for r in pairs.rows} == {"mine"}
+
+
+def test_an_answer_longer_than_training_takes_is_never_generated(tiny):
+    with pytest.raises(ValueError, match="no room for an answer"):
+        data(tiny, "honesty", max_len=16, **FEW)

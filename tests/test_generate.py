@@ -1,0 +1,108 @@
+"""The decoding loop is transformers' own where it is greedy, and independent of the batch where it draws."""
+
+import pytest
+import small
+import torch
+from test_steer import lowrank
+
+from ws.batches import in_batches
+from ws.generate import Request, Sampling, complete, decode, generate, pick
+from ws.models.chat import Chat, encode, render
+from ws.steer import steer
+
+QUESTIONS = [
+    "What is the capital of Kenya?",
+    "What color is snow?",
+    "Where does a whale live?",
+    "What sound does a dog make?",
+]
+
+
+def requests(tiny, n=16):
+    return [Request(tuple(encode(tiny.tokenizer, render(tiny.tokenizer, Chat(q)))), n, q) for q in QUESTIONS]
+
+
+@pytest.mark.parametrize("kind", sorted(small.BUILD))
+def test_greedy_decoding_of_a_padded_batch_equals_transformers_row_by_row(kind):
+    model = small.model(kind)
+    batch = [Request(tuple(range(3, 3 + n)), 8, str(n)) for n in (5, 9, 6)]
+    found = decode(model, batch, Sampling(), stops=[0], pad=0, seed=0)
+    for tokens, r in zip(found, batch):
+        alone = model.generate(torch.tensor([r.ids]), max_new_tokens=8, do_sample=False, eos_token_id=0, pad_token_id=0)
+        assert tokens == alone[0, len(r.ids) :].tolist()
+
+
+def test_a_repetition_penalty_of_the_checkpoint_does_not_ride_along():
+    model = small.model("llama")
+    batch = [Request((3, 4, 5), 12, "a")]
+    plain = decode(model, batch, Sampling(), stops=[0], pad=0, seed=0)
+    model.generation_config.repetition_penalty = 5.0
+    assert decode(model, batch, Sampling(), stops=[0], pad=0, seed=0) == plain
+    with_it = model.generate(
+        torch.tensor([[3, 4, 5]]), max_new_tokens=12, do_sample=False, eos_token_id=0, pad_token_id=0
+    )
+    assert with_it[0, 3:].tolist() != plain[0]
+
+
+def test_sampling_depends_on_the_row_and_not_on_its_batch(tiny):
+    together, _ = complete(tiny, requests(tiny), Sampling(1.0), seed=3)
+    one_by_one, _ = complete(tiny, requests(tiny), Sampling(1.0), seed=3, batch_size=1)
+    backwards, _ = complete(tiny, requests(tiny)[::-1], Sampling(1.0), seed=3)
+    assert [a.text for a in together] == [a.text for a in one_by_one] == [a.text for a in backwards[::-1]]
+    others = [complete(tiny, requests(tiny), Sampling(1.5), seed=s)[0] for s in range(4, 8)]
+    assert any([a.text for a in o] != [a.text for a in together] for o in others)
+
+
+def test_draws_follow_the_filtered_distribution():
+    logits = torch.log(torch.tensor([[0.5, 0.3, 0.15, 0.05]])).repeat(4000, 1)
+    draws = torch.linspace(0, 1, 4001)[:-1]
+    share = lambda s: (torch.bincount(pick(logits, s, draws), minlength=4) / 4000).tolist()  # noqa: E731
+    assert share(Sampling(1.0)) == pytest.approx([0.5, 0.3, 0.15, 0.05], abs=2e-3)
+    assert share(Sampling(1.0, top_k=2)) == pytest.approx([0.625, 0.375, 0, 0], abs=2e-3)
+    assert share(Sampling(1.0, top_p=0.6)) == pytest.approx([0.625, 0.375, 0, 0], abs=2e-3)
+    assert share(Sampling(1.0, min_p=0.2)) == pytest.approx([0.526, 0.316, 0.158, 0], abs=2e-3)
+    assert share(Sampling(0.5)) == pytest.approx([0.685, 0.247, 0.062, 0.007], abs=2e-3)
+    assert pick(logits, Sampling(), None).unique().tolist() == [0]
+
+
+def test_answers_end_where_the_model_ends_them_and_say_so(tiny):
+    answers, _ = complete(tiny, requests(tiny, 40), Sampling())
+    assert all(a.ended and "<|" not in a.text for a in answers)
+    short, _ = complete(tiny, requests(tiny, 2), Sampling())
+    assert all(not a.ended and a.n_tokens == 2 for a in short)
+
+
+def test_steering_changes_what_is_said_and_leaving_restores_it(tiny):
+    before = generate(tiny, QUESTIONS[0])
+    with steer(tiny, lowrank(tiny, size=0.5), 3.0):
+        assert generate(tiny, QUESTIONS[0]) != before
+    assert generate(tiny, QUESTIONS[0]) == before
+
+
+def test_batches_halve_when_memory_runs_out_and_every_item_is_answered():
+    sizes = []
+
+    def run(batch):
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [x * 2 for x in batch]
+
+    found, size = in_batches(list(range(20)), run, size=16, length=lambda x: x, label="t")
+    assert found == [2 * x for x in range(20)]
+    assert size == 2
+    assert sizes[:4] == [16, 8, 4, 2]
+
+
+def test_other_errors_are_not_taken_for_memory():
+    def run(batch):
+        raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape"):
+        in_batches([1, 2], run, size=2, length=lambda x: x, label="t")
+
+
+@pytest.mark.parametrize("bad", [dict(temperature=-1.0), dict(top_p=0.0), dict(top_k=-1), dict(min_p=1.0)])
+def test_impossible_sampling_is_refused(bad):
+    with pytest.raises(ValueError, match="sampling needs"):
+        Sampling(**bad)
