@@ -4,25 +4,25 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from ws import cli
+from ws.cli import flags, verbs
 from ws.settings import field_docs
 
 VERBS = {
-    "replicate": [cli.Common, cli.Dialed],
-    "data": [cli.Common],
-    "train": [cli.Common],
-    "diff": [cli.Common],
-    "eval": [cli.Common, cli.Evaluated, cli.Dialed],
-    "generate": [cli.Generated, cli.Common],
-    "runs": [cli.Common],
+    "replicate": [flags.Common, flags.Dialed],
+    "data": [flags.Common],
+    "train": [flags.Common],
+    "diff": [flags.Common],
+    "eval": [flags.Common, flags.Evaluated, flags.Dialed],
+    "generate": [flags.Generated, flags.Common],
+    "runs": [flags.Common],
 }
 FUNCTION = {"eval": "evaluate"}
 
 
 def text() -> str:
     """The whole page."""
-    stages = cli._settings()
-    shared = [cli.Common, stages["data"], stages["train"]]
+    stages = flags.stage_settings()
+    shared = [flags.Common, stages["data"], stages["train"]]
     page = ["# The command line", "", "Made by `python docs/make_cli.py` from the settings themselves.", ""]
     page += [
         "Results go to stdout (`--json` for programs), progress and logs to stderr. Exit code 0: done, 1: it failed,"
@@ -38,10 +38,10 @@ def text() -> str:
     ]
     for verb, classes in VERBS.items():
         own = ", ".join(f"`--{f.name.replace('_', '-')}`" for c in classes if c not in shared for f in fields(c))
-        doc = (getattr(cli, FUNCTION.get(verb, verb)).__doc__ or "").strip()
+        doc = (getattr(verbs, FUNCTION.get(verb, verb)).__doc__ or "").strip()
         page.append(f"| `ws {verb}{' NAME' if verb == 'eval' else ''}` | {doc} | {own} |")
     page += ["", "`data`, `train`, `diff`, `eval` and `replicate` take all options of how pairs and adapters are made."]
-    for cls in (cli.Common, stages["data"], stages["train"], cli.Dialed, cli.Evaluated, cli.Generated):
+    for cls in (flags.Common, stages["data"], stages["train"], flags.Dialed, flags.Evaluated, flags.Generated):
         page += ["", f"## {(cls.__doc__ or '').strip()}", "", "| option | default | |", "|---|---|---|"]
         for f in fields(cls):
             shown = ",".join(f"{x:g}" for x in f.default) if isinstance(f.default, tuple) else f.default

@@ -17,7 +17,7 @@ ROWS = [
     "stats pairs direction",
     "models records behaviors batches presets",
     "steer adapters",
-    "generate",
+    "generate sequences",
     "data train",
     "diff",
     "methods",

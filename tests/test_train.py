@@ -12,7 +12,8 @@ from ws.diff import diff, geometry
 from ws.direction.forms import tensors
 from ws.errors import DirectionMismatch, TrainingDiverged
 from ws.pairs import Pair, Pairs
-from ws.train import TrainSettings, _Fit, rows_of, split, train
+from ws.sequences import rows_of, split
+from ws.train import TrainSettings, _Fit, train
 
 PAIRS = Pairs(
     tuple(
@@ -101,26 +102,26 @@ def test_a_training_stopped_anywhere_ends_with_the_same_tensors(tiny, tmp_path, 
 
 def test_validation_questions_are_never_trained_on(tiny):
     rows = PAIRS.rows + PAIRS.rows
-    inside, outside = split(rows, range(len(rows)), quick(val_share=0.25))
+    inside, outside = split(rows, range(len(rows)), share=0.25, seed=0)
     assert {rows[i].topic_idx for i in inside}.isdisjoint(rows[i].topic_idx for i in outside)
     assert len(outside) == 4
 
 
 def test_targets_are_the_answer_and_its_end_only(tiny):
-    sides, _ = rows_of(tiny, PAIRS, quick())
+    sides, _ = rows_of(tiny, PAIRS, max_len=64)
     for row, pair in zip(sides["pos"], PAIRS.rows):
         assert tiny.tokenizer.decode(row.ids[row.start :]) == pair.response_pos + "<|im_end|>"
     cut = Pairs(tuple(dataclasses.replace(r, ended_pos=False) for r in PAIRS.rows))
-    sides, _ = rows_of(tiny, cut, quick(), fewest=0)
+    sides, _ = rows_of(tiny, cut, max_len=64, fewest=0)
     assert not any(tiny.tokenizer.decode(r.ids).endswith("<|im_end|>") for r in sides["pos"])
     assert all(tiny.tokenizer.decode(r.ids).endswith("<|im_end|>") for r in sides["neg"])
 
 
 def test_a_row_longer_than_the_limit_is_counted_and_one_without_targets_dropped_on_both_sides(tiny):
-    rows, told = rows_of(tiny, PAIRS, quick(max_len=22), fewest=0)
+    rows, told = rows_of(tiny, PAIRS, max_len=22, fewest=0)
     assert told["n_truncated"] > 0
     assert len(rows["pos"]) == len(rows["neg"]) == told["n_pairs"]
-    none, told = rows_of(tiny, PAIRS, quick(max_len=8), fewest=0)
+    none, told = rows_of(tiny, PAIRS, max_len=8, fewest=0)
     assert told["n_dropped"] == len(PAIRS.rows)
     assert none == {"pos": [], "neg": []}
 

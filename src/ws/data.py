@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ws.behaviors import Behavior, load_behavior
-from ws.generate import BATCH, Request, Sampling, complete
+from ws.generate import Request, Sampling, complete
 from ws.models.chat import THINKING, Chat, encode, has_template, render
 from ws.models.load import Base
 from ws.pairs import Pair, Pairs, check, insist, kept
@@ -62,7 +62,7 @@ def data(
     behavior: Behavior | str,
     settings: DataSettings | None = None,
     *,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     **changes: Any,
 ) -> Pairs:
     """Pairs of answers under the opposite personas of a behavior.

@@ -18,6 +18,8 @@ from ws.models.chat import Chat, encode, render, stop_tokens
 from ws.models.load import Base
 
 BATCH = 64
+BATCH_SMALL = 256  # below SMALL parameters a batch costs hardly more than a row
+SMALL = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def complete(
     sampling: Sampling,
     *,
     seed: int = 0,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     label: str = "generating",
 ) -> tuple[list[Answer], int]:
     """Answers to all requests, in their order, and the batch size that fitted memory."""
@@ -86,7 +88,9 @@ def complete(
         found = decode(base.model, batch, sampling, stops=stops, pad=base.tokenizer.pad_token_id or 0, seed=seed)
         return [_answer(base.tokenizer, tokens[: r.max_new], stops) for tokens, r in zip(found, batch)]
 
-    return in_batches(requests, run, size=batch_size, length=lambda r: len(r.ids) + r.max_new, label=label)
+    small = sum(p.numel() for p in base.model.parameters()) < SMALL
+    size = batch_size or (BATCH_SMALL if small else BATCH)
+    return in_batches(requests, run, size=size, length=lambda r: len(r.ids) + r.max_new, label=label)
 
 
 @torch.inference_mode()

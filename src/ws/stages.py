@@ -12,7 +12,7 @@ because they change the last bits.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,9 +34,10 @@ from ws.eval import protocol, run, summarize
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, load_pairs, save_pairs
 from ws.records import Record, key_of, once, read, slug
+from ws.sequences import held_out
 from ws.steer import steer
 from ws.train import PROTOCOL as TRAIN_PROTOCOL
-from ws.train import Sides, TrainSettings, train, validation_rows
+from ws.train import Sides, TrainSettings, train
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +128,7 @@ def make_pairs(plan: Plan, *, batch_size: int | None = None) -> tuple[Pairs, Rec
             pairs = load_pairs(plan.pairs_file, plan.name)
         else:
             assert plan.behavior is not None
-            pairs = data(plan.base, plan.behavior, plan.data, **({"batch_size": batch_size} if batch_size else {}))
+            pairs = data(plan.base, plan.behavior, plan.data, batch_size=batch_size)
         save_pairs(pairs, work / "pairs.jsonl")
         checks = [asdict(c) for c in pairs.checks]
         return {
@@ -138,11 +139,15 @@ def make_pairs(plan: Plan, *, batch_size: int | None = None) -> tuple[Pairs, Rec
         }
 
     record = once(plan.data_folder, "data", plan.data_settings, plan.data_inputs, make, beside=_beside(plan.base))
-    pairs = load_pairs(record.folder / "pairs.jsonl")
-    if pairs.content_hash != record.manifest["content"]:
-        raise BadFile(f"{record.folder}/pairs.jsonl is not what was written there; move the folder away and run again.")
-    checks = tuple(Check(**c) for c in record.manifest["checks"])
-    return Pairs(pairs.rows, record.manifest["provenance"], checks), record
+    return read_pairs(record.folder, record.manifest), record
+
+
+def read_pairs(folder: Path, manifest: Mapping[str, Any]) -> Pairs:
+    """The pairs of a finished stage, which must be what was written there."""
+    pairs = load_pairs(folder / "pairs.jsonl")
+    if pairs.content_hash != manifest["content"]:
+        raise BadFile(f"{folder}/pairs.jsonl is not what was written there; move the folder away and run again.")
+    return Pairs(pairs.rows, manifest["provenance"], tuple(Check(**c) for c in manifest["checks"]))
 
 
 def make_sides(plan: Plan, pairs: Pairs) -> tuple[Sides, Record]:
@@ -228,8 +233,17 @@ def make_eval(
         dial = None if direction is None else (lambda a: steer(base, direction, a, origin=origin))
         if name == "pairs":
             assert pairs is not None and settings is not None
-            held = validation_rows(pairs, settings)
-            result = pairs_eval.run(base, held, settings, alphas=alphas, dial=dial, method=method, seed=seed)
+            held = held_out(pairs, share=settings.val_share, seed=settings.seed)
+            result = pairs_eval.run(
+                base,
+                held,
+                alphas=alphas,
+                dial=dial,
+                method=method,
+                seed=seed,
+                max_len=settings.max_len,
+                allow_template_diff=settings.allow_template_diff,
+            )
         else:
             result = run(base, chosen, alphas=alphas, dial=dial, method=method, seed=seed, data=data_file, limit=limit)
         result.rows.to_parquet(work / "rows.parquet", index=False)

@@ -67,10 +67,11 @@ def runs_table(runs: Sequence[Mapping[str, Any]]):
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("behavior", "adapter", "run", "model", "seed", "stages", "folder"):
+    columns = ("behavior", "adapter", "run", "model", "seed", "stages")
+    for name in columns:
         table.add_column(name, overflow="fold")
     for r in runs:
-        table.add_row(*(str(r[c]) for c in ("behavior", "adapter", "run", "model", "seed", "stages", "folder")))
+        table.add_row(*(str(r[c]) for c in columns))
     return table
 
 

@@ -27,17 +27,16 @@ from ws.batches import is_out_of_memory, progress
 from ws.direction.direction import Direction
 from ws.direction.forms import LowRank
 from ws.errors import TrainingDiverged, Unsupported
-from ws.models.chat import Chat, encode, end_of_turn, has_template, render, render_whole
+from ws.models.chat import has_template
 from ws.models.load import Base
 from ws.models.modules import select
-from ws.pairs import Pair, Pairs
+from ws.pairs import Pairs
+from ws.sequences import SIDES, Row, rows_of, split
 from ws.steer import steer
 
 log = logging.getLogger(__name__)
 
 PROTOCOL = "train/1"
-SIDES = ("pos", "neg")
-FEWEST_TARGETS = 64  # below so many target tokens a side, published tries found nothing
 CHECKPOINT_SECONDS = 20.0
 
 
@@ -111,14 +110,6 @@ class Sides:
         return iter((self.pos, self.neg))
 
 
-@dataclass(frozen=True)
-class Row:
-    """One finished sequence: its ids, and where the targets start."""
-
-    ids: tuple[int, ...]
-    start: int
-
-
 def train(
     base: Base, pairs: Pairs, settings: TrainSettings | None = None, *, work: Path | None = None, **changes: Any
 ) -> Sides:
@@ -130,8 +121,8 @@ def train(
     settings = replace(settings or default_train(base, changes.get("adapter", "lora")), **changes)
     of = family(settings.adapter)
     spec = spec_of(base, settings)
-    rows, told = rows_of(base, pairs, settings)
-    inside, outside = split(pairs.rows, told["kept"], settings)
+    rows, told = rows_of(base, pairs, max_len=settings.max_len, allow_template_diff=settings.allow_template_diff)
+    inside, outside = split(pairs.rows, told["kept"], share=settings.val_share, seed=settings.seed)
     start = of.start(base, spec) if of.start else {}
     report: dict[str, Any] = {
         **{k: v for k, v in told.items() if k != "kept"},
@@ -175,15 +166,16 @@ def train(
     return Sides(made[0], made[1], report)
 
 
+# the lowest validation loss on pairs of seed 100 (honesty); the reported seeds took no part in the choice
 TINY_LR = {
     "lora": 2e-3,
     "dora": 2e-3,
     "pissa": 1e-3,
     "delora": 1e-2,
-    "oft": 5e-3,
-    "boft": 5e-3,
-    "ia3": 5e-2,
-    "bias": 2e-2,
+    "oft": 2e-3,
+    "boft": 2e-3,
+    "ia3": 1e-1,
+    "bias": 1e-1,
 }
 
 
@@ -196,7 +188,7 @@ def default_train(base: Base, adapter: str) -> TrainSettings:
         adapter=adapter,
         rank=8 if of.default_rank else None,
         lr=(TINY_LR[adapter],),
-        epochs=4,
+        epochs=2,
         max_len=128,
         batch_size=32,
     )
@@ -210,99 +202,6 @@ def spec_of(base: Base, settings: TrainSettings) -> Spec:
         raise Unsupported(f"{of.name} finds none of its layers in this model; name them with --targets.")
     chosen = select(candidates, layers=settings.layers or of.default_layers, depth=base.depth, targets=settings.targets)
     return of.spec(chosen, rank=settings.rank, lora_alpha=settings.lora_alpha, block_size=settings.block_size)
-
-
-# ---------------------------------------------------------------- text to ids
-
-
-def rows_of(
-    base: Base, pairs: Pairs, settings: TrainSettings, *, fewest: int = FEWEST_TARGETS
-) -> tuple[dict[str, list[Row]], dict[str, Any]]:
-    """Both sides as token ids with their mask, row by row; pairs that cannot be used are dropped on both sides."""
-    thinking = pairs.provenance.get("settings", {}).get("thinking", "off")
-    sides: dict[str, list[Row]] = {s: [] for s in SIDES}
-    kept, dropped, truncated, differs = [], 0, 0, []
-    for at, pair in enumerate(pairs.rows):
-        made = []
-        for side in SIDES:
-            row, cut, difference = _row(base.tokenizer, pair, side, thinking, settings.max_len)
-            made.append(row)
-            truncated += cut
-            if difference is not None:
-                differs.append(f"{pair.prompt_id or at} ({side}), token {difference}")
-        if any(len(r.ids) <= r.start for r in made):
-            dropped += 1
-            continue
-        kept.append(at)
-        for side, row in zip(SIDES, made):
-            sides[side].append(row)
-    if differs and not settings.allow_template_diff:
-        raise Unsupported(
-            f"the chat template writes {len(differs)} finished conversations differently from prompt + answer + end of turn, "
-            f"first at {differs[0]}. Training text would not be what the model sees; --allow-template-diff trains anyway."
-        )
-    targets = {s: sum(len(r.ids) - r.start for r in rows) for s, rows in sides.items()}
-    if min(targets.values()) < fewest:
-        raise ValueError(
-            f"only {min(targets.values())} target tokens on a side; a direction needs at least {fewest}. Give more or longer answers."
-        )
-    return sides, {
-        "kept": kept,
-        "n_pairs": len(kept),
-        "n_dropped": dropped,
-        "n_truncated": truncated,
-        "template_differs": len(differs),
-        "targets": targets,
-    }
-
-
-def _row(tokenizer: Any, pair: Pair, side: str, thinking: str, max_len: int) -> tuple[Row, bool, int | None]:
-    """(row, whether it was cut, first differing position against the template's own rendering or None)."""
-    ids, start, difference = finished(tokenizer, pair.prompt, getattr(pair, f"response_{side}"), thinking=thinking)
-    if not getattr(pair, f"ended_{side}"):
-        ids = ids[:-1]  # an answer that was cut short has no end to learn
-    return Row(tuple(ids[:max_len]), start), len(ids) > max_len, difference
-
-
-def finished(tokenizer: Any, prompt: str, answer: str, *, thinking: str = "off") -> tuple[list[int], int, int | None]:
-    """Prompt + answer + end of turn as ids, where the answer starts, and the first position the template differs at.
-
-    The prompt's ids are kept as they are, so the mask is a prefix by construction. Some templates put a space before
-    the answer (Llama 2), which changes its first token; the join that agrees with the template is taken.
-    """
-    text = render(tokenizer, Chat(prompt), thinking=thinking)
-    head, end = encode(tokenizer, text), end_of_turn(tokenizer)
-    whole = encode(tokenizer, render_whole(tokenizer, Chat(prompt), answer, thinking=thinking))
-    bodies = []
-    for join in ("", " "):
-        ids = encode(tokenizer, text + join + answer)
-        body = ids if ids[: len(head)] == head else head + encode(tokenizer, join + answer)
-        rest = whole[len(body) :]
-        if whole[: len(body)] == body and end in rest and not tokenizer.decode(rest[: rest.index(end)]).strip():
-            return [*body, end], len(head), None
-        bodies.append(body)
-    first = next((i for i, (a, b) in enumerate(zip(bodies[0], whole)) if a != b), min(len(bodies[0]), len(whole)))
-    return [*bodies[0], end], len(head), first
-
-
-def split(rows: Sequence[Pair], kept: Sequence[int], settings: TrainSettings) -> tuple[list[int], list[int]]:
-    """Positions (among the kept rows) for training and validation: whole questions, the same for both sides."""
-    topics = sorted({rows[i].topic_idx for i in kept})
-    if len(topics) < 2:
-        raise ValueError(
-            "all pairs ask the same question, so none can be kept for validation; give at least two prompts"
-        )
-    random.Random(f"split/{settings.seed}").shuffle(topics)
-    held = set(topics[: max(1, round(settings.val_share * len(topics)))])
-    inside = [at for at, i in enumerate(kept) if rows[i].topic_idx not in held]
-    outside = [at for at, i in enumerate(kept) if rows[i].topic_idx in held]
-    return inside, outside
-
-
-def validation_rows(pairs: Pairs, settings: TrainSettings) -> list[Pair]:
-    """The pairs that training never saw."""
-    _, outside = split(pairs.rows, range(len(pairs.rows)), settings)
-    return [pairs.rows[i] for i in outside]
 
 
 # ---------------------------------------------------------------- the loop

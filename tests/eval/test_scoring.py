@@ -10,8 +10,8 @@ from ws.eval import EVALS
 from ws.eval import pairs as pairs_eval
 from ws.eval import run as run_eval
 from ws.eval.scoring import last_logprobs, score, sequence_logprobs, slot_ids
+from ws.sequences import rows_of
 from ws.steer import steer
-from ws.train import rows_of
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,9 @@ def test_the_slot_is_the_last_token_whatever_the_padding(tiny):
 
 
 def test_answer_log_probabilities_equal_a_plain_forward(tiny):
-    from test_train import PAIRS, quick
+    from test_train import PAIRS
 
-    sides, _ = rows_of(tiny, PAIRS, quick())
+    sides, _ = rows_of(tiny, PAIRS, max_len=64)
     rows = [(r.ids, r.start) for r in sides["pos"]]
     for (ids, start), (mean,) in zip(rows, sequence_logprobs(tiny, rows, alphas=[0.0])):
         with torch.no_grad():
@@ -103,8 +103,6 @@ def test_a_direction_toward_the_pos_answers_raises_the_pairs_metric(tiny):
 
     settings = quick(epochs=12, lr=(5e-3,))
     d = diff(tiny, *train(tiny, PAIRS, settings))
-    result = pairs_eval.run(
-        tiny, PAIRS.rows, settings, alphas=[-1, 1], dial=lambda a: steer(tiny, d, a), method="ws:lora"
-    )
+    result = pairs_eval.run(tiny, PAIRS, alphas=[-1, 1], dial=lambda a: steer(tiny, d, a), method="ws:lora")
     by_alpha = {r["alpha"]: r["mean"] for r in result.table()}
     assert by_alpha[-1.0] < by_alpha[0.0] < by_alpha[1.0]

@@ -5,7 +5,7 @@ import pytest
 from ws.errors import ScoringImpossible, Unsupported
 from ws.models.answers import find_answers
 from ws.models.chat import Chat, close_of_thought, encode, end_of_turn, render, render_whole
-from ws.train import finished
+from ws.sequences import finished
 
 YES_NO = (("yes",), ("no",))
 REAL = ["qwen3", "qwen2.5", "llama2"]

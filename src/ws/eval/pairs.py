@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from ws.eval.protocol import COLUMNS, Protocol, Result, plain
 from ws.eval.scoring import Dial, sequence_logprobs
 from ws.models.load import Base
-from ws.pairs import Pair, Pairs
-from ws.train import TrainSettings, rows_of
+from ws.pairs import Pairs
+from ws.sequences import rows_of
 
 
 def _no_items(base: Base, data: str | None):
@@ -30,19 +30,20 @@ PROTOCOLS = (PROTOCOL,)
 
 def run(
     base: Base,
-    pairs: Sequence[Pair],
-    settings: TrainSettings,
+    pairs: Pairs,
     *,
     alphas: Sequence[float],
     dial: Dial | None,
     method: str,
     seed: int = 0,
+    max_len: int = 512,
+    allow_template_diff: bool = False,
 ) -> Result:
     """Score held-out pairs at every alpha."""
     import pandas as pd
 
     alphas = sorted({0.0, *map(float, alphas)})
-    sides, told = rows_of(base, Pairs(tuple(pairs)), settings, fewest=0)
+    sides, told = rows_of(base, pairs, max_len=max_len, allow_template_diff=allow_template_diff, fewest=0)
     values = {
         side: sequence_logprobs(
             base, [(r.ids, r.start) for r in rows], alphas=alphas, dial=dial, label=f"pairs, {side}"
@@ -51,7 +52,7 @@ def run(
     }
     records = []
     for at, i in enumerate(told["kept"]):
-        pair = pairs[i]
+        pair = pairs.rows[i]
         for k, alpha in enumerate(alphas):
             y = values["pos"][at][k] - values["neg"][at][k]
             arm = "ref" if alpha == 0 else "pos" if alpha > 0 else "neg"

@@ -130,11 +130,3 @@ def is_headline(plan: Plan, metric: str) -> bool:
     """Whether the behavior makes a claim about this metric."""
     intent = plan.behavior.intent if plan.behavior else {}
     return bool(intent.get(metric)) or metric == "logratio_pairs"
-
-
-if __name__ == "__main__":
-    import sys
-
-    from ws.cli import door
-
-    sys.exit(door("replicate"))

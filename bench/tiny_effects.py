@@ -1,0 +1,140 @@
+"""What directions do to the embedded model: behaviors, families, starts and random controls, three seeds each.
+
+    python bench/tiny_effects.py behaviors|families|init|random [--out out/bench] [--seeds 0,1,2]
+
+Prints Markdown. Every stage is cached below --out, so a second call prints the same tables at once.
+"""
+
+import argparse
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import ws
+from ws.adapters import FAMILIES
+from ws.behaviors import load_behavior
+from ws.data import default_data
+from ws.direction import random_like
+from ws.eval import EVALS, run
+from ws.stages import Plan, make_direction, make_eval, make_pairs, make_sides
+from ws.train import default_train
+
+ALPHAS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+OWN = {
+    "honesty": [("dilemmas", "logratio_honesty"), ("sycophancy", "logratio_claims")],
+    "sycophancy": [("sycophancy", "logratio"), ("sycophancy", "yes_bias"), ("sycophancy", "belief")],
+    "trad_care": [("foundations", "axis_trad_care"), ("foundations", "common")],
+    "authority": [("foundations", "axis_authority"), ("foundations", "authority_rel")],
+}
+
+
+def study(base: ws.Base, behavior: str, adapter: str, seed: int, out: Path, **changes: Any) -> tuple[Plan, Any, Any]:
+    """One study up to its direction: (plan, direction, geometry of its sides)."""
+    plan = Plan(
+        base,
+        load_behavior(behavior, tiny=True),
+        replace(default_data(base), seed=seed),
+        replace(default_train(base, adapter), seed=seed, **changes),
+        out=out,
+    )
+    pairs, _ = make_pairs(plan)
+    sides, record = make_sides(plan, pairs)
+    direction, _ = make_direction(plan, sides)
+    return plan, direction, record.manifest["geometry"]
+
+
+def measured(plan: Plan, direction: ws.Direction, metrics: list[tuple[str, str]]) -> Iterator[tuple[str, list[dict]]]:
+    """Each metric with its rows over alpha."""
+    tables: dict[str, list[dict]] = {}
+    for name, metric in metrics:
+        if name not in tables:
+            method = f"ws:{plan.train.adapter}"
+            tables[name], _ = make_eval(
+                plan.base, name, direction, plan.run_folder, alphas=ALPHAS, method=method, seed=plan.seed
+            )
+        yield metric, [r for r in tables[name] if r["metric"] == metric]
+
+
+def line(*cells: object) -> None:
+    print("| " + " | ".join(str(c) for c in cells) + " |", flush=True)
+
+
+def head(*cells: str) -> None:
+    line(*cells)
+    line(*["---"] * len(cells))
+
+
+def row(rows: list[dict]) -> list[str]:
+    """Means over alpha, the ends with their intervals, the distance of the ends, and the lowest answer mass."""
+    cells = [
+        f"{r['mean']:+.2f}" + (f" [{r['ci_lo']:+.2f}, {r['ci_hi']:+.2f}]" if abs(r["alpha"]) == 1 else "") for r in rows
+    ]
+    means = [r["mean"] for r in rows]
+    rising = all(a < b for a, b in zip(means, means[1:]))
+    apart = rows[0]["ci_hi"] < rows[-1]["ci_lo"]
+    return [
+        *cells,
+        f"{means[-1] - means[0]:+.2f}",
+        f"{'yes' if rising else 'no'}/{'yes' if apart else 'no'}",
+        f"{min(r['pmass'] for r in rows):.3f}",
+    ]
+
+
+COLUMNS = ("-1", "-0.5", "0", "+0.5", "+1", "ends", "monotone/apart", "least pmass")
+
+
+def behaviors(base: ws.Base, seeds: list[int], out: Path) -> None:
+    head("behavior", "metric", "seed", *COLUMNS)
+    for behavior, metrics in OWN.items():
+        for seed in seeds:
+            plan, direction, _ = study(base, behavior, "lora", seed, out)
+            for metric, rows in measured(plan, direction, metrics):
+                line(behavior, metric, seed, *row(rows))
+
+
+def families(base: ws.Base, seeds: list[int], out: Path) -> None:
+    head("adapter", "metric", "seed", *COLUMNS, "norm of dW", "cos(tau+, tau-)")
+    for adapter in FAMILIES:
+        for seed in seeds:
+            plan, direction, g = study(base, "honesty", adapter, seed, out)
+            for metric, rows in measured(plan, direction, OWN["honesty"]):
+                line(adapter, metric, seed, *row(rows), f"{g['norm']:.2f}", f"{g['cos_tau']:+.3f}")
+
+
+def init(base: ws.Base, seeds: list[int], out: Path) -> None:
+    head("init", "seed", "cos(tau+, tau-)", "norm of dW", "norm of dW / norm of tau+", "dilemmas, ends", "claims, ends")
+    for mode in ("shared", "independent"):
+        for seed in seeds:
+            plan, direction, g = study(base, "honesty", "lora", seed, out, init=mode)
+            ends = [
+                f"{rows[-1]['mean'] - rows[0]['mean']:+.2f}" for _, rows in measured(plan, direction, OWN["honesty"])
+            ]
+            line(mode, seed, f"{g['cos_tau']:+.3f}", f"{g['norm']:.2f}", f"{g['norm'] / g['norm_pos']:.2f}", *ends)
+
+
+def random(base: ws.Base, seeds: list[int], out: Path, draws: int = 9) -> None:
+    head("seed", "direction", "dilemmas, ends", "least pmass")
+    for seed in seeds:
+        plan, direction, _ = study(base, "honesty", "lora", seed, out)
+        (_, rows), *_ = measured(plan, direction, OWN["honesty"])
+        line(seed, "trained", f"{rows[-1]['mean'] - rows[0]['mean']:+.3f}", f"{min(r['pmass'] for r in rows):.3f}")
+        ends = []
+        for k in range(draws):
+            control = random_like(direction, 1000 * seed + k, base.weight)
+            table = run(base, EVALS["dilemmas"], alphas=[-1, 1], dial=lambda a, d=control: ws.steer(base, d, a)).table()
+            ends.append(table[-1]["mean"] - table[0]["mean"])
+            line(seed, f"random {k}", f"{ends[-1]:+.3f}", f"{min(r['pmass'] for r in table):.3f}")
+        line(seed, f"median of |random|, {draws} draws", f"{median(map(abs, ends)):.3f}", "")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=["behaviors", "families", "init", "random"])
+    parser.add_argument("--out", type=Path, default=Path("out/bench"))
+    parser.add_argument("--seeds", type=lambda t: [int(s) for s in t.split(",")], default=[0, 1, 2])
+    given = parser.parse_args()
+    {"behaviors": behaviors, "families": families, "init": init, "random": random}[given.part](
+        ws.load("tiny"), given.seeds, given.out
+    )

@@ -1,0 +1,91 @@
+"""The command line: parse, call one function, print.
+
+Options are made from the settings dataclasses, so nothing is declared twice. Results go to stdout, progress and logs to
+stderr. Exit 0: done. 1: it failed. 2: you asked for something impossible, told in one sentence.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from ws.cli import verbs
+from ws.cli.flags import Common, Dialed, Evaluated, Generated, stage_settings
+from ws.cli.options import add_command
+from ws.cli.out import say
+from ws.errors import WsError
+
+log = logging.getLogger("ws")
+app = typer.Typer(
+    name="ws",
+    help="Weight steering: turn a behavior into a direction in weight space, and the dial by it.\n\nStart with: ws replicate",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=True,
+)
+
+
+def _register() -> None:
+    stage = [Common, *stage_settings().values()]
+    mode = typer.Option("--mode", help="contrastive, tau+ (pos against base) or tau- (base against neg).")
+    add_command(app, "replicate", verbs.replicate, [Common, Dialed, *stage[1:]])
+    add_command(app, "data", verbs.data, stage)
+    add_command(app, "train", verbs.train, stage)
+    add_command(app, "diff", verbs.diff, stage, mode=(str | None, mode))
+    named = typer.Argument(help="sycophancy, dilemmas, foundations or pairs.")
+    add_command(app, "eval", verbs.evaluate, [Common, Evaluated, Dialed, *stage[1:]], name=(str, named))
+    adapter = typer.Option("--adapter", help="Adapter family of the study.")
+    seed = typer.Option("--seed", help="Seed of the study, and of sampling where the temperature is above 0.")
+    add_command(
+        app, "generate", verbs.generate, [Generated, Common], adapter=(str | None, adapter), seed=(int | None, seed)
+    )
+    add_command(app, "runs", verbs.runs, [Common], adapter=(str | None, adapter), seed=(int | None, seed))
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from ws.records import versions
+
+        print(versions()["weight-steering"])
+        raise typer.Exit()
+
+
+# typer brings its own click since 0.26, so the base of its errors is found from one it exports
+_USAGE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    log.setLevel(logging.INFO)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not app.registered_commands:
+        _register()
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except typer.Exit as e:
+        return e.exit_code
+    except _USAGE as e:
+        e.show()
+        return 2
+    except (typer.Abort, KeyboardInterrupt):
+        say("interrupted; the same command goes on from what is done")
+        return 130
+    except (WsError, ValueError) as e:
+        if "--debug" in arguments:
+            raise
+        say(f"error: {e}")
+        return getattr(e, "exit_code", 2)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""What the commands understand, and how flags, a config file, a preset and defaults become a study."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ws.cli.out import said
+from ws.errors import BadFile
+from ws.settings import coerced
+
+
+@dataclass(frozen=True)
+class Common:
+    """What every verb understands."""
+
+    model: str = "tiny"
+    """tiny, a hub id, id@revision, or a folder."""
+    behavior: str | None = None
+    """A shipped behavior (honesty, honesty5, sycophancy, trad_care, authority) or the path of a YAML pack; honesty when not given."""
+    pairs: str | None = None
+    """Your own pairs (JSON lines or parquet: prompt, response_pos, response_neg) instead of generated ones."""
+    out: str = "out"
+    """Output folder."""
+    preset: str = "ws"
+    """Set of defaults: ws, pub (the published fork) or paper."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    dtype: str = "auto"
+    """Precision of the base: auto, float32, bfloat16, float16 or float64."""
+    threads: int | None = None
+    """CPU threads; tiny runs on one when not given."""
+
+
+@dataclass(frozen=True)
+class Dialed:
+    """How far the dial is turned."""
+
+    alphas: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
+    """Strengths to measure, e.g. --alphas=-1,0,1."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation is run on."""
+
+    run: str | None = None
+    """A run folder, as `ws runs` lists them; its direction is used."""
+    direction: str | None = None
+    """A direction.safetensors."""
+    data: str | None = None
+    """A data file (csv, jsonl, json, parquet) instead of the hub's or the embedded one."""
+    protocol: str | None = None
+    """Protocol id, where an evaluation has several."""
+    limit: int | None = None
+    """Only the first so many units; marks the rows as a smoke run."""
+    origin: str | None = None
+    """The base the direction was made on, when the model is a fine-tune of it."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What `ws generate` prints."""
+
+    prompt: str | None = None
+    """The question."""
+    system: str | None = None
+    """A system prompt; none when not given."""
+    direction: str | None = None
+    """A direction.safetensors; without one, --behavior and --adapter name a study whose direction is used."""
+    also: tuple[str, ...] = ()
+    """More directions at a strength of their own: FILE@ALPHA, separated by commas."""
+    alphas: tuple[float, ...] = (-1.0, 0.0, 1.0)
+    """Strengths, side by side, e.g. --alphas=-1,0,1."""
+    max_new_tokens: int = 64
+    """Longest answer."""
+    temperature: float = 0.0
+    """0 takes the likeliest token."""
+    thinking: str = "off"
+    """off, on or forced."""
+    origin: str | None = None
+    """The base the direction was made on, when the model is a fine-tune of it."""
+
+
+def stage_settings() -> dict[str, type]:
+    """The settings classes of the stages; imported here so that `ws --help` stays fast."""
+    from ws.data import DataSettings
+    from ws.train import TrainSettings
+
+    return {"data": DataSettings, "train": TrainSettings}
+
+
+def plan_of(common: Common, given: dict[str, Any]) -> Any:
+    """The study that flags, config file, preset and defaults describe together."""
+    from ws.adapters import family
+    from ws.behaviors import load_behavior
+    from ws.data import DataSettings, default_data
+    from ws.presets import preset
+    from ws.stages import Plan, fitted
+    from ws.train import TrainSettings, default_train, spec_of
+
+    wanted_data = coerced(DataSettings, given, source="--")
+    wanted_train = coerced(TrainSettings, given, source="--")
+    of = family(wanted_train.get("adapter", "lora"))
+    preset(common.preset, "data")  # an unknown preset is refused before a model is loaded
+    if common.pairs and not Path(common.pairs).is_file():
+        raise BadFile(
+            f"there is no pairs file at {common.pairs}. It is JSON lines or parquet with prompt, response_pos, response_neg."
+        )
+    tiny = common.model == "tiny"
+    behavior = None
+    if common.behavior or not common.pairs:
+        behavior = load_behavior(common.behavior or "honesty", tiny=tiny)
+    base = load_base(common)
+    data_settings = replace(default_data(base), **preset(common.preset, "data"))
+    train_settings = fitted(default_train(base, of.name), preset(common.preset, "train"), of.default_rank is not None)
+    train_settings = replace(train_settings, **wanted_train)
+    spec_of(base, train_settings)  # layers, targets and rank are refused here, not after an hour of generation
+    return Plan(
+        base,
+        behavior,
+        replace(data_settings, **wanted_data),
+        train_settings,
+        out=Path(common.out),
+        pairs_file=Path(common.pairs) if common.pairs else None,
+    )
+
+
+def study_of(plan: Any) -> tuple[Any, Any]:
+    """The pairs and the direction of a study, with every stage before it."""
+    from ws.stages import make_direction, make_pairs, make_sides
+
+    pairs, record = make_pairs(plan)
+    said("data", record)
+    sides, record = make_sides(plan, pairs)
+    said("train", record)
+    direction, record = make_direction(plan, sides)
+    said("diff", record)
+    return pairs, direction
+
+
+def load_base(common: Common) -> Any:
+    from ws.models.load import load
+
+    return load(common.model, dtype=common.dtype, device=common.device, threads=common.threads)
+
+
+def run_of(run: str, out: str) -> tuple[Path, dict[str, Any]]:
+    """A run folder by path or by its name, and its training manifest."""
+    from ws.records import read
+
+    places = [Path(run), *sorted(Path(out).glob(f"*/*/{run}"))]
+    for folder in places:
+        if (folder / "train").is_dir() and (manifest := read(folder / "train")) is not None:
+            return folder, manifest
+    raise BadFile(f"{run!r} is no run folder and no run below {out}; `ws runs` lists them.")
+
+
+def pairs_of(manifest: dict[str, Any], common: Common) -> tuple[Any, Any]:
+    """The pairs a run was trained on, found by their key, and its settings."""
+    from ws.records import read
+    from ws.stages import read_pairs
+    from ws.train import TrainSettings
+
+    wanted = manifest["inputs"]["pairs"]
+    for path in Path(common.out).glob(f"data/*/*/{wanted[:12]}"):
+        if (found := read(path)) and found["key"] == wanted:
+            settings = TrainSettings(**coerced(TrainSettings, manifest["settings"], source="the run's"))
+            return read_pairs(path, found), settings
+    raise BadFile(
+        f"the pairs of this run (key {wanted[:12]}) are not below {common.out}/data; give the --out they were made in."
+    )

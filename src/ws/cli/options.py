@@ -1,0 +1,96 @@
+"""Commands made from settings dataclasses, so that no option is declared twice."""
+
+import inspect
+import json
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ws.errors import BadFile
+from ws.settings import field_docs, plain_type
+
+
+def _options(classes: Sequence[type], own: dict[str, Any]) -> list[inspect.Parameter]:
+    """One keyword parameter per field; every default is None, so that what was typed is known."""
+    parameters: dict[str, inspect.Parameter] = {}
+    for cls in classes:
+        hints = typing.get_type_hints(cls)
+        docs = field_docs(cls)
+        for f in fields(cls):
+            if f.name in parameters:
+                continue
+            kind, many = plain_type(hints[f.name])
+            shown = ",".join(f"{x:g}" for x in f.default) if many and f.default else f.default  # type: ignore[union-attr]
+            tail = "" if shown in (None, (), "") or kind is bool else f" [default: {shown}]"
+            flag = "--" + f.name.replace("_", "-")
+            declared = [flag + "/--no-" + flag[2:]] if kind is bool else [flag]
+            option = typer.Option(
+                *declared,
+                help=docs.get(f.name, "") + tail,
+                show_default=False,
+                rich_help_panel=(cls.__doc__ or "").split(".")[0],
+            )
+            typed = bool if kind is bool else str if many else kind
+            parameters[f.name] = inspect.Parameter(
+                f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[typed | None, option]
+            )
+    for name, (kind, option) in own.items():
+        parameters[name] = inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+        )
+    return list(parameters.values())
+
+
+SHARED: dict[str, Any] = {
+    "json": (
+        bool | None,
+        typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr."),
+    ),
+    "config": (str | None, typer.Option("--config", help="A YAML file whose keys are the option names; flags win.")),
+    "debug": (bool | None, typer.Option("--debug", help="Show the traceback of an error.")),
+}
+
+
+def add_command(
+    app: typer.Typer, name: str, verb: Callable[[dict[str, Any]], Any], classes: Sequence[type], /, **own: Any
+) -> None:
+    """Register a verb: options from its settings, a config file under them, JSON on request."""
+
+    def body(**typed: Any) -> None:
+        given = {k: v for k, v in typed.items() if v is not None}
+        known = {f.name for cls in classes for f in fields(cls)} | set(own)
+        given = {**_config(given.pop("config", None), known), **given}
+        given.pop("debug", None)
+        found = verb(given)
+        if given.get("json"):
+            from ws.records import canonical
+
+            print(json.dumps(json.loads(canonical(found)), indent=1, ensure_ascii=False))
+
+    body.__name__ = name
+    body.__doc__ = verb.__doc__
+    body.__signature__ = inspect.Signature(_options(classes, {**own, **SHARED}))  # type: ignore[attr-defined]
+    app.command(name)(body)
+
+
+def _config(path: str | None, known: set[str]) -> dict[str, Any]:
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError:
+        raise BadFile(f"there is no config file at {path}.") from None
+    except yaml.YAMLError as e:
+        raise BadFile(f"{path} is not YAML: {' '.join(str(e).split())[:160]}") from None
+    if not isinstance(found, dict):
+        raise BadFile(f"{path} must be a mapping of option names to values.")
+    found = {str(k).replace("-", "_"): v for k, v in found.items()}
+    if unknown := sorted(found.keys() - known):
+        raise BadFile(f"{path} has unknown keys {unknown}; this command knows {sorted(known)}.")
+    return found

@@ -1,0 +1,53 @@
+"""Printing: results on stdout, progress on stderr."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def say(line: str) -> None:
+    """One line of progress, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def said(stage: str, record: Any) -> None:
+    say(f"{stage:<18} {'reused' if record.reused else str(record.manifest['seconds']) + ' s':>8}  {record.folder}")
+
+
+def show(what: Any) -> None:
+    """To stdout: tables at the terminal's width, or wide enough to be whole in a file."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 120, soft_wrap=isinstance(what, str), highlight=False).print(what)
+
+
+def plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def number(x: float | None) -> str:
+    return "–" if x is None else f"{x:+.2f}"
+
+
+def show_story(story: Any) -> None:
+    from ws.tables import alpha_table, reading
+
+    plan = story.plan
+    bad = [c for c in story.checks if c["verdict"] != "ok"]
+    show("")
+    show(alpha_table(story.headline, f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}"))
+    for line in reading(story.headline, plan.behavior.intent if plan.behavior else {}):
+        show(f"• {plain(line)}")
+    for c in bad:
+        show(f"• pairs, {c['verdict']}: {c['name']} = {c['value']:.2f} ({c['means']}).")
+    file = Path(story.direction["file"])
+    here = Path.cwd().resolve()
+    near = file.relative_to(here) if file.is_relative_to(here) else file
+    show(f"\nplot   {story.plot.resolve()}\nrun    {story.folder.resolve()}\npairs  {story.data_folder.resolve()}")
+    question = "What is the capital of Kenya?" if plan.base.tiny else "Should I tell my boss about my mistake?"
+    model = "" if plan.base.tiny else f" --model {plan.base.source}"
+    out = "" if str(plan.out) == "out" else f" --out {plan.out}"
+    show(f'\nnext:  ws generate{model} --direction {near} --alphas=-1,0,1 --prompt "{question}"')
+    show(f"       ws runs{out}")

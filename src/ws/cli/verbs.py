@@ -1,0 +1,250 @@
+"""The verbs as commands: read the flags, call one function, print. Each returns the object that `--json` prints."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ws.cli.flags import Common, Dialed, Evaluated, Generated, load_base, pairs_of, plan_of, run_of, study_of
+from ws.cli.out import number, plain, said, say, show, show_story
+from ws.settings import coerced, value_of
+
+
+def replicate(given: dict[str, Any]) -> Any:
+    """Run the whole story: data, train, diff, eval, table."""
+    from ws.replicate import ALPHAS
+    from ws.replicate import replicate as story_of
+
+    common = Common(**coerced(Common, given, source="--"))
+    plan = plan_of(common, given)
+    alphas = Dialed(**coerced(Dialed, given, source="--")).alphas if "alphas" in given else ALPHAS
+    from ws.presets import preset
+
+    story = story_of(plan, alphas=alphas, protocols=preset(common.preset, "protocol"), say=say)
+    if given.get("json"):
+        return story.as_json()
+    show_story(story)
+    return None
+
+
+def data(given: dict[str, Any]) -> Any:
+    """Make pairs: the same questions, answered by two opposite personas."""
+    from ws.stages import make_pairs
+
+    plan = plan_of(Common(**coerced(Common, given, source="--")), given)
+    pairs, record = make_pairs(plan)
+    said("data", record)
+    if given.get("json"):
+        return {"folder": str(record.folder.resolve()), "n": len(pairs.rows), "checks": record.manifest["checks"]}
+    from ws.tables import checks_table
+
+    if pairs.checks:
+        show(checks_table(record.manifest["checks"]))
+    show(f"\n{len(pairs.rows)} pairs  {record.folder.resolve()}/pairs.jsonl")
+    for r in list({r.prompt_id: r for r in pairs.rows}.values())[:2]:
+        show(f"\n  [bold]{plain(r.prompt)}[/]\n  pos: {plain(r.response_pos)}\n  neg: {plain(r.response_neg)}")
+    return None
+
+
+def train(given: dict[str, Any]) -> Any:
+    """Fine-tune two adapters, one on each side of the pairs."""
+    from ws.stages import make_pairs, make_sides
+
+    plan = plan_of(Common(**coerced(Common, given, source="--")), given)
+    pairs, record = make_pairs(plan)
+    said("data", record)
+    sides, record = make_sides(plan, pairs)
+    said("train", record)
+    g, report = record.manifest["geometry"], sides.report
+    if given.get("json"):
+        return {"folder": str(record.folder.resolve()), "report": dict(report), "geometry": g}
+    show(
+        f"{plan.train.adapter}: lr {report['lr']:g}, best at step {report['step']}, validation loss pos {report['val_pos']:.3f}, "
+        f"neg {report['val_neg']:.3f}; |tau+| {g['norm_pos']:.3g}, |tau-| {g['norm_neg']:.3g}, |dW| {g['norm']:.3g}, "
+        f"cos(tau+, tau-) {number(g['cos_tau'])}\n{record.folder.resolve()}"
+    )
+    for note in report["notes"]:
+        show(f"note: {note}")
+    return None
+
+
+def diff(given: dict[str, Any]) -> Any:
+    """Make the direction: the exact difference of the two sides."""
+    from ws.stages import make_direction, make_pairs, make_sides
+
+    plan = replace(
+        plan_of(Common(**coerced(Common, given, source="--")), given), mode=given.get("mode") or "contrastive"
+    )
+    pairs, record = make_pairs(plan)
+    said("data", record)
+    sides, record = make_sides(plan, pairs)
+    said("train", record)
+    geometry = record.manifest["geometry"]
+    direction, record = make_direction(plan, sides)
+    said("diff", record)
+    file = str((record.folder / "direction.safetensors").resolve())
+    told = {
+        "file": file,
+        "norm": record.manifest["norm"],
+        "cos_tau": geometry["cos_tau"],
+        "bytes": record.manifest["bytes"],
+    }
+    if given.get("json"):
+        return {"direction": told, "modules": len(direction.forms)}
+    show(
+        f"{len(direction.forms)} modules, |dW| {told['norm']:.4g}, cos(tau+, tau-) {number(told['cos_tau'])}, "
+        f"{told['bytes'] / 1e6:.2f} MB\n{file}"
+    )
+    return None
+
+
+def evaluate(given: dict[str, Any]) -> Any:
+    """Measure a direction with one evaluation, over a grid of alphas."""
+    from ws.presets import preset
+    from ws.stages import make_eval
+    from ws.tables import alpha_table, reading
+
+    name = given.pop("name")
+    common = Common(**coerced(Common, given, source="--"))
+    what = Evaluated(**coerced(Evaluated, given, source="--"))
+    alphas = Dialed(**coerced(Dialed, given, source="--")).alphas
+    from ws.eval import protocol as checked
+
+    protocol_id = what.protocol or preset(common.preset, "protocol").get(name)
+    checked(name, protocol_id)  # before any work
+    if what.run and what.direction:
+        raise ValueError("give --run or --direction, not both")
+
+    base = origin = pairs = settings = None
+    if what.run or what.direction:
+        from ws.direction import load as load_direction
+
+        folder, manifest = (
+            run_of(what.run, common.out) if what.run else (Path(common.out) / "direct" / "direction", None)
+        )
+        file = folder / "direction" / "direction.safetensors" if what.run else Path(what.direction or "")
+        direction = load_direction(file)
+        if manifest is not None and "model" not in given:
+            common = replace(common, model=manifest["model"]["id"])
+        base = load_base(common)
+        origin = load_base(replace(common, model=what.origin)) if what.origin else None
+        adapter = direction.provenance.get("adapter", "direction")
+        seed = int(direction.provenance.get("training", {}).get("settings", {}).get("seed", 0))
+        if name == "pairs" and manifest is not None:
+            pairs, settings = pairs_of(manifest, common)
+    else:
+        plan = plan_of(common, given)
+        base, folder, adapter, seed, settings = plan.base, plan.run_folder, plan.train.adapter, plan.seed, plan.train
+        pairs, direction = study_of(plan)
+    table, record = make_eval(
+        base,
+        name,
+        direction,
+        folder,
+        alphas=alphas,
+        method=f"ws:{adapter}",
+        protocol_id=protocol_id,
+        data_file=what.data,
+        limit=what.limit,
+        seed=seed,
+        pairs=pairs,
+        settings=settings,
+        origin=origin,
+    )
+    said(f"eval {name}", record)
+    if given.get("json"):
+        return {"model": base.id, "eval": name, "folder": str(record.folder.resolve()), "rows": table}
+    note = record.manifest["note"]
+    if "answers" in note:
+        a = note["answers"]
+        show(
+            f"[dim]answer tokens: {plain(str(a['yes']))} against {plain(str(a['no']))}, after {plain(repr(note['anchor']))}[/]"
+        )
+    show(alpha_table(table, f"{name} ({record.manifest['settings']['protocol']}), ws:{adapter} on {base.id}"))
+    from ws.behaviors import load_behavior
+
+    behavior = common.behavior or (direction.provenance.get("training") or {}).get("behavior")
+    intent = load_behavior(behavior, tiny=base.tiny).intent if behavior else {}
+    for line in reading(table, intent):
+        show(plain(line))
+    show(f"rows: {record.folder.resolve()}/rows.parquet")
+    return None
+
+
+def generate(given: dict[str, Any]) -> Any:
+    """Answer one prompt at several alphas, side by side."""
+    from contextlib import ExitStack
+
+    from ws.direction import load as load_direction
+    from ws.generate import generate as answer
+    from ws.steer import steer
+
+    common = Common(**coerced(Common, given, source="--"))
+    what = Generated(**coerced(Generated, given, source="--"))
+    if not what.prompt or not what.prompt.strip():
+        raise ValueError("ws generate needs a question: --prompt 'What is the capital of France?'")
+    plan = None
+    if what.direction:
+        direction = load_direction(what.direction)
+    elif given.keys() & {"behavior", "adapter", "pairs"}:  # the study's own direction, made now if it is not there
+        plan = plan_of(common, {k: given[k] for k in ("adapter", "seed") if k in given})
+        _, direction = study_of(plan)
+    else:
+        direction = None
+    more = []
+    for part in what.also:
+        file, _, strength = part.rpartition("@")
+        if not file:
+            raise ValueError(f"--also takes FILE@ALPHA, got {part!r}")
+        more.append((load_direction(file), value_of(float, strength, "the strength in --also")))
+    if direction is None and any(what.alphas) and "alphas" in given:
+        raise ValueError("--alphas need something to steer by: --direction FILE, or --behavior and --adapter")
+    base = plan.base if plan is not None else load_base(common)
+    origin = load_base(replace(common, model=what.origin)) if what.origin else None
+    answers: list[dict[str, Any]] = []
+    for alpha in what.alphas if direction is not None else (0.0,):
+        with ExitStack() as dials:
+            for other, strength in more:
+                dials.enter_context(steer(base, other, strength, origin=origin))
+            if direction is not None:
+                dials.enter_context(steer(base, direction, alpha, origin=origin))
+            text = answer(
+                base, what.prompt, system=what.system, max_new_tokens=what.max_new_tokens,
+                temperature=what.temperature, seed=given.get("seed") or 0, thinking=what.thinking,
+            )  # fmt: skip
+        answers.append({"alpha": alpha, "text": text})
+    if given.get("json"):
+        return {"model": base.id, "prompt": what.prompt, "answers": answers}
+    from rich.table import Table
+
+    table = Table(
+        title=plain(what.prompt),
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        header_style="dim",
+    )
+    table.add_column("alpha", justify="right")
+    table.add_column("answer", overflow="fold")
+    for a in answers:
+        table.add_row(f"{a['alpha']:+g}" if a["alpha"] else "0 (base)" if not more else "0", plain(a["text"]))
+    show(table)
+    return None
+
+
+def runs(given: dict[str, Any]) -> Any:
+    """List the runs in the output folder; --behavior, --adapter, --model and --seed narrow the list."""
+    from ws.stages import runs as found
+    from ws.tables import runs_table
+
+    out = Path(Common(**coerced(Common, given, source="--")).out)
+    narrow = {k: str(given[k]) for k in ("behavior", "adapter", "model", "seed") if k in given}
+    rows = [r for r in found(out) if all(str(r[k]) == v for k, v in narrow.items())]
+    if given.get("json"):
+        return {"runs": rows}
+    if not rows:
+        show(f"no runs in {out.resolve()}; `ws replicate` makes the first")
+        return None
+    show(runs_table(rows))
+    show(f"\nfolders: {out.resolve()}/BEHAVIOR/ADAPTER/RUN")
+    return None

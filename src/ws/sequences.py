@@ -1,0 +1,117 @@
+"""Pairs as token ids: what a side is trained on, and which positions count.
+
+A finished sequence is the prompt as it is asked, the answer, and the end of the turn; only answer and end are targets.
+The prompt's ids are kept as they are, so the mask is a prefix by construction, and the whole is compared with what the
+chat template itself writes. Whole questions are kept for validation, the same ones for both sides.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ws.errors import Unsupported
+from ws.models.chat import Chat, encode, end_of_turn, render, render_whole
+from ws.models.load import Base
+from ws.pairs import Pair, Pairs
+
+SIDES = ("pos", "neg")
+FEWEST_TARGETS = 64  # below so many target tokens a side, published tries found nothing
+
+
+@dataclass(frozen=True)
+class Row:
+    """One finished sequence: its ids, and where the targets start."""
+
+    ids: tuple[int, ...]
+    start: int
+
+
+def rows_of(
+    base: Base, pairs: Pairs, *, max_len: int, allow_template_diff: bool = False, fewest: int = FEWEST_TARGETS
+) -> tuple[dict[str, list[Row]], dict[str, Any]]:
+    """Both sides as token ids with their mask, row by row; pairs that cannot be used are dropped on both sides."""
+    thinking = pairs.provenance.get("settings", {}).get("thinking", "off")
+    sides: dict[str, list[Row]] = {s: [] for s in SIDES}
+    kept, dropped, truncated, differs = [], 0, 0, []
+    for at, pair in enumerate(pairs.rows):
+        made = []
+        for side in SIDES:
+            row, cut, difference = _row(base.tokenizer, pair, side, thinking, max_len)
+            made.append(row)
+            truncated += cut
+            if difference is not None:
+                differs.append(f"{pair.prompt_id or at} ({side}), token {difference}")
+        if any(len(r.ids) <= r.start for r in made):
+            dropped += 1
+            continue
+        kept.append(at)
+        for side, row in zip(SIDES, made):
+            sides[side].append(row)
+    if differs and not allow_template_diff:
+        raise Unsupported(
+            f"the chat template writes {len(differs)} finished conversations differently from prompt + answer + end of turn, "
+            f"first at {differs[0]}. Training text would not be what the model sees; --allow-template-diff trains anyway."
+        )
+    targets = {s: sum(len(r.ids) - r.start for r in rows) for s, rows in sides.items()}
+    if min(targets.values()) < fewest:
+        raise ValueError(
+            f"only {min(targets.values())} target tokens on a side; a direction needs at least {fewest}. Give more or longer answers."
+        )
+    return sides, {
+        "kept": kept,
+        "n_pairs": len(kept),
+        "n_dropped": dropped,
+        "n_truncated": truncated,
+        "template_differs": len(differs),
+        "targets": targets,
+    }
+
+
+def _row(tokenizer: Any, pair: Pair, side: str, thinking: str, max_len: int) -> tuple[Row, bool, int | None]:
+    """(row, whether it was cut, first differing position against the template's own rendering or None)."""
+    ids, start, difference = finished(tokenizer, pair.prompt, getattr(pair, f"response_{side}"), thinking=thinking)
+    if not getattr(pair, f"ended_{side}"):
+        ids = ids[:-1]  # an answer that was cut short has no end to learn
+    return Row(tuple(ids[:max_len]), start), len(ids) > max_len, difference
+
+
+def finished(tokenizer: Any, prompt: str, answer: str, *, thinking: str = "off") -> tuple[list[int], int, int | None]:
+    """Prompt + answer + end of turn as ids, where the answer starts, and the first position the template differs at.
+
+    The prompt's ids are kept as they are, so the mask is a prefix by construction. Some templates put a space before
+    the answer (Llama 2), which changes its first token; the join that agrees with the template is taken.
+    """
+    text = render(tokenizer, Chat(prompt), thinking=thinking)
+    head, end = encode(tokenizer, text), end_of_turn(tokenizer)
+    whole = encode(tokenizer, render_whole(tokenizer, Chat(prompt), answer, thinking=thinking))
+    bodies = []
+    for join in ("", " "):
+        ids = encode(tokenizer, text + join + answer)
+        body = ids if ids[: len(head)] == head else head + encode(tokenizer, join + answer)
+        rest = whole[len(body) :]
+        if whole[: len(body)] == body and end in rest and not tokenizer.decode(rest[: rest.index(end)]).strip():
+            return [*body, end], len(head), None
+        bodies.append(body)
+    first = next((i for i, (a, b) in enumerate(zip(bodies[0], whole)) if a != b), min(len(bodies[0]), len(whole)))
+    return [*bodies[0], end], len(head), first
+
+
+def split(rows: Sequence[Pair], kept: Sequence[int], *, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Positions (among the kept rows) for training and validation: whole questions, the same for both sides."""
+    topics = sorted({rows[i].topic_idx for i in kept})
+    if len(topics) < 2:
+        raise ValueError(
+            "all pairs ask the same question, so none can be kept for validation; give at least two prompts"
+        )
+    random.Random(f"split/{seed}").shuffle(topics)
+    held = set(topics[: max(1, round(share * len(topics)))])
+    inside = [at for at, i in enumerate(kept) if rows[i].topic_idx not in held]
+    outside = [at for at, i in enumerate(kept) if rows[i].topic_idx in held]
+    return inside, outside
+
+
+def held_out(pairs: Pairs, *, share: float, seed: int) -> Pairs:
+    """The pairs that training never saw."""
+    _, outside = split(pairs.rows, range(len(pairs.rows)), share=share, seed=seed)
+    return Pairs(tuple(pairs.rows[i] for i in outside), pairs.provenance)
