@@ -323,3 +323,11 @@ def test_pairs_of_ones_own_make_a_direction(told, tmp_path):
     means = [r["mean"] for r in sorted(found["rows"], key=lambda r: r["alpha"]) if r["metric"] == "logratio_pairs"]
     assert means == sorted(means)
     assert means[0] < means[-1]
+
+
+def test_a_missing_name_is_a_usage_error(told):
+    code, _, err = told("eval")
+    assert code == 2
+    assert "Missing argument" in err
+    refused(told("diff", "--mode", "tau"), "mode is one of contrastive, tau+, tau-")
+    refused(told("generate", "--prompt", "Hi", "--temperature", "-1"), "temperature must be 0")

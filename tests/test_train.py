@@ -200,6 +200,7 @@ def test_precision_and_checkpointing_change_the_cost_and_not_the_kind(dtype, che
     history = sides.report["tried"][0]["history"]
     assert sides.report["val_pos"] + sides.report["val_neg"] < history[0]["val_pos"] + history[0]["val_neg"]
     assert not base.model.training
+    assert not any(getattr(m, "gradient_checkpointing", False) for m in base.model.modules())
 
 
 def test_gradient_checkpointing_gives_the_same_tensors(tiny):
@@ -230,3 +231,19 @@ def test_saved_sides_load_into_stock_peft_and_move_its_logits_by_as_much(tiny, t
             theirs, plain = stock(ids).logits, tiny.model(ids).logits
         assert (ours - theirs).abs().max() <= 2e-4 * plain.abs().max(), name
         assert (ours - plain).abs().max() > 1e-3, name
+
+
+def test_training_halves_its_parts_when_memory_runs_out_and_ends_with_the_same_tensors(tiny, monkeypatch):
+    whole = train(tiny, PAIRS, quick())
+    loss = _Fit._loss
+
+    def small(self, rows):
+        if len(rows) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return loss(self, rows)
+
+    monkeypatch.setattr(_Fit, "_loss", small)
+    parts = train(tiny, PAIRS, quick())
+    assert parts.report["rows_at_once"] == 2
+    for k, t in whole.pos.tensors.items():
+        torch.testing.assert_close(parts.pos.tensors[k], t, atol=1e-5, rtol=1e-3)

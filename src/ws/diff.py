@@ -25,8 +25,7 @@ def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive") -
 
     `contrastive` is theta_pos - theta_neg; `tau+` is theta_pos - theta, `tau-` is theta - theta_neg: all point toward pos.
     """
-    if mode not in MODES:
-        raise ValueError(f"mode is one of {', '.join(MODES)}; got {mode!r}")
+    checked_mode(mode)
     _line_up(base, pos, neg)
     of = family(pos.spec.family)
     if mode == "contrastive":
@@ -44,6 +43,13 @@ def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive") -
         "versions": {k: v for k, v in versions().items() if k in ("torch", "peft", "transformers", "weight-steering")},
     }
     return Direction(change.to(dtype=torch.float32).forms, made)
+
+
+def checked_mode(mode: str) -> str:
+    """The mode, if it is one."""
+    if mode not in MODES:
+        raise ValueError(f"mode is one of {', '.join(MODES)}; got {mode!r}")
+    return mode
 
 
 def geometry(base: Base, pos: Adapter, neg: Adapter) -> Mapping[str, Any]:

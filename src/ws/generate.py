@@ -32,9 +32,11 @@ class Sampling:
     min_p: float = 0.0
 
     def __post_init__(self):
-        if not self.temperature >= 0 or not 0 < self.top_p <= 1 or self.top_k < 0 or not 0 <= self.min_p < 1:
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature must be 0 (the likeliest token) or more, got {self.temperature}")
+        if not 0 < self.top_p <= 1 or self.top_k < 0 or not 0 <= self.min_p < 1:
             raise ValueError(
-                f"sampling needs temperature >= 0, 0 < top_p <= 1, top_k >= 0 and 0 <= min_p < 1; got {self}"
+                f"sampling needs 0 < top_p <= 1, top_k >= 0 and 0 <= min_p < 1; got top_p {self.top_p}, top_k {self.top_k}, min_p {self.min_p}"
             )
 
 

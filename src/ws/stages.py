@@ -286,4 +286,4 @@ def fitted(settings: TrainSettings, of_preset: dict[str, Any], has_rank: bool) -
 
 
 def _beside(base: Base) -> dict[str, Any]:
-    return {"device": str(base.device), "model": {"id": base.id, "revision": base.revision}}
+    return {"device": str(base.device), "model": {"id": base.id, "revision": base.revision, "source": base.source}}

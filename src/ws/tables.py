@@ -88,6 +88,11 @@ def reading(rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int]) -> lis
         low, high = (first, last) if wanted > 0 else (last, first)
         apart = low["ci_hi"] < high["ci_lo"]
         rising = all(a < b for a, b in zip(means, means[1:]))
+        if not _finite(low["ci_hi"]) or not _finite(high["ci_lo"]):
+            lines.append(
+                f"{first['metric']}: {signed(wanted * moved)} nat from alpha {first['alpha']:+g} to {last['alpha']:+g}, without an interval: {first['n']} unit(s)."
+            )
+            continue
         verdict = (
             "steers as intended" if apart and rising
             else "ends apart, not monotone" if apart
@@ -98,7 +103,7 @@ def reading(rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int]) -> lis
             f"{first['metric']}: {signed(wanted * moved)} nat from alpha {first['alpha']:+g} to {last['alpha']:+g}; {verdict}."
         )
         lines += (
-            [f"{first['metric']}: only {first['n']} units; intervals this small undercover."]
+            [f"{first['metric']}: only {first['n']} units; with fewer than 30 an interval undercovers."]
             if first.get("few_units")
             else []
         )

@@ -11,7 +11,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -139,7 +139,8 @@ def train(
             undo.enter_context(steer(base, Direction(taken), 1.0))
         starts = _starts(of, base, spec, settings, start)
         attached = undo.enter_context(of.attached(base, spec, settings.seed))
-        _prepare(base, attached, settings)
+        if settings.gradient_checkpointing:
+            _checkpoint_activations(base, attached.network, undo)
         fit = _Fit(base, attached, rows, inside, outside, settings, starts, work)
         best, tried, notes = _choose_lr(fit, settings.lr or of.lr, extend=not settings.lr and len(of.lr) > 1)
     report |= {
@@ -321,24 +322,18 @@ class _Fit:
         return total / max(1, until - start)
 
     def _step(self, rows: list[Row], optimizer: torch.optim.Optimizer) -> float:
-        """One optimiser step over `batch_size` rows, in as many parts as memory needs."""
-        while True:
-            try:
-                optimizer.zero_grad()
-                targets = sum(len(r.ids) - r.start for r in rows)
-                total = 0.0
-                for at in range(0, len(rows), self.micro):
-                    loss = self._loss(rows[at : at + self.micro]) / targets
-                    self.accelerator.backward(loss)
-                    total += float(loss.detach())
-                nn.utils.clip_grad_norm_(self.attached.trainable.values(), 1.0)
-                optimizer.step()
-                return total
-            except (torch.OutOfMemoryError, RuntimeError) as e:
-                if not is_out_of_memory(e) or self.micro == 1:
-                    raise
-                self.micro = max(1, self.micro // 2)
-                log.warning("out of memory; %d rows at once from here on", self.micro)
+        """One optimiser step over `batch_size` rows; the mean loss per target token."""
+        targets = sum(len(r.ids) - r.start for r in rows)
+
+        def part(some: Sequence[Row]) -> float:
+            loss = self._loss(some) / targets
+            self.accelerator.backward(loss)
+            return float(loss.detach())
+
+        total = self._in_parts(rows, part, again=optimizer.zero_grad)
+        nn.utils.clip_grad_norm_(self.attached.trainable.values(), 1.0)
+        optimizer.step()
+        return total
 
     def _judge(self, sides: Sequence[_Side]) -> tuple[float, float]:
         """Validation loss per target token, of both sides."""
@@ -347,9 +342,23 @@ class _Fit:
             self.attached.load(side.state)
             rows = sorted((self.rows[name][i] for i in self.outside), key=lambda r: len(r.ids))
             with torch.no_grad():
-                total = sum(float(self._loss(rows[at : at + self.micro])) for at in range(0, len(rows), self.micro))
+                total = self._in_parts(rows, lambda some: float(self._loss(some)), again=lambda: None)
             found.append(total / sum(len(r.ids) - r.start for r in rows))
         return found[0], found[1]
+
+    def _in_parts(
+        self, rows: Sequence[Row], part: Callable[[Sequence[Row]], float], again: Callable[[], None]
+    ) -> float:
+        """The sum of `part` over as many rows at once as memory takes; `again` clears what a failed try left."""
+        while True:
+            try:
+                again()
+                return sum(part(rows[at : at + self.micro]) for at in range(0, len(rows), self.micro))
+            except (torch.OutOfMemoryError, RuntimeError) as e:
+                if not is_out_of_memory(e) or self.micro == 1:
+                    raise
+                self.micro = max(1, self.micro // 2)
+                log.warning("out of memory; %d rows at once from here on", self.micro)
 
     def _loss(self, rows: Sequence[Row]) -> Tensor:
         """Summed cross-entropy of the target tokens; logits only from the first target on."""
@@ -468,19 +477,20 @@ def _starts(of: Family, base: Base, spec: Spec, settings: TrainSettings, start: 
     return found[0], found[1]
 
 
-def _prepare(base: Base, attached: Attached, settings: TrainSettings) -> None:
-    if settings.gradient_checkpointing:
-        model: Any = base.model
-        config = model.config
-        if any(
-            float(getattr(config, k, 0) or 0) > 0
-            for k in ("attention_dropout", "resid_pdrop", "attn_pdrop", "embd_pdrop", "hidden_dropout")
-        ):
-            raise Unsupported(
-                "this model has dropout, which gradient checkpointing would switch on; train without --gradient-checkpointing."
-            )
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        attached.network.train()
+def _checkpoint_activations(base: Base, network: nn.Module, undo: ExitStack) -> None:
+    """Recompute activations in the backward pass, until `undo` is left."""
+    model: Any = base.model
+    dropouts = ("attention_dropout", "resid_pdrop", "attn_pdrop", "embd_pdrop", "hidden_dropout")
+    if any(float(getattr(model.config, k, 0) or 0) > 0 for k in dropouts):
+        raise Unsupported(
+            "this model has dropout, which gradient checkpointing would switch on; train without --gradient-checkpointing."
+        )
+    new = hasattr(model, "activation_checkpointing_enable")  # transformers 5.23 renames it (2026-11)
+    kind = "activation" if new else "gradient"
+    options = {f"{kind}_checkpointing_kwargs": {"use_reentrant": False}}
+    getattr(model, f"{kind}_checkpointing_enable")(**options)
+    undo.callback(getattr(model, f"{kind}_checkpointing_disable"))
+    network.train()
 
 
 def _schedule(step: int, steps: int, warmup: int) -> float:

@@ -39,8 +39,10 @@ def _options(classes: Sequence[type], own: dict[str, Any]) -> list[inspect.Param
                 f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[typed | None, option]
             )
     for name, (kind, option) in own.items():
+        optional = type(None) in typing.get_args(kind)
+        default = None if optional else inspect.Parameter.empty
         parameters[name] = inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option]
+            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
         )
     return list(parameters.values())
 

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 
@@ -48,6 +49,6 @@ def show_story(story: Any) -> None:
     show(f"\nplot   {story.plot.resolve()}\nrun    {story.folder.resolve()}\npairs  {story.data_folder.resolve()}")
     question = "What is the capital of Kenya?" if plan.base.tiny else "Should I tell my boss about my mistake?"
     model = "" if plan.base.tiny else f" --model {plan.base.source}"
-    out = "" if str(plan.out) == "out" else f" --out {plan.out}"
-    show(f'\nnext:  ws generate{model} --direction {near} --alphas=-1,0,1 --prompt "{question}"')
+    out = "" if str(plan.out) == "out" else f" --out {quote(str(plan.out))}"
+    show(f'\nnext:  ws generate{model} --direction {quote(str(near))} --alphas=-1,0,1 --prompt "{question}"')
     show(f"       ws runs{out}")

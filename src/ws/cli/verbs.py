@@ -69,11 +69,11 @@ def train(given: dict[str, Any]) -> Any:
 
 def diff(given: dict[str, Any]) -> Any:
     """Make the direction: the exact difference of the two sides."""
+    from ws.diff import checked_mode
     from ws.stages import make_direction, make_pairs, make_sides
 
-    plan = replace(
-        plan_of(Common(**coerced(Common, given, source="--")), given), mode=given.get("mode") or "contrastive"
-    )
+    mode = checked_mode(given.get("mode") or "contrastive")
+    plan = replace(plan_of(Common(**coerced(Common, given, source="--")), given), mode=mode)
     pairs, record = make_pairs(plan)
     said("data", record)
     sides, record = make_sides(plan, pairs)
@@ -124,7 +124,7 @@ def evaluate(given: dict[str, Any]) -> Any:
         file = folder / "direction" / "direction.safetensors" if what.run else Path(what.direction or "")
         direction = load_direction(file)
         if manifest is not None and "model" not in given:
-            common = replace(common, model=manifest["model"]["id"])
+            common = replace(common, model=manifest["model"]["source"])
         base = load_base(common)
         origin = load_base(replace(common, model=what.origin)) if what.origin else None
         adapter = direction.provenance.get("adapter", "direction")
@@ -216,14 +216,8 @@ def generate(given: dict[str, Any]) -> Any:
         return {"model": base.id, "prompt": what.prompt, "answers": answers}
     from rich.table import Table
 
-    table = Table(
-        title=plain(what.prompt),
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        header_style="dim",
-    )
+    show(f"[bold]{plain(what.prompt)}[/]\n")
+    table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("alpha", justify="right")
     table.add_column("answer", overflow="fold")
     for a in answers:
