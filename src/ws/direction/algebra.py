@@ -1,0 +1,280 @@
+"""What one can do with directions besides adding and scaling them, exact and in factors.
+
+    only_mlp   = restricted(honesty, keep=["*.mlp.*"])
+    deeper     = over_depth(honesty, [0.5, 1.0])                  # half strength in the first layer, full in the last
+    without    = project_out(honesty, candor, base.weight)         # <without, candor> = 0
+    small, kept = compressed(honesty, rank=8)                      # and how much of the energy it keeps
+    table      = gram([honesty, candor, random], base.weight)      # all inner products at once
+
+Names are matched with globs on full module paths; one that matches nothing is an error.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor
+
+from ws.direction.direction import Direction, Weights, dot
+from ws.direction.forms import READS_BASE, BiasShift, Dense, Form, LowRank, gathered, inner
+from ws.errors import DirectionMismatch
+
+Scope = Callable[[str], str]
+"""Module name to the group it is counted in."""
+
+
+def layer_of(name: str) -> int:
+    """The block a module belongs to: the first number in its path."""
+    found = re.search(r"\.(\d+)\.", name)
+    if found is None:
+        raise ValueError(f"{name} names no layer, so it has no depth")
+    return int(found[1])
+
+
+def everything(name: str) -> str:
+    """One group for all modules."""
+    return "all"
+
+
+def by_layer(name: str) -> str:
+    """One group per decoder block."""
+    return str(layer_of(name))
+
+
+def by_module(name: str) -> str:
+    """One group per module."""
+    return name
+
+
+def by_kind(name: str) -> str:
+    """One group per kind of matrix, e.g. `mlp.down_proj`."""
+    return re.split(r"\.\d+\.", name, maxsplit=1)[-1]
+
+
+SCOPES: dict[str, Scope] = {"global": everything, "layer": by_layer, "module": by_module, "kind": by_kind}
+
+
+# ---------------------------------------------------------------- choosing and weighing parts
+
+
+def restricted(direction: Direction, *, keep: Sequence[str] = ("*",), drop: Sequence[str] = ()) -> Direction:
+    """Only the modules that match a `keep` glob and no `drop` glob; their complement is the other half."""
+    _all_match(direction, [*keep, *drop])
+    chosen = {
+        name: forms
+        for name, forms in direction.forms.items()
+        if any(fnmatchcase(name, g) for g in keep) and not any(fnmatchcase(name, g) for g in drop)
+    }
+    if not chosen:
+        raise ValueError(
+            f"keep {list(keep)} without {list(drop)} leaves no module of the {len(direction.forms)} there are"
+        )
+    return Direction(chosen, {**direction.provenance, "restricted": {"keep": list(keep), "drop": list(drop)}})
+
+
+def scaled_by(direction: Direction, factors: Mapping[str, float]) -> Direction:
+    """Every module multiplied by the factors of all globs it matches; modules that match none stay."""
+    _all_match(direction, factors)
+    if bad := [g for g, k in factors.items() if not math.isfinite(k)]:
+        raise ValueError(f"the factors of {bad} are not finite")
+    scaled = {}
+    for name, forms in direction.forms.items():
+        k = math.prod(factor for g, factor in factors.items() if fnmatchcase(name, g))
+        scaled[name] = tuple(f.scaled(k) for f in forms)
+    return Direction(scaled, {**direction.provenance, "scaled_by": dict(factors)})
+
+
+def over_depth(direction: Direction, values: Sequence[float]) -> Direction:
+    """Factors along the depth: `values` are spread evenly from the first to the last layer touched, linear in between."""
+    layers = sorted({layer_of(name) for name in direction.forms})
+    if not values or not all(map(math.isfinite, values)):
+        raise ValueError(f"depth factors must be finite numbers, got {list(values)}")
+
+    def at(layer: int) -> float:
+        place = (layer - layers[0]) / max(1, layers[-1] - layers[0]) * (len(values) - 1)
+        low = min(int(place), len(values) - 1)
+        high = min(low + 1, len(values) - 1)
+        return values[low] + (place - low) * (values[high] - values[low])
+
+    scaled = {n: tuple(f.scaled(at(layer_of(n))) for f in forms) for n, forms in direction.forms.items()}
+    return Direction(scaled, {**direction.provenance, "over_depth": list(values)})
+
+
+# ---------------------------------------------------------------- sizes and angles
+
+
+def gram(directions: Sequence[Direction], weight: Weights | None = None, *, scope: str = "global") -> dict[str, Tensor]:
+    """All inner products of n directions, one (n, n) float64 table per group of the scope.
+
+    Module by module. Low ranks of one module are multiplied together at once, in factors or in slices of rows, whichever
+    is less work; nothing the size of all matrices is built.
+    """
+    group = SCOPES[scope]
+    n = len(directions)
+    tables: dict[str, Tensor] = {}
+    for name in sorted(set().union(*(d.forms for d in directions))):
+        table = tables.setdefault(group(name), torch.zeros(n, n, dtype=torch.float64))
+        parts = [d.forms.get(name, ()) for d in directions]
+        reads = any(isinstance(f, READS_BASE) for forms in parts for f in forms)
+        w = weight(name) if reads and weight is not None else None
+        if reads and w is None:
+            raise ValueError(
+                f"{name} is changed relative to its own weight, so its size needs the base: pass weight=base.weight"
+            )
+        table += _gram_of_module(parts, w)
+    return tables
+
+
+def cosines(table: Tensor) -> Tensor:
+    """The cosines of a Gram table; NaN where a direction is zero."""
+    size = table.diagonal().clamp(min=0).sqrt()
+    found = table / (size[:, None] * size)
+    return torch.where((size[:, None] * size) > 0, found, torch.nan)
+
+
+def _gram_of_module(parts: Sequence[tuple[Form, ...]], w: Tensor | None) -> Tensor:
+    n = len(parts)
+    low = [[f for f in forms if isinstance(f, LowRank)] for forms in parts]
+    rest = [[f for f in forms if not isinstance(f, LowRank)] for forms in parts]
+    table = _gram_of_low_ranks(low)
+    for i in range(n):
+        for j in range(i, n):
+            extra = sum(inner(a, b, w) for a in rest[i] for b in rest[j])
+            extra += sum(inner(a, b, w) for a in low[i] for b in rest[j])
+            extra += sum(inner(a, b, w) for a in rest[i] for b in low[j])
+            table[i, j] += extra
+            if j > i:
+                table[j, i] += extra
+    return table
+
+
+def _gram_of_low_ranks(low: Sequence[Sequence[LowRank]]) -> Tensor:
+    n = len(low)
+    ranks = [sum(f.a.shape[0] for f in forms) for forms in low]
+    if not any(ranks):
+        return torch.zeros(n, n, dtype=torch.float64)
+    b = torch.cat([f.b for forms in low for f in forms], dim=1).detach().cpu().float()  # (o, R)
+    a = torch.cat([f.a for forms in low for f in forms]).detach().cpu().float()  # (R, i)
+    total, out_features, in_features = sum(ranks), b.shape[0], a.shape[1]
+    owner = torch.repeat_interleave(torch.arange(n), torch.tensor(ranks))
+    if (out_features + in_features) * total**2 <= out_features * in_features * (total + n * n):
+        # sum_(p in i, q in j) (b_p . b_q)(a_p . a_q)
+        products = (b.mT @ b).double() * (a @ a.mT).double()
+        rows = torch.zeros(n, total, dtype=torch.float64).index_add_(0, owner, products)
+        return torch.zeros(n, n, dtype=torch.float64).index_add_(1, owner, rows)
+    ends = torch.tensor(ranks).cumsum(0).tolist()
+    starts = [0, *ends[:-1]]
+    table = torch.zeros(n, n, dtype=torch.float64)
+    at_once = max(1, min(out_features, 4_000_000 // (n * in_features)))
+    for row in range(0, out_features, at_once):
+        part = b[row : row + at_once]
+        flat = torch.stack([(part[:, s:e] @ a[s:e]).flatten() for s, e in zip(starts, ends)])
+        table += (flat @ flat.mT).double()
+    return table
+
+
+# ---------------------------------------------------------------- subspaces
+
+
+def project_out(
+    direction: Direction, other: Direction, weight: Weights | None = None, *, scope: str = "global"
+) -> Direction:
+    """`direction` less its part along `other`: afterwards their inner product is 0 in every group of the scope."""
+    group = SCOPES[scope]
+    names: dict[str, list[str]] = {}
+    for name in other.forms:
+        names.setdefault(group(name), []).append(name)
+    result = direction
+    for members in names.values():
+        u = Direction({n: other.forms[n] for n in members}, other.provenance)
+        size = dot(u, u, weight)
+        if size > 0:
+            result = result + u * (-dot(direction, u, weight) / size)
+    if not names:
+        raise DirectionMismatch("there is nothing to project out: the other direction touches no module")
+    return Direction(
+        result.forms, {**direction.provenance, "projected_out": {"scope": scope, "hash": other.content_hash}}
+    )
+
+
+def orthonormalized(directions: Sequence[Direction], weight: Weights | None = None) -> list[Direction]:
+    """Gram-Schmidt in the order given: unit norms, all inner products 0."""
+    found: list[Direction] = []
+    for at, d in enumerate(directions):
+        start = d.norm(weight)
+        for _ in range(2):  # twice is enough (Kahan): the second pass removes what rounding left
+            for u in found:
+                d = d + u * -dot(d, u, weight)
+        size = d.norm(weight)
+        if not size > 1e-6 * max(start, 1e-300):
+            raise ValueError(f"direction {at} lies in the span of those before it, so it has no orthogonal part")
+        found.append(d * (1 / size))
+    return found
+
+
+def compressed(
+    direction: Direction, *, rank: int | None = None, energy: float | None = None, weight: Weights | None = None
+) -> tuple[Direction, float]:
+    """Every matrix at a lower rank, and the share of the energy that is kept.
+
+    Either `rank`, or the least rank per module that keeps `energy` of its own squared norm. Low ranks are cut by QR of
+    both factors and an SVD of the small core; other forms are multiplied out first. Biases stay as they are.
+    """
+    if (rank is None) == (energy is None):
+        raise ValueError("give either a rank or an energy")
+    if rank is not None and rank < 1:
+        raise ValueError(f"rank must be at least 1, got {rank}")
+    if energy is not None and not 0 < energy <= 1:
+        raise ValueError(f"energy must lie above 0 and at most at 1, got {energy}")
+    forms: dict[str, tuple[Form, ...]] = {}
+    kept = total = 0.0
+    for name, parts in direction.forms.items():
+        biases = tuple(f for f in parts if isinstance(f, BiasShift))
+        matrix = gathered(tuple(f for f in parts if not isinstance(f, BiasShift)))
+        kept += sum(float(f.v.double().square().sum()) for f in biases)
+        total += sum(float(f.v.double().square().sum()) for f in biases)
+        if not matrix:
+            forms[name] = biases
+            continue
+        u, s, vh = _svd(name, matrix, weight)
+        squares = s.square()
+        size = float(squares.sum())
+        if rank is None:
+            assert energy is not None
+            reached = torch.searchsorted(squares.cumsum(0), energy * size * (1 - 1e-12))
+            q = min(len(s), int(reached) + 1)
+        else:
+            q = min(rank, len(s))
+        cut = LowRank((u[:, :q] * s[:q]).float(), vh[:q].float().contiguous())
+        kept, total = kept + float(squares[:q].sum()), total + size
+        forms[name] = (cut, *biases)
+    share = kept / total if total > 0 else math.nan
+    told = {"rank": rank, "energy": energy, "kept": share}
+    return Direction(forms, {**direction.provenance, "compressed": told}), share
+
+
+def _svd(name: str, matrix: tuple[Form, ...], weight: Weights | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The SVD of one module's change in float64, through factors where it is low rank."""
+    if len(matrix) == 1 and isinstance(matrix[0], LowRank):
+        (qb, rb), (qa, ra) = (torch.linalg.qr(t.detach().cpu().double()) for t in (matrix[0].b, matrix[0].a.mT))
+        u, s, vh = torch.linalg.svd(rb @ ra.mT)
+        return qb @ u, s, vh @ qa.mT
+    reads = any(isinstance(f, READS_BASE) for f in matrix)
+    if reads and weight is None:
+        raise ValueError(f"{name} is changed relative to its own weight: pass weight=base.weight")
+    shape = next((f.m.shape for f in matrix if isinstance(f, Dense)), None)
+    if weight is not None:
+        w = weight(name).detach().cpu().double()
+    else:
+        b = next((f.b.shape[0], f.a.shape[1]) for f in matrix if isinstance(f, LowRank)) if shape is None else shape
+        w = torch.zeros(*b, dtype=torch.float64)
+    whole = Direction({name: matrix}).to(device="cpu", dtype=torch.float64).dense(name, lambda _: w)
+    return torch.linalg.svd(whole, full_matrices=False)
+
+
+def _all_match(direction: Direction, globs) -> None:
+    if missing := [g for g in globs if not any(fnmatchcase(name, g) for name in direction.forms)]:
+        example = next(iter(direction.forms), "none")
+        raise ValueError(f"the patterns {missing} match no module of this direction; its modules look like {example!r}")
