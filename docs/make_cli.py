@@ -15,8 +15,12 @@ VERBS = {
     "eval": [flags.Common, flags.Evaluated, flags.Dialed],
     "generate": [flags.Generated, flags.Common],
     "runs": [flags.Common],
+    "inspect": [flags.Common],
+    "export": [flags.Exported],
+    "verify": [],
 }
 FUNCTION = {"eval": "evaluate"}
+WORDS = {"eval": " NAME", "inspect": " FILE", "export": " FILE", "verify": " DIR"}
 
 
 def text() -> str:
@@ -39,9 +43,17 @@ def text() -> str:
     for verb, classes in VERBS.items():
         own = ", ".join(f"`--{f.name.replace('_', '-')}`" for c in classes if c not in shared for f in fields(c))
         doc = (getattr(verbs, FUNCTION.get(verb, verb)).__doc__ or "").strip()
-        page.append(f"| `ws {verb}{' NAME' if verb == 'eval' else ''}` | {doc} | {own} |")
+        page.append(f"| `ws {verb}{WORDS.get(verb, '')}` | {doc} | {own} |")
     page += ["", "`data`, `train`, `diff`, `eval` and `replicate` take all options of how pairs and adapters are made."]
-    for cls in (flags.Common, stages["data"], stages["train"], flags.Dialed, flags.Evaluated, flags.Generated):
+    for cls in (
+        flags.Common,
+        stages["data"],
+        stages["train"],
+        flags.Dialed,
+        flags.Evaluated,
+        flags.Generated,
+        flags.Exported,
+    ):
         page += ["", f"## {(cls.__doc__ or '').strip()}", "", "| option | default | |", "|---|---|---|"]
         for f in fields(cls):
             shown = ",".join(f"{x:g}" for x in f.default) if isinstance(f.default, tuple) else f.default

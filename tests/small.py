@@ -38,10 +38,13 @@ BUILD = {
 }
 
 
-def model(kind: str, *, dtype: torch.dtype = torch.float32, seed: int = 0):
+def model(kind: str, *, dtype: torch.dtype = torch.float32, seed: int = 0, vocabulary: int = 96):
     """A small random model whose weights are large enough that its logits say something."""
     torch.manual_seed(seed)
-    network = BUILD[kind]().to(dtype).eval().requires_grad_(False)
+    network = BUILD[kind]()
+    if vocabulary != 96:
+        network.resize_token_embeddings(vocabulary, mean_resizing=False)
+    network = network.to(dtype).eval().requires_grad_(False)
     for name, p in network.named_parameters():
         if p.ndim == 1 and name.endswith("bias"):
             p.data.normal_(std=0.1)

@@ -5,8 +5,10 @@
     ├── BadFile             a file is not what its place says (truncated, foreign, a pickle, not finite)
     ├── Unsupported         this model, family or tokenizer cannot do what was asked, and half of it would be wrong
     ├── ScoringImpossible   the answer slot or the answer tokens are not what the protocol needs
+    ├── ExportRefused       the target cannot hold this direction; names the reason and the format that can
     └── Failed              the request was fine and the work was not
         ├── PairsUnfit      the generated answers cannot carry a direction
+        ├── ProofFailed     an export does not do what it was written to do
         └── TrainingDiverged
 
 `ValueError` is a caller's mistake in a single value. Commands turn `ValueError` and `WsError` into one line and exit
@@ -36,6 +38,10 @@ class ScoringImpossible(WsError):
     """The protocol cannot be scored on this tokenizer or text."""
 
 
+class ExportRefused(WsError):
+    """The target cannot hold this direction."""
+
+
 class Failed(WsError):
     """The request was fine; the work did not succeed."""
 
@@ -44,6 +50,10 @@ class Failed(WsError):
 
 class PairsUnfit(Failed):
     """The answers of the two personas cannot carry a direction."""
+
+
+class ProofFailed(Failed):
+    """An export does not do what it was written to do."""
 
 
 class TrainingDiverged(Failed):

@@ -75,6 +75,39 @@ def runs_table(runs: Sequence[Mapping[str, Any]]):
     return table
 
 
+def heat_map(norms: Mapping[str, float]):
+    """Norms of modules as a table of layers by kinds of matrix, with the share of each in the whole."""
+    import re
+
+    from rich.table import Table
+
+    cells: dict[tuple[str, str], float] = {}
+    for name, value in norms.items():
+        found = re.search(r"\.(\d+)\.(.*)", name)
+        layer, kind = (found[1], found[2]) if found else ("", name)
+        cells[layer, kind] = value
+    layers = sorted({k[0] for k in cells}, key=lambda n: int(n or -1))
+    kinds = list(dict.fromkeys(k[1] for k in cells))
+    largest, whole = max(cells.values(), default=0.0) or 1.0, sum(v * v for v in cells.values()) or 1.0
+    table = Table(
+        title="norm per layer and matrix", title_justify="left", title_style="bold", box=None, header_style="dim"
+    )
+    table.add_column("layer", justify="right")
+    for kind in kinds:
+        table.add_column(kind.rsplit(".", 1)[-1], justify="right", no_wrap=True)
+    table.add_column("share", justify="right")
+    for layer in layers:
+        shades = []
+        for kind in kinds:
+            v = cells.get((layer, kind))
+            shades.append("" if v is None else f"{v:.3g} {' ░▒▓█'[min(4, round(4 * v / largest))]}")
+        share = sum(v * v for k, v in cells.items() if k[0] == layer) / whole
+        table.add_row(layer, *shades, f"{100 * share:.0f} %")
+    shares = [sum(v * v for k, v in cells.items() if k[1] == kind) / whole for kind in kinds]
+    table.add_row("share", *(f"{100 * s:.0f} %" for s in shares), "", style="dim")
+    return table
+
+
 def reading(rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int]) -> list[str]:
     """What a table says, one line per metric with an intended sign: computed from the numbers, never assumed."""
     lines = []

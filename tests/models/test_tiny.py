@@ -47,7 +47,7 @@ def test_model_is_a_small_qwen3():
 
 
 def test_think_tokens_are_single_and_the_template_closes_an_empty_thought(tiny):
-    from ws.models.tiny.build import prompt_text
+    from ws.models.tiny.probing import prompt_text
 
     _, tok = tiny
     for token in ("<think>", "</think>", "<|im_start|>", "<|im_end|>"):
@@ -73,7 +73,7 @@ def test_answers_after_their_anchors_are_single_tokens(tiny):
 
 
 def test_shipped_weights_give_the_recorded_answers(tiny):
-    from ws.models.tiny.build import Probe, greedy, prompt_text, score
+    from ws.models.tiny.probing import Probe, greedy, prompt_text, score
 
     model, tok = tiny
     want = json.loads((FOLDER / "probes.json").read_text())
@@ -88,7 +88,7 @@ def test_shipped_weights_give_the_recorded_answers(tiny):
 
 
 def test_a_persona_moves_dilemmas_both_ways_and_a_neutral_one_does_not(tiny):
-    from ws.models.tiny.build import CHECKED_PERSONAS, probes, score
+    from ws.models.tiny.probing import CHECKED_PERSONAS, probes, score
 
     model, tok = tiny
     dilemmas = probes(per=16)["dilemma"]
@@ -167,10 +167,14 @@ def test_calibration_audit_and_training_prompts_are_disjoint():
     assert sum(map(len, sets)) == len(set().union(*sets))
 
 
-def test_persona_pairs_differ_and_fill_their_template():
-    for name, pack in yaml.safe_load((BEHAVIORS / "personas.yaml").read_text(encoding="utf-8")).items():
-        assert name in NAMES and pack["template"].count("{persona}") == 1
-        assert all(len(pair) == 2 and pair[0] != pair[1] for pair in pack["pairs"])
+def test_every_word_of_every_tiny_persona_belongs_to_the_world(tiny):
+    known = {t.removeprefix("Ġ") for t in tiny[1].get_vocab()}
+    for name in NAMES:
+        pack = yaml.safe_load((BEHAVIORS.parent / f"{name}.yaml").read_text(encoding="utf-8"))["tiny"]
+        for pair in pack["pairs"]:
+            for persona in pair:
+                words = re.findall(r"[A-Za-z]+", pack["template"].replace("{persona}", persona))
+                assert not [w for w in words if w not in known], f"{name}: {persona}"
 
 
 # ---------------------------------------------------------------- the world

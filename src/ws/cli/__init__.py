@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from ws.cli import verbs
-from ws.cli.flags import Common, Dialed, Evaluated, Generated, stage_settings
+from ws.cli.flags import Common, Dialed, Evaluated, Exported, Generated, stage_settings
 from ws.cli.options import add_command
 from ws.cli.out import say
 from ws.errors import WsError
@@ -43,6 +43,11 @@ def _register() -> None:
     add_command(
         app, "generate", verbs.generate, [Generated, Common], adapter=(str | None, adapter), seed=(int | None, seed)
     )
+    file = (str, typer.Argument(help="A direction.safetensors."))
+    add_command(app, "inspect", verbs.inspect, [Common], file=file)
+    add_command(app, "export", verbs.export, [Exported], file=file)
+    folder = typer.Argument(help="A folder that `ws export` wrote.")
+    add_command(app, "verify", verbs.verify, [], folder=(str, folder))
     add_command(app, "runs", verbs.runs, [Common], adapter=(str | None, adapter), seed=(int | None, seed))
 
 

@@ -81,6 +81,32 @@ class Generated:
     """The base the direction was made on, when the model is a fine-tune of it."""
 
 
+@dataclass(frozen=True)
+class Exported:
+    """What `ws export` writes."""
+
+    to: str = "peft"
+    """peft, merged or gguf-lora."""
+    alpha: float | None = None
+    """Strength of the export."""
+    alphas: tuple[float, ...] = ()
+    """Several strengths that share one file of weights (peft only), e.g. --alphas=-1,0.5,1."""
+    out: str | None = None
+    """The folder to write; it must not exist."""
+    rank: int | None = None
+    """Cut the direction to this rank; needed where a family is not low rank and the target is."""
+    model: str = "tiny"
+    """The base: tiny, a hub id, id@revision, or a folder."""
+    origin: str | None = None
+    """The base the direction was made on, when the model is a fine-tune of it."""
+    dtype: str = "auto"
+    """Precision the promise is computed in."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    threads: int | None = None
+    """CPU threads."""
+
+
 def stage_settings() -> dict[str, type]:
     """The settings classes of the stages; imported here so that `ws --help` stays fast."""
     from ws.data import DataSettings
@@ -138,7 +164,7 @@ def study_of(plan: Any) -> tuple[Any, Any]:
     return pairs, direction
 
 
-def load_base(common: Common) -> Any:
+def load_base(common: Any) -> Any:
     from ws.models.load import load
 
     return load(common.model, dtype=common.dtype, device=common.device, threads=common.threads)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ws.cli.flags import Common, Dialed, Evaluated, Generated, load_base, pairs_of, plan_of, run_of, study_of
+from ws.cli.flags import Common, Dialed, Evaluated, Exported, Generated, load_base, pairs_of, plan_of, run_of, study_of
 from ws.cli.out import number, plain, said, say, show, show_story
 from ws.settings import coerced, value_of
 
@@ -242,3 +242,89 @@ def runs(given: dict[str, Any]) -> Any:
     show(runs_table(rows))
     show(f"\nfolders: {out.resolve()}/BEHAVIOR/ADAPTER/RUN")
     return None
+
+
+def inspect(given: dict[str, Any]) -> Any:
+    """Say what a direction file is: what made it, its forms, and how large it is per layer and module."""
+    from ws.direction import load as load_direction
+    from ws.direction.forms import LowRank
+    from ws.tables import heat_map
+
+    file = given["file"]
+    direction = load_direction(file)
+    weight = load_base(Common(**coerced(Common, given, source="--"))).weight if direction.reads_base else None
+    norms = direction.norms(weight)
+    kinds = sorted({f.kind for forms in direction.forms.values() for f in forms})
+    ranks = sorted({f.a.shape[0] for forms in direction.forms.values() for f in forms if isinstance(f, LowRank)})
+    told: dict[str, Any] = {
+        "file": str(Path(file).resolve()),
+        "bytes": Path(file).stat().st_size,
+        "hash": direction.content_hash,
+        "modules": len(direction.forms),
+        "forms": kinds,
+        "ranks": ranks,
+        "norm": direction.norm(weight),
+        "norms": norms,
+        "provenance": dict(direction.provenance),
+    }
+    if given.get("json"):
+        return told
+    made = direction.provenance
+    base, training = made.get("base") or {}, made.get("training") or {}
+    show(
+        f"[bold]{plain(told['file'])}[/]\n"
+        f"base       {base.get('id')} {base.get('revision') or ''} ({(direction.fingerprint or 'unknown')[:16]})\n"
+        f"made by    {made.get('adapter') or made.get('made_by')}, {made.get('mode') or 'combined'}"
+        f"{', lr ' + format(training['lr'], 'g') + ', best step ' + str(training['step']) if training.get('lr') else ''}\n"
+        f"forms      {' + '.join(kinds)}{', rank ' + ', '.join(map(str, ranks)) if ranks else ''}\n"
+        f"size       |dW| {told['norm']:.4g} over {told['modules']} modules, {told['bytes'] / 1e6:.2f} MB\n"
+        f"content    {direction.content_hash[:16]}, every value finite, every tensor accounted for\n"
+    )
+    show(heat_map(norms))
+    return None
+
+
+def export(given: dict[str, Any]) -> Any:
+    """Carry a direction to another tool, and prove by its own loader that it moves the model as promised."""
+    from ws.direction import load as load_direction
+    from ws.export import export as write
+
+    what = Exported(**coerced(Exported, given, source="--"))
+    if not what.out:
+        raise ValueError("ws export needs a folder to write: --out DIR")
+    if what.alpha is not None and what.alphas:
+        raise ValueError("give --alpha or --alphas, not both")
+    alphas = list(what.alphas) or ([what.alpha] if what.alpha is not None else [])
+    direction = load_direction(given["file"])
+    base = load_base(what)
+    origin = load_base(replace(what, model=what.origin)) if what.origin else None
+    told, verdicts = write(direction, base, Path(what.out), to=what.to, alphas=alphas, rank=what.rank, origin=origin)
+    if given.get("json"):
+        return {"folder": str(Path(what.out).resolve()), **told, "proof": [vars(v) for v in verdicts]}
+    if "delivered" in told:
+        show(f"{100 * told['delivered']:.2f} % of the step survived rounding to the stored precision")
+    if told.get("kept_energy", 1.0) < 1 - 1e-9:
+        show(f"rank {what.rank} keeps {100 * told['kept_energy']:.1f} % of the energy")
+    _show_verdicts(verdicts)
+    show(str(Path(what.out).resolve()))
+    return None
+
+
+def verify(given: dict[str, Any]) -> Any:
+    """Load an export again with its consumer's own loader and check that it does what was promised."""
+    from ws.export.verify import insist
+    from ws.export.verify import verify as checked
+
+    verdicts = checked(Path(given["folder"]))
+    if not given.get("json"):
+        _show_verdicts(verdicts)
+    insist(verdicts)
+    return {"folder": str(Path(given["folder"]).resolve()), "proof": [vars(v) for v in verdicts]}
+
+
+def _show_verdicts(verdicts: list[Any]) -> None:
+    for v in verdicts:
+        show(
+            f"alpha {v.alpha:+g}: {v.verdict}; the reloaded model moved by {v.moved:.4f} of what was promised, "
+            f"off by {v.error:.2g} of it (limit {v.limit:g})"
+        )

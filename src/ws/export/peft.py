@@ -1,0 +1,119 @@
+"""A folder that stock peft and stock vLLM load as a plain LoRA, and that llama.cpp's converter accepts.
+
+The two sides' factors stand side by side at rank 2r: `b = s [B+ | -B-]`, `a = [A+ ; A-]`, so the adapter *is* the
+direction. For peft and vLLM the strength is in the config: `lora_alpha = alpha * r`. Several strengths share one file of
+weights. For llama.cpp alpha is multiplied into `b` and `lora_alpha = r`, because its runtime reads a zero `lora_alpha`
+as full strength; there the strength is the scale of a request.
+
+The config is written from scratch: `alpha_pattern` or `init_lora_weights` of a training config would change the result.
+"""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from ws.direction import Direction
+from ws.direction.algebra import compressed
+from ws.direction.forms import LowRank
+from ws.errors import ExportRefused
+from ws.export.target import card, describe, factors, whole_folder
+from ws.models.load import Base
+from ws.models.modules import is_conv1d
+
+WEIGHTS = "adapter_model.safetensors"
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+
+
+def to_peft(
+    direction: Direction, base: Base, out: Path, *, alphas: Sequence[float], rank: int | None = None, gguf: bool = False
+) -> dict[str, Any]:
+    """Write the adapter folder; with several alphas, one folder each, all with the same weights file."""
+    target = "gguf-lora" if gguf else "peft"
+    if gguf and any(a == 0 for a in alphas):
+        raise ExportRefused(
+            "llama.cpp runs an adapter of strength 0 at full strength; leave alpha 0 out, it is the base."
+        )
+    if gguf and len(alphas) != 1:
+        raise ExportRefused("gguf-lora holds one strength, and requests scale it; give one --alpha.")
+    kept = 1.0
+    if rank is not None:
+        direction, kept = compressed(direction, rank=rank, weight=base.weight)
+    found = factors(direction, target)
+    _plain_modules(found, base, target)
+    r = max(f.a.shape[0] for f in found.values())
+    if r > max(VLLM_RANKS):
+        raise ExportRefused(f"rank {r} is more than vLLM takes ({max(VLLM_RANKS)}); cut it with --rank.")
+
+    tensors = {}
+    for name, f in found.items():
+        b = f.b * (alphas[0] if gguf else 1.0)
+        pad = r - f.a.shape[0]  # one rank for all: a rank_pattern is not read everywhere
+        key = f"base_model.model.{name}"
+        tensors[f"{key}.lora_A.weight"] = torch.nn.functional.pad(f.a, (0, 0, 0, pad)).contiguous().float()
+        tensors[f"{key}.lora_B.weight"] = torch.nn.functional.pad(b, (0, pad)).contiguous().float()
+
+    told = {"to": target, "alphas": list(alphas), "rank": r, "kept_energy": kept}
+    with whole_folder(out) as work:
+        for at, alpha in enumerate(alphas):
+            folder = work if len(alphas) == 1 else work / folder_of(alpha)
+            folder.mkdir(exist_ok=True)
+            if at == 0:
+                first = folder / WEIGHTS
+                save_file(tensors, first, metadata={"format": "pt"})
+            else:
+                os.link(first, folder / WEIGHTS)
+            strength = r if gguf else alpha * r
+            (folder / "adapter_config.json").write_text(
+                json.dumps(config(found, base, r, strength), indent=1, sort_keys=True) + "\n"
+            )
+            body = f"A weight-steering direction as a plain LoRA of rank {r}, at strength alpha = {alpha:g}. `lora_alpha = {strength:g}`."
+            if kept < 1 - 1e-9:
+                body += f"\n\nCut to rank {rank}: it keeps {100 * kept:.1f} % of the direction's energy."
+            text = card("Weight-steering adapter", direction, base, body, library="peft", relation="adapter")
+            (folder / "README.md").write_text(text)
+            describe(folder, direction, base, **{**told, "alphas": [alpha]})
+        if len(alphas) > 1:
+            describe(work, direction, base, **told, folders=[folder_of(a) for a in alphas])
+    return told
+
+
+def config(found: dict[str, LowRank], base: Base, rank: int, lora_alpha: float) -> dict[str, Any]:
+    """An `adapter_config.json` that says all of it and nothing else."""
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base.source if Path(base.source).is_dir() else base.id,
+        "revision": base.revision,
+        "r": rank,
+        "lora_alpha": lora_alpha,
+        "target_modules": sorted(found),  # full paths: suffixes would select layers the direction does not touch
+        "fan_in_fan_out": any(is_conv1d(base.linears[m].module) for m in found),
+        "inference_mode": True,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "init_lora_weights": True,
+        "use_rslora": False,
+        "use_dora": False,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+        "modules_to_save": None,
+    }
+
+
+def folder_of(alpha: float) -> str:
+    """The folder of one strength: `alpha_+0.5`."""
+    assert math.isfinite(alpha)
+    return f"alpha_{alpha:+g}"
+
+
+def _plain_modules(found: dict[str, LowRank], base: Base, target: str) -> None:
+    if missing := sorted(set(found) - set(base.linears)):
+        raise ExportRefused(f"{len(missing)} modules of the direction are not in this model, e.g. {missing[:3]}.")
+    if target == "gguf-lora" and (old := [m for m in found if is_conv1d(base.linears[m].module)]):
+        raise ExportRefused(f"llama.cpp's converter does not take Conv1D layers such as {old[0]}; use --to merged.")

@@ -1,0 +1,108 @@
+"""What every export shares: the folder that is there whole or not at all, and the card that says what it is."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ws.direction import Direction
+from ws.direction.forms import BiasShift, LowRank, gathered
+from ws.errors import BadFile, ExportRefused
+from ws.models.load import Base
+from ws.records import versions, write_json
+
+OURS = "ws.json"
+
+
+@contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A working folder that becomes `out` when the block ends well, and is gone when it does not.
+
+    A killed export leaves a hidden folder whose name ends in `.incomplete`, which no loader takes for a model.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BadFile(f"{out} exists and is not an empty folder; an export never overwrites. Give another --out.")
+    work = out.parent / f".{out.name}.incomplete"
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+    except OSError as e:
+        raise BadFile(f"the output folder {out} cannot be written ({e.strerror}); give another --out.") from None
+    try:
+        yield work
+        if out.exists():
+            out.rmdir()
+        work.rename(out)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def factors(direction: Direction, to: str) -> dict[str, LowRank]:
+    """Module to its one low-rank change; a form that is none is refused, with the way out."""
+    found = {}
+    for name, forms in direction.forms.items():
+        if other := sorted({f.kind for f in forms if not isinstance(f, LowRank)}):
+            bias = all(isinstance(f, BiasShift) for f in forms if not isinstance(f, LowRank))
+            way = (
+                "--to merged holds it" if bias else "--rank R exports its best low-rank part, and --to merged all of it"
+            )
+            raise ExportRefused(
+                f"{to} holds low-rank changes only, and {name} is changed by {', '.join(other)}: {way}."
+            )
+        (found[name],) = gathered(forms) if len(gathered(forms)) == 1 else (_joined(forms),)
+    return found
+
+
+def _joined(forms) -> LowRank:
+    total = forms[0]
+    for form in forms[1:]:
+        total = total.plus(form)
+    return total
+
+
+def describe(folder: Path, direction: Direction, base: Base, **told: Any) -> None:
+    """`ws.json` beside an export: what was exported, of what, by what."""
+    write_json(
+        folder / OURS,
+        {
+            "direction": {"hash": direction.content_hash, "provenance": dict(direction.provenance)},
+            "base": base.described(),
+            "versions": versions(),
+            **told,
+        },
+    )
+
+
+def card(title: str, direction: Direction, base: Base, body: str, *, library: str, relation: str) -> str:
+    """A model card: front matter the hub reads, and what a reader should know."""
+    made = direction.provenance
+    training = made.get("training", {})
+    settings = training.get("settings", {})
+    front = [
+        "---",
+        f"base_model: {base.id}",
+        f"base_model_relation: {relation}",
+        f"library_name: {library}",
+        "tags: [weight-steering]",
+        "---",
+    ]
+    facts = [
+        f"- base: `{base.id}`, revision `{base.revision}`, fingerprint `{base.fingerprint[:16]}`",
+        f"- direction: {made.get('adapter', 'unknown')}, mode {made.get('mode', 'unknown')}, {len(direction.forms)} modules, content `{direction.content_hash[:16]}`",
+        f"- training: seed {settings.get('seed', 'unknown')}, learning rate {training.get('lr', 'unknown')}, pairs `{str(training.get('pairs', 'unknown'))[:16]}`",
+    ]
+    return "\n".join([*front, f"# {title}", "", body.strip(), "", *facts, ""])
+
+
+def read_ours(folder: Path) -> dict[str, Any]:
+    """The `ws.json` of an export."""
+    path = folder / OURS
+    if not path.is_file():
+        raise BadFile(f"{folder} holds no {OURS}; `ws verify` takes a folder that `ws export` wrote.")
+    try:
+        return json.loads(path.read_text())
+    except ValueError:
+        raise BadFile(f"{path} is not JSON; the export is damaged.") from None
