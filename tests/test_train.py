@@ -10,9 +10,9 @@ import torch
 from ws.adapters import FAMILIES
 from ws.diff import diff, geometry
 from ws.direction.forms import tensors
-from ws.errors import DirectionMismatch, TrainingDiverged
+from ws.errors import DirectionMismatch, TrainingDiverged, Unsupported
 from ws.pairs import Pair, Pairs
-from ws.sequences import rows_of, split
+from ws.sequences import held_out, rows_of, split
 from ws.train import TrainSettings, _Fit, train
 
 PAIRS = Pairs(
@@ -247,3 +247,24 @@ def test_training_halves_its_parts_when_memory_runs_out_and_ends_with_the_same_t
     assert parts.report["rows_at_once"] == 2
     for k, t in whole.pos.tensors.items():
         torch.testing.assert_close(parts.pos.tensors[k], t, atol=1e-5, rtol=1e-3)
+
+
+def test_a_stray_answer_the_template_rewrites_is_dropped_and_many_stop_the_training(tiny):
+    odd = dataclasses.replace(PAIRS.rows[0], response_neg="<think>\nhm\n</think>\n\nNo.")
+    few = Pairs((odd, *[dataclasses.replace(r, sample_idx=i) for i in range(3) for r in PAIRS.rows]))
+    sides, told = rows_of(tiny, few, max_len=64)
+    assert (told["template_differs"], told["n_pairs"], len(sides["pos"])) == (1, 24, 24)
+    many = Pairs((odd, *PAIRS.rows))
+    with pytest.raises(Unsupported, match="1 of 9 finished conversations differently"):
+        rows_of(tiny, many, max_len=64)
+    assert rows_of(tiny, many, max_len=64, allow_template_diff=True)[1]["n_pairs"] == 9
+
+
+def test_what_is_held_out_is_found_again_whatever_was_dropped():
+    rows = PAIRS.rows
+    _, outside = split(rows, range(len(rows)), share=0.3, seed=0)
+    for dropped in range(len(rows)):
+        kept = [i for i in range(len(rows)) if i != dropped]
+        _, later = split(rows, kept, share=0.3, seed=0)
+        assert {kept[at] for at in later} <= {*outside}
+    assert len(held_out(PAIRS, share=0.3, seed=0).rows) == len(outside) == 2

@@ -16,6 +16,7 @@ from ws.models.load import Base
 from ws.pairs import Pair, Pairs
 
 SIDES = ("pos", "neg")
+STRAY = 0.05  # a few sampled answers hold markup that a template rewrites; those pairs are dropped and counted
 FEWEST_TARGETS = 64  # below so many target tokens a side, published tries found nothing
 
 
@@ -33,37 +34,36 @@ def rows_of(
     """Both sides as token ids with their mask, row by row; pairs that cannot be used are dropped on both sides."""
     thinking = pairs.provenance.get("settings", {}).get("thinking", "off")
     sides: dict[str, list[Row]] = {s: [] for s in SIDES}
-    kept, dropped, truncated, differs = [], 0, 0, []
-    for at, pair in enumerate(pairs.rows):
-        made = []
-        for side in SIDES:
-            row, cut, difference = _row(base.tokenizer, pair, side, thinking, max_len)
-            made.append(row)
-            truncated += cut
-            if difference is not None:
-                differs.append(f"{pair.prompt_id or at} ({side}), token {difference}")
-        if any(len(r.ids) <= r.start for r in made):
-            dropped += 1
+    made = [[_row(base.tokenizer, pair, side, thinking, max_len) for side in SIDES] for pair in pairs.rows]
+    strange = [at for at, both in enumerate(made) if any(difference is not None for _, _, difference in both)]
+    if len(strange) > STRAY * len(made) and not allow_template_diff:
+        at = strange[0]
+        side, place = next((s, d) for s, (_, _, d) in zip(SIDES, made[at]) if d is not None)
+        raise Unsupported(
+            f"the chat template writes {len(strange)} of {len(made)} finished conversations differently from prompt + answer "
+            f"+ end of turn, first at {pairs.rows[at].prompt_id or at} ({side}), token {place}. Training text would not be "
+            "what the model sees; --allow-template-diff trains anyway."
+        )
+    kept, truncated = [], 0
+    for at, both in enumerate(made):
+        truncated += sum(cut for _, cut, _ in both)
+        if any(len(r.ids) <= r.start for r, _, _ in both) or (at in strange and not allow_template_diff):
             continue
         kept.append(at)
-        for side, row in zip(SIDES, made):
+        for side, (row, _, _) in zip(SIDES, both):
             sides[side].append(row)
-    if differs and not allow_template_diff:
-        raise Unsupported(
-            f"the chat template writes {len(differs)} finished conversations differently from prompt + answer + end of turn, "
-            f"first at {differs[0]}. Training text would not be what the model sees; --allow-template-diff trains anyway."
-        )
     targets = {s: sum(len(r.ids) - r.start for r in rows) for s, rows in sides.items()}
     if min(targets.values()) < fewest:
         raise ValueError(
-            f"only {min(targets.values())} target tokens on a side; a direction needs at least {fewest}. Give more or longer answers."
+            f"only {min(targets.values())} target tokens on a side; a direction needs at least {fewest}. "
+            "Give more or longer answers."
         )
     return sides, {
         "kept": kept,
         "n_pairs": len(kept),
-        "n_dropped": dropped,
+        "n_dropped": len(made) - len(kept),
         "n_truncated": truncated,
-        "template_differs": len(differs),
+        "template_differs": len(strange),
         "targets": targets,
     }
 
@@ -98,8 +98,11 @@ def finished(tokenizer: Any, prompt: str, answer: str, *, thinking: str = "off")
 
 
 def split(rows: Sequence[Pair], kept: Sequence[int], *, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Positions (among the kept rows) for training and validation: whole questions, the same for both sides."""
-    topics = sorted({rows[i].topic_idx for i in kept})
+    """Positions among the kept rows for training and validation: whole questions, the same for both sides.
+
+    Which questions are held out depends on all rows and not on those kept, so that it can be found again later.
+    """
+    topics = sorted({r.topic_idx for r in rows})
     if len(topics) < 2:
         raise ValueError(
             "all pairs ask the same question, so none can be kept for validation; give at least two prompts"

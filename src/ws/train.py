@@ -123,6 +123,10 @@ def train(
     spec = spec_of(base, settings)
     rows, told = rows_of(base, pairs, max_len=settings.max_len, allow_template_diff=settings.allow_template_diff)
     inside, outside = split(pairs.rows, told["kept"], share=settings.val_share, seed=settings.seed)
+    if not inside or not outside:
+        raise ValueError(
+            f"{len(inside)} pairs are left for training and {len(outside)} for validation; give more questions"
+        )
     start = of.start(base, spec) if of.start else {}
     report: dict[str, Any] = {
         **{k: v for k, v in told.items() if k != "kept"},

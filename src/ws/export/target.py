@@ -4,11 +4,12 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from ws.direction import Direction
-from ws.direction.forms import BiasShift, LowRank, gathered
+from ws.direction.forms import BiasShift, LowRank
 from ws.errors import BadFile, ExportRefused
 from ws.models.load import Base
 from ws.records import versions, write_json
@@ -52,15 +53,9 @@ def factors(direction: Direction, to: str) -> dict[str, LowRank]:
             raise ExportRefused(
                 f"{to} holds low-rank changes only, and {name} is changed by {', '.join(other)}: {way}."
             )
-        (found[name],) = gathered(forms) if len(gathered(forms)) == 1 else (_joined(forms),)
+        low = [f for f in forms if isinstance(f, LowRank)]
+        found[name] = reduce(LowRank.plus, low[1:], low[0])
     return found
-
-
-def _joined(forms) -> LowRank:
-    total = forms[0]
-    for form in forms[1:]:
-        total = total.plus(form)
-    return total
 
 
 def describe(folder: Path, direction: Direction, base: Base, **told: Any) -> None:
