@@ -6,7 +6,7 @@ Prints Markdown. Every stage is cached below --out, so a second call prints the 
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -94,9 +94,9 @@ def behaviors(base: ws.Base, seeds: list[int], out: Path) -> None:
                 line(behavior, metric, seed, *row(rows))
 
 
-def families(base: ws.Base, seeds: list[int], out: Path) -> None:
+def families(base: ws.Base, seeds: list[int], out: Path, adapters: Sequence[str] = tuple(FAMILIES)) -> None:
     head("adapter", "metric", "seed", *COLUMNS, "norm of dW", "cos(tau+, tau-)")
-    for adapter in FAMILIES:
+    for adapter in adapters:
         for seed in seeds:
             plan, direction, g = study(base, "honesty", adapter, seed, out)
             for metric, rows in measured(plan, direction, OWN["honesty"]):
@@ -134,7 +134,11 @@ if __name__ == "__main__":
     parser.add_argument("part", choices=["behaviors", "families", "init", "random"])
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
     parser.add_argument("--seeds", type=lambda t: [int(s) for s in t.split(",")], default=[0, 1, 2])
-    given = parser.parse_args()
-    {"behaviors": behaviors, "families": families, "init": init, "random": random}[given.part](
-        ws.load("tiny"), given.seeds, given.out
+    parser.add_argument(
+        "--adapters", type=lambda t: t.split(","), default=list(FAMILIES), help="for the part `families`"
     )
+    given = parser.parse_args()
+    if given.part == "families":
+        families(ws.load("tiny"), given.seeds, given.out, given.adapters)
+    else:
+        {"behaviors": behaviors, "init": init, "random": random}[given.part](ws.load("tiny"), given.seeds, given.out)

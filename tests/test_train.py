@@ -148,9 +148,11 @@ def test_too_little_text_is_refused(tiny):
     ("more", "told"),
     [
         (dict(adapter="oft", rank=8), "oft has no rank"),
-        (dict(adapter="ia3", block_size=8), "ia3 has no blocks"),
+        (dict(adapter="ia3", block_size=8), "ia3 has no block_size"),
         (dict(adapter="oft", block_size=7), "block size 7 does not divide"),
         (dict(adapter="lora", rank=0), "between 1 and 512"),
+        (dict(adapter="delora", lora_alpha=3.0), "delora has no lora_alpha"),
+        (dict(adapter="lora", delora_lambda=3.0), "lora has no delora_lambda"),
         (dict(adapter="pissa", rank=300), "pissa at rank 300"),
         (dict(adapter="lora", layers="9-12"), "names layer"),
         (dict(adapter="lora", targets=("q_porj",)), "Did you mean"),

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from ws.adapters import load_adapter, save_adapter
+from ws.adapters import family, load_adapter, save_adapter
 from ws.behaviors import Behavior
 from ws.data import PROTOCOL as DATA_PROTOCOL
 from ws.data import DataSettings, data
@@ -280,9 +280,11 @@ def runs(out: Path) -> list[dict[str, Any]]:
     return found
 
 
-def fitted(settings: TrainSettings, of_preset: dict[str, Any], has_rank: bool) -> TrainSettings:
+def fitted(settings: TrainSettings, of_preset: dict[str, Any]) -> TrainSettings:
     """A preset's training values, without those the family does not have."""
-    return replace(settings, **{k: v for k, v in of_preset.items() if has_rank or k not in ("rank", "lora_alpha")})
+    of = family(settings.adapter)
+    lacks = {"rank": of.default_rank is None, "lora_alpha": not of.scaled}
+    return replace(settings, **{k: v for k, v in of_preset.items() if not lacks.get(k)})
 
 
 def _beside(base: Base) -> dict[str, Any]:

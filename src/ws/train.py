@@ -52,6 +52,8 @@ class TrainSettings:
     """The adapter's own scale times its rank; twice the rank when not given."""
     block_size: int | None = None
     """Block size of oft and boft."""
+    delora_lambda: float | None = None
+    """Size of a DeLoRA change, which its training hardly moves; 15 when not given."""
     lr: tuple[float, ...] = ()
     """Learning rates to try; the family's own grid when not given."""
     epochs: float = 1.0
@@ -176,7 +178,7 @@ TINY_LR = {
     "lora": 2e-3,
     "dora": 2e-3,
     "pissa": 1e-3,
-    "delora": 1e-2,
+    "delora": 5e-3,
     "oft": 2e-3,
     "boft": 2e-3,
     "ia3": 1e-1,
@@ -192,6 +194,7 @@ def default_train(base: Base, adapter: str) -> TrainSettings:
     return TrainSettings(
         adapter=adapter,
         rank=8 if of.default_rank else None,
+        delora_lambda=2.0 if of.default_lambda else None,  # 15 moves so small a model ten times as far as LoRA does
         lr=(TINY_LR[adapter],),
         epochs=2,
         max_len=128,
@@ -206,7 +209,13 @@ def spec_of(base: Base, settings: TrainSettings) -> Spec:
     if not candidates:
         raise Unsupported(f"{of.name} finds none of its layers in this model; name them with --targets.")
     chosen = select(candidates, layers=settings.layers or of.default_layers, depth=base.depth, targets=settings.targets)
-    return of.spec(chosen, rank=settings.rank, lora_alpha=settings.lora_alpha, block_size=settings.block_size)
+    return of.spec(
+        chosen,
+        rank=settings.rank,
+        lora_alpha=settings.lora_alpha,
+        block_size=settings.block_size,
+        delora_lambda=settings.delora_lambda,
+    )
 
 
 # ---------------------------------------------------------------- the loop

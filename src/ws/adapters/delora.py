@@ -25,4 +25,12 @@ def peft_config(spec: Spec, base: Base):
     )
 
 
-FAMILY = Family("delora", lr=(2e-4, 1e-3, 5e-3), branch=branch, peft_config=peft_config, default_rank=32, conv1d=False)
+FAMILY = Family(
+    "delora",
+    lr=(2e-4, 1e-3, 5e-3),
+    branch=branch,
+    peft_config=peft_config,
+    default_rank=32,
+    default_lambda=15.0,
+    conv1d=False,
+)

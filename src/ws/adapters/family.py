@@ -78,6 +78,9 @@ class Family:
     """A context manager of its own, for families that peft does not have."""
     default_rank: int | None = None
     default_block: int | None = None
+    default_lambda: float | None = None
+    scaled: bool = False
+    """Whether `lora_alpha / rank` multiplies its change."""
     default_layers: str = "0.3-0.8"
     targets: Callable[[Sequence[Linear]], list[Linear]] = list
     """Which of the linear layers it sits on when the user names none."""
@@ -86,15 +89,26 @@ class Family:
     """Tensors fixed by the base's own weights that both sides start from (PiSSA)."""
 
     def spec(
-        self, chosen: Sequence[Linear], *, rank: int | None, lora_alpha: float | None, block_size: int | None = None
+        self,
+        chosen: Sequence[Linear],
+        *,
+        rank: int | None,
+        lora_alpha: float | None,
+        block_size: int | None = None,
+        delora_lambda: float | None = None,
     ) -> Spec:
         """A spec on these layers, with impossible combinations refused."""
-        if rank is not None and self.default_rank is None:
-            raise ValueError(f"{self.name} has no rank; leave out --rank, or use lora, dora, pissa or delora")
+        own = {
+            "rank": (rank, self.default_rank is not None),
+            "lora_alpha": (lora_alpha, self.scaled),
+            "block_size": (block_size, self.default_block is not None),
+            "delora_lambda": (delora_lambda, self.default_lambda is not None),
+        }
+        for setting, (value, has) in own.items():
+            if value is not None and not has:
+                raise ValueError(f"{self.name} has no {setting}; leave out --{setting.replace('_', '-')}")
         if rank is not None and not 1 <= rank <= 512:
             raise ValueError(f"rank must lie between 1 and 512, got {rank}")
-        if block_size is not None and self.default_block is None:
-            raise ValueError(f"{self.name} has no blocks; leave out --block-size, or use oft or boft")
         if not self.conv1d and (old := [x.name for x in chosen if is_conv1d(x.module)]):
             raise Unsupported(
                 f"{self.name} does not work on Conv1D layers such as {old[0]}; use lora, dora, pissa, ia3 or bias."
@@ -102,23 +116,22 @@ class Family:
         rank = rank or self.default_rank
         block = block_size or self.default_block
         for x in chosen:
-            out_features, in_features = sizes(x.module)
-            if block and in_features % block:
+            shape = sizes(x.module)
+            if block and shape[1] % block:
                 raise ValueError(
-                    f"block size {block} does not divide the {in_features} inputs of {x.name}; give --block-size"
+                    f"block size {block} does not divide the {shape[1]} inputs of {x.name}; give --block-size"
                 )
-            if self.name == "pissa" and rank and rank > min(out_features, in_features):
+            if self.start is not None and rank and rank > min(shape):
                 raise ValueError(
-                    f"pissa at rank {rank} needs matrices of at least that size, but {x.name} is {(out_features, in_features)}"
+                    f"{self.name} at rank {rank} needs matrices of at least that size, but {x.name} is {shape}"
                 )
-        scale = (lora_alpha if lora_alpha is not None else 2.0 * rank) if rank and self.name != "delora" else None
         return Spec(
             self.name,
             tuple(x.name for x in chosen),
             rank=rank,
-            lora_alpha=scale,
+            lora_alpha=(lora_alpha if lora_alpha is not None else 2.0 * rank) if self.scaled and rank else None,
             block_size=block,
-            delora_lambda=15.0 if self.name == "delora" else None,
+            delora_lambda=delora_lambda or self.default_lambda,
         )
 
     @contextmanager

@@ -34,5 +34,11 @@ def start(base: Base, spec: Spec) -> Tensors:
 
 
 FAMILY = Family(
-    "pissa", lr=(5e-5, 2e-4, 5e-4), branch=branch, peft_config=lora.peft_config, default_rank=32, start=start
+    "pissa",
+    lr=(5e-5, 2e-4, 5e-4),
+    branch=branch,
+    peft_config=lora.peft_config,
+    default_rank=32,
+    scaled=True,
+    start=start,
 )

@@ -138,7 +138,7 @@ def plan_of(common: Common, given: dict[str, Any]) -> Any:
         behavior = load_behavior(common.behavior or "honesty", tiny=tiny)
     base = load_base(common)
     data_settings = replace(default_data(base), **preset(common.preset, "data"))
-    train_settings = fitted(default_train(base, of.name), preset(common.preset, "train"), of.default_rank is not None)
+    train_settings = fitted(default_train(base, of.name), preset(common.preset, "train"))
     train_settings = replace(train_settings, **wanted_train)
     spec_of(base, train_settings)  # layers, targets and rank are refused here, not after an hour of generation
     return Plan(
