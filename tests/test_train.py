@@ -221,7 +221,7 @@ def test_saved_sides_load_into_stock_peft_and_move_its_logits_by_as_much(tiny, t
 
     ids = torch.tensor([tiny.tokenizer("What is the capital of Kenya?").input_ids])
     for name in ("lora", "dora", "pissa", "delora", "oft", "boft", "ia3"):
-        pos, _ = train(tiny, PAIRS, quick(name, epochs=2, lr=(1e-2,)))
+        pos, _ = train(tiny, PAIRS, quick(name, lr=(2e-3,), val_share=0.4))
         save_adapter(pos, tmp_path / name, tiny)
         assert {k: v.tolist() for k, v in load_adapter(tmp_path / name).tensors.items()} == {
             k: v.tolist() for k, v in pos.tensors.items()
