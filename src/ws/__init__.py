@@ -11,8 +11,11 @@ with ws.steer(base, direction, alpha=-1.0):
 from ws.data import data as data
 from ws.diff import diff as diff
 from ws.direction import Direction as Direction
+from ws.direction import from_pretrained as from_pretrained
 from ws.direction import load as load_direction
+from ws.direction import push_to_hub as push_to_hub
 from ws.direction import save as save_direction
+from ws.direction import save_pretrained as save_pretrained
 from ws.errors import WsError as WsError
 from ws.generate import generate as generate
 from ws.models import Base as Base

@@ -45,6 +45,32 @@ def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive") -
     return Direction(change.to(dtype=torch.float32).forms, made)
 
 
+def diff_adapters(base: Base, left: Adapter, right: Adapter) -> Direction:
+    """The direction from any adapter of a base to any other: families, ranks and modules may differ.
+
+    A module that only one of them touches counts 0 in the other.
+    """
+    for side, adapter in (("left", left), ("right", right)):
+        mark = adapter.base.get("fingerprint")
+        if mark and mark != base.fingerprint:
+            raise DirectionMismatch(
+                f"the {side} adapter was trained on base {mark[:8]}…, this model is {base.fingerprint[:8]}…."
+            )
+    same_start = left.frozen.keys() == right.frozen.keys() and all(
+        torch.equal(t, right.frozen[k]) for k, t in left.frozen.items()
+    )
+    if same_start:
+        left, right = replace(left, frozen={}), replace(right, frozen={})
+    changes = [direction_of(family(a.spec.family), base, a) for a in (left, right)]
+    made = {
+        "base": base.described(),
+        "mode": "contrastive",
+        "made_by": "two adapters",
+        "parts": [{"adapter": a.spec.family, **dict(a.provenance)} for a in (left, right)],
+    }
+    return Direction((changes[0] - changes[1]).to(dtype=torch.float32).forms, made)
+
+
 def checked_mode(mode: str) -> str:
     """The mode, if it is one."""
     if mode not in MODES:

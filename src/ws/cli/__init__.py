@@ -35,7 +35,12 @@ def _register() -> None:
     add_command(app, "replicate", verbs.replicate, [Common, Dialed, *stage[1:]])
     add_command(app, "data", verbs.data, stage)
     add_command(app, "train", verbs.train, stage)
-    add_command(app, "diff", verbs.diff, stage, mode=(str | None, mode))
+    sides = {
+        "left": (str | None, typer.Argument(help="BASE+ADAPTER: a base and a peft folder, instead of a study.")),
+        "right": (str | None, typer.Argument(help="The adapter to subtract, BASE+ADAPTER.")),
+        "file": (str | None, typer.Option("--file", help="With LEFT and RIGHT: the direction file to write.")),
+    }
+    add_command(app, "diff", verbs.diff, stage, mode=(str | None, mode), **sides)
     named = typer.Argument(help="sycophancy, dilemmas, foundations or pairs.")
     add_command(app, "eval", verbs.evaluate, [Common, Evaluated, Dialed, *stage[1:]], name=(str, named))
     adapter = typer.Option("--adapter", help="Adapter family of the study.")

@@ -68,7 +68,9 @@ def train(given: dict[str, Any]) -> Any:
 
 
 def diff(given: dict[str, Any]) -> Any:
-    """Make the direction: the exact difference of the two sides."""
+    """Make the direction: the exact difference of the two sides, of a study or of two adapters you have."""
+    if given.get("left"):
+        return _diff_of_adapters(given)
     from ws.diff import checked_mode
     from ws.stages import make_direction, make_pairs, make_sides
 
@@ -94,6 +96,38 @@ def diff(given: dict[str, Any]) -> Any:
         f"{len(direction.forms)} modules, |dW| {told['norm']:.4g}, cos(tau+, tau-) {number(told['cos_tau'])}, "
         f"{told['bytes'] / 1e6:.2f} MB\n{file}"
     )
+    return None
+
+
+def _diff_of_adapters(given: dict[str, Any]) -> Any:
+    """`ws diff BASE+ADAPTER BASE+ADAPTER --file FILE`: from two stock peft folders, or folders of `ws train`."""
+    from ws.adapters import load_adapter
+    from ws.adapters.file import OURS
+    from ws.adapters.stock import load_stock
+    from ws.diff import diff_adapters
+    from ws.direction import save
+
+    left, right = str(given["left"]), str(given.get("right") or "")
+    if "+" not in left or "+" not in right or left.rsplit("+", 1)[0] != right.rsplit("+", 1)[0]:
+        raise ValueError(
+            f"ws diff takes two adapters of one base, BASE+ADAPTER BASE+ADAPTER; got {left!r} and {right!r}"
+        )
+    if not given.get("file"):
+        raise ValueError("ws diff LEFT RIGHT needs a file to write: --file direction.safetensors")
+    common = Common(**coerced(Common, {**given, "model": left.rsplit("+", 1)[0]}, source="--"))
+    base = load_base(common)
+    folders = [Path(x.rsplit("+", 1)[1]) for x in (left, right)]
+    sides = [load_adapter(f) if (f / OURS).is_file() else load_stock(f, base) for f in folders]
+    direction = diff_adapters(base, *sides)
+    file = save(direction, given["file"])
+    told: dict[str, Any] = {
+        "file": str(file.resolve()),
+        "norm": direction.norm(base.weight),
+        "bytes": file.stat().st_size,
+    }
+    if given.get("json"):
+        return {"direction": told, "modules": len(direction.forms)}
+    show(f"{len(direction.forms)} modules, |dW| {told['norm']:.4g}, {told['bytes'] / 1e6:.2f} MB\n{told['file']}")
     return None
 
 

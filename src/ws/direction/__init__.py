@@ -5,4 +5,7 @@ from ws.direction.direction import cosine as cosine
 from ws.direction.direction import dot as dot
 from ws.direction.file import load as load
 from ws.direction.file import save as save
+from ws.direction.folder import from_pretrained as from_pretrained
+from ws.direction.folder import push_to_hub as push_to_hub
+from ws.direction.folder import save_pretrained as save_pretrained
 from ws.direction.random import random_like as random_like

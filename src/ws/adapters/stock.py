@@ -1,0 +1,147 @@
+"""Adapters that other people trained: stock peft folders, read as data.
+
+The config is parsed strictly and never executed. LoRA, rsLoRA, DoRA, PiSSA, DeLoRA, OFT (the default series), BOFT (factor
+1) and IA3 are understood; anything that would change the result in a way not held here is refused by name.
+"""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from ws.adapters import family
+from ws.adapters.family import Adapter, Spec
+from ws.adapters.oft import TERMS
+from ws.errors import BadFile, DirectionMismatch, Unsupported
+from ws.models.load import Base
+
+LARGEST_RANK = 512
+NAMES = {"DELORA": "delora", "OFT": "oft", "BOFT": "boft", "IA3": "ia3"}
+PARAMETER = re.compile(
+    r"^(?:base_model\.model\.)?(?P<module>.+?)\.(?P<parameter>lora_[AB]\.weight|lora_magnitude_vector(?:\.weight)?|delora_A|"
+    r"delora_B|delora_lambda|delora_w_norm|oft_R\.weight|boft_R|boft_s|ia3_l)$"
+)
+
+
+def load_stock(folder: Path | str, base: Base) -> Adapter:
+    """A stock peft adapter folder, on the base it was made for."""
+    folder = Path(folder)
+    config = _config(folder)
+    name, sizes = _spec(folder, config)
+    tensors, modules = _tensors(folder)
+    if missing := sorted(modules - base.linears.keys()):
+        raise DirectionMismatch(
+            f"{folder}: {len(missing)} of its {len(modules)} modules are not linear layers of {base.id}, e.g. {missing[:3]}."
+        )
+    spec = Spec(name, tuple(sorted(modules)), **sizes)
+    start = {}
+    if name == "pissa":
+        of = family(name)
+        assert of.start is not None
+        start = of.start(base, spec)
+    wrong = [k for k, t in tensors.items() if not _fits(k, t, base, spec)]
+    if wrong:
+        raise DirectionMismatch(
+            f"{folder}: {wrong[0]} is {tuple(tensors[wrong[0]].shape)}, which does not fit {base.id}."
+        )
+    told = {"source": "peft", "folder": folder.name, "peft_version": config.get("peft_version")}
+    return Adapter(spec, tensors, start, base.described(), told)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        raise BadFile(f"{folder} holds no adapter_config.json, so it is no peft adapter.")
+    try:
+        config = json.loads(path.read_text())
+        assert isinstance(config, dict)
+    except (ValueError, AssertionError):
+        raise BadFile(f"{path} is not a JSON object.") from None
+    for key in ("modules_to_save", "rank_pattern", "alpha_pattern", "trainable_token_indices", "layer_replication"):
+        if config.get(key):
+            raise Unsupported(
+                f"{path}: {key} = {config[key]!r} changes the model in a way a direction does not hold here."
+            )
+    if config.get("bias", "none") != "none" or config.get("lora_bias"):
+        raise Unsupported(f"{path}: an adapter that also trains biases is not supported.")
+    return config
+
+
+def _spec(folder: Path, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    kind = str(config.get("peft_type", "")).upper()
+    if kind == "LORA":
+        rank, scale = config.get("r"), config.get("lora_alpha")
+        if not isinstance(rank, int) or not 1 <= rank <= LARGEST_RANK or not isinstance(scale, (int, float)):
+            raise BadFile(
+                f"{folder}: r = {rank!r} and lora_alpha = {scale!r} are no rank (1 to {LARGEST_RANK}) and scale."
+            )
+        if config.get("use_rslora"):
+            scale = scale * math.sqrt(rank)  # lora_alpha / sqrt(r), written as lora_alpha' / r
+        init = config.get("init_lora_weights", True)
+        if init not in (True, False, "gaussian", "pissa"):
+            raise Unsupported(
+                f"{folder}: init_lora_weights = {init!r} moves the base in a way that cannot be found again."
+            )
+        if config.get("use_dora") and init == "pissa":
+            raise Unsupported(f"{folder}: DoRA on a PiSSA start is not supported.")
+        name = "dora" if config.get("use_dora") else "pissa" if init == "pissa" else "lora"
+        return name, {"rank": rank, "lora_alpha": float(scale)}
+    if kind not in NAMES:
+        raise Unsupported(f"{folder}: peft_type {kind!r} is not supported; there are LORA, {', '.join(NAMES)}.")
+    if kind == "DELORA":
+        return "delora", {"rank": int(config["r"]), "delora_lambda": float(config.get("delora_lambda", 15))}
+    if kind == "OFT":
+        if config.get("use_cayley_neumann") is not True or config.get("num_cayley_neumann_terms", TERMS) != TERMS:
+            raise Unsupported(f"{folder}: OFT is read with peft's default series of {TERMS} terms only.")
+        if config.get("coft") or config.get("block_share"):
+            raise Unsupported(f"{folder}: OFT with coft or block_share is not supported.")
+        return "oft", {"block_size": int(config.get("oft_block_size", 0))}
+    if kind == "BOFT" and config.get("boft_n_butterfly_factor", 1) != 1:
+        raise Unsupported(f"{folder}: BOFT is read with butterfly factor 1 only.")
+    return NAMES[kind], {"block_size": int(config.get("boft_block_size", 0))} if kind == "BOFT" else {}
+
+
+def _tensors(folder: Path) -> tuple[dict[str, torch.Tensor], set[str]]:
+    path = folder / "adapter_model.safetensors"
+    if not path.is_file():
+        pickled = " It holds a pickle, and no pickle is ever loaded." if list(folder.glob("adapter_model.bin")) else ""
+        raise BadFile(f"{folder} holds no adapter_model.safetensors.{pickled}")
+    try:
+        raw = load_file(path)
+    except (SafetensorError, OSError) as e:
+        raise BadFile(f"{path} cannot be read as safetensors ({str(e)[:80]}).") from None
+    tensors, modules = {}, set()
+    for key, t in raw.items():
+        found = PARAMETER.match(key)
+        if found is None:
+            raise Unsupported(f"{path}: the tensor {key!r} belongs to no adapter that is understood here.")
+        if not torch.isfinite(t).all():
+            raise BadFile(f"{path}: {key} holds values that are not finite.")
+        parameter = (
+            found["parameter"].removesuffix(".weight") if "magnitude" in found["parameter"] else found["parameter"]
+        )
+        tensors[f"{found['module']}.{parameter}"] = t
+        modules.add(found["module"])
+    if not tensors:
+        raise BadFile(f"{path} holds no tensors.")
+    return tensors, modules
+
+
+def _fits(key: str, t: torch.Tensor, base: Base, spec: Spec) -> bool:
+    module = next(m for m in spec.modules if key.startswith(m + "."))
+    out_features, in_features = base.weight(module).shape
+    parameter = key.removeprefix(module + ".")
+    wanted = {
+        "lora_A.weight": (spec.rank, in_features),
+        "lora_B.weight": (out_features, spec.rank),
+        "lora_magnitude_vector": (out_features,),
+        "delora_A": (spec.rank, in_features),
+        "delora_B": (out_features, spec.rank),
+        "delora_w_norm": (in_features,),
+    }.get(parameter)
+    return wanted is None or tuple(t.shape) == wanted
