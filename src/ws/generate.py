@@ -142,7 +142,7 @@ def pick(logits: Tensor, sampling: Sampling, draws: Tensor | None) -> Tensor:
     """The next token of every row: the likeliest, or the one its own random number falls on."""
     if draws is None:
         return logits.argmax(-1)
-    scaled = logits.float() / sampling.temperature
+    scaled = (logits.float() - logits.float().amax(-1, keepdim=True)) / max(sampling.temperature, 1e-6)
     keep = min(sampling.top_k or scaled.shape[-1], scaled.shape[-1])
     top, order = scaled.topk(keep, dim=-1)  # sorted, the likeliest first
     p = top.softmax(-1)

@@ -41,7 +41,9 @@ def value_of(hint: Any, value: Any, where: str) -> Any:
     """One value, typed: numbers from text, lists from comma-separated text."""
     kind, many = plain_type(hint)
     if value is None:
-        return None
+        if type(None) in typing.get_args(hint):
+            return None
+        raise ValueError(f"{where} is empty; leave the key out, or give a value")
     if many:
         parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
         return tuple(_one(kind, p.strip() if isinstance(p, str) else p, where) for p in parts if p != "")
@@ -65,7 +67,7 @@ def _one(kind: type, value: Any, where: str) -> Any:
     if kind is str:
         if isinstance(value, bool):
             raise ValueError(f"{where} must be text, got {value!r}: quote it")
-        return str(value)
+        return ",".join(map(str, value)) if isinstance(value, list) else str(value)
     try:
         number = kind(value)
     except (TypeError, ValueError):

@@ -27,12 +27,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval, over `n` units; `n_valid` of `n_total` rows were scored."""
+    """A number with its 95 % interval, over `n` units (`fewest` in its smallest group); `n_valid` of `n_total` rows scored."""
 
     mean: float
     ci_lo: float
     ci_hi: float
     n: int
+    fewest: int
     n_valid: int
     n_total: int
 
@@ -42,14 +43,14 @@ def estimate(groups: Sequence[Group], *, seed: int = 0) -> Estimate:
     samples = [_unit_means(g) for g in groups]
     n_total = sum(len(g.values) for g in groups)
     n_valid = sum(int(np.isfinite(np.asarray(g.values, float)).sum()) for g in groups)
-    n = sum(len(s) for s in samples)
+    n, fewest = sum(len(s) for s in samples), min((len(s) for s in samples), default=0)
     if any(len(s) == 0 for s in samples):
-        return Estimate(math.nan, math.nan, math.nan, n, n_valid, n_total)
+        return Estimate(math.nan, math.nan, math.nan, n, fewest, n_valid, n_total)
     middle = sum(g.weight * float(s.mean()) for g, s in zip(groups, samples))
     if any(len(s) < 2 for s in samples):
-        return Estimate(middle, math.nan, math.nan, n, n_valid, n_total)
+        return Estimate(middle, math.nan, math.nan, n, fewest, n_valid, n_total)
     low, high = _interval(samples, [g.weight for g in groups], middle, seed)
-    return Estimate(middle, low, high, n, n_valid, n_total)
+    return Estimate(middle, low, high, n, fewest, n_valid, n_total)
 
 
 def _unit_means(group: Group) -> np.ndarray:

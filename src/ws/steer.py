@@ -51,8 +51,8 @@ def steer(
         if not (isinstance(dial, float) and dial == 0.0):
             for name, layer in layers.items():
                 part = _part(layer, direction.forms[name], dial, fold, origin, name)
+                undo.callback(_switch_off, layer, part)  # first: switching on may fail half way
                 _switch_on(layer, part)
-                undo.callback(_switch_off, layer, part)
             if fold:
                 _warn_of_lost_steps(direction, layers)
         yield model
@@ -106,7 +106,9 @@ def _switch_on(layer: nn.Module, part: _Part) -> None:
 
 
 def _switch_off(layer: nn.Module, part: _Part) -> None:
-    dial = _DIALS[layer]
+    dial = _DIALS.get(layer)
+    if dial is None or part not in dial.parts:
+        return
     dial.parts.remove(part)
     _settle(layer, dial)
     if not dial.parts:
@@ -129,9 +131,16 @@ def _settle(layer: nn.Module, dial: _Dial) -> None:
 
 def _add_parts(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], y: Tensor) -> Tensor:
     """Forward hook: the layer's own output plus every hooked part, summed in fp32 or better, then cast back."""
-    dial = _DIALS[layer]
+    dial = _DIALS.get(layer)
+    if dial is None:  # a copy of a steered model: it carries the hook and is nobody's
+        raise DirectionMismatch("this layer is a copy made inside a steering block; copy the model outside of it")
     x = args[0] if args else next(iter(kwargs.values()))
     dtype = torch.promote_types(y.dtype, torch.float32)
+    with torch.autocast(x.device.type, enabled=False):  # autocast would round the change to its own precision
+        return _sum_of_parts(layer, dial, x, y, dtype)
+
+
+def _sum_of_parts(layer: nn.Module, dial: "_Dial", x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
     x, total = x.to(dtype), y.to(dtype)
     for part in dial.parts:
         if part.folded:
@@ -173,7 +182,7 @@ def _per_row(alpha: float | Tensor, x: Tensor) -> float | Tensor:
 
 def _fold(layer: nn.Module, dial: _Dial, folded: list[_Part]) -> None:
     """Write `saved + sum(alpha * dW)` into the layer, always from the saved bits; without parts, the bits themselves."""
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(layer.weight.device.type, enabled=False):  # type: ignore[arg-type]
         if dial.weight is None:
             dial.weight = weight_of(layer).detach().clone()
             dial.bias = None if layer.bias is None else _tensor(layer, "bias").detach().clone()
@@ -278,10 +287,10 @@ def _checked_layers(
     return {name: known[name].module for name in direction.forms}
 
 
-def _kept_bits(layer: nn.Module) -> Iterator[tuple[int, Tensor]]:
+def _kept_bits(layer: nn.Module) -> Iterator[tuple[int, Tensor | None]]:
     """The untouched tensors of a folded layer, by the id of the parameter that now holds something else."""
     dial = _DIALS.get(layer)
     if dial is not None and dial.weight is not None:
         yield id(layer.weight), dial.weight.T if is_conv1d(layer) else dial.weight
-        if dial.bias is not None:
-            yield id(layer.bias), dial.bias
+        if layer.bias is not None:
+            yield id(layer.bias), dial.bias  # None where folding put a bias that the layer does not have

@@ -26,11 +26,12 @@ from ws.adapters import Adapter, Attached, Family, Spec, family
 from ws.batches import is_out_of_memory, progress
 from ws.direction.direction import Direction
 from ws.direction.forms import LowRank
-from ws.errors import TrainingDiverged, Unsupported
+from ws.errors import BadFile, TrainingDiverged, Unsupported
 from ws.models.chat import has_template
 from ws.models.load import Base
 from ws.models.modules import select
 from ws.pairs import Pairs
+from ws.records import key_of
 from ws.sequences import SIDES, Row, rows_of, split
 from ws.steer import steer
 
@@ -147,7 +148,14 @@ def train(
         attached = undo.enter_context(of.attached(base, spec, settings.seed))
         if settings.gradient_checkpointing:
             _checkpoint_activations(base, attached.network, undo)
-        fit = _Fit(base, attached, rows, inside, outside, settings, starts, work)
+        told_apart = {
+            **asdict(settings),
+            "pairs": pairs.content_hash,
+            "base": base.fingerprint,
+            "dtype": str(base.dtype),
+        }
+        identity = key_of("checkpoint", told_apart, {})
+        fit = _Fit(base, attached, rows, inside, outside, settings, starts, work, identity)
         best, tried, notes = _choose_lr(fit, settings.lr or of.lr, extend=not settings.lr and len(of.lr) > 1)
     report |= {
         "template": "chat" if has_template(base.tokenizer) else "plain",
@@ -256,22 +264,25 @@ class _Fit:
     settings: TrainSettings
     starts: tuple[dict[str, Tensor], dict[str, Tensor]]
     work: Path | None
+    identity: str = ""
+    """What a checkpoint must have been made for: pairs, settings and base."""
     micro: int = 64
     """Rows at once; halves when memory runs out."""
 
     def __post_init__(self):
         from accelerate import Accelerator
 
-        self.accelerator = Accelerator(cpu=self.base.device.type == "cpu")
+        # steps are counted here, so no ACCELERATE_* variable may accumulate gradients behind them
+        self.accelerator = Accelerator(cpu=self.base.device.type == "cpu", gradient_accumulation_steps=1)
         self.micro = min(self.micro, self.settings.batch_size)
-        n = math.ceil(len(self.inside) / self.settings.batch_size)
-        self.steps = max(1, round(self.settings.epochs * n))
         order = random.Random(f"order/{self.settings.seed}")
         flat: list[int] = []
         for _ in range(math.ceil(self.settings.epochs)):
             flat += order.sample(self.inside, len(self.inside))
+        flat = flat[: max(1, round(self.settings.epochs * len(self.inside)))]
         size = self.settings.batch_size
-        self.plan = [flat[i * size : (i + 1) * size] for i in range(self.steps)]
+        self.plan = [flat[i : i + size] for i in range(0, len(flat), size)]
+        self.steps = len(self.plan)
 
     def run(self, lr: float, at: int) -> _Best:
         """Train both sides at one learning rate; the best step's tensors."""
@@ -404,6 +415,7 @@ class _Fit:
             }
             flat |= {f"{name}/{m}/{k}": t for k, moments in side.moments.items() for m, t in moments.items()}
         head = {
+            "identity": self.identity,
             "lr": best.lr,
             "best_step": best.step,
             "val": best.val,
@@ -425,6 +437,10 @@ class _Fit:
             return None
         with safe_open(self._file(at), framework="pt", device=str(self.base.device)) as f:
             head = json.loads(f.metadata()["state"])
+            if head["identity"] != self.identity:
+                raise BadFile(
+                    f"{self._file(at)} is a checkpoint of other pairs, settings or another base; give another work folder."
+                )
             flat = {k: f.get_tensor(k) for k in f.keys()}
         sides, kept = [], []
         for name in SIDES:
@@ -503,7 +519,17 @@ def _checkpoint_activations(base: Base, network: nn.Module, undo: ExitStack) -> 
     options = {f"{kind}_checkpointing_kwargs": {"use_reentrant": False}}
     getattr(model, f"{kind}_checkpointing_enable")(**options)
     undo.callback(getattr(model, f"{kind}_checkpointing_disable"))
+    # enabling also hooks the embedding so that its output needs gradients, and disabling leaves that hook behind
+    embedding = model.get_input_embeddings()
+    hooks = dict(embedding._forward_hooks)
+    undo.callback(_drop_new_hooks, embedding, hooks)
     network.train()
+
+
+def _drop_new_hooks(module: nn.Module, before: Mapping[int, Any]) -> None:
+    """Remove the forward hooks that were not there before."""
+    for key in [k for k in module._forward_hooks if k not in before]:
+        del module._forward_hooks[key]
 
 
 def _schedule(step: int, steps: int, warmup: int) -> float:

@@ -137,10 +137,8 @@ class Family:
     @contextmanager
     def attached(self, base: Base, spec: Spec, seed: int) -> Iterator["Attached"]:
         """The base with a fresh trainable adapter on it; on leaving, the base is as it was."""
-        before = (
-            [(m, m.training) for m in base.model.modules()],
-            [(p, p.requires_grad) for p in base.model.parameters()],
-        )
+        flags = [(m, m.training) for m in base.model.modules()], [(p, p.requires_grad) for p in base.model.parameters()]
+        children = [(m, dict(m._modules), dict(m._forward_hooks)) for m in base.model.modules()]
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -151,9 +149,16 @@ class Family:
             finally:
                 opened.__exit__(None, None, None)
         finally:
-            for m, training in before[0]:
+            for m, modules, hooks in children:  # also where attaching failed half way through the layers
+                m._modules.clear()
+                m._modules.update(modules)
+                for key in [h for h in m._forward_hooks if h not in hooks]:
+                    del m._forward_hooks[key]
+            if hasattr(base.model, "peft_config"):
+                del base.model.peft_config
+            for m, training in flags[0]:
                 m.training = training
-            for p, grad in before[1]:
+            for p, grad in flags[1]:
                 p.requires_grad_(grad)
 
 
@@ -194,8 +199,6 @@ def _attach_peft(family: Family, base: Base, spec: Spec) -> Iterator[Attached]:
         yield Attached(network, named, {n: t for n, t in saved.items() if n not in named})
     finally:
         network.unload()
-        if hasattr(base.model, "peft_config"):
-            del base.model.peft_config
 
 
 def _plain(name: str) -> str:

@@ -155,13 +155,13 @@ def _gram_of_low_ranks(low: Sequence[Sequence[LowRank]]) -> Tensor:
     ranks = [sum(f.a.shape[0] for f in forms) for forms in low]
     if not any(ranks):
         return torch.zeros(n, n, dtype=torch.float64)
-    b = torch.cat([f.b for forms in low for f in forms], dim=1).detach().cpu().float()  # (o, R)
-    a = torch.cat([f.a for forms in low for f in forms]).detach().cpu().float()  # (R, i)
+    b = torch.cat([f.b for forms in low for f in forms], dim=1).detach().cpu().double()  # (o, R)
+    a = torch.cat([f.a for forms in low for f in forms]).detach().cpu().double()  # (R, i)
     total, out_features, in_features = sum(ranks), b.shape[0], a.shape[1]
     owner = torch.repeat_interleave(torch.arange(n), torch.tensor(ranks))
     if (out_features + in_features) * total**2 <= out_features * in_features * (total + n * n):
         # sum_(p in i, q in j) (b_p . b_q)(a_p . a_q)
-        products = (b.mT @ b).double() * (a @ a.mT).double()
+        products = (b.mT @ b) * (a @ a.mT)
         rows = torch.zeros(n, total, dtype=torch.float64).index_add_(0, owner, products)
         return torch.zeros(n, n, dtype=torch.float64).index_add_(1, owner, rows)
     ends = torch.tensor(ranks).cumsum(0).tolist()
@@ -171,7 +171,7 @@ def _gram_of_low_ranks(low: Sequence[Sequence[LowRank]]) -> Tensor:
     for row in range(0, out_features, at_once):
         part = b[row : row + at_once]
         flat = torch.stack([(part[:, s:e] @ a[s:e]).flatten() for s, e in zip(starts, ends)])
-        table += (flat @ flat.mT).double()
+        table += flat @ flat.mT
     return table
 
 

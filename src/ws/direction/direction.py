@@ -78,7 +78,8 @@ class Direction:
         total = {n: gathered((*self.forms.get(n, ()), *other.forms.get(n, ()))) for n in names}
         return Direction(total, _combined("sum", self, other))
 
-    def __mul__(self, k: float) -> "Direction":
+    def __mul__(self, k: Any) -> "Direction":
+        k = float(k)
         if not math.isfinite(k):
             raise ValueError(f"a direction can only be scaled by a finite number, got {k}")
         scaled = {name: tuple(f.scaled(k) for f in fs) for name, fs in self.forms.items()}

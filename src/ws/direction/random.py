@@ -42,6 +42,7 @@ def _spectrum(form: LowRank, g: torch.Generator) -> LowRank:
     values = torch.linalg.svdvals(core)
 
     def haar(n: int) -> Tensor:
-        return torch.linalg.qr(torch.randn(n, len(values), generator=g, dtype=torch.float64))[0]
+        q, r = torch.linalg.qr(torch.randn(n, len(values), generator=g, dtype=torch.float64))
+        return q * r.diagonal().sign()  # without the signs QR is not Haar
 
     return LowRank((haar(b.shape[0]) * values).float(), haar(a.shape[1]).mT.contiguous().float())

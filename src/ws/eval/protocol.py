@@ -128,7 +128,7 @@ def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[dict[str, Any]]:
                     "alpha": alpha,
                     **_numbers(e),
                     "pmass": float(pmass.loc[alpha]),
-                    "few_units": e.n < FEW_UNITS,
+                    "few_units": e.fewest < FEW_UNITS,
                 }
             )
     return table

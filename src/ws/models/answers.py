@@ -83,7 +83,7 @@ class _Key:
 
 @lru_cache(maxsize=8)
 def _scan(key: _Key) -> Mapping[str, tuple[int, ...]]:
-    """Word to ids, over the whole vocabulary, once per tokenizer: leading space marks off, NFKC, case folded.
+    """Word to ids, over the whole vocabulary, once per tokenizer: leading space marks off, case folded.
 
     Single letters keep their case: A and a are different answers.
     """
@@ -92,6 +92,9 @@ def _scan(key: _Key) -> Mapping[str, tuple[int, ...]]:
     for piece, i in tokenizer.get_vocab().items():
         if i in special:
             continue
-        word = unicodedata.normalize("NFKC", piece.removeprefix("##").lstrip(MARKERS))
+        # NFC, not NFKC: compatibility folding would make the numero sign a "no" and a superscript one a "1"
+        word = unicodedata.normalize("NFC", piece.removeprefix("##").lstrip(MARKERS))
+        if len(word) == 1 and not word.isascii():
+            continue  # byte pieces of byte-level vocabularies look like letters
         table.setdefault(word if len(word) == 1 else word.casefold(), []).append(i)
     return {w: tuple(ids) for w, ids in table.items()}

@@ -71,7 +71,7 @@ def end_of_turn(tokenizer: Any) -> int:
     mark = "ANSWER"
     tail = render_whole(tokenizer, Chat("QUESTION"), mark).rpartition(mark)[2]
     ids = encode(tokenizer, tail.lstrip())
-    if not ids or ids[0] not in tokenizer.all_special_ids:
+    if not ids or not _is_special(tokenizer, ids[0]):
         if tokenizer.eos_token_id is None:
             raise Unsupported("this tokenizer names no token that ends a turn, so answers have no end to learn.")
         return int(tokenizer.eos_token_id)
@@ -94,6 +94,12 @@ def close_of_thought(tokenizer: Any) -> int:
             "the template opens a thought, but this tokenizer has no single </think> token to close it with."
         )
     return int(token)
+
+
+def _is_special(tokenizer: Any, token: int) -> bool:
+    """Named special tokens, and added ones that are marked special (Gemma's <end_of_turn>)."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).get(token)
+    return token in tokenizer.all_special_ids or bool(added is not None and added.special)
 
 
 def _messages(chat: Chat) -> list[dict[str, str]]:

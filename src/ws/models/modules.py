@@ -121,18 +121,25 @@ def select(linears: Sequence[Linear], *, layers: str, depth: int, targets: Seque
     return [x for x in inside if x.is_called(targets)] if targets else inside
 
 
-def fingerprint(model: nn.Module, instead: Mapping[int, Tensor] | None = None) -> str:
+def fingerprint(model: nn.Module, instead: Mapping[int, Tensor | None] | None = None) -> str:
     """A hash of names, shapes and 1,024 values of every parameter, rounded to bf16: the same at fp32 and bf16.
 
-    `instead` maps `id(parameter)` to the tensor to look at in its place (a folded weight's saved original).
+    The places are drawn at random from the name and shape: evenly spaced ones fall into one column of most matrices.
+    `instead` maps `id(parameter)` to the tensor to look at in its place, or to None for one that is not the model's own.
     """
+    instead = instead or {}
     h = hashlib.sha256()
     for name, p in sorted(model.named_parameters()):
-        flat = (instead or {}).get(id(p), p.detach()).reshape(-1)
-        n = min(SAMPLES, flat.numel())
-        at = torch.arange(n, device=flat.device) * flat.numel() // max(1, n)
-        values = flat[at].to(torch.bfloat16).cpu().contiguous().view(torch.uint8).numpy().tobytes()
-        h.update(f"{name} {tuple(p.shape)} ".encode() + values)
+        t = instead.get(id(p), p.detach())
+        if t is None:
+            continue
+        seed = int.from_bytes(hashlib.sha256(f"{name} {tuple(t.shape)}".encode()).digest()[:7], "big")
+        flat = t.reshape(-1)
+        at = torch.arange(flat.numel())
+        if flat.numel() > SAMPLES:
+            at = torch.randint(flat.numel(), (SAMPLES,), generator=torch.Generator().manual_seed(seed))
+        values = flat[at.to(flat.device)].to(torch.bfloat16).cpu().contiguous().view(torch.uint8).numpy().tobytes()
+        h.update(f"{name} {tuple(t.shape)} ".encode() + values)
     return h.hexdigest()
 
 
