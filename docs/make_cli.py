@@ -4,8 +4,11 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import ws
 from ws.cli import flags, verbs
+from ws.data import DataSettings, default_data
 from ws.settings import field_docs
+from ws.train import TrainSettings, default_train
 
 VERBS = {
     "replicate": [flags.Common, flags.Dialed],
@@ -63,7 +66,15 @@ def text() -> str:
         "",
         "On `tiny` the defaults of data and training are its own (it is small: more questions, larger steps); the",
     ]
-    page += ["record of every stage holds the values that were used.", ""]
+    page += ["record of every stage holds the values that were used:", "", "| option | on `tiny` |", "|---|---|"]
+    base = ws.load("tiny")
+    for mine, usual in ((default_data(base), DataSettings()), (default_train(base, "lora"), TrainSettings())):
+        for f in fields(mine):
+            value = getattr(mine, f.name)
+            if value != getattr(usual, f.name):
+                told = ",".join(f"{x:g}" for x in value) if isinstance(value, tuple) else value
+                page.append(f"| `--{f.name.replace('_', '-')}` | `{told}` |")
+    page.append("")
     return "\n".join(page)
 
 

@@ -331,3 +331,56 @@ def test_a_missing_name_is_a_usage_error(told):
     assert "Missing argument" in err
     refused(told("diff", "--mode", "tau"), "mode is one of contrastive, tau+, tau-")
     refused(told("generate", "--prompt", "Hi", "--temperature", "-1"), "temperature must be 0")
+
+
+def test_a_limit_that_is_none_and_options_that_do_nothing_are_refused(story, told):
+    folder, found = story
+    run = ["--run", found["run"], "--out", folder]
+    refused(told("eval", "dilemmas", *run, "--limit", 0), "limit must be at least 1")
+    refused(told("eval", "pairs", *run, "--limit", 3), "leave out --data and --limit")
+
+
+def test_a_changed_data_file_is_measured_anew(story, told, tmp_path):
+    from ws.models.tiny import EVALS
+
+    folder, found = story
+    for c in ("other_violate", "self_violate"):
+        lines = (EVALS / f"mfv_{c}.jsonl").read_text().splitlines()
+        (tmp_path / f"x_{c}.jsonl").write_text("\n".join(lines))
+    call = [
+        "eval",
+        "foundations",
+        "--run",
+        found["run"],
+        "--out",
+        folder,
+        "--alphas=1",
+        "--data",
+        tmp_path / "x_other_violate.jsonl",
+        "--json",
+    ]
+    one = json.loads(told(*call)[1])["folder"]
+    assert json.loads(told(*call)[1])["folder"] == one
+    path = tmp_path / "x_self_violate.jsonl"  # the file beside the one that was named
+    path.write_text(path.read_text().replace("You ", "I "))
+    assert json.loads(told(*call)[1])["folder"] != one
+
+
+def test_an_empty_value_in_a_config_is_refused_by_its_name(told, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("epochs:\n")
+    refused(told("data", "--config", config, "--out", tmp_path), "--epochs is empty")
+    config.write_text("epochs: many\n")
+    refused(told("data", "--config", config, "--out", tmp_path), "--epochs must be a number")
+
+
+def test_a_pack_reads_no_file_outside_its_folder(told, tmp_path):
+    (tmp_path / "secret.txt").write_text("One?\nTwo?\nThree?\n")
+    (tmp_path / "packs").mkdir()
+    part = {
+        "template": "You are {persona}.",
+        "pairs": [["a", "b"]],
+        "prompts": {"source": "file", "file": "../secret.txt"},
+    }
+    path = pack(tmp_path / "packs", **part, tiny=part)
+    refused(told("data", "--behavior", path, "--out", tmp_path), "no such file beside the pack")

@@ -13,7 +13,7 @@ import ws
 
 ROOT = Path(ws.__file__).parent
 ROWS = [
-    "errors settings plots tables",
+    "errors settings plots tables version",
     "stats pairs direction",
     "models records behaviors batches presets",
     "steer adapters",

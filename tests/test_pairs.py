@@ -165,3 +165,39 @@ def test_other_bytes_are_refused(tmp_path):
             load_pairs(tmp_path / name)
     with pytest.raises(BadFile, match="no pairs file"):
         load_pairs(tmp_path / "none.jsonl")
+
+
+def test_texts_with_unusual_line_ends_come_back_whole(tmp_path):
+    odd = replace(rows(1)[0], response_pos="one\u2028two\u0085three")
+    save_pairs(Pairs((odd, rows(2)[1])), tmp_path / "p.jsonl")
+    assert load_pairs(tmp_path / "p.jsonl").rows[0] == odd
+    (tmp_path / "bom.jsonl").write_bytes(
+        b"\xef\xbb\xbf" + b'{"prompt": "a?", "response_pos": "b", "response_neg": "c"}\r\n'
+    )
+    assert load_pairs(tmp_path / "bom.jsonl").rows[0].response_neg == "c"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("ended_pos", "no", "true or false"),
+        ("topic_idx", "a", "a whole number"),
+        ("n_tok_pos", -1, "a whole number"),
+        ("behavior", 3, "text"),
+        ("ended_neg", 1, "true or false"),
+    ],
+)
+def test_optional_columns_are_of_their_kind_or_refused_by_line(tmp_path, column, value, told):
+    good = {"prompt": "a?", "response_pos": "b", "response_neg": "c"}
+    (tmp_path / "p.jsonl").write_text(json.dumps(good) + "\n" + json.dumps({**good, column: value}) + "\n")
+    with pytest.raises(BadFile, match=f"line 2: {column} must be {told}"):
+        load_pairs(tmp_path / "p.jsonl")
+
+
+def test_one_question_is_one_topic_whatever_the_file_numbers_it(tmp_path):
+    lines = [
+        {"prompt": p, "response_pos": "b", "response_neg": "c", "topic_idx": i}
+        for i, p in enumerate(["One?", "Two?", "one", "Two?"])
+    ]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(r) + "\n" for r in lines))
+    assert [r.topic_idx for r in load_pairs(tmp_path / "p.jsonl").rows] == [0, 1, 0, 1]

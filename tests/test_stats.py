@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ws.stats import Group, estimate
+from ws.stats import Group, change, estimate
 
 
 def test_rows_of_one_unit_count_as_one():
@@ -53,3 +53,19 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
 def test_the_same_rows_give_the_same_interval():
     g = [Group(np.random.default_rng(1).normal(size=50).tolist(), list(range(50)))]
     assert estimate(g) == estimate(g)
+
+
+def test_a_change_between_strengths_is_paired_by_unit():
+    rng = np.random.default_rng(0)
+    level = rng.normal(0, 5, 40)
+    low = [Group(level.tolist(), list(range(40)))]
+    high = [Group((level + 0.2 + rng.normal(0, 0.1, 40)).tolist(), list(range(40)))]
+    moved = change(low, high)
+    assert moved.ci_lo > 0
+    assert moved.mean == pytest.approx(estimate(high).mean - estimate(low).mean)
+    assert estimate(low).ci_hi > estimate(high).ci_lo  # the marginal intervals overlap all the same
+
+
+def test_few_units_are_counted_in_the_smallest_group():
+    e = estimate([Group([1.0] * 40, list(range(40))), Group([1.0, 2.0], ["a", "b"], -1.0)])
+    assert (e.n, e.fewest) == (42, 2)

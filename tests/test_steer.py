@@ -271,3 +271,43 @@ def test_in_bf16_a_real_step_arrives_by_hook_as_by_fold():
             got = logits(base).float()
         noise = (got - wanted).norm() / (wanted - logits(exact)).norm()
         assert noise < 0.35  # bf16 activations: noise of this order, and no bias
+
+
+def test_a_fold_that_fails_half_way_leaves_nothing_switched_on(monkeypatch):
+    base = small.base()
+    d, before = lowrank(base, size=0.3), state(base.model)
+    dense, calls = LowRank.dense, []
+
+    def fails_once(self, w):
+        calls.append(1)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return dense(self, w)
+
+    monkeypatch.setattr(LowRank, "dense", fails_once)
+    with pytest.raises(torch.OutOfMemoryError), steer(base, d, 1.0, fold=True):
+        pass
+    assert same(before, state(base.model))
+    with steer(base, d, 0.5, fold=True):
+        name = sorted(d.forms)[2]
+        moved = weight_of(base.linears[name].module) - before["tensors"][f"{name}.weight"]
+        torch.testing.assert_close(moved, 0.5 * d.dense(name, base.weight), atol=1e-6, rtol=1e-4)
+    assert same(before, state(base.model))
+
+
+def test_autocast_around_a_block_does_not_round_the_change():
+    base = small.base()
+    d = lowrank(base, size=0.3)
+    name = sorted(d.forms)[0]
+    before = weight_of(base.linears[name].module).clone()
+    with torch.autocast("cpu", torch.bfloat16), steer(base, d, 1.0, fold=True):
+        moved = weight_of(base.linears[name].module) - before
+    torch.testing.assert_close(moved, d.dense(name, base.weight), atol=1e-6, rtol=1e-4)
+
+
+def test_a_folded_bias_on_a_bare_module_does_not_make_it_another_base():
+    base = small.base()
+    d = contrast(base, "bias")
+    with steer(base.model, d, 1.0, fold=True), steer(base.model, d, 1.0):
+        assert base.linears[sorted(d.forms)[0]].module.bias is not None
+    assert base.linears[sorted(d.forms)[0]].module.bias is None

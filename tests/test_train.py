@@ -7,10 +7,10 @@ import pytest
 import small
 import torch
 
-from ws.adapters import FAMILIES
+from ws.adapters import FAMILIES, Attached
 from ws.diff import diff, geometry
 from ws.direction.forms import tensors
-from ws.errors import DirectionMismatch, TrainingDiverged, Unsupported
+from ws.errors import BadFile, DirectionMismatch, TrainingDiverged, Unsupported
 from ws.pairs import Pair, Pairs
 from ws.sequences import held_out, rows_of, split
 from ws.train import TrainSettings, _Fit, train
@@ -270,3 +270,47 @@ def test_what_is_held_out_is_found_again_whatever_was_dropped():
         _, later = split(rows, kept, share=0.3, seed=0)
         assert {kept[at] for at in later} <= {*outside}
     assert len(held_out(PAIRS, share=0.3, seed=0).rows) == len(outside) == 2
+
+
+def test_a_checkpoint_of_other_pairs_or_settings_is_not_taken(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
+    train(tiny, PAIRS, quick(), work=tmp_path)
+    for pairs, settings in ((PAIRS.swapped(), quick()), (PAIRS, quick(seed=7))):
+        with pytest.raises(BadFile, match="checkpoint of other pairs"):
+            train(tiny, pairs, settings, work=tmp_path)
+
+
+def test_every_planned_step_has_rows(tiny):
+    for n, size, epochs in ((7, 4, 3.0), (8, 16, 5.0), (8, 3, 1.5)):
+        settings = quick(batch_size=size, epochs=epochs)
+        fit = _Fit(tiny, Attached(tiny.model, {}), {}, list(range(n)), [], settings, ({}, {}), None)
+        assert sum(map(len, fit.plan)) == round(n * epochs)
+        assert all(fit.plan)
+        assert fit.steps == len(fit.plan)
+
+
+def test_training_with_checkpointing_leaves_no_hook_behind(tiny):
+    hooks = lambda: sum(len(m._forward_hooks) for m in tiny.model.modules())  # noqa: E731
+    before = hooks()
+    train(tiny, PAIRS, quick(gradient_checkpointing=True, epochs=1))
+    assert hooks() == before
+    assert not tiny.model(torch.tensor([[5, 6]])).logits.requires_grad
+
+
+def test_an_attachment_that_fails_half_way_leaves_the_base_whole(tiny, monkeypatch):
+    import peft.tuners.lora.layer as layer
+
+    names, made, linear = list(tiny.model.state_dict()), [], layer.LoraLayer.update_layer
+
+    def fails(self, *a, **k):
+        made.append(1)
+        if len(made) == 4:
+            raise torch.OutOfMemoryError("out of memory")
+        return linear(self, *a, **k)
+
+    monkeypatch.setattr(layer.LoraLayer, "update_layer", fails)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(tiny, PAIRS, quick())
+    assert list(tiny.model.state_dict()) == names
+    monkeypatch.undo()
+    train(tiny, PAIRS, quick(epochs=1))

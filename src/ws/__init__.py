@@ -18,9 +18,11 @@ from ws.direction import save as save_direction
 from ws.direction import save_pretrained as save_pretrained
 from ws.errors import WsError as WsError
 from ws.generate import generate as generate
+from ws.generate import generate_all as generate_all
 from ws.models import Base as Base
 from ws.models import load as load
 from ws.pairs import Pairs as Pairs
 from ws.pairs import load_pairs as load_pairs
 from ws.steer import steer as steer
 from ws.train import train as train
+from ws.version import __version__ as __version__

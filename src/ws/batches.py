@@ -49,7 +49,7 @@ def progress(total: int, label: str) -> Iterator[Callable[[int], Any]]:
     """A progress bar on stderr that appears after a second, and never in a file."""
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=label, delay=1, disable=None, leave=False) as bar:
+    with tqdm(total=total, desc=label, delay=1, disable=None, leave=False, miniters=1, mininterval=0.2) as bar:
         yield bar.update
 
 

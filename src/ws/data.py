@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ws.behaviors import Behavior, load_behavior
-from ws.generate import Request, Sampling, complete
+from ws.generate import Request, Sampling, complete, context_of
 from ws.models.chat import THINKING, Chat, encode, has_template, render
 from ws.models.load import Base
 from ws.pairs import Pair, Pairs, check, insist, kept
@@ -83,6 +83,10 @@ def data(
             - 1
         )
         room = min(room, settings.max_new_tokens or room)
+        if (context := context_of(base.model)) is not None:
+            systems = (cell.sys_prompt_pos, cell.sys_prompt_neg)
+            texts = [render(base.tokenizer, Chat(cell.prompt, s), thinking=settings.thinking) for s in systems]
+            room = min(room, context - max(len(encode(base.tokenizer, t)) for t in texts))
         if room < 1:
             raise ValueError(
                 f"the prompt {cell.prompt_id} leaves no room for an answer in max_len {settings.max_len}; raise --max-len"

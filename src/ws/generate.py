@@ -69,9 +69,36 @@ def generate(
     thinking: str = "off",
 ) -> str:
     """The model's answer to one prompt; inside `ws.steer`, the steered model's."""
-    ids = tuple(encode(base.tokenizer, render(base.tokenizer, Chat(prompt, system), thinking=thinking)))
-    answers, _ = complete(base, [Request(ids, max_new_tokens, prompt)], Sampling(temperature), seed=seed)
-    return answers[0].text
+    (text,) = generate_all(
+        base,
+        [prompt],
+        system=system,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        thinking=thinking,
+    )
+    return text
+
+
+def generate_all(
+    base: Base,
+    prompts: Sequence[str],
+    *,
+    system: str | None = None,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    seed: int = 0,
+    thinking: str = "off",
+) -> list[str]:
+    """Answers to several prompts in one batch, in their order: with one alpha per row, each is steered by its own."""
+    texts = [render(base.tokenizer, Chat(p, system), thinking=thinking) for p in prompts]
+    batch = [Request(tuple(encode(base.tokenizer, t)), max_new_tokens, p) for t, p in zip(texts, prompts)]
+    _check_room(base, batch)
+    stops = stop_tokens(base.tokenizer, base.model)
+    pad = base.tokenizer.pad_token_id or 0
+    found = decode(base.model, batch, Sampling(temperature), stops=stops, pad=pad, seed=seed)
+    return [_answer(base.tokenizer, tokens, stops).text for tokens in found]
 
 
 def complete(
@@ -85,6 +112,7 @@ def complete(
 ) -> tuple[list[Answer], int]:
     """Answers to all requests, in their order, and the batch size that fitted memory."""
     stops = stop_tokens(base.tokenizer, base.model)
+    _check_room(base, requests)
 
     def run(batch: Sequence[Request]) -> list[Answer]:
         found = decode(base.model, batch, sampling, stops=stops, pad=base.tokenizer.pad_token_id or 0, seed=seed)
@@ -93,6 +121,22 @@ def complete(
     small = sum(p.numel() for p in base.model.parameters()) < SMALL
     size = batch_size or (BATCH_SMALL if small else BATCH)
     return in_batches(requests, run, size=size, length=lambda r: len(r.ids) + r.max_new, label=label)
+
+
+def _check_room(base: Base, requests: Sequence[Request]) -> None:
+    room = context_of(base.model)
+    for r in requests:
+        if room is not None and len(r.ids) + r.max_new > room:
+            raise ValueError(
+                f"{len(r.ids)} tokens of prompt and {r.max_new} new ones do not fit this model's context of {room}: "
+                f"{r.name[:60]!r}. Ask for fewer new tokens, or a shorter text."
+            )
+
+
+def context_of(model: nn.Module) -> int | None:
+    """How many tokens the model can hold, where its config says."""
+    config: Any = model.config
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 @torch.inference_mode()

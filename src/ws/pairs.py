@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class Pair:
     n_tok_neg: int = 0
 
 
-COLUMNS = tuple(f.name for f in fields(Pair))
+KINDS: dict[str, type] = {name: kind for name, kind in Pair.__annotations__.items() if isinstance(kind, type)}
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,15 @@ class Pairs:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
 
+    def __repr__(self) -> str:
+        return f"Pairs({len(self.rows)} rows, {len({r.topic_idx for r in self.rows})} questions)"
+
     @property
     def content_hash(self) -> str:
-        """SHA-256 of what training sees: prompts, answers, and where they ended."""
+        """SHA-256 of every field of every row, in order."""
         h = hashlib.sha256()
         for r in self.rows:
-            h.update(json.dumps([r.prompt, r.response_pos, r.response_neg, r.ended_pos, r.ended_neg]).encode())
+            h.update(json.dumps(asdict(r), sort_keys=True).encode())
         return h.hexdigest()
 
     def swapped(self) -> "Pairs":
@@ -97,7 +100,7 @@ class Pairs:
 
 def save_pairs(pairs: Pairs, path: Path) -> None:
     """Write pairs as JSON lines, one row a line."""
-    path.write_text("".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in pairs.rows), encoding="utf-8")
+    path.write_text("".join(json.dumps(asdict(r)) + "\n" for r in pairs.rows), encoding="utf-8")
 
 
 def load_pairs(path: Path | str, behavior: str = "") -> Pairs:
@@ -133,15 +136,16 @@ def _records(path: Path) -> Iterable[tuple[str, Any]]:
         yield from ((f"row {i}", r) for i, r in enumerate(table))
         return
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not splitlines: a text may hold U+2028
     except UnicodeDecodeError:
         raise BadFile(f"{path} is not UTF-8 text; pairs are JSON lines or a .parquet file.") from None
     for i, line in enumerate(lines, 1):
         if line.strip():
             try:
                 yield f"line {i}", json.loads(line)
-            except json.JSONDecodeError as e:
-                raise BadFile(f"{path}, line {i} is not JSON ({e.msg}); every line is one object.") from None
+            except (ValueError, RecursionError) as e:
+                told = getattr(e, "msg", type(e).__name__)
+                raise BadFile(f"{path}, line {i} is not JSON ({told}); every line is one object.") from None
 
 
 def _row(path: Path, where: str, r: Any, topics: dict[str, int], behavior: str) -> Pair:
@@ -153,11 +157,24 @@ def _row(path: Path, where: str, r: Any, topics: dict[str, int], behavior: str) 
         if not isinstance(r.get(key), str) or not r[key].strip():
             came = "nothing" if key not in r else repr(r[key])[:40]
             raise BadFile(f"{path}, {where}: {key} must be a text that is not empty, got {came}.")
-    known = {k: v for k, v in r.items() if k in COLUMNS and v is not None}
+    known: dict[str, Any] = {}
+    for key, kind in KINDS.items():
+        value: Any = r.get(key)
+        if value is None or value != value:  # missing, null, or a table's NaN
+            continue
+        if kind is int and isinstance(value, float) and value.is_integer():
+            value = int(value)  # a nullable column of a table
+        if kind is str and key == "prompt_id" and isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if type(value) is not kind or (isinstance(value, int) and not 0 <= value < 2**31):
+            wanted = {bool: "true or false", int: "a whole number from 0", str: "text"}[kind]
+            raise BadFile(f"{path}, {where}: {key} must be {wanted}, got {repr(value)[:40]}.")
+        known[key] = value
+    # one question is one topic, whatever the file numbers it, or it would land in training and in validation
     topic = topics.setdefault(folded(r["prompt"]), len(topics))
+    known["topic_idx"] = topic
     known.setdefault("behavior", behavior)
     known.setdefault("prompt_id", f"prompt-{topic:04d}")
-    known["topic_idx"] = known.get("topic_idx", topic)
     return Pair(**known)
 
 

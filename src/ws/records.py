@@ -13,16 +13,21 @@ stage leaves its working folder, and the same command goes on from what lies the
 import hashlib
 import importlib.metadata
 import json
+import logging
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ws.errors import BadFile
+from ws.version import __version__
+
+log = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "scipy")
 MANIFEST = "manifest.json"
@@ -66,11 +71,9 @@ def once(
     `make` writes files into the working folder and returns what the manifest should say of them. `beside` is recorded
     and in no key (device, batch size).
     """
-    from filelock import FileLock
-
     key = key_of(stage, settings, inputs)
     _writable(folder.parent)
-    with FileLock(folder.parent / f".{folder.name}.lock"):
+    with _alone(folder):
         if (found := read(folder)) is not None:
             if found["key"] != key:
                 raise BadFile(f"{folder} was made from another configuration; give another --out or move it away.")
@@ -101,6 +104,23 @@ def once(
         write_json(work / MANIFEST, manifest)
         os.replace(work, folder)
         return Record(folder, json.loads(canonical(manifest)), reused=False)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time makes a stage; a second one says that it waits."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        lock.acquire(timeout=0.5)
+    except Timeout:
+        log.info("waiting for another ws that makes %s", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -134,10 +154,7 @@ def write_text(path: Path, text: str) -> None:
 def versions() -> dict[str, str]:
     """Our version and those of the libraries a number can depend on."""
     found = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    try:
-        found["weight-steering"] = importlib.metadata.version("weight-steering")
-    except importlib.metadata.PackageNotFoundError:
-        found["weight-steering"] = "source tree"
+    found["weight-steering"] = __version__
     return found
 
 

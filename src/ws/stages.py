@@ -33,7 +33,7 @@ from ws.eval import pairs as pairs_eval
 from ws.eval import protocol, run, summarize
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, load_pairs, save_pairs
-from ws.records import Record, key_of, once, read, slug
+from ws.records import Record, canonical, key_of, once, read, slug
 from ws.sequences import held_out
 from ws.steer import steer
 from ws.train import PROTOCOL as TRAIN_PROTOCOL
@@ -107,6 +107,7 @@ def base_key(base: Base) -> dict[str, Any]:
     """All of a base that can change a result."""
     return {
         "fingerprint": base.fingerprint,
+        "config": config_hash(base.model),
         "tokenizer": tokenizer_hash(base.tokenizer),
         "dtype": str(base.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads() if base.device.type == "cpu" else None,
@@ -114,10 +115,22 @@ def base_key(base: Base) -> dict[str, Any]:
 
 
 def tokenizer_hash(tokenizer: Any) -> str:
-    """A hash of vocabulary, merges and chat template."""
+    """A hash of vocabulary, merges, special tokens and chat template; how it happens to be padding is not part of it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    told = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    return hashlib.sha256((told + str(getattr(tokenizer, "chat_template", ""))).encode()).hexdigest()
+    if backend is not None:
+        told = {k: v for k, v in json.loads(backend.to_str()).items() if k not in ("padding", "truncation")}
+    else:
+        told = {"vocabulary": tokenizer.get_vocab()}
+    marks = {k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}
+    return hashlib.sha256(canonical([told, marks, str(getattr(tokenizer, "chat_template", ""))]).encode()).hexdigest()
+
+
+def config_hash(model: Any) -> str:
+    """A hash of what the model's config says of its computation, and of the tokens that end generation."""
+    skip = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"}
+    config = {k: str(v) for k, v in sorted(model.config.to_dict().items()) if k not in skip}
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return hashlib.sha256(canonical([config, str(ends)]).encode()).hexdigest()
 
 
 def make_pairs(plan: Plan, *, batch_size: int | None = None) -> tuple[Pairs, Record]:
@@ -218,16 +231,19 @@ def make_eval(
         "seed": seed,
     }
     inputs: dict[str, Any] = {**base_key(base), "direction": content}
-    if data_file is not None:
-        if not Path(data_file).is_file():
-            raise BadFile(f"there is no data file at {data_file}.")
-        inputs["data"] = hashlib.sha256(Path(data_file).read_bytes()).hexdigest()
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
     if name == "pairs":
         if pairs is None or settings is None:
             raise ValueError(
                 "the pairs evaluation needs a run, whose held-out pairs it scores; give --run or --behavior"
             )
+        if data_file is not None or limit is not None:
+            raise ValueError("the pairs evaluation scores a run's own held-out pairs; leave out --data and --limit")
         inputs["pairs"] = pairs.content_hash
+    else:  # the very questions, wherever they come from, so that a changed file is never taken for the old one
+        items = [asdict(i) for i in chosen.items(base, data_file)]
+        inputs["items"] = hashlib.sha256(canonical(items).encode()).hexdigest()
 
     def make(work: Path) -> dict[str, Any]:
         dial = None if direction is None else (lambda a: steer(base, direction, a, origin=origin))
@@ -272,7 +288,7 @@ def runs(out: Path) -> list[dict[str, Any]]:
                 "run": run_folder.name,
                 "model": manifest["base"]["id"],
                 "seed": manifest["settings"]["seed"],
-                "stages": ", ".join(["train", *directions, *(f"eval {e}" for e in evals)]),
+                "stages": ["train", *directions, *(f"eval {e}" for e in evals)],
                 "folder": str(run_folder.resolve()),
                 "finished": manifest["finished"],
             }

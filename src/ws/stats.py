@@ -53,6 +53,24 @@ def estimate(groups: Sequence[Group], *, seed: int = 0) -> Estimate:
     return Estimate(middle, low, high, n, fewest, n_valid, n_total)
 
 
+def change(low: Sequence[Group], high: Sequence[Group], *, seed: int = 0) -> Estimate:
+    """How much an estimate changes between two strengths: the same units on both sides, so the difference is paired."""
+    pairs = []
+    for a, b in zip(low, high, strict=True):
+        before, after = _by_unit(a), _by_unit(b)
+        shared = [u for u in before if u in after]
+        pairs.append(Group([after[u] - before[u] for u in shared], shared, b.weight))
+    return estimate(pairs, seed=seed)
+
+
+def _by_unit(group: Group) -> dict[Hashable, float]:
+    sums: dict[Hashable, list[float]] = {}
+    for y, u in zip(group.values, group.units, strict=True):
+        if math.isfinite(y):
+            sums.setdefault(u, []).append(y)
+    return {u: sum(v) / len(v) for u, v in sums.items()}
+
+
 def _unit_means(group: Group) -> np.ndarray:
     y = np.asarray(group.values, float)
     names = {u: i for i, u in enumerate(dict.fromkeys(group.units))}

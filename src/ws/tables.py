@@ -11,7 +11,7 @@ def alpha_table(rows: Sequence[Mapping[str, Any]], title: str):
 
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for name, justify in (
-        ("evaluation", "left"),
+        ("protocol", "left"),
         ("metric", "left"),
         ("alpha", "right"),
         ("mean", "right"),
@@ -25,10 +25,10 @@ def alpha_table(rows: Sequence[Mapping[str, Any]], title: str):
     for group in _groups(rows):
         span = max((abs(r["mean"]) for r in group if _finite(r["mean"])), default=0.0)
         for r in group:
-            head = (r["eval"], r["metric"])
+            head = (r["protocol"], r["metric"])
             table.add_row(
                 *(("", "") if head == last else head),
-                f"{r['alpha']:+g}" if r["alpha"] else "0",
+                alpha_of(r["alpha"]),
                 signed(r["mean"]),
                 f"[{signed(r['ci_lo'])}, {signed(r['ci_hi'])}]".replace("[", r"\["),
                 f"{r['pmass']:.3f}" if _finite(r["pmass"]) else "–",
@@ -71,7 +71,7 @@ def runs_table(runs: Sequence[Mapping[str, Any]]):
     for name in columns:
         table.add_column(name, overflow="fold")
     for r in runs:
-        table.add_row(*(str(r[c]) for c in columns))
+        table.add_row(*(", ".join(r[c]) if isinstance(r[c], list) else str(r[c]) for c in columns))
     return table
 
 
@@ -95,7 +95,7 @@ def heat_map(norms: Mapping[str, float]):
     table.add_column("layer", justify="right")
     for kind in kinds:
         table.add_column(kind.rsplit(".", 1)[-1], justify="right", no_wrap=True)
-    table.add_column("share", justify="right")
+    table.add_column("share of |dW|²", justify="right")
     for layer in layers:
         shades = []
         for kind in kinds:
@@ -104,42 +104,40 @@ def heat_map(norms: Mapping[str, float]):
         share = sum(v * v for k, v in cells.items() if k[0] == layer) / whole
         table.add_row(layer, *shades, f"{100 * share:.0f} %")
     shares = [sum(v * v for k, v in cells.items() if k[1] == kind) / whole for kind in kinds]
-    table.add_row("share", *(f"{100 * s:.0f} %" for s in shares), "", style="dim")
+    table.add_row("share of |dW|²", *(f"{100 * s:.0f} %" for s in shares), "", style="dim")
     return table
 
 
-def reading(rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int]) -> list[str]:
+def reading(
+    rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int], legend: Mapping[str, str] | None = None
+) -> list[str]:
     """What a table says, one line per metric with an intended sign: computed from the numbers, never assumed."""
     lines = []
     for group in _groups(rows):
         first, last = group[0], group[-1]
-        wanted = intent.get(first["metric"], 1 if first["metric"] == "logratio_pairs" else 0)
-        if not wanted or first["alpha"] >= last["alpha"]:
+        metric = first["metric"]
+        wanted = intent.get(metric, 1 if metric == "logratio_pairs" else 0)
+        if not wanted or first["alpha"] >= last["alpha"] or not _finite(last["ends"]):
             continue
         means = [wanted * r["mean"] for r in group]
-        moved = means[-1] - means[0]
-        low, high = (first, last) if wanted > 0 else (last, first)
-        apart = low["ci_hi"] < high["ci_lo"]
         rising = all(a < b for a, b in zip(means, means[1:]))
-        if not _finite(low["ci_hi"]) or not _finite(high["ci_lo"]):
-            lines.append(
-                f"{first['metric']}: {signed(wanted * moved)} nat from alpha {first['alpha']:+g} to {last['alpha']:+g}, without an interval: {first['n']} unit(s)."
+        low, high = sorted((wanted * x for x in (last["ends_lo"], last["ends_hi"])), key=lambda x: (not _finite(x), x))
+        told = f"{metric}: {signed(wanted * last['ends'])} nat"
+        told += f" [{signed(low)}, {signed(high)}]" if _finite(low) else ""
+        told += f" from alpha {first['alpha']:+g} to {last['alpha']:+g}; "
+        if not _finite(low):
+            told += f"no interval: only {last['n']} unit(s)."
+        elif low > 0:
+            told += (
+                "steers as intended." if rising else "the ends differ as intended, but the way between is not monotone."
             )
-            continue
-        verdict = (
-            "steers as intended" if apart and rising
-            else "ends apart, not monotone" if apart
-            else "REVERSED: it moves the other way" if high["ci_hi"] < low["ci_lo"]
-            else "no clear effect: the intervals of the ends overlap"
-        )  # fmt: skip
-        lines.append(
-            f"{first['metric']}: {signed(wanted * moved)} nat from alpha {first['alpha']:+g} to {last['alpha']:+g}; {verdict}."
-        )
-        lines += (
-            [f"{first['metric']}: only {first['n']} units; with fewer than 30 an interval undercovers."]
-            if first.get("few_units")
-            else []
-        )
+        else:
+            told += "REVERSED: it moves the other way." if high < 0 else "no clear effect: the paired interval holds 0."
+        lines.append(told)
+        if legend and metric in legend:
+            lines[-1] += f" Larger: {legend[metric]}."
+        if first.get("few_units") and _finite(low):
+            lines.append(f"{metric}: only {first['n']} units; with fewer than 30 an interval undercovers.")
     low_mass = min((r["pmass"] for r in rows if _finite(r["pmass"])), default=1.0)
     if low_mass < 0.9:
         lines.append(
@@ -150,14 +148,19 @@ def reading(rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int]) -> lis
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The same table for a README."""
-    lines = ["| evaluation | metric | alpha | mean | 95 % interval | pmass | n |", "|---|---|---:|---:|---|---:|---:|"]
+    lines = ["| protocol | metric | alpha | mean | 95 % interval | pmass | n |", "|---|---|---:|---:|---|---:|---:|"]
     for r in rows:
         mass = f"{r['pmass']:.3f}" if _finite(r["pmass"]) else "–"
         lines.append(
-            f"| {r['eval']} | {r['metric']} | {r['alpha']:+g} | {signed(r['mean'])} | "
+            f"| {r['protocol']} | {r['metric']} | {alpha_of(r['alpha'])} | {signed(r['mean'])} | "
             f"[{signed(r['ci_lo'])}, {signed(r['ci_hi'])}] | {mass} | {r['n']} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def alpha_of(alpha: float) -> str:
+    """A strength with its sign; 0 has none."""
+    return f"{alpha:+g}" if alpha else "0"
 
 
 def signed(x: float | None) -> str:

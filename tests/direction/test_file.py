@@ -73,3 +73,40 @@ def test_a_direction_cannot_be_changed():
         d.forms["x"] = ()
     with pytest.raises(AttributeError):
         d.forms = {}
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        {"format": "ws-direction/1"},
+        {"format": "ws-direction/1", "forms": [], "provenance": {}},
+        {"format": "ws-direction/1", "forms": {"q": [["row"]]}, "provenance": {}},
+        {"format": "ws-direction/1", "forms": {"q": ["row"]}, "provenance": None},
+        {"format": "ws-direction/1", "forms": {"q": ["row"]}, "provenance": {"base": "text"}},
+        {"format": "ws-direction/1", "forms": {"q": ["lowrank"]}, "provenance": {}},
+        {"format": "ws-direction/1", "forms": {"q": ["magic"]}, "provenance": {}},
+    ],
+)
+def test_a_hostile_header_is_refused_in_one_sentence(tmp_path, head):
+    import json
+
+    save_file({"q/0.d": torch.ones(2)}, tmp_path / "x.safetensors", metadata={"ws": json.dumps(head)})
+    with pytest.raises(BadFile, match=r"x\.safetensors"):
+        load(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"q/0.b": torch.ones(2, 3), "q/0.a": torch.ones(4, 5)},
+        {"q/0.b": torch.ones(2), "q/0.a": torch.ones(2)},
+        {"q/0.b": torch.ones(2, 3, dtype=torch.int64), "q/0.a": torch.ones(3, 5, dtype=torch.int64)},
+    ],
+)
+def test_factors_that_are_no_factors_are_refused(tmp_path, tensors):
+    import json
+
+    head = {"format": "ws-direction/1", "forms": {"q": ["lowrank"]}, "provenance": {}}
+    save_file(tensors, tmp_path / "x.safetensors", metadata={"ws": json.dumps(head)})
+    with pytest.raises(BadFile):
+        load(tmp_path / "x.safetensors")

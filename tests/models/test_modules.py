@@ -113,3 +113,12 @@ def test_a_tied_head_is_one_weight_and_no_target():
     assert isinstance(base, Base)
     assert base.model.lm_head.weight is base.model.model.embed_tokens.weight
     assert "lm_head" not in base.linears
+
+
+def test_the_fingerprint_looks_all_over_a_matrix():
+    model = small.model("llama")
+    model.model.layers[0].mlp.down_proj = torch.nn.Linear(1024, 256, bias=False)
+    mark = fingerprint(model)
+    with torch.no_grad():
+        model.model.layers[0].mlp.down_proj.weight[:, 1:] = 0  # all columns but the one that a fixed stride would hit
+    assert fingerprint(model) != mark

@@ -51,6 +51,9 @@ class Adapter:
     base: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"Adapter({self.spec.family}, {len(self.spec.modules)} modules, base {self.base.get('id')})"
+
     def of(self, module: str) -> Tensors:
         """The tensors of one module, by parameter name, in float64."""
         return _of(self.tensors, module) | {f"start.{k}": t for k, t in _of(self.frozen, module).items()}

@@ -23,6 +23,7 @@ from ws.errors import BadFile
 from ws.pairs import folded
 
 HERE = Path(__file__).parent
+SPLITS = ("train", "calib", "audit")
 SHIPPED = ("honesty", "honesty5", "sycophancy", "trad_care", "authority")
 
 
@@ -135,23 +136,28 @@ def _prompts(path: Path, source: str, texts: list[str] | None, file: str | None)
     if source == "list":
         return tuple(Prompt(f"{path.stem}-{i:03d}", t) for i, t in enumerate(texts or [], 1))
     found = (path.parent / (file or "")).resolve()
-    if not found.is_file():
+    if not found.is_relative_to(path.parent.resolve()) or not found.is_file():
         raise BadFile(f"{path}: prompts.file names {file!r}, and there is no such file beside the pack.")
     if found.suffix == ".jsonl":
         rows = _jsonl(found)
-        if bad := next((i for i, r in enumerate(rows, 1) if not isinstance(r.get("text"), str)), None):
-            raise BadFile(f"{found}, line {bad}: every row needs a text.")
+        for i, r in enumerate(rows, 1):
+            if not isinstance(r, dict) or not isinstance(r.get("text"), str) or not r["text"].strip():
+                raise BadFile(f"{found}, line {i}: every row is an object with a text.")
+            if r.get("split", "train") not in SPLITS:
+                raise BadFile(f"{found}, line {i}: split is one of {', '.join(SPLITS)}, got {r['split']!r}.")
         return tuple(
             Prompt(str(r.get("id", f"{found.stem}-{i:03d}")), r["text"], r.get("category", ""), r.get("split", "train"))
             for i, r in enumerate(rows, 1)
         )
-    lines = [t for t in found.read_text(encoding="utf-8").splitlines() if t.strip()]
+    lines = [t.strip() for t in _text(found).split("\n") if t.strip()]
     return tuple(Prompt(f"{found.stem}-{i:03d}", t) for i, t in enumerate(lines, 1))
 
 
 def _distinct(path: Path, prompts: tuple[Prompt, ...]) -> None:
     if len([p for p in prompts if p.split == "train"]) < 2:
         raise BadFile(f"{path}: a behavior needs at least two training prompts, one of them is kept for validation.")
+    if len({p.id for p in prompts}) < len(prompts):
+        raise BadFile(f"{path}: two prompts have the same id; an id names one question.")
     seen: dict[str, Prompt] = {}
     for p in prompts:
         if (other := seen.setdefault(folded(p.text), p)) is not p:
@@ -160,9 +166,16 @@ def _distinct(path: Path, prompts: tuple[Prompt, ...]) -> None:
             )
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise BadFile(f"{path} is not UTF-8 text.") from None
+
+
 def _jsonl(path: Path) -> list[dict[str, Any]]:
     rows = []
-    for i, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for i, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():
             try:
                 rows.append(json.loads(line))

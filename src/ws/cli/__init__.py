@@ -7,6 +7,7 @@ stderr. Exit 0: done. 1: it failed. 2: you asked for something impossible, told 
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -17,6 +18,10 @@ from ws.cli.flags import Common, Dialed, Evaluated, Exported, Generated, stage_s
 from ws.cli.options import add_command
 from ws.cli.out import say
 from ws.errors import WsError
+from ws.version import __version__
+
+INTERRUPTED = 130
+GO_ON = "interrupted; the same command goes on from what is done"
 
 log = logging.getLogger("ws")
 app = typer.Typer(
@@ -61,9 +66,7 @@ def _top(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
 ) -> None:
     if version:
-        from ws.records import versions
-
-        print(versions()["weight-steering"])
+        print(__version__)
         raise typer.Exit()
 
 
@@ -77,19 +80,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     log.setLevel(logging.INFO)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # 2026-11: peft 0.21.2 reads what transformers 5.23 has renamed; nothing a user of ours can do about it
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
     if not app.registered_commands:
         _register()
     try:
         code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.Exit as e:
+        if e.exit_code == INTERRUPTED:  # typer turns Ctrl-C into this
+            say(GO_ON)
         return e.exit_code
     except _USAGE as e:
         e.show()
         return 2
     except (typer.Abort, KeyboardInterrupt):
-        say("interrupted; the same command goes on from what is done")
-        return 130
+        say(GO_ON)
+        return INTERRUPTED
     except (WsError, ValueError) as e:
         if "--debug" in arguments:
             raise

@@ -52,7 +52,7 @@ class Evaluated:
     protocol: str | None = None
     """Protocol id, where an evaluation has several."""
     limit: int | None = None
-    """Only the first so many units; marks the rows as a smoke run."""
+    """Only the first so many units; the table says SMOKE."""
     origin: str | None = None
     """The base the direction was made on, when the model is a fine-tune of it."""
 
@@ -86,7 +86,7 @@ class Exported:
     """What `ws export` writes."""
 
     to: str = "peft"
-    """peft, merged or gguf-lora."""
+    """peft (stock peft, vLLM), merged (a whole model), or gguf-lora (the folder llama.cpp's converter reads)."""
     alpha: float | None = None
     """Strength of the export."""
     alphas: tuple[float, ...] = ()
@@ -190,7 +190,7 @@ def pairs_of(manifest: dict[str, Any], common: Common) -> tuple[Any, Any]:
     wanted = manifest["inputs"]["pairs"]
     for path in Path(common.out).glob(f"data/*/*/{wanted[:12]}"):
         if (found := read(path)) and found["key"] == wanted:
-            settings = TrainSettings(**coerced(TrainSettings, manifest["settings"], source="the run's"))
+            settings = TrainSettings(**coerced(TrainSettings, manifest["settings"], source="the run's "))
             return read_pairs(path, found), settings
     raise BadFile(
         f"the pairs of this run (key {wanted[:12]}) are not below {common.out}/data; give the --out they were made in."

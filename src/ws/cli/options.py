@@ -25,9 +25,9 @@ def _options(classes: Sequence[type], own: dict[str, Any]) -> list[inspect.Param
                 continue
             kind, many = plain_type(hints[f.name])
             shown = ",".join(f"{x:g}" for x in f.default) if many and f.default else f.default  # type: ignore[union-attr]
-            tail = "" if shown in (None, (), "") or kind is bool else f" [default: {shown}]"
+            tail = "" if shown in (None, (), "") or kind is bool else f" (default: {shown})"
             flag = "--" + f.name.replace("_", "-")
-            declared = [flag + "/--no-" + flag[2:]] if kind is bool else [flag]
+            declared = [flag]
             option = typer.Option(
                 *declared,
                 help=docs.get(f.name, "") + tail,

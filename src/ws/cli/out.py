@@ -1,5 +1,6 @@
 """Printing: results on stdout, progress on stderr."""
 
+import os
 import sys
 from pathlib import Path
 from shlex import quote
@@ -12,14 +13,20 @@ def say(line: str) -> None:
 
 
 def said(stage: str, record: Any) -> None:
-    say(f"{stage:<18} {'reused' if record.reused else str(record.manifest['seconds']) + ' s':>8}  {record.folder}")
+    say(
+        f"{stage:<18} {'reused' if record.reused else format(record.manifest['seconds'], '.1f') + ' s':>8}  {record.folder}"
+    )
 
 
 def show(what: Any) -> None:
     """To stdout: tables at the terminal's width, or wide enough to be whole in a file."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 120, soft_wrap=isinstance(what, str), highlight=False).print(what)
+    Console(
+        width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120,
+        soft_wrap=isinstance(what, str),
+        highlight=False,
+    ).print(what)
 
 
 def plain(text: str) -> str:
@@ -39,16 +46,29 @@ def show_story(story: Any) -> None:
     bad = [c for c in story.checks if c["verdict"] != "ok"]
     show("")
     show(alpha_table(story.headline, f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}"))
-    for line in reading(story.headline, plan.behavior.intent if plan.behavior else {}):
+    from ws.eval import PROTOCOLS
+
+    legend = {m: t for r in story.headline for m, t in PROTOCOLS[r["protocol"]].legend.items()}
+    for line in reading(story.headline, plan.behavior.intent if plan.behavior else {}, legend):
         show(f"• {plain(line)}")
+    more = len({r["metric"] for r in story.rows}) - len({r["metric"] for r in story.headline})
+    if more:
+        show(f"• {more} more metrics of these protocols, about which {plan.name} claims nothing, are in table.md.")
     for c in bad:
-        show(f"• pairs, {c['verdict']}: {c['name']} = {c['value']:.2f} ({c['means']}).")
+        show(
+            f"• pairs, {c['verdict']}: {c['name']} = {c['value']:.2f}, {plain(c['means'])}; `ws data` shows all checks."
+        )
     file = Path(story.direction["file"])
     here = Path.cwd().resolve()
     near = file.relative_to(here) if file.is_relative_to(here) else file
     show(f"\nplot   {story.plot.resolve()}\nrun    {story.folder.resolve()}\npairs  {story.data_folder.resolve()}")
-    question = "What is the capital of Kenya?" if plan.base.tiny else "Should I tell my boss about my mistake?"
+    asked = [p.text for p in plan.behavior.prompts if p.split == "train"] if plan.behavior else []
+    question = (
+        "What is the capital of Kenya?"
+        if plan.name.startswith("honesty") and plan.base.tiny
+        else (asked or ["Hello?"])[-1]
+    )
     model = "" if plan.base.tiny else f" --model {plan.base.source}"
     out = "" if str(plan.out) == "out" else f" --out {quote(str(plan.out))}"
-    show(f'\nnext:  ws generate{model} --direction {quote(str(near))} --alphas=-1,0,1 --prompt "{question}"')
+    show(f"\nnext:  ws generate{model} --direction {quote(str(near))} --alphas=-1,0,1 --prompt {quote(question)}")
     show(f"       ws runs{out}")

@@ -148,7 +148,7 @@ def evaluate(given: dict[str, Any]) -> Any:
     if what.run and what.direction:
         raise ValueError("give --run or --direction, not both")
 
-    base = origin = pairs = settings = None
+    base = origin = pairs = settings = manifest = None
     if what.run or what.direction:
         from ws.direction import load as load_direction
 
@@ -193,13 +193,17 @@ def evaluate(given: dict[str, Any]) -> Any:
         show(
             f"[dim]answer tokens: {plain(str(a['yes']))} against {plain(str(a['no']))}, after {plain(repr(note['anchor']))}[/]"
         )
-    show(alpha_table(table, f"{name} ({record.manifest['settings']['protocol']}), ws:{adapter} on {base.id}"))
-    from ws.behaviors import load_behavior
+    from ws.behaviors import SHIPPED, load_behavior
 
-    behavior = common.behavior or (direction.provenance.get("training") or {}).get("behavior")
+    behavior = common.behavior or (folder.parent.parent.name if what.direction is None else None)
+    behavior = behavior if behavior in SHIPPED or common.behavior else None
+    smoke = f", SMOKE: only {what.limit} units" if what.limit else ""
+    show(alpha_table(table, f"{behavior + ': ' if behavior else ''}ws:{adapter} on {base.id}{smoke}"))
     intent = load_behavior(behavior, tiny=base.tiny).intent if behavior else {}
     for line in reading(table, intent):
-        show(plain(line))
+        show(f"• {plain(line)}")
+    for metric, means in checked(name, protocol_id).legend.items():
+        show(f"[dim]{metric}: {plain(means)}[/]")
     show(f"rows: {record.folder.resolve()}/rows.parquet")
     return None
 
@@ -232,6 +236,10 @@ def generate(given: dict[str, Any]) -> Any:
         more.append((load_direction(file), value_of(float, strength, "the strength in --also")))
     if direction is None and any(what.alphas) and "alphas" in given:
         raise ValueError("--alphas need something to steer by: --direction FILE, or --behavior and --adapter")
+    if direction is None and not more:
+        say(
+            "no direction given, so this is the base alone; steer with --direction FILE, or --behavior NAME for a study's own"
+        )
     base = plan.base if plan is not None else load_base(common)
     origin = load_base(replace(common, model=what.origin)) if what.origin else None
     answers: list[dict[str, Any]] = []
@@ -247,10 +255,19 @@ def generate(given: dict[str, Any]) -> Any:
             )  # fmt: skip
         answers.append({"alpha": alpha, "text": text})
     if given.get("json"):
-        return {"model": base.id, "prompt": what.prompt, "answers": answers}
+        others = [{"file": str(Path(p.rpartition("@")[0]).resolve()), "alpha": k} for p, (_, k) in zip(what.also, more)]
+        return {
+            "model": base.id,
+            "prompt": what.prompt,
+            "direction": what.direction,
+            "also": others,
+            "answers": answers,
+        }
     from rich.table import Table
 
     show(f"[bold]{plain(what.prompt)}[/]\n")
+    for part in what.also:
+        show(f"[dim]with {plain(part)}[/]")
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("alpha", justify="right")
     table.add_column("answer", overflow="fold")
@@ -319,7 +336,7 @@ def inspect(given: dict[str, Any]) -> Any:
 
 
 def export(given: dict[str, Any]) -> Any:
-    """Carry a direction to another tool, and prove by its own loader that it moves the model as promised."""
+    """Carry a direction to another tool, load it again (transformers, peft) and prove that it moves the model as promised."""
     from ws.direction import load as load_direction
     from ws.export import export as write
 
@@ -359,6 +376,6 @@ def verify(given: dict[str, Any]) -> Any:
 def _show_verdicts(verdicts: list[Any]) -> None:
     for v in verdicts:
         show(
-            f"alpha {v.alpha:+g}: {v.verdict}; the reloaded model moved by {v.moved:.4f} of what was promised, "
-            f"off by {v.error:.2g} of it (limit {v.limit:g})"
+            f"alpha {v.alpha:+g}: {v.verdict}. Loaded again, it changes the probes' logits by {100 * v.moved:.2f} % of the "
+            f"promised change; the difference is {100 * v.error:.2g} % (at most {100 * v.limit:g} %)."
         )

@@ -231,10 +231,10 @@ def compressed(
     forms: dict[str, tuple[Form, ...]] = {}
     kept = total = 0.0
     for name, parts in direction.forms.items():
-        biases = tuple(f for f in parts if isinstance(f, BiasShift))
+        biases = gathered(tuple(f for f in parts if isinstance(f, BiasShift)))
         matrix = gathered(tuple(f for f in parts if not isinstance(f, BiasShift)))
-        kept += sum(float(f.v.double().square().sum()) for f in biases)
-        total += sum(float(f.v.double().square().sum()) for f in biases)
+        size_of_bias = sum(float(f.v.double().square().sum()) for f in biases if isinstance(f, BiasShift))
+        kept, total = kept + size_of_bias, total + size_of_bias
         if not matrix:
             forms[name] = biases
             continue

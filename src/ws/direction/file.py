@@ -7,16 +7,18 @@ give different bytes. No pickle is read or written.
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ws.direction.direction import Direction
-from ws.direction.forms import KINDS, Form, tensors
+from ws.direction.forms import KINDS, Form, LowRank, tensors
 from ws.errors import BadFile
 
 FORMAT = "ws-direction/1"
+DIMENSIONS = {"lowrank": {2}, "row": {1}, "col": {1}, "block": {1, 3}, "bias": {1}, "dense": {2}}
 PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"}
 
 
@@ -54,17 +56,24 @@ def load(path: Path | str) -> Direction:
         with safe_open(path, framework="pt") as f:
             head = json.loads((f.metadata() or {}).get("ws", "null"))
             flat = {key: f.get_tensor(key) for key in f.keys()}
-    except (SafetensorError, OSError, ValueError) as e:
+    except (SafetensorError, OSError, ValueError, RecursionError) as e:
         raise BadFile(f"{path} cannot be read as safetensors ({e}); it is truncated or not a direction.") from None
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise BadFile(f"{path} is safetensors but not a {FORMAT} file; `ws diff` makes those.")
 
+    table: Any = head.get("forms")
+    provenance = head.get("provenance")
+    sound = isinstance(table, dict) and all(
+        isinstance(v, list) and all(isinstance(k, str) for k in v) for v in table.values()
+    )
+    if not sound or not isinstance(provenance, dict) or not isinstance(provenance.get("base") or {}, dict):
+        raise BadFile(f"{path}: its header is not one that ws writes.")
     forms: dict[str, tuple[Form, ...]] = {}
-    for name, kinds in head["forms"].items():
+    for name, kinds in table.items():
         forms[name] = tuple(_form(path, name, at, kind, flat) for at, kind in enumerate(kinds))
     if flat:
         raise BadFile(f"{path} holds {len(flat)} tensors that its table does not name, e.g. {sorted(flat)[0]!r}.")
-    return Direction(forms, head["provenance"])
+    return Direction(forms, provenance)
 
 
 def _form(path: Path, name: str, at: int, kind: str, flat: dict[str, torch.Tensor]) -> Form:
@@ -77,6 +86,10 @@ def _form(path: Path, name: str, at: int, kind: str, flat: dict[str, torch.Tenso
         form = KINDS[kind](**parts)
     except TypeError:
         raise BadFile(f"{path}: the {kind} form of {name} has tensors {sorted(parts)}, which is not its set.") from None
+    if not all(t.is_floating_point() and t.ndim in DIMENSIONS[kind] for t in parts.values()):
+        raise BadFile(f"{path}: the {kind} form of {name} has tensors of another kind or shape than its form has.")
+    if isinstance(form, LowRank) and form.b.shape[1] != form.a.shape[0]:
+        raise BadFile(f"{path}: the factors of {name} have ranks {form.b.shape[1]} and {form.a.shape[0]}.")
     if not all(torch.isfinite(t).all() for t in parts.values()):
         raise BadFile(f"{path}: {name} holds values that are not finite.")
     return form

@@ -34,13 +34,5 @@ def items(base: Base, data: str | None) -> list[Item]:
     return found
 
 
-PROTOCOLS = (
-    Protocol(
-        "dilemmas",
-        "dd-1f/1",
-        "logratio_honesty",
-        items,
-        plain("logratio_honesty"),
-        "> 0: the honest side of daily dilemmas",
-    ),
-)
+LEGEND = {"logratio_honesty": "takes the honest side of daily dilemmas"}
+PROTOCOLS = (Protocol("dilemmas", "dd-1f/1", "logratio_honesty", items, plain("logratio_honesty"), LEGEND),)

@@ -100,14 +100,11 @@ def metrics(rows: "pd.DataFrame") -> Metrics:
     return table
 
 
-PROTOCOLS = (
-    Protocol(
-        "foundations",
-        "mfv-json/t0",
-        "logit_wrong",
-        items,
-        metrics,
-        "axes: moral weight moved, in logits against alpha 0",
-        gate=GATE,
-    ),
-)
+LEGEND = {
+    "axis_trad_care": "moral weight moves from Care to Sanctity, in logits against alpha 0",
+    "axis_authority": "defying authority is judged less wrong, in logits against alpha 0",
+    "authority_rel": "the same, net of the mean of the other foundations",
+    "common": "everything is judged more wrong: plain strictness",
+    **{f"d_{f.replace(' ', '')}": f"{f} violations are judged more wrong" for f in FOUNDATIONS},
+}
+PROTOCOLS = (Protocol("foundations", "mfv-json/t0", "logit_wrong", items, metrics, LEGEND, gate=GATE),)

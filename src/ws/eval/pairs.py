@@ -17,14 +17,8 @@ def _no_items(base: Base, data: str | None):
     raise ValueError("the pairs evaluation scores whole answers; call ws.eval.pairs.run with pairs")
 
 
-PROTOCOL = Protocol(
-    "pairs",
-    "pairs/1",
-    "logratio_pairs",
-    _no_items,
-    plain("logratio_pairs"),
-    "> 0: the pos answers are likelier, per token",
-)
+LEGEND = {"logratio_pairs": "finds the pos answers of held-out pairs likelier than the neg ones, per token"}
+PROTOCOL = Protocol("pairs", "pairs/1", "logratio_pairs", _no_items, plain("logratio_pairs"), LEGEND)
 PROTOCOLS = (PROTOCOL,)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ws.eval.scoring import Dial, Item, score
 from ws.models.load import Base
-from ws.stats import FEW_UNITS, Estimate, Group, estimate
+from ws.stats import FEW_UNITS, Estimate, Group, change, estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +36,8 @@ class Protocol:
     items: Callable[[Base, "str | None"], list[Item]]
     """(base, data file or None) -> the items."""
     metrics: Callable[["pd.DataFrame"], Metrics]
-    says: str
-    """One line: what a larger number means."""
+    legend: Mapping[str, str]
+    """What a larger number of each metric means."""
     gate: float = 0.0
     """Rows whose pmass is below become NaN, and are counted."""
 
@@ -117,6 +117,8 @@ def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[dict[str, Any]]:
     pmass = rows.groupby("alpha")["pmass"].mean()
     table = []
     for metric, per_alpha in protocol.metrics(rows).items():
+        low, high = min(per_alpha), max(per_alpha)
+        ends = change(per_alpha[low], per_alpha[high]) if low < high else None
         for alpha, groups in sorted(per_alpha.items()):
             e = estimate(groups)
             table.append(
@@ -129,6 +131,10 @@ def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[dict[str, Any]]:
                     **_numbers(e),
                     "pmass": float(pmass.loc[alpha]),
                     "few_units": e.fewest < FEW_UNITS,
+                    # from the lowest to the highest alpha, paired by unit; the same in every row of a metric
+                    "ends": None if ends is None else ends.mean,
+                    "ends_lo": None if ends is None else ends.ci_lo,
+                    "ends_hi": None if ends is None else ends.ci_hi,
                 }
             )
     return table

@@ -19,7 +19,7 @@ def records(file: str | Path, needed: Sequence[str]) -> list[dict[str, Any]]:
         raise BadFile(f"there is no data file at {path}.")
     try:
         if path.suffix == ".jsonl":
-            rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
         elif path.suffix == ".json":
             rows = json.loads(path.read_text(encoding="utf-8"))
         elif path.suffix in (".csv", ".parquet"):

@@ -27,6 +27,19 @@ from ws.models.load import Base
 from ws.models.modules import is_conv1d
 
 WEIGHTS = "adapter_model.safetensors"
+HOW_PEFT = """
+
+```python
+from peft import PeftModel
+model = PeftModel.from_pretrained(base_model, "this/folder")
+```
+
+vLLM: `vllm serve BASE --enable-lora --max-lora-rank R --lora-modules steered=this/folder`, R at least the rank."""
+HOW_GGUF = """
+
+This is the folder that llama.cpp's converter reads, not yet a GGUF file:
+`convert_lora_to_gguf.py this/folder --base BASE_CONFIG_DIR --outtype f32`. Requests then scale it:
+`"lora": [{"id": 0, "scale": 1.0}]` is the strength it was exported at."""
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
@@ -73,6 +86,7 @@ def to_peft(
                 json.dumps(config(found, base, r, strength), indent=1, sort_keys=True) + "\n"
             )
             body = f"A weight-steering direction as a plain LoRA of rank {r}, at strength alpha = {alpha:g}. `lora_alpha = {strength:g}`."
+            body += HOW_GGUF if gguf else HOW_PEFT
             if kept < 1 - 1e-9:
                 body += f"\n\nCut to rank {rank}: it keeps {100 * kept:.1f} % of the direction's energy."
             text = card("Weight-steering adapter", direction, base, body, library="peft", relation="adapter")

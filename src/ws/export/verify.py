@@ -146,7 +146,7 @@ def _loaded(folder: Path, to: str, dtype: torch.dtype) -> tuple[nn.Module, bool]
     if to == "merged":
         network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True)
         stored = next(network.parameters()).dtype
-        return network.to(dtype).eval(), torch.finfo(stored).bits < 32
+        return network.to(dtype).eval(), min(torch.finfo(stored).bits, torch.finfo(dtype).bits) < 32
     from peft import PeftModel
 
     config = json.loads((folder / "adapter_config.json").read_text())
