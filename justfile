@@ -1,4 +1,4 @@
-# Recipes are thin: each calls one command. `just` alone lists them.
+# Recipes are thin: each calls one command. `just` alone lists them; it comes with `pip install rust-just`.
 # name=value words after a recipe are its arguments, as in the published fork: just replicate adapter=delora
 
 ws := env("WS", "ws")
@@ -17,7 +17,7 @@ replicate *args:
 # Replicate on tiny, then base and steered answers side by side.
 demo prompt="What is the capital of Kenya?":
     {{ws}} replicate
-    {{ws}} generate --direction "$({{ws}} diff --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["direction"]["file"])')" --alphas=-1,0,1 --prompt "{{prompt}}"
+    {{ws}} generate --behavior honesty --alphas=-1,0,1 --prompt "{{prompt}}"
 
 # Format, lint, types, tests.
 check:

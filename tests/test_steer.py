@@ -200,8 +200,9 @@ def test_a_direction_for_another_base_is_refused_also_on_a_bare_module():
 
 def test_a_bare_module_that_is_folded_still_counts_as_its_base():
     base = small.base()
+    before = logits(base)
     with steer(base.model, lowrank(base, 0), 0.5, fold=True), steer(base.model, lowrank(base, 1), 0.5):
-        pass
+        assert not torch.equal(logits(base), before)
 
 
 @pytest.mark.parametrize("name", ["lora", "ia3", "oft", "boft", "dora"])
