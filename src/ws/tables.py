@@ -135,7 +135,7 @@ def reading(
             told += "REVERSED: it moves the other way." if high < 0 else "no clear effect: the paired interval holds 0."
         lines.append(told)
         if legend and metric in legend:
-            lines[-1] += f" Larger: {legend[metric]}."
+            lines[-1] += f" Larger means it {legend[metric]}."
         if first.get("few_units") and _finite(low):
             lines.append(f"{metric}: only {first['n']} units; with fewer than 30 an interval undercovers.")
     low_mass = min((r["pmass"] for r in rows if _finite(r["pmass"])), default=1.0)
