@@ -106,3 +106,13 @@ def test_other_errors_are_not_taken_for_memory():
 def test_impossible_sampling_is_refused(bad):
     with pytest.raises(ValueError, match=r"sampling needs|temperature must"):
         Sampling(**bad)
+
+
+def test_a_thought_keeps_its_marks_and_can_be_trained_on(tiny):
+    from ws.sequences import finished
+
+    text = render(tiny.tokenizer, Chat("What color is snow?", "Pretend you're an honest person."), thinking="forced")
+    (answer,), _ = complete(tiny, [Request(tuple(encode(tiny.tokenizer, text)), 60, "t")], Sampling())
+    assert "</think>" in answer.text
+    assert "<|im_" not in answer.text
+    assert finished(tiny.tokenizer, "What color is snow?", "<think>\n" + answer.text.lstrip(), thinking="on")[2] is None
