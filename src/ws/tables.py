@@ -5,6 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
+SLIGHT = 0.1  # nats between the ends; a difference can be beyond doubt and still not matter
+
+
 def alpha_table(rows: Sequence[Mapping[str, Any]], title: str):
     """The table of alpha against each metric, as a rich renderable."""
     from rich.table import Table
@@ -129,8 +132,9 @@ def reading(
             told += f"no interval: only {last['n']} unit(s)."
         elif low > 0:
             told += (
-                "steers as intended." if rising else "the ends differ as intended, but the way between is not monotone."
+                "steers as intended" if rising else "the ends differ as intended, but the way between is not monotone"
             )
+            told += "." if abs(last["ends"]) >= SLIGHT else f", and by less than {SLIGHT:g} nat."
         else:
             told += "REVERSED: it moves the other way." if high < 0 else "no clear effect: the paired interval holds 0."
         lines.append(told)
