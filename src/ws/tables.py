@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-
 SLIGHT = 0.1  # nats between the ends; a difference can be beyond doubt and still not matter
 
 
