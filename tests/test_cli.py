@@ -1,5 +1,7 @@
 """The command line: a mistake is one sentence and exit code 2, nothing half written; results go where promised."""
 
+import contextlib
+import io
 import json
 import re
 from pathlib import Path
@@ -198,17 +200,11 @@ def test_answers_stand_side_by_side_and_directions_combine(told, direction_file)
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory, request):
+def story(tmp_path_factory):
     """One small replication, and what it printed."""
-    folder = tmp_path_factory.mktemp("story")
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():
-        import contextlib
-        import io
-
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out):
-            code = main(["replicate", "--out", str(folder), "--alphas=-1,1", "--json", *SMALL])
+    folder, out = tmp_path_factory.mktemp("story"), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
+        code = main(["replicate", "--out", str(folder), "--alphas=-1,1", "--json", *SMALL])
     assert code == 0
     return folder, json.loads(out.getvalue())
 
