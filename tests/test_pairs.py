@@ -201,3 +201,12 @@ def test_one_question_is_one_topic_whatever_the_file_numbers_it(tmp_path):
     ]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(r) + "\n" for r in lines))
     assert [r.topic_idx for r in load_pairs(tmp_path / "p.jsonl").rows] == [0, 1, 0, 1]
+
+
+def test_rows_that_were_dropped_do_not_renumber_those_that_are_left(tmp_path):
+    before = Pairs(tuple(rows(6)[i] for i in (4, 2, 5)))
+    save_pairs(before, tmp_path / "p.jsonl")
+    assert load_pairs(tmp_path / "p.jsonl").rows == before.rows
+    grouped = Pairs(tuple(replace(r, topic_idx=i // 2) for i, r in enumerate(rows(6))))
+    save_pairs(grouped, tmp_path / "g.jsonl")
+    assert load_pairs(tmp_path / "g.jsonl").rows == grouped.rows

@@ -115,10 +115,7 @@ def load_pairs(path: Path | str, behavior: str = "") -> Pairs:
     records = list(_records(path))
     if not records:
         raise BadFile(f"{path} is empty. It needs at least two rows with prompt, response_pos and response_neg.")
-    topics: dict[str, int] = {}
-    rows = []
-    for where, r in records:
-        rows.append(_row(path, where, r, topics, behavior))
+    rows = _with_topics([(_row(path, where, r, behavior), r) for where, r in records])
     same = [w for (w, _), r in zip(records, rows) if folded(r.response_pos) == folded(r.response_neg)]
     if len(same) == len(rows):
         raise BadFile(f"{path}: both sides are identical in every row, so there is nothing to learn between them.")
@@ -148,7 +145,7 @@ def _records(path: Path) -> Iterable[tuple[str, Any]]:
                 raise BadFile(f"{path}, line {i} is not JSON ({told}); every line is one object.") from None
 
 
-def _row(path: Path, where: str, r: Any, topics: dict[str, int], behavior: str) -> Pair:
+def _row(path: Path, where: str, r: Any, behavior: str) -> Pair:
     if not isinstance(r, dict):
         raise BadFile(
             f"{path}, {where} is {type(r).__name__}, expected an object with prompt, response_pos, response_neg."
@@ -170,12 +167,24 @@ def _row(path: Path, where: str, r: Any, topics: dict[str, int], behavior: str) 
             wanted = {bool: "true or false", int: "a whole number from 0", str: "text"}[kind]
             raise BadFile(f"{path}, {where}: {key} must be {wanted}, got {repr(value)[:40]}.")
         known[key] = value
-    # one question is one topic, whatever the file numbers it, or it would land in training and in validation
-    topic = topics.setdefault(folded(r["prompt"]), len(topics))
-    known["topic_idx"] = topic
     known.setdefault("behavior", behavior)
-    known.setdefault("prompt_id", f"prompt-{topic:04d}")
     return Pair(**known)
+
+
+def _with_topics(rows: Sequence[tuple[Pair, Mapping[str, Any]]]) -> list[Pair]:
+    """The file's own topics where every row has one and no question has two; else one topic a question.
+
+    A question under two topics would land in training and in validation.
+    """
+    given: dict[str, set[int]] = defaultdict(set)
+    for pair, raw in rows:
+        given[folded(pair.prompt)].add(pair.topic_idx if raw.get("topic_idx") is not None else -1)
+    if any(len(topics) > 1 or -1 in topics for topics in given.values()):
+        number = {prompt: i for i, prompt in enumerate(given)}
+        found = [replace(pair, topic_idx=number[folded(pair.prompt)]) for pair, _ in rows]
+    else:
+        found = [pair for pair, _ in rows]
+    return [pair if pair.prompt_id else replace(pair, prompt_id=f"prompt-{pair.topic_idx:04d}") for pair in found]
 
 
 # ---------------------------------------------------------------- checks
