@@ -7,6 +7,7 @@ import yaml
 
 from ws.behaviors import SHIPPED, load_behavior
 from ws.data import DataSettings, data, default_data, grid_of
+from ws.errors import BadFile
 from ws.eval.foundations import vignettes
 from ws.eval.sycophancy import rows_of as claim_rows
 from ws.pairs import folded
@@ -96,3 +97,21 @@ def test_a_users_pack_with_a_tiny_section_works(tiny, tmp_path):
 def test_an_answer_longer_than_training_takes_is_never_generated(tiny):
     with pytest.raises(ValueError, match="no room for an answer"):
         data(tiny, "honesty", max_len=16, **FEW)
+
+
+@pytest.mark.parametrize("name", ["sycophancy", "trad_care", "authority"])
+def test_a_stage_reads_back_the_pairs_it_wrote(tiny, tmp_path, name):
+    from ws.stages import Plan, make_pairs
+    from ws.train import default_train
+
+    settings = dataclasses.replace(default_data(tiny), n_topics=40, n_personas=2)
+    plan = Plan(tiny, load_behavior(name, tiny=True), settings, default_train(tiny, "lora"), out=tmp_path)
+    made, record = make_pairs(plan)
+    again, reused = make_pairs(plan)
+    assert (record.reused, reused.reused) == (False, True)
+    assert made.rows == again.rows
+    assert made.content_hash == record.manifest["content"]
+    lines = (record.folder / "pairs.jsonl").read_text().replace("a", "o", 1)
+    (record.folder / "pairs.jsonl").write_text(lines)
+    with pytest.raises(BadFile, match="not what was written"):
+        make_pairs(plan)

@@ -6,6 +6,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+FEW_STEPS = 10  # optimiser steps below which a direction says more about the start than about the answers
+
 
 def say(line: str) -> None:
     """One line of progress, on stderr."""
@@ -54,6 +56,9 @@ def show_story(story: Any) -> None:
     more = len({r["metric"] for r in story.rows}) - len({r["metric"] for r in story.headline})
     if more:
         show(f"• {more} more metrics of these protocols, about which {plan.name} claims nothing, are in table.md.")
+    if story.training["step"] < FEW_STEPS:
+        t = story.training
+        show(f"• training: the best step was {t['step']}, on {t['n_train']} pairs; that is little to learn from.")
     for c in bad:
         show(
             f"• pairs, {c['verdict']}: {c['name']} = {c['value']:.2f}, {plain(c['means'])}; `ws data` shows all checks."

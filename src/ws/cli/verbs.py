@@ -152,11 +152,12 @@ def evaluate(given: dict[str, Any]) -> Any:
     if what.run or what.direction:
         from ws.direction import load as load_direction
 
-        folder, manifest = (
-            run_of(what.run, common.out) if what.run else (Path(common.out) / "direct" / "direction", None)
-        )
-        file = folder / "direction" / "direction.safetensors" if what.run else Path(what.direction or "")
-        direction = load_direction(file)
+        if what.run:
+            folder, manifest = run_of(what.run, common.out)
+            direction = load_direction(folder / "direction" / "direction.safetensors")
+        else:
+            direction = load_direction(what.direction or "")
+            folder = Path(common.out) / "direct" / direction.content_hash[:12]
         if manifest is not None and "model" not in given:
             common = replace(common, model=manifest["model"]["source"])
         base = load_base(common)

@@ -35,6 +35,9 @@ model = PeftModel.from_pretrained(base_model, "this/folder")
 ```
 
 vLLM: `vllm serve BASE --enable-lora --max-lora-rank R --lora-modules steered=this/folder`, R at least the rank."""
+HOW_TINY = """
+
+`tiny` is the model embedded in the package; its folder is `python -c "from ws.models.tiny import FOLDER; print(FOLDER)"`."""
 HOW_GGUF = """
 
 This is the folder that llama.cpp's converter reads, not yet a GGUF file:
@@ -87,6 +90,7 @@ def to_peft(
             )
             body = f"A weight-steering direction as a plain LoRA of rank {r}, at strength alpha = {alpha:g}. `lora_alpha = {strength:g}`."
             body += HOW_GGUF if gguf else HOW_PEFT
+            body += HOW_TINY if base.tiny else ""
             if kept < 1 - 1e-9:
                 body += f"\n\nCut to rank {rank}: it keeps {100 * kept:.1f} % of the direction's energy."
             text = card("Weight-steering adapter", direction, base, body, library="peft", relation="adapter")

@@ -32,6 +32,8 @@ class Story:
     """The rows of the metrics that the behavior makes a claim about, and of held-out pairs."""
     seconds: dict[str, float]
     direction: dict[str, Any]
+    training: dict[str, Any]
+    """Learning rate, best step, and how many pairs were trained on and held out."""
     checks: list[dict[str, Any]]
     plot: Path
     folder: Path
@@ -50,6 +52,7 @@ class Story:
             "rows": self.rows,
             "seconds": self.seconds,
             "direction": self.direction,
+            "training": self.training,
         }
 
 
@@ -111,6 +114,7 @@ def replicate(
             "cos_tau": sides_record.manifest["geometry"]["cos_tau"],
             "bytes": direction_record.manifest["bytes"],
         },
+        training={k: sides_record.manifest["report"][k] for k in ("lr", "step", "n_train", "n_val")},
         checks=list(pairs_record.manifest["checks"]),
         plot=plot,
         folder=plan.run_folder,
