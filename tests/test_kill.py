@@ -81,3 +81,17 @@ def test_killed_in_the_middle_of_a_stage_it_ends_with_the_same_bytes(undisturbed
     assert again.keys() == undisturbed.keys()
     assert [name for name, content in undisturbed.items() if again[name] != content] == []
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_an_interrupted_command_says_how_to_go_on(tmp_path):
+    command = [sys.executable, "-m", "ws", "data", "--out", str(tmp_path), "--n-topics", "160", "--n-samples", "9"]
+    victim = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("data/*/*/.*.part")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    victim.send_signal(signal.SIGINT)
+    _, told = victim.communicate(timeout=60)
+    assert victim.returncode == 130
+    assert "the same command goes on" in told
+    assert "Traceback" not in told

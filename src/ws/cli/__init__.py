@@ -86,10 +86,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _register()
     try:
         code = app(arguments, standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except typer.Exit as e:
-        if e.exit_code == INTERRUPTED:  # typer turns Ctrl-C into this
+        code = code if isinstance(code, int) else 0
+        if code == INTERRUPTED:  # typer turns Ctrl-C into this
             say(GO_ON)
+        return code
+    except typer.Exit as e:
         return e.exit_code
     except _USAGE as e:
         e.show()
