@@ -133,7 +133,7 @@ def config_hash(model: Any) -> str:
     return hashlib.sha256(canonical([config, str(ends)]).encode()).hexdigest()
 
 
-def make_pairs(plan: Plan, *, batch_size: int | None = None) -> tuple[Pairs, Record]:
+def make_pairs(plan: Plan) -> tuple[Pairs, Record]:
     """The pairs of a study, generated or taken from the user's file, made once."""
 
     def make(work: Path) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def make_pairs(plan: Plan, *, batch_size: int | None = None) -> tuple[Pairs, Rec
             pairs = load_pairs(plan.pairs_file, plan.name)
         else:
             assert plan.behavior is not None
-            pairs = data(plan.base, plan.behavior, plan.data, batch_size=batch_size)
+            pairs = data(plan.base, plan.behavior, plan.data)
         save_pairs(pairs, work / "pairs.jsonl")
         checks = [asdict(c) for c in pairs.checks]
         return {

@@ -9,6 +9,7 @@ through the per-row alpha of steering. Strength 0 is measured on the bare model,
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -150,22 +151,22 @@ def sequence_logprobs(
     return in_batches(rows, run, size=size, length=lambda r: len(r[0]), label=label)[0]
 
 
-_proven: dict[tuple, Answers] = {}
+# the tokenizer is kept beside its answers, so that its id cannot pass to another one
+_proven: dict[tuple, tuple[Any, Answers]] = {}
 
 
 def _classes(base: Base, item: Item) -> tuple[Tensor, Tensor]:
-    """The token ids of both answer classes, proven once per tokenizer and anchor."""
-    key = (id(base.tokenizer), item.anchor, item.words)
-    if key not in _proven:
-        _proven[key] = find_answers(base.tokenizer, item.words, slot_text(base, item))
-    found = _proven[key]
+    """The token ids of both answer classes."""
+    found = proven(base, item)
     return torch.tensor(found.yes), torch.tensor(found.no)
 
 
 def proven(base: Base, item: Item) -> Answers:
-    """The answer tokens of an item, for people to read."""
-    _classes(base, item)
-    return _proven[(id(base.tokenizer), item.anchor, item.words)]
+    """The answer tokens of an item, proven once per tokenizer and anchor."""
+    key = (id(base.tokenizer), item.anchor, item.words)
+    if key not in _proven:
+        _proven[key] = base.tokenizer, find_answers(base.tokenizer, item.words, slot_text(base, item))
+    return _proven[key][1]
 
 
 def _scored(logp: Tensor, yes: Tensor, no: Tensor) -> Score:
