@@ -57,6 +57,14 @@ def key_of(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, Any]) -
     return hashlib.sha256(canonical({"stage": stage, "settings": settings, "inputs": inputs}).encode()).hexdigest()
 
 
+def find_run(run: str, out: Path | str) -> tuple[Path, dict[str, Any]]:
+    """A run folder by path or by its name, and its training manifest."""
+    for folder in [Path(run), *sorted(Path(out).glob(f"*/*/{run}"))]:
+        if (folder / "train").is_dir() and (manifest := read(folder / "train")) is not None:
+            return folder, manifest
+    raise BadFile(f"{run!r} is no run folder and no run below {out}; `ws runs` lists them.")
+
+
 def once(
     folder: Path,
     stage: str,

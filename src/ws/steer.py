@@ -260,7 +260,8 @@ def _checked_layers(
         known, mark = base.linears, base.fingerprint
     else:
         known = {x.name: x for x in linears_of(model)}
-        mark = fingerprint(model, dict(kept for x in known.values() for kept in _kept_bits(x.module)))
+        own = dict(kept for x in known.values() for kept in _kept_bits(x.module))
+        mark = fingerprint(model, lambda _, p: own.get(id(p), p))
     wanted = direction.fingerprint
     if wanted and mark != wanted and (origin is None or origin.fingerprint != wanted):
         if origin is not None:

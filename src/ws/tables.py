@@ -64,6 +64,26 @@ def checks_table(checks: Sequence[Mapping[str, Any]]):
     return table
 
 
+def rounding_table(lost: Mapping[str, Any]):
+    """What making a direction in bf16 loses against the exact one."""
+    from rich.table import Table
+
+    title = "made as published: each side merged in bf16, subtracted, stored in bf16"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    table.add_column("against the exact direction")
+    table.add_column("value", justify="right")
+    table.add_column("exact", justify="right")
+    table.add_row("cosine", f"{lost['cosine']:.3f}", "1")
+    table.add_row("norm ratio", f"{lost['norm_ratio']:.3f}", "1")
+    table.add_row("weights that a side's merge changes at all", f"{100 * lost['entries_changed']:.0f} %", "")
+    table.add_row("energy beyond the true rank: rounding noise", f"{100 * lost['energy_beyond_rank']:.1f} %", "0 %")
+    for alpha, share in lost["arrives"].items():
+        table.add_row(
+            f"share of the step that arrives in bf16 weights at alpha {alpha:g}", f"{100 * share:.0f} %", "100 %"
+        )
+    return table
+
+
 def runs_table(runs: Sequence[Mapping[str, Any]]):
     """What lies in the output folder."""
     from rich.table import Table

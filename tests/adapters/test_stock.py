@@ -137,8 +137,8 @@ def test_the_command_makes_a_direction_of_two_stock_adapters(tmp_path, tiny, cap
     stock("lora", tmp_path / "a")
     stock("lora", tmp_path / "b", seed=1)
     out = tmp_path / "d.safetensors"
-    assert main(["diff", f"{base}+{tmp_path / 'a'}", f"{base}+{tmp_path / 'b'}", "--file", str(out), "--json"]) == 0
+    assert main(["diff", f"{base}+{tmp_path / 'a'}", f"{base}+{tmp_path / 'b'}", "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["modules"] == 2
     assert main(["inspect", str(out)]) == 0
     assert "two adapters" in capsys.readouterr().out
-    assert main(["diff", str(base), str(base), "--file", str(out)]) == 2
+    assert main(["diff", str(base), str(base), "--out", str(out)]) == 2

@@ -118,7 +118,7 @@ def test_a_gpu_that_torch_cannot_use_is_said_loudly(monkeypatch, caplog):
 
 
 @pytest.mark.real_data
-def test_a_real_model_without_a_chat_template_is_steered_by_given_pairs(real_data):
+def test_a_real_model_without_a_chat_template_is_steered_by_given_pairs_and_exported(real_data, tmp_path):
     base = ws.load(real_data / "stories260k")
     names = ["Lily", "Tom", "Anna", "Ben", "Max", "Sue", "Mia", "Tim", "Sam", "Amy", "Joe", "Zoe"]
     places = ["in the park", "at home", "by the sea", "at school"]
@@ -144,6 +144,15 @@ def test_a_real_model_without_a_chat_template_is_steered_by_given_pairs(real_dat
     effect = [sum(h[k] - s[k] for h, s in zip(scored[" happy."], scored[" sad."])) / 3 for k in range(5)]
     assert effect == sorted(effect)
     assert effect[-1] - effect[0] > 1
+
+    from ws.export import export
+
+    for to in ("merged", "peft", "gguf-lora", "mergekit"):
+        _, (proof,) = export(direction, base, tmp_path / to, to=to, alphas=[0.5])
+        assert proof.verdict == "ok", to
+        assert proof.error < 1e-4 and abs(proof.moved - 1) < 1e-4
+    sizes = {to: sum(f.stat().st_size for f in (tmp_path / to).glob("*.safetensors")) for to in ("merged", "peft")}
+    assert sizes["peft"] < sizes["merged"]
 
 
 def test_a_behavior_is_chosen_for_the_world_of_the_model(tiny):

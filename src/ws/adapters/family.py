@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ws.direction.direction import Direction
 from ws.direction.forms import Form, gathered
 from ws.errors import Unsupported
+from ws.models.checkpoint import Theta
 from ws.models.load import Base
 from ws.models.modules import Linear, is_conv1d
 
@@ -75,7 +76,7 @@ class Family:
     lr: tuple[float, ...]
     """Learning rates tried by default; step size means something else in each parametrisation."""
     branch: Callable[[Tensors, Tensor, Tensor | None, Spec], tuple[Form, ...]]
-    """(tensors of a module, its base weight, its base bias, spec) -> the exact change, in float64."""
+    """(tensors of a module in float64, its base weight and bias as stored, spec) -> the exact change, in float64."""
     peft_config: Callable[[Spec, Base], Any] | None = None
     attach: "Callable[[Base, Spec], Any] | None" = None
     """A context manager of its own, for families that peft does not have."""
@@ -88,7 +89,7 @@ class Family:
     targets: Callable[[Sequence[Linear]], list[Linear]] = list
     """Which of the linear layers it sits on when the user names none."""
     conv1d: bool = True
-    start: Callable[[Base, Spec], Tensors] | None = None
+    start: Callable[[Theta, Spec], Tensors] | None = None
     """Tensors fixed by the base's own weights that both sides start from (PiSSA)."""
 
     def spec(
@@ -215,12 +216,10 @@ def sizes(layer: nn.Module) -> tuple[int, int]:
     return (int(shape[1]), int(shape[0])) if is_conv1d(layer) else (int(shape[0]), int(shape[1]))  # type: ignore[index]
 
 
-def direction_of(family: Family, base: Base, adapter: Adapter) -> Direction:
+def direction_of(family: Family, base: Theta, adapter: Adapter) -> Direction:
     """The exact change one trained side makes to the base, in float64."""
     forms = {}
     for name in adapter.spec.modules:
-        own = getattr(base.linears[name].module, "bias", None)
-        bias = None if own is None else own.detach().to("cpu", torch.float64)
-        w = base.weight(name).to("cpu", torch.float64)
-        forms[name] = gathered(family.branch(adapter.of(name), w, bias, adapter.spec))
+        parts = family.branch(adapter.of(name), base.weight(name), base.bias(name), adapter.spec)
+        forms[name] = gathered(parts)
     return Direction(forms)

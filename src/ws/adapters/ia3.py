@@ -5,6 +5,8 @@ Output gate: `W' = diag(l) W` and the bias becomes `l * b`. Input gate: `W' = W 
 
 from collections.abc import Sequence
 
+import torch
+
 from ws.adapters.family import Family, Spec, Tensors
 from ws.direction.forms import BiasShift, ColScale, Form, RowScale
 from ws.models.load import Base
@@ -16,7 +18,7 @@ def branch(t: Tensors, w, bias, spec: Spec) -> tuple[Form, ...]:
     less_one = gate.flatten() - 1
     if gate.shape[0] == 1 and gate.shape[1] == w.shape[1]:
         return (ColScale(less_one),)
-    return (RowScale(less_one),) + (() if bias is None else (BiasShift(less_one * bias),))
+    return (RowScale(less_one),) + (() if bias is None else (BiasShift(less_one * bias.to("cpu", torch.float64)),))
 
 
 def targets(linears: Sequence[Linear]) -> list[Linear]:

@@ -10,7 +10,7 @@ import torch
 from ws.adapters import lora
 from ws.adapters.family import Family, Spec, Tensors
 from ws.direction.forms import Form, LowRank
-from ws.models.load import Base
+from ws.models.checkpoint import Theta
 
 
 def branch(t: Tensors, w, bias, spec: Spec) -> tuple[Form, ...]:
@@ -20,13 +20,12 @@ def branch(t: Tensors, w, bias, spec: Spec) -> tuple[Form, ...]:
     return (trained.plus(LowRank(-spec.scale * t["start.lora_B.weight"], t["start.lora_A.weight"])),)
 
 
-def start(base: Base, spec: Spec) -> Tensors:
+def start(base: Theta, spec: Spec) -> Tensors:
     """A0 and B0 of every module: deterministic, so both sides have the same."""
     found: Tensors = {}
     for name in spec.modules:
-        u, s, vh = torch.linalg.svd(
-            base.weight(name).to(torch.promote_types(base.dtype, torch.float32)), full_matrices=False
-        )
+        w = base.weight(name)
+        u, s, vh = torch.linalg.svd(w.to(torch.promote_types(w.dtype, torch.float32)), full_matrices=False)
         root = (s[: spec.rank] / spec.scale).sqrt()
         found[f"{name}.lora_A.weight"] = (root[:, None] * vh[: spec.rank]).contiguous()
         found[f"{name}.lora_B.weight"] = (u[:, : spec.rank] * root).contiguous()

@@ -18,7 +18,7 @@ from ws.adapters import family
 from ws.adapters.family import Adapter, Spec
 from ws.adapters.oft import TERMS
 from ws.errors import BadFile, DirectionMismatch, Unsupported
-from ws.models.load import Base
+from ws.models.checkpoint import Theta
 
 LARGEST_RANK = 512
 NAMES = {"DELORA": "delora", "OFT": "oft", "BOFT": "boft", "IA3": "ia3"}
@@ -28,7 +28,7 @@ PARAMETER = re.compile(
 )
 
 
-def load_stock(folder: Path | str, base: Base) -> Adapter:
+def load_stock(folder: Path | str, base: Theta) -> Adapter:
     """A stock peft adapter folder, on the base it was made for."""
     folder = Path(folder)
     config = _config(folder)
@@ -132,7 +132,7 @@ def _tensors(folder: Path) -> tuple[dict[str, torch.Tensor], set[str]]:
     return tensors, modules
 
 
-def _fits(key: str, t: torch.Tensor, base: Base, spec: Spec) -> bool:
+def _fits(key: str, t: torch.Tensor, base: Theta, spec: Spec) -> bool:
     module = next(m for m in spec.modules if key.startswith(m + "."))
     out_features, in_features = base.weight(module).shape
     parameter = key.removeprefix(module + ".")

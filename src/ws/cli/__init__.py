@@ -40,12 +40,19 @@ def _register() -> None:
     add_command(app, "replicate", verbs.replicate, [Common, Dialed, *stage[1:]])
     add_command(app, "data", verbs.data, stage)
     add_command(app, "train", verbs.train, stage)
+    named_sides = "a checkpoint (folder, hub id), BASE+ADAPTER, a run, a direction or a file of plain tensors"
     sides = {
-        "left": (str | None, typer.Argument(help="BASE+ADAPTER: a base and a peft folder, instead of a study.")),
-        "right": (str | None, typer.Argument(help="The adapter to subtract, BASE+ADAPTER.")),
-        "file": (str | None, typer.Option("--file", help="With LEFT and RIGHT: the direction file to write.")),
+        "left": (
+            str | None,
+            typer.Argument(help=f"Instead of a study: {named_sides}. Then --out is the file to write."),
+        ),
+        "right": (
+            str | None,
+            typer.Argument(help="What to subtract, in the same forms; the base of LEFT if left out."),
+        ),
     }
-    add_command(app, "diff", verbs.diff, stage, mode=(str | None, mode), **sides)
+    bf16 = typer.Option("--upstream-bf16", help="Also print what the published way, in bf16, would have lost.")
+    add_command(app, "diff", verbs.diff, stage, mode=(str | None, mode), upstream_bf16=(bool | None, bf16), **sides)
     named = typer.Argument(help="sycophancy, dilemmas, foundations or pairs.")
     add_command(app, "eval", verbs.evaluate, [Common, Evaluated, Dialed, *stage[1:]], name=(str, named))
     adapter = typer.Option("--adapter", help="Adapter family of the study.")

@@ -170,17 +170,6 @@ def load_base(common: Any) -> Any:
     return load(common.model, dtype=common.dtype, device=common.device, threads=common.threads)
 
 
-def run_of(run: str, out: str) -> tuple[Path, dict[str, Any]]:
-    """A run folder by path or by its name, and its training manifest."""
-    from ws.records import read
-
-    places = [Path(run), *sorted(Path(out).glob(f"*/*/{run}"))]
-    for folder in places:
-        if (folder / "train").is_dir() and (manifest := read(folder / "train")) is not None:
-            return folder, manifest
-    raise BadFile(f"{run!r} is no run folder and no run below {out}; `ws runs` lists them.")
-
-
 def pairs_of(manifest: dict[str, Any], common: Common) -> tuple[Any, Any]:
     """The pairs a run was trained on, found by their key, and its settings."""
     from ws.records import read

@@ -77,3 +77,13 @@ def show_story(story: Any) -> None:
     out = "" if str(plan.out) == "out" else f" --out {quote(str(plan.out))}"
     show(f"\nnext:  ws generate{model} --direction {quote(str(near))} --alphas=-1,0,1 --prompt {quote(question)}")
     show(f"       ws runs{out}")
+
+
+def left_out_said(left_out: Any) -> str:
+    """What a difference of checkpoints does not hold, in one sentence."""
+    share = left_out["energy_share"]
+    told = f"they hold {100 * share:.1f} % of the squared difference" if share is not None else "some have other shapes"
+    return (
+        f"{left_out['tensors']} tensors outside the blocks' linear layers also differ and are left out ({told}), "
+        f"e.g. {', '.join(left_out['names'][:2])}."
+    )

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ws.cli.flags import Common, Dialed, Evaluated, Exported, Generated, load_base, pairs_of, plan_of, run_of, study_of
-from ws.cli.out import number, plain, said, say, show, show_story
+from ws.cli.flags import Common, Dialed, Evaluated, Exported, Generated, load_base, pairs_of, plan_of, study_of
+from ws.cli.out import left_out_said, number, plain, said, say, show, show_story
 from ws.settings import coerced, value_of
 
 
@@ -68,9 +68,9 @@ def train(given: dict[str, Any]) -> Any:
 
 
 def diff(given: dict[str, Any]) -> Any:
-    """Make the direction: the exact difference of the two sides, of a study or of two adapters you have."""
+    """Make the direction: the exact difference of a study's two sides, or of any two models LEFT and RIGHT."""
     if given.get("left"):
-        return _diff_of_adapters(given)
+        return _diff_of_named(given)
     from ws.diff import checked_mode
     from ws.stages import make_direction, make_pairs, make_sides
 
@@ -90,44 +90,57 @@ def diff(given: dict[str, Any]) -> Any:
         "cos_tau": geometry["cos_tau"],
         "bytes": record.manifest["bytes"],
     }
+    lost = None
+    if given.get("upstream_bf16"):
+        from ws.analysis.rounding import upstream_bf16
+
+        lost = upstream_bf16(plan.base, *sides)
     if given.get("json"):
-        return {"direction": told, "modules": len(direction.forms)}
+        return {"direction": told, "modules": len(direction.forms), **({"upstream_bf16": lost} if lost else {})}
     show(
         f"{len(direction.forms)} modules, |dW| {told['norm']:.4g}, cos(tau+, tau-) {number(told['cos_tau'])}, "
         f"{told['bytes'] / 1e6:.2f} MB\n{file}"
     )
+    if lost:
+        from ws.tables import rounding_table
+
+        show("")
+        show(rounding_table(lost))
     return None
 
 
-def _diff_of_adapters(given: dict[str, Any]) -> Any:
-    """`ws diff BASE+ADAPTER BASE+ADAPTER --file FILE`: from two stock peft folders, or folders of `ws train`."""
-    from ws.adapters import load_adapter
-    from ws.adapters.file import OURS
-    from ws.adapters.stock import load_stock
-    from ws.diff import diff_adapters
+def _diff_of_named(given: dict[str, Any]) -> Any:
+    """`ws diff LEFT RIGHT --out FILE`: from adapters, runs, directions, plain tensors or whole checkpoints."""
+    from ws.diff import diff_named
     from ws.direction import save
 
-    left, right = str(given["left"]), str(given.get("right") or "")
-    if "+" not in left or "+" not in right or left.rsplit("+", 1)[0] != right.rsplit("+", 1)[0]:
+    if odd := sorted(given.keys() - {"left", "right", "out", "model", "rank", "json"}):
         raise ValueError(
-            f"ws diff takes two adapters of one base, BASE+ADAPTER BASE+ADAPTER; got {left!r} and {right!r}"
+            f"--{odd[0].replace('_', '-')} belongs to a study; with LEFT there are --model, --rank and --out"
         )
-    if not given.get("file"):
-        raise ValueError("ws diff LEFT RIGHT needs a file to write: --file direction.safetensors")
-    common = Common(**coerced(Common, {**given, "model": left.rsplit("+", 1)[0]}, source="--"))
-    base = load_base(common)
-    folders = [Path(x.rsplit("+", 1)[1]) for x in (left, right)]
-    sides = [load_adapter(f) if (f / OURS).is_file() else load_stock(f, base) for f in folders]
-    direction = diff_adapters(base, *sides)
-    file = save(direction, given["file"])
+    if not given.get("out"):
+        raise ValueError("ws diff LEFT RIGHT needs a file to write: --out direction.safetensors")
+    if Path(given["out"]).suffix != ".safetensors":
+        raise ValueError(f"--out names the direction file to write, which ends in .safetensors; got {given['out']}")
+    direction, base = diff_named(given["left"], given.get("right"), model=given.get("model"), rank=given.get("rank"))
+    file = save(direction, given["out"])
+    made = direction.provenance
     told: dict[str, Any] = {
         "file": str(file.resolve()),
         "norm": direction.norm(base.weight),
         "bytes": file.stat().st_size,
+        "base": base.described(),
+        "left_out": made.get("left_out"),
+        "kept_energy": made.get("compressed", {}).get("kept"),
     }
     if given.get("json"):
         return {"direction": told, "modules": len(direction.forms)}
-    show(f"{len(direction.forms)} modules, |dW| {told['norm']:.4g}, {told['bytes'] / 1e6:.2f} MB\n{told['file']}")
+    show(f"{len(direction.forms)} modules, |dW| {told['norm']:.4g}, {told['bytes'] / 1e6:.2f} MB, for {plain(base.id)}")
+    if told["kept_energy"] is not None:
+        show(f"rank {made['compressed']['rank']} keeps {100 * told['kept_energy']:.1f} % of the energy")
+    if (left_out := told["left_out"]) and left_out["tensors"]:
+        show(f"note: {left_out_said(left_out)}")
+    show(told["file"])
     return None
 
 
@@ -151,9 +164,10 @@ def evaluate(given: dict[str, Any]) -> Any:
     base = origin = pairs = settings = manifest = None
     if what.run or what.direction:
         from ws.direction import load as load_direction
+        from ws.records import find_run
 
         if what.run:
-            folder, manifest = run_of(what.run, common.out)
+            folder, manifest = find_run(what.run, common.out)
             direction = load_direction(folder / "direction" / "direction.safetensors")
         else:
             direction = load_direction(what.direction or "")
@@ -332,6 +346,10 @@ def inspect(given: dict[str, Any]) -> Any:
         f"size       |dW| {told['norm']:.4g} over {told['modules']} modules, {told['bytes'] / 1e6:.2f} MB\n"
         f"content    {direction.content_hash[:16]}, every value finite, every tensor accounted for\n"
     )
+    if (left_out := made.get("left_out")) and left_out["tensors"]:
+        show(f"note: {left_out_said(left_out)}\n")
+    if (kept := (made.get("compressed") or {}).get("kept")) is not None and kept < 1 - 1e-9:
+        show(f"note: cut to rank {made['compressed']['rank']}, which keeps {100 * kept:.1f} % of the energy.\n")
     show(heat_map(norms))
     return None
 

@@ -69,11 +69,7 @@ class Direction:
     def __add__(self, other: "Direction") -> "Direction":
         if not isinstance(other, Direction):
             return NotImplemented
-        if self.fingerprint != other.fingerprint:
-            raise DirectionMismatch(
-                f"these directions were made for different bases ({_short(self.fingerprint)} and "
-                f"{_short(other.fingerprint)}). Only directions of one base can be added."
-            )
+        same_base(self, other)
         names = self.forms.keys() | other.forms.keys()
         total = {n: gathered((*self.forms.get(n, ()), *other.forms.get(n, ()))) for n in names}
         return Direction(total, _combined("sum", self, other))
@@ -117,6 +113,16 @@ class Direction:
             n: tuple(mapped(f, lambda t: t.to(device=device, dtype=dtype)) for f in fs) for n, fs in self.forms.items()
         }
         return Direction(moved, self.provenance)
+
+
+def same_base(*directions: Direction) -> None:
+    """Refuse to combine directions that were made for different bases."""
+    for other in directions[1:]:
+        if other.fingerprint != directions[0].fingerprint:
+            raise DirectionMismatch(
+                f"these directions were made for different bases ({_short(directions[0].fingerprint)} and "
+                f"{_short(other.fingerprint)}). Only directions of one base can be added."
+            )
 
 
 def dot(left: Direction, right: Direction, weight: Weights | None = None) -> float:

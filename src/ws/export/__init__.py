@@ -11,11 +11,12 @@ from ws.direction import Direction
 from ws.direction.algebra import compressed
 from ws.errors import ExportRefused
 from ws.export.merged import to_merged
+from ws.export.mergekit import to_mergekit
 from ws.export.peft import to_peft
 from ws.export.verify import Verdict, insist, promise, verify
 from ws.models.load import Base
 
-TARGETS = ("peft", "merged", "gguf-lora")
+TARGETS = ("peft", "merged", "gguf-lora", "mergekit")
 
 
 def export(
@@ -39,9 +40,13 @@ def export(
         if rank is not None:
             raise ExportRefused("a merged model holds the whole direction; leave out --rank.")
         told = to_merged(direction, base, out, alpha=alphas[0], origin=origin)
+    elif origin is not None and direction.reads_base and rank is None:
+        raise ExportRefused("on a fine-tune, scales and rotations are exported with --to merged.")
+    elif to == "mergekit":
+        if len(alphas) != 1:
+            raise ExportRefused("a mergekit recipe holds one strength; give one --alpha.")
+        told = to_mergekit(direction, base, out, alpha=alphas[0], rank=rank)
     else:
-        if origin is not None and direction.reads_base and rank is None:
-            raise ExportRefused("on a fine-tune, scales and rotations are exported with --to merged.")
         told = to_peft(direction, origin or base, out, alphas=alphas, rank=rank, gguf=to == "gguf-lora")
     used = compressed(direction, rank=rank, weight=(origin or base).weight)[0] if rank is not None else direction
     promise(out, used, base, alphas=list(alphas), origin=origin, full=direction if rank is not None else None)

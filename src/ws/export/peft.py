@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from ws.direction import Direction
 from ws.direction.algebra import compressed
@@ -61,19 +62,12 @@ def to_peft(
     if rank is not None:
         direction, kept = compressed(direction, rank=rank, weight=base.weight)
     found = factors(direction, target)
-    _plain_modules(found, base, target)
+    check_modules(found, base, target)
     r = max(f.a.shape[0] for f in found.values())
     if r > max(VLLM_RANKS):
         raise ExportRefused(f"rank {r} is more than vLLM takes ({max(VLLM_RANKS)}); cut it with --rank.")
 
-    tensors = {}
-    for name, f in found.items():
-        b = f.b * (alphas[0] if gguf else 1.0)
-        pad = r - f.a.shape[0]  # one rank for all: a rank_pattern is not read everywhere
-        key = f"base_model.model.{name}"
-        tensors[f"{key}.lora_A.weight"] = torch.nn.functional.pad(f.a, (0, 0, 0, pad)).contiguous().float()
-        tensors[f"{key}.lora_B.weight"] = torch.nn.functional.pad(b, (0, pad)).contiguous().float()
-
+    tensors = tensors_of(found, r, alphas[0] if gguf else 1.0)
     told = {"to": target, "alphas": list(alphas), "rank": r, "kept_energy": kept}
     with whole_folder(out) as work:
         for at, alpha in enumerate(alphas):
@@ -99,6 +93,17 @@ def to_peft(
         if len(alphas) > 1:
             describe(work, direction, base, **told, folders=[folder_of(a) for a in alphas])
     return told
+
+
+def tensors_of(found: dict[str, LowRank], rank: int, scale: float = 1.0) -> dict[str, Tensor]:
+    """The adapter's tensors, all of one rank: a rank_pattern is not read everywhere."""
+    tensors = {}
+    for name, f in found.items():
+        pad = rank - f.a.shape[0]
+        key = f"base_model.model.{name}"
+        tensors[f"{key}.lora_A.weight"] = torch.nn.functional.pad(f.a, (0, 0, 0, pad)).contiguous().float()
+        tensors[f"{key}.lora_B.weight"] = torch.nn.functional.pad(f.b * scale, (0, pad)).contiguous().float()
+    return tensors
 
 
 def config(found: dict[str, LowRank], base: Base, rank: int, lora_alpha: float) -> dict[str, Any]:
@@ -130,7 +135,8 @@ def folder_of(alpha: float) -> str:
     return f"alpha_{alpha:+g}"
 
 
-def _plain_modules(found: dict[str, LowRank], base: Base, target: str) -> None:
+def check_modules(found: dict[str, LowRank], base: Base, target: str) -> None:
+    """Refuse modules that the model or the target does not have."""
     if missing := sorted(set(found) - set(base.linears)):
         raise ExportRefused(f"{len(missing)} modules of the direction are not in this model, e.g. {missing[:3]}.")
     if target == "gguf-lora" and (old := [m for m in found if is_conv1d(base.linears[m].module)]):

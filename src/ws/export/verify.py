@@ -18,7 +18,7 @@ from ws.direction import Direction
 from ws.errors import BadFile, ProofFailed
 from ws.export.target import read_ours
 from ws.models.chat import Chat, encode, render
-from ws.models.load import Base
+from ws.models.load import Base, locate
 from ws.records import versions, write_json
 from ws.steer import steer
 
@@ -147,10 +147,31 @@ def _loaded(folder: Path, to: str, dtype: torch.dtype) -> tuple[nn.Module, bool]
         network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True)
         stored = next(network.parameters()).dtype
         return network.to(dtype).eval(), min(torch.finfo(stored).bits, torch.finfo(dtype).bits) < 32
+    if to == "mergekit":  # mergekit itself merges the adapter through peft and multiplies the difference by its weight
+        return _by_recipe(folder, dtype)
+    return _by_peft(folder, dtype)
+
+
+def _by_recipe(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, bool]:
+    import yaml
+    from peft.tuners.lora import LoraLayer
+
+    told = yaml.safe_load((folder / "mergekit.yml").read_text())
+    adapter = told["models"][0]["model"].rsplit("+", 1)[1]
+    if told["merge_method"] != "task_arithmetic" or told["parameters"]["normalize"] is not False:
+        raise BadFile(f"{folder}/mergekit.yml is not the recipe that was written.")
+    network, rounded = _by_peft(Path(adapter), dtype)
+    for layer in network.modules():
+        if isinstance(layer, LoraLayer):
+            layer.scaling = {k: v * told["models"][0]["parameters"]["weight"] for k, v in layer.scaling.items()}
+    return network, rounded
+
+
+def _by_peft(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, bool]:
+    import transformers
     from peft import PeftModel
 
     config = json.loads((folder / "adapter_config.json").read_text())
-    from ws.models.load import locate
 
     source, _, revision = locate(config["base_model_name_or_path"], config.get("revision"))
     network = transformers.AutoModelForCausalLM.from_pretrained(

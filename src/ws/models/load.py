@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
 @dataclass(frozen=True, eq=False)
 class Base:
     """A loaded model that nothing has changed, bound to the fingerprint of its weights."""
@@ -70,6 +73,11 @@ class Base:
     def weight(self, name: str) -> Tensor:
         """The matrix (out, in) of one linear layer."""
         return weight_of(self.linears[name].module).detach()
+
+    def bias(self, name: str) -> Tensor | None:
+        """The bias of one linear layer, if it has one."""
+        bias = self.linears[name].module.bias
+        return bias.detach() if isinstance(bias, Tensor) else None
 
     def described(self) -> dict[str, Any]:
         """What a direction or a record keeps of it."""
@@ -145,7 +153,7 @@ def locate(model: str | Path, revision: str | None = None) -> tuple[str, str, st
             f"there is no model folder at {text}; --model takes 'tiny', a hub id like 'Qwen/Qwen3-0.6B', or a folder."
         )
     name, _, at = text.partition("@")
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", name):
+    if not HUB_ID.fullmatch(name):
         raise BadFile(
             f"{text!r} is no model: --model takes 'tiny', a hub id like 'Qwen/Qwen3-0.6B[@revision]', or a folder."
         )

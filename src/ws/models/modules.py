@@ -6,7 +6,7 @@ Works on any model whose blocks are the one long ModuleList of the network: Llam
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -121,18 +121,18 @@ def select(linears: Sequence[Linear], *, layers: str, depth: int, targets: Seque
     return [x for x in inside if x.is_called(targets)] if targets else inside
 
 
-def fingerprint(model: nn.Module, instead: Mapping[int, Tensor | None] | None = None) -> str:
+def fingerprint(model: nn.Module, value: Callable[[str, Tensor], Tensor | None] = lambda name, p: p) -> str:
     """A hash of names, shapes and 1,024 values of every parameter, rounded to bf16: the same at fp32 and bf16.
 
     The places are drawn at random from the name and shape: evenly spaced ones fall into one column of most matrices.
-    `instead` maps `id(parameter)` to the tensor to look at in its place, or to None for one that is not the model's own.
+    `value` says what to look at for a parameter, by name and itself; None where it is not the model's own.
     """
-    instead = instead or {}
     h = hashlib.sha256()
-    for name, p in sorted(model.named_parameters()):
-        t = instead.get(id(p), p.detach())
+    for name, p in sorted(model.named_parameters(), key=lambda item: item[0]):
+        t = value(name, p)
         if t is None:
             continue
+        t = t.detach()
         seed = int.from_bytes(hashlib.sha256(f"{name} {tuple(t.shape)}".encode()).digest()[:7], "big")
         flat = t.reshape(-1)
         at = torch.arange(flat.numel())

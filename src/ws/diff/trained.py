@@ -14,6 +14,7 @@ import torch
 from ws.adapters import Adapter, direction_of, family
 from ws.direction.direction import Direction, dot
 from ws.errors import DirectionMismatch
+from ws.models.checkpoint import Theta
 from ws.models.load import Base
 from ws.records import versions
 
@@ -45,30 +46,38 @@ def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive") -
     return Direction(change.to(dtype=torch.float32).forms, made)
 
 
-def diff_adapters(base: Base, left: Adapter, right: Adapter) -> Direction:
-    """The direction from any adapter of a base to any other: families, ranks and modules may differ.
+def diff_adapters(base: Theta, left: Adapter, right: Adapter | None = None) -> Direction:
+    """The direction from any adapter of a base to any other, or to the base: families, ranks and modules may differ.
 
     A module that only one of them touches counts 0 in the other.
     """
     for side, adapter in (("left", left), ("right", right)):
+        if adapter is None:
+            continue
         mark = adapter.base.get("fingerprint")
         if mark and mark != base.fingerprint:
             raise DirectionMismatch(
                 f"the {side} adapter was trained on base {mark[:8]}…, this model is {base.fingerprint[:8]}…."
             )
-    same_start = left.frozen.keys() == right.frozen.keys() and all(
-        torch.equal(t, right.frozen[k]) for k, t in left.frozen.items()
-    )
-    if same_start:
+    if right is not None and _same_start(left, right):
         left, right = replace(left, frozen={}), replace(right, frozen={})
-    changes = [direction_of(family(a.spec.family), base, a) for a in (left, right)]
+    sides = [left] if right is None else [left, right]
+    changes = [direction_of(family(a.spec.family), base, a) for a in sides]
+    change = changes[0] if right is None else changes[0] - changes[1]
     made = {
         "base": base.described(),
-        "mode": "contrastive",
-        "made_by": "two adapters",
-        "parts": [{"adapter": a.spec.family, **dict(a.provenance)} for a in (left, right)],
+        "mode": "contrastive" if right is not None else "tau+",
+        "made_by": "two adapters" if right is not None else "an adapter",
+        "parts": [{"adapter": a.spec.family, **dict(a.provenance)} for a in sides],
     }
-    return Direction((changes[0] - changes[1]).to(dtype=torch.float32).forms, made)
+    return Direction(change.to(dtype=torch.float32).forms, made)
+
+
+def _same_start(left: Adapter, right: Adapter) -> bool:
+    """Whether what both started from cancels."""
+    return left.frozen.keys() == right.frozen.keys() and all(
+        torch.equal(t, right.frozen[k]) for k, t in left.frozen.items()
+    )
 
 
 def checked_mode(mode: str) -> str:
@@ -110,7 +119,7 @@ def _line_up(base: Base, pos: Adapter, neg: Adapter) -> None:
             f"the two adapters differ in family, size or modules (pos {pos.spec.family}, neg {neg.spec.family}"
             f"{', only on one side: ' + str(only) if only else ''}). Train both in one run."
         )
-    if pos.frozen.keys() != neg.frozen.keys() or any(not torch.equal(t, neg.frozen[k]) for k, t in pos.frozen.items()):
+    if not _same_start(pos, neg):
         raise DirectionMismatch(
             "the two adapters have different starts, which do not cancel; train both from one start."
         )

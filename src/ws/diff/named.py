@@ -1,0 +1,142 @@
+"""The difference between two models that are named by text, as a command line names them.
+
+BASE                a model folder, hub id, `id@revision` or `tiny`: the checkpoint itself
+BASE+ADAPTER        a base and a peft folder, its hub id, or a side of `ws train`
+ADAPTER             an adapter folder that names its base
+RUN                 a run of `ws train` by folder or name: its base plus its direction
+FILE.safetensors    a direction, or plain changes named as the checkpoint names its tensors
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+
+from ws.adapters import Adapter, load_adapter
+from ws.adapters.file import CONFIG, OURS
+from ws.adapters.stock import load_stock
+from ws.diff.checkpoints import diff_checkpoints, from_tensors
+from ws.diff.trained import diff_adapters
+from ws.direction import Direction
+from ws.direction import load as load_direction
+from ws.direction.algebra import compressed
+from ws.errors import BadFile, DirectionMismatch
+from ws.models.checkpoint import Checkpoint, fetched, open_checkpoint
+from ws.records import find_run
+
+
+@dataclass(frozen=True)
+class Side:
+    """One named model: weights, and what is added to them."""
+
+    theta: Checkpoint
+    change: Adapter | Direction | None = None
+
+
+def diff_named(
+    left: str, right: str | None = None, *, model: str | None = None, out: Path = Path("out"), rank: int | None = None
+) -> tuple[Direction, Checkpoint]:
+    """(LEFT - RIGHT, the base it is for). RIGHT defaults to the base of LEFT, which makes a task vector.
+
+    `model` is the base where a side does not name one, and the one to steer where both sides are whole checkpoints.
+    """
+    a = side_of(left, model, out)
+    b = (
+        side_of(right, model, out)
+        if right
+        else Side(a.theta if a.change is not None or model is None else open_checkpoint(model))
+    )
+    if a.theta.fingerprint != b.theta.fingerprint:
+        if a.change is not None or b.change is not None:
+            raise DirectionMismatch(
+                f"{left} stands on the base {a.theta.fingerprint[:8]}…, {right or model} on {b.theta.fingerprint[:8]}…: "
+                "an adapter or a direction is subtracted on one base only. Export it --to merged first."
+            )
+        base = open_checkpoint(model) if model else b.theta
+        return diff_checkpoints(a.theta, b.theta, base, rank=rank), base
+    if a.change is None and b.change is None:
+        raise DirectionMismatch(f"{left} and {right or 'its base'} are the same model; there is no difference.")
+    direction = _on_one_base(a, b)
+    if rank is not None:
+        direction, _ = compressed(direction, rank=rank, weight=a.theta.weight)
+    return direction, a.theta
+
+
+def side_of(text: str, model: str | None, out: Path) -> Side:
+    """What a text names; see the top of this file."""
+    path = Path(text).expanduser()
+    if not path.exists() and "+" in text:
+        base, adapter = text.rsplit("+", 1)
+        theta = open_checkpoint(base)
+        return Side(theta, _adapter(fetched(adapter, "adapter"), theta))
+    if path.suffix == ".safetensors":
+        return _of_file(path, model)
+    if (path / CONFIG).is_file() or ((path / OURS).is_file() and not (path / "config.json").is_file()):
+        theta = open_checkpoint(model or _base_of_adapter(path))
+        return Side(theta, _adapter(path, theta))
+    if (path / "train").is_dir() or (not path.exists() and "/" not in text and any(out.glob(f"*/*/{text}"))):
+        folder, manifest = find_run(text, out)
+        return _checked(
+            Side(
+                open_checkpoint(model or manifest["model"]["source"]),
+                load_direction(folder / "direction" / "direction.safetensors"),
+            )
+        )
+    return Side(open_checkpoint(text))
+
+
+def _on_one_base(a: Side, b: Side) -> Direction:
+    if isinstance(a.change, Adapter) and isinstance(b.change, Adapter):
+        return diff_adapters(a.theta, a.change, b.change)
+    parts = [diff_adapters(s.theta, s.change) if isinstance(s.change, Adapter) else s.change for s in (a, b)]
+    if parts[0] is None or parts[1] is None:
+        one = parts[0] if parts[0] is not None else -parts[1]  # type: ignore[operator]
+        return one
+    return parts[0] - parts[1]
+
+
+def _adapter(folder: Path, theta: Checkpoint) -> Adapter:
+    return load_adapter(folder) if (folder / OURS).is_file() else load_stock(folder, theta)
+
+
+def _of_file(path: Path, model: str | None) -> Side:
+    if not path.is_file():
+        raise BadFile(f"there is no file {path}.")
+    try:
+        with safe_open(path, framework="pt") as f:
+            ours = "ws" in (f.metadata() or {})
+    except (SafetensorError, OSError) as e:
+        raise BadFile(
+            f"{path} cannot be read as safetensors ({str(e)[:100]}); it is truncated or something else."
+        ) from None
+    if ours:
+        direction = load_direction(path)
+        base = model or (direction.provenance.get("base") or {}).get("id")
+        if not base:
+            raise BadFile(f"{path} does not name its base; give it with --model.")
+        return _checked(Side(open_checkpoint(base), direction))
+    if model is None:
+        raise BadFile(f"{path} holds plain tensors, which name no base; give it with --model.")
+    theta = open_checkpoint(model)
+    return Side(theta, from_tensors(theta, load_file(path)))
+
+
+def _checked(side: Side) -> Side:
+    assert isinstance(side.change, Direction)
+    if side.change.fingerprint not in (None, side.theta.fingerprint):
+        raise DirectionMismatch(
+            f"the direction was made from base {side.change.fingerprint[:8]}…, and {side.theta.id} is {side.theta.fingerprint[:8]}…. "
+            "Name the base it was made from with --model."
+        )
+    return side
+
+
+def _base_of_adapter(folder: Path) -> str:
+    try:
+        base = json.loads((folder / CONFIG).read_text())["base_model_name_or_path"]
+        assert isinstance(base, str) and base
+        return base
+    except (OSError, ValueError, KeyError, AssertionError):
+        raise BadFile(f"{folder} does not name its base; write BASE+{folder}.") from None

@@ -1,0 +1,69 @@
+"""A mergekit recipe that is equivalent to a merged export: the base plus `alpha` times the direction, as an adapter.
+
+`task_arithmetic` with `normalize: false`; its default would divide by the sum of the weights. Paths are absolute,
+because mergekit looks up relative ones on the hub. The arithmetic is float32 and the result is stored like the base.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.torch import save_file
+
+from ws.direction import Direction
+from ws.direction.algebra import compressed
+from ws.export.peft import WEIGHTS, check_modules, config, tensors_of
+from ws.export.target import card, describe, factors, whole_folder
+from ws.models.load import Base, locate
+
+RECIPE, ADAPTER = "mergekit.yml", "adapter"
+
+
+def to_mergekit(
+    direction: Direction, base: Base, out: Path, *, alpha: float, rank: int | None = None
+) -> dict[str, Any]:
+    """Write the recipe and the adapter it merges."""
+    kept = 1.0
+    if rank is not None:
+        direction, kept = compressed(direction, rank=rank, weight=base.weight)
+    found = factors(direction, "mergekit")
+    check_modules(found, base, "mergekit")
+    r = max(f.a.shape[0] for f in found.values())
+    told = {"to": "mergekit", "alphas": [alpha], "rank": r, "kept_energy": kept}
+    with whole_folder(out) as work:
+        (work / ADAPTER).mkdir()
+        save_file(tensors_of(found, r), work / ADAPTER / WEIGHTS, metadata={"format": "pt"})
+        told_config = config(found, base, r, r)
+        (work / ADAPTER / "adapter_config.json").write_text(json.dumps(told_config, indent=1, sort_keys=True) + "\n")
+        (work / RECIPE).write_text(yaml.safe_dump(recipe(base, out.resolve() / ADAPTER, alpha), sort_keys=False))
+        body = f"""The base plus {alpha:g} times a direction, as a recipe for mergekit:
+
+```
+mergekit-yaml {RECIPE} MERGED --lora-merge-cache NEW_FOLDER
+```
+
+The recipe names `{ADAPTER}` by its absolute path: after moving this folder, write it again or edit the path.
+Use a new folder for the cache: mergekit takes what lies in an old one for finished."""
+        if kept < 1 - 1e-9:
+            body += f"\n\nCut to rank {rank}: it keeps {100 * kept:.1f} % of the direction's energy."
+        (work / "README.md").write_text(
+            card("Weight-steering recipe", direction, base, body, library="mergekit", relation="merge")
+        )
+        describe(work, direction, base, **told)
+    return told
+
+
+def recipe(base: Base, adapter: Path, alpha: float) -> dict[str, Any]:
+    """The YAML's content."""
+    source, _, revision = locate(base.source or base.id)
+    local = Path(source).is_dir()
+    name = str(Path(source).resolve()) if local else f"{source}@{base.revision or revision or 'main'}"
+    return {
+        "merge_method": "task_arithmetic",
+        "base_model": name,
+        "models": [{"model": f"{name}+{adapter}", "parameters": {"weight": alpha}}],
+        "parameters": {"normalize": False, "lambda": 1.0},
+        "dtype": "float32",
+        "out_dtype": str(base.model.config.dtype or base.dtype).removeprefix("torch."),
+    }

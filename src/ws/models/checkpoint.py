@@ -1,0 +1,203 @@
+"""A model folder that is opened and not loaded: names, shapes and one tensor at a time.
+
+    theta = ws.open_checkpoint("Qwen/Qwen3-0.6B")
+    theta.weight("model.layers.0.mlp.down_proj")
+
+The network is built without its weights, so that names and shapes are those of the loaded model; a tensor is mapped
+from its file when it is asked for and let go again. The fingerprint is the loaded model's.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from ws.errors import BadFile, Unsupported
+from ws.models.load import HUB_ID, Base, locate
+from ws.models.modules import Linear, fingerprint, is_conv1d, linears_of
+
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """An opened model folder; stands where a loaded base stands when only weights are needed."""
+
+    folder: Path = field(repr=False)
+    id: str
+    revision: str | None
+    source: str = field(repr=False)
+    skeleton: nn.Module = field(repr=False)
+    """The network on torch's meta device: every name and shape, no values."""
+    places: dict[str, str] = field(repr=False)
+    """Stored tensor to the shard that holds it."""
+
+    @cached_property
+    def linears(self) -> dict[str, Linear]:
+        """Its linear layers inside the blocks, by full name; their modules hold no values."""
+        return {x.name: x for x in linears_of(self.skeleton)}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The same as that of the loaded model."""
+        return fingerprint(self.skeleton, lambda name, _: self.tensor(name))
+
+    @property
+    def names(self) -> list[str]:
+        """Every parameter, a tied one once."""
+        return [name for name, _ in self.skeleton.named_parameters()]
+
+    @cached_property
+    def _stored(self) -> dict[str, str]:
+        """What each stored tensor is called in the network, the other way round."""
+        return dict(zip(_renamed(self.skeleton, list(self.places)), self.places))
+
+    def stored_as(self, parameter: str) -> str | None:
+        """What the checkpoint calls a parameter: its own name or an older one, without a prefix, or its tied twin's."""
+        prefix: str = getattr(self.skeleton, "base_model_prefix", "") + "."
+        tries = [parameter, parameter.removeprefix(prefix), prefix + parameter]
+        config: Any = self.skeleton.config
+        if config.get_text_config().tie_word_embeddings:
+            tied = getattr(self.skeleton, "_tied_weights_keys", None)
+            tries += [a if b == parameter else b for a, b in dict(tied or {}).items() if parameter in (a, b)]
+        return next((self._stored[t] for t in tries if t in self._stored), None)
+
+    def tensor(self, parameter: str) -> Tensor:
+        """One parameter in the precision the model is loaded in; the file is closed again."""
+        stored = self.stored_as(parameter)
+        if stored is None:
+            raise BadFile(f"the checkpoint {self.id} holds no {parameter}; it names its tensors otherwise.")
+        path = self.folder / self.places[stored]
+        try:
+            with safe_open(path, framework="pt") as f:
+                found = f.get_tensor(stored)
+        except (SafetensorError, OSError) as e:
+            raise BadFile(f"{path} cannot be read as safetensors ({str(e)[:100]}); it is truncated.") from None
+        wanted = self.skeleton.get_parameter(parameter)
+        if found.shape != wanted.shape:
+            raise BadFile(
+                f"{path}: {stored} is {tuple(found.shape)}, and the model's config makes it {tuple(wanted.shape)}."
+            )
+        return found.to(wanted.dtype)
+
+    def weight(self, name: str) -> Tensor:
+        """The matrix (out, in) of one linear layer."""
+        found = self.tensor(f"{name}.weight")
+        return found.T if is_conv1d(self.linears[name].module) else found
+
+    def bias(self, name: str) -> Tensor | None:
+        """The bias of one linear layer, if it has one."""
+        return None if self.linears[name].module.bias is None else self.tensor(f"{name}.bias")
+
+    def described(self) -> dict[str, Any]:
+        """What a direction or a record keeps of it."""
+        return {"id": self.id, "revision": self.revision, "fingerprint": self.fingerprint}
+
+
+Theta = Base | Checkpoint
+"""The weights of a base, loaded or only opened: all that adapters and differences ask for."""
+
+
+def open_checkpoint(model: str | Path, *, revision: str | None = None) -> Checkpoint:
+    """Open `tiny`, a hub id, `id@revision`, or a folder, without loading it. Pickled weights are never read."""
+    import transformers
+
+    source, name, revision = locate(model, revision)
+    folder = fetched(source, revision=revision)
+    commit = None if Path(source).is_dir() else folder.name
+    places = tensor_places(folder)
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder)
+        if getattr(config, "quantization_config", None):
+            raise Unsupported(f"{name} is quantised; a direction on packed weights is not exact.")
+        with torch.device("meta"):
+            skeleton = transformers.AutoModelForCausalLM.from_config(config, dtype=_dtype(config, folder, places))
+    except (OSError, ValueError) as e:
+        raise BadFile(f"the model {str(model)!r} cannot be opened: {' '.join(str(e).split())[:200]}") from e
+    return Checkpoint(folder, name, commit or revision, str(model), skeleton, places)
+
+
+def tensor_places(folder: Path) -> dict[str, str]:
+    """Tensor name to the shard that holds it; an index that names a missing shard is refused."""
+    index, single = folder / INDEX, folder / SINGLE
+    if index.is_file():
+        try:
+            places = dict(json.loads(index.read_text())["weight_map"])
+        except (ValueError, KeyError):
+            raise BadFile(f"{index} is no safetensors index.") from None
+        for shard in sorted(set(places.values())):
+            if Path(shard).name != shard:
+                raise BadFile(f"{index} names the shard {shard!r}, which is a path and not a file of this folder.")
+            if not (folder / shard).is_file():
+                raise BadFile(f"{index} names the shard {shard}, and there is no such file.")
+            _keys(folder / shard)
+        return places
+    if not single.is_file():
+        pickled = " Its weights are pickled, and no pickle is ever read." if list(folder.glob("*.bin")) else ""
+        raise BadFile(f"{folder} holds no {SINGLE} and no index of shards.{pickled}")
+    return dict.fromkeys(_keys(single), single.name)
+
+
+def _keys(path: Path) -> list[str]:
+    try:
+        with safe_open(path, framework="pt") as f:
+            return list(f.keys())
+    except (SafetensorError, OSError) as e:
+        raise BadFile(
+            f"{path} cannot be read as safetensors ({str(e)[:100]}); it is truncated or something else."
+        ) from None
+
+
+def fetched(source: str, what: str = "model", revision: str | None = None) -> Path:
+    """A folder as it is, or the snapshot of a hub id, fetched into the hub's cache if it is not there; never a pickle."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    name, _, at = source.partition("@")
+    if not HUB_ID.fullmatch(name):
+        raise BadFile(f"there is no {what} folder at {source}.")
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    try:
+        return Path(snapshot_download(name, revision=at or revision, allow_patterns=wanted))
+    except Exception as e:  # the hub client raises many kinds, from its own and from its HTTP library
+        raise BadFile(
+            f"the {what} {source!r} is not in the local cache and the hub cannot be reached, or has no such {what} "
+            f"({type(e).__name__}). Check the name and the network, or give a folder."
+        ) from None
+
+
+def _dtype(config: Any, folder: Path, places: dict[str, str]) -> torch.dtype:
+    """The precision transformers loads a checkpoint in when it is not told: the config's, else that of the tensors."""
+    if config.dtype is not None:
+        return config.dtype if isinstance(config.dtype, torch.dtype) else getattr(torch, config.dtype)
+    for name, shard in places.items():
+        with safe_open(folder / shard, framework="pt") as f:
+            dtype = f.get_tensor(name).dtype
+        if dtype.is_floating_point:
+            return dtype
+    raise BadFile(f"{folder} holds no tensor of floating-point numbers.")
+
+
+def _renamed(skeleton: nn.Module, stored: list[str]) -> list[str]:
+    """The network's names of stored tensors: transformers renames parts of older checkpoints while it loads them."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming, apply_renamings
+
+    changes = [m for m in get_model_conversion_mapping(skeleton) if isinstance(m, WeightRenaming)]
+    return [apply_renamings(name, changes) for name in stored]
+
+
+def pairs_of(left: Checkpoint, right: Checkpoint) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """Every parameter both have in one shape, with both values; one pair in memory at a time."""
+    theirs = {n: p.shape for n, p in right.skeleton.named_parameters()}
+    for name, p in left.skeleton.named_parameters():
+        if theirs.get(name) == p.shape:
+            yield name, left.tensor(name), right.tensor(name)
