@@ -34,7 +34,9 @@ class Draws:
     """Totals of the units as they were sampled, of every resample, and without each unit in turn."""
 
     whole: np.ndarray
+    """(1, f)"""
     resampled: np.ndarray
+    """(B, f)"""
     without_one: Sequence[np.ndarray]
     """One array (n, f) per stratum."""
 
@@ -58,8 +60,8 @@ class Interval:
 def draw(strata: Sequence[np.ndarray], *, resamples: int = RESAMPLES, seed: int = 0) -> Draws:
     """Draw every stratum's units with replacement, `resamples` times."""
     rng = np.random.default_rng(seed)
-    whole = np.sum([s.sum(axis=0) for s in strata], axis=0)
-    resampled = np.zeros((resamples, len(whole)))
+    whole = np.sum([s.sum(axis=0, keepdims=True) for s in strata], axis=0)
+    resampled = np.zeros((resamples, whole.shape[1]))
     for features in strata:
         at = 0
         for counts in _counts(len(features), resamples, rng):
@@ -81,7 +83,7 @@ def _counts(n: int, resamples: int, rng: np.random.Generator) -> Iterator[np.nda
 def interval(draws: Draws, statistic: Statistic) -> Interval:
     """The statistic with its BCa interval; the percentile interval where BCa has nothing to work with."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(statistic(draws.whole))
+        value = float(statistic(draws.whole)[0])
         found = np.asarray(statistic(draws.resampled), float)
         jackknife = [np.asarray(statistic(t), float) for t in draws.without_one]
     kept = found[np.isfinite(found)]
