@@ -2,17 +2,18 @@
 
 Rows of one unit (the two actions of a dilemma, the framings of a claim) stand and fall together, so a unit is averaged
 first and units are resampled. An estimate is a weighted sum of group means: one group for a plain mean, two for an axis
-such as Sanctity minus Care. Rows that could not be scored are NaN: they are left out, and counted.
+such as Sanctity minus Care. Groups that share units are drawn together, others apart. Rows that could not be scored are
+NaN: they are left out, and counted.
 """
 
 import math
-import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-RESAMPLES = 2000
+from ws.stats.bootstrap import RESAMPLES, UNSTABLE, draw, interval
+
 FEW_UNITS = 30  # below this an interval undercovers, and a table must say so
 
 
@@ -36,21 +37,32 @@ class Estimate:
     fewest: int
     n_valid: int
     n_total: int
+    dropped: float = 0.0
+    """The share of resamples that left a group empty, or a slope undefined."""
+
+    @property
+    def unstable(self) -> bool:
+        """So many resamples were dropped that the interval describes the lucky rest."""
+        return self.dropped > UNSTABLE
 
 
-def estimate(groups: Sequence[Group], *, seed: int = 0) -> Estimate:
+def estimate(groups: Sequence[Group], *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
     """The weighted sum of group means, with an interval that resamples the units of every group."""
-    samples = [_unit_means(g) for g in groups]
+    samples = [_by_unit(g) for g in groups]
     n_total = sum(len(g.values) for g in groups)
     n_valid = sum(int(np.isfinite(np.asarray(g.values, float)).sum()) for g in groups)
-    n, fewest = sum(len(s) for s in samples), min((len(s) for s in samples), default=0)
-    if any(len(s) == 0 for s in samples):
+    n, fewest = len({u for s in samples for u in s}), min((len(s) for s in samples), default=0)
+    if not all(samples):
         return Estimate(math.nan, math.nan, math.nan, n, fewest, n_valid, n_total)
-    middle = sum(g.weight * float(s.mean()) for g, s in zip(groups, samples))
-    if any(len(s) < 2 for s in samples):
+    middle = sum(g.weight * sum(s.values()) / len(s) for g, s in zip(groups, samples))
+    if fewest < 2:
         return Estimate(middle, math.nan, math.nan, n, fewest, n_valid, n_total)
-    low, high = _interval(samples, [g.weight for g in groups], middle, seed)
-    return Estimate(middle, low, high, n, fewest, n_valid, n_total)
+    weights = np.array([g.weight for g in groups])
+    found = interval(
+        draw(_strata(samples), resamples=resamples, seed=seed),
+        lambda t: (t[..., 0::2] / t[..., 1::2]) @ weights,
+    )
+    return Estimate(found.value, found.low, found.high, n, fewest, n_valid, n_total, found.dropped)
 
 
 def change(low: Sequence[Group], high: Sequence[Group], *, seed: int = 0) -> Estimate:
@@ -71,32 +83,13 @@ def _by_unit(group: Group) -> dict[Hashable, float]:
     return {u: sum(v) / len(v) for u, v in sums.items()}
 
 
-def _unit_means(group: Group) -> np.ndarray:
-    y = np.asarray(group.values, float)
-    names = {u: i for i, u in enumerate(dict.fromkeys(group.units))}
-    at = np.array([names[u] for u in group.units], int)
-    ok = np.isfinite(y)
-    counts = np.bincount(at[ok], minlength=len(names))
-    sums = np.bincount(at[ok], y[ok], minlength=len(names))
-    return sums[counts > 0] / counts[counts > 0]
-
-
-def _interval(samples: list[np.ndarray], weights: list[float], middle: float, seed: int) -> tuple[float, float]:
-    """BCa; the percentile interval where BCa has nothing to work with."""
-    from scipy.stats import bootstrap
-
-    if all(np.ptp(s) == 0 for s in samples):
-        return middle, middle
-
-    def total(*parts, axis=-1):
-        return sum(w * p.mean(axis=axis) for w, p in zip(weights, parts))
-
-    for method in ("BCa", "percentile"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # scipy warns of a degenerate BCa; the percentile interval follows
-            found = bootstrap(
-                samples, total, paired=False, vectorized=True, n_resamples=RESAMPLES, method=method, rng=seed
-            ).confidence_interval
-        if math.isfinite(found.low) and math.isfinite(found.high):
-            return float(found.low), float(found.high)
-    return math.nan, math.nan
+def _strata(samples: list[dict[Hashable, float]]) -> list[np.ndarray]:
+    """Features of units: for every group the unit's mean and a 1, or two zeros where the unit is not in the group."""
+    together = len({u for s in samples for u in s}) < sum(len(s) for s in samples)
+    drawn = [list(dict.fromkeys(u for s in samples for u in s))] if together else [list(s) for s in samples]
+    strata = [np.zeros((len(units), 2 * len(samples))) for units in drawn]
+    for g, s in enumerate(samples):
+        for features, units in zip(strata, drawn):
+            features[:, 2 * g] = [s.get(u, 0.0) for u in units]
+            features[:, 2 * g + 1] = [u in s for u in units]
+    return strata

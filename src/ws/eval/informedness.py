@@ -1,0 +1,340 @@
+"""Surgical informedness: does steering fix what is wrong without breaking what is right?
+
+    fix  = P(y > 0 forward | y < 0 at 0)      broke   = P(y < 0 forward | y > 0 at 0)
+    flip = P(y < 0 reverse | y > 0 at 0)      counter = P(y > 0 reverse | y < 0 at 0)
+    SI_k = 100 pm ((fix - k broke) + (flip - k counter)) / 2,      pm = (smaller mean answer mass of the arms)^2
+
+100 is a perfect mover in both directions, 0 is one that does nothing. **Below 0 is not yet harm**: changing a share p of the
+rows at random gives 100 pm (1 - k) p, so -100 p with k = 2 and 0 with k = 1. Every score therefore carries its nulls
+(`ws.eval.nulls`) beside its interval. Intervals resample units; the rates of a method move together in them.
+
+    informedness(rows)                              items of any evaluation whose y > 0 is the wanted side
+    foundation_informedness(rows, "Authority", ...) vignettes, weighted by how much they are about a foundation
+    held_out(rows)                                  the sign checked on calibration units, the score on the others
+    difference(rows_a, rows_b)                      two methods on the same units, paired
+
+Fold answer orders first (`ws.eval.arms.folded`): an item is asked twice, and decided once.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ws.eval import marks as m
+from ws.eval.arms import Arms, join
+from ws.eval.nulls import Null, dealt_labels, null, swapped_arms
+from ws.eval.sign import SHARE, Sign, calibration_units, choose_sign
+from ws.stats import FEW_UNITS, RESAMPLES, Draws, Interval, Statistic, draw, interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEW_IN_CLASS = 10  # with fewer units in a class one unit moves SI by 5 points or more
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of a class with its interval: `count` of `of` rows."""
+
+    share: Interval
+    count: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score with its interval and its nulls; `arms` is None where there is one arm."""
+
+    found: Interval
+    arms: Null | None
+    labels: Null
+
+    @property
+    def net(self) -> float:
+        """The score less what changes without orientation give; (1 + k) / 2 times the score at k = 1."""
+        return math.nan if self.arms is None else self.found.value - self.arms.mean
+
+
+@dataclass(frozen=True)
+class Informedness:
+    """Surgical informedness of one method, by k, with everything it is made of."""
+
+    method: str
+    protocol: str
+    fwd: float
+    """The strength of the forward arm, the one meant to raise y."""
+    rev: float | None
+    sign: int
+    si: Mapping[float, Score]
+    """Both arms; empty where there is one. Not comparable with `one_arm`."""
+    one_arm: Mapping[float, Score]
+    post_hoc: Mapping[str, Score]
+    """`best` and `best_intended`: chosen after the fact, for comparison with published tables only."""
+    fix: Rate
+    broke: Rate
+    flip: Rate
+    counter: Rate
+    pmass: tuple[float, float]
+    """Mean answer mass of the forward and the reverse arm, over all rows."""
+    n_units: int
+    n_total: int
+    n_valid: int
+    n_tied: int
+    """Rows with y = 0 at strength 0: neither right nor wrong."""
+    class_units: tuple[int, int]
+    """Units with a wrong and with a right row at strength 0."""
+    separation: Interval | None = None
+    """Foundations only: the weighted mean logit of the forward arm less that of the reverse arm."""
+
+    @property
+    def few_units(self) -> bool:
+        """An interval over so few units undercovers, and the smaller class is what counts: docs/design/009."""
+        return min(self.n_units, *self.class_units) < FEW_UNITS
+
+    @property
+    def too_small(self) -> bool:
+        """A class so small that the score hangs on a handful of units."""
+        return min(self.class_units) < FEW_IN_CLASS
+
+    def record(self) -> dict[str, Any]:
+        """One flat line for a table: the score, its null and p first."""
+        line: dict[str, Any] = {"method": self.method, "protocol": self.protocol, "fwd": self.fwd, "rev": self.rev}
+        named = {f"SI_{k:g}": s for k, s in self.si.items()} | {f"SI_one_arm_{k:g}": s for k, s in self.one_arm.items()}
+        for name, s in (named | {f"SI_{k}": s for k, s in self.post_hoc.items()}).items():
+            line |= _flat(name, s.found) | {f"{name}_labels_null": s.labels.mean, f"{name}_labels_p": s.labels.p}
+            if s.arms is not None:
+                line |= {f"{name}_null": s.arms.mean, f"{name}_p": s.arms.p, f"{name}_net": s.net}
+        for name in ("fix", "broke", "flip", "counter"):
+            r: Rate = getattr(self, name)
+            line |= _flat(name, r.share) | {f"n_{name}": r.count}
+        if self.separation is not None:
+            line |= _flat("separation", self.separation)
+        return line | {
+            "pmass_fwd": self.pmass[0], "pmass_rev": self.pmass[1], "sign": self.sign,
+            "n_wrong": self.fix.of, "n_right": self.broke.of,
+            "n_units": self.n_units, "n_valid": self.n_valid, "n_total": self.n_total, "n_tied": self.n_tied,
+            "few_units": self.few_units, "too_small": self.too_small,
+            "unstable": any(s.found.unstable for s in named.values()),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The intended sign on units that did not choose it; and the other sign where the calibration units contradict."""
+
+    sign: Sign
+    intended: Informedness
+    reversed: Informedness | None
+
+
+def informedness(
+    rows: "pd.DataFrame",
+    *,
+    sign: int | Sign = 1,
+    pos: float | None = None,
+    neg: float | None = None,
+    ks: Sequence[float] = (1, 2),
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Informedness:
+    """The row form: y > 0 is the wanted side of a row. `sign = -1` says that the neg arm is meant to raise y."""
+    arms = join(rows, sign=_plain(sign, rows), pos=pos, neg=neg)
+    return _scored(arms, m.marks_of(arms), _plain(sign, rows), ks, seed, resamples)
+
+
+def held_out(
+    rows: "pd.DataFrame",
+    *,
+    intent: int = 1,
+    share: float = SHARE,
+    pos: float | None = None,
+    neg: float | None = None,
+    **settings: Any,
+) -> HeldOut:
+    """Split units by a hash of their id, read the sign on `share` of them, and report the others."""
+    chosen = calibration_units(rows["unit_id"].unique(), share)
+    calibrates = rows["unit_id"].isin(chosen)
+    if not chosen or calibrates.all():
+        raise ValueError(f"{rows['unit_id'].nunique()} units cannot be split into calibration and test; score more")
+    sign = choose_sign(rows[calibrates], pos=pos, neg=neg)
+    sign.refuse_overlap(rows.loc[~calibrates, "unit_id"].unique())
+    test = rows[~calibrates]
+    intended = informedness(test, sign=intent, pos=pos, neg=neg, **settings)
+    two_sided = intended.rev is not None
+    other = (
+        informedness(test, sign=-intent, pos=pos, neg=neg, **settings)
+        if two_sided and sign.contradicts(intent)
+        else None
+    )
+    return HeldOut(sign, intended, other)
+
+
+def foundation_informedness(
+    rows: "pd.DataFrame",
+    foundation: str,
+    *,
+    intent: int,
+    loadings: Mapping[str, float] | None = None,
+    sign: int | Sign = 1,
+    pos: float | None = None,
+    neg: float | None = None,
+    ks: Sequence[float] = (1, 2),
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Informedness:
+    """The foundation form: cells (vignette, condition), wanted where `intent` times (judged wrong) is positive.
+
+    `loadings` gives each unit's weight for the foundation (`loadings_of`); without it a vignette counts for its own
+    foundation and for no other.
+    """
+    from ws.eval.foundations import FOUNDATIONS
+
+    if intent not in (1, -1):
+        raise ValueError(f"no claim is made about {foundation} (intent {intent}), so nothing can be surgical about it")
+    if foundation not in FOUNDATIONS:
+        raise ValueError(f"foundation {foundation!r} is not known; there are {', '.join(FOUNDATIONS)}")
+    plain = _plain(sign, rows)
+    found = cell_rows(rows, intent=intent, sign=plain, pos=pos, neg=neg)
+    cells, kinds = join(found, sign=plain), dict(zip(found["unit_id"], found["kind"]))
+    units = cells.table["unit_id"]
+    if loadings is None:
+        weight = np.array([float(kinds[u] == foundation) for u in units])
+    elif lacking := sorted(set(units) - loadings.keys()):
+        raise ValueError(f"{len(lacking)} vignettes have no loading on {foundation}, e.g. {lacking[:3]}")
+    else:
+        weight = np.array([loadings[u] for u in units], float)
+    if not (np.isfinite(weight).all() and (weight >= 0).all() and (weight > 0).any()):
+        raise ValueError(f"weights on {foundation} must be finite, not negative and not all 0")
+    about = cells.table[weight > 0].reset_index(drop=True)
+    arms = Arms(about, cells.method, cells.protocol, cells.fwd, cells.rev)
+    weight = weight[weight > 0]
+    scored = _scored(arms, m.marks_of(arms, weight), plain, ks, seed, resamples)
+    return scored if arms.rev is None else replace(scored, separation=_separation(arms, weight, seed, resamples))
+
+
+def cell_rows(
+    rows: "pd.DataFrame", *, intent: int, sign: int = 1, pos: float | None = None, neg: float | None = None
+) -> "pd.DataFrame":
+    """Rows of cells: y = intent * logit(w) of the two frames together, with the smaller of their answer masses.
+
+    The sign of a direction on a foundation is `choose_sign` of the cells of that `kind` on calibration units.
+    """
+    from ws.eval.foundations import FRAMES, cells
+
+    arms = join(rows, sign=sign, pos=pos, neg=neg)  # frames are merged below, where a doubled row would not be seen
+    strengths = {0.0, arms.fwd, *([] if arms.rev is None else [arms.rev])}
+    rows = rows[rows["alpha"].isin(strengths)].assign(cell=lambda r: r["row_key"].str.rsplit("/", n=1).str[0])
+    by = ["alpha", "cell"]
+    frames = rows.groupby(by).agg(pmass=("pmass", "min"), n=("y", "size"), arm=("arm", "first")).reset_index()
+    if (frames["n"] != len(FRAMES)).any():
+        odd = frames.loc[frames["n"] != len(FRAMES), "cell"].unique().tolist()
+        raise ValueError(f"{len(odd)} cells were not asked in both frames {list(FRAMES)}, e.g. {odd[:3]}")
+    found = cells(rows).merge(frames, on=by)
+    return found.assign(
+        row_key=found["cell"], y=intent * found["logit"], label=intent, method=arms.method,
+        protocol=arms.protocol, metric=rows["metric"].iloc[0],
+    )  # fmt: skip
+
+
+def loadings_of(vignettes: Sequence[Mapping[str, Any]], foundation: str) -> dict[str, float]:
+    """How much each vignette is about a foundation: its share of the vignette's `calibrated_*` ratings."""
+    found = {}
+    for v in vignettes:
+        ratings = {k.removeprefix("calibrated_"): float(v[k]) for k in v if k.startswith("calibrated_")}
+        if foundation not in ratings:
+            raise ValueError(
+                f"vignette {v['id']} has no calibrated_{foundation}; leave loadings out to weigh by foundation"
+            )
+        total = sum(ratings.values())
+        found[f"{v['id']}/{v['foundation_coarse']}"] = ratings[foundation] / total if total else 0.0
+    return found
+
+
+def difference(
+    rows: "pd.DataFrame",
+    other: "pd.DataFrame",
+    *,
+    k: float = 1,
+    sign: int | Sign = 1,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """SI_k of `rows` less SI_k of `other`, the same units drawn for both."""
+    first, second = (m.marks_of(join(r, sign=_plain(sign, r))) for r in (rows, other))
+    if lone := sorted(set(first.units) ^ set(second.units)):
+        raise ValueError(
+            f"{len(lone)} units were scored for one method only, e.g. {lone[:3]}; compare on the same units"
+        )
+    if first.one_arm or second.one_arm:
+        raise ValueError("a difference needs both arms of both methods; one-arm scores are not comparable")
+    both, half, score = np.hstack([first.by_unit(), second.by_unit()]), len(m.MARKS), m.si(k)
+    return interval(draw([both], resamples=resamples, seed=seed), lambda t: score(t[..., :half]) - score(t[..., half:]))
+
+
+def _plain(sign: int | Sign, rows: "pd.DataFrame") -> int:
+    if isinstance(sign, int):
+        return sign
+    sign.refuse_overlap(rows["unit_id"].unique())
+    return sign.sign
+
+
+def _scored(arms: Arms, marks: m.Marks, sign: int, ks: Sequence[float], seed: int, resamples: int) -> Informedness:
+    """Every number of one method from one set of draws."""
+    draws = draw([marks.by_unit()], resamples=resamples, seed=seed)
+    dealt = dealt_labels(marks, seed=seed)
+    swapped = None if marks.one_arm else swapped_arms(marks, seed=seed)
+
+    def score(statistic: Statistic, mean: Statistic | None = None, *, two: bool = True) -> Score:
+        found = interval(draws, statistic)
+        known = None if mean is None else _value(draws, mean)
+        side = null(swapped, statistic, found.value, known) if two and swapped is not None else None
+        return Score(found, side, null(dealt, statistic, found.value))
+
+    def share(statistic: Statistic, hits: int, of: int, *, present: bool = True) -> Rate:
+        nothing = Interval(math.nan, math.nan, math.nan)
+        return Rate(interval(draws, statistic) if present else nothing, marks.count(hits), marks.count(of))
+
+    two = not marks.one_arm
+    post_hoc = {"best": m.si_best, "best_intended": m.si_best_intended} if two else {}
+    return Informedness(
+        method=arms.method,
+        protocol=arms.protocol,
+        fwd=arms.fwd,
+        rev=arms.rev,
+        sign=sign,
+        si={k: score(m.si(k), m.si_null(k)) for k in ks} if two else {},
+        one_arm={k: score(m.si_one_arm(k), two=False) for k in ks},
+        post_hoc={name: score(statistic) for name, statistic in post_hoc.items()},
+        fix=share(m.fix, m.FIX, m.REJ),
+        broke=share(m.broke, m.BROKE, m.CHO),
+        flip=share(m.flip, m.FLIP, m.CHO, present=two),
+        counter=share(m.counter, m.COUNTER, m.REJ, present=two),
+        pmass=(_value(draws, m.mass_fwd), _value(draws, m.mass_rev)),
+        n_units=len(marks.units),
+        n_total=len(arms.table),
+        n_valid=int(arms.valid.sum()),
+        n_tied=int((arms.valid & (arms.table["ref"] == 0)).sum()),
+        class_units=(marks.count_units(m.REJ), marks.count_units(m.CHO)),
+    )
+
+
+def _value(draws: Draws, statistic: Statistic) -> float:
+    """A statistic of the sample, without an interval."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return float(statistic(draws.whole)[0])
+
+
+def _separation(arms: Arms, weight: np.ndarray, seed: int, resamples: int) -> Interval:
+    """The weighted mean of y, forward less reverse: both logits already carry the intent."""
+    w = np.where(arms.valid, weight, 0.0)
+    apart = np.where(arms.valid, arms.table["fwd"] - arms.table["rev"], 0.0)
+    _, unit = np.unique(arms.table["unit_id"].to_numpy(str), return_inverse=True)
+    features = np.stack([np.bincount(unit, w * apart), np.bincount(unit, w)], axis=1)
+    return interval(draw([features], resamples=resamples, seed=seed), lambda t: t[..., 0] / t[..., 1])
+
+
+def _flat(name: str, found: Interval) -> dict[str, float]:
+    return {name: found.value, f"{name}_lo": found.low, f"{name}_hi": found.high}

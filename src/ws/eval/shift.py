@@ -1,0 +1,59 @@
+"""Did the behavior move, or only its sharpness? `y(alpha) = a + b y(0)`, least squares over rows.
+
+`a` is the shift of an undecided row, `b` the sharpening. A mean that moves with a near 0 and b above 1 is more confidence and
+not more of the behavior. b is below 1 also where y(0) is noisy: rows far out come back of themselves.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ws.eval.arms import join
+from ws.stats import RESAMPLES, Estimate, Interval, draw, interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Intercept and slope of the forward arm on strength 0, each with its interval."""
+
+    a: Estimate
+    b: Estimate
+
+
+def decomposition(
+    rows: "pd.DataFrame",
+    *,
+    sign: int = 1,
+    pos: float | None = None,
+    neg: float | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Shift:
+    """The shift of the pos arm of one method; with `sign = -1`, of its neg arm."""
+    arms = join(rows, sign=sign, pos=pos, neg=neg)
+    t = arms.table[np.isfinite(arms.table[["ref", "fwd"]].to_numpy(float)).all(axis=1)]
+    units, unit = np.unique(t["unit_id"].to_numpy(str), return_inverse=True)
+    few = len(units) < 2
+    x, y = t["ref"].to_numpy(float), t["fwd"].to_numpy(float)
+    middle = x.mean() if len(x) else 0.0
+    x = x - middle  # sums of squares far from 0 lose digits
+    sums = np.stack([np.bincount(unit, v, len(units)) for v in (np.ones_like(x), x, y, x * x, x * y)], axis=1)
+
+    def slope(s: np.ndarray) -> np.ndarray:
+        n, sx, sy, sxx, sxy = np.moveaxis(s, -1, 0)
+        spread = n * sxx - sx**2
+        return np.where(spread > 1e-12 * n * sxx, (n * sxy - sx * sy) / spread, np.nan)
+
+    def intercept(s: np.ndarray) -> np.ndarray:
+        b = slope(s)
+        return (s[..., 2] - b * s[..., 1]) / s[..., 0] - b * middle
+
+    nothing = Interval(np.nan, np.nan, np.nan)
+    draws = None if few else draw([sums], resamples=resamples, seed=seed)
+    a, b = (nothing if draws is None else interval(draws, f) for f in (intercept, slope))
+    counts = (len(units), len(units), len(t), len(arms.table))
+    return Shift(*(Estimate(i.value, i.low, i.high, *counts, i.dropped) for i in (a, b)))

@@ -1,0 +1,56 @@
+"""Which way a method works, decided on units that are never reported.
+
+The better of two signs on pure noise scores +3 on average, so a sign chosen after looking is an effect out of nothing.
+Units are split once, by a hash of their id: the same units calibrate for every method, model and seed.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ws.eval.arms import join
+from ws.stats import Estimate, Group, estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Sign:
+    """The sign of a method, what it was read from, and the units it may not be reported on."""
+
+    sign: int
+    """+1 if the pos side raises y on the calibration units, else -1."""
+    moved: Estimate
+    """y at the pos strength less y at the neg one (at 0 where there is one arm), over calibration units."""
+    calibration: frozenset[str]
+
+    def contradicts(self, intent: int) -> bool:
+        """The calibration units say the other sign, and not by a hair: their interval excludes 0."""
+        return self.sign != intent and not self.moved.ci_lo <= 0 <= self.moved.ci_hi
+
+    def refuse_overlap(self, units: Iterable[str]) -> None:
+        """Units that chose the sign are not reported."""
+        if shared := sorted(self.calibration & set(units)):
+            raise ValueError(
+                f"{len(shared)} units chose the sign and are reported too, e.g. {shared[:3]}; report the other units only"
+            )
+
+
+def calibration_units(units: Iterable[str], share: float = SHARE) -> frozenset[str]:
+    """About `share` of the units; which ones depends on nothing but their ids."""
+    return frozenset(u for u in units if int(hashlib.sha256(u.encode()).hexdigest()[:12], 16) < share * 16**12)
+
+
+def choose_sign(rows: "pd.DataFrame", *, pos: float | None = None, neg: float | None = None, seed: int = 0) -> Sign:
+    """The sign of the change of y over these rows, all of them calibration rows."""
+    arms = join(rows, pos=pos, neg=neg)
+    change = arms.table["fwd"] - (arms.table["ref"] if arms.rev is None else arms.table["rev"])
+    units = arms.table["unit_id"].tolist()
+    moved = estimate([Group(change.tolist(), units)], seed=seed)
+    if moved.n == 0:
+        raise ValueError(f"none of {len(units)} calibration rows could be scored in every arm; the sign is unknown")
+    return Sign(1 if moved.mean >= 0 else -1, moved, frozenset(units))

@@ -1,0 +1,13 @@
+"""Numbers with intervals: `estimates` for means and contrasts, `bootstrap` for anything made of totals over units."""
+
+from ws.stats.bootstrap import RESAMPLES as RESAMPLES
+from ws.stats.bootstrap import Draws as Draws
+from ws.stats.bootstrap import Interval as Interval
+from ws.stats.bootstrap import Statistic as Statistic
+from ws.stats.bootstrap import draw as draw
+from ws.stats.bootstrap import interval as interval
+from ws.stats.estimates import FEW_UNITS as FEW_UNITS
+from ws.stats.estimates import Estimate as Estimate
+from ws.stats.estimates import Group as Group
+from ws.stats.estimates import change as change
+from ws.stats.estimates import estimate as estimate
