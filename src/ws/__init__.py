@@ -10,6 +10,9 @@ with ws.steer(base, direction, alpha=-1.0):
 
 from ws.data import data as data
 from ws.diff import diff as diff
+from ws.diff import diff_adapters as diff_adapters
+from ws.diff import diff_checkpoints as diff_checkpoints
+from ws.diff import from_tensors as from_tensors
 from ws.direction import Direction as Direction
 from ws.direction import from_pretrained as from_pretrained
 from ws.direction import load as load_direction
@@ -21,6 +24,7 @@ from ws.generate import generate as generate
 from ws.generate import generate_all as generate_all
 from ws.models import Base as Base
 from ws.models import load as load
+from ws.models import open_checkpoint as open_checkpoint
 from ws.pairs import Pairs as Pairs
 from ws.pairs import load_pairs as load_pairs
 from ws.steer import steer as steer
