@@ -19,4 +19,6 @@ def peft_config(spec: Spec, base):
     return lora.peft_config(spec, base, use_dora=True)
 
 
-FAMILY = Family("dora", lr=(5e-5, 2e-4, 5e-4), branch=branch, peft_config=peft_config, default_rank=32, scaled=True)
+FAMILY = Family(
+    "dora", lr=(5e-5, 2e-4, 5e-4), branch=branch, peft_config=peft_config, default_rank=32, scaled=True, reads_base=True
+)

@@ -71,6 +71,11 @@ class Base:
         """The matrix (out, in) of one linear layer."""
         return weight_of(self.linears[name].module).detach()
 
+    def bias(self, name: str) -> Tensor | None:
+        """The bias of one linear layer, where it has one."""
+        own = getattr(self.linears[name].module, "bias", None)
+        return None if own is None else own.detach()
+
     def described(self) -> dict[str, Any]:
         """What a direction or a record keeps of it."""
         return {"id": self.id, "revision": self.revision, "fingerprint": self.fingerprint}

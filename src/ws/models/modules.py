@@ -128,16 +128,21 @@ def fingerprint(model: nn.Module, instead: Mapping[int, Tensor | None] | None = 
     `instead` maps `id(parameter)` to the tensor to look at in its place, or to None for one that is not the model's own.
     """
     instead = instead or {}
+    return fingerprint_of((n, instead.get(id(p), p.detach())) for n, p in sorted(model.named_parameters()))
+
+
+def fingerprint_of(named: Iterable[tuple[str, Tensor | None]]) -> str:
+    """The fingerprint of parameters that come one at a time, sorted by name; None is passed over."""
     h = hashlib.sha256()
-    for name, p in sorted(model.named_parameters()):
-        t = instead.get(id(p), p.detach())
+    for name, t in named:
         if t is None:
             continue
         seed = int.from_bytes(hashlib.sha256(f"{name} {tuple(t.shape)}".encode()).digest()[:7], "big")
         flat = t.reshape(-1)
-        at = torch.arange(flat.numel())
         if flat.numel() > SAMPLES:
             at = torch.randint(flat.numel(), (SAMPLES,), generator=torch.Generator().manual_seed(seed))
+        else:
+            at = torch.arange(flat.numel())
         values = flat[at.to(flat.device)].to(torch.bfloat16).cpu().contiguous().view(torch.uint8).numpy().tobytes()
         h.update(f"{name} {tuple(t.shape)} ".encode() + values)
     return h.hexdigest()
