@@ -147,11 +147,20 @@ def _sum_of_parts(layer: nn.Module, dial: "_Dial", x: Tensor, y: Tensor, dtype: 
             continue
         alpha = _per_row(part.alpha, x)
         for form in part.forms:
-            if isinstance(form, LowRank):  # alpha on the small inner product: (n, r), not (n, o)
-                total = total + ((x @ form.a.mT) * alpha) @ form.b.mT
+            if isinstance(form, LowRank):
+                total = _plus_low_rank(total, x, form, alpha)
             else:
                 total = total + alpha * form(x, *_base_product(layer, dial, part, form, x, y))
     return total.to(y.dtype)
+
+
+def _plus_low_rank(total: Tensor, x: Tensor, form: LowRank, alpha: float | Tensor) -> Tensor:
+    """`total + alpha * b (a x)`: two small products and no pass over the output besides the second one's own."""
+    small = x @ form.a.mT
+    if isinstance(alpha, Tensor):  # one per row: on the (n, r), not on the (n, o)
+        small, alpha = small * alpha, 1.0
+    rows = total.reshape(-1, total.shape[-1])
+    return torch.addmm(rows, small.reshape(-1, small.shape[-1]), form.b.mT, alpha=alpha).view(total.shape)
 
 
 def _base_product(layer, dial: _Dial, part: _Part, form: Form, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:

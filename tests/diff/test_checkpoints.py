@@ -6,9 +6,11 @@ import shutil
 import pytest
 import small
 import torch
+from adapters.test_stock import MODULES, stock
 from safetensors.torch import load_file, save_file
 
-from ws.diff import diff_checkpoints, diff_named, from_tensors
+from ws.adapters.stock import load_stock
+from ws.diff import diff_adapters, diff_checkpoints, diff_named, from_tensors
 from ws.direction import load as load_direction
 from ws.direction import save
 from ws.direction.forms import LowRank
@@ -191,3 +193,17 @@ def test_adapters_runs_and_direction_files_are_named_by_text(tiny, tmp_path, mon
     assert (diff_named("tiny", str(file))[0] + direction).norm() < 1e-6 * direction.norm()
     with pytest.raises(BadFile, match=r"no adapter folder at \.\./nowhere"):
         diff_named("tiny+../nowhere")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["lora", "dora", "pissa", "ia3"])
+def test_the_direction_of_two_adapters_is_the_same_on_an_opened_checkpoint(tiny, tmp_path, kind):
+    small.model("llama").save_pretrained(tmp_path / "base")
+    tiny.tokenizer.save_pretrained(tmp_path / "base")
+    stock(kind, tmp_path / "a")
+    stock(kind, tmp_path / "b", seed=1)
+    made = []
+    for base in (load(tmp_path / "base"), open_checkpoint(tmp_path / "base")):
+        made.append(diff_adapters(base, load_stock(tmp_path / "a", base), load_stock(tmp_path / "b", base)))
+    assert made[0].content_hash == made[1].content_hash
+    assert sorted(made[0].forms) == sorted(MODULES)

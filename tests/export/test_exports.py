@@ -200,7 +200,7 @@ def test_a_stopped_export_leaves_nothing_that_is_taken_for_a_model(folders, tmp_
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ws.export.merged._write_over", stop)
+    monkeypatch.setattr("ws.export.merged._write_shard", stop)
     with pytest.raises(KeyboardInterrupt):
         export(lowrank(base), base, tmp_path / "out", to="merged", alphas=[1])
     assert not list(tmp_path.iterdir())

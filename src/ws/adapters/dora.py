@@ -4,8 +4,6 @@ m starts at the row norms of W, so c = 1 and the start is the base. The change i
 scale plus a low rank, exact although numerically full rank. The bias is not scaled.
 """
 
-import torch
-
 from ws.adapters import lora
 from ws.adapters.family import Family, Spec, Tensors
 from ws.direction.forms import Form, LowRank, RowScale
@@ -13,7 +11,7 @@ from ws.direction.forms import Form, LowRank, RowScale
 
 def branch(t: Tensors, w, bias, spec: Spec) -> tuple[Form, ...]:
     b, a = spec.scale * t["lora_B.weight"], t["lora_A.weight"]
-    c = t["lora_magnitude_vector"] / (w.to("cpu", torch.float64) + b @ a).norm(dim=1)
+    c = t["lora_magnitude_vector"] / (w + b @ a).norm(dim=1)
     return RowScale(c - 1), LowRank(c[:, None] * b, a)
 
 
@@ -21,4 +19,6 @@ def peft_config(spec: Spec, base):
     return lora.peft_config(spec, base, use_dora=True)
 
 
-FAMILY = Family("dora", lr=(5e-5, 2e-4, 5e-4), branch=branch, peft_config=peft_config, default_rank=32, scaled=True)
+FAMILY = Family(
+    "dora", lr=(5e-5, 2e-4, 5e-4), branch=branch, peft_config=peft_config, default_rank=32, scaled=True, reads_base=True
+)

@@ -61,10 +61,9 @@ class Adapter:
 
 
 def _of(tensors: Mapping[str, Tensor], module: str) -> Tensors:
+    prefix = module + "."
     return {
-        k.removeprefix(module + "."): t.detach().to("cpu", torch.float64)
-        for k, t in tensors.items()
-        if k.startswith(module + ".")
+        k.removeprefix(prefix): t.detach().to("cpu", torch.float64) for k, t in tensors.items() if k.startswith(prefix)
     }
 
 
@@ -75,8 +74,10 @@ class Family:
     name: str
     lr: tuple[float, ...]
     """Learning rates tried by default; step size means something else in each parametrisation."""
-    branch: Callable[[Tensors, Tensor, Tensor | None, Spec], tuple[Form, ...]]
-    """(tensors of a module in float64, its base weight and bias as stored, spec) -> the exact change, in float64."""
+    branch: Callable[[Tensors, Tensor | None, Tensor | None, Spec], tuple[Form, ...]]
+    """(tensors of a module, its base weight, its base bias, spec) -> the exact change, in float64.
+
+    Weight and bias are None unless `reads_base`."""
     peft_config: Callable[[Spec, Base], Any] | None = None
     attach: "Callable[[Base, Spec], Any] | None" = None
     """A context manager of its own, for families that peft does not have."""
@@ -86,6 +87,8 @@ class Family:
     scaled: bool = False
     """Whether `lora_alpha / rank` multiplies its change."""
     default_layers: str = "0.3-0.8"
+    reads_base: bool = False
+    """Whether `branch` looks at the base's weight and bias; where it does not, nobody reads them."""
     targets: Callable[[Sequence[Linear]], list[Linear]] = list
     """Which of the linear layers it sits on when the user names none."""
     conv1d: bool = True
@@ -218,8 +221,14 @@ def sizes(layer: nn.Module) -> tuple[int, int]:
 
 def direction_of(family: Family, base: Theta, adapter: Adapter) -> Direction:
     """The exact change one trained side makes to the base, in float64."""
-    forms = {}
-    for name in adapter.spec.modules:
-        parts = family.branch(adapter.of(name), base.weight(name), base.bias(name), adapter.spec)
-        forms[name] = gathered(parts)
-    return Direction(forms)
+    return Direction({name: forms_of(family, base, adapter, name) for name in adapter.spec.modules})
+
+
+def forms_of(family: Family, base: Theta, adapter: Adapter, module: str) -> tuple[Form, ...]:
+    """The exact change of one module, in float64."""
+    w = bias = None
+    if family.reads_base:
+        w = base.weight(module).to("cpu", torch.float64)
+        own = base.bias(module)
+        bias = None if own is None else own.to("cpu", torch.float64)
+    return gathered(family.branch(adapter.of(module), w, bias, adapter.spec))

@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ws.adapters.family import Adapter, Spec
+from ws.direction.forms import all_finite
 from ws.errors import BadFile
 from ws.models.load import Base
 
@@ -47,6 +47,6 @@ def load_adapter(folder: Path | str) -> Adapter:
         adapter = Adapter(Spec(**spec), tensors, frozen, ours["base"], ours["provenance"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as e:
         raise BadFile(f"{folder} is not an adapter folder of `ws train` ({str(e)[:120]}).") from None
-    if bad := next((k for k, t in tensors.items() if not torch.isfinite(t).all()), None):
+    if bad := next((k for k, t in tensors.items() if not all_finite(t)), None):
         raise BadFile(f"{folder}: {bad} holds values that are not finite.")
     return adapter

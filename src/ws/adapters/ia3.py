@@ -5,8 +5,6 @@ Output gate: `W' = diag(l) W` and the bias becomes `l * b`. Input gate: `W' = W 
 
 from collections.abc import Sequence
 
-import torch
-
 from ws.adapters.family import Family, Spec, Tensors
 from ws.direction.forms import BiasShift, ColScale, Form, RowScale
 from ws.models.load import Base
@@ -18,7 +16,7 @@ def branch(t: Tensors, w, bias, spec: Spec) -> tuple[Form, ...]:
     less_one = gate.flatten() - 1
     if gate.shape[0] == 1 and gate.shape[1] == w.shape[1]:
         return (ColScale(less_one),)
-    return (RowScale(less_one),) + (() if bias is None else (BiasShift(less_one * bias.to("cpu", torch.float64)),))
+    return (RowScale(less_one),) + (() if bias is None else (BiasShift(less_one * bias),))
 
 
 def targets(linears: Sequence[Linear]) -> list[Linear]:
@@ -32,4 +30,4 @@ def peft_config(spec: Spec, base: Base):
     return IA3Config(target_modules=list(spec.modules), feedforward_modules=inputs, task_type="CAUSAL_LM")
 
 
-FAMILY = Family("ia3", lr=(1e-3, 5e-3, 2e-2), branch=branch, peft_config=peft_config, targets=targets)
+FAMILY = Family("ia3", lr=(1e-3, 5e-3, 2e-2), branch=branch, peft_config=peft_config, targets=targets, reads_base=True)

@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ws.adapters import family
-from ws.adapters.family import Adapter, Spec
+from ws.adapters.family import Adapter, Spec, sizes
 from ws.adapters.oft import TERMS
+from ws.direction.forms import all_finite
 from ws.errors import BadFile, DirectionMismatch, Unsupported
 from ws.models.checkpoint import Theta
 
@@ -120,7 +121,7 @@ def _tensors(folder: Path) -> tuple[dict[str, torch.Tensor], set[str]]:
         found = PARAMETER.match(key)
         if found is None:
             raise Unsupported(f"{path}: the tensor {key!r} belongs to no adapter that is understood here.")
-        if not torch.isfinite(t).all():
+        if not all_finite(t):
             raise BadFile(f"{path}: {key} holds values that are not finite.")
         parameter = (
             found["parameter"].removesuffix(".weight") if "magnitude" in found["parameter"] else found["parameter"]
@@ -133,9 +134,9 @@ def _tensors(folder: Path) -> tuple[dict[str, torch.Tensor], set[str]]:
 
 
 def _fits(key: str, t: torch.Tensor, base: Theta, spec: Spec) -> bool:
-    module = next(m for m in spec.modules if key.startswith(m + "."))
-    out_features, in_features = base.weight(module).shape
-    parameter = key.removeprefix(module + ".")
+    found = PARAMETER.match(key)
+    assert found is not None
+    out_features, in_features = sizes(base.linears[found["module"]].module)
     wanted = {
         "lora_A.weight": (spec.rank, in_features),
         "lora_B.weight": (out_features, spec.rank),
@@ -143,5 +144,5 @@ def _fits(key: str, t: torch.Tensor, base: Theta, spec: Spec) -> bool:
         "delora_A": (spec.rank, in_features),
         "delora_B": (out_features, spec.rank),
         "delora_w_norm": (in_features,),
-    }.get(parameter)
+    }.get(key.removeprefix(found["module"] + "."))
     return wanted is None or tuple(t.shape) == wanted

@@ -8,7 +8,9 @@ FILE.safetensors    a direction, or plain changes named as the checkpoint names 
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -42,19 +44,19 @@ def diff_named(
 
     `model` is the base where a side does not name one, and the one to steer where both sides are whole checkpoints.
     """
-    a = side_of(left, model, out)
-    b = (
-        side_of(right, model, out)
-        if right
-        else Side(a.theta if a.change is not None or model is None else open_checkpoint(model))
-    )
+    opened = cache(open_checkpoint)  # both sides mostly stand on one base
+    a = _side(left, model, out, opened)
+    if right:
+        b = _side(right, model, out, opened)
+    else:
+        b = Side(a.theta if a.change is not None or model is None else opened(model))
     if a.theta.fingerprint != b.theta.fingerprint:
         if a.change is not None or b.change is not None:
             raise DirectionMismatch(
                 f"{left} stands on the base {a.theta.fingerprint[:8]}…, {right or model} on {b.theta.fingerprint[:8]}…: "
                 "an adapter or a direction is subtracted on one base only. Export it --to merged first."
             )
-        base = open_checkpoint(model) if model else b.theta
+        base = opened(model) if model else b.theta
         return diff_checkpoints(a.theta, b.theta, base, rank=rank), base
     if a.change is None and b.change is None:
         raise DirectionMismatch(f"{left} and {right or 'its base'} are the same model; there is no difference.")
@@ -64,27 +66,27 @@ def diff_named(
     return direction, a.theta
 
 
-def side_of(text: str, model: str | None, out: Path) -> Side:
+def _side(text: str, model: str | None, out: Path, opened: Callable[[str], Checkpoint]) -> Side:
     """What a text names; see the top of this file."""
     path = Path(text).expanduser()
     if not path.exists() and "+" in text:
         base, adapter = text.rsplit("+", 1)
-        theta = open_checkpoint(base)
+        theta = opened(base)
         return Side(theta, _adapter(fetched(adapter, "adapter"), theta))
     if path.suffix == ".safetensors":
-        return _of_file(path, model)
+        return _of_file(path, model, opened)
     if (path / CONFIG).is_file() or ((path / OURS).is_file() and not (path / "config.json").is_file()):
-        theta = open_checkpoint(model or _base_of_adapter(path))
+        theta = opened(model or _base_of_adapter(path))
         return Side(theta, _adapter(path, theta))
     if (path / "train").is_dir() or (not path.exists() and "/" not in text and any(out.glob(f"*/*/{text}"))):
         folder, manifest = find_run(text, out)
         return _checked(
             Side(
-                open_checkpoint(model or manifest["model"]["source"]),
+                opened(model or manifest["model"]["source"]),
                 load_direction(folder / "direction" / "direction.safetensors"),
             )
         )
-    return Side(open_checkpoint(text))
+    return Side(opened(text))
 
 
 def _on_one_base(a: Side, b: Side) -> Direction:
@@ -101,7 +103,7 @@ def _adapter(folder: Path, theta: Checkpoint) -> Adapter:
     return load_adapter(folder) if (folder / OURS).is_file() else load_stock(folder, theta)
 
 
-def _of_file(path: Path, model: str | None) -> Side:
+def _of_file(path: Path, model: str | None, opened: Callable[[str], Checkpoint]) -> Side:
     if not path.is_file():
         raise BadFile(f"there is no file {path}.")
     try:
@@ -116,10 +118,10 @@ def _of_file(path: Path, model: str | None) -> Side:
         base = model or (direction.provenance.get("base") or {}).get("id")
         if not base:
             raise BadFile(f"{path} does not name its base; give it with --model.")
-        return _checked(Side(open_checkpoint(base), direction))
+        return _checked(Side(opened(base), direction))
     if model is None:
         raise BadFile(f"{path} holds plain tensors, which name no base; give it with --model.")
-    theta = open_checkpoint(model)
+    theta = opened(model)
     return Side(theta, from_tensors(theta, load_file(path)))
 
 

@@ -53,6 +53,8 @@ def by_kind(name: str) -> str:
     return re.split(r"\.\d+\.", name, maxsplit=1)[-1]
 
 
+RANKS_AT_ONCE, VALUES_AT_ONCE = 96, 1_000_000  # what fits a processor's cache
+
 SCOPES: dict[str, Scope] = {"global": everything, "layer": by_layer, "module": by_module, "kind": by_kind}
 
 
@@ -139,6 +141,8 @@ def _gram_of_module(parts: Sequence[tuple[Form, ...]], w: Tensor | None) -> Tens
     low = [[f for f in forms if isinstance(f, LowRank)] for forms in parts]
     rest = [[f for f in forms if not isinstance(f, LowRank)] for forms in parts]
     table = _gram_of_low_ranks(low)
+    if not any(rest):
+        return table
     for i in range(n):
         for j in range(i, n):
             extra = sum(inner(a, b, w) for a in rest[i] for b in rest[j])
@@ -152,26 +156,59 @@ def _gram_of_module(parts: Sequence[tuple[Form, ...]], w: Tensor | None) -> Tens
 
 def _gram_of_low_ranks(low: Sequence[Sequence[LowRank]]) -> Tensor:
     n = len(low)
-    ranks = [sum(f.a.shape[0] for f in forms) for forms in low]
-    if not any(ranks):
+    found = [form for forms in low for form in forms]
+    if not found:
         return torch.zeros(n, n, dtype=torch.float64)
-    b = torch.cat([f.b for forms in low for f in forms], dim=1).detach().cpu().double()  # (o, R)
-    a = torch.cat([f.a for forms in low for f in forms]).detach().cpu().double()  # (R, i)
-    total, out_features, in_features = sum(ranks), b.shape[0], a.shape[1]
+    ranks = [sum(f.a.shape[0] for f in forms) for forms in low]
+    total, (out_features, in_features) = sum(ranks), (found[0].b.shape[0], found[0].a.shape[1])
+    # float64 costs twice, and symmetry saves half of it
+    in_factors = (out_features + in_features) * total**2
+    in_slices = out_features * in_features * (total + n * n)
+    return _in_factors(low, ranks) if in_factors <= in_slices else _in_slices(low)
+
+
+def _in_factors(low: Sequence[Sequence[LowRank]], ranks: Sequence[int]) -> Tensor:
+    """`<b_p a_p, b_q a_q> = sum((b_p . b_q) (a_p . a_q))`, above the diagonal only, some directions at a time.
+
+    In float64: where factors are large and their sum is small (PiSSA), float32 loses a quarter of the result here.
+    """
+    n = len(low)
+    b = torch.cat([f.b.detach().cpu() for forms in low for f in forms], dim=1).double().mT.contiguous()  # (R, o)
+    a = torch.cat([f.a.detach().cpu() for forms in low for f in forms]).double()  # (R, i)
     owner = torch.repeat_interleave(torch.arange(n), torch.tensor(ranks))
-    if (out_features + in_features) * total**2 <= out_features * in_features * (total + n * n):
-        # sum_(p in i, q in j) (b_p . b_q)(a_p . a_q)
-        products = (b.mT @ b) * (a @ a.mT)
-        rows = torch.zeros(n, total, dtype=torch.float64).index_add_(0, owner, products)
-        return torch.zeros(n, n, dtype=torch.float64).index_add_(1, owner, rows)
-    ends = torch.tensor(ranks).cumsum(0).tolist()
-    starts = [0, *ends[:-1]]
+    edges = [0, *torch.tensor(ranks).cumsum(0).tolist()]
     table = torch.zeros(n, n, dtype=torch.float64)
-    at_once = max(1, min(out_features, 4_000_000 // (n * in_features)))
+    first = 0
+    while first < n:
+        last = first + 1
+        while last < n and edges[last + 1] - edges[first] <= RANKS_AT_ONCE:
+            last += 1
+        here, rest = slice(edges[first], edges[last]), slice(edges[first], None)
+        products = (b[here] @ b[rest].mT) * (a[here] @ a[rest].mT)
+        rows = torch.zeros(n, products.shape[1], dtype=torch.float64).index_add_(0, owner[here], products)
+        table.index_add_(1, owner[rest], rows)
+        first = last
+    return table.triu() + table.triu(1).mT
+
+
+def _in_slices(low: Sequence[Sequence[LowRank]]) -> Tensor:
+    """The matrices themselves, some rows at a time, in their own precision or float32.
+
+    A difference is taken here before it is squared, so what cancels costs no more digits than in the matrix itself.
+    """
+    forms = [(at, f) for at, many in enumerate(low) for f in many]
+    dtype = torch.promote_types(forms[0][1].b.dtype, torch.float32)
+    factors = [(at, f.b.detach().to("cpu", dtype), f.a.detach().to("cpu", dtype)) for at, f in forms]
+    n, out_features, in_features = len(low), factors[0][1].shape[0], factors[0][2].shape[1]
+    at_once = max(1, min(out_features, VALUES_AT_ONCE // (n * in_features)))
+    space = torch.empty(n, at_once, in_features, dtype=dtype)
+    table = torch.zeros(n, n, dtype=torch.float64)
     for row in range(0, out_features, at_once):
-        part = b[row : row + at_once]
-        flat = torch.stack([(part[:, s:e] @ a[s:e]).flatten() for s, e in zip(starts, ends)])
-        table += flat @ flat.mT
+        part = space[:, : out_features - row].zero_() if out_features - row < at_once else space.zero_()
+        for at, b, a in factors:
+            part[at].addmm_(b[row : row + at_once], a)
+        flat = part.reshape(n, -1)
+        table += (flat @ flat.mT).double()
     return table
 
 

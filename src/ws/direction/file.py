@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ws.direction.direction import Direction
-from ws.direction.forms import KINDS, Form, LowRank, tensors
+from ws.direction.forms import KINDS, Form, LowRank, all_finite, tensors
 from ws.errors import BadFile
 
 FORMAT = "ws-direction/1"
@@ -30,7 +30,7 @@ def save(direction: Direction, path: Path | str) -> Path:
         layout[name] = [form.kind for form in forms]
         for at, form in enumerate(forms):
             for key, t in tensors(form).items():
-                if not torch.isfinite(t).all():
+                if not all_finite(t):
                     raise BadFile(f"{name} holds values that are not finite; a direction like that is not written.")
                 flat[f"{name}/{at}.{key}"] = t.cpu().contiguous().clone()
     head = {"format": FORMAT, "forms": layout, "provenance": dict(direction.provenance)}
@@ -90,6 +90,6 @@ def _form(path: Path, name: str, at: int, kind: str, flat: dict[str, torch.Tenso
         raise BadFile(f"{path}: the {kind} form of {name} has tensors of another kind or shape than its form has.")
     if isinstance(form, LowRank) and form.b.shape[1] != form.a.shape[0]:
         raise BadFile(f"{path}: the factors of {name} have ranks {form.b.shape[1]} and {form.a.shape[0]}.")
-    if not all(torch.isfinite(t).all() for t in parts.values()):
+    if not all(map(all_finite, parts.values())):
         raise BadFile(f"{path}: {name} holds values that are not finite.")
     return form

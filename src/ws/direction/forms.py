@@ -202,6 +202,11 @@ def tensors(form: Form) -> dict[str, Tensor]:
     return {f.name: t for f in fields(form) if (t := getattr(form, f.name)) is not None}
 
 
+def all_finite(t: Tensor) -> bool:
+    """Whether no value is infinite or NaN: both show in the least or the greatest, in one pass and without a mask."""
+    return t.numel() == 0 or all(bool(torch.isfinite(end)) for end in torch.aminmax(t))
+
+
 def mapped(form: Form, change) -> Form:
     """The same form with `change` applied to every tensor it stores."""
     return type(form)(**{name: change(t) for name, t in tensors(form).items()})

@@ -1,28 +1,34 @@
 """A whole model folder at `theta + alpha * dW`, tensor by tensor, never a model in memory.
 
-Every shard is copied as it is, and the changed tensors are then written over their own bytes: dtype and shape stay, so
-the file's layout stays. Arithmetic is float32; what rounding to the stored precision cost is measured. All other files
-of the folder are carried over, except other formats of the same weights.
+Every shard is written once, front to back: its header and the untouched tensors are copied as bytes, a changed tensor is
+computed and written in its place, some rows at a time. dtype and shape stay, so the file's layout stays. Arithmetic is
+float32; what rounding to the stored precision cost is measured. All other files of the folder are carried over, except
+other formats of the same weights.
 """
 
 import json
 import shutil
 import struct
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from ws.direction import Direction
-from ws.direction.forms import BiasShift
-from ws.errors import BadFile, ExportRefused
+from ws.direction.forms import BiasShift, LowRank
+from ws.errors import ExportRefused
 from ws.export.target import card, describe, whole_folder
-from ws.models.load import Base, locate
+from ws.models.checkpoint import Checkpoint, checkpoint_of
+from ws.models.load import Base
 from ws.models.modules import is_conv1d
 
+VALUES_AT_ONCE = 1 << 18  # what fits a processor's cache
+BYTES_AT_ONCE = 1 << 22
 OTHER_WEIGHTS = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".gguf"}
 
 
@@ -42,10 +48,10 @@ def to_merged(
     direction: Direction, base: Base, out: Path, *, alpha: float, origin: Base | None = None
 ) -> dict[str, Any]:
     """Write the model folder; the base must be a folder or lie in the hub's cache."""
-    source = model_folder(base)
-    places = tensor_places(source)
+    theta = checkpoint_of(base)
+    source, places = theta.folder, theta.places
     weight = (origin or base).weight
-    changes = _slots(direction, base, places)
+    changes = _slots(direction, theta)
     delivered = Delivered()
 
     with whole_folder(out) as work:
@@ -61,13 +67,12 @@ def to_merged(
             if item.is_file():
                 shutil.copyfile(item, work / item.name)
         for shard in shards:
-            shutil.copyfile(source / shard, work / shard)
-            names = [n for n, file in places.items() if file == shard and n in changes]
-            _write_over(
-                work / shard,
-                names,
-                lambda n, old: _changed(n, old, direction, base, weight, changes[n], alpha, delivered),
-            )
+            steps = {
+                n: partial(_step, direction, base, weight, changes[n], alpha)
+                for n, file in places.items()
+                if file == shard and n in changes
+            }
+            _write_shard(source / shard, work / shard, steps, delivered)
         told = {
             "to": "merged",
             "alphas": [alpha],
@@ -85,43 +90,7 @@ def to_merged(
     return told
 
 
-def model_folder(base: Base) -> Path:
-    """The folder a base was loaded from."""
-    source, _, revision = locate(base.source or base.id)
-    if Path(source).is_dir():
-        return Path(source)
-    from huggingface_hub import snapshot_download
-
-    return Path(snapshot_download(source, revision=base.revision or revision, local_files_only=True))
-
-
-def tensor_places(folder: Path) -> dict[str, str]:
-    """Tensor name to the shard that holds it; an index that names a missing shard is refused."""
-    index = folder / "model.safetensors.index.json"
-    single = folder / "model.safetensors"
-    if index.is_file():
-        try:
-            places = dict(json.loads(index.read_text())["weight_map"])
-        except (ValueError, KeyError):
-            raise BadFile(f"{index} is no safetensors index.") from None
-        for shard in sorted(set(places.values())):
-            if Path(shard).name != shard:
-                raise BadFile(f"{index} names the shard {shard!r}, which is a path and not a file of this folder.")
-            if not (folder / shard).is_file():
-                raise BadFile(f"{index} names the shard {shard}, and there is no such file.")
-        return places
-    if not single.is_file():
-        raise BadFile(f"{folder} holds no model.safetensors and no index of shards.")
-    try:
-        with safe_open(single, framework="pt") as f:
-            return dict.fromkeys(f.keys(), single.name)
-    except Exception as e:  # safetensors raises its own class and OSError
-        raise BadFile(
-            f"{single} cannot be read as safetensors ({str(e)[:100]}); it is truncated or something else."
-        ) from None
-
-
-def _slots(direction: Direction, base: Base, places: dict[str, str]) -> dict[str, tuple[str, str]]:
+def _slots(direction: Direction, theta: Checkpoint) -> dict[str, tuple[str, str]]:
     """Checkpoint tensor to (module, weight or bias); a change without a slot is refused."""
     found: dict[str, tuple[str, str]] = {}
     missing = []
@@ -131,8 +100,9 @@ def _slots(direction: Direction, base: Base, places: dict[str, str]) -> dict[str
             ("bias", any(isinstance(f, BiasShift) for f in forms)),
         ]
         for kind, needed in wanted:
-            if needed and f"{name}.{kind}" in places:
-                found[f"{name}.{kind}"] = (name, kind)
+            stored = theta.stored_as(f"{name}.{kind}") if needed else None
+            if stored is not None:
+                found[stored] = (name, kind)
             elif needed:
                 missing.append(f"{name}.{kind}")
     if missing:
@@ -142,53 +112,86 @@ def _slots(direction: Direction, base: Base, places: dict[str, str]) -> dict[str
             if bias
             else "the checkpoint names its tensors otherwise"
         )
-        raise ExportRefused(f"the checkpoint of {base.id} has no {missing[0]} ({len(missing)} such): {why}.")
+        raise ExportRefused(f"the checkpoint of {theta.id} has no {missing[0]} ({len(missing)} such): {why}.")
     return found
 
 
-def _changed(
-    name: str,
-    old: Tensor,
-    direction: Direction,
-    base: Base,
-    weight,
-    slot: tuple[str, str],
-    alpha: float,
-    delivered: Delivered,
-) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """The change of one stored tensor: a product that is multiplied out some rows at a time, or the whole of it."""
+
+    left: Tensor
+    right: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.left.shape) if self.right is None else (self.left.shape[0], self.right.shape[1])
+
+    def rows(self, at: slice) -> Tensor:
+        return self.left[at] if self.right is None else self.left[at] @ self.right
+
+
+def _step(direction: Direction, base: Base, weight, slot: tuple[str, str], alpha: float, exact: torch.dtype) -> _Step:
+    """`alpha * dW` of one slot, the way round the checkpoint stores it."""
     module, kind = slot
-    exact = torch.promote_types(old.dtype, torch.float32)
     if kind == "bias":
         shift = direction.bias(module)
         assert shift is not None
-        step = alpha * shift.to("cpu", exact)
-    else:
-        step = alpha * direction.dense(module, lambda n: weight(n).cpu()).to("cpu", exact)
-        step = step.T if is_conv1d(base.linears[module].module) else step
-    if step.shape != old.shape:
-        raise ExportRefused(f"{name} of the checkpoint is {tuple(old.shape)}, and its change is {tuple(step.shape)}.")
-    new = (old.to(exact) + step).to(old.dtype)
-    delivered.along += float(((new.to(exact) - old.to(exact)) * step).sum())
-    delivered.size += float((step * step).sum())
-    return new
+        return _Step(alpha * shift.to("cpu", exact))
+    turned = is_conv1d(base.linears[module].module)
+    low = [f for f in direction.forms[module] if isinstance(f, LowRank)]
+    if len(low) == len(direction.forms[module]):
+        factors = reduce(LowRank.plus, low)
+        b, a = alpha * factors.b.to("cpu", exact), factors.a.to("cpu", exact)
+        return _Step(a.mT, b.mT) if turned else _Step(b, a)
+    whole = alpha * direction.dense(module, lambda n: weight(n).cpu()).to("cpu", exact)
+    return _Step(whole.T if turned else whole)
 
 
-def _write_over(path: Path, names: list[str], change) -> None:
-    """Replace tensors of a safetensors file in place; offsets come from its own header."""
-    if not names:
-        return
-    with open(path, "rb") as f:
-        length = struct.unpack("<Q", f.read(8))[0]
-        header = json.loads(f.read(length))
-    with safe_open(path, framework="pt") as tensors, open(path, "r+b") as f:
-        for name in names:
-            new = change(name, tensors.get_tensor(name)).contiguous()
-            start, end = header[name]["data_offsets"]
-            data = (
-                new.view(torch.uint8).numpy().tobytes()
-                if new.ndim
-                else new.reshape(1).view(torch.uint8).numpy().tobytes()
-            )
-            assert len(data) == end - start
-            f.seek(8 + length + start)
-            f.write(data)
+def _write_shard(
+    source: Path, target: Path, changes: Mapping[str, Callable[[torch.dtype], _Step]], delivered: Delivered
+) -> None:
+    """A shard with some tensors changed, written front to back; offsets come from its own header."""
+    with open(source, "rb") as old, open(target, "wb") as new:
+        length = struct.unpack("<Q", old.read(8))[0]
+        header = json.loads(old.read(length))
+        places = sorted((8 + length + header[name]["data_offsets"][0], name) for name in changes)
+        old.seek(0)
+        for start, name in places:
+            _copy(old, new, start - old.tell())
+            with safe_open(source, framework="pt") as tensors:  # mapped anew, so that pages read are let go
+                stored = tensors.get_tensor(name)
+                step = changes[name](torch.promote_types(stored.dtype, torch.float32))
+                if step.shape != stored.shape:
+                    raise ExportRefused(
+                        f"{name} of the checkpoint is {tuple(stored.shape)}, and its change is {step.shape}."
+                    )
+                _add(stored, step, new, delivered)
+            old.seek(new.tell())
+        _copy(old, new, None)
+
+
+def _add(stored: Tensor, step: _Step, file: BinaryIO, delivered: Delivered) -> None:
+    """Write `stored + step`, and count how much of the step is left after rounding."""
+    at_once = max(1, VALUES_AT_ONCE // max(1, stored[0].numel()))
+    for start in range(0, len(stored), at_once):
+        rows = slice(start, start + at_once)
+        part = step.rows(rows)
+        exact = stored[rows].to(part.dtype)
+        rounded = (exact + part).to(stored.dtype)
+        file.write(rounded.contiguous().view(torch.uint8).numpy())  # type: ignore[call-overload]
+        arrived = rounded.to(part.dtype).sub_(exact).flatten()
+        flat = part.flatten()
+        delivered.along += float(arrived @ flat)
+        delivered.size += float(flat @ flat)
+
+
+def _copy(old: BinaryIO, new: BinaryIO, length: int | None) -> None:
+    """The next `length` bytes, or all that is left."""
+    space = memoryview(bytearray(BYTES_AT_ONCE))
+    while length is None or length > 0:
+        got = old.readinto(space[: BYTES_AT_ONCE if length is None else min(length, BYTES_AT_ONCE)])  # type: ignore[attr-defined]
+        if not got:
+            break
+        new.write(space[:got])
+        length = None if length is None else length - got

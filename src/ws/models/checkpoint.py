@@ -123,6 +123,13 @@ def open_checkpoint(model: str | Path, *, revision: str | None = None) -> Checkp
     return Checkpoint(folder, name, commit or revision, str(model), skeleton, places)
 
 
+def checkpoint_of(base: Base) -> Checkpoint:
+    """The checkpoint a loaded base came from."""
+    source, _, revision = locate(base.source or base.id)
+    folder = fetched(source, revision=base.revision or revision)
+    return Checkpoint(folder, base.id, base.revision, base.source, base.model, tensor_places(folder))
+
+
 def tensor_places(folder: Path) -> dict[str, str]:
     """Tensor name to the shard that holds it; an index that names a missing shard is refused."""
     index, single = folder / INDEX, folder / SINGLE

@@ -135,9 +135,10 @@ def fingerprint(model: nn.Module, value: Callable[[str, Tensor], Tensor | None] 
         t = t.detach()
         seed = int.from_bytes(hashlib.sha256(f"{name} {tuple(t.shape)}".encode()).digest()[:7], "big")
         flat = t.reshape(-1)
-        at = torch.arange(flat.numel())
         if flat.numel() > SAMPLES:
             at = torch.randint(flat.numel(), (SAMPLES,), generator=torch.Generator().manual_seed(seed))
+        else:
+            at = torch.arange(flat.numel())
         values = flat[at.to(flat.device)].to(torch.bfloat16).cpu().contiguous().view(torch.uint8).numpy().tobytes()
         h.update(f"{name} {tuple(t.shape)} ".encode() + values)
     return h.hexdigest()
