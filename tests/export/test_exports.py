@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import small
@@ -110,6 +112,7 @@ def test_rounding_to_bf16_is_measured_and_said(tiny, tmp_path):
     )
     with pytest.raises(ProofFailed):
         export(lowrank(base, size=1e-5), base, tmp_path / "lost", to="merged", alphas=[0.01])
+    assert not [f for f in tmp_path.iterdir() if "lost" in f.name]  # what cannot be proven is not kept
 
 
 def test_other_families_need_a_rank_or_a_merged_export(folders, tmp_path):
@@ -200,14 +203,45 @@ def test_a_stopped_export_leaves_nothing_that_is_taken_for_a_model(folders, tmp_
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ws.export.merged._write_shard", stop)
-    with pytest.raises(KeyboardInterrupt):
-        export(lowrank(base), base, tmp_path / "out", to="merged", alphas=[1])
-    assert not list(tmp_path.iterdir())
+    for to, part in (("merged", "merged._write_shard"), ("peft", "peft.save_file"), ("mergekit", "promise")):
+        with monkeypatch.context() as m:
+            m.setattr(f"ws.export.{part}", stop)
+            with pytest.raises(KeyboardInterrupt):
+                export(lowrank(base), base, tmp_path / "out", to=to, alphas=[1])
+        assert not list(tmp_path.iterdir())
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(BadFile, match="never overwrites"):
         export(lowrank(base), base, tmp_path / "full", to="peft", alphas=[1])
+
+
+def test_a_killed_export_leaves_a_folder_marked_incomplete_and_the_next_one_works(folders, tmp_path):
+    base = load(folders["llama"])
+    file = save(lowrank(base, size=0.05), tmp_path / "direction.safetensors")
+    killed = (
+        "import os, sys, ws.export as e; from ws.cli import main\n"
+        "e.promise = lambda *a, **k: os.kill(os.getpid(), 9)\n"
+        "main(sys.argv[1:])"
+    )
+    args = ["export", str(file), "--to", "merged", "--alpha", "1", "--model", str(folders["llama"])]
+    args += ["--out", str(tmp_path / "out")]
+    assert subprocess.run([sys.executable, "-c", killed, *args], capture_output=True).returncode == -9
+    assert [f.name for f in tmp_path.iterdir() if f != file] == [".out.incomplete"]
+    from ws.cli import main
+
+    assert main(["verify", str(tmp_path / ".out.incomplete")]) == 2
+    assert main(args) == 0
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["direction.safetensors", "out"]
+
+
+def test_a_low_rank_direction_of_the_origin_is_an_adapter_of_the_fine_tune(folders, tiny, tmp_path):
+    origin, tuned = load(folders["llama"]), small.model("llama", seed=5, vocabulary=len(tiny.tokenizer))
+    tuned.save_pretrained(tmp_path / "tuned")
+    tiny.tokenizer.save_pretrained(tmp_path / "tuned")
+    base = load(tmp_path / "tuned")
+    _, (verdict,) = export(lowrank(origin), base, tmp_path / "x", to="peft", alphas=[1], origin=origin)
+    assert verdict.verdict == "ok"
+    assert json.loads((tmp_path / "x" / "adapter_config.json").read_text())["base_model_name_or_path"] == base.source
 
 
 def test_a_fine_tune_plus_a_direction_of_its_origin_is_exported_merged(folders, tiny, tmp_path):

@@ -13,6 +13,7 @@ from ws.errors import ExportRefused
 from ws.export.merged import to_merged
 from ws.export.mergekit import to_mergekit
 from ws.export.peft import to_peft
+from ws.export.target import whole_folder
 from ws.export.verify import Verdict, insist, promise, verify
 from ws.models.load import Base
 
@@ -29,27 +30,28 @@ def export(
     rank: int | None = None,
     origin: Base | None = None,
 ) -> tuple[dict[str, Any], list[Verdict]]:
-    """Write an export and prove it; what was written, and how it verified. A failed proof removes nothing and raises."""
+    """Write an export and prove it; what was written, and how it verified. What cannot be proven is not kept, and raises."""
     if to not in TARGETS:
         raise ValueError(f"--to is one of {', '.join(TARGETS)}; got {to!r}")
     if not alphas:
         raise ValueError("an export needs a strength: --alpha 1")
-    if to == "merged":
-        if len(alphas) != 1:
-            raise ExportRefused("a merged model holds one strength; give one --alpha.")
-        if rank is not None:
-            raise ExportRefused("a merged model holds the whole direction; leave out --rank.")
-        told = to_merged(direction, base, out, alpha=alphas[0], origin=origin)
-    elif origin is not None and direction.reads_base and rank is None:
+    if to in ("merged", "mergekit") and len(alphas) != 1:
+        raise ExportRefused(f"a {to} export holds one strength; give one --alpha.")
+    if to == "merged" and rank is not None:
+        raise ExportRefused("a merged model holds the whole direction; leave out --rank.")
+    if to != "merged" and origin is not None and direction.reads_base and rank is None:
         raise ExportRefused("on a fine-tune, scales and rotations are exported with --to merged.")
-    elif to == "mergekit":
-        if len(alphas) != 1:
-            raise ExportRefused("a mergekit recipe holds one strength; give one --alpha.")
-        told = to_mergekit(direction, base, out, alpha=alphas[0], rank=rank)
-    else:
-        told = to_peft(direction, origin or base, out, alphas=alphas, rank=rank, gguf=to == "gguf-lora")
-    used = compressed(direction, rank=rank, weight=(origin or base).weight)[0] if rank is not None else direction
-    promise(out, used, base, alphas=list(alphas), origin=origin, full=direction if rank is not None else None)
-    verdicts = verify(out)
-    insist(verdicts)
+    used, kept = direction, 1.0
+    if rank is not None:
+        used, kept = compressed(direction, rank=rank, weight=(origin or base).weight)
+    with whole_folder(out) as work:
+        if to == "merged":
+            told = to_merged(used, base, work, alpha=alphas[0], origin=origin)
+        elif to == "mergekit":
+            told = to_mergekit(used, base, work, final=out, alpha=alphas[0], kept=kept)
+        else:
+            told = to_peft(used, base, work, alphas=alphas, kept=kept, gguf=to == "gguf-lora")
+        promise(work, used, base, alphas=list(alphas), origin=origin, full=direction if rank is not None else None)
+        verdicts = verify(work)
+        insist(verdicts)
     return told, verdicts

@@ -22,7 +22,7 @@ from torch import Tensor
 from ws.direction import Direction
 from ws.direction.forms import BiasShift, LowRank
 from ws.errors import ExportRefused
-from ws.export.target import card, describe, whole_folder
+from ws.export.target import card, describe
 from ws.models.checkpoint import Checkpoint, checkpoint_of
 from ws.models.load import Base
 from ws.models.modules import is_conv1d
@@ -45,48 +45,42 @@ class Delivered:
 
 
 def to_merged(
-    direction: Direction, base: Base, out: Path, *, alpha: float, origin: Base | None = None
+    direction: Direction, base: Base, work: Path, *, alpha: float, origin: Base | None = None
 ) -> dict[str, Any]:
-    """Write the model folder; the base must be a folder or lie in the hub's cache."""
+    """Fill the model folder; the base must be a folder or lie in the hub's cache."""
     theta = checkpoint_of(base)
     source, places = theta.folder, theta.places
     weight = (origin or base).weight
     changes = _slots(direction, theta)
     delivered = Delivered()
 
-    with whole_folder(out) as work:
-        shards = sorted(set(places.values()))
-        for item in sorted(source.iterdir()):
-            if (
-                item.name in shards
-                or item.suffix in OTHER_WEIGHTS
-                or item.name.startswith(".")
-                or item.name == "README.md"
-            ):
-                continue
-            if item.is_file():
-                shutil.copyfile(item, work / item.name)
-        for shard in shards:
-            steps = {
-                n: partial(_step, direction, base, weight, changes[n], alpha)
-                for n, file in places.items()
-                if file == shard and n in changes
-            }
-            _write_shard(source / shard, work / shard, steps, delivered)
-        told = {
-            "to": "merged",
-            "alphas": [alpha],
-            "delivered": delivered.share,
-            "origin": origin.described() if origin else None,
+    shards = sorted(set(places.values()))
+    for item in sorted(source.iterdir()):
+        if item.name in shards or item.suffix in OTHER_WEIGHTS or item.name.startswith(".") or item.name == "README.md":
+            continue
+        if item.is_file():
+            shutil.copyfile(item, work / item.name)
+    for shard in shards:
+        steps = {
+            n: partial(_step, direction, base, weight, changes[n], alpha)
+            for n, file in places.items()
+            if file == shard and n in changes
         }
-        body = (
-            f"`theta + alpha * dW` at alpha = {alpha:g}, stored in the base's own precision. "
-            f"{100 * delivered.share:.2f} % of the step survived rounding to it."
-        )
-        (work / "README.md").write_text(
-            card("Steered model", direction, base, body, library="transformers", relation="finetune")
-        )
-        describe(work, direction, base, **told)
+        _write_shard(source / shard, work / shard, steps, delivered)
+    told = {
+        "to": "merged",
+        "alphas": [alpha],
+        "delivered": delivered.share,
+        "origin": origin.described() if origin else None,
+    }
+    body = (
+        f"`theta + alpha * dW` at alpha = {alpha:g}, stored in the base's own precision. "
+        f"{100 * delivered.share:.2f} % of the step survived rounding to it."
+    )
+    (work / "README.md").write_text(
+        card("Steered model", direction, base, body, library="transformers", relation="finetune")
+    )
+    describe(work, direction, base, **told)
     return told
 
 

@@ -12,32 +12,27 @@ import yaml
 from safetensors.torch import save_file
 
 from ws.direction import Direction
-from ws.direction.algebra import compressed
 from ws.export.peft import WEIGHTS, check_modules, config, tensors_of
-from ws.export.target import card, describe, factors, whole_folder
+from ws.export.target import card, describe, factors
 from ws.models.load import Base, locate
 
 RECIPE, ADAPTER = "mergekit.yml", "adapter"
 
 
 def to_mergekit(
-    direction: Direction, base: Base, out: Path, *, alpha: float, rank: int | None = None
+    direction: Direction, base: Base, work: Path, *, final: Path, alpha: float, kept: float = 1.0
 ) -> dict[str, Any]:
-    """Write the recipe and the adapter it merges."""
-    kept = 1.0
-    if rank is not None:
-        direction, kept = compressed(direction, rank=rank, weight=base.weight)
+    """Fill the folder with the recipe and the adapter it merges; `final` is where the folder will lie."""
     found = factors(direction, "mergekit")
     check_modules(found, base, "mergekit")
     r = max(f.a.shape[0] for f in found.values())
     told = {"to": "mergekit", "alphas": [alpha], "rank": r, "kept_energy": kept}
-    with whole_folder(out) as work:
-        (work / ADAPTER).mkdir()
-        save_file(tensors_of(found, r), work / ADAPTER / WEIGHTS, metadata={"format": "pt"})
-        told_config = config(found, base, r, r)
-        (work / ADAPTER / "adapter_config.json").write_text(json.dumps(told_config, indent=1, sort_keys=True) + "\n")
-        (work / RECIPE).write_text(yaml.safe_dump(recipe(base, out.resolve() / ADAPTER, alpha), sort_keys=False))
-        body = f"""The base plus {alpha:g} times a direction, as a recipe for mergekit:
+    (work / ADAPTER).mkdir()
+    save_file(tensors_of(found, r), work / ADAPTER / WEIGHTS, metadata={"format": "pt"})
+    told_config = config(found, base, r, r)
+    (work / ADAPTER / "adapter_config.json").write_text(json.dumps(told_config, indent=1, sort_keys=True) + "\n")
+    (work / RECIPE).write_text(yaml.safe_dump(recipe(base, final.resolve() / ADAPTER, alpha), sort_keys=False))
+    body = f"""The base plus {alpha:g} times a direction, as a recipe for mergekit:
 
 ```
 mergekit-yaml {RECIPE} MERGED --lora-merge-cache NEW_FOLDER
@@ -45,12 +40,12 @@ mergekit-yaml {RECIPE} MERGED --lora-merge-cache NEW_FOLDER
 
 The recipe names `{ADAPTER}` by its absolute path: after moving this folder, write it again or edit the path.
 Use a new folder for the cache: mergekit takes what lies in an old one for finished."""
-        if kept < 1 - 1e-9:
-            body += f"\n\nCut to rank {rank}: it keeps {100 * kept:.1f} % of the direction's energy."
-        (work / "README.md").write_text(
-            card("Weight-steering recipe", direction, base, body, library="mergekit", relation="merge")
-        )
-        describe(work, direction, base, **told)
+    if kept < 1 - 1e-9:
+        body += f"\n\nCut to rank {r}: it keeps {100 * kept:.1f} % of the direction's energy."
+    (work / "README.md").write_text(
+        card("Weight-steering recipe", direction, base, body, library="mergekit", relation="merge")
+    )
+    describe(work, direction, base, **told)
     return told
 
 

@@ -20,10 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ws.direction import Direction
-from ws.direction.algebra import compressed
 from ws.direction.forms import LowRank
 from ws.errors import ExportRefused
-from ws.export.target import card, describe, factors, whole_folder
+from ws.export.target import card, describe, factors
 from ws.models.load import Base
 from ws.models.modules import is_conv1d
 
@@ -48,9 +47,9 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def to_peft(
-    direction: Direction, base: Base, out: Path, *, alphas: Sequence[float], rank: int | None = None, gguf: bool = False
+    direction: Direction, base: Base, work: Path, *, alphas: Sequence[float], kept: float = 1.0, gguf: bool = False
 ) -> dict[str, Any]:
-    """Write the adapter folder; with several alphas, one folder each, all with the same weights file."""
+    """Fill the adapter folder; with several alphas, one folder each, all with the same weights file."""
     target = "gguf-lora" if gguf else "peft"
     if gguf and any(a == 0 for a in alphas):
         raise ExportRefused(
@@ -58,9 +57,6 @@ def to_peft(
         )
     if gguf and len(alphas) != 1:
         raise ExportRefused("gguf-lora holds one strength, and requests scale it; give one --alpha.")
-    kept = 1.0
-    if rank is not None:
-        direction, kept = compressed(direction, rank=rank, weight=base.weight)
     found = factors(direction, target)
     check_modules(found, base, target)
     r = max(f.a.shape[0] for f in found.values())
@@ -69,29 +65,28 @@ def to_peft(
 
     tensors = tensors_of(found, r, alphas[0] if gguf else 1.0)
     told = {"to": target, "alphas": list(alphas), "rank": r, "kept_energy": kept}
-    with whole_folder(out) as work:
-        for at, alpha in enumerate(alphas):
-            folder = work if len(alphas) == 1 else work / folder_of(alpha)
-            folder.mkdir(exist_ok=True)
-            if at == 0:
-                first = folder / WEIGHTS
-                save_file(tensors, first, metadata={"format": "pt"})
-            else:
-                os.link(first, folder / WEIGHTS)
-            strength = r if gguf else alpha * r
-            (folder / "adapter_config.json").write_text(
-                json.dumps(config(found, base, r, strength), indent=1, sort_keys=True) + "\n"
-            )
-            body = f"A weight-steering direction as a plain LoRA of rank {r}, at strength alpha = {alpha:g}. `lora_alpha = {strength:g}`."
-            body += HOW_GGUF if gguf else HOW_PEFT
-            body += HOW_TINY if base.tiny else ""
-            if kept < 1 - 1e-9:
-                body += f"\n\nCut to rank {rank}: it keeps {100 * kept:.1f} % of the direction's energy."
-            text = card("Weight-steering adapter", direction, base, body, library="peft", relation="adapter")
-            (folder / "README.md").write_text(text)
-            describe(folder, direction, base, **{**told, "alphas": [alpha]})
-        if len(alphas) > 1:
-            describe(work, direction, base, **told, folders=[folder_of(a) for a in alphas])
+    for at, alpha in enumerate(alphas):
+        folder = work if len(alphas) == 1 else work / folder_of(alpha)
+        folder.mkdir(exist_ok=True)
+        if at == 0:
+            first = folder / WEIGHTS
+            save_file(tensors, first, metadata={"format": "pt"})
+        else:
+            os.link(first, folder / WEIGHTS)
+        strength = r if gguf else alpha * r
+        (folder / "adapter_config.json").write_text(
+            json.dumps(config(found, base, r, strength), indent=1, sort_keys=True) + "\n"
+        )
+        body = f"A weight-steering direction as a plain LoRA of rank {r}, at strength alpha = {alpha:g}. `lora_alpha = {strength:g}`."
+        body += HOW_GGUF if gguf else HOW_PEFT
+        body += HOW_TINY if base.tiny else ""
+        if kept < 1 - 1e-9:
+            body += f"\n\nCut to rank {r}: it keeps {100 * kept:.1f} % of the direction's energy."
+        text = card("Weight-steering adapter", direction, base, body, library="peft", relation="adapter")
+        (folder / "README.md").write_text(text)
+        describe(folder, direction, base, **{**told, "alphas": [alpha]})
+    if len(alphas) > 1:
+        describe(work, direction, base, **told, folders=[folder_of(a) for a in alphas])
     return told
 
 

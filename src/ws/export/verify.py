@@ -34,6 +34,7 @@ class Verdict:
     """How far a reloaded export is from what was promised, relative to the size of the promised change."""
 
     folder: str
+    """The part of the export that was loaded."""
     alpha: float
     error: float
     moved: float
@@ -110,7 +111,7 @@ def verify(folder: Path) -> list[Verdict]:
             )
         else:
             verdict = "same as base" if moved < 0.1 else "ok" if error <= limit else "not what was asked"
-        verdicts.append(Verdict(str(place), alpha, error, moved, limit, verdict))
+        verdicts.append(Verdict(str(place.relative_to(folder)), alpha, error, moved, limit, verdict))
     return verdicts
 
 
@@ -157,10 +158,10 @@ def _by_recipe(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, bool]:
     from peft.tuners.lora import LoraLayer
 
     told = yaml.safe_load((folder / "mergekit.yml").read_text())
-    adapter = told["models"][0]["model"].rsplit("+", 1)[1]
+    adapter = folder / Path(told["models"][0]["model"].rsplit("+", 1)[1]).name  # the folder may have moved since
     if told["merge_method"] != "task_arithmetic" or told["parameters"]["normalize"] is not False:
         raise BadFile(f"{folder}/mergekit.yml is not the recipe that was written.")
-    network, rounded = _by_peft(Path(adapter), dtype)
+    network, rounded = _by_peft(adapter, dtype)
     for layer in network.modules():
         if isinstance(layer, LoraLayer):
             layer.scaling = {k: v * told["models"][0]["parameters"]["weight"] for k, v in layer.scaling.items()}
