@@ -200,7 +200,7 @@ def test_damaged_bases_are_refused_and_nothing_is_written(folders, tmp_path):
 def test_a_stopped_export_leaves_nothing_that_is_taken_for_a_model(folders, tmp_path, monkeypatch):
     base = load(folders["llama"])
 
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     for to, part in (("merged", "merged._write_shard"), ("peft", "peft.save_file"), ("mergekit", "promise")):
