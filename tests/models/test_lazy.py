@@ -5,8 +5,10 @@ import small
 import torch
 from adapters.test_stock import MODULES, stock
 
+from ws.adapters import FAMILIES, difference_of, direction_of
 from ws.adapters.stock import load_stock
 from ws.diff import diff_adapters
+from ws.direction.forms import tensors
 from ws.models.lazy import Outline, outline
 from ws.models.load import load
 
@@ -44,6 +46,23 @@ def test_the_direction_of_two_adapters_is_the_same_on_an_outline(tiny, tmp_path,
         made.append(diff_adapters(base, load_stock(tmp_path / "a", base), load_stock(tmp_path / "b", base)))
     assert made[0].content_hash == made[1].content_hash
     assert sorted(made[0].forms) == sorted(MODULES)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_difference_module_by_module_has_the_same_numbers(tmp_path):
+    base = small.base("llama")
+    stock("dora", tmp_path / "a")
+    stock("oft", tmp_path / "b", seed=1)
+    sides = [(FAMILIES[a.spec.family], a) for a in (load_stock(tmp_path / n, base) for n in "ab")]
+    wanted = (direction_of(sides[0][0], base, sides[0][1]) - direction_of(sides[1][0], base, sides[1][1])).to(
+        dtype=torch.float32
+    )
+    found = difference_of(base, *sides)
+    assert found.forms.keys() == wanted.forms.keys()
+    for name, forms in found.forms.items():
+        for one, other in zip(forms, wanted.forms[name], strict=True):
+            assert type(one) is type(other)
+            assert all(torch.equal(t, tensors(other)[k]) for k, t in tensors(one).items())
 
 
 def test_a_checkpoint_with_other_names_is_loaded_whole(tiny, tmp_path):
