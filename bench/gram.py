@@ -2,7 +2,7 @@
 
     python bench/gram.py [--small] [--runs 5]
 
-Both sides go module by module; the dense one stacks the 20 float32 matrices of a module. Seven of the 28 blocks, which
+Both sides go module by module; the dense one stacks the 20 float32 matrices of a module. Four of the 28 blocks, which
 are all alike. Both are compared with float64. Memory is what a call takes beyond the directions, in a child.
 """
 
@@ -28,7 +28,7 @@ def dense(directions: list[Direction], dtype: torch.dtype = torch.float32) -> to
 
 def main() -> None:
     """Both ranks of the target, both sides in turn."""
-    chosen = arguments(__doc__, layers=7, combined=0)
+    chosen = arguments(__doc__, layers=4, combined=0)
     sizes, rows = shapes(chosen), []
     sizes["num_hidden_layers"] = min(chosen.layers, sizes["num_hidden_layers"])
 
@@ -36,9 +36,8 @@ def main() -> None:
         return [random_direction(sizes, rank, seed) for seed in range(N)]
 
     if chosen.child:
-        directions = make(chosen.combined)
-        sides = {"ours": lambda: gram(directions), "theirs": lambda: dense(directions)}
-        measured(sides[chosen.child])
+        made = make(chosen.combined)
+        measured({"ours": lambda: gram(made), "theirs": lambda: dense(made)}[chosen.child])
         return
     for rank, target in RATIO.items():
         directions = make(rank)

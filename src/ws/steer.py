@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ws.direction.direction import Direction
-from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, RowScale, mapped
+from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, RowScale, mapped, tensors
 from ws.errors import DirectionMismatch
 from ws.models.load import Base
 from ws.models.modules import fingerprint, is_conv1d, linears_of, weight_of
@@ -89,11 +89,17 @@ def _part(
     """One layer's share, on its device and in at least float32."""
     weight = weight_of(layer)
     dtype = torch.promote_types(weight.dtype, torch.float32)
-    moved = tuple(mapped(f, lambda t: t.to(weight.device, dtype)) for f in forms)
+    moved = tuple(
+        f if _is_at(f, weight.device, dtype) else mapped(f, lambda t: t.to(weight.device, dtype)) for f in forms
+    )
     own = None
     if origin is not None and any(isinstance(f, READS_BASE) for f in forms):
         own = origin.weight(name).to(weight.device, dtype)
     return _Part(moved, alpha, own, fold)
+
+
+def _is_at(form: Form, device: torch.device, dtype: torch.dtype) -> bool:
+    return all(t.dtype == dtype and t.device == device for t in tensors(form).values())
 
 
 _DIALS: WeakKeyDictionary[nn.Module, _Dial] = WeakKeyDictionary()
@@ -117,14 +123,14 @@ def _switch_off(layer: nn.Module, part: _Part) -> None:
 
 def _settle(layer: nn.Module, dial: _Dial) -> None:
     """Make the layer what its list of parts says: hook present or absent, weight folded or restored."""
-    hooked = any(not p.folded for p in dial.parts)
+    folded = [p for p in dial.parts if p.folded]
+    hooked = len(folded) < len(dial.parts)
     if hooked and dial.handle is None:
         dial.handle = layer.register_forward_hook(_add_parts, with_kwargs=True)
     elif not hooked and dial.handle is not None:
         dial.handle.remove()
         dial.handle = None
 
-    folded = [p for p in dial.parts if p.folded]
     if folded or dial.weight is not None:
         _fold(layer, dial, folded)
 

@@ -7,10 +7,11 @@ import small
 import torch
 from safetensors.torch import load_file, save_file
 
-from ws.adapters import FAMILIES, direction_of
+from ws.adapters import FAMILIES, difference_of, direction_of
 from ws.adapters.stock import load_stock
 from ws.cli import main
 from ws.diff import diff_adapters
+from ws.direction.forms import tensors as tensors_of
 from ws.errors import BadFile, DirectionMismatch, Unsupported, WsError
 
 MODULES = ["model.layers.1.self_attn.q_proj", "model.layers.2.mlp.down_proj"]
@@ -142,3 +143,20 @@ def test_the_command_makes_a_direction_of_two_stock_adapters(tmp_path, tiny, cap
     assert main(["inspect", str(out)]) == 0
     assert "two adapters" in capsys.readouterr().out
     assert main(["diff", str(base), str(base), "--out", str(out)]) == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_difference_module_by_module_has_the_same_numbers(tmp_path):
+    base = small.base("llama")
+    stock("dora", tmp_path / "a")
+    stock("oft", tmp_path / "b", seed=1)
+    sides = [(FAMILIES[a.spec.family], a) for a in (load_stock(tmp_path / n, base) for n in "ab")]
+    wanted = (direction_of(sides[0][0], base, sides[0][1]) - direction_of(sides[1][0], base, sides[1][1])).to(
+        dtype=torch.float32
+    )
+    found = difference_of(base, *sides)
+    assert found.forms.keys() == wanted.forms.keys()
+    for name, forms in found.forms.items():
+        for one, other in zip(forms, wanted.forms[name], strict=True):
+            assert type(one) is type(other)
+            assert all(torch.equal(t, tensors_of(other)[k]) for k, t in tensors_of(one).items())

@@ -77,6 +77,18 @@ def test_both_ways_of_multiplying_low_ranks_agree(rank):
     torch.testing.assert_close(gram(ds)["all"], stacked @ stacked.mT, rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.parametrize("rank", [2, 40])  # in factors, and in slices of the matrices
+def test_large_factors_that_nearly_cancel_keep_their_digits(rank):
+    g = torch.Generator().manual_seed(0)
+    rand = lambda *s: torch.randn(*s, generator=g)  # noqa: E731
+    b, a = 100 * rand(48, rank), rand(rank, 40)
+    ds = [Direction({"m.0.x": (LowRank(torch.cat([b + rand(48, rank), -b], 1), torch.cat([a, a])),)}) for _ in range(3)]
+    zero = torch.zeros(48, 40, dtype=torch.float64)
+    stacked = torch.stack([d.to(dtype=torch.float64).dense("m.0.x", lambda _: zero).flatten() for d in ds])
+    wanted = stacked @ stacked.mT
+    assert (gram(ds)["all"] - wanted).abs().max() <= 1e-5 * wanted.diagonal().max()
+
+
 @settings(max_examples=30, deadline=None)
 @given(recipes, recipes, scopes)
 def test_what_is_projected_out_is_gone_in_every_group(a, b, scope):

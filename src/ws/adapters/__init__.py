@@ -5,6 +5,7 @@ from ws.adapters.family import Adapter as Adapter
 from ws.adapters.family import Attached as Attached
 from ws.adapters.family import Family as Family
 from ws.adapters.family import Spec as Spec
+from ws.adapters.family import difference_of as difference_of
 from ws.adapters.family import direction_of as direction_of
 from ws.adapters.file import load_adapter as load_adapter
 from ws.adapters.file import save_adapter as save_adapter

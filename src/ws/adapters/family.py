@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ws.direction.direction import Direction
-from ws.direction.forms import Form, gathered
+from ws.direction.forms import Form, gathered, mapped
 from ws.errors import Unsupported
 from ws.models.checkpoint import Theta
 from ws.models.load import Base
@@ -222,6 +222,19 @@ def sizes(layer: nn.Module) -> tuple[int, int]:
 def direction_of(family: Family, base: Theta, adapter: Adapter) -> Direction:
     """The exact change one trained side makes to the base, in float64."""
     return Direction({name: forms_of(family, base, adapter, name) for name in adapter.spec.modules})
+
+
+def difference_of(base: Theta, left: tuple[Family, Adapter], right: tuple[Family, Adapter]) -> Direction:
+    """`direction_of(left) - direction_of(right)` rounded to float32, one module at a time.
+
+    The same numbers; only one module is held in float64 at any moment.
+    """
+    forms = {}
+    for name in dict.fromkeys((*left[1].spec.modules, *right[1].spec.modules)):
+        plus, minus = (forms_of(f, base, a, name) if name in a.spec.modules else () for f, a in (left, right))
+        exact = gathered((*plus, *(f.scaled(-1.0) for f in minus)))
+        forms[name] = tuple(mapped(f, lambda t: t.to(torch.float32)) for f in exact)
+    return Direction(forms)
 
 
 def forms_of(family: Family, base: Theta, adapter: Adapter, module: str) -> tuple[Form, ...]:

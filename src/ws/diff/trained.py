@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ws.adapters import Adapter, direction_of, family
+from ws.adapters import Adapter, difference_of, direction_of, family
 from ws.direction.direction import Direction, dot
 from ws.errors import DirectionMismatch
 from ws.models.checkpoint import Theta
@@ -32,7 +32,7 @@ def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive") -
     if mode == "contrastive":
         # a start that both share is no part of the difference; leaving it out keeps the rank at 2r
         pos, neg = replace(pos, frozen={}), replace(neg, frozen={})
-        change = direction_of(of, base, pos) - direction_of(of, base, neg)
+        change = difference_of(base, (of, pos), (of, neg))
     else:
         change = direction_of(of, base, pos) if mode == "tau+" else -direction_of(of, base, neg)
     made = {
@@ -62,8 +62,8 @@ def diff_adapters(base: Theta, left: Adapter, right: Adapter | None = None) -> D
     if right is not None and _same_start(left, right):
         left, right = replace(left, frozen={}), replace(right, frozen={})
     sides = [left] if right is None else [left, right]
-    changes = [direction_of(family(a.spec.family), base, a) for a in sides]
-    change = changes[0] if right is None else changes[0] - changes[1]
+    of, other = family(left.spec.family), right and (family(right.spec.family), right)
+    change = difference_of(base, (of, left), other) if other else direction_of(of, base, left)
     made = {
         "base": base.described(),
         "mode": "contrastive" if right is not None else "tau+",

@@ -173,7 +173,7 @@ def _in_factors(low: Sequence[Sequence[LowRank]], ranks: Sequence[int]) -> Tenso
     In float64: where factors are large and their sum is small (PiSSA), float32 loses a quarter of the result here.
     """
     n = len(low)
-    b = torch.cat([f.b.detach().cpu() for forms in low for f in forms], dim=1).double().mT.contiguous()  # (R, o)
+    b = torch.cat([f.b.detach().cpu().mT for forms in low for f in forms]).double()  # (R, o)
     a = torch.cat([f.a.detach().cpu() for forms in low for f in forms]).double()  # (R, i)
     owner = torch.repeat_interleave(torch.arange(n), torch.tensor(ranks))
     edges = [0, *torch.tensor(ranks).cumsum(0).tolist()]

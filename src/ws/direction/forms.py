@@ -17,7 +17,7 @@ of the untouched base. Nothing here knows a model or a file.
 Shapes: o = out features, i = in features, r = rank, k = blocks, s = block size, n = any batch.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -199,7 +199,7 @@ READS_BASE = (RowScale, ColScale, BlockRotation)  # forms that are a change *of 
 
 def tensors(form: Form) -> dict[str, Tensor]:
     """The tensors a form stores, by field name."""
-    return {f.name: t for f in fields(form) if (t := getattr(form, f.name)) is not None}
+    return {name: t for name, t in vars(form).items() if t is not None}
 
 
 def all_finite(t: Tensor) -> bool:
