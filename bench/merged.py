@@ -18,15 +18,19 @@ from side import adapter_folder, arguments, base_folder, child, human, in_turn, 
 
 def ours(work: Path):
     """The direction and the base are there; the export is timed."""
-    from ws.models.lazy import outline
-
     from ws.adapters.stock import load_stock
     from ws.diff import diff_adapters
     from ws.export.merged import to_merged
+    from ws.models.checkpoint import open_checkpoint
 
-    base = outline(work / "base")
+    base = open_checkpoint(work / "base")
     direction = diff_adapters(base, *(load_stock(work / f"adapter{n}", base) for n in (0, 1)))
-    return lambda: to_merged(direction, base, work / "out", alpha=0.7)
+
+    def write() -> None:
+        (work / "out").mkdir()
+        to_merged(direction, base, work / "out", alpha=0.7)
+
+    return write
 
 
 def floor(work: Path):

@@ -23,8 +23,7 @@ from ws.direction import Direction
 from ws.direction.forms import BiasShift, LowRank
 from ws.errors import ExportRefused
 from ws.export.target import card, describe
-from ws.models.checkpoint import Checkpoint, checkpoint_of
-from ws.models.load import Base
+from ws.models.checkpoint import Checkpoint, Theta, checkpoint_of
 from ws.models.modules import is_conv1d
 
 VALUES_AT_ONCE = 1 << 18  # what fits a processor's cache
@@ -45,7 +44,7 @@ class Delivered:
 
 
 def to_merged(
-    direction: Direction, base: Base, work: Path, *, alpha: float, origin: Base | None = None
+    direction: Direction, base: Theta, work: Path, *, alpha: float, origin: Theta | None = None
 ) -> dict[str, Any]:
     """Fill the model folder; the base must be a folder or lie in the hub's cache."""
     theta = checkpoint_of(base)
@@ -125,7 +124,7 @@ class _Step:
         return self.left[at] if self.right is None else self.left[at] @ self.right
 
 
-def _step(direction: Direction, base: Base, weight, slot: tuple[str, str], alpha: float, exact: torch.dtype) -> _Step:
+def _step(direction: Direction, base: Theta, weight, slot: tuple[str, str], alpha: float, exact: torch.dtype) -> _Step:
     """`alpha * dW` of one slot, the way round the checkpoint stores it."""
     module, kind = slot
     if kind == "bias":

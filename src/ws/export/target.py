@@ -11,7 +11,7 @@ from typing import Any
 from ws.direction import Direction
 from ws.direction.forms import BiasShift, LowRank
 from ws.errors import BadFile, ExportRefused
-from ws.models.load import Base
+from ws.models.checkpoint import Theta
 from ws.records import versions, write_json
 
 OURS = "ws.json"
@@ -58,7 +58,7 @@ def factors(direction: Direction, to: str) -> dict[str, LowRank]:
     return found
 
 
-def describe(folder: Path, direction: Direction, base: Base, **told: Any) -> None:
+def describe(folder: Path, direction: Direction, base: Theta, **told: Any) -> None:
     """`ws.json` beside an export: what was exported, of what, by what."""
     write_json(
         folder / OURS,
@@ -71,7 +71,7 @@ def describe(folder: Path, direction: Direction, base: Base, **told: Any) -> Non
     )
 
 
-def card(title: str, direction: Direction, base: Base, body: str, *, library: str, relation: str) -> str:
+def card(title: str, direction: Direction, base: Theta, body: str, *, library: str, relation: str) -> str:
     """A model card: front matter the hub reads, and what a reader should know."""
     made = direction.provenance
     training = made.get("training", {})

@@ -123,8 +123,10 @@ def open_checkpoint(model: str | Path, *, revision: str | None = None) -> Checkp
     return Checkpoint(folder, name, commit or revision, str(model), skeleton, places)
 
 
-def checkpoint_of(base: Base) -> Checkpoint:
-    """The checkpoint a loaded base came from."""
+def checkpoint_of(base: Theta) -> Checkpoint:
+    """The checkpoint a base came from."""
+    if isinstance(base, Checkpoint):
+        return base
     source, _, revision = locate(base.source or base.id)
     folder = fetched(source, revision=base.revision or revision)
     return Checkpoint(folder, base.id, base.revision, base.source, base.model, tensor_places(folder))
