@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def key_of(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, Any]) -
 
 def find_run(run: str, out: Path | str) -> tuple[Path, dict[str, Any]]:
     """A run folder by path or by its name, and its training manifest."""
-    for folder in [Path(run), *sorted(Path(out).glob(f"*/*/{run}"))]:
+    for folder in [Path(run), *sorted(Path(out).glob(f"*/*/{escape(run)}"))]:
         if (folder / "train").is_dir() and (manifest := read(folder / "train")) is not None:
             return folder, manifest
     raise BadFile(f"{run!r} is no run folder and no run below {out}; `ws runs` lists them.")

@@ -267,6 +267,11 @@ def _checked_alpha(alpha: Alpha) -> float | Tensor:
     return float(alpha)
 
 
+def refuse_mismatch(base: Base, direction: Direction, origin: Base | None = None) -> None:
+    """Refuse a direction that cannot steer this base, in one sentence."""
+    _checked_layers(base, base.model, direction, origin)
+
+
 def _checked_layers(
     base: Base | nn.Module, model: nn.Module, direction: Direction, origin: Base | None
 ) -> dict[str, nn.Module]:

@@ -95,6 +95,9 @@ def change(folder, **values):
         ({"bias": "all"}, "trains biases"),
         ({"r": 100_000}, "no rank"),
         ({"r": "4"}, "no rank"),
+        ({"alora_invocation_tokens": [1, 2]}, "alora_invocation_tokens"),
+        ({"target_parameters": ["x"]}, "target_parameters"),
+        ({"from_tomorrow": 1}, "from_tomorrow"),
     ],
 )
 def test_a_config_that_would_change_the_result_is_refused_by_name(folder, values, told):

@@ -1,5 +1,6 @@
 """A difference of checkpoints steers one into the other; what it cannot hold is counted."""
 
+import json
 import math
 import shutil
 
@@ -8,6 +9,7 @@ import small
 import torch
 from adapters.test_stock import MODULES, stock
 from safetensors.torch import load_file, save_file
+from test_steer import lowrank
 
 from ws.adapters.stock import load_stock
 from ws.diff import diff_adapters, diff_checkpoints, diff_named, from_tensors
@@ -114,7 +116,7 @@ def test_plain_tensors_make_the_same_direction_as_the_checkpoints(tuned, tmp_pat
         ("model.layers.0.mlp.up_proj.scale", torch.zeros(64, 32), "no weight or bias of a linear layer"),
         ("model.layers.0.mlp.up_proj.weight", torch.zeros(32, 64), r"is \(32, 64\)"),
         ("model.layers.0.mlp.up_proj.weight", torch.full((64, 32), math.nan), "not finite"),
-        ("model.layers.0.mlp.up_proj.weight", torch.zeros(64, 32, dtype=torch.int8), "not finite numbers"),
+        ("model.layers.0.mlp.up_proj.weight", torch.zeros(64, 32, dtype=torch.int8), "holds int8"),
     ],
 )
 def test_plain_tensors_that_do_not_fit_are_refused(key, value, says):
@@ -145,6 +147,87 @@ def test_models_that_cannot_be_subtracted_are_refused(tuned, tmp_path):
     save_file(tensors, shard, metadata={"format": "pt"})
     with pytest.raises(BadFile, match="not finite"):
         diff_named(str(tmp_path / "nan"), base)
+
+
+def test_a_change_too_small_for_a_fingerprint_is_still_a_difference(tuned, tmp_path):
+    """A fingerprint looks at 1,024 values a matrix, rounded; a difference looks at all."""
+    base = tuned / "gpt2" / "base"
+    shutil.copytree(base, tmp_path / "one")
+    shard = tmp_path / "one" / open_checkpoint(base).places["transformer.h.1.mlp.c_fc.weight"]
+    tensors = load_file(shard)
+    weight, mark, at = tensors["transformer.h.1.mlp.c_fc.weight"], open_checkpoint(base).fingerprint, 0
+    while True:  # a place that the fingerprint does not look at
+        weight.view(-1)[at] += 1
+        save_file(tensors, shard, metadata={"format": "pt"})
+        if open_checkpoint(tmp_path / "one").fingerprint == mark:
+            break
+        weight.view(-1)[at] -= 1
+        at += 1
+    d, _ = diff_named(str(tmp_path / "one"), str(base))
+    assert d.norm() == pytest.approx(1, abs=1e-6)
+    save(d, tmp_path / "d.safetensors")
+    with pytest.raises(DirectionMismatch, match="different bases"):
+        diff_named(str(tmp_path / "one"), str(tmp_path / "d.safetensors"), model=str(base))
+
+
+def test_where_a_folder_holds_both_kinds_the_one_that_transformers_loads_is_read(tuned, tmp_path):
+    import transformers
+
+    shutil.copytree(tuned / "qwen2" / "a", tmp_path / "both")
+    other = small.model("qwen2", seed=7, vocabulary=len(load(tuned / "qwen2" / "a").tokenizer))
+    other.save_pretrained(tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", tmp_path / "both")
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "both")
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(open_checkpoint(tmp_path / "both").tensor(name), loaded.get_parameter(name))
+
+
+def test_stored_values_are_subtracted_whatever_the_config_says(tuned, tmp_path):
+    a, base = tuned / "qwen2" / "a", tuned / "qwen2" / "base"
+    exact, _ = diff_named(str(a), str(base))
+    for name, source in (("a", a), ("base", base)):
+        shutil.copytree(source, tmp_path / name)
+        config = json.loads((source / "config.json").read_text())
+        (tmp_path / name / "config.json").write_text(json.dumps({**config, "dtype": "bfloat16"}))
+    d, _ = diff_named(str(tmp_path / "a"), str(tmp_path / "base"))
+    for name, (dense, *_) in exact.forms.items():
+        assert torch.equal(d.forms[name][0].m, dense.m)
+
+
+def test_exports_and_hub_folders_are_sides_too(tuned, tmp_path):
+    from ws.direction import save_pretrained
+    from ws.export import export
+
+    folder = tuned / "qwen2" / "base"
+    base = load(folder)
+    d = lowrank(base, size=0.05)
+    export(d, base, tmp_path / "with+plus", to="peft", alphas=[0.5])
+    save_pretrained(d, tmp_path / "hub")
+    for side in (f"{folder}+{tmp_path / 'with+plus'}", str(tmp_path / "with+plus")):
+        assert (diff_named(side)[0] - 0.5 * d).norm() < 1e-6 * d.norm()
+    found, _ = diff_named(str(tmp_path / "hub"), model=str(folder))
+    assert (found - d).norm() < 1e-6 * d.norm()
+    with pytest.raises(DirectionMismatch, match="same model"):
+        diff_named(str(tmp_path / "with+plus"), str(tmp_path / "with+plus"))
+    for empty in ("tiny+", "+x"):
+        with pytest.raises(BadFile, match="one of the two is empty"):
+            diff_named(empty)
+
+
+def test_nothing_but_a_direction_is_overwritten(tuned, tmp_path, capsys):
+    from ws.cli import main
+
+    shutil.copytree(tuned / "gpt2" / "a", tmp_path / "a")
+    file = sorted((tmp_path / "a").glob("*.safetensors"))[0]
+    before = file.read_bytes()
+    sides = [str(tmp_path / "a"), str(tuned / "gpt2" / "base")]
+    assert main(["diff", *sides, "--out", str(file)]) == 2
+    assert "nothing else is overwritten" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    for _ in range(2):
+        assert main(["diff", *sides, "--out", str(tmp_path / "d.safetensors")]) == 0
+    assert main(["diff", *sides, "--out", str(tmp_path / "no" / "d.safetensors")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def test_a_resized_vocabulary_is_left_out_and_said(tuned, tmp_path):

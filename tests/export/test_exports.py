@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from test_steer import lowrank
 
 from ws.direction import Direction, save
 from ws.direction.forms import BiasShift, LowRank, RowScale
-from ws.errors import BadFile, ExportRefused, ProofFailed
+from ws.errors import BadFile, DirectionMismatch, ExportRefused, ProofFailed
 from ws.export import export
 from ws.export.verify import insist, verify
 from ws.models.load import load
@@ -111,7 +112,9 @@ def test_rounding_to_bf16_is_measured_and_said(tiny, tmp_path):
         load_file(tmp_path / "large" / "model.safetensors")["model.layers.0.mlp.up_proj.weight"].dtype == torch.bfloat16
     )
     with pytest.raises(ProofFailed):
-        export(lowrank(base, size=1e-5), base, tmp_path / "lost", to="merged", alphas=[0.01])
+        export(lowrank(base, size=1e-3), base, tmp_path / "lost", to="merged", alphas=[0.01])
+    with pytest.raises(ExportRefused, match="less than their own precision"):
+        export(lowrank(base, size=1e-7), base, tmp_path / "lost", to="peft", alphas=[0.01])
     assert not [f for f in tmp_path.iterdir() if "lost" in f.name]  # what cannot be proven is not kept
 
 
@@ -170,8 +173,86 @@ def test_an_export_that_does_not_move_the_model_fails_its_proof(folders, tmp_pat
         insist(verify(tmp_path / "x"))
 
 
+@pytest.mark.parametrize("share", [0.3, 1.6])
+def test_a_tampered_export_in_bf16_is_not_what_was_asked_either(tiny, tmp_path, share):
+    small.model("llama", vocabulary=len(tiny.tokenizer)).to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    tiny.tokenizer.save_pretrained(tmp_path / "base")
+    base = load(tmp_path / "base")
+    d = lowrank(base, size=0.3)
+    _, (fresh,) = export(d, base, tmp_path / "x", to="merged", alphas=[0.5])
+    assert fresh.verdict == "ok" and fresh.error < 0.1
+    weights = tmp_path / "x" / "model.safetensors"
+    before, tensors = load_file(tmp_path / "base" / "model.safetensors"), load_file(weights)
+    moved = {k: (before[k].float() + share * (t.float() - before[k].float())).to(t.dtype) for k, t in tensors.items()}
+    save_file(moved, weights, metadata={"format": "pt"})
+    with pytest.raises(ProofFailed, match="not what was asked"):
+        insist(verify(tmp_path / "x"))
+
+
+def test_a_file_that_changed_without_effect_on_the_probes_is_named(folders, tmp_path):
+    base = load(folders["llama"])
+    export(lowrank(base, size=0.05), base, tmp_path / "x", to="merged", alphas=[1])
+    insist(verify(tmp_path / "x"))
+    (tmp_path / "x" / "README.md").write_text("my own words")
+    insist(verify(tmp_path / "x"))
+    with open(tmp_path / "x" / "tokenizer.json", "a") as f:
+        f.write(" ")
+    with pytest.raises(ProofFailed, match=r"changed since it was written \(tokenizer.json\)"):
+        insist(verify(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("damage", ["{}", "[]", '{"strengths": []}', "{"])
+def test_a_damaged_proof_proves_nothing(folders, tmp_path, damage):
+    base = load(folders["llama"])
+    export(lowrank(base, size=0.05), base, tmp_path / "x", to="peft", alphas=[1])
+    (tmp_path / "x" / "proof.json").write_text(damage)
+    with pytest.raises(BadFile, match=r"no sound proof\.json"):
+        verify(tmp_path / "x")
+
+
+def test_an_export_its_library_cannot_load_fails_in_one_sentence(folders, tmp_path):
+    base = load(folders["llama"])
+    for to, name in (("merged", "config.json"), ("peft", "adapter_model.safetensors")):
+        export(lowrank(base, size=0.05), base, tmp_path / to, to=to, alphas=[1])
+        (tmp_path / to / name).write_bytes(b"\x10")
+        with pytest.raises(ProofFailed, match="cannot be loaded by the library it is for"):
+            verify(tmp_path / to)
+
+
+def test_no_unsteered_copy_of_the_weights_is_carried_over(folders, tmp_path):
+
+    shutil.copytree(folders["llama"], tmp_path / "base")
+    for extra in ("consolidated.safetensors", "consolidated.safetensors.index.json", "pytorch_model.bin", "notes.txt"):
+        shutil.copy(next((tmp_path / "base").glob("model-*.safetensors")), tmp_path / "base" / extra)
+    base = load(tmp_path / "base")
+    export(lowrank(base, size=0.05), base, tmp_path / "x", to="merged", alphas=[1])
+    names = {f.name for f in (tmp_path / "x").iterdir()}
+    assert "notes.txt" in names and "model.safetensors.index.json" in names
+    assert not [n for n in names if "consolidated" in n or n.endswith(".bin")]
+
+
+def test_strengths_that_cannot_be_told_apart_or_proven_are_refused_before_anything_is_written(folders, tmp_path):
+    base = load(folders["llama"])
+    d = lowrank(base, size=0.05)
+    for alphas, says in (([1, 1.0], "different from each other"), ([float("nan")], "finite")):
+        with pytest.raises(ValueError, match=says):
+            export(d, base, tmp_path / "x", to="peft", alphas=alphas)
+    with pytest.raises(ExportRefused, match="not finite"):
+        export(d, base, tmp_path / "x", to="peft", alphas=[1e30])
+    assert not list(tmp_path.iterdir())
+    export(d, base, tmp_path / "x", to="peft", alphas=[0.12345678, 0.12345679])
+    assert len(list((tmp_path / "x").glob("alpha_*"))) == 2
+
+
+def test_a_direction_of_another_base_is_refused_before_any_weight_is_written(folders, tmp_path, monkeypatch):
+    base = load(folders["llama"])
+    other = small.base("llama", seed=9)
+    monkeypatch.setattr("ws.export.to_merged", None)
+    with pytest.raises(DirectionMismatch, match="made from base"):
+        export(lowrank(other), base, tmp_path / "x", to="merged", alphas=[1])
+
+
 def test_damaged_bases_are_refused_and_nothing_is_written(folders, tmp_path):
-    import shutil
 
     base = load(folders["llama"])
     d = lowrank(base, size=0.05)
@@ -203,7 +284,7 @@ def test_a_stopped_export_leaves_nothing_that_is_taken_for_a_model(folders, tmp_
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    for to, part in (("merged", "merged._write_shard"), ("peft", "peft.save_file"), ("mergekit", "promise")):
+    for to, part in (("merged", "merged._write_shard"), ("peft", "peft.write_tensors"), ("mergekit", "promise")):
         with monkeypatch.context() as m:
             m.setattr(f"ws.export.{part}", stop)
             with pytest.raises(KeyboardInterrupt):
@@ -226,12 +307,13 @@ def test_a_killed_export_leaves_a_folder_marked_incomplete_and_the_next_one_work
     args = ["export", str(file), "--to", "merged", "--alpha", "1", "--model", str(folders["llama"])]
     args += ["--out", str(tmp_path / "out")]
     assert subprocess.run([sys.executable, "-c", killed, *args], capture_output=True).returncode == -9
-    assert [f.name for f in tmp_path.iterdir() if f != file] == [".out.incomplete"]
+    (left,) = (f for f in tmp_path.iterdir() if f != file)
+    assert left.name.startswith(".out.") and left.name.endswith(".incomplete")
     from ws.cli import main
 
-    assert main(["verify", str(tmp_path / ".out.incomplete")]) == 2
+    assert main(["verify", str(left)]) == 2
     assert main(args) == 0
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["direction.safetensors", "out"]
+    assert {f.name for f in tmp_path.iterdir()} == {"direction.safetensors", "out", left.name}
 
 
 def test_a_low_rank_direction_of_the_origin_is_an_adapter_of_the_fine_tune(folders, tiny, tmp_path):

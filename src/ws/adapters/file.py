@@ -5,9 +5,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ws.adapters.family import Adapter, Spec
+from ws.direction.file import write_tensors
 from ws.direction.forms import all_finite
 from ws.errors import BadFile
 from ws.models.load import Base
@@ -21,9 +22,11 @@ def save_adapter(adapter: Adapter, folder: Path, base: Base) -> None:
 
     folder.mkdir(parents=True, exist_ok=True)
     flat = {f"base_model.model.{k}": t.cpu().contiguous().clone() for k, t in adapter.tensors.items()}
-    save_file(flat, folder / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(flat, folder / WEIGHTS, {"format": "pt"})
     if adapter.frozen:
-        save_file({k: t.cpu().contiguous().clone() for k, t in adapter.frozen.items()}, folder / START)
+        write_tensors(
+            {k: t.cpu().contiguous().clone() for k, t in adapter.frozen.items()}, folder / START, {"format": "pt"}
+        )
     of = family(adapter.spec.family)
     if of.peft_config is not None:
         config = of.peft_config(adapter.spec, base).to_dict()

@@ -7,6 +7,7 @@ The config is parsed strictly and never executed. LoRA, rsLoRA, DoRA, PiSSA, DeL
 import json
 import math
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,24 @@ from ws.errors import BadFile, DirectionMismatch, Unsupported
 from ws.models.checkpoint import Theta
 
 LARGEST_RANK = 512
+HARMLESS = {  # keys of a config that name, place or start an adapter, or act only while it is trained
+    "peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode",
+    "runtime_config", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "fan_in_fan_out",
+    "lora_dropout", "module_dropout", "boft_dropout", "init_weights", "init_lora_weights", "init_ia3_weights",
+    "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "ephemeral_gpu_offload",
+    "feedforward_modules", "bias", "oft_block_size", "eps", "num_cayley_neumann_terms", "boft_n_butterfly_factor",
+    "r", "lora_alpha", "use_rslora", "use_dora", "delora_lambda", "use_cayley_neumann", "boft_block_size", "boft_block_num",
+    "coft", "block_share", "lora_bias",
+}  # fmt: skip
+PARAMETERS = {
+    "lora": {"lora_A.weight", "lora_B.weight"},
+    "pissa": {"lora_A.weight", "lora_B.weight"},
+    "dora": {"lora_A.weight", "lora_B.weight", "lora_magnitude_vector"},
+    "delora": {"delora_A", "delora_B", "delora_lambda", "delora_w_norm"},
+    "oft": {"oft_R.weight"},
+    "boft": {"boft_R", "boft_s"},
+    "ia3": {"ia3_l"},
+}
 NAMES = {"DELORA": "delora", "OFT": "oft", "BOFT": "boft", "IA3": "ia3"}
 PARAMETER = re.compile(
     r"^(?:base_model\.model\.)?(?P<module>.+?)\.(?P<parameter>lora_[AB]\.weight|lora_magnitude_vector(?:\.weight)?|delora_A|"
@@ -34,11 +53,16 @@ def load_stock(folder: Path | str, base: Theta) -> Adapter:
     folder = Path(folder)
     config = _config(folder)
     name, sizes = _spec(folder, config)
+    _all_known(folder, config)
     tensors, modules = _tensors(folder)
     if missing := sorted(modules - base.linears.keys()):
         raise DirectionMismatch(
             f"{folder}: {len(missing)} of its {len(modules)} modules are not linear layers of {base.id}, e.g. {missing[:3]}."
         )
+    for module in sorted(modules):
+        own = {k.removeprefix(module + ".") for k in tensors if k.startswith(module + ".")}
+        if own != PARAMETERS[name]:
+            raise BadFile(f"{folder}: {module} has {sorted(own)}, and a {name} adapter has {sorted(PARAMETERS[name])}.")
     spec = Spec(name, tuple(sorted(modules)), **sizes)
     start = {}
     if name == "pissa":
@@ -73,6 +97,17 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def _all_known(folder: Path, config: dict[str, Any]) -> None:
+    """Refuse a setting that is not known here: it could change the result. What peft writes unasked is let pass."""
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING as CLASSES
+
+    kind = next((c for t, c in CLASSES.items() if t == str(config.get("peft_type", "")).upper()), None)
+    usual = {} if kind is None else {f.name: f.default for f in fields(kind)}
+    for key, value in config.items():
+        if key not in HARMLESS and value and value != usual.get(key):
+            raise Unsupported(f"{folder}: {key} = {value!r} is not understood, and could change what the adapter does.")
+
+
 def _spec(folder: Path, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     kind = str(config.get("peft_type", "")).upper()
     if kind == "LORA":
@@ -95,7 +130,12 @@ def _spec(folder: Path, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if kind not in NAMES:
         raise Unsupported(f"{folder}: peft_type {kind!r} is not supported; there are LORA, {', '.join(NAMES)}.")
     if kind == "DELORA":
-        return "delora", {"rank": int(config["r"]), "delora_lambda": float(config.get("delora_lambda", 15))}
+        rank, size = config.get("r"), config.get("delora_lambda", 15)
+        if not isinstance(rank, int) or not 1 <= rank <= LARGEST_RANK or not isinstance(size, (int, float)):
+            raise BadFile(
+                f"{folder}: r = {rank!r} and delora_lambda = {size!r} are no rank (1 to {LARGEST_RANK}) and size."
+            )
+        return "delora", {"rank": rank, "delora_lambda": float(size)}
     if kind == "OFT":
         if config.get("use_cayley_neumann") is not True or config.get("num_cayley_neumann_terms", TERMS) != TERMS:
             raise Unsupported(f"{folder}: OFT is read with peft's default series of {TERMS} terms only.")
@@ -121,6 +161,8 @@ def _tensors(folder: Path) -> tuple[dict[str, torch.Tensor], set[str]]:
         found = PARAMETER.match(key)
         if found is None:
             raise Unsupported(f"{path}: the tensor {key!r} belongs to no adapter that is understood here.")
+        if not t.is_floating_point():
+            raise BadFile(f"{path}: {key} holds {str(t.dtype).removeprefix('torch.')} and not floating-point numbers.")
         if not all_finite(t):
             raise BadFile(f"{path}: {key} holds values that are not finite.")
         parameter = (

@@ -44,7 +44,9 @@ def _register() -> None:
     sides = {
         "left": (
             str | None,
-            typer.Argument(help=f"Instead of a study: {named_sides}. Then --out is the file to write."),
+            typer.Argument(
+                help=f"Instead of a study: {named_sides}. Then --out is the file to write, and --rank cuts."
+            ),
         ),
         "right": (
             str | None,
@@ -95,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = app(arguments, standalone_mode=False)
         code = code if isinstance(code, int) else 0
         if code == INTERRUPTED:  # typer turns Ctrl-C into this
-            say(GO_ON)
+            say(_stopped(arguments))
         return code
     except typer.Exit as e:
         return e.exit_code
@@ -103,13 +105,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         e.show()
         return 2
     except (typer.Abort, KeyboardInterrupt):
-        say(GO_ON)
+        say(_stopped(arguments))
         return INTERRUPTED
     except (WsError, ValueError) as e:
         if "--debug" in arguments:
             raise
         say(f"error: {e}")
         return getattr(e, "exit_code", 2)
+
+
+def _stopped(arguments: list[str]) -> str:
+    """What an interrupted command left: stages go on, everything else starts again."""
+    staged = arguments[:1] and arguments[0] in ("replicate", "data", "train", "diff", "eval")
+    named = arguments[:1] == ["diff"] and len(arguments) > 1 and not arguments[1].startswith("-")
+    return GO_ON if staged and not named else "interrupted; nothing was written."
 
 
 if __name__ == "__main__":

@@ -86,17 +86,17 @@ class Exported:
     """What `ws export` writes."""
 
     to: str = "peft"
-    """peft (stock peft, vLLM), merged (a whole model), or gguf-lora (the folder llama.cpp's converter reads)."""
+    """peft (stock peft, vLLM), merged (a whole model), gguf-lora (the folder llama.cpp's converter reads), or mergekit."""
     alpha: float | None = None
     """Strength of the export."""
     alphas: tuple[float, ...] = ()
     """Several strengths that share one file of weights (peft only), e.g. --alphas=-1,0.5,1."""
     out: str | None = None
-    """The folder to write; it must not exist."""
+    """The folder to write; it must be new or empty."""
     rank: int | None = None
     """Cut the direction to this rank; needed where a family is not low rank and the target is."""
-    model: str = "tiny"
-    """The base: tiny, a hub id, id@revision, or a folder."""
+    model: str | None = None
+    """The base: tiny, a hub id, id@revision, or a folder; the one the direction names if left out."""
     origin: str | None = None
     """The base the direction was made on, when the model is a fine-tune of it."""
     dtype: str = "auto"

@@ -1,7 +1,6 @@
 """Commands made from settings dataclasses, so that no option is declared twice."""
 
 import inspect
-import json
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ws.cli.out import show_json
 from ws.errors import BadFile
 from ws.settings import field_docs, plain_type
 
@@ -69,9 +69,7 @@ def add_command(
         given.pop("debug", None)
         found = verb(given)
         if given.get("json"):
-            from ws.records import canonical
-
-            print(json.dumps(json.loads(canonical(found)), indent=1, ensure_ascii=False))
+            show_json(found)
 
     body.__name__ = name
     body.__doc__ = verb.__doc__

@@ -87,3 +87,12 @@ def left_out_said(left_out: Any) -> str:
         f"{left_out['tensors']} tensors outside the blocks' linear layers also differ and are left out ({told}), "
         f"e.g. {', '.join(left_out['names'][:2])}."
     )
+
+
+def show_json(found: Any) -> None:
+    """The record of a command on stdout; NaN is null."""
+    import json
+
+    from ws.records import canonical
+
+    print(json.dumps(json.loads(canonical(found)), indent=1, ensure_ascii=False))

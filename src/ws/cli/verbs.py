@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ws.cli.flags import Common, Dialed, Evaluated, Exported, Generated, load_base, pairs_of, plan_of, study_of
-from ws.cli.out import left_out_said, number, plain, said, say, show, show_story
+from ws.cli.out import left_out_said, number, plain, said, say, show, show_json, show_story
+from ws.errors import DirectionMismatch
 from ws.settings import coerced, value_of
 
 
@@ -113,6 +114,7 @@ def _diff_of_named(given: dict[str, Any]) -> Any:
     """`ws diff LEFT RIGHT --out FILE`: from adapters, runs, directions, plain tensors or whole checkpoints."""
     from ws.diff import diff_named
     from ws.direction import save
+    from ws.direction.file import is_direction
 
     if odd := sorted(given.keys() - {"left", "right", "out", "model", "rank", "json"}):
         raise ValueError(
@@ -122,8 +124,11 @@ def _diff_of_named(given: dict[str, Any]) -> Any:
         raise ValueError("ws diff LEFT RIGHT needs a file to write: --out direction.safetensors")
     if Path(given["out"]).suffix != ".safetensors":
         raise ValueError(f"--out names the direction file to write, which ends in .safetensors; got {given['out']}")
+    out = Path(given["out"]).expanduser()
+    if out.exists() and not is_direction(out):
+        raise ValueError(f"{out} exists and is no direction; nothing else is overwritten. Give another --out")
     direction, base = diff_named(given["left"], given.get("right"), model=given.get("model"), rank=given.get("rank"))
-    file = save(direction, given["out"])
+    file = save(direction, out)
     made = direction.provenance
     told: dict[str, Any] = {
         "file": str(file.resolve()),
@@ -318,7 +323,15 @@ def inspect(given: dict[str, Any]) -> Any:
 
     file = given["file"]
     direction = load_direction(file)
-    weight = load_base(Common(**coerced(Common, given, source="--"))).weight if direction.reads_base else None
+    weight = None
+    if direction.reads_base:
+        from ws.diff import base_of
+        from ws.models import open_checkpoint
+
+        theta = open_checkpoint(base_of(direction, given.get("model")))
+        if theta.fingerprint != direction.fingerprint:
+            raise DirectionMismatch(f"the direction was not made on {theta.id}; name its base with --model.")
+        weight = theta.weight
     norms = direction.norms(weight)
     kinds = sorted({f.kind for forms in direction.forms.values() for f in forms})
     ranks = sorted({f.a.shape[0] for forms in direction.forms.values() for f in forms if isinstance(f, LowRank)})
@@ -356,6 +369,7 @@ def inspect(given: dict[str, Any]) -> Any:
 
 def export(given: dict[str, Any]) -> Any:
     """Carry a direction to another tool, load it again (transformers, peft) and prove that it moves the model as promised."""
+    from ws.diff import base_of
     from ws.direction import load as load_direction
     from ws.export import export as write
 
@@ -366,15 +380,20 @@ def export(given: dict[str, Any]) -> Any:
         raise ValueError("give --alpha or --alphas, not both")
     alphas = list(what.alphas) or ([what.alpha] if what.alpha is not None else [])
     direction = load_direction(given["file"])
-    base = load_base(what)
+    base = load_base(replace(what, model=what.model or base_of(direction, what.origin)))
     origin = load_base(replace(what, model=what.origin)) if what.origin else None
-    told, verdicts = write(direction, base, Path(what.out), to=what.to, alphas=alphas, rank=what.rank, origin=origin)
+    told, verdicts = write(
+        direction, base, Path(what.out).expanduser(), to=what.to, alphas=alphas, rank=what.rank, origin=origin
+    )
     if given.get("json"):
         return {"folder": str(Path(what.out).resolve()), **told, "proof": [vars(v) for v in verdicts]}
     if "delivered" in told:
         show(f"{100 * told['delivered']:.2f} % of the step survived rounding to the stored precision")
     if told.get("kept_energy", 1.0) < 1 - 1e-9:
-        show(f"rank {what.rank} keeps {100 * told['kept_energy']:.1f} % of the energy")
+        show(
+            f"rank {what.rank} keeps {100 * told['kept_energy']:.1f} % of the energy; the logits' change is off by "
+            f"{100 * told['cut_error']:.1f} % of the whole direction's"
+        )
     _show_verdicts(verdicts)
     show(str(Path(what.out).resolve()))
     return None
@@ -386,10 +405,13 @@ def verify(given: dict[str, Any]) -> Any:
     from ws.export.verify import verify as checked
 
     verdicts = checked(Path(given["folder"]))
+    told = {"folder": str(Path(given["folder"]).resolve()), "proof": [vars(v) for v in verdicts]}
     if not given.get("json"):
         _show_verdicts(verdicts)
+    elif any(v.verdict != "ok" for v in verdicts):  # the record is printed before the failure is said
+        show_json(told)
     insist(verdicts)
-    return {"folder": str(Path(given["folder"]).resolve()), "proof": [vars(v) for v in verdicts]}
+    return told
 
 
 def _show_verdicts(verdicts: list[Any]) -> None:

@@ -72,21 +72,23 @@ def diff_checkpoints(
 def from_tensors(base: Theta, tensors: Mapping[str, Tensor], *, made_by: str = "plain tensors") -> Direction:
     """A direction from plain changes, named and laid out as the checkpoint names them: `<module>.weight`, `<module>.bias`."""
     forms: dict[str, list[Form]] = {}
+    stored = {base.stored_as(n): n for n in base.names} if isinstance(base, Checkpoint) else {}
     for key, t in sorted(tensors.items()):
-        name, _, kind = key.rpartition(".")
+        name, _, kind = stored.get(key, key).rpartition(".")
         if name not in base.linears or kind not in ("weight", "bias"):
             raise DirectionMismatch(
                 f"the tensor {key!r} is no weight or bias of a linear layer of {base.id}, e.g. {next(iter(base.linears))}.weight."
             )
-        if not t.is_floating_point() or not torch.isfinite(t).all():
-            raise BadFile(f"{key} holds values that are not finite numbers.")
         module = base.linears[name].module
-        if kind == "bias":
-            form: Form = BiasShift(t.float())
-        else:
-            form = Dense((t.T if is_conv1d(module) else t).float().contiguous())
-        if t.ndim != (1 if kind == "bias" else 2) or not form.fits(*base.weight(name).shape):
-            raise DirectionMismatch(f"{key} is {tuple(t.shape)}, and {base.id} has {tuple(base.weight(name).shape)}.")
+        wanted = (sizes(module)[0],) if kind == "bias" else tuple(module.weight.shape)  # type: ignore[arg-type]
+        if t.shape != wanted:
+            raise DirectionMismatch(f"{key} is {tuple(t.shape)}, and that of {base.id} is {wanted}.")
+        if not t.is_floating_point():
+            raise BadFile(f"{key} holds {str(t.dtype).removeprefix('torch.')} and not floating-point numbers.")
+        t = t.float()
+        if not torch.isfinite(t).all():
+            raise BadFile(f"{key} holds values that are not finite in float32.")
+        form: Form = BiasShift(t) if kind == "bias" else Dense((t.T if is_conv1d(module) else t).contiguous())
         forms.setdefault(name, []).append(form)
     if not forms:
         raise DirectionMismatch("there are no tensors to make a direction from.")

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from glob import escape
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -25,8 +26,10 @@ from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.direction.algebra import compressed
 from ws.errors import BadFile, DirectionMismatch
-from ws.models.checkpoint import Checkpoint, fetched, open_checkpoint
+from ws.models.checkpoint import Checkpoint, fetched, open_checkpoint, same
 from ws.records import find_run
+
+DIRECTION = "direction.safetensors"
 
 
 @dataclass(frozen=True)
@@ -50,42 +53,54 @@ def diff_named(
         b = _side(right, model, out, opened)
     else:
         b = Side(a.theta if a.change is not None or model is None else opened(model))
-    if a.theta.fingerprint != b.theta.fingerprint:
+    if a.theta is not b.theta and not same(a.theta, b.theta):
         if a.change is not None or b.change is not None:
             raise DirectionMismatch(
-                f"{left} stands on the base {a.theta.fingerprint[:8]}…, {right or model} on {b.theta.fingerprint[:8]}…: "
-                "an adapter or a direction is subtracted on one base only. Export it --to merged first."
+                f"{left} and {right or model} stand on different bases ({a.theta.id}, {b.theta.id}), and an adapter or a "
+                "direction is subtracted on one base only. Export it with --to merged first."
             )
         base = opened(model) if model else b.theta
         return diff_checkpoints(a.theta, b.theta, base, rank=rank), base
     if a.change is None and b.change is None:
         raise DirectionMismatch(f"{left} and {right or 'its base'} are the same model; there is no difference.")
     direction = _on_one_base(a, b)
+    if direction.norm(a.theta.weight) == 0:
+        raise DirectionMismatch(f"{left} and {right or 'its base'} are the same model; there is no difference.")
     if rank is not None:
         direction, _ = compressed(direction, rank=rank, weight=a.theta.weight)
     return direction, a.theta
+
+
+def base_of(direction: Direction, model: str | None) -> str:
+    """What to load for a direction: the model that is given, or the one the direction names if that can be found again."""
+    made = direction.provenance.get("base") or {}
+    if model:
+        return model
+    if not made.get("id"):
+        raise BadFile("the direction does not name its base; give it with --model.")
+    if made["id"] != "tiny" and not made.get("revision"):
+        raise BadFile(f"the direction was made on a local folder called {made['id']!r}; give it with --model.")
+    return made["id"] if made["id"] == "tiny" else f"{made['id']}@{made['revision']}"
 
 
 def _side(text: str, model: str | None, out: Path, opened: Callable[[str], Checkpoint]) -> Side:
     """What a text names; see the top of this file."""
     path = Path(text).expanduser()
     if not path.exists() and "+" in text:
-        base, adapter = text.rsplit("+", 1)
+        base, adapter = _halves(text)
         theta = opened(base)
         return Side(theta, _adapter(fetched(adapter, "adapter"), theta))
     if path.suffix == ".safetensors":
         return _of_file(path, model, opened)
-    if (path / CONFIG).is_file() or ((path / OURS).is_file() and not (path / "config.json").is_file()):
+    if (path / DIRECTION).is_file():
+        return _of_file(path / DIRECTION, model, opened)
+    if (path / CONFIG).is_file() or _is_side(path):
         theta = opened(model or _base_of_adapter(path))
         return Side(theta, _adapter(path, theta))
-    if (path / "train").is_dir() or (not path.exists() and "/" not in text and any(out.glob(f"*/*/{text}"))):
+    if (path / "train").is_dir() or (not path.exists() and "/" not in text and any(out.glob(f"*/*/{escape(text)}"))):
         folder, manifest = find_run(text, out)
-        return _checked(
-            Side(
-                opened(model or manifest["model"]["source"]),
-                load_direction(folder / "direction" / "direction.safetensors"),
-            )
-        )
+        direction = load_direction(folder / "direction" / DIRECTION)
+        return _checked(Side(opened(model or manifest["model"]["source"]), direction))
     return Side(opened(text))
 
 
@@ -99,8 +114,26 @@ def _on_one_base(a: Side, b: Side) -> Direction:
     return parts[0] - parts[1]
 
 
+def _halves(text: str) -> tuple[str, str]:
+    """BASE and ADAPTER, whose paths may hold a `+` of their own: the split whose right side is there, else the last."""
+    places = [i for i, c in enumerate(text) if c == "+"]
+    at = next((i for i in places if Path(text[i + 1 :]).expanduser().is_dir() and text[i + 1 :]), places[-1])
+    base, adapter = text[:at], text[at + 1 :]
+    if not base or not adapter:
+        raise BadFile(f"{text!r} is no BASE+ADAPTER; one of the two is empty.")
+    return base, adapter
+
+
+def _is_side(folder: Path) -> bool:
+    """Whether a folder is a side of `ws train`; exports have a `ws.json` of another kind."""
+    try:
+        return "spec" in json.loads((folder / OURS).read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def _adapter(folder: Path, theta: Checkpoint) -> Adapter:
-    return load_adapter(folder) if (folder / OURS).is_file() else load_stock(folder, theta)
+    return load_adapter(folder) if _is_side(folder) else load_stock(folder, theta)
 
 
 def _of_file(path: Path, model: str | None, opened: Callable[[str], Checkpoint]) -> Side:
@@ -115,10 +148,7 @@ def _of_file(path: Path, model: str | None, opened: Callable[[str], Checkpoint])
         ) from None
     if ours:
         direction = load_direction(path)
-        base = model or (direction.provenance.get("base") or {}).get("id")
-        if not base:
-            raise BadFile(f"{path} does not name its base; give it with --model.")
-        return _checked(Side(opened(base), direction))
+        return _checked(Side(opened(base_of(direction, model)), direction))
     if model is None:
         raise BadFile(f"{path} holds plain tensors, which name no base; give it with --model.")
     theta = opened(model)
@@ -140,5 +170,5 @@ def _base_of_adapter(folder: Path) -> str:
         base = json.loads((folder / CONFIG).read_text())["base_model_name_or_path"]
         assert isinstance(base, str) and base
         return base
-    except (OSError, ValueError, KeyError, AssertionError):
+    except (OSError, ValueError, KeyError, TypeError, AssertionError):
         raise BadFile(f"{folder} does not name its base; write BASE+{folder}.") from None

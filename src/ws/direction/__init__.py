@@ -1,5 +1,7 @@
 """Directions in weight space: forms, algebra, files. Nothing here knows a model."""
 
+from ws.direction import algebra as algebra
+from ws.direction import merging as merging
 from ws.direction.direction import Direction as Direction
 from ws.direction.direction import cosine as cosine
 from ws.direction.direction import dot as dot

@@ -61,8 +61,11 @@ SCOPES: dict[str, Scope] = {"global": everything, "layer": by_layer, "module": b
 # ---------------------------------------------------------------- choosing and weighing parts
 
 
-def restricted(direction: Direction, *, keep: Sequence[str] = ("*",), drop: Sequence[str] = ()) -> Direction:
+def restricted(
+    direction: Direction, *, keep: Sequence[str] | str = ("*",), drop: Sequence[str] | str = ()
+) -> Direction:
     """Only the modules that match a `keep` glob and no `drop` glob; their complement is the other half."""
+    keep, drop = ((g,) if isinstance(g, str) else g for g in (keep, drop))
     _all_match(direction, [*keep, *drop])
     chosen = {
         name: forms
@@ -113,7 +116,7 @@ def gram(directions: Sequence[Direction], weight: Weights | None = None, *, scop
     Module by module. Low ranks of one module are multiplied together at once, in factors or in slices of rows, whichever
     is less work; nothing the size of all matrices is built.
     """
-    group = SCOPES[scope]
+    group = _group(scope)
     n = len(directions)
     tables: dict[str, Tensor] = {}
     for name in sorted(set().union(*(d.forms for d in directions))):
@@ -127,6 +130,12 @@ def gram(directions: Sequence[Direction], weight: Weights | None = None, *, scop
             )
         table += _gram_of_module(parts, w)
     return tables
+
+
+def _group(scope: str) -> Scope:
+    if scope not in SCOPES:
+        raise ValueError(f"scope is one of {', '.join(SCOPES)}; got {scope!r}")
+    return SCOPES[scope]
 
 
 def cosines(table: Tensor) -> Tensor:
@@ -219,7 +228,7 @@ def project_out(
     direction: Direction, other: Direction, weight: Weights | None = None, *, scope: str = "global"
 ) -> Direction:
     """`direction` less its part along `other`: afterwards their inner product is 0 in every group of the scope."""
-    group = SCOPES[scope]
+    group = _group(scope)
     names: dict[str, list[str]] = {}
     for name in other.forms:
         names.setdefault(group(name), []).append(name)
@@ -261,8 +270,8 @@ def compressed(
     """
     if (rank is None) == (energy is None):
         raise ValueError("give either a rank or an energy")
-    if rank is not None and rank < 1:
-        raise ValueError(f"rank must be at least 1, got {rank}")
+    if rank is not None and (rank != int(rank) or rank < 1):
+        raise ValueError(f"rank must be a whole number of at least 1, got {rank}")
     if energy is not None and not 0 < energy <= 1:
         raise ValueError(f"energy must lie above 0 and at most at 1, got {energy}")
     forms: dict[str, tuple[Form, ...]] = {}

@@ -6,6 +6,7 @@ give different bytes. No pickle is read or written.
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,16 +37,39 @@ def save(direction: Direction, path: Path | str) -> Path:
     head = {"format": FORMAT, "forms": layout, "provenance": dict(direction.provenance)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(flat, temporary, metadata={"ws": json.dumps(head, sort_keys=True, separators=(",", ":"))})
+        write_tensors(flat, temporary, {"ws": json.dumps(head, sort_keys=True, separators=(",", ":"))})
         os.replace(temporary, path)
+    except (OSError, SafetensorError) as e:
+        why = getattr(e, "strerror", None) or str(e)[:100]
+        raise BadFile(f"the direction cannot be written to {path} ({why}).") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
+
+
+def write_tensors(flat: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+    """A safetensors file that others may read as they may read its neighbours; the library makes it private."""
+    save_file(flat, path, metadata=metadata)
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
+def is_direction(path: Path | str) -> bool:
+    """Whether a file is a direction of ours, whole or not."""
+    try:
+        with safe_open(path, framework="pt") as f:
+            return "ws" in (f.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def load(path: Path | str) -> Direction:
     """Read a direction; a file that is not one is refused by name."""
-    path = Path(path)
+    path = Path(path).expanduser()
+    if path.is_dir() and (path / "direction.safetensors").is_file():
+        path = path / "direction.safetensors"
     if path.suffix in PICKLES:
         raise BadFile(f"{path} is a pickle by its name, and no pickle is ever loaded. Give a direction.safetensors.")
     if not path.is_file():
@@ -66,7 +90,7 @@ def load(path: Path | str) -> Direction:
     sound = isinstance(table, dict) and all(
         isinstance(v, list) and all(isinstance(k, str) for k in v) for v in table.values()
     )
-    if not sound or not isinstance(provenance, dict) or not isinstance(provenance.get("base") or {}, dict):
+    if not sound or not isinstance(provenance, dict) or not _told_well(provenance):
         raise BadFile(f"{path}: its header is not one that ws writes.")
     forms: dict[str, tuple[Form, ...]] = {}
     for name, kinds in table.items():
@@ -74,6 +98,16 @@ def load(path: Path | str) -> Direction:
     if flat:
         raise BadFile(f"{path} holds {len(flat)} tensors that its table does not name, e.g. {sorted(flat)[0]!r}.")
     return Direction(forms, provenance)
+
+
+def _told_well(provenance: dict[str, Any]) -> bool:
+    """Whether the parts of a provenance that are read again are what they should be."""
+    parts = [provenance.get(k) or {} for k in ("base", "training", "left_out", "compressed")]
+    if not all(isinstance(p, dict) for p in parts):
+        return False
+    base, _, left_out, _ = parts
+    named = all(isinstance(base.get(k), (str, type(None))) for k in ("id", "revision", "fingerprint"))
+    return named and (not left_out or {"tensors", "names", "energy_share"} <= left_out.keys())
 
 
 def _form(path: Path, name: str, at: int, kind: str, flat: dict[str, torch.Tensor]) -> Form:
@@ -90,6 +124,8 @@ def _form(path: Path, name: str, at: int, kind: str, flat: dict[str, torch.Tenso
         raise BadFile(f"{path}: the {kind} form of {name} has tensors of another kind or shape than its form has.")
     if isinstance(form, LowRank) and form.b.shape[1] != form.a.shape[0]:
         raise BadFile(f"{path}: the factors of {name} have ranks {form.b.shape[1]} and {form.a.shape[0]}.")
+    if not all(t.numel() for t in parts.values()):
+        raise BadFile(f"{path}: the {kind} form of {name} holds an empty tensor.")
     if not all(map(all_finite, parts.values())):
         raise BadFile(f"{path}: {name} holds values that are not finite.")
     return form

@@ -19,7 +19,9 @@ FILE, OURS, CARD = "direction.safetensors", "ws.json", "README.md"
 
 def save_pretrained(direction: Direction, folder: Path | str) -> Path:
     """Write the folder; returns it."""
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / FILE).is_file())):
+        raise BadFile(f"{folder} exists and holds something else than a direction; give another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     save(direction, folder / FILE)
     told = {"format": "ws-direction/1", "content": direction.content_hash, "provenance": dict(direction.provenance)}
@@ -43,8 +45,11 @@ def from_pretrained(name: str | Path, *, revision: str | None = None) -> Directi
             ) from None
     direction = load(folder / FILE)
     if (folder / OURS).is_file():
-        told = json.loads((folder / OURS).read_text())
-        if told.get("content") != direction.content_hash:
+        try:
+            content = json.loads((folder / OURS).read_text())["content"]
+        except (ValueError, KeyError, TypeError):
+            raise BadFile(f"{folder}/{OURS} is not what was written there.") from None
+        if content != direction.content_hash:
             raise BadFile(f"{folder}: {FILE} is not the direction that {OURS} describes.")
     return direction
 

@@ -3,6 +3,7 @@
 Every export ends by proving itself (`ws.export.verify`).
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from ws.export.merged import to_merged
 from ws.export.mergekit import to_mergekit
 from ws.export.peft import to_peft
 from ws.export.target import whole_folder
-from ws.export.verify import Verdict, insist, promise, verify
+from ws.export.verify import Verdict, insist, keep, promise, verify
 from ws.models.load import Base
+from ws.steer import refuse_mismatch
 
 TARGETS = ("peft", "merged", "gguf-lora", "mergekit")
 
@@ -41,6 +43,9 @@ def export(
         raise ExportRefused("a merged model holds the whole direction; leave out --rank.")
     if to != "merged" and origin is not None and direction.reads_base and rank is None:
         raise ExportRefused("on a fine-tune, scales and rotations are exported with --to merged.")
+    if len(set(alphas)) != len(alphas) or not all(map(math.isfinite, alphas)):
+        raise ValueError(f"strengths are finite and different from each other; got {', '.join(map(str, alphas))}")
+    refuse_mismatch(base, direction, origin)
     used, kept = direction, 1.0
     if rank is not None:
         used, kept = compressed(direction, rank=rank, weight=(origin or base).weight)
@@ -51,7 +56,11 @@ def export(
             told = to_mergekit(used, base, work, final=out, alpha=alphas[0], kept=kept)
         else:
             told = to_peft(used, base, work, alphas=alphas, kept=kept, gguf=to == "gguf-lora")
-        promise(work, used, base, alphas=list(alphas), origin=origin, full=direction if rank is not None else None)
+        full = direction if rank is not None else None
+        cut = promise(work, used, base, alphas=list(alphas), origin=origin, full=full, noise=told.get("noise", 0.0))
+        if full is not None:
+            told["cut_error"] = max(cut)
         verdicts = verify(work)
         insist(verdicts)
+        keep(work, verdicts)
     return told, verdicts

@@ -7,6 +7,7 @@ other formats of the same weights.
 """
 
 import json
+import math
 import shutil
 import struct
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from ws.direction import Direction
 from ws.direction.forms import BiasShift, LowRank
 from ws.errors import ExportRefused
 from ws.export.target import card, describe
-from ws.models.checkpoint import Checkpoint, Theta, checkpoint_of
+from ws.models.checkpoint import INDEX, SINGLE, Checkpoint, Theta, checkpoint_of
 from ws.models.modules import is_conv1d
 
 VALUES_AT_ONCE = 1 << 18  # what fits a processor's cache
@@ -37,10 +38,16 @@ class Delivered:
 
     along: float = 0.0
     size: float = 0.0
+    arrived: float = 0.0
 
     @property
     def share(self) -> float:
         return self.along / self.size if self.size > 0 else 1.0
+
+    @property
+    def noise(self) -> float:
+        """The size of what rounding changed, as a share of the step."""
+        return math.sqrt(max(0.0, self.arrived - 2 * self.along + self.size) / self.size) if self.size > 0 else 0.0
 
 
 def to_merged(
@@ -49,15 +56,13 @@ def to_merged(
     """Fill the model folder; the base must be a folder or lie in the hub's cache."""
     theta = checkpoint_of(base)
     source, places = theta.folder, theta.places
-    weight = (origin or base).weight
+    weight = checkpoint_of(origin or base).weight  # as stored, whatever precision the base works in
     changes = _slots(direction, theta)
     delivered = Delivered()
 
     shards = sorted(set(places.values()))
     for item in sorted(source.iterdir()):
-        if item.name in shards or item.suffix in OTHER_WEIGHTS or item.name.startswith(".") or item.name == "README.md":
-            continue
-        if item.is_file():
+        if item.is_file() and _carried(item.name, index=shards != [SINGLE]):
             shutil.copyfile(item, work / item.name)
     for shard in shards:
         steps = {
@@ -70,6 +75,7 @@ def to_merged(
         "to": "merged",
         "alphas": [alpha],
         "delivered": delivered.share,
+        "noise": delivered.noise,
         "origin": origin.described() if origin else None,
     }
     body = (
@@ -81,6 +87,13 @@ def to_merged(
     )
     describe(work, direction, base, **told)
     return told
+
+
+def _carried(name: str, *, index: bool) -> bool:
+    """Whether a file of the base's folder belongs to the steered model: no other weights, which would be unsteered."""
+    if name.startswith(".") or name == "README.md" or Path(name).suffix in OTHER_WEIGHTS:
+        return False
+    return not name.endswith((".safetensors", ".index.json")) or (index and name == INDEX)
 
 
 def _slots(direction: Direction, theta: Checkpoint) -> dict[str, tuple[str, str]]:
@@ -177,6 +190,7 @@ def _add(stored: Tensor, step: _Step, file: BinaryIO, delivered: Delivered) -> N
         flat = part.flatten()
         delivered.along += float(arrived @ flat)
         delivered.size += float(flat @ flat)
+        delivered.arrived += float(arrived @ arrived)
 
 
 def _copy(old: BinaryIO, new: BinaryIO, length: int | None) -> None:

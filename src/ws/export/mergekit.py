@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors.torch import save_file
 
 from ws.direction import Direction
+from ws.direction.file import write_tensors
+from ws.errors import ExportRefused
 from ws.export.peft import WEIGHTS, check_modules, config, tensors_of
 from ws.export.target import card, describe, factors
 from ws.models.load import Base, locate
@@ -28,7 +29,7 @@ def to_mergekit(
     r = max(f.a.shape[0] for f in found.values())
     told = {"to": "mergekit", "alphas": [alpha], "rank": r, "kept_energy": kept}
     (work / ADAPTER).mkdir()
-    save_file(tensors_of(found, r), work / ADAPTER / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(tensors_of(found, r), work / ADAPTER / WEIGHTS, {"format": "pt"})
     told_config = config(found, base, r, r)
     (work / ADAPTER / "adapter_config.json").write_text(json.dumps(told_config, indent=1, sort_keys=True) + "\n")
     (work / RECIPE).write_text(yaml.safe_dump(recipe(base, final.resolve() / ADAPTER, alpha), sort_keys=False))
@@ -54,6 +55,8 @@ def recipe(base: Base, adapter: Path, alpha: float) -> dict[str, Any]:
     source, _, revision = locate(base.source or base.id)
     local = Path(source).is_dir()
     name = str(Path(source).resolve()) if local else f"{source}@{base.revision or revision or 'main'}"
+    if (local and set(name) & set("+@")) or set(str(adapter)) & set("+@"):
+        raise ExportRefused(f"mergekit reads + and @ in a path as its own marks; rename {name} or {adapter}.")
     return {
         "merge_method": "task_arithmetic",
         "base_model": name,

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ws.direction import Direction
+from ws.direction.file import write_tensors
 from ws.direction.forms import LowRank
 from ws.errors import ExportRefused
 from ws.export.target import card, describe, factors
@@ -70,7 +70,7 @@ def to_peft(
         folder.mkdir(exist_ok=True)
         if at == 0:
             first = folder / WEIGHTS
-            save_file(tensors, first, metadata={"format": "pt"})
+            write_tensors(tensors, first, {"format": "pt"})
         else:
             os.link(first, folder / WEIGHTS)
         strength = r if gguf else alpha * r
@@ -106,7 +106,7 @@ def config(found: dict[str, LowRank], base: Base, rank: int, lora_alpha: float) 
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base.source if Path(base.source).is_dir() else base.id,
+        "base_model_name_or_path": str(Path(base.source).resolve()) if Path(base.source).is_dir() else base.id,
         "revision": base.revision,
         "r": rank,
         "lora_alpha": lora_alpha,
@@ -127,7 +127,7 @@ def config(found: dict[str, LowRank], base: Base, rank: int, lora_alpha: float) 
 def folder_of(alpha: float) -> str:
     """The folder of one strength: `alpha_+0.5`."""
     assert math.isfinite(alpha)
-    return f"alpha_{alpha:+g}"
+    return f"alpha_{float(alpha):+}".removesuffix(".0")
 
 
 def check_modules(found: dict[str, LowRank], base: Base, target: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
@@ -23,20 +24,20 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
     A killed export leaves a hidden folder whose name ends in `.incomplete`, which no loader takes for a model.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise BadFile(f"{out} exists and is not an empty folder; an export never overwrites. Give another --out.")
-    work = out.parent / f".{out.name}.incomplete"
     try:
+        if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+            raise BadFile(f"{out} exists and is not an empty folder; an export never overwrites. Give another --out.")
         out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".incomplete", dir=out.parent))  # ours alone
+        work.chmod(out.parent.stat().st_mode & 0o777)
     except OSError as e:
         raise BadFile(f"the output folder {out} cannot be written ({e.strerror}); give another --out.") from None
     try:
         yield work
-        if out.exists():
-            out.rmdir()
-        work.rename(out)
+        try:
+            work.rename(out)
+        except OSError as e:
+            raise BadFile(f"the finished export cannot be moved to {out} ({e.strerror}); give another --out.") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

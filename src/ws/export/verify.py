@@ -5,17 +5,19 @@ with what the bare base says. `ws verify DIR` loads the folder again at any late
 "not what was asked" are failures.
 """
 
+import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ws.behaviors import load_behavior
 from ws.direction import Direction
-from ws.errors import BadFile, ProofFailed
+from ws.errors import BadFile, ExportRefused, ProofFailed
 from ws.export.target import read_ours
 from ws.models.chat import Chat, encode, render
 from ws.models.load import Base, locate
@@ -25,8 +27,9 @@ from ws.steer import steer
 PROOF = "proof.json"
 PROBES = 4
 SAMPLED = 512  # logits kept per probe
-EXACT, ROUNDED = 0.01, 0.75
-"""Largest error of the logit change, as a share of the change: in float32, and where weights were rounded."""
+EXACT, HALF, MOST = 0.01, 0.25, 0.75
+"""Largest error of the logit change, as a share of the change: in float32, where a model computes in half precision, ever."""
+RESOLVED = 1e-5  # of the logits: a change below is lost in their own rounding
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Verdict:
     """Size of the measured change over the promised one."""
     limit: float
     verdict: str
-    """ok, same as base, or not what was asked"""
+    """ok, same as base, not what was asked, or changed since it was written"""
 
 
 def promise(
@@ -52,8 +55,12 @@ def promise(
     alphas: list[float],
     origin: Base | None = None,
     full: Direction | None = None,
-) -> None:
-    """Store what the steered model says, for every strength of an export."""
+    noise: float = 0.0,
+) -> list[float]:
+    """Store what the steered model says, for every strength of an export; what cutting the rank cost at each, in logits.
+
+    `noise` is the size of what rounding did to the stored weights, as a share of the step.
+    """
     prompts = probes(base)
     rows = [encode(base.tokenizer, render(base.tokenizer, Chat(p))) for p in prompts]
     vocabulary = int(logits_of(base.model, rows[0]).shape[-1])
@@ -67,6 +74,12 @@ def promise(
     strengths = []
     for alpha in alphas:
         wanted = steered(direction, alpha)
+        if not all(torch.isfinite(t).all() for t in (*wanted, *bare)):
+            raise ExportRefused(f"at alpha {alpha:g} the model's logits are not finite, so there is nothing to prove.")
+        if alpha != 0 and _size(wanted, bare) <= RESOLVED * float(torch.cat(bare).norm()):
+            raise ExportRefused(
+                f"at alpha {alpha:g} the logits change by less than their own precision, so nothing could be proven."
+            )
         told: dict[str, Any] = {"alpha": alpha, "promised": [t.tolist() for t in wanted]}
         if full is not None:  # what cutting the rank cost, in logits
             told["cut_error"] = _relative(wanted, steered(full, alpha), bare)
@@ -78,41 +91,74 @@ def promise(
         "base": [t.tolist() for t in bare],
         "strengths": strengths,
         "dtype": str(base.dtype).removeprefix("torch."),
+        "noise": noise,
+        "files": _hashes(folder),
         "versions": versions(),
     }
+    write_json(folder / PROOF, proof)
+    return [s.get("cut_error", 0.0) for s in strengths]
+
+
+def keep(folder: Path, verdicts: list[Verdict]) -> None:
+    """Store how a fresh export verified: later it has to do as well."""
+    proof = json.loads((folder / PROOF).read_text())
+    for strength, v in zip(proof["strengths"], verdicts, strict=True):
+        strength |= {"error": v.error, "moved": v.moved}
     write_json(folder / PROOF, proof)
 
 
 def verify(folder: Path) -> list[Verdict]:
     """Load an export with its consumer's own loader and compare it with its promise."""
+    folder = Path(folder).expanduser()
     ours = read_ours(folder)
+    if not (folder / PROOF).is_file() and (folder.parent / PROOF).is_file():
+        raise BadFile(f"{folder} is one strength of an export; verify {folder.parent}.")
     try:
         proof = json.loads((folder / PROOF).read_text())
-    except (OSError, ValueError):
-        raise BadFile(f"{folder} holds no readable {PROOF}; export it again.") from None
-    verdicts = []
-    for strength in proof["strengths"]:
-        alpha = strength["alpha"]
-        place = folder
-        if len(proof["strengths"]) > 1:
-            place = folder / ours["folders"][[s["alpha"] for s in proof["strengths"]].index(alpha)]
-        network, rounded = _loaded(place, ours["to"], getattr(torch, proof["dtype"]))
-        at = torch.tensor(proof["at"])
-        got = [logits_of(network, r)[at] for r in proof["ids"]]
-        bare, wanted = ([torch.tensor(t) for t in rows] for rows in (proof["base"], strength["promised"]))
-        error = _relative(got, wanted, bare)
-        moved = _size(got, bare) / max(_size(wanted, bare), 1e-12)
-        limit = ROUNDED if rounded else EXACT
-        if alpha == 0:
-            verdict = (
-                "ok"
-                if _size(got, bare) <= 1e-3 * _size(bare, [torch.zeros_like(t) for t in bare])
-                else "not what was asked"
-            )
-        else:
-            verdict = "same as base" if moved < 0.1 else "ok" if error <= limit else "not what was asked"
-        verdicts.append(Verdict(str(place.relative_to(folder)), alpha, error, moved, limit, verdict))
+        if not proof["strengths"] or [s["alpha"] for s in proof["strengths"]] != ours["alphas"]:
+            raise ValueError
+        verdicts = [_verdict(folder, ours, proof, s) for s in proof["strengths"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        raise BadFile(f"{folder} holds no sound {PROOF}; export it again.") from None
+    if proof["files"] != (now := _hashes(folder)):
+        odd = sorted(n for n in proof["files"] if proof["files"][n] != now.get(n))
+        changed = f"changed since it was written ({odd[0]})" if odd else ""
+        verdicts = [replace(v, verdict=changed) if changed and v.verdict == "ok" else v for v in verdicts]
     return verdicts
+
+
+def _verdict(folder: Path, ours: dict[str, Any], proof: dict[str, Any], strength: dict[str, Any]) -> Verdict:
+    alpha: float = strength["alpha"]
+    several = len(proof["strengths"]) > 1
+    place = folder / ours["folders"][ours["alphas"].index(alpha)] if several else folder
+    try:
+        network, stored = _loaded(place, ours["to"], getattr(torch, proof["dtype"]))
+    except (BadFile, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
+        why = " ".join(str(e).split())[:200]
+        raise ProofFailed(f"{place} cannot be loaded by the library it is for: {why}") from None
+    at = torch.tensor(proof["at"])
+    got = [logits_of(network, r)[at] for r in proof["ids"]]
+    bare, wanted = ([torch.tensor(t) for t in rows] for rows in (proof["base"], strength["promised"]))
+    error, moved = _relative(got, wanted, bare), _size(got, bare) / max(_size(wanted, bare), 1e-12)
+    limit = min(MOST, EXACT + 2 * proof["noise"] + (0 if stored == 32 else HALF))
+    if "error" in strength:  # it did this well when it was new
+        limit = min(limit, EXACT + 2 * strength["error"])
+    if alpha == 0:
+        ok = _size(got, bare) <= 1e-3 * _size(bare, [torch.zeros_like(t) for t in bare])
+        verdict = "ok" if ok else "not what was asked"
+    else:
+        verdict = "same as base" if moved < 0.1 else "ok" if error <= limit else "not what was asked"
+    return Verdict(str(place.relative_to(folder)), alpha, error, moved, limit, verdict)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of an export, but for the card, which is for people to edit."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in (PROOF, "README.md") and ".git" not in path.parts:
+            with open(path, "rb") as f:
+                found[str(path.relative_to(folder))] = hashlib.file_digest(f, "sha256").hexdigest()
+    return found
 
 
 def insist(verdicts: list[Verdict]) -> None:
@@ -140,20 +186,20 @@ def logits_of(network: nn.Module, ids: list[int]) -> Tensor:
     return out.logits[0, -1].float().cpu()
 
 
-def _loaded(folder: Path, to: str, dtype: torch.dtype) -> tuple[nn.Module, bool]:
-    """(the network as its consumer loads it, whether its weights were rounded below float32)."""
+def _loaded(folder: Path, to: str, dtype: torch.dtype) -> tuple[nn.Module, int]:
+    """(the network as its consumer loads it, the bits of the precision it is stored or computes in)."""
     import transformers
 
     if to == "merged":
         network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True)
         stored = next(network.parameters()).dtype
-        return network.to(dtype).eval(), min(torch.finfo(stored).bits, torch.finfo(dtype).bits) < 32
+        return network.to(dtype).eval(), min(32, torch.finfo(stored).bits, torch.finfo(dtype).bits)
     if to == "mergekit":  # mergekit itself merges the adapter through peft and multiplies the difference by its weight
         return _by_recipe(folder, dtype)
     return _by_peft(folder, dtype)
 
 
-def _by_recipe(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, bool]:
+def _by_recipe(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
     import yaml
     from peft.tuners.lora import LoraLayer
 
@@ -161,14 +207,14 @@ def _by_recipe(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, bool]:
     adapter = folder / Path(told["models"][0]["model"].rsplit("+", 1)[1]).name  # the folder may have moved since
     if told["merge_method"] != "task_arithmetic" or told["parameters"]["normalize"] is not False:
         raise BadFile(f"{folder}/mergekit.yml is not the recipe that was written.")
-    network, rounded = _by_peft(adapter, dtype)
+    network, bits = _by_peft(adapter, dtype)
     for layer in network.modules():
         if isinstance(layer, LoraLayer):
             layer.scaling = {k: v * told["models"][0]["parameters"]["weight"] for k, v in layer.scaling.items()}
-    return network, rounded
+    return network, bits
 
 
-def _by_peft(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, bool]:
+def _by_peft(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
     import transformers
     from peft import PeftModel
 
@@ -178,7 +224,7 @@ def _by_peft(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, bool]:
     network = transformers.AutoModelForCausalLM.from_pretrained(
         source, revision=revision, dtype=dtype, use_safetensors=True
     )
-    return PeftModel.from_pretrained(network, str(folder)).eval(), torch.finfo(dtype).bits < 32
+    return PeftModel.from_pretrained(network, str(folder)).eval(), min(32, torch.finfo(dtype).bits)
 
 
 def _size(a: list[Tensor], b: list[Tensor]) -> float:

@@ -8,7 +8,6 @@ from its file when it is asked for and let go again. The fingerprint is the load
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -46,7 +45,7 @@ class Checkpoint:
     @cached_property
     def fingerprint(self) -> str:
         """The same as that of the loaded model."""
-        return fingerprint(self.skeleton, lambda name, _: self.tensor(name))
+        return fingerprint(self.skeleton, lambda name, p: self.tensor(name).to(p.dtype))
 
     @property
     def names(self) -> list[str]:
@@ -69,7 +68,7 @@ class Checkpoint:
         return next((self._stored[t] for t in tries if t in self._stored), None)
 
     def tensor(self, parameter: str) -> Tensor:
-        """One parameter in the precision the model is loaded in; the file is closed again."""
+        """One parameter as it is stored; the file is closed again."""
         stored = self.stored_as(parameter)
         if stored is None:
             raise BadFile(f"the checkpoint {self.id} holds no {parameter}; it names its tensors otherwise.")
@@ -84,7 +83,7 @@ class Checkpoint:
             raise BadFile(
                 f"{path}: {stored} is {tuple(found.shape)}, and the model's config makes it {tuple(wanted.shape)}."
             )
-        return found.to(wanted.dtype)
+        return found
 
     def weight(self, name: str) -> Tensor:
         """The matrix (out, in) of one linear layer."""
@@ -135,22 +134,24 @@ def checkpoint_of(base: Theta) -> Checkpoint:
 def tensor_places(folder: Path) -> dict[str, str]:
     """Tensor name to the shard that holds it; an index that names a missing shard is refused."""
     index, single = folder / INDEX, folder / SINGLE
-    if index.is_file():
-        try:
-            places = dict(json.loads(index.read_text())["weight_map"])
-        except (ValueError, KeyError):
-            raise BadFile(f"{index} is no safetensors index.") from None
-        for shard in sorted(set(places.values())):
-            if Path(shard).name != shard:
-                raise BadFile(f"{index} names the shard {shard!r}, which is a path and not a file of this folder.")
-            if not (folder / shard).is_file():
-                raise BadFile(f"{index} names the shard {shard}, and there is no such file.")
-            _keys(folder / shard)
-        return places
-    if not single.is_file():
+    if single.is_file():  # first, as transformers reads them
+        return dict.fromkeys(_keys(single), single.name)
+    if not index.is_file():
         pickled = " Its weights are pickled, and no pickle is ever read." if list(folder.glob("*.bin")) else ""
         raise BadFile(f"{folder} holds no {SINGLE} and no index of shards.{pickled}")
-    return dict.fromkeys(_keys(single), single.name)
+    try:
+        places = dict(json.loads(index.read_text())["weight_map"])
+        assert all(isinstance(shard, str) for shard in places.values())
+    except (ValueError, KeyError, TypeError, AssertionError):
+        raise BadFile(f"{index} is no safetensors index.") from None
+    for shard in sorted(set(places.values())):
+        if Path(shard).name != shard:
+            raise BadFile(f"{index} names the shard {shard!r}, which is a path and not a file of this folder.")
+        if not (folder / shard).is_file():
+            raise BadFile(f"{index} names the shard {shard}, and there is no such file.")
+        if lost := sorted({n for n, s in places.items() if s == shard} - set(_keys(folder / shard))):
+            raise BadFile(f"{index} places {lost[0]} in {shard}, which does not hold it.")
+    return places
 
 
 def _keys(path: Path) -> list[str]:
@@ -204,9 +205,10 @@ def _renamed(skeleton: nn.Module, stored: list[str]) -> list[str]:
     return [apply_renamings(name, changes) for name in stored]
 
 
-def pairs_of(left: Checkpoint, right: Checkpoint) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Every parameter both have in one shape, with both values; one pair in memory at a time."""
-    theirs = {n: p.shape for n, p in right.skeleton.named_parameters()}
-    for name, p in left.skeleton.named_parameters():
-        if theirs.get(name) == p.shape:
-            yield name, left.tensor(name), right.tensor(name)
+def same(left: Checkpoint, right: Checkpoint) -> bool:
+    """Whether two checkpoints hold the same values, every one of them: a fingerprint looks at some, rounded."""
+    if left.folder.resolve() == right.folder.resolve():
+        return True
+    if left.names != right.names or left.fingerprint != right.fingerprint:
+        return False
+    return all(torch.equal(left.tensor(n), right.tensor(n)) for n in left.names)
