@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ws.batches import Room, in_batches
 from ws.errors import ScoringImpossible
+from ws.eval.cache import Level, cut, cuttable, extended, families, holds, last_logits, levels, padded
 from ws.generate import context_of
 from ws.models.answers import Answers, find_answers
 from ws.models.chat import Chat, encode, has_template, render
@@ -27,8 +28,6 @@ Dial = Callable[[Sequence[float]], AbstractContextManager]
 """Strengths, one per row of the batch, to a context in which the model is steered by them."""
 
 P = TypeVar("P")
-Steered = Callable[[Sequence[int]], AbstractContextManager]
-"""Rows of a batch, by index and as often as wanted, to a context in which the model steers a batch of just those."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,10 @@ class Score:
     n_thought: int = 0
 
 
+Measure = Callable[[Sequence[P], Sequence[float], Dial], list[Score]]
+"""(some rows, the strengths each is wanted at, the dial) to scores, the strengths of a row side by side."""
+
+
 def score(
     base: Base,
     items: Sequence[Item],
@@ -77,17 +80,19 @@ def score(
 ) -> list[list[Score]]:
     """Scores of every item at every alpha, in the order given; `reference` holds those at alpha 0 if they are known."""
     prompts = prompts_of(base, items)
+    holds(base)  # tried here, before anything is steered
+    # kin are sorted as if they were of one length, so that they meet in one batch
+    kin = {i: max(len(prompts[j].ids) for j in f) for f in families([p.ids for p in prompts]) for i in f}
 
-    def measure(rows: Sequence[Prompt], steered: Steered) -> list[Score]:
-        with steered(range(len(rows))):
-            logp = last_logprobs(base, [r.ids for r in rows])
-        return scores_of(logp, [r.answers for r in rows])
+    def measure(part: Sequence[tuple[int, Prompt]], strengths: Sequence[float], steer: Dial) -> list[Score]:
+        logp = shared_logprobs(base, [p.ids for _, p in part], strengths, steer)
+        return scores_of(logp, [p.answers for _, p in part for _ in strengths])
 
     return at_alphas(
-        prompts,
+        list(enumerate(prompts)),
         measure,
         room=Room(base.model),
-        length=lambda p: len(p.ids),
+        length=lambda p: kin[p[0]],
         alphas=alphas,
         dial=dial,
         label=label,
@@ -110,7 +115,7 @@ def score_texts(
 
     return at_alphas(
         prepared,
-        lambda rows, steered: _texts_scored(base, rows, steered),
+        lambda part, strengths, steer: _texts_scored(base, part, strengths, steer),
         room=Room(base.model),
         length=lambda p: sum(len(ids) for ids, _ in p) * TEXTS_COST,
         alphas=alphas,
@@ -125,7 +130,7 @@ TEXTS_COST = 4  # the logits of every answer token are kept, so a batch holds fe
 
 def at_alphas(
     prepared: Sequence[P],
-    measure: Callable[[Sequence[P], Steered], list[Score]],
+    measure: Measure[P],
     *,
     room: Room,
     length: Callable[[P], int],
@@ -141,16 +146,14 @@ def at_alphas(
     if reference is not None and len(reference) != len(prepared):
         raise ValueError(f"{len(reference)} reference scores were given for {len(prepared)} items")
 
+    def steer(each: Sequence[float]) -> AbstractContextManager:
+        return dial(each) if dial is not None and any(each) else nullcontext()
+
     def all_at(strengths: list[float], what: str) -> list[list[Score]]:
         k = len(strengths)
 
         def batch(part: Sequence[P]) -> list[list[Score]]:
-            each = strengths * len(part)
-
-            def steered(kept: Sequence[int]) -> AbstractContextManager:
-                return dial([each[i] for i in kept]) if dial is not None and any(strengths) else nullcontext()
-
-            flat = measure([p for p in part for _ in strengths], steered)
+            flat = measure(part, strengths, steer)
             return [flat[i : i + k] for i in range(0, len(flat), k)]
 
         size = lambda p: room.fits(k * length(p), k)  # noqa: E731
@@ -213,22 +216,41 @@ def slot_text(base: Base, item: Item) -> str:
 def last_logprobs(base: Base, rows: Sequence[Sequence[int]]) -> Tensor:
     """Log-probabilities over the vocabulary at the last token of every row, in float32 or better."""
     ids, mask, positions = padded(base, rows)
-    logits = base.model(
-        input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=1
-    ).logits
-    return logprobs(logits[:, -1])
+    logits, _ = last_logits(base, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+    return logprobs(logits)
 
 
-def padded(base: Base, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids, mask and positions of left-padded rows, so that the slot is the last column of all."""
-    width = max(map(len, rows))
-    pad = base.tokenizer.pad_token_id or 0
-    ids = torch.tensor([[pad] * (width - len(r)) + list(r) for r in rows], device=base.device)
-    mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=base.device)
-    return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)
+@torch.inference_mode()
+def shared_logprobs(base: Base, rows: Sequence[Sequence[int]], strengths: Sequence[float], steer: Dial) -> Tensor:
+    """The same at every strength, those of a row side by side; what rows have in common at their start is read once."""
+    plan = levels(rows) if holds(base) else []
+    found = _by_levels(base, plan, strengths, steer) if len(plan) > 1 else None
+    if found is not None:
+        return found
+    with steer(list(strengths) * len(rows)):
+        return last_logprobs(base, [r for r in rows for _ in strengths])
+
+
+def _by_levels(base: Base, plan: Sequence[Level], strengths: Sequence[float], steer: Dial) -> Tensor | None:
+    """Log-probabilities of the last level's rows; None where this cache cannot be shared."""
+    k = len(strengths)
+
+    def read(level: Level, cache: Any, mask: Tensor | None) -> tuple[Tensor, Any, Tensor]:
+        nodes = [tokens for _, tokens in level for _ in strengths]
+        with steer(list(strengths) * len(level)):
+            return extended(base, cache, mask, nodes, head=level is plan[-1])
+
+    logits, cache, mask = read(plan[0], None, None)
+    if not cuttable(base, cache, sum(max(len(tokens) for _, tokens in level) for level in plan)):
+        return None
+    for level in plan[1:]:
+        parents = [parent * k + s for parent, _ in level for s in range(k)]
+        logits, cache, mask = read(level, cut(cache, parents), mask[parents])
+    return logprobs(logits)
 
 
 def logprobs(logits: Tensor) -> Tensor:
+    """Log-softmax in float32 or better."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
@@ -255,7 +277,7 @@ def sequence_logprobs(
     """The mean log-probability of the tokens from `start` on, for rows (ids, start), at every alpha."""
     found = at_alphas(
         rows,
-        lambda part, steered: _texts_scored(base, [[r] for r in part], steered),
+        lambda part, strengths, steer: _texts_scored(base, [[r] for r in part], strengths, steer),
         room=Room(base.model),
         length=lambda r: len(r[0]) * TEXTS_COST,
         alphas=alphas,
@@ -265,11 +287,13 @@ def sequence_logprobs(
     return [[s.logratio for s in per_alpha] for per_alpha in found]
 
 
-def _texts_scored(base: Base, rows: Sequence[Sequence[tuple[Sequence[int], int]]], steered: Steered) -> list[Score]:
-    flat = [(i, sequence) for i, row in enumerate(rows) for sequence in row]
-    with steered([i for i, _ in flat]):
+def _texts_scored(
+    base: Base, part: Sequence[Sequence[tuple[Sequence[int], int]]], strengths: Sequence[float], steer: Dial
+) -> list[Score]:
+    flat = [(a, sequence) for row in part for a in strengths for sequence in row]
+    with steer([a for a, _ in flat]):
         means = iter(_mean_logprobs(base, [s for _, s in flat]))
-    found = [[next(means) for _ in row] for row in rows]
+    found = [[next(means) for _ in row] for row in part for _ in strengths]
     return [Score(f[0] - sum(f[1:]), math.nan, math.nan) for f in found]
 
 

@@ -16,19 +16,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ws.batches import Room
 from ws.errors import ScoringImpossible
+from ws.eval.cache import cut, cuttable, extended, holds, last_logits, padded
 from ws.eval.scoring import (
     Dial,
     Item,
     Score,
-    Steered,
     at_alphas,
     last_logprobs,
     logprobs,
-    padded,
     proven,
     refuse_too_long,
     scores_of,
@@ -75,9 +73,18 @@ def score_thinking(
     most = [len(t.ids) + n_think + max(len(t.tail), len(t.forced)) for t in thinkers]
     refuse_too_long(base, {i.row_key: n for i, n in zip(items, most)})
     stops = set(stop_tokens(base.tokenizer, base.model))
+    holds(base)  # tried here, before anything is steered
     return at_alphas(
         list(zip(thinkers, most)),
-        lambda rows, steered: _measured(base, [t for t, _ in rows], n_think, stops, steered, reuse_cache),
+        lambda part, strengths, steer: _measured(
+            base,
+            [t for t, _ in part for _ in strengths],
+            list(strengths) * len(part),
+            n_think,
+            stops,
+            steer,
+            reuse_cache,
+        ),
         room=Room(base.model, decodes=True),
         length=lambda row: row[1],
         alphas=alphas,
@@ -133,7 +140,13 @@ class _Thought:
 
 @torch.inference_mode()
 def _measured(
-    base: Base, rows: Sequence[Thinker], n_think: int, stops: set[int], steered: Steered, reuse: bool
+    base: Base,
+    rows: Sequence[Thinker],
+    alphas: Sequence[float],
+    n_think: int,
+    stops: set[int],
+    steer: Dial,
+    reuse: bool,
 ) -> list[Score]:
     """Scores of one batch: think, and let every row that is done leave and be scored."""
     ids, mask, positions = padded(base, [r.ids for r in rows])
@@ -142,26 +155,25 @@ def _measured(
     found: dict[int, Score] = {}
     here, step, cache = list(range(len(rows))), ids, None  # `here`: which rows the batch still holds
     while here:
-        cuttable = True
-        with steered(here):
+        cuts = True
+        with steer([alphas[i] for i in here]):
             while True:
-                out = base.model(
+                logits, cache = last_logits(
+                    base,
                     input_ids=step,
                     attention_mask=mask,
                     position_ids=positions,
                     past_key_values=cache,
                     use_cache=True,
-                    logits_to_keep=1,
                 )
-                cache = out.past_key_values
-                cuttable = reuse and _cuttable(cache, columns)
-                token = out.logits[:, -1].argmax(-1)
+                cuts = reuse and cuttable(base, cache, columns)
+                token = logits.argmax(-1)
                 for i, new in zip(here, token.tolist()):
                     if not thoughts[i].over:
                         thoughts[i].tokens.append(new)
                         thoughts[i].over = new == rows[i].close or new in stops or len(thoughts[i].tokens) == n_think
                 over = [thoughts[i].over for i in here]
-                if all(over) or (cuttable and sum(over) >= LEAVE * len(here)):
+                if all(over) or (cuts and sum(over) >= LEAVE * len(here)):
                     break
                 # a row that is over waits: what it is fed meanwhile is masked, for itself and for good
                 alive = torch.tensor([not o for o in over], device=mask.device)
@@ -171,15 +183,15 @@ def _measured(
         staying = [at for at, o in enumerate(over) if not o]
         which = [here[at] for at in leaving]
         endings = [thoughts[i].ending(rows[i], stops) for i in which]
-        with steered(which):
-            if cuttable:
+        with steer([alphas[i] for i in which]):
+            if cuts:
                 # all of a thought but its last token is in the cache
                 tails = [
                     [*(kept[-1:] if len(kept) == len(thoughts[i].tokens) else []), *after]
                     for i, (kept, _, after) in zip(which, endings)
                 ]
-                part = _cut(cache, leaving, copy=bool(staying))
-                logp = _extended(base, part, mask[leaving], tails)
+                part = cut(cache, leaving, copy=bool(staying))
+                logp = logprobs(extended(base, part, mask[leaving], tails)[0])
             else:
                 logp = last_logprobs(
                     base, [[*rows[i].ids, *kept, *after] for i, (kept, _, after) in zip(which, endings)]
@@ -189,49 +201,8 @@ def _measured(
             text = base.tokenizer.decode(said, skip_special_tokens=True).strip()
             found[i] = replace(s, forced_close=forced, text=text, n_thought=len(said))
         if staying:
-            cache, mask = _cut(cache, staying), mask[staying]
+            cache, mask = cut(cache, staying), mask[staying]
             mask = torch.cat([mask, mask.new_ones(len(staying), 1)], dim=1)
             step, positions = token[staying][:, None], mask.sum(-1, keepdim=True) - 1
         here = [here[at] for at in staying]
     return [found[i] for i in range(len(rows))]
-
-
-def _extended(base: Base, cache: Any, mask: Tensor, tails: Sequence[Sequence[int]]) -> Tensor:
-    """Log-probabilities after each row's tail, going on from a cache whose masked columns are as if they were not."""
-    ids, new, _ = padded(base, tails)
-    whole = torch.cat([mask, new], dim=1)
-    positions = (whole.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    out = base.model(
-        input_ids=ids,
-        attention_mask=whole,
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
-    return logprobs(out.logits[:, -1])
-
-
-def _cuttable(cache: Any, columns: int) -> bool:
-    """Whether every layer of a cache keeps all columns, so that rows can be taken out and columns masked."""
-    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-
-    def whole(layer: Any) -> bool:
-        if type(layer) is DynamicSlidingWindowLayer:
-            return layer.sliding_window > columns
-        return type(layer) is DynamicLayer
-
-    return all(whole(layer) for layer in getattr(cache, "layers", [None]))
-
-
-def _cut(cache: Any, rows: Sequence[int], *, copy: bool = False) -> Any:
-    """A cache of only these rows; the one given is used up unless `copy`."""
-    import copy as copying
-
-    if copy:  # shallow: selecting rows makes new tensors
-        cache, layers = copying.copy(cache), cache.layers
-        cache.layers = [copying.copy(layer) for layer in layers]
-    keys = next(layer.keys for layer in cache.layers)
-    if len(rows) < keys.shape[0]:
-        cache.batch_select_indices(torch.tensor(list(rows), device=keys.device))
-    return cache
