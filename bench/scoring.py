@@ -120,13 +120,13 @@ def thinking(base: ws.Base, items: Sequence[Item], rounds: int) -> None:
     worst = 0.0
     stops = list(stop_tokens(base.tokenizer, base.model))
     for r in range(rounds + 1):
-        t = time.perf_counter()
+        t = time.process_time()
         found = score_thinking(base, sixty_four, n_think=64, alphas=[0.0])
-        times["ws"].append(time.perf_counter() - t)
+        times["ws"].append(time.process_time() - t)
         some = range(r, 64, 64 // 6)[:6]
-        t = time.perf_counter()
+        t = time.process_time()
         alone = [generated(base, sixty_four[i], stops) for i in some]
-        times["one at a time"].append((time.perf_counter() - t) * 64 / len(alone))
+        times["one at a time"].append((time.process_time() - t) * 64 / len(alone))
         worst = max(worst, *(abs(found[i][0].logratio - a) for i, a in zip(some, alone)))
     show("thinking", {k: v[1:] for k, v in times.items()}, "ws", 64, each=64)
     print(f"  largest difference of log-ratios: {worst:.1e}; forced {sum(f[0].forced_close for f in found)} of 64")
@@ -143,7 +143,7 @@ def ours(base: ws.Base, items: Sequence[Item]) -> list[float]:
 def floor(base: ws.Base, items: Sequence[Item]) -> list[float]:
     """The least that must be computed: tokenised rows sorted by length, body, head of the last position."""
     prompts = prompts_of(base, items)
-    start = time.perf_counter()
+    start = time.process_time()
     order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i].ids), i))
     found, at = {}, 0
     while at < len(order):
@@ -158,7 +158,7 @@ def floor(base: ws.Base, items: Sequence[Item]) -> list[float]:
         answers = prompts[part[0]].answers
         found.update(zip(part, (logits[:, answers.yes[0]] - logits[:, answers.no[0]]).tolist()))
         at += len(part)
-    return Timed([found[i] for i in range(len(prompts))], time.perf_counter() - start)
+    return Timed([found[i] for i in range(len(prompts))], time.process_time() - start)
 
 
 class Timed(list):
@@ -279,9 +279,9 @@ def in_turn(
         run(parts[0][:2])
     for part in parts:
         for name, run in ways.items():
-            start = time.perf_counter()
+            start = time.process_time()
             found = run(part)
-            seconds[name].append(found.seconds if isinstance(found, Timed) else time.perf_counter() - start)
+            seconds[name].append(found.seconds if isinstance(found, Timed) else time.process_time() - start)
             values[name].append(found)
     return seconds, values
 

@@ -37,14 +37,15 @@ def in_batches(
     with progress(len(items), label) as step:
         at = 0
         while at < len(order):
-            now = max(1, (size(items[order[at]]) if callable(size) else size) // halved)
+            whole = size(items[order[at]]) if callable(size) else size
+            now = max(1, whole // halved)
             part = order[at : at + now]
             try:
                 found = run([items[i] for i in part])
             except (torch.OutOfMemoryError, RuntimeError) as e:
                 if not is_out_of_memory(e) or len(part) == 1:
                     raise
-                halved *= 2
+                halved = -(-whole // (len(part) // 2))
                 _free()
                 log.warning("out of memory with %d rows; going on with half as many", len(part))
                 continue
