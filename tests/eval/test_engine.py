@@ -226,7 +226,7 @@ def test_thoughts_on_real_tokenizers_open_close_and_answer_with_real_tokens(real
     assert tok.decode(plain_one.tail) == "\n\nMy choice:"
     assert {tok.decode([i]).strip().casefold() for i in plain_one.answers.yes} == {"yes"}
     if name != "qwen3":
-        with pytest.raises(Unsupported, match="has no single </think>|has no chat template"):
+        with pytest.raises(Unsupported, match=r"has no single </think>|has no chat template"):
             thinker(base, item)
         return
     t = thinker(base, item)

@@ -10,6 +10,7 @@ positions counted in columns (ALiBi) fail the trial, and everything is then read
 
 import copy as copying
 from collections.abc import Sequence
+from functools import cache as cache_once
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -82,7 +83,7 @@ def _whole(cache: Any, columns: int) -> bool:
     def keeps(layer: Any) -> bool:
         if type(layer) is DynamicSlidingWindowLayer:
             return layer.sliding_window > columns
-        return type(layer) is DynamicLayer
+        return type(layer) in (DynamicLayer, _roomy())
 
     return all(keeps(layer) for layer in getattr(cache, "layers", [None]))
 
@@ -112,6 +113,48 @@ def cut(cache: Any, rows: Sequence[int], *, copy: bool = False) -> Any:
     if list(rows) != list(range(keys.shape[0])):
         cache.batch_select_indices(torch.tensor(list(rows), device=keys.device))
     return cache
+
+
+def grown(cache: Any, columns: int) -> Any:
+    """The same cache with room for so many columns, so that a decoding step does not copy all that was read before."""
+    from transformers.cache_utils import DynamicLayer
+
+    cache.layers = [_roomy()(x, columns) if type(x) is DynamicLayer else x for x in cache.layers]
+    return cache
+
+
+@cache_once
+def _roomy() -> Any:
+    """A cache layer that writes new columns into room made beforehand; transformers' own makes a new tensor each step."""
+    from transformers.cache_utils import DynamicLayer
+
+    class Roomy(DynamicLayer):
+        def __init__(self, layer: Any, columns: int):
+            super().__init__()
+            self.keys, self.values, self.columns = layer.keys, layer.values, columns
+            self.dtype, self.device, self.is_initialized = layer.keys.dtype, layer.keys.device, True
+            self.room: list[Tensor] = []
+
+        def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+            start = self.keys.shape[-2]
+            end = start + key_states.shape[-2]
+            if not self.room or end > self.room[0].shape[-2]:
+                self.room = [self._with_room(old, max(end, self.columns)) for old in (self.keys, self.values)]
+            for room, new in zip(self.room, (key_states, value_states)):
+                room[..., start:end, :] = new
+            self.keys, self.values = (room[..., :end, :] for room in self.room)
+            return self.keys, self.values
+
+        def _with_room(self, old: Tensor, columns: int) -> Tensor:
+            room = old.new_empty(*old.shape[:-2], columns, old.shape[-1])
+            room[..., : old.shape[-2], :] = old
+            return room
+
+        def batch_select_indices(self, indices: Tensor) -> None:
+            super().batch_select_indices(indices)  # new tensors, so the room is no longer theirs
+            self.room = []
+
+    return Roomy
 
 
 # ---------------------------------------------------------------- what rows share

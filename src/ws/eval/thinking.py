@@ -19,7 +19,7 @@ import torch
 
 from ws.batches import Room
 from ws.errors import ScoringImpossible
-from ws.eval.cache import cut, cuttable, extended, holds, last_logits, padded
+from ws.eval.cache import cut, cuttable, extended, grown, holds, last_logits, padded
 from ws.eval.scoring import (
     Dial,
     Item,
@@ -167,6 +167,8 @@ def _measured(
                     use_cache=True,
                 )
                 cuts = reuse and cuttable(base, cache, columns)
+                if cuts and step is ids:
+                    cache = grown(cache, columns)
                 token = logits.argmax(-1)
                 for i, new in zip(here, token.tolist()):
                     if not thoughts[i].over:
