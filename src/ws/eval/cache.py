@@ -28,7 +28,7 @@ _holds: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 def padded(base: Base, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, mask and positions of left-padded rows, so that the last column is the last token of all."""
     width = max(map(len, rows))
-    pad = base.tokenizer.pad_token_id or 0 if base.tokenizer is not None else 0
+    pad = getattr(base.tokenizer, "pad_token_id", None) or 0
     ids = torch.tensor([[pad] * (width - len(r)) + list(r) for r in rows], device=base.device)
     mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=base.device)
     return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ws.batches import Room
 from ws.errors import ScoringImpossible
@@ -184,27 +185,34 @@ def _measured(
         leaving = [at for at, o in enumerate(over) if o]
         staying = [at for at, o in enumerate(over) if not o]
         which = [here[at] for at in leaving]
-        endings = [thoughts[i].ending(rows[i], stops) for i in which]
         with steer([alphas[i] for i in which]):
-            if cuts:
-                # all of a thought but its last token is in the cache
-                tails = [
-                    [*(kept[-1:] if len(kept) == len(thoughts[i].tokens) else []), *after]
-                    for i, (kept, _, after) in zip(which, endings)
-                ]
-                part = cut(cache, leaving, copy=bool(staying))
-                logp = logprobs(extended(base, part, mask[leaving], tails)[0])
-            else:
-                logp = last_logprobs(
-                    base, [[*rows[i].ids, *kept, *after] for i, (kept, _, after) in zip(which, endings)]
-                )
-        for i, s, (kept, forced, _) in zip(which, scores_of(logp, [rows[i].answers for i in which]), endings):
-            said = kept[:-1] if kept and kept[-1] == rows[i].close else kept
-            text = base.tokenizer.decode(said, skip_special_tokens=True).strip()
-            found[i] = replace(s, forced_close=forced, text=text, n_thought=len(said))
+            part = (cut(cache, leaving, copy=bool(staying)), mask[leaving]) if cuts else None
+            scored = _scored(base, [rows[i] for i in which], [thoughts[i] for i in which], stops, part)
+        found.update(zip(which, scored))
         if staying:
             cache, mask = cut(cache, staying), mask[staying]
             mask = torch.cat([mask, mask.new_ones(len(staying), 1)], dim=1)
             step, positions = token[staying][:, None], mask.sum(-1, keepdim=True) - 1
         here = [here[at] for at in staying]
     return [found[i] for i in range(len(rows))]
+
+
+def _scored(
+    base: Base, rows: Sequence[Thinker], thoughts: Sequence[_Thought], stops: set[int], part: tuple[Any, Tensor] | None
+) -> list[Score]:
+    """Scores of rows whose thoughts are over: from their part of the cache and its mask, or from their whole text."""
+    endings = [thought.ending(row, stops) for row, thought in zip(rows, thoughts)]
+    if part is None:
+        whole = [[*row.ids, *kept, *after] for row, (kept, _, after) in zip(rows, endings)]
+        logp = last_logprobs(base, whole)
+    else:
+        # all of a thought but its last token is in the cache
+        last = [kept[-1:] if len(kept) == len(t.tokens) else [] for t, (kept, _, _) in zip(thoughts, endings)]
+        logits, _, _ = extended(base, *part, [[*own, *after] for own, (_, _, after) in zip(last, endings)])
+        logp = logprobs(logits)
+    found = []
+    for row, s, (kept, forced, _) in zip(rows, scores_of(logp, [r.answers for r in rows]), endings):
+        said = kept[:-1] if kept and kept[-1] == row.close else kept
+        text = base.tokenizer.decode(said, skip_special_tokens=True).strip()
+        found.append(replace(s, forced_close=forced, text=text, n_thought=len(said)))
+    return found
