@@ -213,6 +213,7 @@ def make_eval(
     alphas: Sequence[float],
     method: str,
     protocol_id: str | None = None,
+    n_think: int | None = None,
     data_file: str | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -227,7 +228,7 @@ def make_eval(
     """
     import pandas as pd
 
-    chosen = protocol(name, protocol_id)
+    chosen = protocol(name, protocol_id, n_think)
     content = direction.content_hash if direction is not None else None
     told = {
         "protocol": chosen.id,
@@ -244,8 +245,10 @@ def make_eval(
             raise ValueError(
                 "the pairs evaluation needs a run, whose held-out pairs it scores; give --run or --behavior"
             )
-        if data_file is not None or limit is not None:
-            raise ValueError("the pairs evaluation scores a run's own held-out pairs; leave out --data and --limit")
+        if data_file is not None or limit is not None or n_think is not None:
+            raise ValueError(
+                "the pairs evaluation scores a run's own held-out pairs; leave out --data and --limit, and --n-think"
+            )
         inputs["pairs"] = pairs.content_hash
     else:  # the very questions, wherever they come from, so that a changed file is never taken for the old one
         inputs["items"] = hash_of(chosen.items(base, data_file))

@@ -19,6 +19,7 @@ A new evaluation is one file beside this one and one line in `ws.eval`:
 `y` of a row is `label x logratio`, NaN where pmass is below the protocol's `gate`. Rows that belong together (two
 orders, two frames) share their `unit_id`; metrics put them together by `row_key` or `kind`. Whole answers instead of
 words: `Item(..., texts=(" pos answer", " neg answer"))`, or one text for its own log-probability per token.
+`protocol.thinking(64)` asks the same with another budget of thought, under the id `mine-1f/1~t64`.
 """
 
 import math
