@@ -3,7 +3,8 @@
     out/data/<model>/<behavior>/<key>/                     pairs
     out/<behavior>/<adapter>/<run>/train/                  both sides
     out/<behavior>/<adapter>/<run>/direction/              direction.safetensors
-    out/<behavior>/<adapter>/<run>/eval/<name>/<key>/      rows.parquet, summary.json
+    out/<behavior>/<adapter>/<run>/eval/<name>/<key>/      rows.parquet
+    out/base/<model>/<name>/<key>/                         scores.parquet: the unsteered arm, for every direction
 
 A stage is keyed by the hash of its own settings and of its inputs' keys. It works in a folder beside its place and is
 renamed there when all is written, the manifest last; a folder without a manifest does not exist for anybody. A killed

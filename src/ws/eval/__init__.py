@@ -11,8 +11,10 @@ EVALS: dict[str, Protocol] = {p.eval: p for p in reversed(PROTOCOLS.values())}
 """The default protocol of every evaluation: the first its file lists."""
 
 
-def protocol(name: str, protocol_id: str | None = None) -> Protocol:
-    """The protocol of an evaluation, by name and optionally by id."""
+def protocol(name: str, protocol_id: str | None = None, n_think: int | None = None) -> Protocol:
+    """The protocol of an evaluation, by name and optionally by id; with another budget of thought it has another id."""
+    if n_think is not None:
+        return protocol(name, protocol_id).thinking(n_think)
     if name not in EVALS:
         raise ValueError(f"evaluation {name!r} is not known; there are {', '.join(sorted(EVALS))}")
     if protocol_id is None:

@@ -1,0 +1,206 @@
+"""Going on from what a model has already read: the cache of keys and values, cut into rows and extended.
+
+Rows of a batch start alike: the same template, the same instruction, often the same question in two orders. What they
+share is read once, and every row goes on from its share of the cache. The columns between a row's start and its end
+are masked, and its positions count only what it has read, so the numbers are those of reading each row alone.
+
+Whether that holds is tried once per model, with a few tokens. Recurrent layers, windows that have moved on and
+positions counted in columns (ALiBi) fail the trial, and everything is then read from its beginning.
+"""
+
+import copy as copying
+from collections.abc import Sequence
+from functools import cache as cache_once
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ws.models.load import Base
+
+SHORTEST = 8  # tokens: sharing less costs more than it saves
+WORTH = 0.9  # shared reading must save a tenth of the tokens
+
+_holds: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
+
+
+def padded(base: Base, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, mask and positions of left-padded rows, so that the last column is the last token of all."""
+    width = max(map(len, rows))
+    pad = getattr(base.tokenizer, "pad_token_id", None) or 0
+    ids = torch.tensor([[pad] * (width - len(r)) + list(r) for r in rows], device=base.device)
+    mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=base.device)
+    return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)
+
+
+def last_logits(base: Base, *, head: bool = True, **given: Any) -> tuple[Tensor, Any]:
+    """(logits at the last column, cache) of one forward pass; only that column meets the head, or none."""
+    if not head:
+        none = torch.empty(0, dtype=torch.long, device=base.device)
+        out = base.model(**given, logits_to_keep=none)
+        return out.logits, out.past_key_values
+    layer = base.model.get_output_embeddings()  # type: ignore[operator]
+    # the last column of a batch is a strided slice, which a CPU multiplies seven times slower than its copy
+    whole = layer.register_forward_pre_hook(lambda _, args: (args[0].contiguous(), *args[1:])) if layer else None
+    try:
+        out = base.model(**given, logits_to_keep=1)
+    finally:
+        if whole is not None:
+            whole.remove()
+    return out.logits[:, -1], out.past_key_values if given.get("use_cache") else None
+
+
+def extended(
+    base: Base, cache: Any, mask: Tensor | None, rows: Sequence[Sequence[int]], *, head: bool = True
+) -> tuple[Tensor, Any, Tensor]:
+    """(logits after each row's new tokens, the cache, its mask), going on from a cache, or from nothing."""
+    ids, new, positions = padded(base, rows)
+    if mask is not None:
+        new = torch.cat([mask, new], dim=1)
+        positions = (new.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    logits, cache = last_logits(
+        base,
+        head=head,
+        input_ids=ids,
+        attention_mask=new,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return logits, cache, new
+
+
+def cuttable(base: Base, cache: Any, columns: int) -> bool:
+    """Whether rows can be taken out of this cache and columns masked, up to so many columns."""
+    return holds(base) and _whole(cache, columns)
+
+
+def _whole(cache: Any, columns: int) -> bool:
+    """Whether every layer keeps every column."""
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    def keeps(layer: Any) -> bool:
+        if type(layer) is DynamicSlidingWindowLayer:
+            return layer.sliding_window > columns
+        return type(layer) in (DynamicLayer, _roomy())
+
+    return all(keeps(layer) for layer in getattr(cache, "layers", [None]))
+
+
+@torch.inference_mode()
+def holds(base: Base) -> bool:
+    """Whether this model gives the same logits over a cache with a masked gap as without one; tried once, unsteered."""
+    if base.model not in _holds:
+        (known,) = base.model.get_input_embeddings().weight.shape[:1]  # type: ignore[operator]
+        row = [(7 * i + 3) % known for i in range(12)]
+        wanted = extended(base, None, None, [row])[0]
+        _, cache, mask = extended(base, None, None, [row[:6], row])
+        if _holds.setdefault(base.model, _whole(cache, len(row) * 2)):
+            _, cache, mask = extended(base, cut(cache, [0]), mask[:1], [row[6:9]])
+            found = extended(base, cache, mask, [row[9:]])[0]
+            near = 0.01 if wanted.dtype == torch.float32 else 0.1
+            _holds[base.model] = bool((found - wanted).abs().max() < near * wanted.std())
+    return _holds[base.model]
+
+
+def cut(cache: Any, rows: Sequence[int], *, copy: bool = False) -> Any:
+    """A cache of these rows, each as often as it is named; the one given is used up unless `copy`."""
+    if copy:  # shallow: selecting rows makes new tensors
+        cache, layers = copying.copy(cache), cache.layers
+        cache.layers = [copying.copy(layer) for layer in layers]
+    keys = next(layer.keys for layer in cache.layers)
+    if list(rows) != list(range(keys.shape[0])):
+        cache.batch_select_indices(torch.tensor(list(rows), device=keys.device))
+    return cache
+
+
+def grown(cache: Any, columns: int) -> Any:
+    """The same cache with room for so many columns, so that a decoding step does not copy all that was read before."""
+    from transformers.cache_utils import DynamicLayer
+
+    cache.layers = [_roomy()(x, columns) if type(x) is DynamicLayer else x for x in cache.layers]
+    return cache
+
+
+@cache_once
+def _roomy() -> Any:
+    """A cache layer that writes new columns into room made beforehand; transformers' own makes a new tensor each step."""
+    from transformers.cache_utils import DynamicLayer
+
+    class Roomy(DynamicLayer):
+        def __init__(self, layer: Any, columns: int):
+            super().__init__()
+            self.keys, self.values, self.columns = layer.keys, layer.values, columns
+            self.dtype, self.device, self.is_initialized = layer.keys.dtype, layer.keys.device, True
+            self.room: list[Tensor] = []
+
+        def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+            start = self.keys.shape[-2]
+            end = start + key_states.shape[-2]
+            if not self.room or end > self.room[0].shape[-2]:
+                self.room = [self._with_room(old, max(end, self.columns)) for old in (self.keys, self.values)]
+            for room, new in zip(self.room, (key_states, value_states)):
+                room[..., start:end, :] = new
+            self.keys, self.values = (room[..., :end, :] for room in self.room)
+            return self.keys, self.values
+
+        def _with_room(self, old: Tensor, columns: int) -> Tensor:
+            room = old.new_empty(*old.shape[:-2], columns, old.shape[-1])
+            room[..., : old.shape[-2], :] = old
+            return room
+
+        def batch_select_indices(self, indices: Tensor) -> None:
+            super().batch_select_indices(indices)  # new tensors, so the room is no longer theirs
+            self.room = []
+
+    return Roomy
+
+
+# ---------------------------------------------------------------- what rows share
+
+Level = list[tuple[int, Sequence[int]]]
+"""Nodes, each with its parent in the level before and the tokens it adds; the last level's nodes are the rows."""
+
+
+def common(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two rows have in common at their start."""
+    return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
+
+
+def families(rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Rows that share more than half of their tokens, such as one question asked in two orders."""
+    found: list[list[int]] = []
+    for i in sorted(range(len(rows)), key=lambda i: list(rows[i])):
+        first = rows[found[-1][0]] if found else ()
+        if found and 2 * common(first, rows[i]) > max(len(first), len(rows[i])):
+            found[-1].append(i)
+        else:
+            found.append([i])
+    return found
+
+
+def levels(rows: Sequence[Sequence[int]]) -> list[Level]:
+    """How to read rows so that nothing shared is read twice: all rows' start, each family's start, the rest.
+
+    One level means that sharing is not worth it.
+    """
+    single: list[Level] = [[(0, r) for r in rows]]
+    kin = families(rows)
+    # every row keeps a token of its own to read, because its logits come from there
+    starts = [min(min(common(rows[f[0]], rows[i]) for i in f), min(len(rows[i]) for i in f) - 1) for f in kin]
+    root = min(common(rows[kin[0][0]], rows[kin[-1][0]]), *starts)  # sorted: the first and last differ the earliest
+    root = root if root >= SHORTEST and len(rows) > 1 else 0
+    rest = max((len(rows[i]) - s for f, s in zip(kin, starts) if len(f) > 1 for i in f), default=0)
+    # a row without kin ends where the others do, so that no short rests are padded to its length
+    ends = [s if len(f) > 1 else max(root, len(rows[f[0]]) - rest) for f, s in zip(kin, starts)]
+    nested = rest > 0 and all(e > root for e in ends)
+    found: list[Level] = [[(0, rows[0][:root])]] if root else []
+    if nested:
+        found.append([(0, rows[f[0]][root:e]) for f, e in zip(kin, ends)])
+        home = {i: (n, e) for n, (f, e) in enumerate(zip(kin, ends)) for i in f}
+        found.append([(home[i][0], rows[i][home[i][1] :]) for i in range(len(rows))])
+    else:
+        found.append([(0, r[root:]) for r in rows])
+    read = sum(len(level) * max(len(tokens) for _, tokens in level) for level in found)
+    return found if read < WORTH * len(rows) * max(map(len, rows)) else single
