@@ -52,7 +52,14 @@ def measured(plan: Plan, direction: ws.Direction, metrics: list[tuple[str, str]]
         if name not in tables:
             method = f"ws:{plan.train.adapter}"
             tables[name], _ = make_eval(
-                plan.base, name, direction, plan.run_folder, alphas=ALPHAS, method=method, seed=plan.seed
+                plan.base,
+                name,
+                direction,
+                plan.run_folder,
+                alphas=ALPHAS,
+                method=method,
+                seed=plan.seed,
+                out=plan.out,
             )
         yield metric, [r for r in tables[name] if r["metric"] == metric]
 

@@ -31,6 +31,8 @@ from ws.direction import save as save_direction
 from ws.errors import BadFile
 from ws.eval import pairs as pairs_eval
 from ws.eval import protocol, run, summarize
+from ws.eval.protocol import Protocol, items_of, measure
+from ws.eval.scoring import Item, Score
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, load_pairs, save_pairs
 from ws.records import Record, canonical, key_of, once, read, slug
@@ -217,8 +219,12 @@ def make_eval(
     pairs: Pairs | None = None,
     settings: TrainSettings | None = None,
     origin: Base | None = None,
+    out: Path | None = None,
 ) -> tuple[list[dict[str, Any]], Record]:
-    """One evaluation of one direction over a grid of alphas, made once; the table is computed from its rows."""
+    """One evaluation of one direction over a grid of alphas, made once; the table is computed from its rows.
+
+    Below `out` the unsteered arm is kept once per base, protocol and questions, and reused for every direction.
+    """
     import pandas as pd
 
     chosen = protocol(name, protocol_id)
@@ -242,8 +248,7 @@ def make_eval(
             raise ValueError("the pairs evaluation scores a run's own held-out pairs; leave out --data and --limit")
         inputs["pairs"] = pairs.content_hash
     else:  # the very questions, wherever they come from, so that a changed file is never taken for the old one
-        items = [asdict(i) for i in chosen.items(base, data_file)]
-        inputs["items"] = hashlib.sha256(canonical(items).encode()).hexdigest()
+        inputs["items"] = hash_of(chosen.items(base, data_file))
 
     def make(work: Path) -> dict[str, Any]:
         dial = None if direction is None else (lambda a: steer(base, direction, a, origin=origin))
@@ -261,7 +266,11 @@ def make_eval(
                 allow_template_diff=settings.allow_template_diff,
             )
         else:
-            result = run(base, chosen, alphas=alphas, dial=dial, method=method, seed=seed, data=data_file, limit=limit)
+            items = items_of(chosen, base, data=data_file, limit=limit)
+            reference = None if out is None else make_reference(base, chosen, items, out)[0]
+            result = run(
+                base, chosen, alphas=alphas, dial=dial, method=method, seed=seed, items=items, reference=reference
+            )
         result.rows.to_parquet(work / "rows.parquet", index=False)
         return {"note": dict(result.note), "table": result.table()}
 
@@ -269,6 +278,32 @@ def make_eval(
     record = once(folder / "eval" / name / key[:12], "eval", told, inputs, make, beside=_beside(base))
     rows = pd.read_parquet(record.folder / "rows.parquet")
     return summarize(chosen, rows), record
+
+
+def make_reference(base: Base, chosen: Protocol, items: Sequence[Item], out: Path) -> tuple[list[Score], Record]:
+    """The scores of the unsteered model, measured once per base, protocol and questions, whatever steers it later."""
+    import pandas as pd
+
+    def make(work: Path) -> dict[str, Any]:
+        scores = [s for (s,) in measure(base, chosen, items, alphas=[0.0])]
+        pd.DataFrame([{"row_key": i.row_key, **asdict(s)} for i, s in zip(items, scores)]).to_parquet(
+            work / "scores.parquet", index=False
+        )
+        return {"n_items": len(items)}
+
+    told = {"protocol": chosen.id, "n_think": chosen.n_think, "cot": chosen.cot}
+    inputs = {**base_key(base), "items": hash_of(items)}
+    folder = out / "base" / slug(base.id) / chosen.eval / key_of("reference", told, inputs)[:12]
+    record = once(folder, "reference", told, inputs, make, beside=_beside(base))
+    kept = pd.read_parquet(folder / "scores.parquet")
+    if kept["row_key"].tolist() != [i.row_key for i in items]:
+        raise BadFile(f"{folder}/scores.parquet is not what was written there; move the folder away and run again.")
+    return [Score(**row) for row in kept.drop(columns="row_key").to_dict("records")], record
+
+
+def hash_of(items: Sequence[Item]) -> str:
+    """A hash of questions, as they are asked."""
+    return hashlib.sha256(canonical([asdict(i) for i in items]).encode()).hexdigest()
 
 
 def runs(out: Path) -> list[dict[str, Any]]:

@@ -158,12 +158,12 @@ def test_a_data_file_needs_its_columns(tiny, tmp_path):
 
 
 def test_a_prompt_longer_than_the_context_is_refused_not_cut(tiny):
-    from ws.eval.scoring import slot_ids
+    from ws.eval.scoring import prompts_of
 
     item = EVALS["dilemmas"].items(tiny, None)[0]
     long = dataclasses.replace(item, chat=Chat("word " * 2000))
     with pytest.raises(ScoringImpossible, match="context holds"):
-        slot_ids(tiny, long)
+        prompts_of(tiny, [long])
 
 
 def test_the_embedded_world_was_trained_on_the_wording_of_the_evaluations(tiny):

@@ -1,7 +1,5 @@
 """Scores do not depend on the batch, and steering several alphas at once is steering each."""
 
-import sys
-
 import pytest
 import torch
 from test_steer import lowrank
@@ -9,7 +7,7 @@ from test_steer import lowrank
 from ws.eval import EVALS
 from ws.eval import pairs as pairs_eval
 from ws.eval import run as run_eval
-from ws.eval.scoring import last_logprobs, score, sequence_logprobs, slot_ids
+from ws.eval.scoring import last_logprobs, prompts_of, score, sequence_logprobs
 from ws.sequences import rows_of
 from ws.steer import steer
 
@@ -21,7 +19,7 @@ def items(tiny):
 
 def test_a_row_alone_equals_the_row_in_a_padded_batch(tiny, items, monkeypatch):
     together = score(tiny, items, alphas=[0.0])
-    monkeypatch.setattr(sys.modules["ws.eval.scoring"], "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr("ws.batches.CPU_TOKENS", 1)
     for a, b in zip(together, score(tiny, items, alphas=[0.0])):
         assert a[0].logratio == pytest.approx(b[0].logratio, abs=1e-4)
         assert a[0].pmass == pytest.approx(b[0].pmass, abs=1e-4)
@@ -32,7 +30,7 @@ def test_scores_equal_a_plain_forward_of_the_whole_text(tiny, items):
 
     for item, (s,) in zip(items[::9], score(tiny, items[::9], alphas=[0.0])):
         with torch.no_grad():
-            logp = tiny.model(torch.tensor([slot_ids(tiny, item)])).logits[0, -1].log_softmax(-1)
+            logp = tiny.model(torch.tensor([list(prompts_of(tiny, [item])[0].ids)])).logits[0, -1].log_softmax(-1)
         found = proven(tiny, item)
         assert s.logratio == pytest.approx(
             float(logp[list(found.yes)].logsumexp(0) - logp[list(found.no)].logsumexp(0)), abs=1e-4

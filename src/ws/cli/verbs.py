@@ -198,6 +198,7 @@ def evaluate(given: dict[str, Any]) -> Any:
         pairs=pairs,
         settings=settings,
         origin=origin,
+        out=Path(common.out),
     )
     said(f"eval {name}", record)
     if given.get("json"):
@@ -208,6 +209,13 @@ def evaluate(given: dict[str, Any]) -> Any:
         show(
             f"[dim]answer tokens: {plain(str(a['yes']))} against {plain(str(a['no']))}, after {plain(repr(note['anchor']))}[/]"
         )
+    if missing := note.get("unscored", {}).get("n", 0):
+        rows = note["unscored"]["rows"]
+        show(f"• {missing} of {note['unscored']['of']} rows have no score, e.g. {plain(', '.join(rows[:3]))}")
+    if forced := note.get("forced_share"):
+        by_alpha = ", ".join(f"{100 * share:.0f} % at alpha {a}" for a, share in forced.items())
+        decides = "; above half, the budget of thought decides the result" if max(forced.values()) > 0.5 else ""
+        show(f"• thoughts that had to be closed: {by_alpha}{decides}")
     from ws.behaviors import SHIPPED, load_behavior
 
     behavior = common.behavior or (folder.parent.parent.name if what.direction is None else None)

@@ -2,13 +2,33 @@
 
 Rows are the truth. Every table is computed again from them, joined by key and never by order. A metric is a list of
 groups per strength (see `ws.stats`), so its interval resamples what was sampled.
+
+A new evaluation is one file beside this one and one line in `ws.eval`:
+
+    def items(base, data):                                  # data: the user's file, or None
+        rows = records(data or EVALS / "mine.jsonl", ("id", "question", "label"))
+        return [Item(unit_id=r["id"], row_key=f"{r['id']}/{order}", chat=Chat(f"{r['question']} {ask}"),
+                     anchor="My choice:", words=(("yes",), ("no",)), label=r["label"], kind="")
+                for r in rows for order, ask in enumerate(("Answer Yes or No.", "Answer No or Yes."))]
+
+    LEGEND = {"logratio": "says yes where yes is meant"}
+    PROTOCOLS = (Protocol("mine", "mine-1f/1", "logratio", items, plain("logratio"), LEGEND),
+                 Protocol("mine", "mine-cot/1", "logratio", items, plain("logratio"), LEGEND, n_think=64),
+                 Protocol("mine", "mine-plain/1", "logratio", items, plain("logratio"), LEGEND, n_think=64, cot="plain"))
+
+`y` of a row is `label x logratio`, NaN where pmass is below the protocol's `gate`. Rows that belong together (two
+orders, two frames) share their `unit_id`; metrics put them together by `row_key` or `kind`. Whole answers instead of
+words: `Item(..., texts=(" pos answer", " neg answer"))`, or one text for its own log-probability per token.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ws.eval.scoring import Dial, Item, score
+from ws.errors import ScoringImpossible
+from ws.eval.scoring import Dial, Item, Score, proven, score, score_texts
+from ws.eval.thinking import score_thinking, thinker
 from ws.models.load import Base
 from ws.stats import FEW_UNITS, Estimate, Group, change, estimate
 
@@ -40,6 +60,17 @@ class Protocol:
     """What a larger number of each metric means."""
     gate: float = 0.0
     """Rows whose pmass is below become NaN, and are counted."""
+    n_think: int = 0
+    """Tokens of thought before the answer; 0 is a single forward pass."""
+    cot: str = "think"
+    """`think` between thought tokens, or `plain` text for models that have none."""
+
+    def thinking(self, n_think: int) -> "Protocol":
+        """The same questions with another budget of thought: another protocol, so another id."""
+        if n_think < 0:
+            raise ValueError(f"n_think must be 0 or more, got {n_think}")
+        same = n_think == self.n_think
+        return self if same else replace(self, n_think=n_think, id=f"{self.id.partition('~t')[0]}~t{n_think}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +86,38 @@ class Result:
         return summarize(self.protocol, self.rows)
 
 
+def items_of(protocol: Protocol, base: Base, *, data: str | None = None, limit: int | None = None) -> list[Item]:
+    """The items of a protocol, or of its first `limit` units."""
+    items = protocol.items(base, data)
+    if not items:
+        raise ScoringImpossible(f"{protocol.id} has no rows to score{f' in {data}' if data else ''}.")
+    if limit is not None:
+        units = set(list(dict.fromkeys(i.unit_id for i in items))[:limit])
+        items = [i for i in items if i.unit_id in units]
+    return items
+
+
+def measure(
+    base: Base,
+    protocol: Protocol,
+    items: Sequence[Item],
+    *,
+    alphas: Sequence[float],
+    dial: Dial | None = None,
+    reference: Sequence[Score] | None = None,
+) -> list[list[Score]]:
+    """Scores of every item at every alpha, the way the protocol asks."""
+    if protocol.n_think:
+        if items[0].texts:
+            raise ValueError(f"{protocol.id} scores whole answers, which takes no thought; leave n_think at 0")
+        return score_thinking(
+            base, items, n_think=protocol.n_think, cot=protocol.cot, alphas=alphas, dial=dial, label=protocol.eval,
+            reference=reference,
+        )  # fmt: skip
+    how = score_texts if items[0].texts else score
+    return how(base, items, alphas=alphas, dial=dial, label=protocol.eval, reference=reference)
+
+
 def run(
     base: Base,
     protocol: Protocol,
@@ -65,48 +128,67 @@ def run(
     seed: int = 0,
     data: str | None = None,
     limit: int | None = None,
+    items: Sequence[Item] | None = None,
+    reference: Sequence[Score] | None = None,
 ) -> Result:
-    """Score a protocol at every alpha."""
+    """Score a protocol at every alpha; `reference` holds the scores of its items at alpha 0 where they are known."""
     import pandas as pd
 
-    from ws.eval.scoring import proven
-
-    items = protocol.items(base, data)
-    if limit is not None:
-        units = list(dict.fromkeys(i.unit_id for i in items))[:limit]
-        items = [i for i in items if i.unit_id in set(units)]
+    items = items_of(protocol, base, data=data, limit=limit) if items is None else items
     alphas = sorted({0.0, *map(float, alphas)})  # 0 is the reference of every other strength
-    scored = score(base, items, alphas=alphas, dial=dial, label=protocol.eval)
-    records = []
-    for item, per_alpha in zip(items, scored):
-        for alpha, s in zip(alphas, per_alpha):
-            valid = s.pmass >= protocol.gate
-            records.append(
-                {
-                    "eval": protocol.eval,
-                    "protocol": protocol.id,
-                    "metric": protocol.metric,
-                    "unit_id": item.unit_id,
-                    "row_key": item.row_key,
-                    "method": method,
-                    "alpha": alpha,
-                    "arm": "ref" if alpha == 0 else "pos" if alpha > 0 else "neg",
-                    "seed": seed,
-                    "y": item.label * s.logratio if valid else float("nan"),
-                    "logratio": s.logratio,
-                    "pmass": s.pmass,
-                    "label": item.label,
-                    "forced_close": False,
-                    "text": "",
-                    "kind": item.kind,
-                }
-            )
-    note = {
-        "answers": proven(base, items[0]).described(base.tokenizer),
-        "anchor": items[0].anchor,
-        "n_items": len(items),
-    }
-    return Result(protocol, pd.DataFrame.from_records(records, columns=list(COLUMNS)), note)
+    scored = measure(base, protocol, items, alphas=alphas, dial=dial, reference=reference)
+    records = [
+        {
+            "eval": protocol.eval,
+            "protocol": protocol.id,
+            "metric": protocol.metric,
+            "unit_id": item.unit_id,
+            "row_key": item.row_key,
+            "method": method,
+            "alpha": alpha,
+            "arm": "ref" if alpha == 0 else "pos" if alpha > 0 else "neg",
+            "seed": seed,
+            "y": math.nan if s.pmass < protocol.gate else item.label * s.logratio,
+            "logratio": s.logratio,
+            "pmass": s.pmass,
+            "label": item.label,
+            "forced_close": s.forced_close,
+            "text": s.text,
+            "kind": item.kind,
+        }
+        for item, per_alpha in zip(items, scored)
+        for alpha, s in zip(alphas, per_alpha)
+    ]
+    rows = pd.DataFrame.from_records(records, columns=list(COLUMNS))
+    return Result(protocol, rows, {**_asked(base, protocol, items[0]), "n_items": len(items), **_told(protocol, rows)})
+
+
+def _asked(base: Base, protocol: Protocol, item: Item) -> dict[str, Any]:
+    """How the first item was asked, and which tokens count as its answers."""
+    if item.texts:
+        return {"anchor": item.anchor}
+    found = thinker(base, item, protocol.cot).answers if protocol.n_think else proven(base, item)
+    return {"answers": found.described(base.tokenizer), "anchor": item.anchor}
+
+
+NAMED = 20  # rows that could not be scored are all counted, and so many are named
+
+
+def _told(protocol: Protocol, rows: "pd.DataFrame") -> dict[str, Any]:
+    """Rows without a score, counted and named, and how often a thought had to be closed; or why nothing was scored."""
+    at_zero = rows[rows["alpha"] == 0]
+    if protocol.gate and at_zero["y"].isna().all():
+        raise ScoringImpossible(
+            f"in all {len(at_zero)} rows of {protocol.id} the unsteered model puts less than {protocol.gate:g} of its "
+            f"probability on the answers (median {at_zero['pmass'].median():.2g}): it does not answer in this form. "
+            "Use another protocol or another model."
+        )
+    missing = rows[rows["y"].isna()]
+    named = [f"{r.row_key} at alpha {r.alpha:g}" for r in missing.head(NAMED).itertuples()]
+    told: dict[str, Any] = {"unscored": {"n": len(missing), "of": len(rows), "rows": named}}
+    if protocol.n_think:
+        told["forced_share"] = {f"{a:g}": float(s) for a, s in rows.groupby("alpha")["forced_close"].mean().items()}
+    return told
 
 
 def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[dict[str, Any]]:

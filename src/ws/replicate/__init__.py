@@ -95,6 +95,7 @@ def replicate(
             seed=plan.seed,
             pairs=pairs,
             settings=plan.train,
+            out=plan.out,
         )
         table, _ = timed(f"eval {name}", measure)
         rows += table

@@ -1,0 +1,237 @@
+"""Guided chain of thought: the model thinks under steering, for so many tokens, and then has to answer.
+
+1. The prompt ends in an opened thought. Greedy decoding, at most `n_think` tokens, until the token that closes it.
+2. A thought that closed itself is cut there. Any other is closed by one sentence in the model's voice and that token.
+3. The anchor follows, and one more step, still steered, scores the answer as `ws.eval.scoring` does.
+
+A row that has finished thinking leaves the batch with its share of the cache and is scored from there: the tokens of
+the close and the anchor are all that is computed anew. Caches that cannot be cut (recurrent layers, windows that have
+moved on) are not reused; those rows are scored from their text, which is the same number at a higher price.
+
+`plain` is for models without thought tokens: some text of an answer, a blank line, the anchor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ws.batches import Room
+from ws.errors import ScoringImpossible
+from ws.eval.scoring import (
+    Dial,
+    Item,
+    Score,
+    Steered,
+    at_alphas,
+    last_logprobs,
+    logprobs,
+    padded,
+    proven,
+    refuse_too_long,
+    scores_of,
+)
+from ws.models.answers import Answers
+from ws.models.chat import close_of_thought, encode, render, stop_tokens
+from ws.models.load import Base
+
+FORCED = " I will answer now."
+COTS = ("think", "plain")
+LEAVE = 0.25  # of a batch: so many rows must have finished before they are taken out, which copies the cache
+
+
+@dataclass(frozen=True)
+class Thinker:
+    """A prompt with an opened thought, and the ways it can be brought to its answer."""
+
+    ids: tuple[int, ...]
+    tail: tuple[int, ...]
+    """After a thought that closed itself: the anchor."""
+    forced: tuple[int, ...]
+    """After any other thought: the sentence, the close and the anchor."""
+    close: int | None
+    """The token that closes a thought; None for `plain`."""
+    answers: Answers
+
+
+def score_thinking(
+    base: Base,
+    items: Sequence[Item],
+    *,
+    n_think: int,
+    alphas: Sequence[float],
+    cot: str = "think",
+    dial: Dial | None = None,
+    label: str = "thinking",
+    reference: Sequence[Score] | None = None,
+    reuse_cache: bool = True,
+) -> list[list[Score]]:
+    """Scores after a thought of at most `n_think` tokens, of every item at every alpha, in the order given."""
+    if n_think < 1:
+        raise ValueError(f"a thought needs at least one token, got n_think {n_think}; `score` is for none")
+    thinkers = [thinker(base, item, cot) for item in items]
+    most = [len(t.ids) + n_think + max(len(t.tail), len(t.forced)) for t in thinkers]
+    refuse_too_long(base, {i.row_key: n for i, n in zip(items, most)})
+    stops = set(stop_tokens(base.tokenizer, base.model))
+    return at_alphas(
+        list(zip(thinkers, most)),
+        lambda rows, steered: _measured(base, [t for t, _ in rows], n_think, stops, steered, reuse_cache),
+        room=Room(base.model, decodes=True),
+        length=lambda row: row[1],
+        alphas=alphas,
+        dial=dial,
+        label=label,
+        reference=reference,
+    )
+
+
+def thinker(base: Base, item: Item, cot: str = "think") -> Thinker:
+    """An item with its thought opened, and its answer tokens proven where they will be scored."""
+    tokenizer = base.tokenizer
+    if cot == "think":
+        text = render(tokenizer, item.chat, thinking="forced")
+        close = close_of_thought(tokenizer)
+        after = f"</think>\n\n{item.anchor}"
+        tail, forced = _continued(tokenizer, after), _continued(tokenizer, f"{FORCED}\n{after}")
+        if tail[0] != close or forced.count(close) != 1:
+            raise ScoringImpossible("the close of a thought does not stay one token before the anchor.")
+        tail = tail[1:]  # the model's own close is kept, and is the first of what follows
+    elif cot == "plain":
+        text, close, after = render(tokenizer, item.chat), None, f"\n\n{item.anchor}"
+        tail = forced = _continued(tokenizer, after)
+    else:
+        raise ValueError(f"cot is one of {', '.join(COTS)}; got {cot!r}")
+    answers = proven(base, item, text + "Well." + after, after=cot)
+    return Thinker(tuple(encode(tokenizer, text)), tail, forced, close, answers)
+
+
+def _continued(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """The ids of text that goes on from other text: some tokenizers put a space before whatever comes first."""
+    before = encode(tokenizer, "a")
+    both = encode(tokenizer, "a" + text)
+    return tuple(both[len(before) :] if both[: len(before)] == before else encode(tokenizer, text))
+
+
+@dataclass
+class _Thought:
+    """What one row has said so far."""
+
+    tokens: list[int]
+    over: bool = False
+
+    def ending(self, of: Thinker, stops: set[int]) -> tuple[list[int], bool, tuple[int, ...]]:
+        """(its tokens without what only ends a turn, whether it was forced, what is appended)."""
+        last = self.tokens[-1]
+        if last == of.close:
+            return self.tokens, False, of.tail
+        ended = last in stops
+        kept = self.tokens[:-1] if ended else self.tokens
+        return kept, of.close is not None or not ended, of.forced
+
+
+@torch.inference_mode()
+def _measured(
+    base: Base, rows: Sequence[Thinker], n_think: int, stops: set[int], steered: Steered, reuse: bool
+) -> list[Score]:
+    """Scores of one batch: think, and let every row that is done leave and be scored."""
+    ids, mask, positions = padded(base, [r.ids for r in rows])
+    columns = ids.shape[1] + n_think + max(max(len(r.tail), len(r.forced)) for r in rows)
+    thoughts = [_Thought([]) for _ in rows]
+    found: dict[int, Score] = {}
+    here, step, cache = list(range(len(rows))), ids, None  # `here`: which rows the batch still holds
+    while here:
+        cuttable = True
+        with steered(here):
+            while True:
+                out = base.model(
+                    input_ids=step,
+                    attention_mask=mask,
+                    position_ids=positions,
+                    past_key_values=cache,
+                    use_cache=True,
+                    logits_to_keep=1,
+                )
+                cache = out.past_key_values
+                cuttable = reuse and _cuttable(cache, columns)
+                token = out.logits[:, -1].argmax(-1)
+                for i, new in zip(here, token.tolist()):
+                    if not thoughts[i].over:
+                        thoughts[i].tokens.append(new)
+                        thoughts[i].over = new == rows[i].close or new in stops or len(thoughts[i].tokens) == n_think
+                over = [thoughts[i].over for i in here]
+                if all(over) or (cuttable and sum(over) >= LEAVE * len(here)):
+                    break
+                # a row that is over waits: what it is fed meanwhile is masked, for itself and for good
+                alive = torch.tensor([not o for o in over], device=mask.device)
+                step, mask = token[:, None], torch.cat([mask, alive[:, None].to(mask.dtype)], dim=1)
+                positions = (mask.sum(-1, keepdim=True) - 1).clamp(min=0)
+        leaving = [at for at, o in enumerate(over) if o]
+        staying = [at for at, o in enumerate(over) if not o]
+        which = [here[at] for at in leaving]
+        endings = [thoughts[i].ending(rows[i], stops) for i in which]
+        with steered(which):
+            if cuttable:
+                # all of a thought but its last token is in the cache
+                tails = [
+                    [*(kept[-1:] if len(kept) == len(thoughts[i].tokens) else []), *after]
+                    for i, (kept, _, after) in zip(which, endings)
+                ]
+                part = _cut(cache, leaving, copy=bool(staying))
+                logp = _extended(base, part, mask[leaving], tails)
+            else:
+                logp = last_logprobs(
+                    base, [[*rows[i].ids, *kept, *after] for i, (kept, _, after) in zip(which, endings)]
+                )
+        for i, s, (kept, forced, _) in zip(which, scores_of(logp, [rows[i].answers for i in which]), endings):
+            said = kept[:-1] if kept and kept[-1] == rows[i].close else kept
+            text = base.tokenizer.decode(said, skip_special_tokens=True).strip()
+            found[i] = replace(s, forced_close=forced, text=text, n_thought=len(said))
+        if staying:
+            cache, mask = _cut(cache, staying), mask[staying]
+            mask = torch.cat([mask, mask.new_ones(len(staying), 1)], dim=1)
+            step, positions = token[staying][:, None], mask.sum(-1, keepdim=True) - 1
+        here = [here[at] for at in staying]
+    return [found[i] for i in range(len(rows))]
+
+
+def _extended(base: Base, cache: Any, mask: Tensor, tails: Sequence[Sequence[int]]) -> Tensor:
+    """Log-probabilities after each row's tail, going on from a cache whose masked columns are as if they were not."""
+    ids, new, _ = padded(base, tails)
+    whole = torch.cat([mask, new], dim=1)
+    positions = (whole.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    out = base.model(
+        input_ids=ids,
+        attention_mask=whole,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return logprobs(out.logits[:, -1])
+
+
+def _cuttable(cache: Any, columns: int) -> bool:
+    """Whether every layer of a cache keeps all columns, so that rows can be taken out and columns masked."""
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+
+    def whole(layer: Any) -> bool:
+        if type(layer) is DynamicSlidingWindowLayer:
+            return layer.sliding_window > columns
+        return type(layer) is DynamicLayer
+
+    return all(whole(layer) for layer in getattr(cache, "layers", [None]))
+
+
+def _cut(cache: Any, rows: Sequence[int], *, copy: bool = False) -> Any:
+    """A cache of only these rows; the one given is used up unless `copy`."""
+    import copy as copying
+
+    if copy:  # shallow: selecting rows makes new tensors
+        cache, layers = copying.copy(cache), cache.layers
+        cache.layers = [copying.copy(layer) for layer in layers]
+    keys = next(layer.keys for layer in cache.layers)
+    if len(rows) < keys.shape[0]:
+        cache.batch_select_indices(torch.tensor(list(rows), device=keys.device))
+    return cache
