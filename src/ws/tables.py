@@ -43,6 +43,19 @@ def alpha_table(rows: Sequence[Mapping[str, Any]], title: str):
     return table
 
 
+def panel_table(lines: Sequence[Mapping[str, str]]):
+    """A small table of ready cells: the first column to the left, numbers to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    columns = list(dict.fromkeys(c for line in lines for c in line))
+    for at, name in enumerate(columns):
+        table.add_column(name, justify="right" if at else "left", no_wrap=True)
+    for line in lines:
+        table.add_row(*(line.get(c, "").replace("[", r"\[") for c in columns))
+    return table
+
+
 def checks_table(checks: Sequence[Mapping[str, Any]]):
     """The quality checks of pairs."""
     from rich.table import Table
@@ -160,7 +173,9 @@ def reading(
         if legend and metric in legend:
             lines[-1] += f" Larger means it {legend[metric]}."
         if first.get("few_units") and _finite(low):
-            lines.append(f"{metric}: only {first['n']} units; with fewer than 30 an interval undercovers.")
+            fewest = first.get("fewest", first["n"])
+            of = "" if fewest == first["n"] else " in its smallest group"
+            lines.append(f"{metric}: only {fewest} units{of}; with fewer than 30 an interval undercovers.")
     low_mass = min((r["pmass"] for r in rows if _finite(r["pmass"])), default=1.0)
     if low_mass < 0.9:
         lines.append(
