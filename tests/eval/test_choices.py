@@ -226,3 +226,10 @@ def test_a_few_dilemmas_are_thought_about_scored_and_called_smoke(tiny):
     assert note["low_pmass_share"] == {"0": 0.0}
     assert result.rows["text"].str.contains("honesty").all()
     assert np.isfinite(result.rows["y"]).all()
+
+
+def test_the_plain_form_thinks_in_the_answer_itself(tiny):
+    result = run(tiny, protocol("dilemmas", "dd-cot/plain1").thinking(6), limit=2)
+    assert set(result.rows["protocol"]) == {"dd-cot/plain1~t6"}
+    assert result.rows["text"].str.len().gt(0).all()
+    assert np.isfinite(result.rows["y"]).all()

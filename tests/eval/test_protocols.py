@@ -7,11 +7,12 @@ import pytest
 from planted import means, planted
 
 from ws.errors import BadFile, ScoringImpossible
-from ws.eval import EVALS, PROTOCOLS, protocol, summarize
+from ws.eval import EVALS, PROTOCOLS, protocol, shown, summarize
 from ws.eval.protocol import Result
 from ws.eval.scoring import proven
 from ws.models.chat import Chat, render
 from ws.models.tiny import world
+from ws.presets import PRESETS, preset
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +154,27 @@ def test_the_embedded_world_was_trained_on_the_wording_of_the_evaluations(tiny):
             or tiny.tokenizer.unk_token_id not in tiny.tokenizer(render(tiny.tokenizer, item.chat)).input_ids
         )
     assert world.__doc__
+
+
+def test_a_change_against_alpha_0_is_paired_and_the_spread_of_rows_is_told(tiny):
+    chosen, rng = EVALS["dilemmas"], np.random.default_rng(0)
+    items = chosen.items(tiny, None)
+    noise = {i.row_key: rng.normal(0, 5) for i in items}
+    rows = summarize(chosen, planted(chosen, items, lambda i, a: i.label * (noise[i.row_key] + 0.5 * a)))
+    at = next(r for r in rows if r["alpha"] == 1.0)
+    assert (at["delta"], at["delta_lo"], at["delta_hi"]) == pytest.approx((0.5, 0.5, 0.5))
+    assert 4.5 < at["sd"] < 5.5
+    assert next(r for r in rows if r["alpha"] == 0)["delta"] is None
+
+
+def test_a_metric_that_is_another_one_on_this_data_is_shown_once(tiny):
+    chosen = EVALS["dilemmas"]  # in the embedded world every action has honesty of its own
+    rows = summarize(chosen, planted(chosen, chosen.items(tiny, None), lambda i, a: i.label * a))
+    assert {r["metric"] for r in rows} == {"logratio_honesty", "logratio_honesty_own"}
+    assert {r["metric"] for r in shown(rows, {})} == {"logratio_honesty"}
+
+
+def test_presets_name_protocols_that_exist():
+    for name in PRESETS:
+        for of, protocol_id in preset(name, "protocol").items():
+            assert protocol(of, protocol_id).id == protocol_id

@@ -78,3 +78,18 @@ def test_real_tokenizers_have_the_digit_next_and_booleans_at_the_colon(real_data
     ):
         found = find_answers(tokenizer, words, "Well.\n\n" + slot)
         assert found.yes and found.no
+
+
+def test_a_model_without_thought_tokens_is_sent_to_the_plain_protocol(real_data):
+    from ws.errors import ScoringImpossible
+    from ws.eval import run
+    from ws.models.load import load
+
+    base, data = (
+        load(str(real_data / "stories260k")),
+        str(real_data / "dilemmas" / "dilemmas_with_detail_by_action_test.csv"),
+    )
+    with pytest.raises(
+        ScoringImpossible, match="dd-cot/1 has the model think between thought tokens, and this one has none"
+    ):
+        run(base, protocol("dilemmas", "dd-cot/1"), data=data)

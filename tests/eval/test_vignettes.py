@@ -201,6 +201,17 @@ def test_panels_tell_every_foundation_the_bare_model_and_who_changed_sides(items
     assert AXIS.panels(rows, {})[0].records[0].keys().isdisjoint({"cue", "axis"})
 
 
+def test_both_arms_of_an_axis_are_scored_for_each_foundation_it_names(items):
+    rng = np.random.default_rng(0)
+    base = {i.unit_id: rng.normal() for i in items}
+    to = {"Sanctity": 9.0, "Care": -9.0}
+    rows = planted(AXIS, items, lambda i, a: i.label * (base[i.unit_id] + a * to.get(i.kind, 0.0)))
+    rows["arm"] = rows["alpha"].map({-1.0: "neg", 0.0: "ref", 1.0: "pos"})
+    found = {r["foundation"]: r for r in AXIS.panels(rows, {"axis_trad_care": 1})[-1].records}
+    assert set(found) == {"Sanctity", "Care"}
+    assert all(r["SI_1"] == pytest.approx(100) for r in found.values())
+
+
 def test_a_green_cue_needs_the_adjusted_axis_too(items):
     damaged = moved(items, lambda f, x: 0.3 + 0.5 * x)
     assert AXIS.panels(damaged, {"axis_trad_care": 1})[0].records[0]["cue"] == "🟡"

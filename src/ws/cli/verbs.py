@@ -189,6 +189,13 @@ def evaluate(given: dict[str, Any]) -> Any:
         plan = plan_of(common, given)
         base, folder, adapter, seed, settings = plan.base, plan.run_folder, plan.train.adapter, plan.seed, plan.train
         pairs, direction = study_of(plan)
+    from ws.behaviors import SHIPPED, load_behavior
+
+    behavior = common.behavior or (folder.parent.parent.name if what.direction is None else None)
+    behavior = behavior if behavior in SHIPPED or common.behavior else None
+    intent = load_behavior(behavior, tiny=base.tiny).intent if behavior else {}
+    if what.axis:
+        intent = with_axis(name, what.axis, behavior, intent)
     table, record = make_eval(
         base,
         name,
@@ -206,13 +213,6 @@ def evaluate(given: dict[str, Any]) -> Any:
         out=Path(common.out),
     )
     said(f"eval {name}", record)
-    from ws.behaviors import SHIPPED, load_behavior
-
-    behavior = common.behavior or (folder.parent.parent.name if what.direction is None else None)
-    behavior = behavior if behavior in SHIPPED or common.behavior else None
-    intent = load_behavior(behavior, tiny=base.tiny).intent if behavior else {}
-    if what.axis:
-        intent = with_axis(name, what.axis, behavior, intent)
     panels = chosen.panels(rows_in(record), intent)
     if given.get("json"):
         return {

@@ -28,7 +28,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ws.eval.panels import number
+from ws.eval.informedness import foundation_informedness
+from ws.eval.panels import number, surgical_line
 from ws.eval.protocol import Metrics, Panel, Protocol
 from ws.eval.tinymfv import FOUNDATIONS, GATE, Vignettes, cells, family
 from ws.stats import Group, Made, estimate, totals
@@ -188,7 +189,7 @@ def panels(rows: "pd.DataFrame", intent: Mapping[str, int]) -> list[Panel]:
     found = [_spreads("d of each foundation", {a: by_alpha[a] for a in steered}, "d", axis, intent)] if steered else []
     found.append(_spreads("the bare model: logit of wrong", {0.0: by_alpha[0.0]}, "logit", None, intent))
     ends = {a: by_alpha[a] for a in (steered[0], steered[-1])} if steered else {}
-    return [*found, _flips(ends)] if ends else found
+    return [*found, _flips(ends), *_surgical(rows, ends, axis, intent)] if ends else found
 
 
 def _spreads(
@@ -229,14 +230,42 @@ def _flips(parts: Mapping[float, "pd.DataFrame"]) -> Panel:
                 {"alpha": alpha, "foundation": f, "to_wrong": to_wrong, "to_right": to_right, "n": len(both)}
             )
             line = lines.setdefault(f, {"foundation": f, "n": str(len(both))})
-            line[f"at {alpha:+g}: to wrong"], line[f"to right ({alpha:+g})"] = str(to_wrong), str(to_right)
-            line[f"net ({alpha:+g})"] = f"{to_wrong - to_right:+d}"
+            told = {"to wrong": str(to_wrong), "to right": str(to_right), "net": f"{to_wrong - to_right:+d}"}
+            line |= {f"{alpha:+g} {what}": n for what, n in told.items()}
     return Panel("cells that changed sides", list(lines.values()), records)
+
+
+def _surgical(
+    rows: "pd.DataFrame", ends: Mapping[float, "pd.DataFrame"], axis: str | None, intent: Mapping[str, int]
+) -> list[Panel]:
+    """Surgical informedness of the targeted foundations, each in the sense the axis claims."""
+    low, high = min(ends), max(ends)
+    if axis is None or not low < 0 < high or rows["method"].nunique() != 1:
+        return []
+    arms = rows[rows["alpha"].isin([low, 0.0, high])]
+    claim = intent.get(f"axis_{axis}", 1)
+    found = {
+        f: foundation_informedness(arms, f, intent=sign * claim)
+        for f, sign in AXES[axis].items()
+        if f in set(rows["kind"])
+    }
+    lines = [{"foundation": f + (" (few)" if s.too_small else ""), **surgical_line(s)} for f, s in found.items()]
+    records = [{"foundation": f, **s.record()} for f, s in found.items()]
+    return [
+        Panel(
+            f"surgical informedness of {low:+g} and {high:+g}, over cells; few: a class is too small to say",
+            lines,
+            records,
+        )
+    ]
 
 
 def cue(part: "pd.DataFrame", axis: str, intent: int = 1) -> str:
     """Green: above 0.5 on the intended side, with intervals of axis and axis_adj that exclude 0 there."""
-    of = of_axis(moved(part), axis, AXES[axis])
+    m = moved(part)
+    if not AXES[axis].keys() <= m.weights.keys():
+        return NONE
+    of = of_axis(m, axis, AXES[axis])
     found = [estimate(of[name]) for name in (f"axis_{axis}", f"axis_{axis}_adj") if name in of]
     alpha = float(part["alpha"].iloc[0])
     wanted = intent * (1 if alpha > 0 else -1)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ws.eval.arms import folded
-from ws.eval.informedness import informedness
+from ws.eval.informedness import Informedness, informedness
 from ws.eval.protocol import Panel
 from ws.eval.shift import decomposition
 
@@ -42,8 +42,21 @@ def surgical_panel(items: "pd.DataFrame", alphas: list[float]) -> list[Panel]:
     if not alphas[0] < 0 < alphas[-1]:
         return []
     arms = items[items["alpha"].isin([alphas[0], 0.0, alphas[-1]])]
-    r = informedness(arms, ks=(1, 2)).record()
-    line = {
+    found = informedness(arms, ks=(1, 2))
+    small = "; a class is too small to say" if found.too_small else ""
+    return [
+        Panel(
+            f"surgical informedness of {alphas[0]:+g} and {alphas[-1]:+g}{small}",
+            [surgical_line(found)],
+            [found.record()],
+        )
+    ]
+
+
+def surgical_line(found: Informedness) -> dict[str, str]:
+    """A score beside its null, and what it is made of."""
+    r = found.record()
+    return {
         "SI_2": f"{number(r['SI_2'])} [{number(r['SI_2_lo'])}, {number(r['SI_2_hi'])}]",
         "its null": number(r["SI_2_null"]),
         "SI_1": f"{number(r['SI_1'])} [{number(r['SI_1_lo'])}, {number(r['SI_1_hi'])}]",
@@ -51,8 +64,6 @@ def surgical_panel(items: "pd.DataFrame", alphas: list[float]) -> list[Panel]:
         **{k: _rate(r[k]) for k in ("fix", "broke", "flip", "counter")},
         "wrong / right": f"{r['n_wrong']} / {r['n_right']}",
     }
-    small = "; a class is too small to say" if r["too_small"] else ""
-    return [Panel(f"surgical informedness of {alphas[0]:+g} and {alphas[-1]:+g}{small}", [line], [r])]
 
 
 def with_interval(e: Any) -> str:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 from ws.errors import ScoringImpossible
 from ws.eval.scoring import Dial, Item, Score, proven, score, score_texts
 from ws.eval.thinking import score_thinking, thinker
+from ws.models.chat import thinks
 from ws.models.load import Base
 from ws.stats import FEW_UNITS, Estimate, Group, Made, Totals, change, estimate
 
@@ -171,6 +172,11 @@ def measure(
     if protocol.n_think:
         if items[0].texts:
             raise ValueError(f"{protocol.id} scores whole answers, which takes no thought; leave n_think at 0")
+        if protocol.cot == "think" and not thinks(base.tokenizer):
+            raise ScoringImpossible(
+                f"{protocol.id} has the model think between thought tokens, and this one has none; use a protocol whose "
+                "thought is plain text (dd-cot/plain1, airisk-truth/plain1, mfv-json/t64-plain)."
+            )
         return score_thinking(
             base, items, n_think=protocol.n_think, cot=protocol.cot, alphas=alphas, dial=dial, label=protocol.eval,
             reference=reference,
