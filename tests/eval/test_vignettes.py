@@ -190,15 +190,15 @@ def test_the_terminal_shows_the_axis_that_is_claimed_and_every_record_is_kept(it
 
 def test_panels_tell_every_foundation_the_bare_model_and_who_changed_sides(items):
     rows = moved(items, lambda f, x: x - (3.0 if f == "Care" else 0.0))
-    spreads, bare, flips = AXIS.panels(rows, {"axis_trad_care": 1})
-    (at,) = spreads.records
+    spreads, flips = AXIS.panels(rows, {"axis_trad_care": 1})
+    bare, at = spreads.records
     assert at["Care"]["mean"] == pytest.approx(-3, abs=0.01)
     assert at["cue"] == "🟢"
-    assert "Care ↓" in spreads.lines[0] and "Sanc ↑" in spreads.lines[0]
-    assert bare.records[0]["Liberty"]["mean"] > 2.4
+    assert [line["foundation"] for line in spreads.lines][:3] == ["Care ↓", "Sanctity ↑", "Authority"]
+    assert bare["Liberty"]["mean"] > 2.4
     care = next(r for r in flips.records if r["foundation"] == "Care")
     assert (care["to_right"], care["to_wrong"], care["n"]) == (48, 0, 48)
-    assert AXIS.panels(rows, {})[0].records[0].keys().isdisjoint({"cue", "axis"})
+    assert AXIS.panels(rows, {})[0].records[1].keys().isdisjoint({"cue", "axis"})
 
 
 def test_both_arms_of_an_axis_are_scored_for_each_foundation_it_names(items):
@@ -214,8 +214,8 @@ def test_both_arms_of_an_axis_are_scored_for_each_foundation_it_names(items):
 
 def test_a_green_cue_needs_the_adjusted_axis_too(items):
     damaged = moved(items, lambda f, x: 0.3 + 0.5 * x)
-    assert AXIS.panels(damaged, {"axis_trad_care": 1})[0].records[0]["cue"] == "🟡"
+    assert AXIS.panels(damaged, {"axis_trad_care": 1})[0].records[1]["cue"] == "🟡"
     backwards = moved(items, lambda f, x: x + (3.0 if f == "Care" else 0.0))
-    assert AXIS.panels(backwards, {"axis_trad_care": 1})[0].records[0]["cue"] == "🔴"
+    assert AXIS.panels(backwards, {"axis_trad_care": 1})[0].records[1]["cue"] == "🔴"
     assert cue_published(-0.7) == "🟢"  # as published, blind to the sign
     assert (cue_published(0.2), cue_published(0.1), cue_published(math.nan)) == ("🟡", "🔴", "⚪")

@@ -43,7 +43,6 @@ AXES: dict[str, dict[str, int]] = {
     "authority": {"Authority": -1},
     "care_auth": {"Care": 1, "Authority": -1},
 }
-SHORT = {"Social Norms": "SocN", "Sanctity": "Sanc", "Authority": "Auth", "Loyalty": "Loy", "Fairness": "Fair", "Liberty": "Lib"}  # fmt: skip
 CUES = ((0.5, "🟢"), (0.15, "🟡"), (0.0, "🔴"))
 NONE = "⚪"
 
@@ -180,36 +179,37 @@ class Fit:
 
 
 def panels(rows: "pd.DataFrame", intent: Mapping[str, int]) -> list[Panel]:
-    """Every foundation's d at every strength, the bare model, and who changed sides."""
+    """The bare model and every foundation's d, who changed sides, and how surgical it was."""
     table, axis = cells(rows), axis_of(intent)
     if table["kind"].str.contains("=").any():
         return []
-    by_alpha = {float(a): part for a, part in table.groupby("alpha")}
-    steered = [a for a in sorted(by_alpha) if a]
-    found = [_spreads("d of each foundation", {a: by_alpha[a] for a in steered}, "d", axis, intent)] if steered else []
-    found.append(_spreads("the bare model: logit of wrong", {0.0: by_alpha[0.0]}, "logit", None, intent))
-    ends = {a: by_alpha[a] for a in (steered[0], steered[-1])} if steered else {}
-    return [*found, _flips(ends), *_surgical(rows, ends, axis, intent)] if ends else found
+    by_alpha = {float(a): part for a, part in sorted(table.groupby("alpha"), key=lambda g: g[0])}
+    found = [_spreads(by_alpha, axis, intent)]
+    steered = {a: part for a, part in by_alpha.items() if a}
+    if not steered:
+        return found
+    ends = {a: steered[a] for a in (min(steered), max(steered))}
+    return [*found, _flips(ends), *_surgical(rows, ends, axis, intent)]
 
 
-def _spreads(
-    title: str, parts: Mapping[float, "pd.DataFrame"], column: str, axis: str | None, intent: Mapping[str, int]
-) -> Panel:
-    lines, records = [], []
-    for alpha, part in parts.items():
-        line: dict[str, str] = {"alpha": f"{alpha:+g}" if alpha else "0"}
-        record: dict[str, Any] = {"alpha": alpha}
-        if axis:
+def _spreads(parts: Mapping[float, "pd.DataFrame"], axis: str | None, intent: Mapping[str, int]) -> Panel:
+    """One line per foundation: its logit at 0, and its d at every strength, with the cue of the axis at the top."""
+    lines: dict[str, dict[str, str]] = {}
+    records = []
+    for alpha, part in sorted(parts.items(), key=lambda p: (p[0] != 0, p[0])):
+        record: dict[str, Any] = {"alpha": alpha, "of": "d" if alpha else "logit"}
+        head = f"d at {alpha:+g}" if alpha else "bare logit"
+        if axis and alpha:
             record |= {"axis": axis, "cue": cue(part, axis, intent.get(f"axis_{axis}", 1))}
-            line[""] = record["cue"]
+            head += f" {record['cue']}"
         for f, w in moved(part).weights.items():
-            values = part.loc[w > 0, column]
+            values = part.loc[w > 0, record["of"]]
             mean, sd, n = float(values.mean()), float(values.std()), int(values.notna().sum())
             record[f] = {"mean": mean, "sd": sd, "n_valid": n, "n_total": len(values)}
-            line[SHORT.get(f, f) + _arrow(axis, f)] = f"{number(mean, 2)}±{sd:.2f}"
-        lines.append(line)
+            line = lines.setdefault(f, {"foundation": f + _arrow(axis, f), "cells": str(len(values))})
+            line[head] = f"{number(mean, 2)}±{sd:.2f}"
         records.append(record)
-    return Panel(f"{title}, mean±sd over cells (vignette, condition)", lines, records)
+    return Panel("logit of wrong, and its change d: mean±sd over cells", list(lines.values()), records)
 
 
 def _arrow(axis: str | None, foundation: str) -> str:
@@ -226,13 +226,13 @@ def _flips(parts: Mapping[float, "pd.DataFrame"]) -> Panel:
             both = part[(w > 0) & part["d"].notna()]
             to_wrong = int(((both["base"] < 0) & (both["logit"] >= 0)).sum())
             to_right = int(((both["base"] >= 0) & (both["logit"] < 0)).sum())
+            n, net = len(both), to_wrong - to_right
             records.append(
-                {"alpha": alpha, "foundation": f, "to_wrong": to_wrong, "to_right": to_right, "n": len(both)}
+                {"alpha": alpha, "foundation": f, "to_wrong": to_wrong, "to_right": to_right, "net": net, "n": n}
             )
-            line = lines.setdefault(f, {"foundation": f, "n": str(len(both))})
-            told = {"to wrong": str(to_wrong), "to right": str(to_right), "net": f"{to_wrong - to_right:+d}"}
-            line |= {f"{alpha:+g} {what}": n for what, n in told.items()}
-    return Panel("cells that changed sides", list(lines.values()), records)
+            line = lines.setdefault(f, {"foundation": f})
+            line |= {f"at {alpha:+g}": f"{to_wrong} / {to_right} / {net:+d}", f"of ({alpha:+g})": str(n)}
+    return Panel("cells that changed sides: to wrong / to right / net", list(lines.values()), records)
 
 
 def _surgical(
