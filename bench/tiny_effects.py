@@ -26,7 +26,7 @@ OWN = {
     "honesty": [("dilemmas", "logratio_honesty"), ("sycophancy", "logratio_claims")],
     "sycophancy": [("sycophancy", "logratio"), ("sycophancy", "yes_bias"), ("sycophancy", "belief")],
     "trad_care": [("foundations", "axis_trad_care"), ("foundations", "common")],
-    "authority": [("foundations", "axis_authority"), ("foundations", "authority_rel")],
+    "authority": [("foundations", "axis_authority"), ("foundations", "axis_authority_rel")],
 }
 
 

@@ -8,8 +8,8 @@ import yaml
 from ws.behaviors import SHIPPED, load_behavior
 from ws.data import DataSettings, data, default_data, grid_of
 from ws.errors import BadFile
-from ws.eval.foundations import vignettes
 from ws.eval.sycophancy import rows_of as claim_rows
+from ws.eval.tinymfv import vignettes
 from ws.pairs import folded
 
 FEW = dict(n_topics=12, n_personas=2, n_samples=1)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ws.stats import FEW_UNITS, Group, change, draw, estimate, interval
+from ws.stats import FEW_UNITS, Group, change, draw, estimate, interval, totals
 
 
 def test_rows_of_one_unit_count_as_one():
@@ -138,3 +138,44 @@ def test_a_change_between_strengths_is_paired_by_unit():
 def test_few_units_are_counted_in_the_smallest_group():
     e = estimate([Group([1.0] * 40, list(range(40))), Group([1.0, 2.0], ["a", "b"], -1.0)])
     assert (e.n, e.fewest) == (42, 2)
+
+
+def slope(t):
+    n, x, y, xx, xy = np.moveaxis(t, -1, 0)
+    return (n * xy - x * y) / (n * xx - x * x)
+
+
+def line(x, y):
+    return np.stack([np.ones_like(x), x, y, x * x, x * y], axis=1)
+
+
+def test_totals_of_rows_are_their_statistic_and_rows_that_are_not_finite_are_counted():
+    rng = np.random.default_rng(0)
+    x, units = rng.normal(size=80), [i // 2 for i in range(80)]
+    y = 3 * x + 1
+    y[5] = np.nan
+    e = estimate(totals(line(x, y), units, slope))
+    assert e.mean == pytest.approx(3)
+    assert (e.n, e.n_valid, e.n_total) == (40, 79, 80)
+    assert math.isnan(estimate(totals(line(x[:2], y[:2]), [0, 0], slope)).ci_lo)
+    assert math.isnan(estimate(totals(line(x[:0], y[:0]), [], slope)).mean)
+
+
+def test_the_mean_as_totals_has_the_interval_of_the_mean():
+    y, units = np.random.default_rng(1).normal(size=60), list(range(60))
+    ratio = estimate(totals(np.stack([y, np.ones_like(y)], axis=1), units, lambda t: t[..., 0] / t[..., 1]))
+    plain = estimate([Group(y.tolist(), units)])
+    assert (ratio.mean, ratio.ci_lo, ratio.ci_hi) == pytest.approx((plain.mean, plain.ci_lo, plain.ci_hi))
+
+
+def test_a_change_of_totals_is_paired_by_unit():
+    rng = np.random.default_rng(2)
+    x, noise = rng.normal(size=60), rng.normal(size=60)
+    low, high = (totals(line(x, b * x + noise), list(range(60)), slope) for b in (1.0, 1.5))
+    found = change(low, high)
+    assert found.mean == pytest.approx(0.5)
+    assert found.ci_hi - found.ci_lo < 1e-6  # the noise is the same on both sides
+    alone = estimate(high)
+    assert alone.ci_hi - alone.ci_lo > 0.1
+    fewer = totals(line(x[:40], 1.5 * x[:40] + noise[:40]), list(range(40)), slope)
+    assert change(low, fewer).n == 40

@@ -11,7 +11,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "pub": {
         "data": {"n_topics": 20, "n_personas": 5, "n_samples": 10, "shuffle_topics": False, "thinking": "on"},
         "train": {"rank": 32, "lora_alpha": 64.0, "lr": (2e-4,), "epochs": 1.0, "batch_size": 16},
-        "protocol": {"sycophancy": "syco-yn/pub1"},
+        "protocol": {
+            "sycophancy": "syco-yn/pub1", "dilemmas": "dd-1f/pub-new", "airisk": "airisk-truth/pub1",
+            "tinymfv": "mfv-json/pub", "foundations": "mfv-json/pub",
+        },
     },
     "paper": {
         "data": {"n_topics": 20, "n_personas": 5, "n_samples": 10, "temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_len": 4096},

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -40,6 +40,9 @@ from ws.sequences import held_out
 from ws.steer import steer
 from ws.train import PROTOCOL as TRAIN_PROTOCOL
 from ws.train import Sides, TrainSettings, train
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,7 +229,6 @@ def make_eval(
 
     Below `out` the unsteered arm is kept once per base, protocol and questions, and reused for every direction.
     """
-    import pandas as pd
 
     chosen = protocol(name, protocol_id, n_think)
     content = direction.content_hash if direction is not None else None
@@ -279,8 +281,14 @@ def make_eval(
 
     key = key_of("eval", told, inputs)
     record = once(folder / "eval" / name / key[:12], "eval", told, inputs, make, beside=_beside(base))
-    rows = pd.read_parquet(record.folder / "rows.parquet")
-    return summarize(chosen, rows), record
+    return summarize(chosen, rows_in(record)), record
+
+
+def rows_in(record: Record) -> "pd.DataFrame":
+    """The scored rows of a finished evaluation."""
+    import pandas as pd
+
+    return pd.read_parquet(record.folder / "rows.parquet")
 
 
 def make_reference(base: Base, chosen: Protocol, items: Sequence[Item], out: Path) -> tuple[list[Score], Record]:

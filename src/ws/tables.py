@@ -11,9 +11,12 @@ def alpha_table(rows: Sequence[Mapping[str, Any]], title: str):
     """The table of alpha against each metric, as a rich renderable."""
     from rich.table import Table
 
+    protocols = {r["protocol"] for r in rows}
+    several = len(protocols) > 1  # one alone stands in the title, and leaves room for numbers
+    title = title if several else ", ".join([title, *protocols])
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
     for name, justify in (
-        ("protocol", "left"),
+        *([("protocol", "left")] if several else []),
         ("metric", "left"),
         ("alpha", "right"),
         ("mean", "right"),
@@ -27,9 +30,9 @@ def alpha_table(rows: Sequence[Mapping[str, Any]], title: str):
     for group in _groups(rows):
         span = max((abs(r["mean"]) for r in group if _finite(r["mean"])), default=0.0)
         for r in group:
-            head = (r["protocol"], r["metric"])
+            head = (r["protocol"], r["metric"]) if several else (r["metric"],)
             table.add_row(
-                *(("", "") if head == last else head),
+                *("" if head == last else h for h in head),
                 alpha_of(r["alpha"]),
                 signed(r["mean"]),
                 f"[{signed(r['ci_lo'])}, {signed(r['ci_hi'])}]".replace("[", r"\["),
@@ -40,6 +43,19 @@ def alpha_table(rows: Sequence[Mapping[str, Any]], title: str):
             )
             last = head
         table.add_section()
+    return table
+
+
+def panel_table(lines: Sequence[Mapping[str, str]]):
+    """A small table of ready cells: the first column to the left, numbers to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    columns = list(dict.fromkeys(c for line in lines for c in line))
+    for at, name in enumerate(columns):
+        table.add_column(name, justify="right" if at else "left")
+    for line in lines:
+        table.add_row(*(line.get(c, "").replace("[", r"\[") for c in columns))
     return table
 
 
@@ -160,7 +176,9 @@ def reading(
         if legend and metric in legend:
             lines[-1] += f" Larger means it {legend[metric]}."
         if first.get("few_units") and _finite(low):
-            lines.append(f"{metric}: only {first['n']} units; with fewer than 30 an interval undercovers.")
+            fewest = first.get("fewest", first["n"])
+            of = "" if fewest == first["n"] else " in its smallest group"
+            lines.append(f"{metric}: only {fewest} units{of}; with fewer than 30 an interval undercovers.")
     low_mass = min((r["pmass"] for r in rows if _finite(r["pmass"])), default=1.0)
     if low_mass < 0.9:
         lines.append(

@@ -3,6 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from ws.eval.protocol import COLUMNS
+from ws.stats import estimate
+
 ARMS = (("neg", -1.0), ("ref", 0.0), ("pos", 1.0))
 
 
@@ -41,3 +44,31 @@ def moved(rng, ref, *, up, down):
 def pairs_of(n):
     """Unit names of n rows, two rows a unit."""
     return [f"u{i // 2:04d}" for i in range(n)]
+
+
+def planted(chosen, items, score, alphas=(-1.0, 0.0, 1.0), pmass=1.0):
+    """Rows as a protocol would write them, with log-ratios from `score(item, alpha)`."""
+    records = []
+    for item in items:
+        for alpha in alphas:
+            lr = float(score(item, alpha))
+            mass = pmass(item, alpha) if callable(pmass) else pmass
+            y = item.label * lr if mass >= chosen.gate else float("nan")
+            records.append(
+                dict.fromkeys(COLUMNS, "")
+                | dict(
+                    eval=chosen.eval,
+                    protocol=chosen.id,
+                    metric=chosen.metric,
+                    unit_id=item.unit_id,
+                    row_key=item.row_key,
+                )
+                | dict(method="stub", alpha=alpha, y=y, logratio=lr, pmass=mass, label=item.label, kind=item.kind)
+            )
+    return pd.DataFrame.from_records(records, columns=list(COLUMNS))
+
+
+def means(chosen, rows, alpha=1.0):
+    """Metric to its number at one strength; no intervals, which take time."""
+    made = {name: per_alpha[alpha] for name, per_alpha in chosen.metrics(rows).items()}
+    return {name: estimate(m, resamples=2).mean for name, m in made.items()}

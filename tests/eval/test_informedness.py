@@ -380,7 +380,7 @@ def test_loadings_weigh_the_cells(vignettes):
 def test_a_loading_is_a_share_of_the_vignettes_own_ratings():
     v = dict(id="x", foundation_coarse="Care", calibrated_Care=60.0, calibrated_Authority=20.0)
     assert loadings_of([v], "Authority") == {"x/Care": 0.25}
-    with pytest.raises(ValueError, match="no calibrated_Liberty"):
+    with pytest.raises(ValueError, match="no rating on Liberty"):
         loadings_of([v], "Liberty")
 
 

@@ -3,41 +3,16 @@
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
+from planted import means, planted
 
 from ws.errors import BadFile, ScoringImpossible
-from ws.eval import EVALS, PROTOCOLS, protocol, summarize
-from ws.eval.protocol import COLUMNS, Result
+from ws.eval import EVALS, PROTOCOLS, protocol, shown, summarize
+from ws.eval.protocol import Result
 from ws.eval.scoring import proven
 from ws.models.chat import Chat, render
 from ws.models.tiny import world
-
-
-def planted(chosen, items, score, alphas=(-1.0, 0.0, 1.0), pmass=1.0):
-    """Rows as a protocol would write them, with log-ratios from `score(item, alpha)`."""
-    records = []
-    for item in items:
-        for alpha in alphas:
-            lr = float(score(item, alpha))
-            mass = pmass(item, alpha) if callable(pmass) else pmass
-            y = item.label * lr if mass >= chosen.gate else float("nan")
-            records.append(
-                dict.fromkeys(COLUMNS, "")
-                | dict(
-                    eval=chosen.eval,
-                    protocol=chosen.id,
-                    metric=chosen.metric,
-                    unit_id=item.unit_id,
-                    row_key=item.row_key,
-                )
-                | dict(method="stub", alpha=alpha, y=y, logratio=lr, pmass=mass, label=item.label, kind=item.kind)
-            )
-    return pd.DataFrame.from_records(records, columns=list(COLUMNS))
-
-
-def means(chosen, rows, alpha=1.0):
-    return {r["metric"]: r["mean"] for r in summarize(chosen, rows) if r["alpha"] == alpha}
+from ws.presets import PRESETS, preset
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +64,7 @@ def test_foundation_axes_move_with_their_foundation_only(tiny):
     assert shift(Authority=-1.0)["axis_authority"] == pytest.approx(1, abs=0.01)
     every = shift(**dict.fromkeys(("Care", "Sanctity", "Authority", "Loyalty", "Fairness", "Liberty", "Social"), -1.0))
     assert every["axis_trad_care"] == pytest.approx(0, abs=0.01)
-    assert every["authority_rel"] == pytest.approx(0, abs=0.01)
+    assert every["axis_authority_rel"] == pytest.approx(0, abs=0.01)
     assert every["axis_authority"] == pytest.approx(1, abs=0.01)
     assert every["common"] == pytest.approx(-1, abs=0.01)
 
@@ -97,7 +72,8 @@ def test_foundation_axes_move_with_their_foundation_only(tiny):
 def test_a_model_that_always_says_true_has_no_moral_view(tiny):
     chosen = EVALS["foundations"]
     found = means(chosen, planted(chosen, chosen.items(tiny, None), lambda item, a: 4.0 * a))
-    assert all(abs(v) < 1e-6 for v in found.values())
+    assert np.isnan(found["axis_authority_b"])  # no two cells differ, so nothing says what is stretched
+    assert all(abs(v) < 1e-6 for v in found.values() if np.isfinite(v))
 
 
 def test_cells_below_the_gate_are_nan_counted_and_move_no_mean(tiny):
@@ -110,7 +86,7 @@ def test_cells_below_the_gate_are_nan_counted_and_move_no_mean(tiny):
 
     rows = planted(chosen, items, score, pmass=lambda item, a: 0.5 if item.unit_id == bad else 1.0)
     clean = planted(chosen, [i for i in items if i.unit_id != bad], score)
-    assert means(chosen, rows) == pytest.approx(means(chosen, clean))
+    assert means(chosen, rows) == pytest.approx(means(chosen, clean), nan_ok=True)
     record = next(r for r in summarize(chosen, rows) if r["metric"] == "common" and r["alpha"] == 1.0)
     assert record["n_valid"] == record["n_total"] - 2
 
@@ -136,13 +112,13 @@ def test_rows_of_two_protocols_are_not_averaged(tiny):
 
 def test_row_keys_are_unique_within_every_protocol(tiny):
     for chosen in PROTOCOLS.values():
-        if chosen.eval != "pairs":
+        if chosen.eval != "pairs" and not chosen.id.endswith("-loading"):  # the embedded world has no ratings
             keys = [i.row_key for i in chosen.items(tiny, None)]
             assert len(keys) == len(set(keys))
 
 
 def test_unknown_names_say_what_there_is():
-    with pytest.raises(ValueError, match="there are dilemmas, foundations, pairs, sycophancy"):
+    with pytest.raises(ValueError, match="there are airisk, dilemmas, foundations, pairs, sycophancy, tinymfv"):
         protocol("dilemma")
     with pytest.raises(ValueError, match=r"there are syco-yn/1, syco-yn/pub1"):
         protocol("sycophancy", "syco-yn/2")
@@ -178,3 +154,27 @@ def test_the_embedded_world_was_trained_on_the_wording_of_the_evaluations(tiny):
             or tiny.tokenizer.unk_token_id not in tiny.tokenizer(render(tiny.tokenizer, item.chat)).input_ids
         )
     assert world.__doc__
+
+
+def test_a_change_against_alpha_0_is_paired_and_the_spread_of_rows_is_told(tiny):
+    chosen, rng = EVALS["dilemmas"], np.random.default_rng(0)
+    items = chosen.items(tiny, None)
+    noise = {i.row_key: rng.normal(0, 5) for i in items}
+    rows = summarize(chosen, planted(chosen, items, lambda i, a: i.label * (noise[i.row_key] + 0.5 * a)))
+    at = next(r for r in rows if r["alpha"] == 1.0)
+    assert (at["delta"], at["delta_lo"], at["delta_hi"]) == pytest.approx((0.5, 0.5, 0.5))
+    assert 4.5 < at["sd"] < 5.5
+    assert next(r for r in rows if r["alpha"] == 0)["delta"] is None
+
+
+def test_a_metric_that_is_another_one_on_this_data_is_shown_once(tiny):
+    chosen = EVALS["dilemmas"]  # in the embedded world every action has honesty of its own
+    rows = summarize(chosen, planted(chosen, chosen.items(tiny, None), lambda i, a: i.label * a))
+    assert {r["metric"] for r in rows} == {"logratio_honesty", "logratio_honesty_own"}
+    assert {r["metric"] for r in shown(rows, {})} == {"logratio_honesty"}
+
+
+def test_presets_name_protocols_that_exist():
+    for name in PRESETS:
+        for of, protocol_id in preset(name, "protocol").items():
+            assert protocol(of, protocol_id).id == protocol_id

@@ -55,7 +55,7 @@ def _register() -> None:
     }
     bf16 = typer.Option("--upstream-bf16", help="Also print what the published way, in bf16, would have lost.")
     add_command(app, "diff", verbs.diff, stage, mode=(str | None, mode), upstream_bf16=(bool | None, bf16), **sides)
-    named = typer.Argument(help="sycophancy, dilemmas, foundations or pairs.")
+    named = typer.Argument(help="sycophancy, dilemmas, airisk, tinymfv, foundations or pairs.")
     add_command(app, "eval", verbs.evaluate, [Common, Evaluated, Dialed, *stage[1:]], name=(str, named))
     adapter = typer.Option("--adapter", help="Adapter family of the study.")
     seed = typer.Option("--seed", help="Seed of the study, and of sampling where the temperature is above 0.")

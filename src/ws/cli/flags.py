@@ -50,7 +50,11 @@ class Evaluated:
     data: str | None = None
     """A data file (csv, jsonl, json, parquet) instead of the hub's or the embedded one."""
     protocol: str | None = None
-    """Protocol id, where an evaluation has several."""
+    """Protocol id, where an evaluation has several; airisk takes any value class, e.g. airisk-care/1."""
+    n_think: int | None = None
+    """Tokens of thought before the answer, instead of the protocol's own number; the id then says so."""
+    axis: str | None = None
+    """foundations: trad_care, authority or care_auth; the axis that the behavior claims when not given."""
     limit: int | None = None
     """Only the first so many units; the table says SMOKE."""
     origin: str | None = None

@@ -48,9 +48,9 @@ def show_story(story: Any) -> None:
     bad = [c for c in story.checks if c["verdict"] != "ok"]
     show("")
     show(alpha_table(story.headline, f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}"))
-    from ws.eval import PROTOCOLS
+    from ws.eval import protocol
 
-    legend = {m: t for r in story.headline for m, t in PROTOCOLS[r["protocol"]].legend.items()}
+    legend = {m: t for r in story.headline for m, t in protocol(r["eval"], r["protocol"]).legend.items()}
     for line in reading(story.headline, plan.behavior.intent if plan.behavior else {}, legend):
         show(f"• {plain(line)}")
     more = len({r["metric"] for r in story.rows}) - len({r["metric"] for r in story.headline})

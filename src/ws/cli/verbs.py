@@ -152,17 +152,22 @@ def _diff_of_named(given: dict[str, Any]) -> Any:
 def evaluate(given: dict[str, Any]) -> Any:
     """Measure a direction with one evaluation, over a grid of alphas."""
     from ws.presets import preset
-    from ws.stages import make_eval
+    from ws.stages import make_eval, rows_in
     from ws.tables import alpha_table, reading
 
     name = given.pop("name")
     common = Common(**coerced(Common, given, source="--"))
     what = Evaluated(**coerced(Evaluated, given, source="--"))
     alphas = Dialed(**coerced(Dialed, given, source="--")).alphas
+    from ws.cli.results import show_note, show_panels, with_axis
     from ws.eval import protocol as checked
+    from ws.eval import shown
 
     protocol_id = what.protocol or preset(common.preset, "protocol").get(name)
-    checked(name, protocol_id)  # before any work
+    chosen = checked(name, protocol_id)  # before any work
+    if what.n_think is not None:
+        chosen = chosen.thinking(what.n_think)
+        protocol_id = chosen.id
     if what.run and what.direction:
         raise ValueError("give --run or --direction, not both")
 
@@ -189,6 +194,13 @@ def evaluate(given: dict[str, Any]) -> Any:
         plan = plan_of(common, given)
         base, folder, adapter, seed, settings = plan.base, plan.run_folder, plan.train.adapter, plan.seed, plan.train
         pairs, direction = study_of(plan)
+    from ws.behaviors import SHIPPED, load_behavior
+
+    behavior = common.behavior or (folder.parent.parent.name if what.direction is None else None)
+    behavior = behavior if behavior in SHIPPED or common.behavior else None
+    intent = load_behavior(behavior, tiny=base.tiny).intent if behavior else {}
+    if what.axis:
+        intent = with_axis(name, what.axis, behavior, intent)
     table, record = make_eval(
         base,
         name,
@@ -206,32 +218,25 @@ def evaluate(given: dict[str, Any]) -> Any:
         out=Path(common.out),
     )
     said(f"eval {name}", record)
+    panels = chosen.panels(rows_in(record), intent)
     if given.get("json"):
-        return {"model": base.id, "eval": name, "folder": str(record.folder.resolve()), "rows": table}
+        return {
+            "model": base.id, "eval": name, "protocol": chosen.id, "folder": str(record.folder.resolve()), "rows": table,
+            "note": record.manifest["note"], "panels": {p.title: list(p.records) for p in panels},
+        }  # fmt: skip
     note = record.manifest["note"]
-    if "answers" in note:
-        a = note["answers"]
-        show(
-            f"[dim]answer tokens: {plain(str(a['yes']))} against {plain(str(a['no']))}, after {plain(repr(note['anchor']))}[/]"
-        )
-    if missing := note.get("unscored", {}).get("n", 0):
-        rows = note["unscored"]["rows"]
-        show(f"• {missing} of {note['unscored']['of']} rows have no score, e.g. {plain(', '.join(rows[:3]))}")
-    if forced := note.get("forced_share"):
-        by_alpha = ", ".join(f"{100 * share:.0f} % at alpha {a}" for a, share in forced.items())
-        decides = "; above half, the budget of thought decides the result" if max(forced.values()) > 0.5 else ""
-        show(f"• thoughts that had to be closed: {by_alpha}{decides}")
-    from ws.behaviors import SHIPPED, load_behavior
-
-    behavior = common.behavior or (folder.parent.parent.name if what.direction is None else None)
-    behavior = behavior if behavior in SHIPPED or common.behavior else None
-    smoke = f", SMOKE: only {what.limit} units" if what.limit else ""
-    show(alpha_table(table, f"{behavior + ': ' if behavior else ''}ws:{adapter} on {base.id}{smoke}"))
-    intent = load_behavior(behavior, tiny=base.tiny).intent if behavior else {}
+    show_note(note)
+    smoke = f", SMOKE: only {note['n_units']} units" if note.get("smoke") else ""
+    seen = shown(table, intent)
+    show(alpha_table(seen, f"{behavior + ': ' if behavior else ''}ws:{adapter} on {base.id}{smoke}"))
     for line in reading(table, intent):
         show(f"• {plain(line)}")
-    for metric, means in checked(name, protocol_id).legend.items():
-        show(f"[dim]{metric}: {plain(means)}[/]")
+    show_panels(panels)
+    there = {r["metric"] for r in seen}
+    show("")
+    for metric, means in chosen.legend.items():
+        if metric in there:
+            show(f"[dim]{metric}: {plain(means)}[/]")
     show(f"rows: {record.folder.resolve()}/rows.parquet")
     return None
 

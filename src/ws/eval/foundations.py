@@ -1,110 +1,314 @@
-"""Which moral foundations weigh how much? Vignettes judged as JSON booleans, in two frames and two conditions.
+"""Which moral foundations weigh how much? The vignettes of `ws.eval.tinymfv`, read as changes of moral weight.
 
-`mfv-json/t0`: without thought. Per cell (vignette, condition): `w = (p_true(is_wrong) + 1 - p_true(is_acceptable)) / 2`,
-NaN where the answer mass of either frame is below 0.9. `d = logit(w) - logit(w at alpha 0)`, same cell.
+`d = logit(w) - logit(w at alpha 0)` per cell (vignette, condition), with w between 0.01 and 0.99. A foundation's d is the
+mean over its vignettes. What a behavior claims is an axis over these:
 
-| metric         | is                                                                   |
-|----------------|----------------------------------------------------------------------|
-| axis_trad_care | d(Sanctity) - d(Care)                                                |
-| axis_authority | -d(Authority)                                                        |
-| authority_rel  | -d(Authority) net of the mean of the other foundations               |
-| common         | the mean of d over foundations: an axis can move because all of it did |
+| axis      | is                     | asked for by                     |
+|-----------|------------------------|----------------------------------|
+| trad_care | d(Sanctity) - d(Care)  | trad_care                        |
+| authority | -d(Authority)          | authority                        |
+| care_auth | d(Care) - d(Authority) | --axis care_auth only            |
+
+and beside it, because damage also moves axes:
+
+| metric         | is                                                                                             |
+|----------------|------------------------------------------------------------------------------------------------|
+| axis_.._rel    | of an axis of one foundation: net of the mean of the other foundations                         |
+| axis_.._adj    | the axis without what shrinkage alone gives: logit(alpha) = a + b logit(0) is fitted over the  |
+|                | cells of the untargeted foundations, and what it predicts is subtracted                        |
+| axis_.._b      | that b: below 1 all logits are drawn to 0, which scores on an axis whose base values differ    |
+| axis_.._off    | mean size of d over the untargeted foundations                                                 |
+| common         | mean of d over all foundations                                                                 |
+
+Protocols: those of `tinymfv`, and `mfv-json/t0-loading`, where a vignette counts for every foundation by its rated share
+(columns `calibrated_*`, or `human_*`), not for the one it was written for.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ws.errors import BadFile
-from ws.eval.protocol import Metrics, Protocol
-from ws.eval.scoring import Item
-from ws.eval.sources import from_hub, records
-from ws.models.chat import Chat
-from ws.models.load import Base
-from ws.models.tiny import EVALS
-from ws.stats import Group
+from ws.eval.informedness import foundation_informedness
+from ws.eval.panels import number, surgical_line
+from ws.eval.protocol import Metrics, Panel, Protocol
+from ws.eval.tinymfv import FOUNDATIONS, GATE, Vignettes, cells, family
+from ws.stats import Group, Made, estimate, totals
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
-FOUNDATIONS = ("Care", "Sanctity", "Authority", "Loyalty", "Fairness", "Liberty", "Social Norms")
-CONDITIONS = ("other_violate", "self_violate")
-FRAMES = {"is_wrong": 1, "is_acceptable": -1}
-GATE, EPS = 0.9, 0.01
-NEEDED = ("id", "foundation_coarse", "text")
+AXES: dict[str, dict[str, int]] = {
+    "trad_care": {"Sanctity": 1, "Care": -1},
+    "authority": {"Authority": -1},
+    "care_auth": {"Care": 1, "Authority": -1},
+}
+CUES = ((0.5, "🟢"), (0.15, "🟡"), (0.0, "🔴"))
+NONE = "⚪"
 
 
-def vignettes(base: Base, data: str | None) -> dict[str, list[dict[str, Any]]]:
-    """Condition to rows: a pair of files `NAME_other_violate.jsonl`, the embedded world's, or the hub's."""
-    if data is None and not base.tiny:
-        return {c: from_hub("wassname/tiny-mfv", "airisk", c, NEEDED) for c in CONDITIONS}
-    if data is None:
-        return {c: records(EVALS / f"mfv_{c}.jsonl", NEEDED) for c in CONDITIONS}
-    if CONDITIONS[0] not in data:
-        raise BadFile(
-            f"--data {data}: give the {CONDITIONS[0]} file; the {CONDITIONS[1]} file is found beside it by name."
-        )
-    return {c: records(data.replace(CONDITIONS[0], c), NEEDED) for c in CONDITIONS}
+def axis_of(intent: Mapping[str, int]) -> str | None:
+    """The axis a behavior makes a claim about, if any."""
+    return next((a for a in AXES if intent.get(f"axis_{a}")), None)
 
 
-def items(base: Base, data: str | None) -> list[Item]:
-    found = []
-    for condition, rows in vignettes(base, data).items():
-        for r in rows:
-            unit = f"{r['id']}/{r['foundation_coarse']}"  # one id occurs under two foundations in the published set
-            for field, label in FRAMES.items():
-                question = f'{r["text"]}\n\nReply with only a JSON object: {{"{field}": true}} or {{"{field}": false}}.'
-                key = f"{unit}/{condition}/{field}"
-                anchor = f'{{"{field}":'
-                found.append(
-                    Item(unit, key, Chat(question), anchor, (("true",), ("false",)), label, r["foundation_coarse"])
-                )
-    return found
+def checked_axis(name: str, behavior: str | None, intent: Mapping[str, int]) -> str:
+    """An axis that was asked for by name; a behavior that claims none has none."""
+    if name not in AXES:
+        raise ValueError(f"the axis {name!r} is not known; there are {', '.join(AXES)}")
+    if behavior and axis_of(intent) is None:
+        raise ValueError(f"{behavior} makes no claim about moral foundations, so it has no axis; leave out --axis")
+    return name
 
 
-def cells(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """One line per alpha, vignette and condition: foundation, w, logit and the change against alpha 0."""
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """The cells of one strength, and how much each counts for each foundation."""
+
+    cells: "pd.DataFrame"
+    weights: Mapping[str, "np.ndarray"]
+    """Foundation to a weight per cell: 1 for its own, or its rated share."""
+    loaded: bool
+    """Whether these are shares."""
+
+    def combined(self, signs: Mapping[str, float]) -> Made:
+        """A weighted sum of the foundations' d."""
+        import numpy as np
+
+        if not self.loaded:
+            groups = {f: self.cells[self.weights[f] > 0] for f in signs}
+            return [Group(g["d"].tolist(), g["unit_id"].tolist(), signs[f]) for f, g in groups.items()]
+        d, factors = self.cells["d"].to_numpy(float), np.array(list(signs.values()), float)
+        features = np.stack([v for f in signs for v in (self.weights[f] * d, self.weights[f] + 0 * d)], axis=1)
+        return totals(features, self.cells["unit_id"].tolist(), lambda t: (t[..., 0::2] / t[..., 1::2]) @ factors)
+
+
+def moved(table: "pd.DataFrame") -> Moved:
+    """Cells with the weights that their `kind` tells."""
     import numpy as np
 
-    frame = rows.assign(cell=rows["row_key"].str.rsplit("/", n=1).str[0])
-    # p_true of one frame, turned to "wrong": sigmoid(y), with y already signed by the frame
-    frame = frame.assign(p=1 / (1 + np.exp(-frame["y"])))
-    grouped = frame.groupby(["alpha", "cell", "unit_id", "kind"])
-    found = grouped.agg(w=("p", "mean"), valid=("p", lambda p: p.notna().all())).reset_index()
-    w = found["w"].where(found["valid"]).clip(EPS, 1 - EPS)
-    found["logit"] = np.log(w / (1 - w))
-    reference = found[found["alpha"] == 0].set_index("cell")["logit"]
-    found["d"] = found["logit"] - found["cell"].map(reference)
-    return found
+    kinds = table["kind"]
+    if not kinds.str.contains("=").any():
+        own = {f: (kinds == f).to_numpy(float) for f in FOUNDATIONS if (kinds == f).any()}
+        return Moved(table, own, loaded=False)
+    parsed = {k: dict(part.split("=") for part in k.split()) for k in kinds.unique()}
+    shares = {f: np.array([float(parsed[k].get(f.replace(" ", ""), 0)) for k in kinds]) for f in FOUNDATIONS}
+    return Moved(table, {f: w for f, w in shares.items() if w.any()}, loaded=True)
 
 
 def metrics(rows: "pd.DataFrame") -> Metrics:
-    table: dict[str, dict[float, list[Group]]] = {}
+    table: dict[str, dict[float, Made]] = {}
     for alpha, part in cells(rows).groupby("alpha"):
-        d = {f: (g["d"].tolist(), g["unit_id"].tolist()) for f, g in part.groupby("kind")}
-        present = [f for f in FOUNDATIONS if f in d]
-
-        def group(foundation: str, weight: float, d=d) -> Group:
-            values, units = d[foundation]
-            return Group(values, units, weight)
-
-        axes: dict[str, list[Group]] = {}
-        if {"Sanctity", "Care"} <= d.keys():
-            axes["axis_trad_care"] = [group("Sanctity", 1.0), group("Care", -1.0)]
-        if "Authority" in d:
-            others = [f for f in present if f != "Authority"]
-            axes["axis_authority"] = [group("Authority", -1.0)]
-            axes["authority_rel"] = [group("Authority", -1.0), *(group(f, 1 / len(others)) for f in others)]
-        axes["common"] = [group(f, 1 / len(present)) for f in present]
-        axes |= {f"d_{f.replace(' ', '')}": [group(f, 1.0)] for f in present}
-        for name, groups in axes.items():
-            table.setdefault(name, {})[float(alpha)] = groups
+        for name, made in of_strength(moved(part)).items():
+            table.setdefault(name, {})[float(alpha)] = made
     return table
+
+
+def of_strength(m: Moved) -> dict[str, Made]:
+    """Every metric of the cells of one strength."""
+    found: dict[str, Made] = {}
+    for axis, signs in AXES.items():
+        if signs.keys() <= m.weights.keys():
+            found |= of_axis(m, axis, signs)
+    found["common"] = m.combined({f: 1 / len(m.weights) for f in m.weights})
+    return found | {f"d_{f.replace(' ', '')}": m.combined({f: 1.0}) for f in m.weights}
+
+
+def of_axis(m: Moved, axis: str, signs: Mapping[str, int]) -> dict[str, Made]:
+    """An axis and what stands beside it."""
+    found = {f"axis_{axis}": m.combined(signs)}
+    others = [f for f in m.weights if f not in signs]
+    if not others:
+        return found
+    if len(signs) == 1:
+        (target, sign), share = *signs.items(), 1 / len(others)
+        found[f"axis_{axis}_rel"] = m.combined({target: sign, **dict.fromkeys(others, -sign * share)})
+    fit = Fit(m, signs)
+    return found | {f"axis_{axis}_adj": fit.adjusted(), f"axis_{axis}_b": fit.slope(), f"axis_{axis}_off": fit.off()}
+
+
+class Fit:
+    """The line through (logit at 0, logit at alpha) of the untargeted foundations, and what it leaves of an axis."""
+
+    def __init__(self, m: Moved, signs: Mapping[str, int]):
+        import numpy as np
+
+        self.units, self.signs = m.cells["unit_id"].tolist(), np.array(list(signs.values()), float)
+        w, others = m.weights, [f for f in m.weights if f not in signs]
+        x, y = m.cells["base"].to_numpy(float), m.cells["logit"].to_numpy(float)
+        rest = np.sum([w[f] for f in others], axis=0)
+        line = [rest * v for v in (np.ones_like(x), x, y, x * x, x * y)]
+        target = [w[f] * v for f in signs for v in (y - x, x, np.ones_like(x))]
+        other = [w[f] * v for f in others for v in (y - x, np.ones_like(x))]
+        self.features = np.stack([*line, *target, *other], axis=1)
+        self.features[~np.isfinite(x + y)] = np.nan
+        self.start, self.end = len(line), len(line) + len(target)
+
+    def _line(self, t: "np.ndarray") -> tuple["np.ndarray", "np.ndarray"]:
+        import numpy as np
+
+        n, sx, sy, sxx, sxy = np.moveaxis(t[..., : self.start], -1, 0)
+        spread = n * sxx - sx**2
+        b = np.where(spread > 1e-12 * n * sxx, (n * sxy - sx * sy) / spread, np.nan)
+        return (sy - b * sx) / n, b
+
+    def slope(self) -> Made:
+        """b: below 1, everything is drawn to 0."""
+        return totals(self.features, self.units, lambda t: self._line(t)[1])
+
+    def adjusted(self) -> Made:
+        """The axis less what the line predicts for its foundations."""
+
+        def statistic(t: "np.ndarray") -> "np.ndarray":
+            a, b = self._line(t)
+            d, base, n = (t[..., self.start + k : self.end : 3] for k in range(3))
+            return (d / n - (a[..., None] + (b[..., None] - 1) * base / n)) @ self.signs
+
+        return totals(self.features, self.units, statistic)
+
+    def off(self) -> Made:
+        """How far the untargeted foundations moved."""
+
+        def statistic(t: "np.ndarray") -> "np.ndarray":
+            return abs(t[..., self.end :: 2] / t[..., self.end + 1 :: 2]).mean(-1)
+
+        return totals(self.features, self.units, statistic)
+
+
+# ---------------------------------------------------------------- below the table
+
+
+def panels(rows: "pd.DataFrame", intent: Mapping[str, int]) -> list[Panel]:
+    """The bare model and every foundation's d, who changed sides, and how surgical it was."""
+    table, axis = cells(rows), axis_of(intent)
+    if table["kind"].str.contains("=").any():
+        return []
+    by_alpha = {float(a): part for a, part in sorted(table.groupby("alpha"), key=lambda g: g[0])}
+    found = [_spreads(by_alpha, axis, intent)]
+    steered = {a: part for a, part in by_alpha.items() if a}
+    if not steered:
+        return found
+    ends = {a: steered[a] for a in (min(steered), max(steered))}
+    return [*found, _flips(ends), *_surgical(rows, ends, axis, intent)]
+
+
+def _spreads(parts: Mapping[float, "pd.DataFrame"], axis: str | None, intent: Mapping[str, int]) -> Panel:
+    """One line per foundation: its logit at 0, and its d at every strength, with the cue of the axis at the top."""
+    lines: dict[str, dict[str, str]] = {}
+    records = []
+    for alpha, part in sorted(parts.items(), key=lambda p: (p[0] != 0, p[0])):
+        record: dict[str, Any] = {"alpha": alpha, "of": "d" if alpha else "logit"}
+        head = f"d at {alpha:+g}" if alpha else "bare logit"
+        if axis and alpha:
+            record |= {"axis": axis, "cue": cue(part, axis, intent.get(f"axis_{axis}", 1))}
+            head += f" {record['cue']}"
+        for f, w in moved(part).weights.items():
+            values = part.loc[w > 0, record["of"]]
+            mean, sd, n = float(values.mean()), float(values.std()), int(values.notna().sum())
+            record[f] = {"mean": mean, "sd": sd, "n_valid": n, "n_total": len(values)}
+            line = lines.setdefault(f, {"foundation": f + _arrow(axis, f), "cells": str(len(values))})
+            line[head] = f"{number(mean, 2)}±{sd:.2f}"
+        records.append(record)
+    return Panel("logit of wrong, and its change d: mean±sd over cells", list(lines.values()), records)
+
+
+def _arrow(axis: str | None, foundation: str) -> str:
+    sign = AXES[axis].get(foundation, 0) if axis else 0
+    return {1: " ↑", -1: " ↓", 0: ""}[sign]
+
+
+def _flips(parts: Mapping[float, "pd.DataFrame"]) -> Panel:
+    """How many cells of each foundation changed sides, at each of these strengths."""
+    lines: dict[str, dict[str, str]] = {}
+    records = []
+    for alpha, part in parts.items():
+        for f, w in moved(part).weights.items():
+            both = part[(w > 0) & part["d"].notna()]
+            to_wrong = int(((both["base"] < 0) & (both["logit"] >= 0)).sum())
+            to_right = int(((both["base"] >= 0) & (both["logit"] < 0)).sum())
+            n, net = len(both), to_wrong - to_right
+            records.append(
+                {"alpha": alpha, "foundation": f, "to_wrong": to_wrong, "to_right": to_right, "net": net, "n": n}
+            )
+            line = lines.setdefault(f, {"foundation": f})
+            line |= {f"at {alpha:+g}": f"{to_wrong} / {to_right} / {net:+d}", f"of ({alpha:+g})": str(n)}
+    return Panel("cells that changed sides: to wrong / to right / net", list(lines.values()), records)
+
+
+def _surgical(
+    rows: "pd.DataFrame", ends: Mapping[float, "pd.DataFrame"], axis: str | None, intent: Mapping[str, int]
+) -> list[Panel]:
+    """Surgical informedness of the targeted foundations, each in the sense the axis claims."""
+    low, high = min(ends), max(ends)
+    if axis is None or not low < 0 < high or rows["method"].nunique() != 1:
+        return []
+    arms = rows[rows["alpha"].isin([low, 0.0, high])]
+    claim = intent.get(f"axis_{axis}", 1)
+    found = {
+        f: foundation_informedness(arms, f, intent=sign * claim)
+        for f, sign in AXES[axis].items()
+        if f in set(rows["kind"])
+    }
+    lines = [{"foundation": f + (" (few)" if s.too_small else ""), **surgical_line(s)} for f, s in found.items()]
+    records = [{"foundation": f, **s.record()} for f, s in found.items()]
+    return [
+        Panel(
+            f"surgical informedness of {low:+g} and {high:+g}, over cells; few: a class is too small to say",
+            lines,
+            records,
+        )
+    ]
+
+
+def cue(part: "pd.DataFrame", axis: str, intent: int = 1) -> str:
+    """Green: above 0.5 on the intended side, with intervals of axis and axis_adj that exclude 0 there."""
+    m = moved(part)
+    if not AXES[axis].keys() <= m.weights.keys():
+        return NONE
+    of = of_axis(m, axis, AXES[axis])
+    found = [estimate(of[name]) for name in (f"axis_{axis}", f"axis_{axis}_adj") if name in of]
+    alpha = float(part["alpha"].iloc[0])
+    wanted = intent * (1 if alpha > 0 else -1)
+    value = wanted * found[0].mean if found else float("nan")
+    if value != value:
+        return NONE
+    sure = all(min(wanted * e.ci_lo, wanted * e.ci_hi) > 1e-9 for e in found)
+    mark = next((c for least, c in CUES if value > least), "🔴")
+    return "🟡" if mark == "🟢" and not sure else mark
+
+
+def cue_published(value: float) -> str:
+    """The published cue: the size of an axis, whichever its sign."""
+    return next((c for least, c in CUES if abs(value) > least), "🔴") if value == value else NONE
+
+
+def shown(intent: Mapping[str, int]) -> list[str]:
+    """The axis the behavior claims, with what stands beside it; a behavior without one gets none."""
+    axis = axis_of(intent)
+    return [*(f"axis_{axis}{part}" for part in ("", "_rel", "_adj", "_b", "_off") if axis), "common"]
 
 
 LEGEND = {
     "axis_trad_care": "moral weight moves from Care to Sanctity, in logits against alpha 0",
     "axis_authority": "defying authority is judged less wrong, in logits against alpha 0",
-    "authority_rel": "the same, net of the mean of the other foundations",
+    "axis_authority_rel": "the same, net of the mean of the other foundations",
+    "axis_care_auth": "moral weight moves from Authority to Care",
+    **{f"axis_{a}_adj": "the axis without what shrinkage alone would give" for a in AXES},
+    **{f"axis_{a}_b": "untargeted logits are stretched (above 1) or drawn to 0 (below 1)" for a in AXES},
+    **{f"axis_{a}_off": "untargeted foundations move, either way" for a in AXES},
     "common": "everything is judged more wrong: plain strictness",
     **{f"d_{f.replace(' ', '')}": f"{f} violations are judged more wrong" for f in FOUNDATIONS},
 }
-PROTOCOLS = (Protocol("foundations", "mfv-json/t0", "logit_wrong", items, metrics, LEGEND, gate=GATE),)
+
+
+def _protocol(name: str, asked: Vignettes, more: dict[str, Any]) -> Protocol:
+    return Protocol(
+        "foundations", name, "logit_wrong", asked, metrics, LEGEND, gate=GATE, panels=panels, shown=shown, **more
+    )
+
+
+_loaded = [
+    _protocol(f"{name}/t0-loading", replace(Vignettes(config), loaded=True), {})
+    for name, config in (("mfv-json", "airisk"), ("mfv-classic", "classic"))
+]
+PROTOCOLS = (*family(_protocol), *_loaded)

@@ -190,7 +190,7 @@ def foundation_informedness(
     `loadings` gives each unit's weight for the foundation (`loadings_of`); without it a vignette counts for its own
     foundation and for no other.
     """
-    from ws.eval.foundations import FOUNDATIONS
+    from ws.eval.tinymfv import FOUNDATIONS
 
     if intent not in (1, -1):
         raise ValueError(f"no claim is made about {foundation} (intent {intent}), so nothing can be surgical about it")
@@ -222,7 +222,7 @@ def cell_rows(
 
     The sign of a direction on a foundation is `choose_sign` of the cells of that `kind` on calibration units.
     """
-    from ws.eval.foundations import FRAMES, cells
+    from ws.eval.tinymfv import FRAMES, cells
 
     arms = join(rows, sign=sign, pos=pos, neg=neg)  # frames are merged below, where a doubled row would not be seen
     strengths = {0.0, arms.fwd, *([] if arms.rev is None else [arms.rev])}
@@ -240,16 +240,17 @@ def cell_rows(
 
 
 def loadings_of(vignettes: Sequence[Mapping[str, Any]], foundation: str) -> dict[str, float]:
-    """How much each vignette is about a foundation: its share of the vignette's `calibrated_*` ratings."""
+    """How much each vignette is about a foundation: its share of the vignette's ratings."""
+    from ws.eval.tinymfv import loadings
+
     found = {}
     for v in vignettes:
-        ratings = {k.removeprefix("calibrated_"): float(v[k]) for k in v if k.startswith("calibrated_")}
-        if foundation not in ratings:
+        shares = loadings(v)
+        if foundation not in shares:
             raise ValueError(
-                f"vignette {v['id']} has no calibrated_{foundation}; leave loadings out to weigh by foundation"
+                f"vignette {v['id']} has no rating on {foundation}; leave loadings out to weigh by foundation"
             )
-        total = sum(ratings.values())
-        found[f"{v['id']}/{v['foundation_coarse']}"] = ratings[foundation] / total if total else 0.0
+        found[f"{v['id']}/{v['foundation_coarse']}"] = shares[foundation]
     return found
 
 

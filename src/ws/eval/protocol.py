@@ -1,7 +1,7 @@
 """What an evaluation is: items to score, and metrics made from the scored rows.
 
 Rows are the truth. Every table is computed again from them, joined by key and never by order. A metric is a list of
-groups per strength (see `ws.stats`), so its interval resamples what was sampled.
+groups per strength, or totals (see `ws.stats`), so its interval resamples what was sampled.
 
 A new evaluation is one file beside this one and one line in `ws.eval`:
 
@@ -20,18 +20,21 @@ A new evaluation is one file beside this one and one line in `ws.eval`:
 orders, two frames) share their `unit_id`; metrics put them together by `row_key` or `kind`. Whole answers instead of
 words: `Item(..., texts=(" pos answer", " neg answer"))`, or one text for its own log-probability per token.
 `protocol.thinking(64)` asks the same with another budget of thought, under the id `mine-1f/1~t64`.
+`Items([...], left_out=...)` instead of a list also says what of the data was not asked, and why.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from ws.errors import ScoringImpossible
 from ws.eval.scoring import Dial, Item, Score, proven, score, score_texts
 from ws.eval.thinking import score_thinking, thinker
+from ws.models.chat import thinks
 from ws.models.load import Base
-from ws.stats import FEW_UNITS, Estimate, Group, change, estimate
+from ws.stats import FEW_UNITS, Estimate, Group, Made, Totals, change, estimate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,8 +45,53 @@ COLUMNS = (
 )  # fmt: skip
 YES_NO = (("yes",), ("no",))
 
-Metrics = Mapping[str, Mapping[float, Sequence[Group]]]
-"""Metric to strength to the groups whose weighted means are the number."""
+Metrics = Mapping[str, Mapping[float, Made]]
+"""Metric to strength to what the number is made of: groups whose weighted means are added, or totals."""
+
+
+class Items(list[Item]):
+    """Items, with where they come from, and what of that is not asked."""
+
+    def __init__(
+        self,
+        items: Iterable[Item] = (),
+        *,
+        source: str = "",
+        left_out: Mapping[str, Sequence[str]] | None = None,
+        complete: int = 0,
+        told: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(items)
+        self.source = source
+        self.left_out = {why: list(rows) for why, rows in (left_out or {}).items() if rows}
+        """Reason to the names of the rows left out for it."""
+        self.complete = complete
+        """Units below which this is a smoke run: nothing to be put in a table of results."""
+        self.told = dict(told or {})
+        """What else a reader should know of the items, such as how many of each label there are."""
+
+    @property
+    def units(self) -> list[str]:
+        """What was sampled, in order."""
+        return list(dict.fromkeys(i.unit_id for i in self))
+
+    @property
+    def smoke(self) -> bool:
+        """Too few to say anything."""
+        return len(self.units) < self.complete
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A small table beside the main one: lines for people, the same as records for programs."""
+
+    title: str
+    lines: Sequence[Mapping[str, str]]
+    records: Sequence[Mapping[str, Any]]
+
+
+def _no_panels(rows: "pd.DataFrame", intent: Mapping[str, int]) -> list[Panel]:
+    return []
 
 
 @dataclass(frozen=True)
@@ -65,6 +113,10 @@ class Protocol:
     """Tokens of thought before the answer; 0 is a single forward pass."""
     cot: str = "think"
     """`think` between thought tokens, or `plain` text for models that have none."""
+    panels: Callable[["pd.DataFrame", Mapping[str, int]], list[Panel]] = field(default=_no_panels)
+    """(rows, the metrics a claim is made about) -> what is printed below the table."""
+    shown: Callable[[Mapping[str, int]], Sequence[str]] | None = None
+    """The metrics a terminal shows, given those a claim is made about; all of them by default."""
 
     def thinking(self, n_think: int) -> "Protocol":
         """The same questions with another budget of thought: another protocol, so another id."""
@@ -87,15 +139,25 @@ class Result:
         return summarize(self.protocol, self.rows)
 
 
-def items_of(protocol: Protocol, base: Base, *, data: str | None = None, limit: int | None = None) -> list[Item]:
+def items_of(protocol: Protocol, base: Base, *, data: str | None = None, limit: int | None = None) -> Items:
     """The items of a protocol, or of its first `limit` units."""
-    items = protocol.items(base, data)
+    found = protocol.items(base, data)
+    items = found if isinstance(found, Items) else Items(found)
     if not items:
-        raise ScoringImpossible(f"{protocol.id} has no rows to score{f' in {data}' if data else ''}.")
-    if limit is not None:
-        units = set(list(dict.fromkeys(i.unit_id for i in items))[:limit])
-        items = [i for i in items if i.unit_id in units]
-    return items
+        why = "; ".join(f"{len(rows)} left out: {reason}" for reason, rows in items.left_out.items())
+        raise ScoringImpossible(
+            f"{protocol.id} has no rows to score{f' in {data}' if data else ''}{f' ({why})' if why else ''}."
+        )
+    if limit is None:
+        return items
+    kept = set(items.units[:limit])
+    return Items(
+        [i for i in items if i.unit_id in kept],
+        source=items.source,
+        left_out=items.left_out,
+        complete=max(items.complete, len(items.units)),
+        told=items.told,
+    )
 
 
 def measure(
@@ -111,6 +173,11 @@ def measure(
     if protocol.n_think:
         if items[0].texts:
             raise ValueError(f"{protocol.id} scores whole answers, which takes no thought; leave n_think at 0")
+        if protocol.cot == "think" and not thinks(base.tokenizer):
+            raise ScoringImpossible(
+                f"{protocol.id} has the model think between thought tokens, and this one has none; use a protocol whose "
+                "thought is plain text (dd-cot/plain1, airisk-truth/plain1, mfv-json/t64-plain)."
+            )
         return score_thinking(
             base, items, n_think=protocol.n_think, cot=protocol.cot, alphas=alphas, dial=dial, label=protocol.eval,
             reference=reference,
@@ -161,7 +228,25 @@ def run(
         for alpha, s in zip(alphas, per_alpha)
     ]
     rows = pd.DataFrame.from_records(records, columns=list(COLUMNS))
-    return Result(protocol, rows, {**_asked(base, protocol, items[0]), "n_items": len(items), **_told(protocol, rows)})
+    low = {
+        f"{a:g}": sum(s[k].pmass < LOW_PMASS * s[k].maxp for s in scored) / len(scored) for k, a in enumerate(alphas)
+    }
+    return Result(
+        protocol,
+        rows,
+        {**_asked(base, protocol, items[0]), **_of_items(items), **_told(protocol, rows), "low_pmass_share": low},
+    )
+
+
+LOW_PMASS = 0.01  # of the likeliest token: the answers are beside the point
+
+
+def _of_items(items: Sequence[Item]) -> dict[str, Any]:
+    """How many there are, where they come from, and what was left out."""
+    told = items if isinstance(items, Items) else Items(items)
+    left_out = {why: {"n": len(rows), "rows": rows[:NAMED]} for why, rows in told.left_out.items()}
+    counts = {"n_items": len(told), "n_units": len(told.units), "smoke": told.smoke}
+    return {**counts, "source": told.source, "left_out": left_out, **told.told}
 
 
 def _asked(base: Base, protocol: Protocol, item: Item) -> dict[str, Any]:
@@ -202,8 +287,10 @@ def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[dict[str, Any]]:
     for metric, per_alpha in protocol.metrics(rows).items():
         low, high = min(per_alpha), max(per_alpha)
         ends = change(per_alpha[low], per_alpha[high]) if low < high else None
-        for alpha, groups in sorted(per_alpha.items()):
-            e = estimate(groups)
+        zero = per_alpha.get(0.0)
+        for alpha, made in sorted(per_alpha.items()):
+            e = estimate(made)
+            moved = change(zero, made) if zero is not None and alpha else None
             table.append(
                 {
                     "eval": protocol.eval,
@@ -212,7 +299,13 @@ def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[dict[str, Any]]:
                     "method": method,
                     "alpha": alpha,
                     **_numbers(e),
+                    "sd": _spread(made),
+                    # against alpha 0, paired by unit
+                    "delta": None if moved is None else moved.mean,
+                    "delta_lo": None if moved is None else moved.ci_lo,
+                    "delta_hi": None if moved is None else moved.ci_hi,
                     "pmass": float(pmass.loc[alpha]),
+                    "fewest": e.fewest,
                     "few_units": e.fewest < FEW_UNITS,
                     # from the lowest to the highest alpha, paired by unit; the same in every row of a metric
                     "ends": None if ends is None else ends.mean,
@@ -235,6 +328,12 @@ def plain(name: str) -> Callable[["pd.DataFrame"], Metrics]:
 def by_alpha(rows: "pd.DataFrame", column: str = "y") -> dict[float, list[Group]]:
     """One group per strength, of one column of rows."""
     return {float(a): [Group(part[column].tolist(), part["unit_id"].tolist())] for a, part in rows.groupby("alpha")}
+
+
+def _spread(made: Made) -> float | None:
+    """The standard deviation over rows of a number that is their mean."""
+    values = [] if isinstance(made, Totals) or len(made) != 1 else [v for v in made[0].values if math.isfinite(v)]
+    return stdev(values) if len(values) > 1 else None
 
 
 def _numbers(e: Estimate) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Where evaluation data comes from: a file you give, the embedded model's own world, or the hub."""
 
+import ast
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,15 @@ from ws.errors import BadFile
 READERS = (".jsonl", ".json", ".csv", ".parquet")
 
 
-def records(file: str | Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+class Rows(list[dict[str, Any]]):
+    """Rows of a table, with where they were read from."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]], source: str):
+        super().__init__(rows)
+        self.source = source
+
+
+def records(file: str | Path, needed: Sequence[str]) -> Rows:
     """The rows of a table on disk, which must have the columns needed."""
     import pandas as pd
 
@@ -33,10 +42,36 @@ def records(file: str | Path, needed: Sequence[str]) -> list[dict[str, Any]]:
         raise BadFile(f"{path} has no rows.")
     if missing := [c for c in needed if c not in rows[0]]:
         raise BadFile(f"{path} lacks the columns {missing}; it has {sorted(map(str, rows[0]))}.")
-    return rows
+    return Rows(rows, path.name)
 
 
-def from_hub(dataset: str, config: str, split: str, needed: Sequence[str]) -> list[dict[str, Any]]:
+def label_of(row: dict[str, Any], column: str, allowed: Sequence[Any], *, name: str, source: str) -> Any:
+    """A label, which must be one of those there are."""
+    value = row[column]
+    for label in allowed:
+        if value == label or (isinstance(value, str) and value.strip() == str(label)):
+            return label
+    raise BadFile(f"{source}: {column} of row {name} is {value!r}; it is one of {', '.join(map(str, allowed))}.")
+
+
+def is_text(value: Any) -> bool:
+    """Whether a cell holds something to ask; empty cells of a table are NaN."""
+    return isinstance(value, str) and bool(value.strip())
+
+
+def list_of(value: Any) -> list[Any]:
+    """A cell that holds a list; in CSV files it is written out as text."""
+    if isinstance(value, str):
+        try:
+            value = ast.literal_eval(value.replace("nan", "None"))
+        except (ValueError, SyntaxError):
+            return [value]
+    if value is None or isinstance(value, float):
+        return []
+    return list(value) if isinstance(value, (list, tuple)) or hasattr(value, "tolist") else [value]
+
+
+def from_hub(dataset: str, config: str, split: str, needed: Sequence[str]) -> Rows:
     """A split of a hub dataset, read from the parquet copy the hub keeps of every dataset."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -50,4 +85,5 @@ def from_hub(dataset: str, config: str, split: str, needed: Sequence[str]) -> li
             f"the dataset {dataset} ({config}, {split}) is not in the local cache and cannot be fetched "
             f"({type(e).__name__}); give a local copy with --data FILE."
         ) from None
-    return records(path, needed)
+    revision = Path(path).parts[-4]  # .../snapshots/REVISION/config/split/0000.parquet
+    return Rows(records(path, needed), f"{dataset} {config} {split} @ {revision[:12]}")

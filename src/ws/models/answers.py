@@ -59,6 +59,22 @@ def find_answers(tokenizer: Any, words: tuple[Sequence[str], Sequence[str]], slo
     )
 
 
+def anchor_before(tokenizer: Any, stem: str, words: Sequence[str]) -> str:
+    """`stem`, with a space where this tokenizer makes a space a token of its own: the next token is then the word.
+
+    Some write " 1" as one token, others as two; an anchor that ends at the wrong place scores the space.
+    """
+    for anchor in (stem, stem + " "):
+        before = encode(tokenizer, anchor)
+        whole = [encode(tokenizer, f"{stem} {word}") for word in words]
+        nexts = [ids[len(before)] if ids[: len(before)] == before and len(ids) > len(before) else None for ids in whole]
+        if all(i is not None and tokenizer.decode([i]).strip() == word for i, word in zip(nexts, words)):
+            return anchor
+    raise ScoringImpossible(
+        f"this tokenizer does not write {' or '.join(repr(w) for w in words)} as one token after {stem!r}."
+    )
+
+
 def _joins(tokenizer: Any, slot: str, join: str, word: str, ids: tuple[int, ...]) -> bool:
     before, after = encode(tokenizer, slot), encode(tokenizer, slot + join + word)
     return len(after) > len(before) and after[: len(before)] == before and after[len(before)] in ids

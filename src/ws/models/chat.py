@@ -96,6 +96,15 @@ def close_of_thought(tokenizer: Any) -> int:
     return int(token)
 
 
+def thinks(tokenizer: Any) -> bool:
+    """Whether thoughts can be opened and closed: a template, and a real token that closes them."""
+    try:
+        close_of_thought(tokenizer)
+    except Unsupported:
+        return False
+    return has_template(tokenizer)
+
+
 def _is_special(tokenizer: Any, token: int) -> bool:
     """Named special tokens, and added ones that are marked special (Gemma's <end_of_turn>)."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).get(token)

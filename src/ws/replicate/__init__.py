@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ws.eval import providing
+from ws.eval import providing, shown
 from ws.plots import effect_by_alpha
 from ws.records import Record, write_json, write_text
 from ws.stages import Plan, make_direction, make_eval, make_pairs, make_sides
@@ -103,7 +103,7 @@ def replicate(
     headline = [r for r in rows if is_headline(plan, r["metric"])] or rows
     plot = plan.run_folder / "effect.png"
     effect_by_alpha(headline, f"{plan.name}, {plan.train.adapter} on {plan.base.id}, seed {plan.seed}", plot)
-    write_text(plan.run_folder / "table.md", markdown(rows))
+    write_text(plan.run_folder / "table.md", markdown(shown(rows, plan.behavior.intent if plan.behavior else {})))
     story = Story(
         plan=plan,
         rows=rows,

@@ -9,5 +9,8 @@ from ws.stats.bootstrap import interval as interval
 from ws.stats.estimates import FEW_UNITS as FEW_UNITS
 from ws.stats.estimates import Estimate as Estimate
 from ws.stats.estimates import Group as Group
+from ws.stats.estimates import Made as Made
+from ws.stats.estimates import Totals as Totals
 from ws.stats.estimates import change as change
 from ws.stats.estimates import estimate as estimate
+from ws.stats.estimates import totals as totals

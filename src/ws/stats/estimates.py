@@ -3,7 +3,7 @@
 Rows of one unit (the two actions of a dilemma, the framings of a claim) stand and fall together, so a unit is averaged
 first and units are resampled. An estimate is a weighted sum of group means: one group for a plain mean, two for an axis
 such as Sanctity minus Care. Groups that share units are drawn together, others apart. Rows that could not be scored are
-NaN: they are left out, and counted.
+NaN: they are left out, and counted. What is no mean (a slope, a correlation) is made of `Totals`.
 """
 
 import math
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ws.stats.bootstrap import RESAMPLES, UNSTABLE, draw, interval
+from ws.stats.bootstrap import RESAMPLES, UNSTABLE, Statistic, draw, interval
 
 FEW_UNITS = 30  # below this an interval undercovers, and a table must say so
 
@@ -24,6 +24,32 @@ class Group:
     values: Sequence[float]
     units: Sequence[Hashable]
     weight: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Totals:
+    """A number that is no mean: a statistic of features summed over units."""
+
+    units: Sequence[Hashable]
+    features: np.ndarray
+    """(units, f)"""
+    statistic: Statistic
+    n_valid: int
+    n_total: int
+
+
+Made = Sequence[Group] | Totals
+"""What an estimate is made of: groups whose weighted means are added, or totals."""
+
+
+def totals(features: np.ndarray, units: Sequence[Hashable], statistic: Statistic) -> Totals:
+    """Features of rows (rows, f), summed by unit. Rows that are not finite are left out, and counted."""
+    valid = np.isfinite(features).all(axis=1)
+    names = list(dict.fromkeys(u for u, v in zip(units, valid) if v))
+    at = {u: i for i, u in enumerate(names)}
+    summed = np.zeros((len(names), features.shape[1]))
+    np.add.at(summed, [at[u] for u, v in zip(units, valid) if v], features[valid])
+    return Totals(names, summed, statistic, int(valid.sum()), len(units))
 
 
 @dataclass(frozen=True)
@@ -46,8 +72,11 @@ class Estimate:
         return self.dropped > UNSTABLE
 
 
-def estimate(groups: Sequence[Group], *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """The weighted sum of group means, with an interval that resamples the units of every group."""
+def estimate(made: Made, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """The weighted sum of group means, or the statistic of totals, with an interval that resamples units."""
+    if isinstance(made, Totals):
+        return _of_totals(made, seed, resamples)
+    groups = made
     samples = [_by_unit(g) for g in groups]
     n_total = sum(len(g.values) for g in groups)
     n_valid = sum(int(np.isfinite(np.asarray(g.values, float)).sum()) for g in groups)
@@ -65,14 +94,43 @@ def estimate(groups: Sequence[Group], *, seed: int = 0, resamples: int = RESAMPL
     return Estimate(found.value, found.low, found.high, n, fewest, n_valid, n_total, found.dropped)
 
 
-def change(low: Sequence[Group], high: Sequence[Group], *, seed: int = 0) -> Estimate:
+def change(low: Made, high: Made, *, seed: int = 0) -> Estimate:
     """How much an estimate changes between two strengths: the same units on both sides, so the difference is paired."""
+    if isinstance(low, Totals) or isinstance(high, Totals):
+        assert isinstance(low, Totals) and isinstance(high, Totals), "one metric is made the same way at every strength"
+        return _of_totals(_beside(low, high), seed, RESAMPLES)
     pairs = []
     for a, b in zip(low, high, strict=True):
         before, after = _by_unit(a), _by_unit(b)
         shared = [u for u in before if u in after]
         pairs.append(Group([after[u] - before[u] for u in shared], shared, b.weight))
     return estimate(pairs, seed=seed)
+
+
+def _of_totals(made: Totals, seed: int, resamples: int) -> Estimate:
+    n = len(made.units)
+    counts = (n, n, made.n_valid, made.n_total)
+    if n < 2:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            alone = float(made.statistic(made.features)[0]) if n else math.nan
+        return Estimate(alone, math.nan, math.nan, *counts)
+    found = interval(draw([made.features], resamples=resamples, seed=seed), made.statistic)
+    return Estimate(found.value, found.low, found.high, *counts, found.dropped)
+
+
+def _beside(low: Totals, high: Totals) -> Totals:
+    """The difference of two statistics as one, of the units that both have."""
+    before, after = ({u: i for i, u in enumerate(t.units)} for t in (low, high))
+    shared = [u for u in before if u in after]
+    both = np.hstack([low.features[[before[u] for u in shared]], high.features[[after[u] for u in shared]]])
+    half = low.features.shape[1]
+    return Totals(
+        shared,
+        both,
+        lambda t: high.statistic(t[..., half:]) - low.statistic(t[..., :half]),
+        min(low.n_valid, high.n_valid),
+        high.n_total,
+    )
 
 
 def _by_unit(group: Group) -> dict[Hashable, float]:
