@@ -20,12 +20,12 @@ def said(stage: str, record: Any) -> None:
     )
 
 
-def show(what: Any) -> None:
+def show(what: Any, *, file_width: int = 120) -> None:
     """To stdout: tables at the terminal's width, or wide enough to be whole in a file."""
     from rich.console import Console
 
     Console(
-        width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120,
+        width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else file_width,
         soft_wrap=isinstance(what, str),
         highlight=False,
     ).print(what)

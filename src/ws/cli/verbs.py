@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ws.cli.flags import Common, Dialed, Evaluated, Exported, Generated, load_base, pairs_of, plan_of, study_of
+from ws.cli.flags import Common, Dialed, Exported, Generated, load_base, plan_of, study_of
 from ws.cli.out import left_out_said, number, plain, said, say, show, show_story
 from ws.settings import coerced, value_of
 
@@ -141,93 +141,6 @@ def _diff_of_named(given: dict[str, Any]) -> Any:
     if (left_out := told["left_out"]) and left_out["tensors"]:
         show(f"note: {left_out_said(left_out)}")
     show(told["file"])
-    return None
-
-
-def evaluate(given: dict[str, Any]) -> Any:
-    """Measure a direction with one evaluation, over a grid of alphas."""
-    from ws.presets import preset
-    from ws.stages import make_eval
-    from ws.tables import alpha_table, reading
-
-    name = given.pop("name")
-    common = Common(**coerced(Common, given, source="--"))
-    what = Evaluated(**coerced(Evaluated, given, source="--"))
-    alphas = Dialed(**coerced(Dialed, given, source="--")).alphas
-    from ws.eval import protocol as checked
-
-    protocol_id = what.protocol or preset(common.preset, "protocol").get(name)
-    checked(name, protocol_id)  # before any work
-    if what.run and what.direction:
-        raise ValueError("give --run or --direction, not both")
-
-    base = origin = pairs = settings = manifest = None
-    if what.run or what.direction:
-        from ws.direction import load as load_direction
-        from ws.records import find_run
-
-        if what.run:
-            folder, manifest = find_run(what.run, common.out)
-            direction = load_direction(folder / "direction" / "direction.safetensors")
-        else:
-            direction = load_direction(what.direction or "")
-            folder = Path(common.out) / "direct" / direction.content_hash[:12]
-        if manifest is not None and "model" not in given:
-            common = replace(common, model=manifest["model"]["source"])
-        base = load_base(common)
-        origin = load_base(replace(common, model=what.origin)) if what.origin else None
-        adapter = direction.provenance.get("adapter", "direction")
-        seed = int(direction.provenance.get("training", {}).get("settings", {}).get("seed", 0))
-        if name == "pairs" and manifest is not None:
-            pairs, settings = pairs_of(manifest, common)
-    else:
-        plan = plan_of(common, given)
-        base, folder, adapter, seed, settings = plan.base, plan.run_folder, plan.train.adapter, plan.seed, plan.train
-        pairs, direction = study_of(plan)
-    table, record = make_eval(
-        base,
-        name,
-        direction,
-        folder,
-        alphas=alphas,
-        method=f"ws:{adapter}",
-        protocol_id=protocol_id,
-        data_file=what.data,
-        limit=what.limit,
-        seed=seed,
-        pairs=pairs,
-        settings=settings,
-        origin=origin,
-        out=Path(common.out),
-    )
-    said(f"eval {name}", record)
-    if given.get("json"):
-        return {"model": base.id, "eval": name, "folder": str(record.folder.resolve()), "rows": table}
-    note = record.manifest["note"]
-    if "answers" in note:
-        a = note["answers"]
-        show(
-            f"[dim]answer tokens: {plain(str(a['yes']))} against {plain(str(a['no']))}, after {plain(repr(note['anchor']))}[/]"
-        )
-    if missing := note.get("unscored", {}).get("n", 0):
-        rows = note["unscored"]["rows"]
-        show(f"• {missing} of {note['unscored']['of']} rows have no score, e.g. {plain(', '.join(rows[:3]))}")
-    if forced := note.get("forced_share"):
-        by_alpha = ", ".join(f"{100 * share:.0f} % at alpha {a}" for a, share in forced.items())
-        decides = "; above half, the budget of thought decides the result" if max(forced.values()) > 0.5 else ""
-        show(f"• thoughts that had to be closed: {by_alpha}{decides}")
-    from ws.behaviors import SHIPPED, load_behavior
-
-    behavior = common.behavior or (folder.parent.parent.name if what.direction is None else None)
-    behavior = behavior if behavior in SHIPPED or common.behavior else None
-    smoke = f", SMOKE: only {what.limit} units" if what.limit else ""
-    show(alpha_table(table, f"{behavior + ': ' if behavior else ''}ws:{adapter} on {base.id}{smoke}"))
-    intent = load_behavior(behavior, tiny=base.tiny).intent if behavior else {}
-    for line in reading(table, intent):
-        show(f"• {plain(line)}")
-    for metric, means in checked(name, protocol_id).legend.items():
-        show(f"[dim]{metric}: {plain(means)}[/]")
-    show(f"rows: {record.folder.resolve()}/rows.parquet")
     return None
 
 
