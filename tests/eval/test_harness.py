@@ -96,3 +96,33 @@ def test_a_changed_question_is_another_key_and_an_unknown_task_names_close_ones(
     assert tasks.described(None) != before
     with pytest.raises(ValueError, match=r"knows no task capitols.*--include-path"):
         harness.Tasks(["capitols"], str(tmp_path))
+
+
+def test_the_command_keeps_samples_as_rows_and_measures_strength_zero_once(tiny, tasks, tmp_path, capsys):
+    from ws.cli import main
+    from ws.direction import save
+    from ws.report import measured, moved, sheets
+
+    out = tmp_path / "out"
+    call = [
+        "eval",
+        "lm-eval",
+        "--tasks",
+        "capitals",
+        "--include-path",
+        tmp_path,
+        "--out",
+        out,
+        "--alphas=-1,1",
+        "--json",
+    ]
+    for size in (0.2, 0.3):
+        file = save(lowrank(tiny, size=size), tmp_path / f"{size}.safetensors")
+        assert main(list(map(str, [*call, "--direction", file, "--limit", 4]))) == 0
+    assert len(list(out.rglob("scores.parquet"))) == 1
+    found = measured([out])
+    assert {tuple(m.alphas) for m in found} == {(-1, 0, 1)}
+    assert {m.rows["unit_id"].nunique() for m in found} == {4}
+    (sheet,), _ = sheets(found)
+    assert len(sheet.lines) == 4  # two directions, two metrics
+    assert moved(found[0], alpha=1.0, metric="margin")[0].rows[0]["wanted"] in dict(CAPITALS).values()

@@ -69,6 +69,8 @@ def _with_protocol(name: str, common: Common, what: Evaluated, alphas: Sequence[
         raise ValueError(f"--tasks and --include-path belong to ws eval {HARNESS}")
     protocol_id = what.protocol or preset(common.preset, "protocol").get(name)
     chosen = checked(name, protocol_id)  # before any work
+    if common.preset != "ws" and protocol_id is None:
+        say(f"preset {common.preset} has no protocol of its own for {name}; {chosen.id} is used")
     if what.n_think is not None:
         if name in WHOLE_ANSWERS:
             raise ValueError(f"{name} scores whole answers, which takes no thought; leave out --n-think")

@@ -128,7 +128,7 @@ def run(
                     asked[row] = {
                         "row_key": row,
                         "prompt": str(s["arguments"][0][0])[-TEXT:],
-                        "wanted": str(s["target"]),
+                        "wanted": _wanted(s),
                     }
     if not records:
         raise BadFile(f"{', '.join(tasks.names)} gives no number per sample, so nothing can be paired.")
@@ -144,6 +144,14 @@ def _numbers(sample: dict[str, Any]) -> dict[str, float]:
         lls = [float(r[0]) for r in likelihoods]
         found["margin"] = lls[target] - max(x for i, x in enumerate(lls) if i != target)
     return found
+
+
+def _wanted(sample: dict[str, Any]) -> str:
+    """The right choice in words, or the right answer."""
+    target, asked = sample["target"], sample["arguments"]
+    if isinstance(target, int) and 0 <= target < len(asked) > 1:
+        return str(asked[target][1]).strip()
+    return str(target)[:TEXT]
 
 
 def _answer(sample: dict[str, Any]) -> str:
