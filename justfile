@@ -19,6 +19,34 @@ demo prompt="What is the capital of Kenya?":
     {{ws}} replicate
     {{ws}} generate --behavior honesty --alphas=-1,0,1 --prompt "{{prompt}}"
 
+# One evaluation, e.g. just eval dilemmas adapter=delora behavior=honesty
+eval *args:
+    {{ws}} eval {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
+# The honest side of daily dilemmas.
+eval-dilemmas *args:
+    {{ws}} eval dilemmas {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
+# Agreement with held-out false claims.
+eval-syco *args:
+    {{ws}} eval sycophancy {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
+# AIRiskDilemmas, Truthfulness.
+eval-airisk *args:
+    {{ws}} eval airisk {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
+# Vignettes about machines: wrongness, gap.
+eval-tinymfv-airisk *args:
+    {{ws}} eval tinymfv {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
+# Every method on AIRiskDilemmas and the vignettes, for a README.
+summarize-airisk *args:
+    {{ws}} table --eval airisk,tinymfv --markdown {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
+# Every method on the moral foundations, for a README.
+summarize-tinymfv *args:
+    {{ws}} table --eval foundations --markdown {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
 # Format, lint, types, tests.
 check:
     bash .ci/run

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import ws
-from ws.cli import flags, verbs
+from ws.cli import flags, measure, verbs
 from ws.data import DataSettings, default_data
 from ws.settings import field_docs
 from ws.train import TrainSettings, default_train
@@ -16,14 +16,23 @@ VERBS = {
     "train": [flags.Common],
     "diff": [flags.Common],
     "eval": [flags.Common, flags.Evaluated, flags.Dialed],
+    "show": [flags.Shown],
+    "table": [flags.Tabled],
     "generate": [flags.Generated, flags.Common],
     "runs": [flags.Common],
     "inspect": [flags.Common],
     "export": [flags.Exported],
     "verify": [],
 }
-FUNCTION = {"eval": "evaluate"}
-WORDS = {"eval": " NAME", "inspect": " FILE", "export": " FILE", "verify": " DIR"}
+FUNCTION = {"eval": measure.evaluate, "show": measure.show_items, "table": measure.table}
+WORDS = {
+    "eval": " NAME",
+    "show": " RUN",
+    "table": " [RUN or FOLDER ...]",
+    "inspect": " FILE",
+    "export": " FILE",
+    "verify": " DIR",
+}
 
 
 def text() -> str:
@@ -45,7 +54,7 @@ def text() -> str:
     ]
     for verb, classes in VERBS.items():
         own = ", ".join(f"`--{f.name.replace('_', '-')}`" for c in classes if c not in shared for f in fields(c))
-        doc = (getattr(verbs, FUNCTION.get(verb, verb)).__doc__ or "").strip()
+        doc = ((FUNCTION.get(verb) or getattr(verbs, verb)).__doc__ or "").strip()
         page.append(f"| `ws {verb}{WORDS.get(verb, '')}` | {doc} | {own} |")
     page += ["", "`data`, `train`, `diff`, `eval` and `replicate` take all options of how pairs and adapters are made."]
     for cls in (
@@ -54,6 +63,8 @@ def text() -> str:
         stages["train"],
         flags.Dialed,
         flags.Evaluated,
+        flags.Shown,
+        flags.Tabled,
         flags.Generated,
         flags.Exported,
     ):

@@ -230,7 +230,7 @@ def test_a_stage_that_is_done_is_reused_and_says_so(story, told):
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")}
     code, out, err = told("replicate", "--out", folder, "--alphas=-1,1", "--json", *SMALL)
     assert code == 0
-    assert [line.split()[-2] for line in err.splitlines() if str(folder) in line] == ["reused"] * 6
+    assert [line.split()[-2] for line in err.splitlines() if str(folder) in line] == ["reused"] * 7
     assert json.loads(out)["rows"] == found["rows"]
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")} == before
 
@@ -283,6 +283,7 @@ def test_tables_for_people_hold_every_number_with_its_interval(story, told):
         if r["metric"] == "logratio_honesty":
             assert f"[{r['ci_lo']:+.2f}, {r['ci_hi']:+.2f}]" in out
     assert "ws generate" in out
+    assert "side effect, nats per token of answers to neutral questions: +" in out
     assert found["plot"] in out
     assert (folder / "honesty").is_dir()
 

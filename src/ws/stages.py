@@ -29,8 +29,8 @@ from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.direction import save as save_direction
 from ws.errors import BadFile
+from ws.eval import harness, protocol, run, summarize
 from ws.eval import pairs as pairs_eval
-from ws.eval import protocol, run, summarize
 from ws.eval.protocol import Protocol, items_of, measure
 from ws.eval.scoring import Item, Score
 from ws.models.load import Base
@@ -270,12 +270,19 @@ def make_eval(
                 max_len=settings.max_len,
                 allow_template_diff=settings.allow_template_diff,
             )
+            asked = [
+                {"row_key": k, "prompt": r.prompt, "wanted": r.response_pos, "unwanted": r.response_neg}
+                for r in held.rows
+                for k in [pairs_eval.row_key(r)]
+            ]
         else:
             items = items_of(chosen, base, data=data_file, limit=limit)
             reference = None if out is None else make_reference(base, chosen, items, out)[0]
             result = run(
                 base, chosen, alphas=alphas, dial=dial, method=method, seed=seed, items=items, reference=reference
             )
+            asked = [shown(i) for i in items]
+        pd.DataFrame(asked).to_parquet(work / "items.parquet", index=False)
         result.rows.to_parquet(work / "rows.parquet", index=False)
         return {"note": dict(result.note), "table": result.table()}
 
@@ -289,6 +296,78 @@ def rows_in(record: Record) -> "pd.DataFrame":
     import pandas as pd
 
     return pd.read_parquet(record.folder / "rows.parquet")
+
+
+def make_harness(
+    base: Base,
+    tasks: harness.Tasks,
+    direction: Direction | None,
+    folder: Path,
+    *,
+    alphas: Sequence[float],
+    method: str,
+    limit: int | None = None,
+    seed: int = 0,
+    origin: Base | None = None,
+    out: Path,
+) -> tuple[list[dict[str, Any]], Record]:
+    """Tasks of lm-evaluation-harness at every alpha, made once; strength 0 is measured once for all directions."""
+    import pandas as pd
+
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
+    asked = {**base_key(base), "asked": tasks.described(limit)}
+
+    def at(strengths: Sequence[float], dial: Any, work: Path, name: str) -> Any:
+        rows, items = harness.run(base, tasks, alphas=strengths, dial=dial, method=method, seed=seed, limit=limit)
+        rows.to_parquet(work / name, index=False)
+        items.to_parquet(work / "items.parquet", index=False)
+        return rows
+
+    def zero(work: Path) -> dict[str, Any]:
+        return {"n_rows": len(at([0.0], None, work, "scores.parquet"))}
+
+    def make(work: Path) -> dict[str, Any]:
+        told = {"limit": limit, "seed": seed}
+        place = out / "base" / slug(base.id) / harness.NAME / key_of("reference", told, asked)[:12]
+        once(place, "reference", told, asked, zero, beside=_beside(base))
+        rows = pd.read_parquet(place / "scores.parquet").assign(method=method)
+        if others := sorted({float(a) for a in alphas if a}):
+            dial = None if direction is None else (lambda a: steer(base, direction, a, origin=origin))
+            rows = pd.concat([rows, at(others, dial, work, "rows.parquet")], ignore_index=True)
+        else:
+            pd.read_parquet(place / "items.parquet").to_parquet(work / "items.parquet", index=False)
+        rows.to_parquet(work / "rows.parquet", index=False)
+        return {"note": {"n_items": int(rows["unit_id"].nunique())}, "table": harness.table(rows)}
+
+    told = {
+        "protocol": f"{harness.NAME}/{','.join(tasks.names)}",
+        "alphas": sorted({0.0, *map(float, alphas)}),
+        "limit": limit,
+        "method": method,
+        "seed": seed,
+    }
+    inputs = {**asked, "direction": None if direction is None else direction.content_hash}
+    key = key_of("eval", told, inputs)
+    record = once(folder / "eval" / harness.NAME / key[:12], "eval", told, inputs, make, beside=_beside(base))
+    return harness.table(pd.read_parquet(record.folder / "rows.parquet")), record
+
+
+def shown(item: Item) -> dict[str, Any]:
+    """What a person needs of an item to judge its number: the question and which answers were set against each other."""
+    wanted, unwanted = (
+        (item.texts[0], item.texts[1] if item.texts[1:] else "")
+        if item.texts
+        else (" / ".join(w) for w in (item.words if item.label > 0 else item.words[::-1]))
+    )
+    return {
+        "row_key": item.row_key,
+        "prompt": item.chat.user,
+        "system": item.chat.system or "",
+        "anchor": item.anchor,
+        "wanted": wanted,
+        "unwanted": unwanted,
+    }
 
 
 def make_reference(base: Base, chosen: Protocol, items: Sequence[Item], out: Path) -> tuple[list[Score], Record]:

@@ -29,13 +29,14 @@ def alpha_table(rows: Sequence[Mapping[str, Any]], title: str):
     last = None
     for group in _groups(rows):
         span = max((abs(r["mean"]) for r in group if _finite(r["mean"])), default=0.0)
+        digits = digits_for(*(r[k] for r in group for k in ("mean", "ci_lo", "ci_hi")))
         for r in group:
             head = (r["protocol"], r["metric"]) if several else (r["metric"],)
             table.add_row(
                 *("" if head == last else h for h in head),
                 alpha_of(r["alpha"]),
-                signed(r["mean"]),
-                f"[{signed(r['ci_lo'])}, {signed(r['ci_hi'])}]".replace("[", r"\["),
+                signed(r["mean"], digits),
+                f"[{signed(r['ci_lo'], digits)}, {signed(r['ci_hi'], digits)}]".replace("[", r"\["),
                 f"{r['pmass']:.3f}" if _finite(r["pmass"]) else "–",
                 str(r["n"]),
                 bar(r["mean"], span),
@@ -162,7 +163,7 @@ def reading(
         low, high = sorted((wanted * x for x in (last["ends_lo"], last["ends_hi"])), key=lambda x: (not _finite(x), x))
         told = f"{metric}: {signed(wanted * last['ends'])} nat"
         told += f" [{signed(low)}, {signed(high)}]" if _finite(low) else ""
-        told += f" from alpha {first['alpha']:+g} to {last['alpha']:+g}; "
+        told += f" from alpha {alpha_of(first['alpha'])} to {alpha_of(last['alpha'])}; "
         if not _finite(low):
             told += f"no interval: only {last['n']} unit(s)."
         elif low > 0:
@@ -204,9 +205,15 @@ def alpha_of(alpha: float) -> str:
     return f"{alpha:+g}" if alpha else "0"
 
 
-def signed(x: float | None) -> str:
+def signed(x: float | None, digits: int = 2) -> str:
     """A number with its sign; NaN is a dash."""
-    return f"{x:+.2f}" if _finite(x) else "–"
+    return f"{x:+.{digits}f}" if _finite(x) else "–"
+
+
+def digits_for(*values: float | None) -> int:
+    """Decimals for numbers that are read together: more where all of them are small."""
+    largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
+    return 4 if 0 < largest < 0.05 else 2
 
 
 def bar(value: float | None, span: float, width: int = 11) -> str:
@@ -227,7 +234,7 @@ def bar(value: float | None, span: float, width: int = 11) -> str:
 def _groups(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     found: dict[tuple, list] = {}
     for r in rows:
-        found.setdefault((r["eval"], r["metric"]), []).append(r)
+        found.setdefault((r["eval"], r["protocol"], r["metric"]), []).append(r)
     return [sorted(g, key=lambda r: r["alpha"]) for g in found.values()]
 
 

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ws.cli import verbs
-from ws.cli.flags import Common, Dialed, Evaluated, Exported, Generated, stage_settings
+from ws.cli import measure, verbs
+from ws.cli.flags import Common, Dialed, Evaluated, Exported, Generated, Shown, Tabled, stage_settings
 from ws.cli.options import add_command
 from ws.cli.out import say
 from ws.errors import WsError
@@ -55,13 +55,21 @@ def _register() -> None:
     }
     bf16 = typer.Option("--upstream-bf16", help="Also print what the published way, in bf16, would have lost.")
     add_command(app, "diff", verbs.diff, stage, mode=(str | None, mode), upstream_bf16=(bool | None, bf16), **sides)
-    named = typer.Argument(help="sycophancy, dilemmas, airisk, tinymfv, foundations or pairs.")
-    add_command(app, "eval", verbs.evaluate, [Common, Evaluated, Dialed, *stage[1:]], name=(str, named))
+    named = typer.Argument(
+        help="sycophancy, dilemmas, airisk, tinymfv, foundations, perplexity, pairs, file (your own questions) or lm-eval."
+    )
+    add_command(app, "eval", measure.evaluate, [Common, Evaluated, Dialed, *stage[1:]], name=(str, named))
     adapter = typer.Option("--adapter", help="Adapter family of the study.")
     seed = typer.Option("--seed", help="Seed of the study, and of sampling where the temperature is above 0.")
     add_command(
         app, "generate", verbs.generate, [Generated, Common], adapter=(str | None, adapter), seed=(int | None, seed)
     )
+    run = typer.Argument(help="A run, by folder or by name.")
+    add_command(app, "show", measure.show_items, [Shown], run=(str, run))
+    places = typer.Argument(
+        help="Runs, by folder or by name, or folders with runs; everything below --out when left out."
+    )
+    add_command(app, "table", measure.table, [Tabled], places=(list[str] | None, places))
     file = (str, typer.Argument(help="A direction.safetensors."))
     add_command(app, "inspect", verbs.inspect, [Common], file=file)
     add_command(app, "export", verbs.export, [Exported], file=file)

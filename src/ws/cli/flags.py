@@ -57,8 +57,48 @@ class Evaluated:
     """foundations: trad_care, authority or care_auth; the axis that the behavior claims when not given."""
     limit: int | None = None
     """Only the first so many units; the table says SMOKE."""
+    tasks: tuple[str, ...] = ()
+    """lm-eval only: tasks of lm-evaluation-harness, e.g. --tasks=arc_easy,winogrande."""
+    include_path: str | None = None
+    """lm-eval only: a folder with your own task files."""
     origin: str | None = None
     """The base the direction was made on, when the model is a fine-tune of it."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which items `ws show` prints."""
+
+    out: str = "out"
+    """Output folder, below which a run is found by its name."""
+    eval: str | None = None
+    """The evaluation, where the run has several: its name or its protocol id."""
+    metric: str | None = None
+    """The metric whose units are ranked; the evaluation's first when not given."""
+    alpha: float | None = None
+    """The strength beside 0; +1, or the largest there is, when not given."""
+    worst: int | None = None
+    """So many units that moved least, or most against what the behavior wants (default: 10)."""
+    best: int | None = None
+    """So many units that moved most as the behavior wants."""
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """Which tables `ws table` makes, and how it writes them."""
+
+    out: str = "out"
+    """Output folder, searched when no run or folder is named."""
+    eval: tuple[str, ...] = ()
+    """Only these evaluations, by name or protocol id."""
+    behavior: tuple[str, ...] = ()
+    """Only these behaviors."""
+    alpha: float | None = None
+    """The strength of the forward arm; +1, or the largest there is, when not given."""
+    markdown: bool = False
+    """Markdown for a README."""
+    csv: bool = False
+    """One CSV of every table's numbers."""
 
 
 @dataclass(frozen=True)

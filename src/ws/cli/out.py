@@ -20,12 +20,12 @@ def said(stage: str, record: Any) -> None:
     )
 
 
-def show(what: Any) -> None:
+def show(what: Any, *, file_width: int = 120) -> None:
     """To stdout: tables at the terminal's width, or wide enough to be whole in a file."""
     from rich.console import Console
 
     Console(
-        width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120,
+        width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else file_width,
         soft_wrap=isinstance(what, str),
         highlight=False,
     ).print(what)
@@ -53,6 +53,8 @@ def show_story(story: Any) -> None:
     legend = {m: t for r in story.headline for m, t in protocol(r["eval"], r["protocol"]).legend.items()}
     for line in reading(story.headline, plan.behavior.intent if plan.behavior else {}, legend):
         show(f"• {plain(line)}")
+    if cost := side_effect(story.rows):
+        show(f"• {plain(cost)}")
     more = len({r["metric"] for r in story.rows}) - len({r["metric"] for r in story.headline})
     if more:
         show(f"• {more} more metrics of these protocols, about which {plan.name} claims nothing, are in table.md.")
@@ -76,7 +78,23 @@ def show_story(story: Any) -> None:
     model = "" if plan.base.tiny else f" --model {plan.base.source}"
     out = "" if str(plan.out) == "out" else f" --out {quote(str(plan.out))}"
     show(f"\nnext:  ws generate{model} --direction {quote(str(near))} --alphas=-1,0,1 --prompt {quote(question)}")
-    show(f"       ws runs{out}")
+    show(f"       ws show{out} {quote(story.folder.name)} --worst 10\n       ws table{out}\n       ws runs{out}")
+
+
+def side_effect(rows: Any) -> str | None:
+    """What steering costs on neutral questions, at either end of the dial."""
+    from ws.tables import alpha_of, digits_for, signed
+
+    rises = sorted((r for r in rows if r["metric"] == "nll_rise" and r["alpha"]), key=lambda r: r["alpha"])
+    ends = [rises[0], rises[-1]] if len(rises) > 1 else rises
+    if not ends:
+        return None
+    n = digits_for(*(r[k] for r in ends for k in ("mean", "ci_lo", "ci_hi")))
+    told = ", ".join(
+        f"{signed(r['mean'], n)} [{signed(r['ci_lo'], n)}, {signed(r['ci_hi'], n)}] at alpha {alpha_of(r['alpha'])}"
+        for r in ends
+    )
+    return f"side effect, nats per token of answers to neutral questions: {told}; near 0 is good."
 
 
 def left_out_said(left_out: Any) -> str:

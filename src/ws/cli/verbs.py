@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ws.cli.flags import Common, Dialed, Evaluated, Exported, Generated, load_base, pairs_of, plan_of, study_of
+from ws.cli.flags import Common, Dialed, Exported, Generated, load_base, plan_of, study_of
 from ws.cli.out import left_out_said, number, plain, said, say, show, show_json, show_story
 from ws.errors import DirectionMismatch
 from ws.settings import coerced, value_of
@@ -146,98 +146,6 @@ def _diff_of_named(given: dict[str, Any]) -> Any:
     if (left_out := told["left_out"]) and left_out["tensors"]:
         show(f"note: {left_out_said(left_out)}")
     show(told["file"])
-    return None
-
-
-def evaluate(given: dict[str, Any]) -> Any:
-    """Measure a direction with one evaluation, over a grid of alphas."""
-    from ws.presets import preset
-    from ws.stages import make_eval, rows_in
-    from ws.tables import alpha_table, reading
-
-    name = given.pop("name")
-    common = Common(**coerced(Common, given, source="--"))
-    what = Evaluated(**coerced(Evaluated, given, source="--"))
-    alphas = Dialed(**coerced(Dialed, given, source="--")).alphas
-    from ws.cli.results import show_note, show_panels, with_axis
-    from ws.eval import protocol as checked
-    from ws.eval import shown
-
-    protocol_id = what.protocol or preset(common.preset, "protocol").get(name)
-    chosen = checked(name, protocol_id)  # before any work
-    if what.n_think is not None:
-        chosen = chosen.thinking(what.n_think)
-        protocol_id = chosen.id
-    if what.run and what.direction:
-        raise ValueError("give --run or --direction, not both")
-
-    base = origin = pairs = settings = manifest = None
-    if what.run or what.direction:
-        from ws.direction import load as load_direction
-        from ws.records import find_run
-
-        if what.run:
-            folder, manifest = find_run(what.run, common.out)
-            direction = load_direction(folder / "direction" / "direction.safetensors")
-        else:
-            direction = load_direction(what.direction or "")
-            folder = Path(common.out) / "direct" / direction.content_hash[:12]
-        if manifest is not None and "model" not in given:
-            common = replace(common, model=manifest["model"]["source"])
-        base = load_base(common)
-        origin = load_base(replace(common, model=what.origin)) if what.origin else None
-        adapter = direction.provenance.get("adapter", "direction")
-        seed = int(direction.provenance.get("training", {}).get("settings", {}).get("seed", 0))
-        if name == "pairs" and manifest is not None:
-            pairs, settings = pairs_of(manifest, common)
-    else:
-        plan = plan_of(common, given)
-        base, folder, adapter, seed, settings = plan.base, plan.run_folder, plan.train.adapter, plan.seed, plan.train
-        pairs, direction = study_of(plan)
-    from ws.behaviors import SHIPPED, load_behavior
-
-    behavior = common.behavior or (folder.parent.parent.name if what.direction is None else None)
-    behavior = behavior if behavior in SHIPPED or common.behavior else None
-    intent = load_behavior(behavior, tiny=base.tiny).intent if behavior else {}
-    if what.axis:
-        intent = with_axis(name, what.axis, behavior, intent)
-    table, record = make_eval(
-        base,
-        name,
-        direction,
-        folder,
-        alphas=alphas,
-        method=f"ws:{adapter}",
-        protocol_id=protocol_id,
-        data_file=what.data,
-        limit=what.limit,
-        seed=seed,
-        pairs=pairs,
-        settings=settings,
-        origin=origin,
-        out=Path(common.out),
-    )
-    said(f"eval {name}", record)
-    panels = chosen.panels(rows_in(record), intent)
-    if given.get("json"):
-        return {
-            "model": base.id, "eval": name, "protocol": chosen.id, "folder": str(record.folder.resolve()), "rows": table,
-            "note": record.manifest["note"], "panels": {p.title: list(p.records) for p in panels},
-        }  # fmt: skip
-    note = record.manifest["note"]
-    show_note(note)
-    smoke = f", SMOKE: only {note['n_units']} units" if note.get("smoke") else ""
-    seen = shown(table, intent)
-    show(alpha_table(seen, f"{behavior + ': ' if behavior else ''}ws:{adapter} on {base.id}{smoke}"))
-    for line in reading(table, intent):
-        show(f"• {plain(line)}")
-    show_panels(panels)
-    there = {r["metric"] for r in seen}
-    show("")
-    for metric, means in chosen.legend.items():
-        if metric in there:
-            show(f"[dim]{metric}: {plain(means)}[/]")
-    show(f"rows: {record.folder.resolve()}/rows.parquet")
     return None
 
 

@@ -9,8 +9,13 @@ from collections.abc import Sequence
 from ws.eval.protocol import COLUMNS, Protocol, Result, plain
 from ws.eval.scoring import Dial, sequence_logprobs
 from ws.models.load import Base
-from ws.pairs import Pairs
+from ws.pairs import Pair, Pairs
 from ws.sequences import rows_of
+
+
+def row_key(pair: Pair) -> str:
+    """What names a pair in every row."""
+    return f"{pair.prompt_id}/{pair.persona_idx}/{pair.sample_idx}"
 
 
 def _no_items(base: Base, data: str | None):
@@ -50,7 +55,7 @@ def run(
         for k, alpha in enumerate(alphas):
             y = values["pos"][at][k] - values["neg"][at][k]
             arm = "ref" if alpha == 0 else "pos" if alpha > 0 else "neg"
-            key = f"{pair.prompt_id}/{pair.persona_idx}/{pair.sample_idx}"
+            key = row_key(pair)
             records.append(
                 dict.fromkeys(COLUMNS, "")
                 | {

@@ -1,0 +1,329 @@
+"""The verbs about numbers: `ws eval` makes rows, `ws table` makes tables of them, `ws show` the items behind a number."""
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ws.cli.flags import Common, Dialed, Evaluated, Shown, Tabled, load_base, pairs_of, plan_of, study_of
+from ws.cli.out import plain, said, say, show
+from ws.settings import coerced
+
+HARNESS = "lm-eval"
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is measured: a model, a direction or none, and where its results lie."""
+
+    base: Any
+    direction: Any
+    origin: Any
+    folder: Path
+    method: str
+    seed: int
+    behavior: str | None
+    pairs: Any = None
+    settings: Any = None
+
+
+def evaluate(given: dict[str, Any]) -> Any:
+    """Measure a direction with one evaluation, over a grid of alphas; with --alphas=0, the model alone."""
+    name = given.pop("name")
+    common = Common(**coerced(Common, given, source="--"))
+    what = Evaluated(**coerced(Evaluated, given, source="--"))
+    alphas = Dialed(**coerced(Dialed, given, source="--")).alphas
+    if what.run and what.direction:
+        raise ValueError("give --run or --direction, not both")
+    measure = _with_harness if name == HARNESS else _with_protocol
+    table, record, subject, chosen = measure(name, common, what, alphas, given)
+    said(f"eval {name}", record)
+    from ws.behaviors import SHIPPED, load_behavior
+    from ws.cli.results import show_note, show_panels, with_axis
+    from ws.eval import shown
+    from ws.stages import rows_in
+    from ws.tables import alpha_table, reading
+
+    behavior = subject.behavior if subject.behavior in SHIPPED or common.behavior else None
+    intent = load_behavior(behavior, tiny=subject.base.tiny).intent if behavior else {}
+    if what.axis:
+        intent = with_axis(name, what.axis, behavior, intent)
+    panels = chosen.panels(rows_in(record), intent)
+    note = record.manifest["note"]
+    if given.get("json"):
+        told = {"model": subject.base.id, "eval": name, "folder": str(record.folder.resolve()), "rows": table}
+        told |= {"protocol": record.manifest["settings"]["protocol"], "note": note}
+        return told | {"panels": {p.title: list(p.records) for p in panels}}
+    show_note(note)
+    smoke = f", SMOKE: only {note.get('n_units', what.limit)} units" if note.get("smoke") or what.limit else ""
+    seen = shown(table, intent)
+    show(alpha_table(seen, f"{behavior + ': ' if behavior else ''}{subject.method} on {subject.base.id}{smoke}"))
+    for line in reading(table, intent):
+        show(f"• {plain(line)}")
+    show_panels(panels)
+    there = {r["metric"] for r in seen}
+    show("")
+    for metric, means in chosen.legend.items():
+        if metric in there:
+            show(f"[dim]{metric}: {plain(means)}[/]")
+    show(f"rows: {record.folder.resolve()}/rows.parquet")
+    return None
+
+
+def _with_protocol(name: str, common: Common, what: Evaluated, alphas: Sequence[float], given: dict[str, Any]) -> Any:
+    from ws.eval import protocol as checked
+    from ws.presets import preset
+    from ws.stages import make_eval
+
+    if what.tasks or what.include_path:
+        raise ValueError(f"--tasks and --include-path belong to ws eval {HARNESS}")
+    protocol_id = what.protocol or preset(common.preset, "protocol").get(name)
+    chosen = checked(name, protocol_id)  # before any work
+    if common.preset != "ws" and protocol_id is None:
+        say(f"preset {common.preset} has no protocol of its own for {name}; {chosen.id} is used")
+    if what.n_think is not None:
+        if name in WHOLE_ANSWERS:
+            raise ValueError(f"{name} scores whole answers, which takes no thought; leave out --n-think")
+        chosen = chosen.thinking(what.n_think)
+    subject = _subject(name, common, what, alphas, given)
+    table, record = make_eval(
+        subject.base,
+        name,
+        subject.direction,
+        subject.folder,
+        alphas=alphas,
+        method=subject.method,
+        protocol_id=protocol_id,
+        data_file=what.data,
+        limit=what.limit,
+        seed=subject.seed,
+        pairs=subject.pairs,
+        settings=subject.settings,
+        origin=subject.origin,
+        out=Path(common.out),
+        n_think=what.n_think,
+    )
+    return table, record, subject, chosen
+
+
+WHOLE_ANSWERS = ("pairs", "perplexity")
+
+
+def _with_harness(name: str, common: Common, what: Evaluated, alphas: Sequence[float], given: dict[str, Any]) -> Any:
+    from ws.eval.harness import Tasks, protocol_of
+    from ws.stages import make_harness
+
+    for flag, value in (("--data", what.data), ("--protocol", what.protocol), ("--n-think", what.n_think)):
+        if value is not None:
+            raise ValueError(f"{flag} does nothing for {name}, whose questions come from --tasks; leave it out")
+    tasks = Tasks(what.tasks, what.include_path)
+    subject = _subject(name, common, what, alphas, given)
+    table, record = make_harness(
+        subject.base,
+        tasks,
+        subject.direction,
+        subject.folder,
+        alphas=alphas,
+        method=subject.method,
+        limit=what.limit,
+        seed=subject.seed,
+        origin=subject.origin,
+        out=Path(common.out),
+    )
+    return table, record, subject, protocol_of(f"{HARNESS}/any")
+
+
+def _subject(name: str, common: Common, what: Evaluated, alphas: Sequence[float], given: dict[str, Any]) -> Subject:
+    """A run's direction, a file's, a study's that is made now, or the model alone."""
+    from ws.records import find_run, slug
+
+    if not (what.run or what.direction):
+        if not any(alphas) and name != "pairs":
+            base = load_base(common)
+            return Subject(base, None, None, Path(common.out) / "base" / slug(base.id), "base", 0, common.behavior)
+        plan = plan_of(common, given)
+        pairs, direction = study_of(plan)
+        of = plan.train
+        return Subject(
+            plan.base, direction, None, plan.run_folder, f"ws:{of.adapter}", of.seed, plan.name, pairs, of
+        )  # fmt: skip
+    from ws.direction import load as load_direction
+
+    manifest = pairs = settings = None
+    if what.run:
+        folder, manifest = find_run(what.run, common.out)
+        direction = load_direction(folder / "direction" / "direction.safetensors")
+        if "model" not in given:
+            common = replace(common, model=manifest["model"]["source"])
+    else:
+        direction = load_direction(what.direction or "")
+        folder = Path(common.out) / "direct" / direction.content_hash[:12]
+    base = load_base(common)
+    origin = load_base(replace(common, model=what.origin)) if what.origin else None
+    if name == "pairs" and manifest is not None:
+        pairs, settings = pairs_of(manifest, common)
+    made = direction.provenance
+    seed = int(made.get("training", {}).get("settings", {}).get("seed", 0))
+    behavior = common.behavior or (folder.parent.parent.name if what.run else None)
+    method = f"ws:{made.get('adapter', 'direction')}"
+    return Subject(base, direction, origin, folder, method, seed, behavior, pairs, settings)
+
+
+def table(given: dict[str, Any]) -> Any:
+    """Make every table again from the rows: runs and methods side by side, published columns first."""
+    from ws.report import sheets
+
+    what = Tabled(**coerced(Tabled, given, source="--"))
+    if sum(map(bool, (what.markdown, what.csv, given.get("json")))) > 1:
+        raise ValueError("give one of --markdown, --csv and --json")
+    found = _measured(given.get("places") or [what.out], what.out)
+    kept = [
+        m for m in found
+        if (not what.eval or {m.protocol.eval, m.protocol.id} & set(what.eval))
+        and (not what.behavior or m.behavior in what.behavior)
+    ]  # fmt: skip
+    if not kept:
+        there = sorted({f"{m.protocol.eval} ({m.behavior or m.method})" for m in found})
+        raise ValueError(
+            f"nothing to tabulate; there {'is ' + ', '.join(there) if there else 'are no evaluations here: `ws eval` makes one'}"
+        )
+    made, notes = sheets(kept, alpha=what.alpha)
+    if not made:
+        raise ValueError(" ".join(notes) or "only strength 0 was measured, which is no table of methods")
+    if given.get("json"):
+        tables = [{"title": s.title, "columns": s.columns, "rows": s.records, "readings": s.readings} for s in made]
+        return {"tables": tables, "notes": notes}
+    if what.csv:
+        _write_csv(made)
+        for n in notes:
+            say(n)
+        return None
+    if what.markdown:
+        print("\n".join(s.markdown() for s in made) + "".join(f"\n{n}\n" for n in notes), end="")
+        return None
+    for s in made:
+        show(s.rich(), file_width=240)
+        for line in (s.expected, *s.readings):
+            if line:
+                show(f"• {plain(line)}")
+        show("")
+    for n in notes:
+        show(f"note: {plain(n)}")
+    return None
+
+
+def _write_csv(made: Sequence[Any]) -> None:
+    """Every record on a line of its own, the union of their columns in order of appearance."""
+    import csv
+
+    records = [{"table": s.title.split(" · ")[0], **r} for s in made for r in s.records]
+    columns = list(dict.fromkeys(c for r in records for c in r))
+    writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in r.items()} for r in records)
+
+
+def _measured(places: Sequence[str], out: str) -> list[Any]:
+    """Evaluations below folders, or of runs named as `ws runs` lists them."""
+    from ws.records import find_run
+    from ws.report import measured
+
+    return measured([Path(p) if Path(p).is_dir() else find_run(p, out)[0] for p in places])
+
+
+def show_items(given: dict[str, Any]) -> Any:
+    """Show the items behind a number: what was asked, and what it scored at 0 and steered."""
+    from ws.report import moved
+    from ws.report.line import Line
+
+    what = Shown(**coerced(Shown, given, source="--"))
+    for flag, n in (("--worst", what.worst), ("--best", what.best)):
+        if n is not None and n < 1:
+            raise ValueError(f"{flag} must be at least 1, got {n}")
+    if what.worst and what.best:
+        raise ValueError("give --worst or --best, not both")
+    found = _measured([given["run"]], what.out)
+    if what.eval:
+        found = [m for m in found if what.eval in (m.protocol.eval, m.protocol.id)] or _nothing(found, what.eval)
+    if not found:
+        raise ValueError(f"{given['run']} has no evaluations; `ws eval NAME --run {given['run']}` makes one")
+    steered = [m for m in found if any(m.alphas)] or _nothing(found, "strength other than 0")
+    names = list(dict.fromkeys(m.protocol.id for m in steered))
+    m = [m for m in steered if m.protocol.id == names[0]][-1]
+    line = Line(m, m.method, 0.0, None)
+    claimed = [x for x in line.metrics if line.intents.get(x)]
+    metric = what.metric or (claimed or list(line.metrics))[0]
+    alpha = (
+        what.alpha if what.alpha is not None else 1.0 if 1.0 in m.alphas else max((a for a in m.alphas if a), key=abs)
+    )
+    sign = (line.intents.get(metric, 0) or 1) * (1 if alpha > 0 else -1)
+    units = moved(m, alpha=alpha, metric=metric, sign=sign)
+    n = what.best or what.worst or 10
+    shown = units[::-1][:n] if what.best else units[:n]
+    told = {
+        "run": m.run,
+        "method": m.method,
+        "model": m.model,
+        "protocol": m.protocol.id,
+        "metric": metric,
+        "alpha": alpha,
+    }
+    if given.get("json"):
+        return told | {"units": [vars(u) | {"change": u.change} for u in shown]}
+    _show_units(m, told, units, shown, best=bool(what.best), wanted=bool(line.intents.get(metric)))
+    if len(names) > 1 and not what.eval:
+        show(f"[dim]also measured here: {plain(', '.join(names[1:]))}; choose with --eval[/]")
+    if len(line.metrics) > 1 and not what.metric:
+        show(f"[dim]other metrics: {plain(', '.join(x for x in line.metrics if x != metric))}; choose with --metric[/]")
+    return None
+
+
+def _nothing(found: Sequence[Any], name: str) -> Any:
+    raise ValueError(
+        f"no {name} here; there are {', '.join(dict.fromkeys(m.protocol.id for m in found)) or 'no evaluations'}"
+    )
+
+
+ROWS, PROMPT, THOUGHT = 4, 400, 240  # rows of a unit that are printed, and characters of a question and of a thought
+
+
+def _show_units(
+    m: Any, told: dict[str, Any], units: Sequence[Any], shown: Sequence[Any], *, best: bool, wanted: bool
+) -> None:
+    from ws.tables import signed
+
+    alpha = told["alpha"]
+    way = "as the behavior wants" if wanted else "upwards"
+    which = f"{'most' if best else 'least'} {way}"
+    show(
+        f"[bold]{plain(told['metric'])}, {plain(m.method)} on {plain(m.model)}: 0 → {alpha:+g}[/]  [dim]{m.protocol.id}, {m.run}[/]\n"
+        f"the {len(shown)} of {len(units)} units that moved {which}"
+    )
+    if m.items is None:
+        show("[dim]made by an older version that did not keep the questions; run the evaluation again to see them[/]")
+    for u in shown:
+        show(
+            f"\n[bold]{signed(u.before)} → {signed(u.after)}[/]  change {signed(u.change)}   [dim]{plain(u.unit_id)}[/]"
+        )
+        last = None
+        for r in u.rows[:ROWS]:
+            prompt = _squeezed(r.get("prompt", r["row_key"]), PROMPT)
+            if prompt != last:
+                show(f"  {plain(prompt)}")
+            last = prompt
+            answers = f"  {plain(_squeezed(r['wanted'], 80))}" if r.get("wanted") else ""
+            answers += f" [dim]over[/] {plain(_squeezed(r['unwanted'], 80))}" if r.get("unwanted") else ""
+            show(f"    {signed(r['before'])} → {signed(r['after'])} {answers}")
+            for name, text in (("0", r.get("text_before")), (f"{alpha:+g}", r.get("text_after"))):
+                if text:
+                    show(f"      [dim]at {name}:[/] {plain(_squeezed(text, THOUGHT))}")
+        if len(u.rows) > ROWS:
+            show(f"    [dim]and {len(u.rows) - ROWS} more rows of this unit; --json has them all[/]")
+    show("")
+
+
+def _squeezed(text: str, most: int) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most else flat[: most - 1] + "…"

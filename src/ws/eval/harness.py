@@ -1,0 +1,184 @@
+"""Any task of lm-evaluation-harness on a steered model: its questions and its scores, our rows and our pairing.
+
+The model object itself is handed over inside `ws.steer`, so nothing is written to disk and nothing is unpickled. The
+harness prints unpaired standard errors; here every sample is kept as a row and joined to itself at alpha 0. It asks as the
+task says, without a chat template and with the task's own few-shot examples.
+
+A row is a sample and one of its numbers (acc, acc_norm, exact_match ...). `margin`, for tasks with choices, is ours: the
+log-likelihood of the right choice less that of the best other one, which moves long before an accuracy does.
+"""
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from ws.errors import BadFile, Unsupported
+from ws.eval.protocol import COLUMNS, Metrics, Protocol, by_alpha, summarize
+from ws.eval.scoring import Dial, Item
+from ws.models.load import Base
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "lm-eval"
+BATCH = 16
+INSTALL = "pip install 'weight-steering[lmeval]'"
+TEXT = 2000  # characters of a prompt or an answer that a row keeps
+
+
+def protocol_of(protocol_id: str) -> Protocol:
+    """The protocol of one task, by the id that stands in its rows: lm-eval/TASK@VERSION/FILTER."""
+
+    def items(base: Base, data: str | None) -> list[Item]:
+        raise ValueError("lm-eval asks its own questions; use ws eval lm-eval --tasks NAME")
+
+    legend = {"margin": "prefers the right choice by more log-likelihood"}
+    return Protocol(NAME, protocol_id, "", items, _metrics, legend)
+
+
+def _metrics(rows: "pd.DataFrame") -> Metrics:
+    return {str(name): by_alpha(part) for name, part in rows.groupby("metric")}
+
+
+def table(rows: "pd.DataFrame") -> list[dict[str, Any]]:
+    """One record per task, metric and alpha."""
+    return [line for key, part in rows.groupby("protocol") for line in summarize(protocol_of(str(key)), part)]
+
+
+class Tasks:
+    """Tasks of the harness by name, found among its own and those in a folder of the user's."""
+
+    def __init__(self, names: Sequence[str], include_path: str | None = None):
+        lm_eval = _installed()
+        from lm_eval.tasks import TaskManager
+
+        if not names:
+            raise ValueError("ws eval lm-eval needs --tasks, e.g. --tasks=arc_easy,winogrande")
+        self.names, self.version = list(names), str(lm_eval.__version__)
+        self.manager = TaskManager(include_path=include_path)
+        if unknown := [n for n in self.names if not self.manager.match_tasks([n])]:
+            close = [t for t in self.manager.all_tasks if any(u.casefold()[:4] in t.casefold() for u in unknown)]
+            raise ValueError(
+                f"lm-eval {self.version} knows no task {', '.join(unknown)}"
+                f"{'; close are ' + ', '.join(close[:5]) if close else ''}. Your own tasks are read from --include-path DIR."
+            )
+
+    def described(self, limit: int | None) -> dict[str, Any]:
+        """What is asked: the config and a hash of the questions of every task, so that a changed file is a new key."""
+        told = {}
+        for name, task in self._loaded().items():
+            docs = [d for _, d in task.doc_iterator(limit=limit)]
+            config = {k: str(v) for k, v in task.dump_config().items()}
+            told[name] = _hash([config, docs])
+        return {"lm_eval": self.version, "tasks": told}
+
+    def _loaded(self) -> dict[str, Any]:
+        try:
+            with _quiet():
+                return self.manager.load(self.names)["tasks"]
+        except (OSError, ValueError, KeyError) as e:  # a data set that is neither here nor reachable
+            raise BadFile(
+                f"the data of {', '.join(self.names)} cannot be loaded ({type(e).__name__}: {' '.join(str(e).split())[:160]})."
+            ) from None
+
+
+def run(
+    base: Base,
+    tasks: Tasks,
+    *,
+    alphas: Iterable[float],
+    dial: Dial | None = None,
+    method: str = "base",
+    seed: int = 0,
+    limit: int | None = None,
+) -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """(rows, items): every sample's numbers at every alpha, and what was asked."""
+    import pandas as pd
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    records: list[dict[str, Any]] = []
+    asked: dict[str, dict[str, Any]] = {}
+    for alpha in alphas:
+        if alpha and dial is None:
+            raise ValueError(f"alpha {alpha:g} needs something to steer by")
+        with _quiet(), dial(alpha) if alpha and dial is not None else nullcontext():  # type: ignore[arg-type]
+            model = HFLM(pretrained=base.model, tokenizer=base.tokenizer, batch_size=BATCH)
+            found = simple_evaluate(
+                model=model, tasks=tasks.names, limit=limit, bootstrap_iters=0, log_samples=True,
+                task_manager=tasks.manager, random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed,
+                fewshot_random_seed=1234,
+            )  # fmt: skip
+        for task, samples in found["samples"].items():
+            for s in samples:
+                key = f"lm-eval/{task}@{found['versions'].get(task, 0)}/{s['filter']}"
+                for metric, value in _numbers(s).items():
+                    row = f"{task}/{s['doc_id']}/{s['filter']}/{metric}"
+                    records.append(
+                        dict.fromkeys(COLUMNS, "")
+                        | {"eval": NAME, "protocol": key, "metric": metric, "unit_id": f"{task}/{s['doc_id']}"}
+                        | {"row_key": row, "method": method, "alpha": float(alpha), "seed": seed, "y": value}
+                        | {"arm": "ref" if alpha == 0 else "pos" if alpha > 0 else "neg", "logratio": math.nan}
+                        | {"pmass": math.nan, "label": 1, "forced_close": False, "text": _answer(s), "kind": task}
+                    )
+                    asked[row] = {
+                        "row_key": row,
+                        "prompt": str(s["arguments"][0][0])[-TEXT:],
+                        "wanted": _wanted(s),
+                    }
+    if not records:
+        raise BadFile(f"{', '.join(tasks.names)} gives no number per sample, so nothing can be paired.")
+    return pd.DataFrame.from_records(records, columns=list(COLUMNS)), pd.DataFrame(list(asked.values()))
+
+
+def _numbers(sample: dict[str, Any]) -> dict[str, float]:
+    """The plain numbers of a sample; lists and tuples belong to a whole corpus (word_perplexity) and have no row."""
+    found = {m: float(sample[m]) for m in sample["metrics"] if isinstance(sample[m], (int, float))}
+    likelihoods, target = sample["filtered_resps"], sample["target"]
+    choices = len(likelihoods) > 1 and all(isinstance(r, (tuple, list)) and len(r) == 2 for r in likelihoods)
+    if choices and isinstance(target, int) and 0 <= target < len(likelihoods):
+        lls = [float(r[0]) for r in likelihoods]
+        found["margin"] = lls[target] - max(x for i, x in enumerate(lls) if i != target)
+    return found
+
+
+def _wanted(sample: dict[str, Any]) -> str:
+    """The right choice in words, or the right answer."""
+    target, asked = sample["target"], sample["arguments"]
+    if isinstance(target, int) and 0 <= target < len(asked) > 1:
+        return str(asked[target][1]).strip()
+    return str(target)[:TEXT]
+
+
+def _answer(sample: dict[str, Any]) -> str:
+    """What the model wrote, where the task lets it write."""
+    first = sample["filtered_resps"][0] if sample["filtered_resps"] else ""
+    return first[:TEXT] if isinstance(first, str) else ""
+
+
+def _installed() -> Any:
+    try:
+        import lm_eval
+    except ImportError:
+        raise Unsupported(f"lm-evaluation-harness is not installed: {INSTALL}") from None
+    return lm_eval
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@contextmanager
+def _quiet():
+    """Its advice is about its own command line."""
+    log = logging.getLogger("lm_eval")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)

@@ -1,0 +1,129 @@
+"""What steering costs: how well the model still says the answers to neutral questions, which no behavior is about.
+
+`neutral-nll/1`: negative log-likelihood per token of 60 reference answers, every token of equal weight, so that a long answer
+counts for more than a short one. `neutral-choice/1`: is the right answer likelier per token than a wrong one of the same
+form? Whole answers are scored and no options are shown, so there is no order of options to prefer. Unit: the question.
+
+| metric       | is                                                  | larger means                        |
+|--------------|-----------------------------------------------------|-------------------------------------|
+| neutral_nll  | nats per answer token                               | worse at plain answers              |
+| nll_rise     | the same, less that at alpha 0, question by question | steering has cost that much         |
+| choice_right | share of questions whose right answer is likelier   | still knows what it knew            |
+| choice_gap   | log P(right) - log P(wrong), per token              | knows it by a wider margin          |
+
+It does not know how the model talks when it is left to talk: likelihoods of good answers can hold while free answers loop.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ws.errors import BadFile
+from ws.eval.protocol import Metrics, Protocol, by_alpha
+from ws.eval.scoring import Item
+from ws.eval.sources import records
+from ws.models.chat import Chat, encode, has_template
+from ws.models.load import Base
+from ws.models.tiny import EVALS
+from ws.stats import Group
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHIPPED = Path(__file__).parent / "neutral_qa.jsonl"
+
+
+def rows_of(base: Base, data: str | None) -> list[dict[str, Any]]:
+    """Neutral questions with answers: a file's (prompt, answer and, for the choice, wrong_answer) or the shipped ones."""
+    return records(data or (EVALS / SHIPPED.name if base.tiny else SHIPPED), ("prompt", "answer"))
+
+
+def items(base: Base, data: str | None) -> list[Item]:
+    """Whole answers; `kind` is the number of their tokens, which is their weight."""
+    found = []
+    for i, r in enumerate(rows_of(base, data)):
+        answer = spoken(base, r["answer"])
+        n = len(encode(base.tokenizer, answer))
+        # label -1: y is the negative log-likelihood
+        found.append(Item(str(i), str(i), Chat(r["prompt"]), "", label=-1, kind=str(n), texts=(answer,)))
+    return found
+
+
+def items_choice(base: Base, data: str | None) -> list[Item]:
+    rows = rows_of(base, data)
+    given = [str(w).strip() for r in rows if isinstance(w := r.get("wrong_answer"), str) and w.strip()]
+    if given and len(given) < len(rows):
+        raise BadFile(f"{len(rows) - len(given)} rows have no wrong_answer; give every question one, or none.")
+    wrong = given or answers_of_others(rows)
+    return [
+        Item(str(i), str(i), Chat(r["prompt"]), "", texts=(spoken(base, r["answer"]), spoken(base, w)))
+        for i, (r, w) in enumerate(zip(rows, wrong))
+    ]
+
+
+def answers_of_others(rows: list[dict[str, Any]]) -> list[str]:
+    """For every question the answer of the next one that begins alike, so that both have the same form."""
+    start = [tuple(r["prompt"].split()[:2]) for r in rows]
+    found = []
+    for i, r in enumerate(rows):
+        order = [*rows[i + 1 :], *rows[:i]]
+        starts = [*start[i + 1 :], *start[:i]]
+        other = [o["answer"] for o in order if o["answer"] != r["answer"]]
+        alike = [o["answer"] for o, s in zip(order, starts) if s == start[i] and o["answer"] != r["answer"]]
+        if not other:
+            raise BadFile("a choice needs at least two different answers, or a column wrong_answer.")
+        found.append((alike or other)[0])
+    return found
+
+
+def spoken(base: Base, answer: str) -> str:
+    """An answer as it follows the prompt: at once in a chat, after a space where there is no template."""
+    return answer.strip() if has_template(base.tokenizer) else " " + answer.strip()
+
+
+def metrics(rows: "pd.DataFrame") -> Metrics:
+    """Every token weighs the same. A unit's value is the mean plus its part in how far the sample is from it, so the mean of
+    values is the ratio of totals, and resampling them gives the interval of a ratio."""
+    rows = rows.assign(n=rows["kind"].astype(float))
+    reference = rows[rows["alpha"] == 0].set_index("row_key")["y"]
+    rows["rise"] = rows["y"] - rows["row_key"].map(reference)
+
+    def weighted(part: "pd.DataFrame", column: str) -> Group:
+        n = part["n"].where(part[column].notna())
+        ratio = (n * part[column]).sum() / n.sum()
+        return Group((ratio + n / n.mean() * (part[column] - ratio)).tolist(), part["unit_id"].tolist())
+
+    return {
+        name: {float(a): [weighted(part, column)] for a, part in rows.groupby("alpha")}
+        for name, column in (("neutral_nll", "y"), ("nll_rise", "rise"))
+    }
+
+
+def metrics_choice(rows: "pd.DataFrame") -> Metrics:
+    right = rows.assign(right=(rows["y"] > 0).astype(float).where(rows["y"].notna()))
+    return {"choice_right": by_alpha(right, "right"), "choice_gap": by_alpha(rows)}
+
+
+PROTOCOLS = (
+    Protocol(
+        "perplexity",
+        "neutral-nll/1",
+        "neutral_nll",
+        items,
+        metrics,
+        {
+            "neutral_nll": "is worse at plain answers, in nats per token",
+            "nll_rise": "has become worse at plain answers than the unsteered model",
+        },
+    ),
+    Protocol(
+        "perplexity",
+        "neutral-choice/1",
+        "choice_gap",
+        items_choice,
+        metrics_choice,
+        {
+            "choice_right": "takes the right answer for likelier than a wrong one more often (a share)",
+            "choice_gap": "tells right from wrong neutral answers by a wider margin, in nats per token",
+        },
+    ),
+)

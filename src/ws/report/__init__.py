@@ -1,0 +1,8 @@
+"""Readers of results: every table again from its rows, and the items behind a number."""
+
+from ws.report.found import Measured as Measured
+from ws.report.found import measured as measured
+from ws.report.items import Unit as Unit
+from ws.report.items import moved as moved
+from ws.report.sheet import Sheet as Sheet
+from ws.report.summary import sheets as sheets

@@ -1,0 +1,112 @@
+"""Evaluations that are done, found below folders, with what their manifests say of them.
+
+Rows are the truth: a table is made from `rows.parquet` and never from the numbers another command printed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ws.errors import BadFile
+from ws.eval import Protocol, recorded
+from ws.eval.arms import NEEDED
+from ws.records import read
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS, ITEMS = "rows.parquet", "items.parquet"
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The rows of one protocol of one method, with the study they belong to."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    protocol: Protocol
+    rows: "pd.DataFrame"
+
+    @property
+    def run(self) -> str:
+        """The name of the run folder; of a direction file or the bare model, what stands for it."""
+        return self.folder.parents[2].name
+
+    @property
+    def behavior(self) -> str | None:
+        """The behavior of the study, or None where the direction came from a file and for the bare model."""
+        names = [p.name for p in self.folder.parents]
+        return names[4] if len(names) > 4 and names[3] not in ("direct", "base") else None
+
+    @property
+    def method(self) -> str:
+        return str(self.manifest["settings"]["method"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.manifest["settings"]["seed"])
+
+    @property
+    def model(self) -> str:
+        return str(self.manifest["model"]["id"])
+
+    @property
+    def smoke(self) -> bool:
+        """Only the first units were scored."""
+        return self.manifest["settings"]["limit"] is not None
+
+    @property
+    def alphas(self) -> list[float]:
+        return sorted(float(a) for a in self.rows["alpha"].unique())
+
+    @property
+    def study(self) -> tuple:
+        """What names one direction among others."""
+        return (self.behavior, self.run, self.method, self.seed, self.manifest["inputs"].get("direction"))
+
+    @property
+    def same(self) -> tuple:
+        """What two measurements must share to stand in one table: model, precision, protocol and questions."""
+        inputs = self.manifest["inputs"]
+        asked = inputs.get("items") or inputs.get("pairs") or str(inputs.get("asked"))
+        # other strengths of one run share its rows at 0; `limit` is part of the questions
+        return (
+            self.protocol.eval, self.protocol.id, self.model, inputs["fingerprint"], inputs["dtype"], asked,
+            self.manifest["settings"]["limit"],
+        )  # fmt: skip
+
+    @cached_property
+    def items(self) -> "pd.DataFrame | None":
+        """What was asked, by row key; None where an older version did not keep it."""
+        import pandas as pd
+
+        path = self.folder / ITEMS
+        return pd.read_parquet(path).set_index("row_key") if path.is_file() else None
+
+
+def measured(folders: Sequence[Path]) -> list[Measured]:
+    """Everything measured below the folders, each once, oldest first."""
+    import pandas as pd
+
+    found: dict[Path, Measured] = {}
+    parts: list[Measured] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise BadFile(f"there is no folder {folder}; `ws runs` lists the runs.")
+        # a stage that is not done works in a folder that begins with a dot
+        for file in sorted(p for p in folder.rglob(ROWS) if not any(x.startswith(".") for x in p.parts[-6:])):
+            place = file.parent.resolve()
+            manifest = read(place)
+            if manifest is None or manifest.get("stage") != "eval" or place in found:
+                continue
+            rows = pd.read_parquet(file)
+            if missing := [c for c in NEEDED if c not in rows.columns]:
+                raise BadFile(f"{file} lacks the columns {missing}; it was not written by `ws eval`.")
+            for key, part in rows.groupby("protocol", sort=True):
+                # resampling goes by the order of units, so that is fixed here
+                part = part.sort_values(["unit_id", "row_key", "alpha"], ignore_index=True)
+                found[place] = Measured(place, manifest, recorded(str(part["eval"].iloc[0]), str(key)), part)
+                parts.append(found[place])
+    return sorted(parts, key=lambda m: (m.manifest["finished"], str(m.folder)))

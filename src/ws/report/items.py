@@ -1,0 +1,78 @@
+"""The items behind a number: which units moved most, and what was asked there, unsteered and steered side by side."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from ws.errors import BadFile
+from ws.report.found import Measured
+from ws.report.line import Line
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One sampled unit: its value of a metric at strength 0 and at another, and its rows."""
+
+    unit_id: str
+    before: float
+    after: float
+    rows: tuple[dict[str, Any], ...]
+    """row_key, prompt, wanted, unwanted, y at 0 (`before`) and at the strength (`after`), and thoughts where there are."""
+
+    @property
+    def change(self) -> float:
+        return self.after - self.before
+
+
+def moved(m: Measured, *, alpha: float, metric: str, sign: int = 1) -> list[Unit]:
+    """Units by what steering did to them, `sign` times the change; the least wanted first. Unscored units are left out."""
+    if alpha not in m.alphas or not alpha:
+        there = ", ".join(f"{a:+g}" for a in m.alphas if a)
+        raise ValueError(f"{m.protocol.id} was not measured at alpha {alpha:g}; there are {there or 'none but 0'}")
+    metrics = Line(m, m.method, alpha, None).metrics
+    if metric not in metrics:
+        raise ValueError(f"{m.protocol.id} has no metric {metric!r}; there are {', '.join(metrics)}")
+    before, after = (_values(metrics[metric][a]) for a in (0.0, alpha))
+    rows = _rows(m, alpha, metric)
+    units = [Unit(u, before[u], after[u], tuple(rows[u])) for u in after if u in before and u in rows]
+    if not units:
+        raise BadFile(f"no unit of {m.protocol.id} was scored both at 0 and at {alpha:g}.")
+    return sorted(units, key=lambda u: (sign * u.change, u.unit_id))
+
+
+def _values(groups: Any) -> dict[str, float]:
+    """A unit's own value: the weighted sum of its means in the groups it is in."""
+    found: dict[str, float] = {}
+    for g in groups:
+        sums: dict[str, list[float]] = {}
+        for y, u in zip(g.values, g.units):
+            if math.isfinite(y):
+                sums.setdefault(str(u), []).append(y)
+        for u, ys in sums.items():
+            found[u] = found.get(u, 0.0) + g.weight * sum(ys) / len(ys)
+    return found
+
+
+def _rows(m: Measured, alpha: float, metric: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of every unit, joined by key, those that moved most first."""
+    rows = m.rows[m.rows["metric"] == metric] if metric in set(m.rows["metric"]) else m.rows
+    keyed = [rows[rows["alpha"] == a].set_index("row_key") for a in (0.0, alpha)]
+    after = keyed[1][["y", "text"]].rename(columns={"y": "y_after", "text": "text_after"})
+    both = keyed[0].join(after, how="inner")
+    if m.items is not None:
+        both = both.join(m.items, how="left")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for key, r in both.iterrows():
+        told = {"row_key": str(key), "before": float(r["y"]), "after": float(r["y_after"])}
+        told |= {c: str(r[c]) for c in ("prompt", "wanted", "unwanted", "kind") if c in both and r[c]}
+        if r["text"] or r["text_after"]:
+            told |= {"text_before": str(r["text"]), "text_after": str(r["text_after"])}
+        found.setdefault(str(r["unit_id"]), []).append(told)
+    for each in found.values():
+        each.sort(
+            key=lambda t: (
+                -abs(t["after"] - t["before"]) if math.isfinite(t["after"] - t["before"]) else 0.0,
+                t["row_key"],
+            )
+        )
+    return found

@@ -1,0 +1,82 @@
+"""One method in one table: every number a table may want of its rows, computed when it is asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ws.behaviors import SHIPPED, load_behavior
+from ws.eval.arms import folded
+from ws.eval.informedness import Informedness, informedness
+from ws.eval.protocol import Metrics
+from ws.eval.shift import Shift, decomposition
+from ws.eval.sign import Sign, calibration_units, choose_sign
+from ws.report.found import Measured
+from ws.stats import Estimate, change, estimate
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A measurement read at two strengths."""
+
+    of: Measured
+    label: str
+    """How the table calls it."""
+    pos: float
+    neg: float | None
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        return self.of.protocol.metrics(self.of.rows)
+
+    @cached_property
+    def intents(self) -> Mapping[str, int]:
+        """What the behavior claims to change; nothing where it is not known."""
+        return load_behavior(self.of.behavior).intent if self.of.behavior in SHIPPED else {}
+
+    @property
+    def intent(self) -> int:
+        """The side the behavior wants of this protocol's rows; without a claim the one where y is positive."""
+        return self.intents.get(self.of.protocol.metric, 0) or 1
+
+    def at(self, metric: str, alpha: float) -> Estimate | None:
+        """A metric at a strength."""
+        groups = self.metrics.get(metric, {}).get(alpha)
+        return None if groups is None else estimate(groups)
+
+    def delta(self, metric: str, alpha: float | None) -> Estimate | None:
+        """Its change against strength 0, paired by unit."""
+        per_alpha = self.metrics.get(metric, {})
+        return (
+            None if alpha is None or not {0.0, alpha} <= per_alpha.keys() else change(per_alpha[0.0], per_alpha[alpha])
+        )
+
+    def share(self, column: str, alpha: float | None) -> float | None:
+        """The mean of a column of rows at one strength: pmass, forced_close."""
+        part = self.of.rows.loc[self.of.rows["alpha"] == alpha, column]
+        return None if alpha is None or part.empty else float(part.astype(float).mean())
+
+    @cached_property
+    def rows(self) -> Any:
+        """Rows at the strengths of this line, answer orders folded into one decision."""
+        wanted = {0.0, self.pos, *([] if self.neg is None else [self.neg])}
+        rows = folded(self.of.rows[self.of.rows["alpha"].isin(wanted)])
+        # a whole answer has no answer mass beside it, so none is missing
+        return rows.assign(pmass=1.0) if rows["pmass"].isna().all() else rows
+
+    @cached_property
+    def si(self) -> Informedness:
+        """Surgical informedness with the sign the behavior intends, which was fixed before anything was measured."""
+        return informedness(self.rows, sign=self.intent if self.neg is not None else 1)
+
+    @cached_property
+    def shift(self) -> Shift:
+        """Moved, or only sharper?"""
+        return decomposition(self.rows)
+
+    @cached_property
+    def sign(self) -> Sign | None:
+        """What the calibration units say of the sign; None where there are too few to ask."""
+        chosen = calibration_units(self.rows["unit_id"].unique())
+        calibrates = self.rows["unit_id"].isin(chosen)
+        return choose_sign(self.rows[calibrates]) if chosen and self.neg is not None else None

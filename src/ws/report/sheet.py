@@ -1,0 +1,79 @@
+"""A table as a value: cells for people, records for programs, and what it says. It does not know where numbers come from."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ws.stats import Estimate, Interval
+from ws.tables import digits_for, signed
+
+NO = "–"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One table. Published columns stand first, in their order; ours to the right of them."""
+
+    title: str
+    expected: str
+    """What a healthy table looks like, and what another means."""
+    columns: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    records: tuple[Mapping[str, Any], ...]
+    readings: tuple[str, ...] = ()
+    words: tuple[str, ...] = ("method", "adapter", "Method", "metric", "behavior", "cue", "source")
+    """Columns that hold words and are set flush left."""
+
+    def rich(self):
+        """For a terminal."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(
+            title=escape(self.title), title_justify="left", title_style="bold", box=None, pad_edge=False,
+            header_style="dim",
+        )  # fmt: skip
+        for c in self.columns:
+            table.add_column(escape(c), justify="left" if c in self.words else "right")
+        for line in self.lines:
+            table.add_row(*(escape(x.replace(" [", "\n[")) for x in line))  # an interval stands below its number
+        return table
+
+    def markdown(self) -> str:
+        """For a README."""
+        head = [f"**{self.title}**", "", "| " + " | ".join(self.columns) + " |"]
+        head.append("|" + "|".join("---" if c in self.words else "---:" for c in self.columns) + "|")
+        body = ["| " + " | ".join(x.replace("|", "\\|") for x in line) + " |" for line in self.lines]
+        return "\n".join([*head, *body, "", *(f"- {r}" for r in (self.expected, *self.readings) if r), ""])
+
+
+def with_interval(e: Estimate | Interval | None) -> str:
+    """A number with its 95 % interval."""
+    if e is None:
+        return NO
+    value, low, high = (e.mean, e.ci_lo, e.ci_hi) if isinstance(e, Estimate) else (e.value, e.low, e.high)
+    if not math.isfinite(value):
+        return NO
+    n = digits_for(value, low, high)
+    return signed(value, n) + (f" [{signed(low, n)}, {signed(high, n)}]" if math.isfinite(low) else "")
+
+
+def flat(name: str, e: Estimate | Interval) -> dict[str, float]:
+    """The same for a program."""
+    value, low, high = (e.mean, e.ci_lo, e.ci_hi) if isinstance(e, Estimate) else (e.value, e.low, e.high)
+    return {name: value, f"{name}_lo": low, f"{name}_hi": high}
+
+
+def spread(values: Sequence[float]) -> str:
+    """mean±sd over cells, which is how much they differ and no interval."""
+    found = [v for v in values if math.isfinite(v)]
+    if not found:
+        return NO
+    mean = sum(found) / len(found)
+    sd = math.sqrt(sum((v - mean) ** 2 for v in found) / (len(found) - 1)) if len(found) > 1 else math.nan
+    return signed(mean) + (f"±{sd:.2f}" if math.isfinite(sd) else "")
+
+
+def share(x: float | None) -> str:
+    return NO if x is None or not math.isfinite(x) else f"{x:.3f}"

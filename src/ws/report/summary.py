@@ -1,0 +1,570 @@
+"""Every table again from rows, methods of one protocol together: the published columns first, in their order, then ours.
+
+Measurements stand in one table only if they share model, precision, protocol and questions. A run that was limited to its
+first units is left out, and said. Where one direction was measured twice the later one counts.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ws.eval.foundations import FOUNDATIONS, cells
+from ws.report.found import Measured
+from ws.report.line import Line
+from ws.report.sheet import NO, Sheet, flat, share, spread, with_interval
+from ws.stats import Estimate
+from ws.tables import alpha_of, digits_for, signed
+
+Cell = tuple[str, Mapping[str, Any]]
+"""What people read, and the numbers behind it."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, and what a line says there."""
+
+    name: str
+    cell: Callable[[Line], Cell]
+
+
+SHORT = dict(zip(FOUNDATIONS, ("Care", "Sanc", "Auth", "Loy", "Fair", "Lib", "SocN")))
+ARROWS = {"axis_trad_care": {"Care": " ↓", "Sanctity": " ↑"}, "axis_authority": {"Authority": " ↓"}}
+CUES = ((0.5, "🟢"), (0.15, "🟡"), (0.0, "🔴"))
+
+
+def sheets(found: Sequence[Measured], *, alpha: float | None = None) -> tuple[list[Sheet], list[str]]:
+    """(tables, what was left out of them). `alpha` is the strength of the forward arm; +1 or the largest there is."""
+    full = [m for m in found if not m.smoke]
+    notes = []
+    if full and len(full) < len(found):
+        notes.append(f"left out, because they scored only the first units (--limit): {len(found) - len(full)}.")
+    groups: dict[tuple, list[Measured]] = {}
+    for m in full or found:
+        groups.setdefault(m.same, []).append(m)
+    made: list[Sheet] = []
+    for group in groups.values():
+        lines, left = _lines(group, alpha)
+        notes += left
+        for make in TABLES.get(group[0].protocol.eval, (effects,)) if lines else ():
+            made += make(lines)
+    return made, notes
+
+
+def _lines(group: list[Measured], alpha: float | None) -> tuple[list[Line], list[str]]:
+    """One line per direction, the later measurement of each, and those that lack the strength."""
+    found: dict[tuple, Line] = {}
+    left = []
+    labels = _labels(group)
+    for m, label in zip(group, labels):
+        pos = _forward(m.alphas, alpha)
+        if pos is None and not any(m.alphas):
+            continue  # the bare model is the reference of every line
+        if pos is None:
+            there = ", ".join(map(alpha_of, m.alphas))
+            left.append(f"{label}: {m.protocol.id} was not measured at {alpha_of(alpha or 1.0)}, only at {there}.")
+            continue
+        neg = -pos if -pos in m.alphas else None if alpha is not None else min(m.alphas)
+        neg = neg if neg is not None and neg < 0 else None
+        found.pop(m.study, None)
+        found[m.study] = Line(m, label, pos, neg)
+    return list(found.values()), left
+
+
+def _forward(alphas: list[float], alpha: float | None) -> float | None:
+    if alpha is not None:
+        return alpha if alpha in alphas else None
+    return 1.0 if 1.0 in alphas else max(alphas) if max(alphas) > 0 else None
+
+
+def _labels(group: list[Measured]) -> list[str]:
+    """Method ids, with what else is needed to tell them apart: behavior, seed, run."""
+    parts: list[list[str]] = [[m.method] for m in group]
+    for more in (lambda m: m.behavior or m.run, lambda m: f"s{m.seed}", lambda m: m.run.rsplit("-", 1)[-1]):
+        ids = {m.study: tuple(p) for m, p in zip(group, parts)}
+        if len(set(ids.values())) < len(ids):
+            parts = [[*p, str(more(m))] for m, p in zip(group, parts)]
+    return [" ".join(p) for p in parts]
+
+
+def sheet(
+    lines: Sequence[Line], title: str, expected: str, columns: Sequence[Column], *, published: int = 1,
+    by: Callable[[Line], float | None], reading: Callable[[Line], str | None] | None = None,
+) -> Sheet:  # fmt: skip
+    """Lines sorted by a number, largest first, those without one last; the first of them is read out.
+
+    The first `published` columns are those of the published table.
+    """
+
+    def rank(line: Line) -> tuple[bool, float]:
+        value = by(line)
+        known = value is not None and math.isfinite(value)
+        return (not known, -value if known and value is not None else 0.0)
+
+    ranked = sorted(lines, key=rank)
+    first = lines[0].of
+    cells_of = [[c.cell(line) for c in columns] for line in ranked]
+    # a published column stays where it is empty too, so that tables can be laid side by side
+    kept = [i for i, _ in enumerate(columns) if i < published or any(row[i][0] != NO for row in cells_of)]
+    records = []
+    for line, row in zip(ranked, cells_of):
+        m = line.of
+        about = {
+            "eval": m.protocol.eval, "protocol": m.protocol.id, "model": m.model, "behavior": m.behavior,
+            "method": m.method, "seed": m.seed, "run": m.run, "alpha_pos": line.pos, "alpha_neg": line.neg,
+            "smoke": m.smoke,
+        }  # fmt: skip
+        records.append(about | {k: v for _, record in row for k, v in record.items()})
+    smoke = ", SMOKE: not all units" if first.smoke else ""
+    told = [t for line in ranked[:1] if reading and (t := reading(line))]
+    return Sheet(
+        f"{title} · {first.protocol.id} · {first.model}{smoke}",
+        expected,
+        tuple(columns[i].name for i in kept),
+        tuple(tuple(row[i][0] for i in kept) for row in cells_of),
+        tuple(records),
+        tuple(told + _warnings(ranked)),
+    )
+
+
+def _warnings(lines: Sequence[Line]) -> list[str]:
+    """What a reader must know before believing a table."""
+    found = []
+    units = {line.of.rows["unit_id"].nunique() for line in lines}
+    if min(units) < 30:
+        found.append(f"Only {min(units)} units: below 30 an interval undercovers.")
+    for line in lines:
+        if (forced := line.share("forced_close", line.pos)) and forced > 0.5:
+            found.append(
+                f"{line.label}: {100 * forced:.0f} % of thoughts had to be closed; the budget decides the result."
+            )
+        mass = line.share("pmass", line.pos)
+        if mass is not None and mass < 0.9:
+            found.append(
+                f"{line.label}: the answer mass is {mass:.2f} at {alpha_of(line.pos)}; the model answers less and less."
+            )
+    return found
+
+
+def labelled(name: str, *, bare: bool = False) -> Column:
+    """The method; published tables of adapters leave `ws:` away."""
+    return Column(name, lambda line: (line.label.removeprefix("ws:") if bare else line.label, {}))
+
+
+def value(name: str, metric: str, key: str, *, alpha: Callable[[Line], float | None], interval: bool = True) -> Column:
+    """A metric at one strength."""
+
+    def cell(line: Line) -> Cell:
+        strength = alpha(line)
+        e = None if strength is None else line.at(metric, strength)
+        return _told(e, key, interval)
+
+    return Column(name, cell)
+
+
+def delta(name: str, metric: str, key: str, *, alpha: Callable[[Line], float | None], interval: bool = True) -> Column:
+    """The change of a metric against strength 0."""
+    return Column(name, lambda line: _told(line.delta(metric, alpha(line)), key, interval))
+
+
+def bounds(name: str, metric: str, *, alpha: Callable[[Line], float | None]) -> Column:
+    """The interval of a change alone, beside a published column that had none."""
+
+    def cell(line: Line) -> Cell:
+        e = line.delta(metric, alpha(line))
+        known = e is not None and math.isfinite(e.ci_lo)
+        return (f"[{signed(e.ci_lo)}, {signed(e.ci_hi)}]" if known and e is not None else NO, {})
+
+    return Column(name, cell)
+
+
+def _told(e: Estimate | None, key: str, interval: bool) -> Cell:
+    if e is None or not math.isfinite(e.mean):
+        return NO, {}
+    return (with_interval(e) if interval else signed(e.mean, digits_for(e.mean))), flat(key, e)
+
+
+def pos(line: Line) -> float | None:
+    return line.pos
+
+
+def neg(line: Line) -> float | None:
+    return line.neg
+
+
+def zero(line: Line) -> float | None:
+    return 0.0
+
+
+def mean_of(e: Estimate | None) -> float | None:
+    return None if e is None else e.mean
+
+
+def mass(name: str) -> Column:
+    def cell(line: Line) -> Cell:
+        found = line.share("pmass", line.pos)
+        return share(found), {"pmass_pos": found, "pmass_neg": line.share("pmass", line.neg)}
+
+    return Column(name, cell)
+
+
+def forced(line: Line) -> Cell:
+    if not line.of.protocol.n_think:
+        return NO, {}
+    found = line.share("forced_close", line.pos)
+    return share(found), {"forced_share": found}
+
+
+def counted(line: Line) -> Cell:
+    rows = line.of.rows[line.of.rows["alpha"] == line.pos]
+    scored, units = int(rows["y"].notna().sum()), rows["unit_id"].nunique()
+    n = f"{units}" if scored == len(rows) else f"{units} ({len(rows) - scored} of {len(rows)} rows unscored)"
+    return n, {"n_units": units, "n_valid": scored, "n_total": len(rows)}
+
+
+MOVED = (
+    Column("a: shift", lambda line: (with_interval(line.shift.a), flat("a", line.shift.a))),
+    Column("b: sharpening", lambda line: (with_interval(line.shift.b), flat("b", line.shift.b))),
+)
+COUNTS = (Column("forced", forced), Column("units", counted))
+
+
+def si(name: str, key: str, k: int, *, interval: bool = False, one: bool = False) -> Column:
+    """Surgical informedness, both arms or, in a column of its own, one."""
+
+    def cell(line: Line) -> Cell:
+        if one == (line.neg is not None):
+            return NO, {}
+        found = (line.si.one_arm if one else line.si.si)[k].found
+        if not math.isfinite(found.value):
+            return NO, {}
+        return (with_interval(found) if interval else signed(found.value)), flat(key, found)
+
+    return Column(name, cell)
+
+
+def _si_more(name: str, told: Callable[[Line], Cell]) -> Column:
+    return Column(name, lambda line: told(line) if line.neg is not None else (NO, {}))
+
+
+def _null(line: Line) -> Cell:
+    arms = line.si.si[2].arms
+    return (NO, {}) if arms is None or not math.isfinite(arms.mean) else (signed(arms.mean), {"SI_k2_null": arms.mean})
+
+
+def _p(line: Line) -> Cell:
+    arms = line.si.si[1].arms
+    return (NO, {}) if arms is None or not math.isfinite(arms.p) else (share(arms.p), {"SI_k1_p": arms.p})
+
+
+def rate(name: str, which: str) -> Column:
+    def cell(line: Line) -> Cell:
+        found = getattr(line.si, which)
+        if not math.isfinite(found.share.value):
+            return NO, {}
+        return share(found.share.value), {**flat(f"{which}_rate", found.share), f"n_{which}": found.count}
+
+    return Column(name, cell)
+
+
+def _best(line: Line) -> Cell:
+    found = line.si.post_hoc["best"].found
+    return (signed(found.value), flat("SI_best", found)) if math.isfinite(found.value) else (NO, {})
+
+
+def _classes(line: Line) -> Cell:
+    wrong, right = line.si.fix.of, line.si.broke.of
+    return f"{wrong}/{right}", {"n_wrong": wrong, "n_right": right, "too_small": line.si.too_small}
+
+
+def _sign(line: Line) -> Cell:
+    if line.sign is None:
+        return NO, {}
+    told = "reversed" if line.sign.contradicts(line.intent) else "intended" if line.sign.sign == line.intent else "open"
+    return told, {"sign": told}
+
+
+def first_of(line: Line) -> str:
+    return line.of.protocol.metric
+
+
+def verdict(line: Line) -> str | None:
+    """The main number of the first line, with its interval and what it says."""
+    e = line.delta(first_of(line), line.pos)
+    if e is None or not math.isfinite(e.mean):
+        return None
+    wanted = line.intents.get(first_of(line), 0)
+    if not math.isfinite(e.ci_lo):
+        says = "no interval, too few units"
+    elif e.ci_lo <= 0 <= e.ci_hi:
+        says = "no clear effect: the paired interval holds 0"
+    elif not wanted:
+        says = "a clear change; the behavior makes no claim about it"
+    else:
+        says = "moves as intended" if wanted * e.mean > 0 else "REVERSED: it moves the other way"
+    return f"{line.label} at {alpha_of(line.pos)}: {with_interval(e)} nat against alpha 0; {says}."
+
+
+def dilemmas(lines: Sequence[Line]) -> list[Sheet]:
+    """`adapter | delta -1 | alpha 0 | delta +1 | pmass`, then intervals and what kind of shift it is."""
+    metric = first_of(lines[0])
+    effect = sheet(
+        lines,
+        "daily dilemmas",
+        "expected: delta at + above 0 with a above 0 and pmass near the base's. Otherwise: a near 0 and b above 1 is sharpening.",
+        [
+            labelled("adapter", bare=True),
+            delta(f"delta α={_strength(lines, neg)}", metric, "delta_neg", alpha=neg, interval=False),
+            value("α=0", metric, "base", alpha=zero, interval=False),
+            delta(f"delta α={_strength(lines, pos)}", metric, "delta_pos", alpha=pos, interval=False),
+            mass(f"pmass @ {_strength(lines, pos)}"),
+            bounds("95 % CI −", metric, alpha=neg),
+            bounds("95 % CI +", metric, alpha=pos),
+            *MOVED,
+            *COUNTS,
+        ],
+        published=5,
+        by=lambda line: mean_of(line.delta(metric, line.pos)),
+        reading=verdict,
+    )
+    return [effect, informed(lines)]
+
+
+def informed(lines: Sequence[Line]) -> Sheet:
+    """Surgical informedness: `SI_k2 | SI_k1 | SI_best | fix | broke`, then the null and everything it hangs on."""
+
+    def reading(line: Line) -> str | None:
+        found = line.si.si.get(1) or line.si.one_arm[1]
+        if not math.isfinite(found.found.value):
+            return f"{line.label}: no informedness; {line.si.fix.of} items are wrong and {line.si.broke.of} right at alpha 0."
+        return f"{line.label}: SI_k1 {with_interval(found.found)}" + (
+            f", p {found.arms.p:.3f} against arms without orientation." if found.arms else ", one arm."
+        )
+
+    return sheet(
+        lines,
+        "surgical informedness",
+        "expected: SI_k1 above 0 with p below 0.05. Otherwise: SI_k2 at its null is what random changes give, however far below 0.",
+        [
+            labelled("method"),
+            si("SI_k2", "SI_k2", 2),
+            si("SI_k1", "SI_k1", 1),
+            _si_more("SI_best (post hoc)", _best),
+            rate("fix_rate", "fix"),
+            rate("broke_rate", "broke"),
+            _si_more("SI_k2 null", _null),
+            si("SI_k1 [95 % CI]", "SI_k1", 1, interval=True),
+            _si_more("p", _p),
+            si("one arm, k=1", "SI_one_arm_1", 1, interval=True, one=True),
+            rate("flip", "flip"),
+            rate("counter", "counter"),
+            Column("wrong/right", _classes),
+            Column("sign (cal)", _sign),
+        ],
+        published=6,
+        by=lambda line: (line.si.si.get(1) or line.si.one_arm[1]).found.value,
+        reading=reading,
+    )
+
+
+def sycophancy(lines: Sequence[Line]) -> list[Sheet]:
+    """`adapter | mean_lr | shift vs base`, then what tells sycophancy from saying Yes."""
+    ours = [
+        delta(f"Δ {m}", m, f"delta_{m}", alpha=pos)
+        for m in ("syco", "belief", "agree_true", "logratio_claims", "yes_bias")
+    ]
+    return [
+        sheet(
+            lines,
+            "held-out claims",
+            "expected: shift with Δ syco on the same side and Δ yes_bias near 0. Otherwise: a shift that Δ yes_bias shares is saying Yes.",
+            [
+                labelled("adapter", bare=True),
+                value("mean_lr", "logratio", "mean_lr", alpha=pos, interval=False),
+                delta("shift vs base", "logratio", "shift", alpha=pos, interval=False),
+                bounds("95 % CI", "logratio", alpha=pos),
+                *ours,
+                mass("pmass"),
+                *COUNTS,
+            ],
+            published=3,
+            by=lambda line: mean_of(line.at("logratio", line.pos)),
+            reading=verdict,
+        )
+    ]
+
+
+def airisk(lines: Sequence[Line]) -> list[Sheet]:
+    """`Method | Truthfulness logratio | Bidirectional SI`, then order bias, the null and the kind of shift."""
+    metric = first_of(lines[0])
+    base = lines[0].at(metric, 0.0)
+    bias = [value("order_bias", "order_bias", "order_bias", alpha=pos)]
+    table = sheet(
+        lines,
+        "AIRiskDilemmas",
+        "expected: logratio above the base's with SI_k1 above 0 and order_bias unchanged. Otherwise: a shift without SI is position or sharpening.",
+        [
+            labelled("Method"),
+            value("Truthfulness logratio", metric, "logratio", alpha=pos),
+            si("Bidirectional SI", "SI_k2", 2, interval=True),
+            delta("Δ vs base", metric, "delta", alpha=pos),
+            _si_more("SI null", _null),
+            si("SI_k1", "SI_k1", 1, interval=True),
+            _si_more("p", _p),
+            *bias,
+            *MOVED,
+            mass("pmass"),
+            *COUNTS,
+        ],
+        published=3,
+        by=lambda line: mean_of(line.at(metric, line.pos)),
+        reading=verdict,
+    )
+    return [_pinned(table, "base (0)", with_interval(base)), informed(lines)]
+
+
+def tinymfv(lines: Sequence[Line]) -> list[Sheet]:
+    """`Method | wrongness`, then the gap between others and oneself."""
+    metric = next((m for m in ("wrongness_other", "wrongness") if m in lines[0].metrics), first_of(lines[0]))
+    others = [m for m in lines[0].metrics if m != metric]
+    table = sheet(
+        lines,
+        "tiny-mfv",
+        "expected: wrongness as the base's where nothing is claimed. Otherwise: a fall with pmass is answers at chance.",
+        [
+            labelled("Method"),
+            value("wrongness", metric, metric, alpha=pos),
+            delta("Δ vs base", metric, f"delta_{metric}", alpha=pos),
+            *(value(m, m, m, alpha=pos) for m in others),
+            mass("mass"),
+            *COUNTS,
+        ],
+        published=2,
+        by=lambda line: mean_of(line.at(metric, line.pos)),
+    )
+    return [_pinned(table, "base (0)", with_interval(lines[0].at(metric, 0.0)))]
+
+
+def foundations(lines: Sequence[Line]) -> list[Sheet]:
+    """Bare logits, then `cue | axis | method | C | kl | Care ... SocN` and ours."""
+
+    def of(line: Line, foundation: str, alpha: float, column: str) -> str:
+        part = table_of[line.of.folder]
+        part = part[(part["alpha"] == alpha) & (part["kind"] == foundation)]
+        return spread(part[column].tolist())
+
+    table_of = {line.of.folder: cells(line.of.rows) for line in lines}
+    axis_of = {
+        line.of.folder: next((m for m, s in line.intents.items() if m.startswith("axis_") and s), None)
+        for line in lines
+    }
+
+    def axis(line: Line) -> Estimate | None:
+        metric = axis_of[line.of.folder]
+        return None if metric is None else line.delta(metric, line.pos)
+
+    def cue(line: Line) -> Cell:
+        e = axis(line)
+        if e is None or not math.isfinite(e.mean):
+            return "⚪", {"cue": "⚪"}
+        intent = line.intents[axis_of[line.of.folder] or ""]
+        wanted, low = intent * e.mean, min(intent * e.ci_lo, intent * e.ci_hi)
+        found = next((c for least, c in CUES if wanted > least), "🔴")
+        found = "🟡" if found == "🟢" and not low > 0 else found
+        return found, {"cue": found}
+
+    bare = lines[0]
+    first = Sheet(
+        f"bare logits, mean±sd over cells · {bare.of.protocol.id} · {bare.of.model}",
+        "",
+        ("source", *SHORT.values()),
+        ((f"ws ({bare.of.model})", *(of(bare, f, 0.0, "logit") for f in FOUNDATIONS)),),
+        ({"source": bare.of.model},),
+    )
+    axes = set(axis_of.values())
+    arrows = ARROWS.get(axes.pop() or "", {}) if len(axes) == 1 else {}
+    more = [m for m in ("authority_rel", "axis_rel", "axis_adj", "common", "off") if m in bare.metrics]
+    second = sheet(
+        lines,
+        "foundations, Δlogit against the bare model, mean±sd over cells",
+        "expected: the targeted foundations move against the others. Otherwise: common as large as axis is strictness, not values. "
+        "kl n/a: strengths are as given and not matched, so methods may differ in how hard they push.",
+        [
+            Column("cue", cue),
+            Column("axis", lambda line: _told(axis(line), "axis", False)),
+            labelled("method"),
+            Column("C", lambda line: (alpha_of(line.pos), {})),
+            Column("kl", lambda line: ("n/a", {})),
+            *(
+                Column(short + arrows.get(f, ""), lambda line, f=f: (of(line, f, line.pos, "d"), _mean(line, f)))  # type: ignore[misc]
+                for f, short in SHORT.items()
+            ),
+            Column("axis [95 % CI]", lambda line: _told(axis(line), "axis", True)),
+            *(delta(m, m, m, alpha=pos) for m in more),
+            mass("mass"),
+            Column("units", counted),
+        ],
+        published=12,
+        by=lambda line: None if (e := axis(line)) is None else abs(e.mean),
+    )
+    return [first, second]
+
+
+def _mean(line: Line, foundation: str) -> Mapping[str, Any]:
+    e = line.at(f"d_{foundation.replace(' ', '')}", line.pos)
+    return {} if e is None else flat(f"d_{foundation.replace(' ', '')}", e)
+
+
+def effects(lines: Sequence[Line]) -> list[Sheet]:
+    """Any protocol: every metric at strength 0 and its change at either side, methods below each other."""
+    of = lines[0].of.protocol
+    parts = {metric: _effect(lines, metric) for metric in lines[0].metrics}
+    first = next(iter(parts.values()))
+    told = [f"{m}: larger means it {of.legend[m]}." for m in parts if m in of.legend]
+    whole = replace(
+        first,
+        columns=("metric", *first.columns),
+        lines=tuple((m if i == 0 else "", *line) for m, s in parts.items() for i, line in enumerate(s.lines)),
+        records=tuple({**r, "metric": m} for m, s in parts.items() for r in s.records),
+        readings=(*told, *first.readings),
+    )
+    return [whole]
+
+
+def _effect(lines: Sequence[Line], metric: str) -> Sheet:
+    return sheet(
+        lines,
+        lines[0].of.protocol.eval,
+        "",
+        [
+            labelled("method"),
+            value("α=0", metric, "base", alpha=zero, interval=False),
+            delta(f"Δ α={_strength(lines, neg)}", metric, "delta_neg", alpha=neg),
+            delta(f"Δ α={_strength(lines, pos)}", metric, "delta_pos", alpha=pos),
+            mass("pmass"),
+            Column("units", counted),
+        ],
+        published=4,
+        by=lambda line: mean_of(line.delta(metric, line.pos)),
+    )
+
+
+def _pinned(table: Sheet, label: str, cell: str) -> Sheet:
+    """The bare model as the first line."""
+    return replace(table, lines=((label, cell, *[NO] * (len(table.columns) - 2)), *table.lines))
+
+
+def _strength(lines: Sequence[Line], which: Callable[[Line], float | None]) -> str:
+    """The strength in a heading, where all lines share it."""
+    found = {which(line) for line in lines} - {None}
+    return alpha_of(found.pop() or 0.0) if len(found) == 1 else "+" if which is pos else "−"
+
+
+TABLES: dict[str, tuple[Callable[[Sequence[Line]], list[Sheet]], ...]] = {
+    "dilemmas": (dilemmas,),
+    "sycophancy": (sycophancy,),
+    "airisk": (airisk,),
+    "tinymfv": (tinymfv,),
+    "foundations": (foundations,),
+    "file": (effects, lambda lines: [informed(lines)]),
+}

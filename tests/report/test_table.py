@@ -1,0 +1,200 @@
+"""Tables are made from rows: joined by key, methods side by side, published columns first, nothing mixed in silence."""
+
+import json
+
+import numpy as np
+import pytest
+from planted import flipped, moved, pairs_of, rows_of
+
+from ws.errors import BadFile
+from ws.records import write_json
+from ws.report import measured, sheets
+
+N = 120
+PUBLISHED = {
+    "dilemmas": ("adapter", "delta α=-1", "α=0", "delta α=+1", "pmass @ +1"),
+    "informed": ("method", "SI_k2", "SI_k1", "SI_best (post hoc)", "fix_rate", "broke_rate"),
+    "sycophancy": ("adapter", "mean_lr", "shift vs base"),
+    "foundations": ("cue", "axis", "method", "C", "kl", "Care ↓", "Sanc ↑", "Auth", "Loy", "Fair", "Lib", "SocN"),
+}
+
+
+def write(out, rows, *, behavior="honesty", method="ws:lora", run="tiny-s0-aaaa", questions="q", limit=None, key="k"):
+    """An evaluation folder, as `ws eval` leaves it."""
+    first = rows.iloc[0]
+    folder = out / behavior / method.removeprefix("ws:") / run / "eval" / first["eval"] / f"{key}-{method}"
+    folder.mkdir(parents=True)
+    rows.assign(method=method).to_parquet(folder / "rows.parquet", index=False)
+    manifest = {
+        "stage": "eval", "key": key, "settings": {"method": method, "seed": 0, "limit": limit, "protocol": first["protocol"]},
+        "inputs": {"items": questions, "fingerprint": "f", "dtype": "float32", "direction": method},
+        "model": {"id": "tiny", "source": "tiny"}, "finished": f"2026-01-01T00:00:0{len(list(out.rglob('rows.parquet')))}Z",
+    }  # fmt: skip
+    write_json(folder / "manifest.json", manifest)
+    return folder
+
+
+def dilemma_rows(seed=0, up=0.5, down=0.05):
+    rng = np.random.default_rng(seed)
+    ref = np.repeat(np.where(rng.random(N) < 0.4, -1.0, 1.0), 2) + rng.normal(size=2 * N) / 10
+    return asked_once(
+        rows_of(ref, moved(rng, ref, up=up, down=down), moved(rng, ref, up=down, down=up), units=pairs_of(2 * N))
+    )
+
+
+def asked_once(rows):
+    """Keys end with the order in which the answers were named, and that is folded."""
+    return rows.assign(row_key=rows["row_key"] + "/0")
+
+
+def tables(out, **settings):
+    return sheets(measured([out]), **settings)
+
+
+def test_a_table_is_the_same_whatever_the_order_of_its_rows(tmp_path):
+    rows = dilemma_rows()
+    write(tmp_path / "a", rows)
+    write(tmp_path / "b", rows.sample(frac=1, random_state=1))
+    (a, _), (b, _) = tables(tmp_path / "a"), tables(tmp_path / "b")
+    assert [s.lines for s in a] == [s.lines for s in b]
+
+
+def test_published_columns_come_first_in_their_order_and_stay_when_empty(tmp_path):
+    write(tmp_path, dilemma_rows().assign(protocol="dd-1f/1"))
+    effect, informed = tables(tmp_path)[0]
+    assert effect.columns[:5] == PUBLISHED["dilemmas"]
+    assert informed.columns[:6] == PUBLISHED["informed"]
+    right = dilemma_rows()
+    right["y"] = right["y"].abs()  # nothing to fix
+    write(tmp_path / "right", right)
+    assert tables(tmp_path / "right")[0][1].columns[:6] == PUBLISHED["informed"]
+
+
+def test_methods_stand_side_by_side_the_largest_change_first(tmp_path):
+    write(tmp_path, dilemma_rows(up=0.1), method="ws:oft")
+    write(tmp_path, dilemma_rows(up=0.9), method="ws:delora")
+    effect, informed = tables(tmp_path)[0]
+    assert [line[0] for line in effect.lines] == ["delora", "oft"]
+    assert [line[0] for line in informed.lines] == ["ws:delora", "ws:oft"]
+
+
+def test_the_same_method_of_two_studies_is_told_apart(tmp_path):
+    write(tmp_path, dilemma_rows(0))
+    write(tmp_path, dilemma_rows(1), behavior="sycophancy")
+    write(tmp_path, dilemma_rows(2), run="tiny-s0-bbbb")
+    names = [line[0] for line in tables(tmp_path)[0][1].lines]
+    assert len(set(names)) == 3
+    assert any("bbbb" in n for n in names)
+
+
+def test_a_planted_effect_is_read_from_the_rows_and_chance_is_not(tmp_path):
+    write(tmp_path, dilemma_rows(up=0.6, down=0.05), method="ws:real")
+    rng = np.random.default_rng(3)
+    ref = np.repeat(np.where(rng.random(1000) < 0.4, -1.0, 1.0), 2)
+    noise = asked_once(rows_of(ref, flipped(rng, ref, 0.2), flipped(rng, ref, 0.2), units=pairs_of(2000)))
+    write(tmp_path, noise, method="ws:noise", questions="many")
+    found = {r["method"]: r for s in tables(tmp_path)[0] for r in s.records if "SI_k2" in r}
+    assert found["ws:real"]["SI_k1_lo"] > 0
+    assert found["ws:real"]["SI_k1_p"] < 0.01
+    assert found["ws:noise"]["SI_k2"] < -10  # which is what its null says of random flips
+    assert found["ws:noise"]["SI_k2"] == pytest.approx(found["ws:noise"]["SI_k2_null"], abs=4)
+    assert found["ws:noise"]["SI_k1_p"] > 0.05
+
+
+def test_a_change_is_paired_by_unit(tmp_path):
+    rng = np.random.default_rng(0)
+    ref = rng.normal(size=N) * 10
+    write(tmp_path, rows_of(ref, ref + 0.5 + rng.normal(size=N) / 100, ref - 0.5))
+    record = tables(tmp_path)[0][0].records[0]
+    assert record["delta_pos_hi"] - record["delta_pos_lo"] < 0.02 < 1 < record["base_hi"] - record["base_lo"]
+
+
+def test_other_questions_make_another_table(tmp_path):
+    write(tmp_path, dilemma_rows(), method="ws:lora")
+    write(tmp_path, dilemma_rows(1), method="ws:oft", questions="others")
+    assert [len(s.lines) for s in tables(tmp_path)[0]] == [1, 1, 1, 1]
+
+
+def test_runs_of_only_the_first_units_are_left_out_and_said(tmp_path):
+    write(tmp_path, dilemma_rows())
+    write(tmp_path, dilemma_rows().head(90), method="ws:oft", limit=15)
+    made, notes = tables(tmp_path)
+    assert [len(s.lines) for s in made] == [1, 1]
+    assert "first units" in notes[0]
+    (tmp_path / "smoke").mkdir()
+    write(tmp_path / "smoke", dilemma_rows(), limit=60)
+    assert "SMOKE" in tables(tmp_path / "smoke")[0][0].title
+
+
+def test_the_later_measurement_of_one_direction_counts(tmp_path):
+    write(tmp_path, dilemma_rows(up=0.1), key="k1")
+    write(tmp_path, dilemma_rows(up=0.9), key="k2")
+    (effect, _), _ = tables(tmp_path)
+    assert len(effect.lines) == 1
+    assert effect.records[0]["delta_pos"] > 0.3
+
+
+def test_a_strength_that_was_not_measured_is_said(tmp_path):
+    write(tmp_path, dilemma_rows())
+    made, notes = tables(tmp_path, alpha=2.0)
+    assert made == []
+    assert "not measured at +2, only at -1, 0, +1" in notes[0]
+
+
+def test_one_arm_is_never_put_in_the_column_of_two(tmp_path):
+    rows = dilemma_rows()
+    write(tmp_path, rows[rows["arm"] != "neg"])
+    informed = tables(tmp_path)[0][1]
+    cells = dict(zip(informed.columns, informed.lines[0]))
+    assert cells["SI_k1"] == cells["SI_k2"] == "–"
+    assert cells["one arm, k=1"].startswith("+")
+
+
+def test_foundations_carry_cue_axis_and_arrows(tmp_path, tiny):
+    from ws.eval import EVALS
+
+    chosen = EVALS["foundations"]
+    items = {i.row_key: i for i in chosen.items(tiny, None)}
+    rows = rows_of(*(np.array([0.1 + a * (i.kind == "Sanctity") for i in items.values()]) for a in (0, 1, -1)))
+    asked = dict(zip(sorted(rows["row_key"].unique(), key=lambda k: int(k.rsplit("/", 1)[1])), items.values()))
+    for column in ("unit_id", "kind", "label", "row_key"):  # the key last: the others are found by it
+        rows[column] = [getattr(asked[k], column) for k in rows["row_key"]]
+    rows = rows.assign(eval="foundations", protocol=chosen.id, metric=chosen.metric)
+    write(tmp_path, rows, behavior="trad_care")
+    bare, axis = tables(tmp_path)[0]
+    assert axis.columns[:12] == PUBLISHED["foundations"]
+    cells = dict(zip(axis.columns, axis.lines[0]))
+    assert cells["cue"] == "🟢"
+    assert float(cells["axis"]) == pytest.approx(1, abs=0.02)
+    assert cells["Sanc ↑"].startswith("+1.00±")
+    assert len(bare.columns) == 8
+
+
+def test_markdown_is_a_table_that_markdown_readers_take(tmp_path):
+    write(tmp_path, dilemma_rows())
+    lines = tables(tmp_path)[0][0].markdown().splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    assert len({line.count("|") for line in lines[at : at + 3]}) == 1
+    assert lines[at].startswith("| adapter | delta α=-1 | α=0 | delta α=+1 | pmass @ +1 |")
+    assert any(line.startswith("- expected") for line in lines)
+
+
+def test_every_number_of_a_table_is_that_of_its_rows(tmp_path):
+    rows = dilemma_rows()
+    write(tmp_path, rows)
+    record = tables(tmp_path)[0][0].records[0]
+    by_unit = rows.groupby(["alpha", "unit_id"])["y"].mean().groupby("alpha").mean()
+    assert record["base"] == pytest.approx(by_unit[0.0])
+    assert record["delta_pos"] == pytest.approx(by_unit[1.0] - by_unit[0.0])
+    assert json.dumps(record)
+
+
+def test_unfinished_stages_and_foreign_files_are_not_tabulated(tmp_path):
+    folder = write(tmp_path, dilemma_rows())
+    (folder / "manifest.json").unlink()
+    assert measured([tmp_path]) == []
+    with pytest.raises(BadFile, match="no folder"):
+        measured([tmp_path / "nowhere"])
+    other = write(tmp_path, dilemma_rows().assign(protocol="dd-9/9"), key="k9")
+    with pytest.raises(ValueError, match="'dd-9/9' were written by another version"):
+        measured([other])
