@@ -230,6 +230,8 @@ def make_eval(
     Below `out` the unsteered arm is kept once per base, protocol and questions, and reused for every direction.
     """
 
+    import pandas as pd
+
     chosen = protocol(name, protocol_id, n_think)
     content = direction.content_hash if direction is not None else None
     told = {
