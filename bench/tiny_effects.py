@@ -1,16 +1,19 @@
-"""What directions do to the embedded model: behaviors, families, starts and random controls, three seeds each.
+"""What directions do to the embedded model: behaviors, families, starts, random controls, and the whole suite.
 
-    python bench/tiny_effects.py behaviors|families|init|random [--out out/bench] [--seeds 0,1,2]
+    python bench/tiny_effects.py behaviors|families|init|random|suite [--out out/bench] [--seeds 0,1,2]
 
 Prints Markdown. Every stage is cached below --out, so a second call prints the same tables at once.
 """
 
 import argparse
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
+from statistics import mean, stdev
 from typing import Any
+
+from scipy.stats import t
 
 import ws
 from ws.adapters import FAMILIES
@@ -121,31 +124,88 @@ def init(base: ws.Base, seeds: list[int], out: Path) -> None:
             line(mode, seed, f"{g['cos_tau']:+.3f}", f"{g['norm']:.2f}", f"{g['norm'] / g['norm_pos']:.2f}", *ends)
 
 
-def random(base: ws.Base, seeds: list[int], out: Path, draws: int = 9) -> None:
-    head("seed", "direction", "dilemmas, ends", "least pmass")
-    for seed in seeds:
-        plan, direction, _ = study(base, "honesty", "lora", seed, out)
-        (_, rows), *_ = measured(plan, direction, OWN["honesty"])
-        line(seed, "trained", f"{rows[-1]['mean'] - rows[0]['mean']:+.3f}", f"{min(r['pmass'] for r in rows):.3f}")
-        ends = []
-        for k in range(draws):
-            control = random_like(direction, 1000 * seed + k, base.weight)
-            table = run(base, EVALS["dilemmas"], alphas=[-1, 1], dial=lambda a, d=control: ws.steer(base, d, a)).table()
-            ends.append(table[-1]["mean"] - table[0]["mean"])
-            line(seed, f"random {k}", f"{ends[-1]:+.3f}", f"{min(r['pmass'] for r in table):.3f}")
-        line(seed, f"median of |random|, {draws} draws", f"{median(map(abs, ends)):.3f}", "")
+def random(base: ws.Base, seeds: list[int], out: Path, draws: int = 20) -> None:
+    """Half the change from -1 to +1 on each behavior's own axis: the trained direction among random ones of its norms."""
+    head(
+        "behavior",
+        "metric",
+        "seed",
+        "trained",
+        "random, mean over draws",
+        "range of draws",
+        "mean includes 0",
+        "outside",
+    )
+    for behavior, ((name, metric), *_) in OWN.items():
+        for seed in seeds:
+            plan, direction, _ = study(base, behavior, "lora", seed, out)
+            _, rows = next(measured(plan, direction, [(name, metric)]))
+            trained = (rows[-1]["mean"] - rows[0]["mean"]) / 2
+            halves = []
+            for k in range(draws):
+                control = random_like(direction, 1000 * seed + k, base.weight)
+                table = run(base, EVALS[name], alphas=[-1, 1], dial=lambda a, d=control: ws.steer(base, d, a)).table()
+                ends = {r["alpha"]: r["mean"] for r in table if r["metric"] == metric}
+                halves.append((ends[1.0] - ends[-1.0]) / 2)
+            low, high = t.interval(0.95, draws - 1, mean(halves), stdev(halves) / draws**0.5)
+            line(
+                behavior,
+                metric,
+                seed,
+                f"{trained:+.3f}",
+                f"{mean(halves):+.4f} [{low:+.4f}, {high:+.4f}]",
+                f"{min(halves):+.3f} to {max(halves):+.3f}",
+                "yes" if low <= 0 <= high else "no",
+                "yes" if not min(halves) <= trained <= max(halves) else "no",
+            )
+
+
+SUITE = {
+    "dilemmas": (None, "logratio_honesty"),
+    "dilemmas, thought": ("dd-cot/1", "logratio_honesty"),
+    "airisk": (None, "logratio_value"),
+    "sycophancy": (None, "logratio"),
+    "foundations": (None, "axis_trad_care"),
+    "foundations ": (None, "axis_authority"),
+    "tinymfv": (None, "wrongness_other"),
+    "perplexity": (None, "neutral_nll"),
+}
+
+
+def suite(base: ws.Base, seeds: list[int], out: Path, adapters: Sequence[str] = ("lora", "delora")) -> None:
+    """Every evaluation of every behavior with two families: the change from -1 to +1 with its paired interval."""
+    start = time.monotonic()
+    head("direction", "seed", *(f"{n.strip()}: {m}" for n, (_, m) in SUITE.items()))
+    for behavior in OWN:
+        for adapter in adapters:
+            for seed in seeds:
+                plan, direction, _ = study(base, behavior, adapter, seed, out)
+                cells, tables = [], {}
+                for name, (protocol, metric) in SUITE.items():
+                    key = (name.split(",")[0].strip(), protocol)
+                    if key not in tables:
+                        tables[key], _ = make_eval(
+                            base, key[0], direction, plan.run_folder, alphas=(-1.0, 0.0, 1.0), protocol_id=protocol,
+                            method=f"ws:{adapter}", seed=seed, out=out,
+                        )  # fmt: skip
+                    (r, *_) = [r for r in tables[key] if r["metric"] == metric]
+                    cells.append(f"{r['ends']:+.2f} [{r['ends_lo']:+.2f}, {r['ends_hi']:+.2f}]")
+                line(f"{behavior}, {adapter}", seed, *cells)
+    print(f"\n{time.monotonic() - start:.0f} s in all, training included")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["behaviors", "families", "init", "random"])
+    parser.add_argument("part", choices=["behaviors", "families", "init", "random", "suite"])
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
-    parser.add_argument("--seeds", type=lambda t: [int(s) for s in t.split(",")], default=[0, 1, 2])
+    parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
     parser.add_argument(
-        "--adapters", type=lambda t: t.split(","), default=list(FAMILIES), help="for the part `families`"
+        "--adapters", type=lambda text: text.split(","), default=list(FAMILIES), help="for the part `families`"
     )
     given = parser.parse_args()
     if given.part == "families":
         families(ws.load("tiny"), given.seeds, given.out, given.adapters)
     else:
-        {"behaviors": behaviors, "init": init, "random": random}[given.part](ws.load("tiny"), given.seeds, given.out)
+        {"behaviors": behaviors, "init": init, "random": random, "suite": suite}[given.part](
+            ws.load("tiny"), given.seeds, given.out
+        )
