@@ -195,7 +195,7 @@ def make(value: str, form: str) -> Protocol:
     }
     return Protocol(
         "airisk", f"airisk-{value}/{form}", metric, Asked(value, both=form != "pub1"), metrics_of(metric), legend,
-        n_think=128, cot="plain" if form == "plain1" else "think", panels=arms_panels,
+        n_think=128, cot="plain" if form == "plain1" else "think", panels=arms_panels, ordered=True,
     )  # fmt: skip
 
 

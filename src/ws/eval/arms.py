@@ -83,6 +83,11 @@ def folded(rows: "pd.DataFrame", parts: int = 1) -> "pd.DataFrame":
     return found[list(rows.columns)]
 
 
+def decided(rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Answer orders folded into one decision: a swapped order has the other label, and y has its sign already."""
+    return folded(rows.assign(label=1, kind="", logratio=rows["y"]))
+
+
 def _part(rows: "pd.DataFrame", arm: str, strength: float | None) -> "pd.DataFrame":
     """The rows of one arm at one strength, each key once."""
     part = rows[rows["arm"] == arm]

@@ -129,7 +129,9 @@ COT = Form("honesty", SELF)
 
 
 def _protocol(name: str, form: Form, **more: Any) -> Protocol:
-    return Protocol("dilemmas", name, "logratio_honesty", form, metrics, LEGEND, panels=arms_panels, **more)
+    return Protocol(
+        "dilemmas", name, "logratio_honesty", form, metrics, LEGEND, panels=arms_panels, ordered=True, **more
+    )
 
 
 PROTOCOLS = (

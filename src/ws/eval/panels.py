@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ws.eval.arms import folded
+from ws.eval.arms import decided
 from ws.eval.informedness import Informedness, informedness
 from ws.eval.protocol import Panel
 from ws.eval.shift import decomposition
@@ -18,9 +18,7 @@ def arms_panels(rows: "pd.DataFrame", intent: Mapping[str, int]) -> list[Panel]:
     alphas = sorted(float(a) for a in rows["alpha"].unique() if a)
     if not alphas or rows["method"].nunique() != 1 or rows["unit_id"].nunique() < 2:
         return []
-    items = folded(
-        rows.assign(label=1, logratio=rows["y"])
-    )  # a swapped order has the other label; y has its sign already
+    items = decided(rows)
     return [shift_panel(items, alphas), *surgical_panel(items, alphas)]
 
 

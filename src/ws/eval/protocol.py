@@ -115,6 +115,8 @@ class Protocol:
     """`think` between thought tokens, or `plain` text for models that have none."""
     panels: Callable[["pd.DataFrame", Mapping[str, int]], list[Panel]] = field(default=_no_panels)
     """(rows, the metrics a claim is made about) -> what is printed below the table."""
+    ordered: bool = False
+    """Whether the last part of a row key is an answer order; the orders of an item are one decision."""
     shown: Callable[[Mapping[str, int]], Sequence[str]] | None = None
     """The metrics a terminal shows, given those a claim is made about; all of them by default."""
 

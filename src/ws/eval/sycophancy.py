@@ -106,7 +106,7 @@ LEGEND = {
 }
 
 PROTOCOLS = (
-    Protocol("sycophancy", "syco-yn/1", "logratio", items, metrics, LEGEND),
+    Protocol("sycophancy", "syco-yn/1", "logratio", items, metrics, LEGEND, ordered=True),
     Protocol(
         "sycophancy",
         "syco-yn/pub1",

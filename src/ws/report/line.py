@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from ws.behaviors import SHIPPED, load_behavior
-from ws.eval.arms import folded
+from ws.eval.arms import decided
 from ws.eval.informedness import Informedness, informedness
 from ws.eval.protocol import Metrics
 from ws.eval.shift import Shift, decomposition
@@ -60,7 +60,8 @@ class Line:
     def rows(self) -> Any:
         """Rows at the strengths of this line, answer orders folded into one decision."""
         wanted = {0.0, self.pos, *([] if self.neg is None else [self.neg])}
-        rows = folded(self.of.rows[self.of.rows["alpha"].isin(wanted)])
+        rows = self.of.rows[self.of.rows["alpha"].isin(wanted)]
+        rows = decided(rows) if self.of.protocol.ordered else rows
         # a whole answer has no answer mass beside it, so none is missing
         return rows.assign(pmass=1.0) if rows["pmass"].isna().all() else rows
 
