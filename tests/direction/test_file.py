@@ -38,6 +38,15 @@ def test_saving_twice_gives_the_same_bytes(tmp_path):
     assert save(a_direction() * 2, tmp_path / "c.safetensors").read_bytes() != one.read_bytes()
 
 
+def test_tensors_that_share_bytes_are_written_each_for_itself(tmp_path):
+    whole = torch.arange(12.0).reshape(4, 3)
+    shared = LowRank(whole[:, :2], whole[:2].contiguous())
+    d = Direction({"m.0.a": (shared,), "m.0.b": (shared,)})
+    back = load(save(d, tmp_path / "d.safetensors"))
+    for name in d.forms:
+        assert torch.equal(back.forms[name][0].b, shared.b) and torch.equal(back.forms[name][0].a, shared.a)
+
+
 def test_files_that_are_no_direction_are_refused_in_one_sentence(tmp_path):
     path = save(a_direction(), tmp_path / "direction.safetensors")
     whole = path.read_bytes()

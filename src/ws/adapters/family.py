@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -55,16 +56,21 @@ class Adapter:
     def __repr__(self) -> str:
         return f"Adapter({self.spec.family}, {len(self.spec.modules)} modules, base {self.base.get('id')})"
 
+    @cached_property
+    def by_module(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """Module to its tensors, by parameter name; those of the start as `start.<parameter>`."""
+        found: dict[str, Tensors] = {m: {} for m in self.spec.modules}
+        for start, tensors in (("", self.tensors), ("start.", self.frozen)):
+            for key, t in tensors.items():
+                # a parameter's name has one part or two: `lora_magnitude_vector`, `lora_A.weight`
+                module = next((m for n in (1, 2) if (m := key.rsplit(".", n)[0]) in found), None)
+                if module is not None:
+                    found[module][start + key.removeprefix(module + ".")] = t
+        return found
+
     def of(self, module: str) -> Tensors:
-        """The tensors of one module, by parameter name, in float64."""
-        return _of(self.tensors, module) | {f"start.{k}": t for k, t in _of(self.frozen, module).items()}
-
-
-def _of(tensors: Mapping[str, Tensor], module: str) -> Tensors:
-    prefix = module + "."
-    return {
-        k.removeprefix(prefix): t.detach().to("cpu", torch.float64) for k, t in tensors.items() if k.startswith(prefix)
-    }
+        """The tensors of one module in float64."""
+        return {k: t.detach().to("cpu", torch.float64) for k, t in self.by_module[module].items()}
 
 
 @dataclass(frozen=True)

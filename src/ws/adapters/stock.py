@@ -59,11 +59,10 @@ def load_stock(folder: Path | str, base: Theta) -> Adapter:
         raise DirectionMismatch(
             f"{folder}: {len(missing)} of its {len(modules)} modules are not linear layers of {base.id}, e.g. {missing[:3]}."
         )
-    for module in sorted(modules):
-        own = {k.removeprefix(module + ".") for k in tensors if k.startswith(module + ".")}
-        if own != PARAMETERS[name]:
-            raise BadFile(f"{folder}: {module} has {sorted(own)}, and a {name} adapter has {sorted(PARAMETERS[name])}.")
     spec = Spec(name, tuple(sorted(modules)), **sizes)
+    for module, own in Adapter(spec, tensors).by_module.items():
+        if own.keys() != PARAMETERS[name]:
+            raise BadFile(f"{folder}: {module} has {sorted(own)}, and a {name} adapter has {sorted(PARAMETERS[name])}.")
     start = {}
     if name == "pissa":
         of = family(name)

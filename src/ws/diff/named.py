@@ -64,7 +64,8 @@ def diff_named(
     if a.change is None and b.change is None:
         raise DirectionMismatch(f"{left} and {right or 'its base'} are the same model; there is no difference.")
     direction = _on_one_base(a, b)
-    if direction.norm(a.theta.weight) == 0:
+    parts = (Direction({n: fs}).norm(a.theta.weight) for n, fs in direction.forms.items())
+    if not any(parts):  # mostly the first module says so
         raise DirectionMismatch(f"{left} and {right or 'its base'} are the same model; there is no difference.")
     if rank is not None:
         direction, _ = compressed(direction, rank=rank, weight=a.theta.weight)

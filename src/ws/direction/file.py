@@ -26,14 +26,14 @@ PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"}
 def save(direction: Direction, path: Path | str) -> Path:
     """Write a direction as one file, atomically; returns the path."""
     path = Path(path)
-    flat, layout = {}, {}
+    flat, layout, seen = {}, {}, set[int]()
     for name, forms in direction.forms.items():
         layout[name] = [form.kind for form in forms]
         for at, form in enumerate(forms):
             for key, t in tensors(form).items():
                 if not all_finite(t):
                     raise BadFile(f"{name} holds values that are not finite; a direction like that is not written.")
-                flat[f"{name}/{at}.{key}"] = t.cpu().contiguous().clone()
+                flat[f"{name}/{at}.{key}"] = _alone(t.cpu().contiguous(), seen)
     head = {"format": FORMAT, "forms": layout, "provenance": dict(direction.provenance)}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -46,6 +46,14 @@ def save(direction: Direction, path: Path | str) -> Path:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
     return path
+
+
+def _alone(t: torch.Tensor, seen: set[int]) -> torch.Tensor:
+    """A tensor with no bytes but its own, as safetensors wants them; copied only where it shares some."""
+    if t.untyped_storage().nbytes() != t.nbytes or t.data_ptr() in seen:
+        return t.clone()
+    seen.add(t.data_ptr())
+    return t
 
 
 def write_tensors(flat: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
