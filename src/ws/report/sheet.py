@@ -37,7 +37,8 @@ class Sheet:
         for c in self.columns:
             table.add_column(escape(c), justify="left" if c in self.words else "right")
         for line in self.lines:
-            table.add_row(*(escape(x.replace(" [", "\n[")) for x in line))  # an interval stands below its number
+            # an interval, or a spread, stands below its number
+            table.add_row(*(escape(x.replace(" [", "\n[").replace("±", "\n±")) for x in line))
         return table
 
     def markdown(self) -> str:

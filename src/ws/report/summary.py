@@ -5,7 +5,7 @@ first units is left out, and said. Where one direction was measured twice the la
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -468,9 +468,11 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
         if e is None or not math.isfinite(e.mean):
             return "⚪", {"cue": "⚪"}
         intent = line.intents[axis_of[line.of.folder] or ""]
-        wanted, low = intent * e.mean, min(intent * e.ci_lo, intent * e.ci_hi)
-        found = next((c for least, c in CUES if wanted > least), "🔴")
-        found = "🟡" if found == "🟢" and not low > 0 else found
+        found = next((c for least, c in CUES if intent * e.mean > least), "🔴")
+        # damage moves an axis too, so what is left after it must stand as well
+        adjusted = line.delta(f"{axis_of[line.of.folder]}_adj", line.pos)
+        sure = all(x is not None and min(intent * x.ci_lo, intent * x.ci_hi) > 0 for x in (e, adjusted))
+        found = "🟡" if found == "🟢" and not sure else found
         return found, {"cue": found}
 
     bare = lines[0]
@@ -481,9 +483,9 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
         ((f"ws ({bare.of.model})", *(of(bare, f, 0.0, "logit") for f in FOUNDATIONS)),),
         ({"source": bare.of.model},),
     )
-    axes = set(axis_of.values())
-    arrows = ARROWS.get(axes.pop() or "", {}) if len(axes) == 1 else {}
-    more = [m for m in ("authority_rel", "axis_rel", "axis_adj", "common", "off") if m in bare.metrics]
+    arrows = ARROWS.get(_only(axis_of.values()) or "", {})
+    own = {m: f"{one}_{m}" for m in ("rel", "adj", "off")} if (one := _only(axis_of.values())) else {}
+    more = {f"axis_{m}": name for m, name in own.items() if name in bare.metrics} | {"common": "common"}
     second = sheet(
         lines,
         "foundations, Δlogit against the bare model, mean±sd over cells",
@@ -500,7 +502,7 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
                 for f, short in SHORT.items()
             ),
             Column("axis [95 % CI]", lambda line: _told(axis(line), "axis", True)),
-            *(delta(m, m, m, alpha=pos) for m in more),
+            *(delta(title, name, name, alpha=pos) for title, name in more.items()),
             mass("mass"),
             Column("units", counted),
         ],
@@ -508,6 +510,12 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
         by=lambda line: None if (e := axis(line)) is None else abs(e.mean),
     )
     return [first, second]
+
+
+def _only(names: Iterable[str | None]) -> str | None:
+    """The one name there is, or None where there are several or none."""
+    found = set(names)
+    return found.pop() if len(found) == 1 else None
 
 
 def _mean(line: Line, foundation: str) -> Mapping[str, Any]:
