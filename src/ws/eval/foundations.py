@@ -289,15 +289,15 @@ def shown(intent: Mapping[str, int]) -> list[str]:
 
 
 LEGEND = {
-    "axis_trad_care": "moral weight moves from Care to Sanctity, in logits against alpha 0",
-    "axis_authority": "defying authority is judged less wrong, in logits against alpha 0",
-    "axis_authority_rel": "the same, net of the mean of the other foundations",
-    "axis_care_auth": "moral weight moves from Authority to Care",
-    **{f"axis_{a}_adj": "the axis without what shrinkage alone would give" for a in AXES},
-    **{f"axis_{a}_b": "untargeted logits are stretched (above 1) or drawn to 0 (below 1)" for a in AXES},
-    **{f"axis_{a}_off": "untargeted foundations move, either way" for a in AXES},
-    "common": "everything is judged more wrong: plain strictness",
-    **{f"d_{f.replace(' ', '')}": f"{f} violations are judged more wrong" for f in FOUNDATIONS},
+    "axis_trad_care": "moves moral weight from Care to Sanctity, in logits against alpha 0",
+    "axis_authority": "judges defying authority less wrong, in logits against alpha 0",
+    "axis_authority_rel": "does the same, net of the mean of the other foundations",
+    "axis_care_auth": "moves moral weight from Authority to Care",
+    **{f"axis_{a}_adj": "moves the axis by more than shrinkage alone would" for a in AXES},
+    **{f"axis_{a}_b": "stretches untargeted logits (above 1) or draws them to 0 (below 1)" for a in AXES},
+    **{f"axis_{a}_off": "moves untargeted foundations, either way" for a in AXES},
+    "common": "judges everything more wrong: plain strictness",
+    **{f"d_{f.replace(' ', '')}": f"judges {f} violations more wrong" for f in FOUNDATIONS},
 }
 
 
