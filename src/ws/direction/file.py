@@ -24,19 +24,31 @@ PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"}
 
 def save(direction: Direction, path: Path | str) -> Path:
     """Write a direction as one file, atomically; returns the path."""
+    flat, layout = flattened(direction)
+    return write_tensors(path, flat, {"format": FORMAT, "forms": layout, "provenance": dict(direction.provenance)})
+
+
+def flattened(direction: Direction) -> tuple[dict[str, torch.Tensor], dict[str, list[str]]]:
+    """A direction as named tensors, and the table of forms that puts them together again."""
+    flat = {
+        f"{name}/{at}.{key}": t
+        for name, forms in direction.forms.items()
+        for at, form in enumerate(forms)
+        for key, t in tensors(form).items()
+    }
+    return flat, {name: [form.kind for form in forms] for name, forms in direction.forms.items()}
+
+
+def write_tensors(path: Path | str, flat: dict[str, torch.Tensor], head: dict[str, Any]) -> Path:
+    """Write tensors and their header as one file, atomically; returns the path."""
     path = Path(path)
-    flat, layout = {}, {}
-    for name, forms in direction.forms.items():
-        layout[name] = [form.kind for form in forms]
-        for at, form in enumerate(forms):
-            for key, t in tensors(form).items():
-                if not torch.isfinite(t).all():
-                    raise BadFile(f"{name} holds values that are not finite; a direction like that is not written.")
-                flat[f"{name}/{at}.{key}"] = t.cpu().contiguous().clone()
-    head = {"format": FORMAT, "forms": layout, "provenance": dict(direction.provenance)}
+    for name, t in flat.items():
+        if not torch.isfinite(t).all():
+            raise BadFile(f"{name.split('/')[0]} holds values that are not finite; a file like that is not written.")
+    kept = {name: t.detach().cpu().contiguous().clone() for name, t in flat.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(flat, temporary, metadata={"ws": json.dumps(head, sort_keys=True, separators=(",", ":"))})
+        save_file(kept, temporary, metadata={"ws": json.dumps(head, sort_keys=True, separators=(",", ":"))})
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -46,6 +58,17 @@ def save(direction: Direction, path: Path | str) -> Path:
 def load(path: Path | str) -> Direction:
     """Read a direction; a file that is not one is refused by name."""
     path = Path(path)
+    head, flat = read_tensors(path)
+    if head.get("format") != FORMAT:
+        raise BadFile(f"{path} is safetensors but not a {FORMAT} file; `ws diff` makes those.")
+    provenance = head.get("provenance")
+    if not isinstance(provenance, dict) or not isinstance(provenance.get("base") or {}, dict):
+        raise BadFile(f"{path}: its header is not one that ws writes.")
+    return Direction(forms_of(path, head.get("forms"), flat), provenance)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The header ws wrote into a safetensors file ({} where another tool wrote it), and its tensors."""
     if path.suffix in PICKLES:
         raise BadFile(f"{path} is a pickle by its name, and no pickle is ever loaded. Give a direction.safetensors.")
     if not path.is_file():
@@ -58,22 +81,23 @@ def load(path: Path | str) -> Direction:
             flat = {key: f.get_tensor(key) for key in f.keys()}
     except (SafetensorError, OSError, ValueError, RecursionError) as e:
         raise BadFile(f"{path} cannot be read as safetensors ({e}); it is truncated or not a direction.") from None
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise BadFile(f"{path} is safetensors but not a {FORMAT} file; `ws diff` makes those.")
+    return head if isinstance(head, dict) else {}, flat
 
-    table: Any = head.get("forms")
-    provenance = head.get("provenance")
+
+def forms_of(path: Path, table: Any, flat: dict[str, torch.Tensor]) -> dict[str, tuple[Form, ...]]:
+    """The forms a table names, built from `flat`, which must hold their tensors and no others."""
     sound = isinstance(table, dict) and all(
         isinstance(v, list) and all(isinstance(k, str) for k in v) for v in table.values()
     )
-    if not sound or not isinstance(provenance, dict) or not isinstance(provenance.get("base") or {}, dict):
+    if not sound:
         raise BadFile(f"{path}: its header is not one that ws writes.")
-    forms: dict[str, tuple[Form, ...]] = {}
-    for name, kinds in table.items():
-        forms[name] = tuple(_form(path, name, at, kind, flat) for at, kind in enumerate(kinds))
+    flat = dict(flat)
+    forms = {
+        name: tuple(_form(path, name, at, kind, flat) for at, kind in enumerate(kinds)) for name, kinds in table.items()
+    }
     if flat:
         raise BadFile(f"{path} holds {len(flat)} tensors that its table does not name, e.g. {sorted(flat)[0]!r}.")
-    return Direction(forms, provenance)
+    return forms
 
 
 def _form(path: Path, name: str, at: int, kind: str, flat: dict[str, torch.Tensor]) -> Form:
