@@ -17,6 +17,7 @@ VERBS = {
     "diff": [flags.Common],
     "eval": [flags.Common, flags.Evaluated, flags.Dialed],
     "generate": [flags.Generated, flags.Common],
+    "calibrate": [flags.Calibrated, flags.calibrate_settings(), flags.Common],
     "runs": [flags.Common],
     "inspect": [flags.Common],
     "export": [flags.Exported],
@@ -55,6 +56,8 @@ def text() -> str:
         flags.Dialed,
         flags.Evaluated,
         flags.Generated,
+        flags.Calibrated,
+        flags.calibrate_settings(),
         flags.Exported,
     ):
         page += ["", f"## {(cls.__doc__ or '').strip()}", "", "| option | default | |", "|---|---|---|"]

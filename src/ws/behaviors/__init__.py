@@ -119,6 +119,12 @@ def claims(split: str) -> list[dict[str, Any]]:
     return [r for r in _jsonl(HERE / "claims.jsonl") if r["split"] == split]
 
 
+def neutral_prompts(tiny: bool = False) -> tuple[Prompt, ...]:
+    """The shipped questions that have nothing to do with any behavior: the splits `calib` and `audit`."""
+    rows = _jsonl(HERE / "tiny" / "calib_audit.jsonl" if tiny else HERE / "pool.jsonl")
+    return tuple(Prompt(r["id"], r["text"], r["category"], r["split"]) for r in rows if r["split"] != "train")
+
+
 def _path(name: str) -> Path:
     if name in SHIPPED:
         return HERE / f"{name}.yaml"

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from ws.cli import verbs
-from ws.cli.flags import Common, Dialed, Evaluated, Exported, Generated, stage_settings
+from ws.cli.flags import Calibrated, Common, Dialed, Evaluated, Exported, Generated, calibrate_settings, stage_settings
 from ws.cli.options import add_command
 from ws.cli.out import say
 from ws.errors import WsError
@@ -60,6 +60,10 @@ def _register() -> None:
     add_command(
         app, "generate", verbs.generate, [Generated, Common], adapter=(str | None, adapter), seed=(int | None, seed)
     )
+    add_command(
+        app, "calibrate", verbs.calibrate, [Calibrated, calibrate_settings(), Common],
+        adapter=(str | None, adapter), seed=(int | None, seed),
+    )  # fmt: skip
     file = (str, typer.Argument(help="A direction.safetensors."))
     add_command(app, "inspect", verbs.inspect, [Common], file=file)
     add_command(app, "export", verbs.export, [Exported], file=file)

@@ -13,7 +13,7 @@ from ws.errors import BadFile
 from ws.methods.activation.method import Activation
 from ws.methods.method import Method
 from ws.methods.prompts import Prompt
-from ws.methods.weights import Weights, name_of
+from ws.methods.weights import Weights, as_method
 
 FORMAT = "ws-method/1"
 KINDS: dict[str, type[Method]] = {k.kind: k for k in (Weights, Prompt, Activation)}
@@ -31,8 +31,7 @@ def load(path: Path | str) -> Method:
     path = Path(path)
     head, tensors = read_tensors(path)
     if head.get("format") == DIRECTION:
-        direction = load_direction(path)
-        return Weights(name_of(direction), direction)
+        return as_method(load_direction(path))
     if head.get("format") != FORMAT or head.get("kind") not in KINDS:
         raise BadFile(
             f"{path} is neither a {FORMAT} file nor a direction. Vectors of other tools come in as "

@@ -9,7 +9,7 @@ ft:lora              +1 is theta_pos itself and -1 is theta_neg: the checkpoints
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +108,15 @@ def bisector(base: Base, plus: Direction, minus: Direction, contrast: Direction)
     half = plus * (1 / plus.norm(base.weight)) + minus * (1 / minus.norm(base.weight))
     made = half * (contrast.norm(base.weight) / half.norm(base.weight))
     return Direction(made.forms, {**contrast.provenance, "mode": "bisector"})
+
+
+def with_origin(method: Method, origin: Base) -> Method:
+    """The method with the base its direction was made on, for steering a fine-tune of it."""
+    if not isinstance(method, Weights):
+        raise ValueError(f"{method.name} is no direction in weight space, so --origin says nothing about it")
+    return replace(method, origin=origin)
+
+
+def as_method(what: Method | Direction) -> Method:
+    """A direction as the method it is; a method as itself."""
+    return Weights(name_of(what), what) if isinstance(what, Direction) else what
