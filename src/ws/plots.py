@@ -36,7 +36,8 @@ def effect_by_alpha(table: Sequence[Mapping[str, Any]], title: str, path: Path) 
 
 
 def calibration_history(calibrations: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Strength against divergence, both in logs, as they were tried; the target is a line, the chosen point a ring."""
+    """Strength against divergence, both in logs, numbered as they were tried; grey rings are the rough ladder, a
+    band the target, the large ring what was chosen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -53,10 +54,14 @@ def calibration_history(calibrations: Sequence[Mapping[str, Any]], path: Path) -
                 color="0.9",
                 zorder=0,
             )
-            axis.plot(*zip(*sorted(tried)), color="0.7", linewidth=1) if tried else None
+            rough = [(abs(a), kl) for a, kl in found["ladder"] if kl is not None and kl > 0]
+            if rough:
+                axis.scatter(*zip(*rough), facecolors="none", edgecolors="0.7", s=18)
+            if tried:
+                axis.plot(*zip(*sorted(tried)), color="0.7", linewidth=1)
+                axis.scatter(*zip(*tried), color="tab:blue", s=18, zorder=3)
             for at, (alpha, kl) in enumerate(tried, 1):
                 axis.annotate(str(at), (alpha, kl), textcoords="offset points", xytext=(4, 4), fontsize=8)
-            axis.scatter(*zip(*tried), color="tab:blue", s=18, zorder=3) if tried else None
             if found["p95"]:
                 color = "tab:green" if found["verdict"] == "matched" else "tab:red"
                 axis.scatter([abs(found["alpha"])], [found["p95"]], s=90, facecolors="none", edgecolors=color, zorder=4)
