@@ -20,7 +20,7 @@ BEHAVIOR = load_behavior("honesty", tiny=True)
 def told_pairs() -> Pairs:
     """What the two personas would say, without asking them."""
     rows = []
-    for t, prompt in enumerate(BEHAVIOR.train[:24]):
+    for t, prompt in enumerate(BEHAVIOR.train[:16]):
         pos, neg = BEHAVIOR.systems(t % 5)
         rows.append(Pair(prompt.text, "I admit that I am late.", "I say that the bus is late.", prompt.id, pos, neg, t))
     return Pairs(tuple(rows))
@@ -35,7 +35,7 @@ def material(tiny):
         quick = replace(default_train(tiny, adapter), epochs=1, batch_size=16, lr=(4e-3,))
         return train(tiny, pairs, quick)
 
-    return Material(tiny, BEHAVIOR, pairs=lambda: pairs, held=lambda: pairs, sides=sides, items=16)
+    return Material(tiny, BEHAVIOR, pairs=lambda: pairs, held=lambda: Pairs(pairs.rows[:6]), sides=sides, items=16)
 
 
 HERE = [n for n in methods.names() if n.split(":")[0] not in ("ws", "ft") or n.split(":")[1] in ("lora", "ia3")]

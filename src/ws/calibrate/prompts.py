@@ -25,15 +25,13 @@ def prompt_sets(tiny: bool, n_calib: int, n_audit: int, *, trained_on: Sequence[
     """The first so many questions of each set; an error if a set is too small, or any question is in two."""
     pool = neutral_prompts(tiny)
     calib, audit = (_first(pool, split, n) for split, n in (("calib", n_calib), ("audit", n_audit)))
-    seen: dict[str, str] = {}
-    told = (("training", trained_on), ("calibration", [p.text for p in calib]), ("audit", [p.text for p in audit]))
-    for where, texts in told:
-        for text in dict.fromkeys(texts) if where == "training" else texts:
-            other = seen.setdefault(folded(text), where)
-            if other != where or (where != "training" and list(map(folded, texts)).count(folded(text)) > 1):
+    seen = {folded(text): "training" for text in trained_on}
+    for where, chosen in (("calibration", calib), ("audit", audit)):
+        for p in chosen:
+            if (other := seen.setdefault(folded(p.text), f"{where} {p.id}")) != f"{where} {p.id}":
                 raise ValueError(
-                    f"the {where} prompts share {text[:60]!r} with the {other} prompts; a strength would be found or "
-                    "checked on what was seen before. Take that question out of your behavior pack."
+                    f"the {where} prompts share {p.text[:60]!r} with the {other.split()[0]} prompts; a strength would be "
+                    "found or checked on what was seen before. Take that question out of your behavior pack."
                 )
     return PromptSets(tuple(p.text for p in calib), tuple(p.text for p in audit))
 
