@@ -45,15 +45,15 @@ def model_of(tokenizer: Path | None) -> ws.Base:
     return ws.Base(network, tok, fingerprint(network), "random-qwen3-103m")
 
 
-def direction_of(base: ws.Base, rank: int = 16) -> Direction:
-    """A random low rank change of every matrix in blocks 2 to 5, each as large as a tenth of the matrix."""
+def direction_of(base: ws.Base, size: float, rank: int = 16) -> Direction:
+    """A random low rank change of every matrix in blocks 2 to 5, each so large a share of the matrix."""
     g = torch.Generator().manual_seed(0)
     forms = {}
     for name, linear in base.linears.items():
         if 2 <= linear.block < 6:
             w = base.weight(name)
             b, a = (torch.randn(*s, generator=g) for s in ((w.shape[0], rank), (rank, w.shape[1])))
-            forms[name] = (LowRank(b * (0.1 * w.norm() / (b @ a).norm()), a),)
+            forms[name] = (LowRank(b * (size * w.norm() / (b @ a).norm()), a),)
     return Direction(forms, {"base": base.described()})
 
 
@@ -122,13 +122,14 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=20)
     parser.add_argument("--timed", type=int, default=16)
+    parser.add_argument("--size", type=float, default=0.1, help="norm of the direction over that of the weights")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     transformers.utils.logging.set_verbosity_error()
 
     base = model_of(given.tokenizer)
-    direction = direction_of(base)
+    direction = direction_of(base, given.size)
     pool = [p.text for p in neutral_prompts(given.tokenizer is None) if p.split == "calib"]
     prompts = pool[:: len(pool) // given.prompts][: given.prompts]
     sets = PromptSets(tuple(prompts), (prompts[0],))  # the published procedure has no audit; ours is kept to one prompt
@@ -139,7 +140,8 @@ def main() -> None:
     ours, ours_wall = time.process_time() - start, time.perf_counter() - wall
     for side in (found.neg, found.pos):
         print(
-            f"ours       alpha {side.alpha:+.4f}  p95 {side.p95:.3f}  {side.status}, {side.evaluations} evaluations",
+            f"ours       alpha {side.alpha:+.4f}  p95 {side.p95:.3f}  {side.status}, {side.evaluations} evaluations: "
+            + ", ".join(f"{a:.3g} -> {kl:.3g}" for a, kl in side.history),
             flush=True,
         )
     print(f"ours       {ours:.1f} s of processor, {ours_wall:.1f} s by the clock, for both signs", flush=True)

@@ -83,7 +83,7 @@ class Side:
     passed: bool
     """Whether the audit lies within a factor of 1.5 of the target."""
     evaluations: int
-    """Strengths measured on all prompts, and one for the ladder, which has as many rows and answers half as long."""
+    """Strengths measured on all prompts, and one for the ladder, which costs about a quarter of that."""
     ladder: tuple[tuple[float, float], ...]
     """(alpha, p95) of a few prompts at strengths far apart, to know where to begin."""
     history: tuple[tuple[float, float], ...]
@@ -218,11 +218,11 @@ def sets_of(base: Base, settings: CalibrateSettings, behavior: Behavior | None) 
 def _ladders(
     base: Base, method: Method, sets: PromptSets, settings: CalibrateSettings
 ) -> dict[float, list[tuple[float, float]]]:
-    """(strength, p95) of each sign at strengths far apart, on so few prompts that it costs less than one strength on all."""
+    """(strength, p95) of each sign at strengths far apart, on so few prompts that it costs a quarter of one strength on all."""
     if not method.graded:
         return {sign: [] for sign in SIGNS.values()}
     rungs = LADDER if method.bound is None else tuple(method.bound * c for c in BOUNDED_LADDER)
-    few = sets.calib[: max(1, len(sets.calib) // len(rungs))]
+    few = sets.calib[: max(1, len(sets.calib) // (2 * len(rungs)))]
     alphas = [sign * c for sign in SIGNS.values() for c in rungs]
     tokens = max(1, settings.tokens // 2)
     found = divergences(base, method, few, alphas, tokens=tokens, thinking=settings.thoughts)

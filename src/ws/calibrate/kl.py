@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ws.batches import Room, in_batches
+from ws.batches import Room, free_memory, in_batches
 from ws.generate import context_of
 from ws.methods.method import Method
 from ws.models.chat import Chat, encode, has_template, render, stop_tokens
@@ -26,7 +26,8 @@ from ws.models.load import Base
 QUANTILE = 0.95
 RESAMPLES = 400
 CACHED = 1 << 18  # numbers of one tensor that stay in a core's cache
-LOGITS = 1 << 30  # bytes of log-probabilities that a batch may keep
+LOGITS = 1 << 30  # bytes of log-probabilities that a batch may keep; on an accelerator a share of what is free
+LOGITS_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def divergences(
             rows.append(_Row(plain[p] if chat == Chat(p) else ids(chat), plain[p], alpha))
     _check_room(base, rows, tokens)
     room = Room(base.model, decodes=True)
-    kept = max(1, LOGITS // (4 * tokens * base.model.get_output_embeddings().weight.shape[0]))  # type: ignore[operator]
+    free = free_memory(base.device) if base.device.type != "cpu" else None
+    keep = LOGITS if free is None else int(LOGITS_SHARE * free)
+    kept = max(1, keep // (4 * tokens * base.model.get_output_embeddings().weight.shape[0]))  # type: ignore[operator]
 
     def length(row: _Row) -> int:
         return max(len(row.asked), len(row.plain)) + tokens
