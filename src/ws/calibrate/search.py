@@ -25,6 +25,7 @@ INSIDE = 0.05
 FAR = 0.1  # of the target: below, the statistic still grows as c squared, and a guess may reach further than twice
 FLAT = 0.5  # a slope below says that the curve bends over and needs a long way, if it gets there
 USUAL, STEEPEST = 5.0, 12.0  # slopes near the target
+SATURATED = 4.0
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,9 @@ def first_guess(ladder: Sequence[tuple[float, float]], target: float) -> tuple[f
         return 1.0, 2.0
     lo, hi = bracket(ladder, target)
     if lo is not None and hi is not None:
-        slope = max(_slope(lo, hi), USUAL)  # the upper end is often far up where the curve is flat again
+        slope = _slope(lo, hi)
+        if hi[1] > SATURATED * target:  # the upper end is far up where the curve is flat again: it was steeper before
+            slope = max(slope, USUAL)
         return min(lo[0] * math.exp(-_f(lo[1], target) / slope), hi[0]), slope
     c, stat = hi or lo or (1.0, target)
     return c * min(max(math.sqrt(target / stat), 1 / 8), 8.0) if stat > 0 else 8 * c, 2.0
