@@ -5,7 +5,7 @@
 A random Qwen3 of 103 M parameters whose final norm is multiplied by 6, so that 1 nat can be reached; a random low rank
 direction; 1 nat, 5 %. The reference is written from the description of the published code: per prompt, `generate` under
 steering, then two forward passes over prompt and answer; per sign, a probe at 1, a guess by the square root, doubling or
-halving to a bracket, regula falsi in logs that takes ln 2 off a stale end. `--timed N` measures its time on N prompts per
+halving to a bracket, regula falsi in logs that takes ln 2 off a stale end. `--timed N` (0: not at all) measures its time on N prompts per
 alpha and counts the rest as as long (every prompt is a run of its own); then its statistic is ours, after the N prompts'
 tokens have been compared one by one. Processor time is given too, since it does not count what other programs take.
 """
@@ -146,6 +146,8 @@ def main() -> None:
         )
     print(f"ours       {ours:.1f} s of processor, {ours_wall:.1f} s by the clock, for both signs", flush=True)
 
+    if not given.timed:
+        return
     published = Published(base, direction, prompts, given.tokens)
     seconds, wall, worst = 0.0, 0.0, 0.0
 
