@@ -19,6 +19,7 @@ VERBS = {
     "show": [flags.Shown],
     "table": [flags.Tabled],
     "generate": [flags.Generated, flags.Common],
+    "calibrate": [flags.Calibrated, flags.calibrate_settings(), flags.Common],
     "runs": [flags.Common],
     "inspect": [flags.Common],
     "export": [flags.Exported],
@@ -66,6 +67,8 @@ def text() -> str:
         flags.Shown,
         flags.Tabled,
         flags.Generated,
+        flags.Calibrated,
+        flags.calibrate_settings(),
         flags.Exported,
     ):
         page += ["", f"## {(cls.__doc__ or '').strip()}", "", "| option | default | |", "|---|---|---|"]

@@ -381,3 +381,32 @@ def test_a_pack_reads_no_file_outside_its_folder(told, tmp_path):
     }
     path = pack(tmp_path / "packs", **part, tiny=part)
     refused(told("data", "--behavior", path, "--out", tmp_path), "no such file beside the pack")
+
+
+def test_calibrate_prints_strengths_and_says_what_may_be_compared(told, direction_file, tmp_path):
+    few = ["--n-calib", "6", "--n-audit", "6", "--tokens", "8", "--thoughts", "off", "--out", tmp_path]
+    code, out, err = told("calibrate", "--direction", direction_file, *few, "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["alpha_neg"] < 0 < found["alpha_pos"] and Path(found["plot"]).is_file()
+    for side in ("pos", "neg"):
+        assert (found[side]["verdict"] == "matched") == (found[side]["status"] == "ok" and found[side]["passed"])
+    code, out, err = told("calibrate", "--direction", direction_file, *few)
+    assert code == 0 and "reused" in err and "verdict" in out and "nat" in out
+
+
+def test_calibrate_measures_a_prompt_and_writes_any_method_as_a_file(told, tmp_path):
+    few = ["--n-calib", "5", "--n-audit", "5", "--tokens", "6", "--out", tmp_path]
+    file = tmp_path / "prompt.safetensors"
+    code, out, err = told("calibrate", "--method", "prompt:engineered", "--behavior", "trad_care", "--save", file, *few)
+    assert code == 0 and "unmatched" in out, err
+    again = told("calibrate", "--direction", file, *few, "--json")
+    assert again[0] == 0 and json.loads(again[1])["method"] == "prompt:engineered"
+
+
+def test_calibrate_refuses_what_it_cannot_mean(told, direction_file, tmp_path):
+    refused(told("calibrate"), "--direction FILE", "--method NAME")
+    refused(told("calibrate", "--method", "sl:mean_dif"), "sl:mean_diff")
+    refused(told("calibrate", "--direction", direction_file, "--budget", "0"), "budget")
+    refused(told("calibrate", "--direction", direction_file, "--budget", "1", "--like", "prompt:simple"), "--like")
+    refused(told("calibrate", "--direction", tmp_path / "no.safetensors"), "no.safetensors")

@@ -8,6 +8,7 @@ with ws.steer(base, direction, alpha=-1.0):
     print(ws.generate(base, "What is the capital of Kenya?"))
 """
 
+from ws.calibrate import calibrate as calibrate
 from ws.data import data as data
 from ws.diff import diff as diff
 from ws.diff import diff_adapters as diff_adapters

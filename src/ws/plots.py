@@ -33,3 +33,39 @@ def effect_by_alpha(table: Sequence[Mapping[str, Any]], title: str, path: Path) 
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=130)
+
+
+def calibration_history(calibrations: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Strength against divergence, both in logs, numbered as they were tried; grey rings are the rough ladder, a
+    band the target, the large ring what was chosen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.4, 0.4 + 3.2 * len(calibrations)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(calibrations), 2, squeeze=False)
+    for line, told in zip(axes, calibrations):
+        for axis, (side, sign) in zip(line, (("neg", "-"), ("pos", "+"))):
+            found = told[side]
+            tried = [(abs(a), kl) for a, kl in found["history"] if kl is not None and kl > 0]
+            axis.axhspan(
+                found["target"] * (1 - told["settings"]["tolerance"]),
+                found["target"] * (1 + told["settings"]["tolerance"]),
+                color="0.9",
+                zorder=0,
+            )
+            rough = [(abs(a), kl) for a, kl in found["ladder"] if kl is not None and kl > 0]
+            if rough:
+                axis.scatter(*zip(*rough), facecolors="none", edgecolors="0.7", s=18)
+            if tried:
+                axis.plot(*zip(*sorted(tried)), color="0.7", linewidth=1)
+                axis.scatter(*zip(*tried), color="tab:blue", s=18, zorder=3)
+            for at, (alpha, kl) in enumerate(tried, 1):
+                axis.annotate(str(at), (alpha, kl), textcoords="offset points", xytext=(4, 4), fontsize=8)
+            if found["p95"]:
+                color = "tab:green" if found["verdict"] == "matched" else "tab:red"
+                axis.scatter([abs(found["alpha"])], [found["p95"]], s=90, facecolors="none", edgecolors=color, zorder=4)
+            axis.set(xscale="log", yscale="log", xlabel=f"|alpha|, sign {sign}", ylabel="p95 KL, nats")
+            axis.set_title(f"{told['method']}: {found['verdict']}", fontsize=10)
+            axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)

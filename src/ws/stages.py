@@ -5,6 +5,7 @@
     sides, record = make_sides(plan)
     direction, record = make_direction(plan)
     table, record = make_eval(plan, "dilemmas", alphas=(-1, 0, 1))
+    found, record = make_calibration(plan.base, method, CalibrateSettings(), plan.out)
 
 Device and batch size are in no key: they do not change what is computed, only how. Precision and thread count are,
 because they change the last bits.
@@ -12,9 +13,9 @@ because they change the last bits.
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ import torch
 
 from ws.adapters import family, load_adapter, save_adapter
 from ws.behaviors import Behavior
+from ws.calibrate import PROTOCOL as CALIBRATE_PROTOCOL
+from ws.calibrate import CalibrateSettings, Calibration, calibrate, prompt_targets, sets_of
 from ws.data import PROTOCOL as DATA_PROTOCOL
 from ws.data import DataSettings, data
 from ws.diff import diff, geometry
@@ -33,13 +36,15 @@ from ws.eval import harness, protocol, run, summarize
 from ws.eval import pairs as pairs_eval
 from ws.eval.protocol import Protocol, items_of, measure
 from ws.eval.scoring import Item, Score
+from ws.methods import Material, Method
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, load_pairs, save_pairs
-from ws.records import Record, canonical, key_of, once, read, slug
-from ws.sequences import held_out
+from ws.plots import calibration_history
+from ws.records import Record, canonical, key_of, once, read, slug, write_json
+from ws.sequences import held_out, split
 from ws.steer import steer
 from ws.train import PROTOCOL as TRAIN_PROTOCOL
-from ws.train import Sides, TrainSettings, train
+from ws.train import Sides, TrainSettings, default_train, train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -396,6 +401,62 @@ def make_reference(base: Base, chosen: Protocol, items: Sequence[Item], out: Pat
 def hash_of(items: Sequence[Item]) -> str:
     """A hash of questions, as they are asked."""
     return hashlib.sha256(canonical([asdict(i) for i in items]).encode()).hexdigest()
+
+
+def material(plan: Plan) -> Material:
+    """What methods are made from, of a study: its pairs and its trained sides are made when a method asks for them."""
+
+    @cache
+    def pairs() -> Pairs:
+        return make_pairs(plan)[0]
+
+    def learnt() -> Pairs:
+        rows = pairs().rows
+        inside, _ = split(rows, range(len(rows)), share=plan.train.val_share, seed=plan.seed)
+        return Pairs(tuple(rows[i] for i in inside), pairs().provenance)
+
+    @cache
+    def sides(adapter: str) -> Sides:
+        same = adapter == plan.train.adapter
+        settings = plan.train if same else replace(default_train(plan.base, adapter), seed=plan.seed)
+        return make_sides(replace(plan, train=settings), pairs())[0]
+
+    def held() -> Pairs:
+        return held_out(pairs(), share=plan.train.val_share, seed=plan.seed)
+
+    return Material(plan.base, plan.behavior, pairs=learnt, held=held, sides=sides, seed=plan.seed)
+
+
+def make_calibration(
+    base: Base,
+    method: Method,
+    settings: CalibrateSettings,
+    out: Path,
+    *,
+    behavior: Behavior | None = None,
+    like: Method | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Calibration, Record]:
+    """The strengths of one method at a budget, found once; with `like`, at what that prompt does to the model."""
+    sets = sets_of(base, settings, behavior)
+    told = {**asdict(settings), "protocol": CALIBRATE_PROTOCOL}
+    inputs = {
+        **base_key(base),
+        "method": method.content_hash,
+        "prompts": [list(sets.calib), list(sets.audit)],
+        "like": None if like is None else like.content_hash,
+    }
+
+    def make(work: Path) -> dict[str, Any]:
+        targets = None if like is None else prompt_targets(base, like, settings, behavior=behavior)
+        found = calibrate(base, method, settings=settings, targets=targets, prompts=sets, progress=say)
+        write_json(work / "calibration.json", found.as_json())
+        calibration_history([found.as_json()], work / "history.png")
+        return {"matched": found.matched, "method": method.name}
+
+    folder = out / "calibrate" / slug(base.id) / slug(method.name) / key_of("calibrate", told, inputs)[:12]
+    record = once(folder, "calibrate", told, inputs, make, beside=_beside(base))
+    return Calibration.from_json(json.loads((folder / "calibration.json").read_text())), record
 
 
 def runs(out: Path) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ def steer(
     computed from the origin's weights.
     """
     model = base.model if isinstance(base, Base) else base
-    dial = _checked_alpha(alpha)
+    dial = checked_alpha(alpha)
     if fold and isinstance(dial, Tensor):
         raise ValueError("folding writes one strength into the weights; one alpha per row needs fold=False")
     layers = _checked_layers(base, model, direction, origin)
@@ -254,11 +254,12 @@ def _warn_of_lost_steps(direction: Direction, layers: dict[str, nn.Module]) -> N
 # ---------------------------------------------------------------- checks, before anything is touched
 
 
-def _checked_alpha(alpha: Alpha) -> float | Tensor:
+def checked_alpha(alpha: Alpha) -> float | Tensor:
+    """One finite number, or a flat tensor of them, one per row."""
     if isinstance(alpha, Tensor) or not isinstance(alpha, (int, float)):
         rows = torch.as_tensor(alpha, dtype=torch.float64)
         if rows.ndim == 0:
-            return _checked_alpha(float(rows))
+            return checked_alpha(float(rows))
         if rows.ndim != 1 or not torch.isfinite(rows).all():
             raise ValueError(f"alpha is one finite number, or a flat list of them, one per row; got {alpha!r}")
         return rows

@@ -81,6 +81,28 @@ def checks_table(checks: Sequence[Mapping[str, Any]]):
     return table
 
 
+def calibration_table(calibrations: Sequence[Mapping[str, Any]]):
+    """One line per method and sign: the strength, what it does on both prompt sets, and whether it may be compared."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("method")
+    for name in ("alpha", "p95 KL", "95 % interval", "target", "audit", "mean", "tries"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for told in calibrations:
+        for side in ("neg", "pos"):
+            s = told[side]
+            numbers = (s["p95"], s["ci_lo"], s["ci_hi"], s["audit"], s["mean"])
+            p95, lo, hi, audit, mean = (f"{x:.3f}" if _finite(x) else "–" for x in numbers)
+            color = "green" if s["verdict"] == "matched" else "red"
+            table.add_row(
+                told["method"], f"{s['alpha']:+.4g}", p95, f"[{lo}, {hi}]", f"{s['target']:.3g}", audit, mean,
+                str(s["evaluations"]), f"[{color}]{s['verdict']}[/]",
+            )  # fmt: skip
+    return table
+
+
 def rounding_table(lost: Mapping[str, Any]):
     """What making a direction in bf16 loses against the exact one."""
     from rich.table import Table

@@ -6,6 +6,7 @@
     template: "Pretend you're {persona} person."
     pairs: [["a cheerful", "a gloomy"]]
     prompts: {source: list, list: ["What do you make of Mondays?", "..."]}
+    engineered: {pos: "You are ...", neg: "You are ..."}       # optional, the strong prompts of `prompt:engineered`
 
 `prompts.source` is `pool` (the shipped pool), `claims` (the shipped claims), `list`, or `file` (text or JSON lines).
 The section `tiny:` is the same behavior in the words of the embedded model's world; without one a pack cannot be used
@@ -50,6 +51,8 @@ class Behavior:
     prompts: tuple[Prompt, ...]
     intent: Mapping[str, int] = field(default_factory=dict)
     """Metric to +1, -1, or 0 (no claim), written before any run."""
+    engineered: tuple[str, str] | None = None
+    """A worked-out system prompt for each pole: a baseline, and no part of what pairs are made from."""
     tiny: bool = False
 
     def systems(self, i: int) -> tuple[str, str]:
@@ -106,6 +109,7 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
         pairs=tuple((p, n) for p, n in part.pairs),
         prompts=prompts,
         intent=dict(pack.intent),
+        engineered=(part.engineered.pos, part.engineered.neg) if part.engineered else None,
         tiny=tiny,
     )
 
@@ -113,6 +117,12 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
 def claims(split: str) -> list[dict[str, Any]]:
     """The shipped false claims of one split: claim, truth, true_variant and, for training, a prompt."""
     return [r for r in _jsonl(HERE / "claims.jsonl") if r["split"] == split]
+
+
+def neutral_prompts(tiny: bool = False) -> tuple[Prompt, ...]:
+    """The shipped questions that have nothing to do with any behavior: the splits `calib` and `audit`."""
+    rows = _jsonl(HERE / "tiny" / "calib_audit.jsonl" if tiny else HERE / "pool.jsonl")
+    return tuple(Prompt(r["id"], r["text"], r["category"], r["split"]) for r in rows if r["split"] != "train")
 
 
 def _path(name: str) -> Path:

@@ -27,11 +27,19 @@ class Prompts(_Strict):
         return self
 
 
+class Engineered(_Strict):
+    """A worked-out system prompt for each pole."""
+
+    pos: Text
+    neg: Text
+
+
 class Personas(_Strict):
     """A template and its index-aligned persona pairs."""
 
     template: Text
     pairs: Annotated[list[tuple[Text, Text]], Field(min_length=1)]
+    engineered: Engineered | None = None
     prompts: Prompts
 
     @field_validator("template")

@@ -14,7 +14,18 @@ from typing import Annotated, Any
 import typer
 
 from ws.cli import measure, verbs
-from ws.cli.flags import Common, Dialed, Evaluated, Exported, Generated, Shown, Tabled, stage_settings
+from ws.cli.flags import (
+    Calibrated,
+    Common,
+    Dialed,
+    Evaluated,
+    Exported,
+    Generated,
+    Shown,
+    Tabled,
+    calibrate_settings,
+    stage_settings,
+)
 from ws.cli.options import add_command
 from ws.cli.out import say
 from ws.errors import WsError
@@ -64,6 +75,10 @@ def _register() -> None:
     add_command(
         app, "generate", verbs.generate, [Generated, Common], adapter=(str | None, adapter), seed=(int | None, seed)
     )
+    add_command(
+        app, "calibrate", verbs.calibrate, [Calibrated, calibrate_settings(), Common],
+        adapter=(str | None, adapter), seed=(int | None, seed),
+    )  # fmt: skip
     run = typer.Argument(help="A run, by folder or by name.")
     add_command(app, "show", measure.show_items, [Shown], run=(str, run))
     places = typer.Argument(

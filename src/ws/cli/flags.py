@@ -126,6 +126,22 @@ class Generated:
 
 
 @dataclass(frozen=True)
+class Calibrated:
+    """What `ws calibrate` finds the strengths of."""
+
+    direction: str | None = None
+    """A direction.safetensors, or any method file."""
+    method: str | None = None
+    """A method by name, made from --behavior: ws:lora, repe, sl:mean_diff, paper:all, prompt:simple, random:act:0, vectors:FILE."""
+    like: str | None = None
+    """Instead of a budget: as much as this prompt does, e.g. prompt:engineered; needs --behavior."""
+    save: str | None = None
+    """Also write the method itself to this .safetensors file."""
+    origin: str | None = None
+    """The base the direction was made on, when the model is a fine-tune of it."""
+
+
+@dataclass(frozen=True)
 class Exported:
     """What `ws export` writes."""
 
@@ -157,6 +173,13 @@ def stage_settings() -> dict[str, type]:
     from ws.train import TrainSettings
 
     return {"data": DataSettings, "train": TrainSettings}
+
+
+def calibrate_settings() -> type:
+    """The settings of a calibration; imported here for the same reason."""
+    from ws.calibrate import CalibrateSettings
+
+    return CalibrateSettings
 
 
 def plan_of(common: Common, given: dict[str, Any]) -> Any:

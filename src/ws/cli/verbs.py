@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ws.cli.flags import Common, Dialed, Exported, Generated, load_base, plan_of, study_of
+from ws.cli.flags import Calibrated, Common, Dialed, Exported, Generated, load_base, plan_of, study_of
 from ws.cli.out import left_out_said, number, plain, said, say, show, show_json, show_story
 from ws.errors import DirectionMismatch
 from ws.settings import coerced, value_of
@@ -147,6 +147,67 @@ def _diff_of_named(given: dict[str, Any]) -> Any:
         show(f"note: {left_out_said(left_out)}")
     show(told["file"])
     return None
+
+
+def calibrate(given: dict[str, Any]) -> Any:
+    """Find the strengths, one per sign, at which a direction or any other method moves the model by a given KL."""
+    from ws import methods
+    from ws.calibrate import CalibrateSettings
+    from ws.stages import make_calibration, material
+    from ws.tables import calibration_table
+
+    common = Common(**coerced(Common, given, source="--"))
+    what = Calibrated(**coerced(Calibrated, given, source="--"))
+    settings = CalibrateSettings(**coerced(CalibrateSettings, given, source="--"))
+    if bool(what.direction) == bool(what.method):
+        raise ValueError("ws calibrate needs one of --direction FILE and --method NAME (with --behavior)")
+    if what.like and "budget" in given:
+        raise ValueError("give --budget or --like, not both")
+    for name in filter(None, (what.method, what.like)):
+        methods.check(name)
+    plan = None
+    if what.method or what.like or common.behavior:
+        plan = plan_of(common, {k: given[k] for k in ("adapter", "seed") if k in given})
+    base = plan.base if plan else load_base(common)
+    made = material(plan) if plan else methods.Material(base)
+    method = methods.load(what.direction) if what.direction else methods.make(what.method or "", made)
+    if what.origin:
+        method = methods.with_origin(method, load_base(replace(common, model=what.origin)))
+    like = methods.make(what.like, made) if what.like else None
+    found, record = make_calibration(
+        base, method, settings, Path(common.out), behavior=plan.behavior if plan else None, like=like, say=say
+    )
+    said("calibrate", record)
+    file = methods.save(method, what.save) if what.save else None
+    told = found.as_json()
+    if given.get("json"):
+        return {
+            "model": base.id, **told, "folder": str(record.folder.resolve()),
+            "plot": str((record.folder / "history.png").resolve()), "file": file and str(file.resolve()),
+        }  # fmt: skip
+    show(calibration_table([told]))
+    show("")
+    for side in (found.neg, found.pos):
+        show(f"• {plain(_read(side, settings.tolerance))}")
+    show(f"\n{(record.folder / 'history.png').resolve()}" + (f"\n{file.resolve()}" if file else ""))
+    return None
+
+
+def _read(side: Any, tolerance: float) -> str:
+    """What one sign's calibration says."""
+    at = f"alpha {side.alpha:+.4g}"
+    if side.matched:
+        return f"{at}: {side.p95:.3f} nat of {side.target:.3g}, {side.audit:.3f} on other prompts: of equal strength with what else is matched."
+    if side.status == "ok":
+        return f"{at}: on target here, but {side.audit:.3f} nat on other prompts, more than 1.5 times off: unmatched. Use more prompts."
+    why = {
+        "inert": "no effect at all",
+        "no_bracket": f"no strength it has reaches {side.target:.3g} nat",
+        "jump": f"it jumps over {side.target:.3g} nat, more than {100 * tolerance:g} % off on both sides",
+        "max_iter": "not found in the evaluations allowed",
+        "nan": "the divergence is not a number",
+    }[side.status]
+    return f"{at}: {side.p95:.3f} nat, {why}: unmatched, and not to be shown among matched ones."
 
 
 def generate(given: dict[str, Any]) -> Any:

@@ -25,19 +25,32 @@ PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"}
 
 def save(direction: Direction, path: Path | str) -> Path:
     """Write a direction as one file, atomically; returns the path."""
+    flat, layout = flattened(direction)
+    return write_headed(path, flat, {"format": FORMAT, "forms": layout, "provenance": dict(direction.provenance)})
+
+
+def flattened(direction: Direction) -> tuple[dict[str, torch.Tensor], dict[str, list[str]]]:
+    """A direction as named tensors, and the table of forms that puts them together again."""
+    flat = {
+        f"{name}/{at}.{key}": t
+        for name, forms in direction.forms.items()
+        for at, form in enumerate(forms)
+        for key, t in tensors(form).items()
+    }
+    return flat, {name: [form.kind for form in forms] for name, forms in direction.forms.items()}
+
+
+def write_headed(path: Path | str, flat: dict[str, torch.Tensor], head: dict[str, Any]) -> Path:
+    """Write tensors and their header as one file, atomically; returns the path."""
     path = Path(path)
-    flat, layout, seen = {}, {}, set[int]()
-    for name, forms in direction.forms.items():
-        layout[name] = [form.kind for form in forms]
-        for at, form in enumerate(forms):
-            for key, t in tensors(form).items():
-                if not all_finite(t):
-                    raise BadFile(f"{name} holds values that are not finite; a direction like that is not written.")
-                flat[f"{name}/{at}.{key}"] = _alone(t.cpu().contiguous(), seen)
-    head = {"format": FORMAT, "forms": layout, "provenance": dict(direction.provenance)}
+    seen = set[int]()
+    for name, t in flat.items():
+        if not all_finite(t):
+            raise BadFile(f"{name.split('/')[0]} holds values that are not finite; a file like that is not written.")
+    kept = {name: _alone(t.detach().cpu().contiguous(), seen) for name, t in flat.items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write_tensors(flat, temporary, {"ws": json.dumps(head, sort_keys=True, separators=(",", ":"))})
+        write_tensors(kept, temporary, {"ws": json.dumps(head, sort_keys=True, separators=(",", ":"))})
         os.replace(temporary, path)
     except (OSError, SafetensorError) as e:
         why = getattr(e, "strerror", None) or str(e)[:100]
@@ -78,6 +91,17 @@ def load(path: Path | str) -> Direction:
     path = Path(path).expanduser()
     if path.is_dir() and (path / "direction.safetensors").is_file():
         path = path / "direction.safetensors"
+    head, flat = read_tensors(path)
+    if head.get("format") != FORMAT:
+        raise BadFile(f"{path} is safetensors but not a {FORMAT} file; `ws diff` makes those.")
+    provenance = head.get("provenance")
+    if not isinstance(provenance, dict) or not _told_well(provenance):
+        raise BadFile(f"{path}: its header is not one that ws writes.")
+    return Direction(forms_of(path, head.get("forms"), flat), provenance)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The header ws wrote into a safetensors file ({} where another tool wrote it), and its tensors."""
     if path.suffix in PICKLES:
         raise BadFile(f"{path} is a pickle by its name, and no pickle is ever loaded. Give a direction.safetensors.")
     if not path.is_file():
@@ -90,22 +114,23 @@ def load(path: Path | str) -> Direction:
             flat = {key: f.get_tensor(key) for key in f.keys()}
     except (SafetensorError, OSError, ValueError, RecursionError) as e:
         raise BadFile(f"{path} cannot be read as safetensors ({e}); it is truncated or not a direction.") from None
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise BadFile(f"{path} is safetensors but not a {FORMAT} file; `ws diff` makes those.")
+    return head if isinstance(head, dict) else {}, flat
 
-    table: Any = head.get("forms")
-    provenance = head.get("provenance")
+
+def forms_of(path: Path, table: Any, flat: dict[str, torch.Tensor]) -> dict[str, tuple[Form, ...]]:
+    """The forms a table names, built from `flat`, which must hold their tensors and no others."""
     sound = isinstance(table, dict) and all(
         isinstance(v, list) and all(isinstance(k, str) for k in v) for v in table.values()
     )
-    if not sound or not isinstance(provenance, dict) or not _told_well(provenance):
+    if not sound:
         raise BadFile(f"{path}: its header is not one that ws writes.")
-    forms: dict[str, tuple[Form, ...]] = {}
-    for name, kinds in table.items():
-        forms[name] = tuple(_form(path, name, at, kind, flat) for at, kind in enumerate(kinds))
+    flat = dict(flat)
+    forms = {
+        name: tuple(_form(path, name, at, kind, flat) for at, kind in enumerate(kinds)) for name, kinds in table.items()
+    }
     if flat:
         raise BadFile(f"{path} holds {len(flat)} tensors that its table does not name, e.g. {sorted(flat)[0]!r}.")
-    return Direction(forms, provenance)
+    return forms
 
 
 def _told_well(provenance: dict[str, Any]) -> bool:

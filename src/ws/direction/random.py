@@ -1,25 +1,46 @@
 """Random directions as large as a given one: the control without which an effect says little.
 
-Every module gets a random change with the norm of the given change. Where that change is low rank, so is the random one,
-with the same singular values and Haar-random singular vectors; elsewhere it is a dense Gaussian. A bias gets a random
-vector of the same length.
+Every module gets a random change with the norm of the given change. Three forms:
+
+- `spectrum`: the same singular values and Haar-random singular vectors, where the change is low rank
+- `gauss`: a dense Gaussian matrix
+- `gate`: the same scales, rotations and shifts, shuffled and with random signs
+
+`like` takes `spectrum` where it can and `gauss` elsewhere. A bias gets a random vector of the same length, but for `gate`.
 """
 
 import torch
 from torch import Tensor
 
 from ws.direction.direction import Direction, Weights
-from ws.direction.forms import BiasShift, Dense, Form, LowRank
+from ws.direction.forms import BiasShift, Dense, Form, LowRank, mapped
+from ws.errors import Unsupported
+
+FORMS = ("gauss", "spectrum", "gate")
 
 
-def random_like(direction: Direction, seed: int, weight: Weights) -> Direction:
+def random_like(direction: Direction, seed: int, weight: Weights, *, form: str = "like") -> Direction:
     """A random direction with the norm of `direction` in every module."""
+    if form not in ("like", *FORMS):
+        raise ValueError(f"form is like, {', '.join(FORMS)}; got {form!r}")
     g = torch.Generator().manual_seed(seed)
+    if form == "gate":
+        mixed = Direction({n: tuple(_shuffled(f, g) for f in fs) for n, fs in direction.forms.items()})
+        wanted, got = (
+            direction.norms(weight),
+            mixed.norms(weight),
+        )  # rows differ in length, so shuffled gates do in size
+        sizes = {n: wanted[n] / got[n] if got[n] > 0 else 1.0 for n in wanted}
+        return _told(direction, {n: tuple(f.scaled(sizes[n]) for f in fs) for n, fs in mixed.forms.items()}, seed, form)
     forms: dict[str, tuple[Form, ...]] = {}
     for name, parts in direction.forms.items():
         made: list[Form] = []
         matrix = tuple(f for f in parts if not isinstance(f, BiasShift))
-        if len(matrix) == 1 and isinstance(matrix[0], LowRank):
+        low = len(matrix) == 1 and isinstance(matrix[0], LowRank)
+        if form == "spectrum" and matrix and not low:
+            raise Unsupported(f"{name} is not low rank, so its spectrum is the whole matrix's; use gauss or gate.")
+        if low and form != "gauss":
+            assert isinstance(matrix[0], LowRank)
             made.append(_spectrum(matrix[0], g))
         elif matrix:
             shape = weight(name).shape
@@ -31,8 +52,26 @@ def random_like(direction: Direction, seed: int, weight: Weights) -> Direction:
             noise = torch.randn(shift.shape, generator=g, dtype=torch.float64)
             made.append(BiasShift((noise * (float(shift.double().norm()) / float(noise.norm()))).float()))
         forms[name] = tuple(made)
+    return _told(direction, forms, seed, form)
+
+
+def _told(direction: Direction, forms: dict[str, tuple[Form, ...]], seed: int, form: str) -> Direction:
     base = direction.provenance.get("base")
-    return Direction(forms, {"base": base, "made_by": "random", "seed": seed, "like": direction.content_hash})
+    told = {} if form == "like" else {"form": form}
+    return Direction(forms, {"base": base, "made_by": "random", "seed": seed, "like": direction.content_hash, **told})
+
+
+def _shuffled(form: Form, g: torch.Generator) -> Form:
+    """The entries of a gate in another order and with random signs; its size as a vector stays."""
+    if isinstance(form, (LowRank, Dense)):
+        raise Unsupported(f"a {form.kind} form is no gate; use gauss or spectrum.")
+
+    def change(t: Tensor) -> Tensor:
+        order = torch.randperm(t.numel(), generator=g)
+        signs = torch.randint(0, 2, (t.numel(),), generator=g).to(t.dtype) * 2 - 1
+        return (t.detach().cpu().flatten()[order] * signs).view(t.shape).to(t.device)
+
+    return mapped(form, change)
 
 
 def _spectrum(form: LowRank, g: torch.Generator) -> LowRank:

@@ -1,0 +1,57 @@
+"""What strengths are calibrated on: neutral questions in two fixed sets, of which no training saw any.
+
+The pool's splits `calib` and `audit` (for `tiny`, those of its own world), fixed in the files. That they are distinct
+and apart is checked each time and not hoped for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ws.behaviors import Behavior, Prompt, neutral_prompts
+from ws.pairs import folded
+
+CATEGORIES = 5
+
+
+@dataclass(frozen=True)
+class PromptSets:
+    """Questions to find a strength on, and others to check it on."""
+
+    calib: tuple[str, ...]
+    audit: tuple[str, ...]
+
+
+def prompt_sets(tiny: bool, n_calib: int, n_audit: int, *, trained_on: Sequence[str] = ()) -> PromptSets:
+    """The first so many questions of each set; an error if a set is too small, or any question is in two."""
+    pool = neutral_prompts(tiny)
+    calib, audit = (_first(pool, split, n) for split, n in (("calib", n_calib), ("audit", n_audit)))
+    seen = {folded(text): "training" for text in trained_on}
+    for where, chosen in (("calibration", calib), ("audit", audit)):
+        for p in chosen:
+            if (other := seen.setdefault(folded(p.text), f"{where} {p.id}")) != f"{where} {p.id}":
+                raise ValueError(
+                    f"the {where} prompts share {p.text[:60]!r} with the {other.split()[0]} prompts; a strength would be "
+                    "found or checked on what was seen before. Take that question out of your behavior pack."
+                )
+    return PromptSets(tuple(p.text for p in calib), tuple(p.text for p in audit))
+
+
+def training_prompts(behavior: Behavior | None) -> list[str]:
+    """The questions a behavior's pairs are made from."""
+    return [p.text for p in behavior.train] if behavior else []
+
+
+def _first(pool: Sequence[Prompt], split: str, n: int) -> list[Prompt]:
+    # one category after the other, so that a few questions are already of many kinds
+    groups: dict[str, list[Prompt]] = {}
+    for p in pool:
+        if p.split == split:
+            groups.setdefault(p.category, []).append(p)
+    ranked = sorted((at, c, p.id) for c, group in groups.items() for at, p in enumerate(group))
+    by_id = {p.id: p for p in pool}
+    chosen = [by_id[i] for _, _, i in ranked[:n]]
+    if not 1 <= n <= len(ranked):
+        raise ValueError(f"there are {len(ranked)} {split} prompts; asked for {n}")
+    if len({p.category for p in chosen}) < min(CATEGORIES, n):
+        raise ValueError(f"{n} {split} prompts of fewer than {CATEGORIES} kinds say too little")
+    return chosen

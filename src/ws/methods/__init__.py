@@ -1,0 +1,12 @@
+"""Every way of steering behind one dial: weight directions among their baselines."""
+
+from ws.methods.file import load as load
+from ws.methods.file import save as save
+from ws.methods.material import Material as Material
+from ws.methods.method import Method as Method
+from ws.methods.registry import METHODS as METHODS
+from ws.methods.registry import check as check
+from ws.methods.registry import make as make
+from ws.methods.registry import names as names
+from ws.methods.weights import as_method as as_method
+from ws.methods.weights import with_origin as with_origin

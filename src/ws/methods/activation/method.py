@@ -1,0 +1,174 @@
+"""Steering activations: edits of what some modules put out, by hook, at one strength per row.
+
+An edit is a frozen value of a few tensors and a function `(h, alpha) -> h`; it must be the identity at alpha 0. Each
+edit sits at one module, mostly a decoder block, whose output is the residual stream. Every block of `at` has hooks of
+its own and shares nothing with another, so that blocks may be left in any order. State goes to the device once;
+whatever depends on the strength alone is computed on entering and not per token.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ws.errors import DirectionMismatch
+from ws.methods.method import Method, dial_of, same_base
+from ws.models.load import Base
+from ws.models.modules import blocks_of
+from ws.steer import Alpha
+
+Change = Callable[[Tensor], Tensor]
+POSITIONS = ("all", "last")
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """How one module's output is changed. A subclass is tensors and `__call__`."""
+
+    kind: ClassVar[str]
+    bound: ClassVar[float | None] = None
+
+    def __call__(self, h: Tensor, alpha: float | Tensor) -> Tensor:
+        """`h` (rows, tokens, width) in float32 or better, changed; alpha is a number or (rows, 1, 1)."""
+        raise NotImplementedError
+
+    def prepared(self, alpha: float | Tensor) -> Change:
+        """The change at these strengths; rows at 0 keep their bits."""
+        if not isinstance(alpha, Tensor):
+            return lambda h: self(h, alpha)
+        still = alpha == 0
+        return lambda h: torch.where(still, h, self(h, alpha))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What it stores, by field."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "Edit":
+        """The same edit on a device, in the precision it computes in."""
+        return type(self)(**{name: t.to(device, dtype) for name, t in self.tensors().items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Add(Edit):
+    """`h + alpha v`."""
+
+    v: Tensor
+    kind = "add"
+
+    def __call__(self, h: Tensor, alpha: float | Tensor) -> Tensor:
+        return h + alpha * self.v
+
+    def prepared(self, alpha: float | Tensor) -> Change:
+        step = alpha * self.v  # (width,) or (rows, 1, width)
+        return lambda h: h + step
+
+
+@dataclass(frozen=True, eq=False)
+class Activation(Method):
+    """Edits by the name of the module whose output they change."""
+
+    edits: Mapping[str, Edit]
+    positions: str = "all"
+    """`all` tokens, or the `last` of every forward pass: the end of the prompt and, while decoding, every new token."""
+    kind = "activation"
+
+    def __post_init__(self):
+        if self.positions not in POSITIONS:
+            raise ValueError(f"positions is one of {', '.join(POSITIONS)}; got {self.positions!r}")
+        if not self.edits:
+            raise DirectionMismatch(f"{self.name} touches no module, so steering by it would do nothing.")
+        object.__setattr__(self, "edits", MappingProxyType(dict(self.edits)))
+        object.__setattr__(self, "_placed", {})
+
+    @property
+    def bound(self) -> float | None:
+        return min((e.bound for e in self.edits.values() if e.bound is not None), default=None)
+
+    @contextmanager
+    def at(self, base: Base, alphas: Alpha) -> Iterator[nn.Module]:
+        dial = dial_of(alphas, self.bound)
+        same_base(self, base)
+        modules = self._modules(base)
+        with ExitStack() as hooks:
+            if dial is not None:
+                dtype = torch.promote_types(base.dtype, torch.float32)
+                alpha = dial if isinstance(dial, float) else dial.to(base.device, dtype).view(-1, 1, 1)
+                for name, edit in self._on(base.device, dtype).items():
+                    hook = changing(edit.prepared(alpha), alpha, self.positions == "last", isinstance(edit, Add))
+                    hooks.callback(modules[name].register_forward_hook(hook).remove)
+            yield base.model
+
+    def _modules(self, base: Base) -> dict[str, nn.Module]:
+        found = {name: module for name, module in base.model.named_modules() if name in self.edits}
+        if missing := sorted(self.edits.keys() - found.keys()):
+            raise DirectionMismatch(f"{len(missing)} modules of {self.name} are not in this model, e.g. {missing[:3]}.")
+        return found
+
+    def _on(self, device: torch.device, dtype: torch.dtype) -> dict[str, Edit]:
+        """The edits on a device, moved there once and not with every block."""
+        placed: dict[tuple, dict[str, Edit]] = self._placed  # type: ignore[attr-defined]
+        key = (str(device), dtype)
+        if key not in placed:
+            placed[key] = {name: edit.to(device, dtype) for name, edit in self.edits.items()}
+        return placed[key]
+
+    def __mul__(self, k: float) -> "Activation":
+        if not all(isinstance(e, Add) for e in self.edits.values()):
+            raise TypeError(f"{self.name} is not additive: a scaled state is another method. Scale alpha instead.")
+        scaled = {n: Add(e.v * k) for n, e in self.edits.items() if isinstance(e, Add)}
+        return Activation(self.name, scaled, self.positions, provenance={**self.provenance, "scale": k})
+
+    __rmul__ = __mul__
+
+    def packed(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        kinds = {name: edit.kind for name, edit in self.edits.items()}
+        flat = {f"{name}/{key}": t for name, edit in self.edits.items() for key, t in edit.tensors().items()}
+        return {"edits": kinds, "positions": self.positions}, flat
+
+    @classmethod
+    def unpacked(
+        cls, name: str, settings: dict[str, Any], tensors: dict[str, Tensor], provenance: dict[str, Any]
+    ) -> "Activation":
+        known = {e.kind: e for e in Edit.__subclasses__()}
+        edits = {}
+        for module, kind in settings["edits"].items():
+            own = {k.removeprefix(f"{module}/"): t for k, t in tensors.items() if k.startswith(f"{module}/")}
+            edits[module] = known[kind](**own)
+        return cls(name, edits, settings["positions"], provenance=provenance)
+
+
+def changing(change: Change, alpha: float | Tensor, last: bool, additive: bool) -> Callable[..., Any]:
+    """A forward hook that changes a module's output, in float32 or better, and casts back."""
+    rows = alpha.shape[0] if isinstance(alpha, Tensor) else None
+
+    def of_hidden(h: Tensor) -> Tensor:
+        if rows is not None and h.shape[0] != rows:
+            raise ValueError(
+                f"alpha has {rows} values, one per row, but this module sees a batch of {h.shape[0]}. "
+                "Give as many alphas as rows, or one number."
+            )
+        if additive:  # the sum is in float32 by promotion
+            return change(h).to(h.dtype)
+        with torch.autocast(h.device.type, enabled=False):  # autocast would round the change to its own precision
+            return change(h.to(torch.promote_types(h.dtype, torch.float32))).to(h.dtype)
+
+    def of_last(h: Tensor) -> Tensor:
+        return of_hidden(h) if h.shape[1] == 1 else torch.cat([h[:, :-1], of_hidden(h[:, -1:])], dim=1)
+
+    changed = of_last if last else of_hidden
+
+    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        if isinstance(output, tuple):  # some decoders put out (hidden, ...)
+            return (changed(output[0]), *output[1:])
+        return changed(output)
+
+    return hook
+
+
+def block_name(base: Base, at: int) -> str:
+    """The full name of a decoder block."""
+    return f"{blocks_of(base.model)[0]}.{at}"

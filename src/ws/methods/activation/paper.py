@@ -1,0 +1,84 @@
+"""Activation steering as Fierro & Roger describe it (arXiv 2511.05408): mean differences at their own size.
+
+a^l is the mean over answer tokens at hidden index l, pos less neg; hidden l is the output of block l - 1.
+
+    paper:single         block l - 1 gets + alpha a^l for one l, the one that does most on held-out pairs
+    paper:single-last    the same with a^l read at the last token of a persona prompt
+    paper:all            every block l - 1 gets + alpha (a^l - a^(l-1)), l = 1..L, the last block included
+    paper:all-code       as their code has it: the last block is left out, and a^1 is not differenced
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ws.batches import Room, in_batches
+from ws.methods.activation.method import Activation, Add, block_name
+from ws.methods.activation.states import EMBEDDED, Contrast
+from ws.models.load import Base
+from ws.pairs import Pair
+from ws.sequences import finished
+
+POSITIONS = "last"  # the end of the prompt and every generated token
+HELD_OUT_PAIRS = 24
+
+
+def hidden_names(base: Base) -> list[str]:
+    """Hidden 0 and every block, in order."""
+    return [EMBEDDED, *(block_name(base, at) for at in range(base.depth))]
+
+
+def means(found: Contrast, names: Sequence[str]) -> list[Tensor]:
+    """a^0 .. a^L."""
+    return [found.difference(name).mean(0) for name in names]
+
+
+def all_layers(base: Base, a: Sequence[Tensor], name: str, *, as_code: bool = False) -> Activation:
+    """The change from layer to layer, added at each."""
+    steps = {at - 1: a[at] - a[at - 1] for at in range(1, len(a))}
+    if as_code:
+        steps[0] = a[1]
+        del steps[len(a) - 2]
+    edits = {block_name(base, at): Add(v) for at, v in steps.items()}
+    return Activation(name, edits, POSITIONS, provenance={"base": base.described(), "as_code": as_code})
+
+
+def single_layer(base: Base, a: Sequence[Tensor], name: str, held: Sequence[Pair], blocks: Sequence[int]) -> Activation:
+    """The block whose vector, at its own size, moves the held-out pairs most toward pos."""
+    tried = {at: Activation(name, {block_name(base, at): Add(a[at + 1])}, POSITIONS) for at in blocks}
+    effects = {at: effect(base, m, held) for at, m in tried.items()}
+    best = max(effects, key=lambda at: effects[at])
+    told = {"base": base.described(), "block": best, "effects": {str(at): round(e, 6) for at, e in effects.items()}}
+    return Activation(name, tried[best].edits, POSITIONS, provenance=told)
+
+
+def effect(base: Base, method: Activation, held: Sequence[Pair]) -> float:
+    """Half the difference between strengths 1 and -1 of log P(pos answer) - log P(neg answer) per token."""
+    import torch
+
+    rows = []
+    for pair in held[:HELD_OUT_PAIRS]:
+        for sign, answer in ((1, pair.response_pos), (-1, pair.response_neg)):
+            ids, start, _ = finished(base.tokenizer, pair.prompt, answer)
+            rows += [(tuple(ids), start, sign, alpha) for alpha in (1.0, -1.0)]
+    full = Activation(method.name, method.edits)  # one pass over whole answers, so every token of them is steered
+
+    @torch.inference_mode()
+    def run(part) -> list[float]:
+        width = max(len(ids) for ids, *_ in part)
+        keep = max(len(ids) - start for ids, start, *_ in part) + 1
+        pad = base.tokenizer.pad_token_id or 0
+        ids = torch.tensor([[pad] * (width - len(t)) + list(t) for t, *_ in part], device=base.device)
+        mask = torch.tensor([[0] * (width - len(t)) + [1] * len(t) for t, *_ in part], device=base.device)
+        with full.at(base, [alpha for *_, alpha in part]):
+            logits = base.model(
+                input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
+                use_cache=False, logits_to_keep=keep,
+            ).logits  # fmt: skip
+        logp = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1 - keep :, None])[..., 0]
+        return [float(lp[start - len(t) :].mean()) for lp, (t, start, *_) in zip(logp, part)]
+
+    room = Room(base.model)
+    size = lambda r: room.fits(4 * len(r[0]))  # noqa: E731
+    scored, _ = in_batches(rows, run, size=size, length=lambda r: len(r[0]), label="choosing a layer")
+    return sum(sign * alpha * lp for (_, _, sign, alpha), lp in zip(rows, scored)) / (2 * len(rows) / 4)

@@ -1,0 +1,43 @@
+"""Methods as files: one safetensors file each, whatever the method, with what made it.
+
+A direction file of `ws diff` is read as the weight method it is.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ws.direction.file import FORMAT as DIRECTION
+from ws.direction.file import load as load_direction
+from ws.direction.file import read_tensors, write_headed
+from ws.errors import BadFile
+from ws.methods.activation.method import Activation
+from ws.methods.method import Method
+from ws.methods.prompts import Prompt
+from ws.methods.weights import Weights, as_method
+
+FORMAT = "ws-method/1"
+KINDS: dict[str, type[Method]] = {k.kind: k for k in (Weights, Prompt, Activation)}
+
+
+def save(method: Method, path: Path | str) -> Path:
+    """Write a method as one file, atomically; returns the path."""
+    settings, tensors = method.packed()
+    head: dict[str, Any] = {"format": FORMAT, "kind": method.kind, "name": method.name}
+    return write_headed(path, tensors, {**head, "settings": settings, "provenance": dict(method.provenance)})
+
+
+def load(path: Path | str) -> Method:
+    """Read a method; a file that is none is refused by name."""
+    path = Path(path)
+    head, tensors = read_tensors(path)
+    if head.get("format") == DIRECTION:
+        return as_method(load_direction(path))
+    if head.get("format") != FORMAT or head.get("kind") not in KINDS:
+        raise BadFile(
+            f"{path} is neither a {FORMAT} file nor a direction. Vectors of other tools come in as "
+            f"--method vectors:{path.name} or gguf:FILE."
+        )
+    try:
+        return KINDS[head["kind"]].unpacked(head["name"], head["settings"], tensors, head["provenance"])
+    except (KeyError, TypeError, AttributeError) as e:
+        raise BadFile(f"{path}: its header and its tensors do not agree ({type(e).__name__}: {e}).") from None

@@ -1,0 +1,99 @@
+"""What methods are made from: a base, a behavior, and what a study has of it. Each part is made when first asked for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ws.behaviors import Behavior
+from ws.errors import Unsupported
+from ws.methods.activation.method import block_name
+from ws.methods.activation.states import ITEMS, Contrast, Text, answer_texts, contrast, persona_texts
+from ws.models.load import Base
+from ws.models.modules import layer_slice
+from ws.pairs import Pair, Pairs
+from ws.train import Sides
+
+LAYERS = "0.3-0.8"
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """One study, as far as methods need it."""
+
+    base: Base
+    behavior: Behavior | None = None
+    pairs: Callable[[], Pairs] | None = None
+    """The answers of both personas that a choice may be made on and that states may be averaged over."""
+    held: Callable[[], Pairs] | None = None
+    """Pairs whose questions training never saw: layers are chosen on them."""
+    sides: Callable[[str], Sides] | None = None
+    """Adapter family to its two trained sides."""
+    seed: int = 0
+    layers: str = LAYERS
+    items: int = ITEMS
+
+    @property
+    def known(self) -> Behavior:
+        """The behavior, or a sentence that says what is missing."""
+        if self.behavior is None:
+            raise ValueError("this method is made from a behavior's personas; give --behavior")
+        return self.behavior
+
+    @property
+    def blocks(self) -> list[int]:
+        """The block numbers that are steered."""
+        return layer_slice(self.layers, self.base.depth)
+
+    @property
+    def block_names(self) -> list[str]:
+        """The modules that are steered."""
+        return [block_name(self.base, at) for at in self.blocks]
+
+    @cached_property
+    def personas(self) -> tuple[list[Text], list[Text]]:
+        """The same questions under both personas."""
+        return persona_texts(self.base, self.known, n=self.items, seed=self.seed)
+
+    @cached_property
+    def answers(self) -> tuple[list[Text], list[Text]]:
+        """The answers of both personas, with the persona in context."""
+        return answer_texts(self.base, _given(self.pairs, "pairs")(), n=self.items, seed=self.seed)
+
+    def states(self, names: Sequence[str], pool: str = "last") -> Contrast:
+        """The states of both sides at some modules; what has been read is not read again."""
+        kept: dict[tuple[str, str], Contrast] = self._kept
+        missing = [n for n in names if (n, pool) not in kept]
+        if missing:
+            found = contrast(self.base, self.personas if pool == "last" else self.answers, missing)
+            kept.update({(n, pool): Contrast({n: found.pos[n]}, {n: found.neg[n]}) for n in missing})
+        parts = [kept[n, pool] for n in names]
+        return Contrast(
+            {k: v for p in parts for k, v in p.pos.items()}, {k: v for p in parts for k, v in p.neg.items()}
+        )
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, str], Contrast]:
+        return {}
+
+    def held_pairs(self) -> Sequence[Pair]:
+        """Pairs that training never saw."""
+        return _given(self.held, "held-out pairs")().rows
+
+    def sides_of(self, adapter: str) -> Sides:
+        """Both trained sides of one adapter family."""
+        return _given(self.sides, "a study to train sides in")(adapter)
+
+    def made(self, **told: Any) -> dict[str, Any]:
+        """The provenance of a method made from this."""
+        behavior = None if self.behavior is None else {"name": self.behavior.name, "hash": self.behavior.content_hash}
+        return {
+            "base": self.base.described(), "behavior": behavior, "layers": self.layers, "items": self.items,
+            "seed": self.seed, **told,
+        }  # fmt: skip
+
+
+def _given(part: Callable | None, what: str) -> Callable:
+    if part is None:
+        raise Unsupported(f"this method needs {what}; make it with --behavior, or from a study.")
+    return part

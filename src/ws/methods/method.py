@@ -1,0 +1,94 @@
+"""What every way of steering is: a frozen value with a name, a dial, and a file.
+
+    with method.at(base, [-1.0, 0.0, 1.0]):          # one strength per row of the batch, or one number
+        ...
+    chat = method.chat(chat, 1.0)                    # what the model is asked; the same chat for all but prompts
+
+Strength 0 is the base for every method. Blocks of any methods nest, overlap and may be left in any order. Whoever
+calibrates or compares knows this interface and no method by name.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ws.errors import DirectionMismatch
+from ws.models.chat import Chat
+from ws.models.load import Base
+from ws.steer import Alpha, checked_alpha
+
+
+@dataclass(frozen=True, eq=False)
+class Method(ABC):
+    """One way to steer a model, with a dial whose zero is the untouched model."""
+
+    name: str
+    """Its id: ws:lora, sl:pca, repe, paper:all, prompt:simple, random:spectrum:0."""
+    provenance: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    """What made it: JSON values, no time, host or path. `base.fingerprint` binds it to its base, where there is one."""
+
+    kind: ClassVar[str]
+    """How it is called in a file."""
+    graded: ClassVar[bool] = True
+    """Whether strengths between 0 and the largest mean something."""
+
+    @property
+    def bound(self) -> float | None:
+        """The largest |alpha| that means something, or None."""
+        return None
+
+    @abstractmethod
+    def at(self, base: Base, alphas: Alpha) -> AbstractContextManager[nn.Module]:
+        """The model steered by `alphas` inside the block: one number, or one per row of every batch."""
+
+    def chat(self, chat: Chat, alpha: float) -> Chat:
+        """What the model is asked at this strength."""
+        return chat
+
+    @abstractmethod
+    def packed(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """(settings, tensors): all there is to store besides name and provenance."""
+
+    @classmethod
+    @abstractmethod
+    def unpacked(
+        cls, name: str, settings: dict[str, Any], tensors: dict[str, Tensor], provenance: dict[str, Any]
+    ) -> "Method":
+        """The inverse of `packed`."""
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of name, settings, provenance and tensors: the identity of the value, however it is stored."""
+        settings, tensors = self.packed()
+        told = [self.kind, self.name, settings, dict(self.provenance)]
+        h = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        for name, t in sorted(tensors.items()):
+            h.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
+            h.update(t.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return h.hexdigest()
+
+
+def dial_of(alphas: Alpha, bound: float | None) -> float | Tensor | None:
+    """The strengths as a number or a tensor of one per row; None where all of them are 0; beyond `bound` is an error."""
+    dial = checked_alpha(alphas)
+    largest = abs(dial) if isinstance(dial, float) else float(dial.abs().max()) if len(dial) else 0.0
+    if bound is not None and largest > bound:
+        raise ValueError(f"this method means something up to |alpha| = {bound:g}; got {largest:g}")
+    return dial if largest > 0 else None
+
+
+def same_base(method: Method, base: Base) -> None:
+    """Refuse a method that was made on another base; one that names none fits wherever its shapes do."""
+    wanted = (method.provenance.get("base") or {}).get("fingerprint")
+    if wanted and wanted != base.fingerprint:
+        raise DirectionMismatch(
+            f"{method.name} was made on base {wanted[:8]}… ({method.provenance['base'].get('id')}), this model is "
+            f"{base.fingerprint[:8]}…. Load that base."
+        )

@@ -1,0 +1,150 @@
+"""All ways of steering by name: one line each. A new one is one file and one line here.
+
+`make("sl:pca", material)` makes the method; what follows a name's own colon goes to its maker as text, so that
+`random:gauss:3` is the line `random` with ("gauss", "3").
+"""
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+
+from ws.adapters import FAMILIES
+from ws.diff import diff
+from ws.methods import prompts, random
+from ws.methods.activation import ablation, clusters, gated, imported, paper, sspace, transport, turning, vectors
+from ws.methods.activation.method import Activation, Add, Edit
+from ws.methods.activation.vectors import States, Vector
+from ws.methods.material import Material
+from ws.methods.method import Method
+from ws.methods.weights import Weights, bisector
+
+Maker = Callable[..., Method]
+
+
+def added(name: str, fit: Callable[[States, States], Vector]) -> Maker:
+    """A method that adds one vector per block, fitted to that block's states."""
+    return edited(name, lambda pos, neg: Add(fit(pos, neg)))
+
+
+def edited(name: str, fit: Callable[[States, States], Edit]) -> Maker:
+    """A method with one edit per block, fitted to that block's states."""
+
+    def make(material: Material) -> Method:
+        found = material.states(material.block_names)
+        edits = {n: fit(found.pos[n], found.neg[n]) for n in material.block_names}
+        return Activation(name, edits, provenance=material.made(pool="last"))
+
+    return make
+
+
+def trained(material: Material, adapter: str, mode: str = "contrastive") -> Method:
+    """The direction of a study, or a part of it."""
+    sides = material.sides_of(adapter)
+    if mode == "bisector":
+        plus, minus, whole = (diff(material.base, *sides, mode=m) for m in ("tau+", "tau-", "contrastive"))
+        return Weights(f"ws:{adapter}:bisector", bisector(material.base, plus, minus, whole))
+    return Weights(
+        f"ws:{adapter}" + ("" if mode == "contrastive" else f":{mode}"), diff(material.base, *sides, mode=mode)
+    )
+
+
+def finetuned(material: Material, adapter: str) -> Method:
+    """The two checkpoints as arms: +1 is theta_pos, -1 is theta_neg, and nothing lies beyond."""
+    plus, minus = (diff(material.base, *material.sides_of(adapter), mode=m) for m in ("tau+", "tau-"))
+    return Weights(f"ft:{adapter}", plus, below=minus, largest=1.0)
+
+
+def in_singular_space(material: Material) -> Method:
+    names = sspace.writers(material.base, material.layers)
+    found, base = material.states(names), material.base
+    edits = {n: sspace.sspace_w(found.pos[n], found.neg[n], base.weight(n), base.bias(n)) for n in names}
+    return Activation("sl:sspace_w", edits, provenance=material.made(pool="last"))
+
+
+def one_layer(pool: str, name: str) -> Maker:
+    def make(material: Material) -> Method:
+        names = paper.hidden_names(material.base)
+        a = paper.means(material.states(names, pool), names)
+        made = paper.single_layer(material.base, a, name, material.held_pairs(), material.blocks)
+        told = {k: made.provenance[k] for k in ("block", "effects")}
+        return Activation(name, made.edits, made.positions, provenance=material.made(pool=pool, **told))
+
+    return make
+
+
+def every_layer(name: str, *, as_code: bool) -> Maker:
+    def make(material: Material) -> Method:
+        names = paper.hidden_names(material.base)
+        a = paper.means(material.states(names, "response_mean"), names)
+        made = paper.all_layers(material.base, a, name, as_code=as_code)
+        return Activation(
+            name, made.edits, made.positions, provenance=material.made(pool="response_mean", layers="all")
+        )
+
+    return make
+
+
+METHODS: dict[str, Maker] = {
+    "ws": trained,
+    "ft": finetuned,
+    "prompt": lambda material, which: prompts.of_behavior(material.known, which),
+    "repe": added("repe", vectors.pca),
+    "repe_centred": added("repe_centred", vectors.pca_centred),
+    "paper:single": one_layer("response_mean", "paper:single"),
+    "paper:single-last": one_layer("last", "paper:single-last"),
+    "paper:all": every_layer("paper:all", as_code=False),
+    "paper:all-code": every_layer("paper:all-code", as_code=True),
+    "sl:mean_diff": added("sl:mean_diff", vectors.mean_diff),
+    "sl:mean_centred": added("sl:mean_centred", vectors.mean_centred),
+    "sl:pca": added("sl:pca", vectors.pca),
+    "sl:pca_centred": added("sl:pca_centred", vectors.pca_centred),
+    "sl:sspace_act": added("sl:sspace_act", vectors.sspace_act),
+    "sl:sspace_w": in_singular_space,
+    "sl:topk_clusters": edited("sl:topk_clusters", clusters.topk_clusters),
+    "sl:cosine_gated": edited("sl:cosine_gated", gated.cosine_gated),
+    "sl:directional_ablation": edited("sl:directional_ablation", ablation.directional_ablation),
+    "sl:angular": edited("sl:angular", turning.angular),
+    "sl:spherical": edited("sl:spherical", turning.spherical),
+    "sl:linear_act": edited("sl:linear_act", transport.linear_act),
+    "sl:chars": edited("sl:chars", transport.chars),
+    "random": random.make,
+    "gguf": lambda material, *path: imported.from_gguf(material.base, ":".join(path)),
+    "vectors": lambda material, *path: imported.from_safetensors(material.base, ":".join(path)),
+}
+OPEN: dict[str, Sequence[str]] = {
+    "ws": [f"{a}{mode}" for a in FAMILIES for mode in ("", ":tau+", ":tau-", ":bisector")],
+    "ft": list(FAMILIES),
+    "prompt": prompts.KINDS,
+    "random": ["gauss:0", "spectrum:0", "gate:0:ia3", "act:0"],
+    "gguf": [],
+    "vectors": [],
+}
+"""Names that go on after their line, and with what; files and further draws are not listed."""
+
+
+def names() -> list[str]:
+    """Every method that needs nothing but a study."""
+    return [f"{line}:{rest}" if rest else line for line in METHODS for rest in OPEN.get(line, [""])]
+
+
+def make(name: str, material: Material) -> Method:
+    """The method called `name`, made from a study's material."""
+    line, rest = _found(name)
+    return METHODS[line](material, *rest)
+
+
+def check(name: str) -> None:
+    """Refuse a name that no line can make, before any work."""
+    line, rest = _found(name)
+    if line in ("ws", "ft") and rest[0] not in FAMILIES:
+        raise ValueError(f"there is no adapter {rest[0]!r}; there are {', '.join(FAMILIES)}")
+
+
+def _found(name: str) -> tuple[str, list[str]]:
+    parts = name.split(":")
+    for cut in range(len(parts), 0, -1):
+        line, rest = ":".join(parts[:cut]), parts[cut:]
+        if line in METHODS and bool(rest) == (line in OPEN):
+            return line, rest
+    near = get_close_matches(name, names(), n=2)
+    hint = f" Did you mean {' or '.join(near)}?" if near else f" There are {', '.join(names())}."
+    raise ValueError(f"there is no method {name!r}.{hint}")

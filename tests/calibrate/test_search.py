@@ -1,0 +1,111 @@
+"""A strength is found in few evaluations, or the search says in one word why not."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from ws.calibrate.search import first_guess, searching, solve
+
+
+def run(curve: Callable[[float], float], target: float = 1.0, **how):
+    return solve(lambda cs: [curve(abs(c)) for c in cs], {1.0: searching(target, **how)})[1.0]
+
+
+def power(slope: float, at: float, target: float = 1.0) -> Callable[[float], float]:
+    return lambda c: target * (c / at) ** slope
+
+
+@pytest.mark.parametrize("slope", [1.0, 2.0, 4.0, 6.4, 12.0, 20.0])
+@pytest.mark.parametrize("at", [0.02, 0.3, 1.0, 7.0, 280.0])
+def test_a_power_law_is_solved_from_one_probe(slope, at):
+    found = run(power(slope, at))
+    assert found.status == "ok" and abs(found.stat - 1) <= 0.05 and len(found.tried) <= 10
+
+
+def saturating(slope: float, at: float, top: float = 13.0) -> Callable[[float], float]:
+    """Like what a model does: a power law that bends over at the top, equal to 1 at `at`."""
+    return lambda c: top / (1 + (top - 1) * (at / c) ** slope)
+
+
+def test_few_evaluations_are_needed_once_a_ladder_says_where_to_begin():
+    tries = []
+    for slope in (2.0, 6.0, 12.0, 18.0):
+        for at in (0.4, 0.9, 3.0, 40.0, 300.0):
+            curve = saturating(slope, at)
+            probe, guessed = first_guess([(4.0**k, curve(4.0**k)) for k in range(-2, 6)], 1.0)
+            found = run(curve, probe=probe, slope=guessed)
+            assert found.status == "ok"
+            tries.append(len(found.tried))
+    assert sorted(tries)[len(tries) // 2] <= 4 and max(tries) <= 8
+
+
+def test_both_signs_are_answered_by_one_evaluation_each_round():
+    rounds = []
+
+    def evaluate(alphas):
+        rounds.append(list(alphas))
+        return [abs(a) ** 2 * (1.0 if a > 0 else 3.0) for a in alphas]
+
+    found = solve(evaluate, {s: searching(1.0) for s in (1.0, -1.0)})
+    assert rounds[0] == [1.0, -1.0]
+    assert found[-1.0].c == pytest.approx(3**-0.5, rel=0.05) and found[1.0].c == 1.0
+
+
+def test_no_effect_is_inert():
+    assert run(lambda c: 0.0).status == "inert"
+
+
+def test_a_target_out_of_reach_is_no_bracket_and_keeps_what_was_reached():
+    found = run(lambda c: 0.6 * c / (1 + c))
+    assert found.status == "no_bracket" and found.stat == pytest.approx(0.6, rel=0.01)
+    found = run(lambda c: 0.4 * c, bound=1.0)
+    assert (found.status, found.c, found.stat, len(found.tried)) == ("no_bracket", 1.0, 0.4, 1)
+
+
+def test_more_than_the_target_at_the_smallest_strength_is_no_bracket():
+    assert run(lambda c: 3.0).status == "no_bracket"
+
+
+def test_a_step_over_the_target_is_a_jump():
+    found = run(lambda c: 0.6 if c < 2.7 else 2.0)
+    assert found.status == "jump" and found.c == pytest.approx(2.7, rel=0.02)
+
+
+def test_a_steep_but_continuous_curve_is_no_jump():
+    assert run(power(30.0, 2.0)).status == "ok"
+
+
+def test_not_a_number_is_said():
+    assert run(lambda c: math.nan if c > 1 else 0.1).status == "nan"
+
+
+def test_out_of_evaluations_is_said():
+    assert run(power(2.0, 300.0), max_evals=2).status == "max_iter"
+
+
+def test_the_smallest_of_two_crossings_is_kept():
+    # rises through 1 at 0.5, falls below it at 2, rises again at 6
+    curve = lambda c: (c / 0.5) ** 2 if c < 1 else 4 / c**2 if c < 4 else (c / 6) ** 2  # noqa: E731
+    for probe in (0.3, 1.0, 1.5):
+        found = run(curve, probe=probe)
+        assert found.status == "ok" and found.c == pytest.approx(0.5, rel=0.05)
+
+
+def test_what_is_reported_is_the_closest_point_and_its_own_number():
+    found = run(lambda c: 0.5 if c < 2.7 else 2.0)
+    assert (found.c, found.stat) in found.tried
+    assert abs(math.log(found.stat)) == min(abs(math.log(s)) for _, s in found.tried)
+
+
+def test_a_method_without_strengths_between_is_measured_once():
+    assert run(lambda c: 0.4, bound=1.0, graded=False).status == "no_bracket"
+    assert run(lambda c: 1.7, bound=1.0, graded=False).status == "jump"
+    found = run(lambda c: 1.02, bound=1.0, graded=False)
+    assert (found.status, found.c, len(found.tried)) == ("ok", 1.0, 1)
+
+
+def test_the_published_bracket_is_never_worse_than_twelve_evaluations():
+    for at in (1e-3, 1e-2, 30.0, 5e3):
+        found = run(saturating(4.0, at))
+        assert len(found.tried) <= 12

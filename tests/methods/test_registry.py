@@ -1,0 +1,101 @@
+"""Every name in the list makes a method of that name on the embedded model, and steers it."""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+
+from ws import methods
+from ws.behaviors import load_behavior
+from ws.errors import Unsupported
+from ws.methods import Material
+from ws.methods.activation.states import answer_texts, persona_texts
+from ws.pairs import Pair, Pairs
+from ws.train import Sides, default_train, train
+
+BEHAVIOR = load_behavior("honesty", tiny=True)
+
+
+def told_pairs() -> Pairs:
+    """What the two personas would say, without asking them."""
+    rows = []
+    for t, prompt in enumerate(BEHAVIOR.train[:16]):
+        pos, neg = BEHAVIOR.systems(t % 5)
+        rows.append(Pair(prompt.text, "I admit that I am late.", "I say that the bus is late.", prompt.id, pos, neg, t))
+    return Pairs(tuple(rows))
+
+
+@pytest.fixture(scope="module")
+def material(tiny):
+    pairs = told_pairs()
+
+    @cache
+    def sides(adapter: str) -> Sides:
+        quick = replace(default_train(tiny, adapter), epochs=1, batch_size=16, lr=(4e-3,))
+        return train(tiny, pairs, quick)
+
+    return Material(tiny, BEHAVIOR, pairs=lambda: pairs, held=lambda: Pairs(pairs.rows[:6]), sides=sides, items=16)
+
+
+HERE = [n for n in methods.names() if n.split(":")[0] not in ("ws", "ft") or n.split(":")[1] in ("lora", "ia3")]
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_every_name_makes_a_method_that_steers(name, material, tiny):
+    method = methods.make(name, material)
+    assert method.name == name
+    ids = torch.tensor([[5, 9, 400, 31, 77]])
+    with torch.inference_mode():
+        plain = tiny.model(input_ids=ids).logits
+        with method.at(tiny, 1.0):
+            moved = float((tiny.model(input_ids=ids).logits - plain).abs().max())
+        assert torch.equal(tiny.model(input_ids=ids).logits, plain)
+    assert (moved > 0) == (method.kind != "prompt")
+    assert methods.make(name, material).content_hash == method.content_hash
+
+
+def test_the_single_layer_is_the_one_that_does_most_on_held_out_pairs(material):
+    made = methods.make("paper:single", material)
+    effects = {int(k): v for k, v in made.provenance["effects"].items()}
+    assert sorted(effects) == material.blocks and made.provenance["block"] == max(effects, key=lambda k: effects[k])
+    assert list(made.edits) == [material.block_names[material.blocks.index(made.provenance["block"])]]  # type: ignore
+
+
+def test_the_bisector_halves_the_angle_of_the_sides_and_is_as_large_as_the_contrast(material, tiny):
+    from ws.direction import cosine
+
+    plus, minus, whole, half = (
+        methods.make(f"ws:lora{m}", material).direction  # type: ignore[attr-defined]
+        for m in (":tau+", ":tau-", "", ":bisector")
+    )
+    w = tiny.weight
+    assert cosine(half, plus, w) == pytest.approx(cosine(half, minus, w), abs=1e-4)
+    assert half.norm(w) == pytest.approx(whole.norm(w), rel=1e-4)
+
+
+def test_random_draws_differ_by_number_and_repeat(material):
+    one, two = (methods.make(f"random:act:{k}", material).content_hash for k in (1, 2))
+    assert one != two == methods.make("random:act:2", material).content_hash
+    with pytest.raises(ValueError, match="FORM"):
+        methods.make("random:act:x", material)
+    with pytest.raises(Unsupported, match="no gate"):
+        methods.make("random:gate:0", material)
+
+
+def test_both_personas_are_read_over_the_same_words(tiny):
+    pos, neg = persona_texts(tiny, BEHAVIOR, n=12)
+    assert len(pos) == len(neg) == 12
+    for (a, at), (b, bt) in zip(pos, neg):
+        assert at == len(a) - 1 and bt == len(b) - 1 and a != b and a[-4:] == b[-4:]
+    pos, neg = answer_texts(tiny, told_pairs(), n=5)
+    assert tiny.tokenizer.decode(pos[0][0][pos[0][1] :]) == "I admit that I am late."
+
+
+def test_what_a_method_lacks_is_said(tiny):
+    bare = Material(tiny)
+    with pytest.raises(ValueError, match="--behavior"):
+        methods.make("repe", bare)
+    for name in ("ws:lora", "paper:all", "paper:single"):
+        with pytest.raises(Unsupported, match="--behavior"):
+            methods.make(name, replace(bare, behavior=BEHAVIOR))
