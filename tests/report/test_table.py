@@ -155,7 +155,12 @@ def test_foundations_carry_cue_axis_and_arrows(tmp_path, tiny):
 
     chosen = EVALS["foundations"]
     items = {i.row_key: i for i in chosen.items(tiny, None)}
-    rows = rows_of(*(np.array([0.1 + a * (i.kind == "Sanctity") for i in items.values()]) for a in (0, 1, -1)))
+    rows = rows_of(
+        *(
+            np.array([0.05 * (n % 7) + a * (i.kind == "Sanctity") for n, i in enumerate(items.values())])
+            for a in (0, 1, -1)
+        )
+    )
     asked = dict(zip(sorted(rows["row_key"].unique(), key=lambda k: int(k.rsplit("/", 1)[1])), items.values()))
     for column in ("unit_id", "kind", "label", "row_key"):  # the key last: the others are found by it
         rows[column] = [getattr(asked[k], column) for k in rows["row_key"]]
