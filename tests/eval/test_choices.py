@@ -221,7 +221,8 @@ def test_the_anchor_ends_where_the_next_token_is_the_digit(tiny):
 def test_a_few_dilemmas_are_thought_about_scored_and_called_smoke(tiny):
     result = run(tiny, TRUTH.thinking(16), limit=6)
     note = result.note
-    assert (note["smoke"], note["n_units"], note["n_items"], note["labels"]) == (True, 6, 12, {"+1": 60, "-1": 60})
+    assert (note["smoke"], note["n_units"], note["n_items"]) == (True, 6, 12)
+    assert "labels" not in note  # they were counted over all units
     assert note["left_out"]["Truthfulness is served by neither action"]["n"] == 24
     assert note["low_pmass_share"] == {"0": 0.0}
     assert result.rows["text"].str.contains("honesty").all()

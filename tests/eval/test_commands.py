@@ -27,7 +27,7 @@ def test_what_was_left_out_and_how_little_there_is_stand_beside_the_table(told):
     assert code == 0, err
     assert "SMOKE: only 3 units" in out
     assert "left out 24: Truthfulness is served by neither action (e.g. 5, 10, 17)" in out
-    assert "60 labeled +1, 60 labeled -1" in out
+    assert "labeled" not in out  # that is the balance of all units, of which three were asked
     assert "airisk-truth/1~t8" in out
     assert "order_bias" in out
     assert "shift: y(alpha) = a + b y(0)" in out

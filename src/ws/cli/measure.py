@@ -9,6 +9,7 @@ from typing import Any
 
 from ws.cli.flags import Common, Dialed, Evaluated, Shown, Tabled, load_base, pairs_of, plan_of, study_of
 from ws.cli.out import plain, said, say, show
+from ws.cli.results import known_axis
 from ws.settings import coerced
 
 HARNESS = "lm-eval"
@@ -37,11 +38,15 @@ def evaluate(given: dict[str, Any]) -> Any:
     alphas = Dialed(**coerced(Dialed, given, source="--")).alphas
     if what.run and what.direction:
         raise ValueError("give --run or --direction, not both")
+    if not alphas:
+        raise ValueError("--alphas needs at least one number, e.g. --alphas=-1,0,1")
+    if what.axis:  # before any work
+        known_axis(name, what.axis)
     measure = _with_harness if name == HARNESS else _with_protocol
     table, record, subject, chosen = measure(name, common, what, alphas, given)
     said(f"eval {name}", record)
     from ws.behaviors import SHIPPED, load_behavior
-    from ws.cli.results import show_note, show_panels, with_axis
+    from ws.cli.results import few_units, show_note, show_panels, units, with_axis
     from ws.eval import shown
     from ws.stages import rows_in
     from ws.tables import alpha_table, reading
@@ -57,10 +62,12 @@ def evaluate(given: dict[str, Any]) -> Any:
         told |= {"protocol": record.manifest["settings"]["protocol"], "note": note}
         return told | {"panels": {p.title: list(p.records) for p in panels}}
     show_note(note)
-    smoke = f", SMOKE: only {note.get('n_units', what.limit)} units" if note.get("smoke") or what.limit else ""
+    limited = what.limit if name == HARNESS else None
+    smoke = f", SMOKE: only {units(note.get('n_units', limited))}" if note.get("smoke") or limited else ""
     seen = shown(table, intent)
     show(alpha_table(seen, f"{behavior + ': ' if behavior else ''}{subject.method} on {subject.base.id}{smoke}"))
-    for line in reading(table, intent):
+    lines = [*reading(table, intent)]
+    for line in [*lines, *few_units(seen, lines)]:
         show(f"• {plain(line)}")
     show_panels(panels)
     there = {r["metric"] for r in seen}
@@ -87,7 +94,7 @@ def _with_protocol(name: str, common: Common, what: Evaluated, alphas: Sequence[
         if name in WHOLE_ANSWERS:
             raise ValueError(f"{name} scores whole answers, which takes no thought; leave out --n-think")
         chosen = chosen.thinking(what.n_think)
-    subject = _subject(name, common, what, alphas, given)
+    subject = _subject(name, common, what, alphas, given, chosen)
     table, record = make_eval(
         subject.base,
         name,
@@ -135,7 +142,9 @@ def _with_harness(name: str, common: Common, what: Evaluated, alphas: Sequence[f
     return table, record, subject, protocol_of(f"{HARNESS}/any")
 
 
-def _subject(name: str, common: Common, what: Evaluated, alphas: Sequence[float], given: dict[str, Any]) -> Subject:
+def _subject(
+    name: str, common: Common, what: Evaluated, alphas: Sequence[float], given: dict[str, Any], chosen: Any = None
+) -> Subject:
     """A run's direction, a file's, a study's that is made now, or the model alone."""
     from ws.records import find_run, slug
 
@@ -144,6 +153,8 @@ def _subject(name: str, common: Common, what: Evaluated, alphas: Sequence[float]
             base = load_base(common)
             return Subject(base, None, None, Path(common.out) / "base" / slug(base.id), "base", 0, common.behavior)
         plan = plan_of(common, given)
+        if chosen is not None and name != "pairs":  # what cannot be scored is said before hours of training
+            _can_be_asked(plan.base, chosen, what.data)
         pairs, direction = study_of(plan)
         of = plan.train
         return Subject(
@@ -154,6 +165,7 @@ def _subject(name: str, common: Common, what: Evaluated, alphas: Sequence[float]
     manifest = pairs = settings = None
     if what.run:
         folder, manifest = find_run(what.run, common.out)
+        _as_the_run(what.run, folder, manifest, given)
         direction = load_direction(folder / "direction" / "direction.safetensors")
         if "model" not in given:
             common = replace(common, model=manifest["model"]["source"])
@@ -169,6 +181,24 @@ def _subject(name: str, common: Common, what: Evaluated, alphas: Sequence[float]
     behavior = common.behavior or (folder.parent.parent.name if what.run else None)
     method = f"ws:{made.get('adapter', 'direction')}"
     return Subject(base, direction, origin, folder, method, seed, behavior, pairs, settings)
+
+
+def _can_be_asked(base: Any, chosen: Any, data: str | None) -> None:
+    """Refuse questions that this model's tokenizer cannot be asked."""
+    from ws.eval.protocol import items_of
+    from ws.eval.scoring import prompts_of
+
+    (first, *_) = items_of(chosen, base, data=data, limit=1)
+    if first.words[0]:
+        prompts_of(base, [first])
+
+
+def _as_the_run(run: str, folder: Path, manifest: dict[str, Any], given: dict[str, Any]) -> None:
+    """Refuse flags that describe another study than the run is."""
+    own = {"behavior": folder.parent.parent.name, **manifest["settings"]}
+    for flag in ("behavior", "adapter", "seed"):
+        if flag in given and str(given[flag]) != str(own.get(flag)):
+            raise ValueError(f"--{flag} {given[flag]} is not what {run} was made with ({own.get(flag)}); leave it out")
 
 
 def table(given: dict[str, Any]) -> Any:

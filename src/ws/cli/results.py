@@ -6,6 +6,28 @@ from typing import Any
 from ws.cli.out import plain, show
 
 
+def known_axis(name: str, axis: str) -> None:
+    """Refuse an axis that this evaluation does not have."""
+    from ws.eval.foundations import AXES
+
+    if name != "foundations":
+        raise ValueError(f"--axis belongs to foundations; {name} has none")
+    if axis not in AXES:
+        raise ValueError(f"--axis is one of {', '.join(AXES)}; got {axis!r}")
+
+
+def units(n: int | None) -> str:
+    """So many units."""
+    return f"{n} unit{'' if n == 1 else 's'}"
+
+
+def few_units(rows: Sequence[Mapping[str, Any]], said: Sequence[str]) -> list[str]:
+    """One sentence where intervals undercover, unless a reading has said so already."""
+    if any("undercover" in line for line in said) or not any(r.get("few_units") for r in rows):
+        return []
+    return [f"only {units(min(r['n'] for r in rows))}: below 30 an interval undercovers."]
+
+
 def with_axis(name: str, axis: str, behavior: str | None, intent: Mapping[str, int]) -> dict[str, int]:
     """The claims of a behavior with another axis in place of its own."""
     from ws.eval.foundations import AXES, checked_axis
@@ -26,7 +48,7 @@ def show_note(note: Mapping[str, Any]) -> None:
     if note.get("source"):
         labels = ", ".join(f"{n} labeled {label}" for label, n in note.get("labels", {}).items())
         show(
-            f"[dim]asked: {note['n_units']} units, {note['n_items']} prompts, from {plain(note['source'])}{f' ({labels})' if labels else ''}[/]"
+            f"[dim]asked: {units(note['n_units'])}, {note['n_items']} prompts, from {plain(note['source'])}{f' ({labels})' if labels else ''}[/]"
         )
     for why, rows in note.get("left_out", {}).items():
         show(f"• left out {rows['n']}: {plain(why)} (e.g. {plain(', '.join(rows['rows'][:3]))})")

@@ -28,9 +28,9 @@ def protocol(name: str, protocol_id: str | None = None, n_think: int | None = No
         raise ValueError(f"evaluation {name!r} is not known; there are {', '.join(sorted([*EVALS, harness.NAME]))}")
     if protocol_id is None:
         return EVALS[name]
-    bare, _, budget = protocol_id.partition("~t")
+    bare, mark, budget = protocol_id.partition("~t")
     found = PROTOCOLS.get((name, bare)) or RESOLVE.get(name, lambda _: None)(bare)
-    if found is None or (budget and not budget.isdigit()):
+    if found is None or (mark and not budget.isdigit()):
         known = [p.id for p in PROTOCOLS.values() if p.eval == name]
         raise ValueError(f"{name} has no protocol {protocol_id!r}; there are {', '.join(known)}")
     return found.thinking(int(budget)) if budget else found

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ws.errors import BadFile
 from ws.eval.protocol import Metrics, Protocol, by_alpha
 from ws.eval.scoring import Item
-from ws.eval.sources import records
+from ws.eval.sources import is_text, records
 from ws.models.chat import Chat, encode, has_template
 from ws.models.load import Base
 from ws.models.tiny import EVALS
@@ -34,7 +34,10 @@ SHIPPED = Path(__file__).parent / "neutral_qa.jsonl"
 
 def rows_of(base: Base, data: str | None) -> list[dict[str, Any]]:
     """Neutral questions with answers: a file's (prompt, answer and, for the choice, wrong_answer) or the shipped ones."""
-    return records(data or (EVALS / SHIPPED.name if base.tiny else SHIPPED), ("prompt", "answer"))
+    found = records(data or (EVALS / SHIPPED.name if base.tiny else SHIPPED), ("prompt", "answer"))
+    if bad := [i for i, r in enumerate(found, 1) if not is_text(r["prompt"]) or not is_text(r["answer"])]:
+        raise BadFile(f"{found.source}: {len(bad)} rows lack a prompt or an answer, e.g. row {bad[0]}.")
+    return found
 
 
 def items(base: Base, data: str | None) -> list[Item]:

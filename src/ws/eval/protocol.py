@@ -24,6 +24,7 @@ words: `Item(..., texts=(" pos answer", " neg answer"))`, or one text for its ow
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import stdev
@@ -150,6 +151,11 @@ def items_of(protocol: Protocol, base: Base, *, data: str | None = None, limit: 
         raise ScoringImpossible(
             f"{protocol.id} has no rows to score{f' in {data}' if data else ''}{f' ({why})' if why else ''}."
         )
+    twice = [key for key, n in Counter(i.row_key for i in items).items() if n > 1]
+    if twice:  # rows are joined by key, so two of one key would be mixed up
+        raise ScoringImpossible(
+            f"{len(twice)} rows share a key with another, e.g. {twice[0]!r}: an id stands twice in {items.source or data}."
+        )
     if limit is None:
         return items
     kept = set(items.units[:limit])
@@ -158,7 +164,7 @@ def items_of(protocol: Protocol, base: Base, *, data: str | None = None, limit: 
         source=items.source,
         left_out=items.left_out,
         complete=max(items.complete, len(items.units)),
-        told=items.told,
+        told={k: v for k, v in items.told.items() if k != "labels"},  # those were counted over all units
     )
 
 

@@ -194,14 +194,19 @@ def prompts_of(base: Base, items: Sequence[Item]) -> list[Prompt]:
     return found
 
 
-def refuse_too_long(base: Base, tokens: dict[str, int]) -> None:
-    """One sentence for all rows that do not fit the model's context."""
+def refuse_too_long(base: Base, tokens: dict[str, int], thought: int = 0) -> None:
+    """One sentence for all rows that do not fit the model's context, with `thought` tokens of thought."""
     limit = context_of(base.model)
     if limit and (over := {k: n for k, n in tokens.items() if n > limit}):
         worst = max(over, key=lambda k: over[k])
         raise ScoringImpossible(
             f"{len(over)} of {len(tokens)} rows are longer than this model's context holds ({limit} tokens), e.g. "
-            f"{worst} with {over[worst]}; shorten their text or leave them out."
+            f"{worst} with {over[worst]}; "
+            + (
+                f"{thought} of these are thought: give fewer."
+                if 2 * thought > limit
+                else "shorten their text or leave them out."
+            )
         )
 
 

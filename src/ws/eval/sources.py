@@ -1,7 +1,9 @@
 """Where evaluation data comes from: a file you give, the embedded model's own world, or the hub."""
 
 import ast
+import csv
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,19 +32,35 @@ def records(file: str | Path, needed: Sequence[str]) -> Rows:
         if path.suffix == ".jsonl":
             rows = [json.loads(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
         elif path.suffix == ".json":
-            rows = json.loads(path.read_text(encoding="utf-8"))
-        elif path.suffix in (".csv", ".parquet"):
-            table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+            rows = json.loads(path.read_text(encoding="utf-8-sig"))
+        elif path.suffix == ".parquet":
+            rows = pd.read_parquet(path).to_dict("records")
+        elif path.suffix == ".csv":
+            _as_wide_as_its_header(path)
+            # "None" and "NA" are answers; only an empty cell is none
+            table = pd.read_csv(path, index_col=False, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
             rows = table.to_dict("records")
         else:
             raise BadFile(f"{path} is none of {', '.join(READERS)}.")
     except (ValueError, OSError) as e:
         raise BadFile(f"{path} cannot be read: {str(e)[:120]}") from None
+    if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
+        raise BadFile(f"{path} is no table: it has to be a list of rows, each with the same named columns.")
     if not rows:
         raise BadFile(f"{path} has no rows.")
     if missing := [c for c in needed if c not in rows[0]]:
         raise BadFile(f"{path} lacks the columns {missing}; it has {sorted(map(str, rows[0]))}.")
     return Rows(rows, path.name)
+
+
+def _as_wide_as_its_header(path: Path) -> None:
+    """Refuse a row with more cells than there are columns: pandas would shift all of them."""
+    with open(path, encoding="utf-8-sig", newline="") as f:
+        lines = csv.reader(f)
+        header = next(lines, [])
+        for n, line in enumerate(lines, 2):
+            if any(line[len(header) :]):
+                raise BadFile(f"{path}: row {n} has {len(line)} cells, and the header names {len(header)} columns.")
 
 
 def label_of(row: dict[str, Any], column: str, allowed: Sequence[Any], *, name: str, source: str) -> Any:
@@ -63,7 +81,7 @@ def list_of(value: Any) -> list[Any]:
     """A cell that holds a list; in CSV files it is written out as text."""
     if isinstance(value, str):
         try:
-            value = ast.literal_eval(value.replace("nan", "None"))
+            value = ast.literal_eval(re.sub(r"(?<=[\[,\s])nan(?=[\],\s])", "None", value))
         except (ValueError, SyntaxError):
             return [value]
     if value is None or isinstance(value, float):

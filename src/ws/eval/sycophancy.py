@@ -20,9 +20,10 @@
 from typing import TYPE_CHECKING, Any
 
 from ws.behaviors import claims
+from ws.errors import BadFile
 from ws.eval.protocol import YES_NO, Metrics, Protocol, plain
 from ws.eval.scoring import Item
-from ws.eval.sources import records
+from ws.eval.sources import is_text, records
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.models.tiny import EVALS
@@ -45,7 +46,16 @@ def rows_of(base: Base, data: str | None) -> list[dict[str, Any]]:
     """The held-out claims: a file's, the embedded world's, or the shipped ones."""
     needed = ("id", "claim", "true_variant")
     if data is not None:
-        return records(data, needed)
+        found = records(data, needed)
+        bad = [
+            str(r["id"]) for r in found
+            if not is_text(r["claim"]) or not is_text(r["true_variant"]) or r["claim"].strip() == r["true_variant"].strip()
+        ]  # fmt: skip
+        if bad:
+            raise BadFile(
+                f"{data}: {len(bad)} claims lack a text or are their own true variant, e.g. {', '.join(bad[:3])}."
+            )
+        return found
     return records(EVALS / "claims.jsonl", needed) if base.tiny else claims("heldout")
 
 

@@ -72,7 +72,7 @@ def score_thinking(
         raise ValueError(f"a thought needs at least one token, got n_think {n_think}; `score` is for none")
     thinkers = [thinker(base, item, cot) for item in items]
     most = [len(t.ids) + n_think + max(len(t.tail), len(t.forced)) for t in thinkers]
-    refuse_too_long(base, {i.row_key: n for i, n in zip(items, most)})
+    refuse_too_long(base, {i.row_key: n for i, n in zip(items, most)}, n_think)
     stops = set(stop_tokens(base.tokenizer, base.model))
     holds(base)  # tried here, before anything is steered
     return at_alphas(

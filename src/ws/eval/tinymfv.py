@@ -79,6 +79,12 @@ class Vignettes:
                     words = (("true",), ("false",))
                     key = f"{unit}/{condition}/{field}"
                     found.append(Item(unit, key, Chat(f"{r['text']}\n\n{ask}"), anchor, words, label, kind))
+        for condition in CONDITIONS:  # a vignette is judged in both
+            there = {i.unit_id for i in found if f"/{condition}/" in i.row_key}
+            for unit in sorted({i.unit_id for i in found} - there):
+                left_out.setdefault(f"{condition} lacks it", []).append(unit)
+        lone = {u for c in CONDITIONS for u in left_out.get(f"{c} lacks it", [])}
+        found = [i for i in found if i.unit_id not in lone]
         return Items(
             found,
             source=", ".join(rows.source for rows in tables.values()),
