@@ -284,3 +284,15 @@ def test_a_small_p_is_below_a_thousandth_and_never_0(tmp_path):
     informed = tables(tmp_path)[0][1]
     assert dict(zip(informed.columns, informed.lines[0]))["p"] == "<0.001"
     assert "p <0.001" in informed.readings[0]
+
+
+def test_a_foundation_without_a_scored_cell_is_a_dash(tiny):
+    from ws.eval import EVALS
+
+    chosen = EVALS["foundations"]
+    rows = planted(
+        chosen, chosen.items(tiny, None), lambda item, alpha: alpha, pmass=lambda item, alpha: float(alpha == 0)
+    )
+    cells = [cell for line in chosen.panels(rows, {})[0].lines for cell in line.values()]
+    assert "–" in cells
+    assert not any("nan" in c for c in cells)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ws.cli.flags import Common, Dialed, Evaluated, Shown, Tabled, load_base, pairs_of, plan_of, study_of
@@ -296,9 +297,9 @@ def show_items(given: dict[str, Any]) -> Any:
         if o is not m:
             at = ", ".join(f"{a:+g}" for a in o.alphas if a)
             smoke = ", SMOKE" if o.smoke else ""
-            show(
-                f"[dim]also measured: {plain(o.data)} (items {o.items_hash}) at {at}{smoke}: ws show {plain(str(o.folder))}[/]"
-            )
+            source = f"{o.source}, " if o.source else ""
+            about = f"{source}items {o.items_hash}, at {at}{smoke}: ws show {quote(str(o.folder))}"
+            show(f"[dim]also measured: {plain(about)}[/]")
     if len(names) > 1 and not what.eval:
         show(f"[dim]also measured here: {plain(', '.join(names[1:]))}; choose with --eval[/]")
     if len(line.metrics) > 1 and not what.metric:
@@ -319,6 +320,7 @@ def _show_units(
     m: Any, told: dict[str, Any], units: Sequence[Any], shown: Sequence[Any], *, best: bool, wanted: bool
 ) -> None:
     from ws.report import COSTS
+    from ws.report.summary import some
     from ws.tables import signed
 
     alpha = told["alpha"]
@@ -330,7 +332,7 @@ def _show_units(
     where = ", ".join([m.protocol.id, m.run, m.data])
     show(
         f"[bold]{plain(told['metric'])}, {plain(m.method)} on {plain(m.model)}: 0 → {alpha:+g}{smoke}[/]  [dim]{plain(where)}[/]\n"
-        f"{len(shown)} of {len(units)} {'unit' if len(units) == 1 else 'units'}: {'that' if len(shown) == 1 else 'those'} which {which}"
+        f"the {len(shown)} of {some(len(units), 'unit')} that {which}"
     )
     if m.items is None:
         show("[dim]made by an older version that did not keep the questions; run the evaluation again to see them[/]")

@@ -615,13 +615,16 @@ def effects(lines: Sequence[Line]) -> list[Sheet]:
     of = lines[0].of.protocol
     parts = {metric: _effect(lines, metric) for metric in lines[0].metrics}
     first = next(iter(parts.values()))
+    warned = _warnings(lines)
     told = [f"{m}: larger means it {of.legend[m]}." for m in parts if m in of.legend]
     whole = replace(
         first,
         columns=("metric", *first.columns),
         lines=tuple((m if i == 0 else "", *line) for m, s in parts.items() for i, line in enumerate(s.lines)),
         records=tuple({**r, "metric": m} for m, s in parts.items() for r in s.records),
-        readings=tuple(dict.fromkeys([*told, *(r for s in parts.values() for r in s.readings)])),
+        readings=tuple(
+            dict.fromkeys([*told, *(r for s in parts.values() for r in s.readings if r not in warned), *warned])
+        ),
     )
     return [whole]
 
