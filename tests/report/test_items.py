@@ -101,7 +101,7 @@ def test_show_and_table_refuse_what_is_not_there(story, told):  # noqa: F811
     refused(told("show", run, "--eval", "airisk"), "no airisk here; there are")
     refused(told("show", run, "--worst", 0), "--worst must be at least 1")
     refused(told("show", run, "--worst", 1, "--best", 1), "not both")
-    refused(told("table", *out, "--eval", "nothing"), "nothing to tabulate")
+    refused(told("table", *out, "--eval", "nothing"), "nothing to tabulate for --eval nothing; there is")
     refused(told("table", *out, "--markdown", "--csv"), "one of --markdown, --csv and --json")
     refused(told("eval", "perplexity", *out, "--n-think", 3), "takes no thought")
     refused(told("eval", "dilemmas", *out, "--tasks", "a"), "belong to ws eval lm-eval")
@@ -122,3 +122,40 @@ def test_table_writes_one_set_of_numbers_four_ways(story, told):  # noqa: F811
     lines = told(*out, "--csv")[1].splitlines()
     assert lines[0].startswith("table,eval,protocol,model")
     assert len(lines) == 1 + sum(len(t["rows"]) for t in objects)
+
+
+def test_a_smoke_run_does_not_stand_for_the_full_one(tmp_path, told):  # noqa: F811
+    full = write(tmp_path, dilemma_rows(), key="k1")
+    rows = dilemma_rows()
+    smoke = write(tmp_path, rows[rows["unit_id"] < "u0010"], limit=10, key="k2")
+    write(tmp_path, rows.assign(alpha=lambda r: r["alpha"] / 4), key="k3")
+    code, out, _ = told("show", full.parents[2])
+    assert code == 0
+    assert "of 120 units" in out
+    assert "0 → +1" in out
+    assert f"SMOKE: ws show {smoke}" in out
+    code, out, _ = told("show", smoke)
+    assert code == 0
+    assert "SMOKE: not all units" in out
+
+
+def test_what_a_prompt_says_to_a_terminal_is_not_passed_on():
+    from ws.cli.out import plain
+
+    assert plain("a\x1b[31mred\x07\x9b2J") == "a�[31mred��2J"
+    assert plain("two\r\nlines\tand a tab") == "two\nlines\tand a tab"
+
+
+def test_the_worst_of_a_cost_is_its_largest_rise(story, told):  # noqa: F811
+    run = next((story / "out" / "direct").iterdir())
+    for alpha in (1, -1):
+        shown = json.loads(told("show", run, "--eval", "perplexity", "--worst", 60, "--alpha", alpha, "--json")[1])
+        changes = [u["change"] for u in shown["units"]]
+        assert changes == sorted(changes, reverse=True)
+
+
+def test_a_table_refuses_a_strength_in_one_sentence(story, told):  # noqa: F811
+    out = ["table", "--out", story / "out"]
+    for alpha in (0, -1):
+        refused(told(*out, "--alpha", alpha), "--alpha must be above 0; measured: +1")
+    refused(told(*out, "--alpha", 7), "nothing was measured at --alpha 7; measured: +1")

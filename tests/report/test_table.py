@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from planted import flipped, moved, pairs_of, rows_of
+from planted import flipped, moved, pairs_of, planted, rows_of
 
 from ws.errors import BadFile
 from ws.records import write_json
@@ -203,3 +203,96 @@ def test_unfinished_stages_and_foreign_files_are_not_tabulated(tmp_path):
     other = write(tmp_path, dilemma_rows().assign(protocol="dd-9/9"), key="k9")
     with pytest.raises(ValueError, match="'dd-9/9' were written by another version"):
         measured([other])
+
+
+# ---------------------------------------------------------------- which measurement, and whether it is enough to say
+
+
+def at_other_strength(rows, scale):
+    """The same rows as a run over another grid would have written them."""
+    return rows.assign(alpha=rows["alpha"] * scale)
+
+
+def test_a_later_grid_without_the_strength_of_the_table_does_not_replace_it(tmp_path):
+    write(tmp_path, dilemma_rows(up=0.9), key="k1")
+    write(tmp_path, at_other_strength(dilemma_rows(up=0.1), 0.25), key="k2")
+    (effect, _), _ = tables(tmp_path)
+    assert [r["alpha_pos"] for r in effect.records] == [1.0]
+    assert "α=+1/-1" in effect.title
+    (effect, _), _ = tables(tmp_path, alpha=0.25)
+    assert [r["alpha_pos"] for r in effect.records] == [0.25]
+    assert "α=+0.25/-0.25" in effect.title
+
+
+def test_a_row_of_another_strength_says_so_in_its_label(tmp_path):
+    write(tmp_path, dilemma_rows())
+    write(tmp_path, at_other_strength(dilemma_rows(1), 0.25), method="ws:oft")
+    (effect, informed), _ = tables(tmp_path)
+    assert {line[0] for line in effect.lines} == {"lora", "oft (α=+0.25/-0.25)"}
+    assert {line[0] for line in informed.lines} == {"ws:lora", "ws:oft (α=+0.25/-0.25)"}
+    assert "α=+1/-1" in informed.title
+
+
+def test_every_row_is_read_out(tmp_path):
+    write(tmp_path, dilemma_rows())
+    write(tmp_path, dilemma_rows(1), method="ws:oft")
+    for s in tables(tmp_path)[0]:
+        assert [sum(r.startswith(f"{m}") for r in s.readings) for m in ("ws:lora", "ws:oft")] == [1, 1]
+
+
+def test_tables_of_other_questions_have_other_titles_and_name_them_in_their_rows(tmp_path):
+    write(tmp_path, dilemma_rows(), method="ws:lora")
+    write(tmp_path, dilemma_rows(1), method="ws:oft", questions="others")
+    made, _ = tables(tmp_path)
+    assert len({s.title for s in made}) == len(made)
+    assert len({s.records[0]["items"] for s in made}) == 2
+    for file in tmp_path.rglob("manifest.json"):
+        write_json(file, json.loads(file.read_text()) | {"note": {"source": "mine.csv"}})
+    made, _ = tables(tmp_path)
+    assert len({s.title for s in made}) == len(made)
+    assert all("mine.csv" in s.title and s.records[0]["data"] == "mine.csv" for s in made)
+
+
+def test_the_two_wrongnesses_of_tiny_mfv_have_two_names(tmp_path, tiny):
+    from ws.eval import EVALS
+
+    chosen = EVALS["tinymfv"]
+    rows = planted(chosen, chosen.items(tiny, None), lambda item, alpha: alpha)
+    write(tmp_path, rows.assign(forced_close=False, seed=0))
+    (table,) = tables(tmp_path)[0]
+    assert table.columns[:2] == ("Method", "wrongness")
+    assert "wrongness, both" in table.columns
+    assert len(set(table.columns)) == len(table.columns)
+    assert {"wrongness_other", "wrongness_both"} <= table.records[0].keys()
+    assert "wrongness" not in table.records[0]
+
+
+def test_informedness_of_a_few_items_is_not_read_as_a_finding(tmp_path):
+    ref = np.array([-1.0, 1.0, 1.0])
+    write(tmp_path, rows_of(ref, np.abs(ref), -np.abs(ref)))
+    informed = tables(tmp_path)[0][1]
+    assert informed.records[0]["too_small"]
+    assert informed.records[0]["few_units"]
+    assert "a class is too small to say (1 unit wrong, 2 right at alpha 0)" in informed.readings[0]
+    cells = dict(zip(informed.columns, informed.lines[0]))
+    assert cells["SI_k1"].endswith("(few)")
+    assert cells.get("sign (cal)", "–") == "–"
+
+
+def test_a_small_p_is_below_a_thousandth_and_never_0(tmp_path):
+    write(tmp_path, dilemma_rows(up=0.9, down=0.01))
+    informed = tables(tmp_path)[0][1]
+    assert dict(zip(informed.columns, informed.lines[0]))["p"] == "<0.001"
+    assert "p <0.001" in informed.readings[0]
+
+
+def test_a_foundation_without_a_scored_cell_is_a_dash(tiny):
+    from ws.eval import EVALS
+
+    chosen = EVALS["foundations"]
+    rows = planted(
+        chosen, chosen.items(tiny, None), lambda item, alpha: alpha, pmass=lambda item, alpha: float(alpha == 0)
+    )
+    cells = [cell for line in chosen.panels(rows, {})[0].lines for cell in line.values()]
+    assert "–" in cells
+    assert not any("nan" in c for c in cells)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from ws.cli.flags import Common, Dialed, Evaluated, Shown, Tabled, load_base, pairs_of, plan_of, study_of
@@ -209,17 +210,28 @@ def table(given: dict[str, Any]) -> Any:
     if sum(map(bool, (what.markdown, what.csv, given.get("json")))) > 1:
         raise ValueError("give one of --markdown, --csv and --json")
     found = _measured(given.get("places") or [what.out], what.out)
+    there = ", ".join(sorted({f"{m.protocol.eval} ({m.behavior or m.method})" for m in found}))
+    there = f"there is {there}" if there else "there are no evaluations here: `ws eval` makes one"
+    names = {
+        "--eval": {x for m in found for x in (m.protocol.eval, m.protocol.id)},
+        "--behavior": {m.behavior for m in found},
+    }
+    for flag, asked in (("--eval", what.eval), ("--behavior", what.behavior)):
+        if missing := [x for x in asked if x not in names[flag]]:
+            raise ValueError(f"nothing to tabulate for {flag} {','.join(missing)}; {there}")
     kept = [
         m for m in found
         if (not what.eval or {m.protocol.eval, m.protocol.id} & set(what.eval))
         and (not what.behavior or m.behavior in what.behavior)
     ]  # fmt: skip
     if not kept:
-        there = sorted({f"{m.protocol.eval} ({m.behavior or m.method})" for m in found})
-        raise ValueError(
-            f"nothing to tabulate; there {'is ' + ', '.join(there) if there else 'are no evaluations here: `ws eval` makes one'}"
-        )
+        raise ValueError(f"nothing to tabulate; {there}")
+    measured_at = ", ".join(f"{a:+g}" for a in sorted({a for m in kept for a in m.alphas if a > 0})) or "none above 0"
+    if what.alpha is not None and what.alpha <= 0:
+        raise ValueError(f"--alpha must be above 0; measured: {measured_at}")
     made, notes = sheets(kept, alpha=what.alpha)
+    if not made and what.alpha is not None:
+        raise ValueError(f"nothing was measured at --alpha {what.alpha:g}; measured: {measured_at}")
     if not made:
         raise ValueError(" ".join(notes) or "only strength 0 was measured, which is no table of methods")
     if given.get("json"):
@@ -265,8 +277,9 @@ def _measured(places: Sequence[str], out: str) -> list[Any]:
 
 def show_items(given: dict[str, Any]) -> Any:
     """Show the items behind a number: what was asked, and what it scored at 0 and steered."""
-    from ws.report import moved
+    from ws.report import COSTS, moved
     from ws.report.line import Line
+    from ws.report.summary import best, forward
 
     what = Shown(**coerced(Shown, given, source="--"))
     for flag, n in (("--worst", what.worst), ("--best", what.best)):
@@ -280,15 +293,19 @@ def show_items(given: dict[str, Any]) -> Any:
     if not found:
         raise ValueError(f"{given['run']} has no evaluations; `ws eval NAME --run {given['run']}` makes one")
     steered = [m for m in found if any(m.alphas)] or _nothing(found, "strength other than 0")
-    names = list(dict.fromkeys(m.protocol.id for m in steered))
-    m = [m for m in steered if m.protocol.id == names[0]][-1]
+    names = list(dict.fromkeys(m.protocol.id for m in sorted(steered, key=lambda m: m.smoke)))
+    alike = [m for m in steered if m.protocol.id == names[0]]
+    # a strength that was asked for decides; otherwise all units before some, then +1
+    having = [m for m in alike if what.alpha is None or what.alpha in m.alphas] or alike
+    full = [m for m in having if not m.smoke] or having
+    m = best(full, what.alpha if what.alpha is not None else forward({a for m in full for a in m.alphas}, None) or 0.0)
     line = Line(m, m.method, 0.0, None)
     claimed = [x for x in line.metrics if line.intents.get(x)]
     metric = what.metric or (claimed or list(line.metrics))[0]
     alpha = (
         what.alpha if what.alpha is not None else 1.0 if 1.0 in m.alphas else max((a for a in m.alphas if a), key=abs)
     )
-    sign = (line.intents.get(metric, 0) or 1) * (1 if alpha > 0 else -1)
+    sign = -1 if metric in COSTS else (line.intents.get(metric, 0) or 1) * (1 if alpha > 0 else -1)
     units = moved(m, alpha=alpha, metric=metric, sign=sign)
     n = what.best or what.worst or 10
     shown = units[::-1][:n] if what.best else units[:n]
@@ -299,10 +316,20 @@ def show_items(given: dict[str, Any]) -> Any:
         "protocol": m.protocol.id,
         "metric": metric,
         "alpha": alpha,
+        "data": m.source,
+        "items": m.items_hash,
+        "smoke": m.smoke,
     }
     if given.get("json"):
         return told | {"units": [vars(u) | {"change": u.change} for u in shown]}
     _show_units(m, told, units, shown, best=bool(what.best), wanted=bool(line.intents.get(metric)))
+    for o in alike:
+        if o is not m:
+            at = ", ".join(f"{a:+g}" for a in o.alphas if a)
+            smoke = ", SMOKE" if o.smoke else ""
+            source = f"{o.source}, " if o.source else ""
+            about = f"{source}items {o.items_hash}, at {at}{smoke}: ws show {quote(str(o.folder))}"
+            show(f"[dim]also measured: {plain(about)}[/]")
     if len(names) > 1 and not what.eval:
         show(f"[dim]also measured here: {plain(', '.join(names[1:]))}; choose with --eval[/]")
     if len(line.metrics) > 1 and not what.metric:
@@ -322,14 +349,20 @@ ROWS, PROMPT, THOUGHT = 4, 400, 240  # rows of a unit that are printed, and char
 def _show_units(
     m: Any, told: dict[str, Any], units: Sequence[Any], shown: Sequence[Any], *, best: bool, wanted: bool
 ) -> None:
+    from ws.report import COSTS
+    from ws.report.summary import some
     from ws.tables import signed
 
     alpha = told["alpha"]
-    way = "as the behavior wants" if wanted else "upwards"
-    which = f"{'most' if best else 'least'} {way}"
+    way = "as the behavior wants" if wanted else "upwards" if alpha > 0 else "downwards"
+    which = f"moved {'most' if best else 'least'} {way}"
+    if told["metric"] in COSTS:
+        which = "rose least, or fell" if best else "rose most: larger is worse"
+    smoke = "  SMOKE: not all units" if m.smoke else ""
+    where = ", ".join([m.protocol.id, m.run, m.data])
     show(
-        f"[bold]{plain(told['metric'])}, {plain(m.method)} on {plain(m.model)}: 0 → {alpha:+g}[/]  [dim]{m.protocol.id}, {m.run}[/]\n"
-        f"the {len(shown)} of {len(units)} units that moved {which}"
+        f"[bold]{plain(told['metric'])}, {plain(m.method)} on {plain(m.model)}: 0 → {alpha:+g}{smoke}[/]  [dim]{plain(where)}[/]\n"
+        f"the {len(shown)} of {some(len(units), 'unit')} that {which}"
     )
     if m.items is None:
         show("[dim]made by an older version that did not keep the questions; run the evaluation again to see them[/]")

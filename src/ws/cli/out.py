@@ -1,6 +1,7 @@
 """Printing: results on stdout, progress on stderr."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from shlex import quote
@@ -31,10 +32,14 @@ def show(what: Any, *, file_width: int = 120) -> None:
     ).print(what)
 
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but newline and tab
+
+
 def plain(text: str) -> str:
+    """Text of others: no markup, and nothing a terminal would obey."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n")))
 
 
 def number(x: float | None) -> str:

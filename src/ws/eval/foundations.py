@@ -24,6 +24,7 @@ Protocols: those of `tinymfv`, and `mfv-json/t0-loading`, where a vignette count
 (columns `calibrated_*`, or `human_*`), not for the one it was written for.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -207,7 +208,7 @@ def _spreads(parts: Mapping[float, "pd.DataFrame"], axis: str | None, intent: Ma
             mean, sd, n = float(values.mean()), float(values.std()), int(values.notna().sum())
             record[f] = {"mean": mean, "sd": sd, "n_valid": n, "n_total": len(values)}
             line = lines.setdefault(f, {"foundation": f + _arrow(axis, f), "cells": str(len(values))})
-            line[head] = f"{number(mean, 2)}±{sd:.2f}"
+            line[head] = number(mean, 2) + (f"±{sd:.2f}" if math.isfinite(sd) else "")
         records.append(record)
     return Panel("logit of wrong, and its change d: mean±sd over cells", list(lines.values()), records)
 

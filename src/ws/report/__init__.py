@@ -2,6 +2,7 @@
 
 from ws.report.found import Measured as Measured
 from ws.report.found import measured as measured
+from ws.report.items import COSTS as COSTS
 from ws.report.items import Unit as Unit
 from ws.report.items import moved as moved
 from ws.report.sheet import Sheet as Sheet

@@ -3,6 +3,7 @@
 Rows are the truth: a table is made from `rows.parquet` and never from the numbers another command printed.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,6 +63,29 @@ class Measured:
         return sorted(float(a) for a in self.rows["alpha"].unique())
 
     @property
+    def source(self) -> str:
+        """Where the questions were read from; nothing where the evaluation does not say."""
+        source = str(self.manifest.get("note", {}).get("source") or "")
+        return "".join(c if c.isprintable() else "�" for c in source)
+
+    @property
+    def asked(self) -> str:
+        """What names the questions among others: a hash of them, or what a harness says of its tasks."""
+        inputs = self.manifest["inputs"]
+        return str(inputs.get("items") or inputs.get("pairs") or inputs.get("asked"))
+
+    @property
+    def items_hash(self) -> str:
+        """The same in eight letters."""
+        known = len(self.asked) == 64 and set(self.asked) <= set("0123456789abcdef")
+        return (self.asked if known else hashlib.sha256(self.asked.encode()).hexdigest())[:8]
+
+    @property
+    def data(self) -> str:
+        """How a title calls the questions."""
+        return self.source or f"items {self.items_hash}"
+
+    @property
     def study(self) -> tuple:
         """What names one direction among others."""
         return (self.behavior, self.run, self.method, self.seed, self.manifest["inputs"].get("direction"))
@@ -70,10 +94,9 @@ class Measured:
     def same(self) -> tuple:
         """What two measurements must share to stand in one table: model, precision, protocol and questions."""
         inputs = self.manifest["inputs"]
-        asked = inputs.get("items") or inputs.get("pairs") or str(inputs.get("asked"))
         # other strengths of one run share its rows at 0; `limit` is part of the questions
         return (
-            self.protocol.eval, self.protocol.id, self.model, inputs["fingerprint"], inputs["dtype"], asked,
+            self.protocol.eval, self.protocol.id, self.model, inputs["fingerprint"], inputs["dtype"], self.asked,
             self.manifest["settings"]["limit"],
         )  # fmt: skip
 

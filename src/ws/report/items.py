@@ -8,6 +8,9 @@ from ws.errors import BadFile
 from ws.report.found import Measured
 from ws.report.line import Line
 
+COSTS = frozenset({"neutral_nll", "nll_rise"})
+"""Metrics of damage: larger is worse at either end of the dial."""
+
 
 @dataclass(frozen=True)
 class Unit:

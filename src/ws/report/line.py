@@ -1,5 +1,6 @@
 """One method in one table: every number a table may want of its rows, computed when it is asked for."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,4 +81,10 @@ class Line:
         """What the calibration units say of the sign; None where there are too few to ask."""
         chosen = calibration_units(self.rows["unit_id"].unique())
         calibrates = self.rows["unit_id"].isin(chosen)
-        return choose_sign(self.rows[calibrates]) if chosen and self.neg is not None else None
+        if not chosen or self.neg is None:
+            return None
+        try:
+            found = choose_sign(self.rows[calibrates])
+        except ValueError:  # none of them was scored in every arm
+            return None
+        return found if math.isfinite(found.moved.ci_lo) else None

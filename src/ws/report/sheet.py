@@ -76,5 +76,10 @@ def spread(values: Sequence[float]) -> str:
     return signed(mean) + (f"±{sd:.2f}" if math.isfinite(sd) else "")
 
 
+def p_value(p: float) -> str:
+    """Three decimals; a p of many draws is never 0."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def share(x: float | None) -> str:
     return NO if x is None or not math.isfinite(x) else f"{x:.3f}"

@@ -1,18 +1,21 @@
 """Every table again from rows, methods of one protocol together: the published columns first, in their order, then ours.
 
 Measurements stand in one table only if they share model, precision, protocol and questions. A run that was limited to its
-first units is left out, and said. Where one direction was measured twice the later one counts.
+first units is left out, and said. Where one direction was measured more than once, the measurement that holds the strength
+of the table counts, the later one among equals; a row of another strength says so in its label.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ws.eval.foundations import FOUNDATIONS, cells
+from ws.eval.sign import calibration_units
 from ws.report.found import Measured
 from ws.report.line import Line
-from ws.report.sheet import NO, Sheet, flat, share, spread, with_interval
+from ws.report.sheet import NO, Sheet, flat, p_value, share, spread, with_interval
 from ws.stats import Estimate
 from ws.tables import alpha_of, digits_for, signed
 
@@ -42,39 +45,83 @@ def sheets(found: Sequence[Measured], *, alpha: float | None = None) -> tuple[li
     groups: dict[tuple, list[Measured]] = {}
     for m in full or found:
         groups.setdefault(m.same, []).append(m)
-    made: list[Sheet] = []
+    made: list[tuple[Sheet, Measured]] = []
     for group in groups.values():
         lines, left = _lines(group, alpha)
         notes += left
         for make in TABLES.get(group[0].protocol.eval, (effects,)) if lines else ():
-            made += make(lines)
-    return made, notes
+            made += [(s, group[0]) for s in make(lines)]
+    return _told_apart(made), notes
+
+
+def _told_apart(made: Sequence[tuple[Sheet, Measured]]) -> list[Sheet]:
+    """Tables of one title get what they differ in: the questions, or how the model was run."""
+    found = []
+    for s, m in made:
+        alike = [n for t, n in made if t.title == s.title]
+        differ = [about for about in APART if len({about(n) for n in alike}) > 1]
+        found.append(replace(s, title=" · ".join([s.title, *(about(m) for about in differ)])))
+    return found
+
+
+APART: tuple[Callable[[Measured], str], ...] = (
+    lambda m: f"items {m.items_hash}",
+    lambda m: str(m.manifest["inputs"]["dtype"]),
+    lambda m: f"model {m.manifest['inputs']['fingerprint'][:8]}",
+    lambda m: f"limit {m.manifest['settings']['limit']}",
+)
 
 
 def _lines(group: list[Measured], alpha: float | None) -> tuple[list[Line], list[str]]:
-    """One line per direction, the later measurement of each, and those that lack the strength."""
-    found: dict[tuple, Line] = {}
-    left = []
-    labels = _labels(group)
-    for m, label in zip(group, labels):
-        pos = _forward(m.alphas, alpha)
-        if pos is None and not any(m.alphas):
-            continue  # the bare model is the reference of every line
+    """One line per direction, of the measurement that holds the strength best, and those that lack it."""
+    studies: dict[tuple, list[Measured]] = {}
+    label_of: dict[tuple, str] = {}
+    for m, label in zip(group, _labels(group)):
+        if any(m.alphas):  # the bare model is the reference of every line
+            studies.setdefault(m.study, []).append(m)
+            label_of[m.study] = label
+    lines, left = [], []
+    for study, each in studies.items():
+        pos = forward({a for m in each for a in m.alphas}, alpha)
         if pos is None:
-            there = ", ".join(map(alpha_of, m.alphas))
-            left.append(f"{label}: {m.protocol.id} was not measured at {alpha_of(alpha or 1.0)}, only at {there}.")
+            there = ", ".join(alpha_of(a) for a in sorted({a for m in each for a in m.alphas}))
+            lacks = f"was not measured {'above 0' if alpha is None else f'at {alpha_of(alpha)}'}"
+            left.append(f"{label_of[study]}: {each[0].protocol.id} {lacks}, only at {there}.")
             continue
+        m = best(each, pos)
         neg = -pos if -pos in m.alphas else None if alpha is not None else min(m.alphas)
-        neg = neg if neg is not None and neg < 0 else None
-        found.pop(m.study, None)
-        found[m.study] = Line(m, label, pos, neg)
-    return list(found.values()), left
+        lines.append(Line(m, label_of[study], pos, neg if neg is not None and neg < 0 else None))
+    return _marked(lines), left
 
 
-def _forward(alphas: list[float], alpha: float | None) -> float | None:
+def forward(alphas: Iterable[float], alpha: float | None) -> float | None:
+    """The strength of a table: the one asked for, else +1, else the largest above 0."""
+    there = set(alphas)
     if alpha is not None:
-        return alpha if alpha in alphas else None
-    return 1.0 if 1.0 in alphas else max(alphas) if max(alphas) > 0 else None
+        return alpha if alpha in there else None
+    return 1.0 if 1.0 in there else max(there) if max(there) > 0 else None
+
+
+def best(found: Sequence[Measured], alpha: float) -> Measured:
+    """Of several measurements, oldest first, the one for this strength: all units before some, both arms before one."""
+    having = [m for m in found if alpha in m.alphas] or found
+    return max(enumerate(having), key=lambda n: (not n[1].smoke, -alpha in n[1].alphas, n[0]))[1]
+
+
+def _marked(lines: Sequence[Line]) -> list[Line]:
+    """Lines of another strength than the table's carry theirs in the label."""
+    usual = strengths(lines)
+    return [x if strengths([x]) == usual else replace(x, label=f"{x.label} ({strengths([x])})") for x in lines]
+
+
+def strengths(lines: Sequence[Line]) -> str:
+    """The strengths of a table, forward and reverse: those of +1, or of the largest there is; most lines decide."""
+    pairs = [(x.pos, x.neg) for x in lines]
+    if not pairs:
+        return ""
+    first = 1.0 if any(p == 1.0 for p, _ in pairs) else max(p for p, _ in pairs)
+    pos, neg = max((p for p in pairs if p[0] == first), key=lambda p: (p[1] is not None, pairs.count(p)))
+    return f"α={alpha_of(pos)}" + ("" if neg is None else f"/{alpha_of(neg)}")
 
 
 def _labels(group: list[Measured]) -> list[str]:
@@ -91,7 +138,7 @@ def sheet(
     lines: Sequence[Line], title: str, expected: str, columns: Sequence[Column], *, published: int = 1,
     by: Callable[[Line], float | None], reading: Callable[[Line], str | None] | None = None,
 ) -> Sheet:  # fmt: skip
-    """Lines sorted by a number, largest first, those without one last; the first of them is read out.
+    """Lines sorted by a number, largest first, those without one last, and each of them read out.
 
     The first `published` columns are those of the published table.
     """
@@ -110,15 +157,17 @@ def sheet(
     for line, row in zip(ranked, cells_of):
         m = line.of
         about = {
-            "eval": m.protocol.eval, "protocol": m.protocol.id, "model": m.model, "behavior": m.behavior,
-            "method": m.method, "seed": m.seed, "run": m.run, "alpha_pos": line.pos, "alpha_neg": line.neg,
+            "eval": m.protocol.eval, "protocol": m.protocol.id, "model": m.model, "data": m.source,
+            "items": m.items_hash, "behavior": m.behavior, "method": m.method, "seed": m.seed, "run": m.run,
+            "alpha_pos": line.pos, "alpha_neg": line.neg,
             "smoke": m.smoke,
         }  # fmt: skip
         records.append(about | {k: v for _, record in row for k, v in record.items()})
-    smoke = ", SMOKE: not all units" if first.smoke else ""
-    told = [t for line in ranked[:1] if reading and (t := reading(line))]
+    told = [t for line in ranked[:READ] if reading and (t := reading(line))]
+    if told and len(ranked) > READ:
+        told.append(f"Only the first {READ} of {len(ranked)} rows are read out.")
     return Sheet(
-        f"{title} · {first.protocol.id} · {first.model}{smoke}",
+        _titled(title, first, strengths(lines)),
         expected,
         tuple(columns[i].name for i in kept),
         tuple(tuple(row[i][0] for i in kept) for row in cells_of),
@@ -127,12 +176,25 @@ def sheet(
     )
 
 
+READ = 12  # rows of a table that are read out
+
+
+def _titled(title: str, m: Measured, *more: str) -> str:
+    smoke = ("SMOKE: not all units",) if m.smoke else ()
+    return " · ".join([title, m.protocol.id, m.model, *more, m.data, *smoke])
+
+
+def some(n: int, what: str) -> str:
+    """A count with its noun."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def _warnings(lines: Sequence[Line]) -> list[str]:
     """What a reader must know before believing a table."""
     found = []
     units = {line.of.rows["unit_id"].nunique() for line in lines}
     if min(units) < 30:
-        found.append(f"Only {min(units)} units: below 30 an interval undercovers.")
+        found.append(f"Only {some(min(units), 'unit')}: below 30 an interval undercovers.")
     for line in lines:
         if (forced := line.share("forced_close", line.pos)) and forced > 0.5:
             found.append(
@@ -238,7 +300,8 @@ def si(name: str, key: str, k: int, *, interval: bool = False, one: bool = False
         found = (line.si.one_arm if one else line.si.si)[k].found
         if not math.isfinite(found.value):
             return NO, {}
-        return (with_interval(found) if interval else signed(found.value)), flat(key, found)
+        few = " (few)" if line.si.too_small else ""
+        return (with_interval(found) if interval else signed(found.value)) + few, flat(key, found)
 
     return Column(name, cell)
 
@@ -254,7 +317,7 @@ def _null(line: Line) -> Cell:
 
 def _p(line: Line) -> Cell:
     arms = line.si.si[1].arms
-    return (NO, {}) if arms is None or not math.isfinite(arms.p) else (share(arms.p), {"SI_k1_p": arms.p})
+    return (NO, {}) if arms is None or not math.isfinite(arms.p) else (p_value(arms.p), {"SI_k1_p": arms.p})
 
 
 def rate(name: str, which: str) -> Column:
@@ -274,7 +337,12 @@ def _best(line: Line) -> Cell:
 
 def _classes(line: Line) -> Cell:
     wrong, right = line.si.fix.of, line.si.broke.of
-    return f"{wrong}/{right}", {"n_wrong": wrong, "n_right": right, "too_small": line.si.too_small}
+    return f"{wrong}/{right}", {
+        "n_wrong": wrong,
+        "n_right": right,
+        "too_small": line.si.too_small,
+        "few_units": line.si.few_units,
+    }
 
 
 def _sign(line: Line) -> Cell:
@@ -288,12 +356,16 @@ def first_of(line: Line) -> str:
     return line.of.protocol.metric
 
 
-def verdict(line: Line) -> str | None:
-    """The main number of the first line, with its interval and what it says."""
-    e = line.delta(first_of(line), line.pos)
-    if e is None or not math.isfinite(e.mean):
+def verdict(line: Line, *, metric: str | None = None, unit: str = " nat", named: bool = False) -> str | None:
+    """The main number of a line, with its interval and what it says."""
+    metric = metric or first_of(line)
+    what = f"{line.label}{f', {metric}' if named else ''} at {alpha_of(line.pos)}"
+    e = line.delta(metric, line.pos)
+    if e is None:
         return None
-    wanted = line.intents.get(first_of(line), 0)
+    if not math.isfinite(e.mean):
+        return f"{what}: nothing could be scored."
+    wanted = line.intents.get(metric, 0)
     if not math.isfinite(e.ci_lo):
         says = "no interval, too few units"
     elif e.ci_lo <= 0 <= e.ci_hi:
@@ -302,7 +374,7 @@ def verdict(line: Line) -> str | None:
         says = "a clear change; the behavior makes no claim about it"
     else:
         says = "moves as intended" if wanted * e.mean > 0 else "REVERSED: it moves the other way"
-    return f"{line.label} at {alpha_of(line.pos)}: {with_interval(e)} nat against alpha 0; {says}."
+    return f"{what}: {with_interval(e)}{unit} against alpha 0; {says}."
 
 
 def dilemmas(lines: Sequence[Line]) -> list[Sheet]:
@@ -336,9 +408,16 @@ def informed(lines: Sequence[Line]) -> Sheet:
     def reading(line: Line) -> str | None:
         found = line.si.si.get(1) or line.si.one_arm[1]
         if not math.isfinite(found.found.value):
-            return f"{line.label}: no informedness; {line.si.fix.of} items are wrong and {line.si.broke.of} right at alpha 0."
-        return f"{line.label}: SI_k1 {with_interval(found.found)}" + (
-            f", p {found.arms.p:.3f} against arms without orientation." if found.arms else ", one arm."
+            return f"{line.label}: no informedness; {some(line.si.fix.of, 'item')} wrong and {line.si.broke.of} right at alpha 0."
+        told = f"{line.label}: SI_k1 {with_interval(found.found)}"
+        told += f", p {p_value(found.arms.p)} against arms without orientation" if found.arms else ", one arm"
+        wrong, right = line.si.class_units
+        if line.si.too_small:
+            return f"{told}; a class is too small to say ({some(wrong, 'unit')} wrong, {right} right at alpha 0)."
+        return (
+            f"{told}; {min(wrong, right)} units in the smaller class, so the interval undercovers."
+            if line.si.few_units
+            else f"{told}."
         )
 
     return sheet(
@@ -423,6 +502,10 @@ def airisk(lines: Sequence[Line]) -> list[Sheet]:
     return [_pinned(table, "base (0)", with_interval(base)), informed(lines)]
 
 
+BOTH = {"wrongness": ("wrongness, both", "wrongness", "wrongness_both")}
+"""Heading, metric and key of the mean over both conditions, whose name the published tables use for others' doings alone."""
+
+
 def tinymfv(lines: Sequence[Line]) -> list[Sheet]:
     """`Method | wrongness`, then the gap between others and oneself."""
     metric = next((m for m in ("wrongness_other", "wrongness") if m in lines[0].metrics), first_of(lines[0]))
@@ -433,14 +516,15 @@ def tinymfv(lines: Sequence[Line]) -> list[Sheet]:
         "expected: wrongness as the base's where nothing is claimed. Otherwise: a fall with pmass is answers at chance.",
         [
             labelled("Method"),
-            value("wrongness", metric, metric, alpha=pos),
+            value("wrongness", metric, metric, alpha=pos),  # the published name of wrongness_other
             delta("Δ vs base", metric, f"delta_{metric}", alpha=pos),
-            *(value(m, m, m, alpha=pos) for m in others),
+            *(value(*BOTH.get(m, (m, m, m)), alpha=pos) for m in others),
             mass("mass"),
             *COUNTS,
         ],
         published=2,
         by=lambda line: mean_of(line.at(metric, line.pos)),
+        reading=partial(verdict, metric=metric, unit=""),
     )
     return [_pinned(table, "base (0)", with_interval(lines[0].at(metric, 0.0)))]
 
@@ -467,6 +551,8 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
         e = axis(line)
         if e is None or not math.isfinite(e.mean):
             return "⚪", {"cue": "⚪"}
+        if not math.isfinite(e.ci_lo) or not calibration_units(line.of.rows["unit_id"].unique()):
+            return NO, {"cue": NO}  # too few units to say
         intent = line.intents[axis_of[line.of.folder] or ""]
         found = next((c for least, c in CUES if intent * e.mean > least), "🔴")
         # damage moves an axis too, so what is left after it must stand as well
@@ -477,11 +563,11 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
 
     bare = lines[0]
     first = Sheet(
-        f"bare logits, mean±sd over cells · {bare.of.protocol.id} · {bare.of.model}",
+        _titled("bare logits, mean±sd over cells", bare.of),
         "",
         ("source", *SHORT.values()),
         ((f"ws ({bare.of.model})", *(of(bare, f, 0.0, "logit") for f in FOUNDATIONS)),),
-        ({"source": bare.of.model},),
+        ({"source": bare.of.model, "data": bare.of.source, "items": bare.of.items_hash},),
     )
     arrows = ARROWS.get(_only(axis_of.values()) or "", {})
     own = {m: f"{one}_{m}" for m in ("rel", "adj", "off")} if (one := _only(axis_of.values())) else {}
@@ -508,6 +594,7 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
         ],
         published=12,
         by=lambda line: None if (e := axis(line)) is None else abs(e.mean),
+        reading=lambda line: verdict(line, metric=axis_of[line.of.folder] or "common", unit="", named=True),
     )
     return [first, second]
 
@@ -528,13 +615,16 @@ def effects(lines: Sequence[Line]) -> list[Sheet]:
     of = lines[0].of.protocol
     parts = {metric: _effect(lines, metric) for metric in lines[0].metrics}
     first = next(iter(parts.values()))
+    warned = _warnings(lines)
     told = [f"{m}: larger means it {of.legend[m]}." for m in parts if m in of.legend]
     whole = replace(
         first,
         columns=("metric", *first.columns),
         lines=tuple((m if i == 0 else "", *line) for m, s in parts.items() for i, line in enumerate(s.lines)),
         records=tuple({**r, "metric": m} for m, s in parts.items() for r in s.records),
-        readings=(*told, *first.readings),
+        readings=tuple(
+            dict.fromkeys([*told, *(r for s in parts.values() for r in s.readings if r not in warned), *warned])
+        ),
     )
     return [whole]
 
@@ -554,6 +644,7 @@ def _effect(lines: Sequence[Line], metric: str) -> Sheet:
         ],
         published=4,
         by=lambda line: mean_of(line.delta(metric, line.pos)),
+        reading=partial(verdict, metric=metric, unit="", named=True),
     )
 
 
