@@ -120,7 +120,7 @@ def test_runs_of_only_the_first_units_are_left_out_and_said(tmp_path):
     write(tmp_path, dilemma_rows().head(90), method="ws:oft", limit=15)
     made, notes = tables(tmp_path)
     assert [len(s.lines) for s in made] == [1, 1]
-    assert "first units" in notes[0]
+    assert "fewer units" in notes[0]
     (tmp_path / "smoke").mkdir()
     write(tmp_path / "smoke", dilemma_rows(), limit=60)
     assert "SMOKE" in tables(tmp_path / "smoke")[0][0].title

@@ -55,8 +55,9 @@ class Measured:
 
     @property
     def smoke(self) -> bool:
-        """Only the first units were scored."""
-        return self.manifest["settings"]["limit"] is not None
+        """Fewer units were scored than the evaluation has: nothing for a table of results."""
+        limited = self.manifest["settings"]["limit"] is not None
+        return bool(self.manifest.get("note", {}).get("smoke", limited))
 
     @property
     def alphas(self) -> list[float]:

@@ -41,7 +41,7 @@ def sheets(found: Sequence[Measured], *, alpha: float | None = None) -> tuple[li
     full = [m for m in found if not m.smoke]
     notes = []
     if full and len(full) < len(found):
-        notes.append(f"left out, because they scored only the first units (--limit): {len(found) - len(full)}.")
+        notes.append(f"left out, because they scored fewer units than the evaluation has: {len(found) - len(full)}.")
     groups: dict[tuple, list[Measured]] = {}
     for m in full or found:
         groups.setdefault(m.same, []).append(m)
