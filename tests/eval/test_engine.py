@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import pytest
+import small
 import torch
 from test_steer import lowrank
 
@@ -234,3 +235,21 @@ def test_thoughts_on_real_tokenizers_open_close_and_answer_with_real_tokens(real
     assert tok.decode(t.forced) == " I will answer now.\n</think>\n\nMy choice:"
     assert tok.decode(t.tail) == "\n\nMy choice:"
     assert t.close == tok.convert_tokens_to_ids("</think>") != tok.eos_token_id
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma2", "gpt2"])
+def test_the_quick_head_is_the_models_own_bit_for_bit_and_is_gone_afterwards(kind):
+    from ws.eval.cache import last_logits
+
+    base = small.base(kind)
+    ids = small.ids(5, 9)
+    with torch.inference_mode():
+        wanted = base.model(input_ids=ids, use_cache=False).logits[:, -1]
+        found, _ = last_logits(base, input_ids=ids, use_cache=False)
+    assert torch.equal(found, wanted)
+    head = base.model.get_output_embeddings()
+    assert "forward" not in vars(head)
+    assert not head._forward_pre_hooks
+    with pytest.raises(IndexError):
+        last_logits(base, input_ids=ids + 10_000, use_cache=False)
+    assert "forward" not in vars(head)
