@@ -25,7 +25,7 @@ Protocols: those of `tinymfv`, and `mfv-json/t0-loading`, where a vignette count
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,7 @@ from ws.eval.informedness import foundation_informedness
 from ws.eval.panels import number, surgical_line
 from ws.eval.protocol import Metrics, Panel, Protocol
 from ws.eval.tinymfv import FOUNDATIONS, GATE, Vignettes, cells, family
-from ws.stats import Group, Made, estimate, totals
+from ws.stats import Estimate, Group, Made, estimate, totals
 
 if TYPE_CHECKING:
     import numpy as np
@@ -270,12 +270,17 @@ def cue(part: "pd.DataFrame", axis: str, intent: int = 1) -> str:
     found = [estimate(of[name]) for name in (f"axis_{axis}", f"axis_{axis}_adj") if name in of]
     alpha = float(part["alpha"].iloc[0])
     wanted = intent * (1 if alpha > 0 else -1)
+    return mark(found, wanted)
+
+
+def mark(found: Sequence[Estimate], wanted: int) -> str:
+    """The cue of an axis, and of what is left of it after damage, given the side that is wanted."""
     value = wanted * found[0].mean if found else float("nan")
     if value != value:
         return NONE
     sure = all(min(wanted * e.ci_lo, wanted * e.ci_hi) > 1e-9 for e in found)
-    mark = next((c for least, c in CUES if value > least), "🔴")
-    return "🟡" if mark == "🟢" and not sure else mark
+    color = next((c for least, c in CUES if value > least), "🔴")
+    return "🟡" if color == "🟢" and not sure else color
 
 
 def cue_published(value: float) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ws.eval.foundations import FOUNDATIONS, cells
+from ws.eval.foundations import FOUNDATIONS, cells, mark
 from ws.eval.sign import calibration_units
 from ws.report.found import Measured
 from ws.report.line import Line
@@ -33,7 +33,6 @@ class Column:
 
 SHORT = dict(zip(FOUNDATIONS, ("Care", "Sanc", "Auth", "Loy", "Fair", "Lib", "SocN")))
 ARROWS = {"axis_trad_care": {"Care": " ↓", "Sanctity": " ↑"}, "axis_authority": {"Authority": " ↓"}}
-CUES = ((0.5, "🟢"), (0.15, "🟡"), (0.0, "🔴"))
 
 
 def sheets(found: Sequence[Measured], *, alpha: float | None = None) -> tuple[list[Sheet], list[str]]:
@@ -554,11 +553,8 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
         if not math.isfinite(e.ci_lo) or not calibration_units(line.of.rows["unit_id"].unique()):
             return NO, {"cue": NO}  # too few units to say
         intent = line.intents[axis_of[line.of.folder] or ""]
-        found = next((c for least, c in CUES if intent * e.mean > least), "🔴")
-        # damage moves an axis too, so what is left after it must stand as well
         adjusted = line.delta(f"{axis_of[line.of.folder]}_adj", line.pos)
-        sure = all(x is not None and min(intent * x.ci_lo, intent * x.ci_hi) > 0 for x in (e, adjusted))
-        found = "🟡" if found == "🟢" and not sure else found
+        found = mark([x for x in (e, adjusted) if x is not None], intent)
         return found, {"cue": found}
 
     bare = lines[0]

@@ -22,7 +22,6 @@ from ws.models.chat import Chat, encode, render
 from ws.models.load import Base
 from ws.pairs import Pairs
 
-POOLS = ("last", "response_mean")
 OPENING = "I think"  # the start of an answer that fits both poles, in words that tiny knows
 ITEMS = 256
 EMBEDDED = "embedded"
