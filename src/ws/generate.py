@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ws.batches import in_batches
-from ws.models.chat import Chat, encode, render, stop_tokens
+from ws.models.chat import Chat, encode, render, stop_tokens, token_called
 from ws.models.load import Base
 
 BATCH = 64
@@ -210,7 +210,7 @@ def _answer(tokenizer: Any, tokens: list[int], stops: Sequence[int]) -> Answer:
     """Tokens as text without markup; a thought keeps its marks, which some tokenizers call special."""
     ended = bool(tokens) and tokens[-1] in stops
     body = tokens[:-1] if ended else tokens
-    marks = {t for t in (tokenizer.get_vocab().get(m) for m in ("<think>", "</think>")) if t is not None}
+    marks = {t for t in (token_called(tokenizer, m) for m in ("<think>", "</think>")) if t is not None}
     special = set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
     kept = [t for t in body if t in marks or t not in special]
     return Answer(tokenizer.decode(kept, skip_special_tokens=False).rstrip(), len(tokens), ended)

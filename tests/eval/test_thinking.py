@@ -52,6 +52,22 @@ def test_the_batch_equals_one_prompt_at_a_time_by_transformers_own_generate(tiny
         assert s.forced_close == (out[-1] != t.close)
 
 
+def test_more_questions_do_not_ask_for_the_whole_vocabulary_more_often(tiny, items, monkeypatch):
+    asked, whole = [], type(tiny.tokenizer).get_vocab
+
+    def counted(self):
+        asked.append(1)
+        return whole(self)
+
+    monkeypatch.setattr(type(tiny.tokenizer), "get_vocab", counted)
+    tiny.tokenizer.get_vocab()
+    assert asked == [1]
+    score_thinking(tiny, items[:2], n_think=1, alphas=[0.0])
+    few = len(asked)
+    score_thinking(tiny, items[:8], n_think=1, alphas=[0.0])
+    assert len(asked) == few
+
+
 def test_rows_that_finish_early_do_not_change_the_others(tiny, items):
     together = score_thinking(tiny, items, n_think=16, alphas=[0.0])
     assert len({s.n_thought for (s,) in together}) > 1

@@ -20,7 +20,7 @@ from torch import Tensor
 from ws.batches import Room, free_memory, in_batches
 from ws.generate import context_of
 from ws.methods.method import Method
-from ws.models.chat import Chat, encode, has_template, render, stop_tokens
+from ws.models.chat import Chat, encode, has_template, render, stop_tokens, token_called
 from ws.models.load import Base
 
 QUANTILE = 0.95
@@ -109,8 +109,8 @@ def thinking_of(base: Base, thinking: str) -> str:
     """`auto` opens a thought where the model has a token to close it with."""
     if thinking != "auto":
         return thinking
-    vocabulary = base.tokenizer.get_vocab()
-    return "forced" if has_template(base.tokenizer) and "</think>" in vocabulary else "off"
+    closes = token_called(base.tokenizer, "</think>") is not None
+    return "forced" if has_template(base.tokenizer) and closes else "off"
 
 
 def _batch(
