@@ -16,7 +16,7 @@ ROWS = [
     "errors settings plots tables version",
     "stats pairs direction",
     "models records behaviors batches presets",
-    "steer adapters",
+    "steer adapters reading",
     "generate sequences",
     "data train",
     "diff",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ws.batches import in_batches
 from ws.models.chat import Chat, encode, render, stop_tokens, token_called
 from ws.models.load import Base
+from ws.reading import Steps
 
 BATCH = 64
 BATCH_SMALL = 256  # below SMALL parameters a batch costs hardly more than a row
@@ -155,26 +156,14 @@ def decode(
 
     new = torch.full((len(batch), limit), pad, device=device)
     done = torch.zeros(len(batch), dtype=torch.bool, device=device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    cache, step = None, ids
+    steps = Steps(model, ids, mask, more=limit)
     for t in range(limit):
-        out = model(
-            input_ids=step,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache = out.past_key_values
-        token = pick(out.logits[:, -1], sampling, None if draws is None else draws[:, t])
+        token = pick(steps.logits, sampling, None if draws is None else draws[:, t])
         new[:, t] = torch.where(done, pad, token)
         done |= torch.isin(token, ends) | (t + 1 >= budgets)
-        if done.all():
+        if done.all() or t + 1 == limit:
             break
-        step = token[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(batch), 1)], dim=1)
-        positions = positions[:, -1:] + 1
+        steps.go(token)
     rows = []
     for row, r in zip(new.tolist(), batch):
         cut = next((i + 1 for i, token in enumerate(row) if token in stops), r.max_new)

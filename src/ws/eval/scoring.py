@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ws.batches import Room, in_batches
 from ws.errors import ScoringImpossible
-from ws.eval.cache import Level, cut, cuttable, extended, families, holds, last_logits, levels, padded
 from ws.generate import context_of
 from ws.models.answers import Answers, find_answers
 from ws.models.chat import Chat, encode, has_template, render
 from ws.models.load import Base
+from ws.reading import Level, cut, cuttable, extended, families, holds, last_logits, levels, padded
 
 Dial = Callable[[Sequence[float]], AbstractContextManager]
 """Strengths, one per row of the batch, to a context in which the model is steered by them."""
@@ -221,7 +221,7 @@ def slot_text(base: Base, item: Item) -> str:
 def last_logprobs(base: Base, rows: Sequence[Sequence[int]]) -> Tensor:
     """Log-probabilities over the vocabulary at the last token of every row, in float32 or better."""
     ids, mask, positions = padded(base, rows)
-    logits, _ = last_logits(base, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+    logits, _ = last_logits(base.model, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
     return logprobs(logits)
 
 
