@@ -99,7 +99,7 @@ def generate_all(
     stops = stop_tokens(base.tokenizer, base.model)
     pad = base.tokenizer.pad_token_id or 0
     found = decode(base.model, batch, Sampling(temperature), stops=stops, pad=pad, seed=seed)
-    return [_answer(base.tokenizer, tokens, stops).text for tokens in found]
+    return [answered(base.tokenizer, tokens, stops).text for tokens in found]
 
 
 def complete(
@@ -117,7 +117,7 @@ def complete(
 
     def run(batch: Sequence[Request]) -> list[Answer]:
         found = decode(base.model, batch, sampling, stops=stops, pad=base.tokenizer.pad_token_id or 0, seed=seed)
-        return [_answer(base.tokenizer, tokens[: r.max_new], stops) for tokens, r in zip(found, batch)]
+        return [answered(base.tokenizer, tokens[: r.max_new], stops) for tokens, r in zip(found, batch)]
 
     small = sum(p.numel() for p in base.model.parameters()) < SMALL
     size = batch_size or (BATCH_SMALL if small else BATCH)
@@ -195,7 +195,7 @@ def _draws(batch: Sequence[Request], limit: int, seed: int) -> Tensor:
     return torch.stack(rows)
 
 
-def _answer(tokenizer: Any, tokens: list[int], stops: Sequence[int]) -> Answer:
+def answered(tokenizer: Any, tokens: list[int], stops: Sequence[int]) -> Answer:
     """Tokens as text without markup; a thought keeps its marks, which some tokenizers call special."""
     ended = bool(tokens) and tokens[-1] in stops
     body = tokens[:-1] if ended else tokens

@@ -73,6 +73,8 @@ class Shown:
     """Output folder, below which a run is found by its name."""
     eval: str | None = None
     """The evaluation, where the run has several: its name or its protocol id."""
+    data: str | None = None
+    """The questions, where the run was measured on several: a part of their file's name, or of what `items` names them by."""
     metric: str | None = None
     """The metric whose units are ranked; the evaluation's first when not given."""
     alpha: float | None = None

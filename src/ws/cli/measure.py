@@ -290,6 +290,10 @@ def show_items(given: dict[str, Any]) -> Any:
     found = _measured([given["run"]], what.out)
     if what.eval:
         found = [m for m in found if what.eval in (m.protocol.eval, m.protocol.id)] or _nothing(found, what.eval)
+    if what.data:
+        found = [m for m in found if what.data in m.source or m.items_hash.startswith(what.data)] or _nothing(
+            found, f"evaluation on {what.data!r}", of="data"
+        )
     if not found:
         raise ValueError(f"{given['run']} has no evaluations; `ws eval NAME --run {given['run']}` makes one")
     steered = [m for m in found if any(m.alphas)] or _nothing(found, "strength other than 0")
@@ -337,10 +341,9 @@ def show_items(given: dict[str, Any]) -> Any:
     return None
 
 
-def _nothing(found: Sequence[Any], name: str) -> Any:
-    raise ValueError(
-        f"no {name} here; there are {', '.join(dict.fromkeys(m.protocol.id for m in found)) or 'no evaluations'}"
-    )
+def _nothing(found: Sequence[Any], name: str, of: str = "protocol") -> Any:
+    there = [m.protocol.id if of == "protocol" else f"{m.source or m.protocol.id} ({m.items_hash})" for m in found]
+    raise ValueError(f"no {name} here; there are {', '.join(dict.fromkeys(there)) or 'no evaluations'}")
 
 
 ROWS, PROMPT, THOUGHT = 4, 400, 240  # rows of a unit that are printed, and characters of a question and of a thought

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 from ws.errors import ScoringImpossible
 from ws.eval.scoring import Dial, Item, Score, proven, score, score_texts
 from ws.eval.thinking import score_thinking, thinker
+from ws.eval.writing import score_writing
 from ws.models.chat import thinks
 from ws.models.load import Base
 from ws.stats import FEW_UNITS, Estimate, Group, Made, Totals, change, estimate
@@ -114,6 +115,8 @@ class Protocol:
     """Tokens of thought before the answer; 0 is a single forward pass."""
     cot: str = "think"
     """`think` between thought tokens, or `plain` text for models that have none."""
+    n_write: int = 0
+    """Tokens of an answer of the model's own; 0 is for answers that are given and scored."""
     panels: Callable[["pd.DataFrame", Mapping[str, int]], list[Panel]] = field(default=_no_panels)
     """(rows, the metrics a claim is made about) -> what is printed below the table."""
     ordered: bool = False
@@ -179,8 +182,8 @@ def measure(
 ) -> list[list[Score]]:
     """Scores of every item at every alpha, the way the protocol asks."""
     if protocol.n_think:
-        if items[0].texts:
-            raise ValueError(f"{protocol.id} scores whole answers, which takes no thought; leave n_think at 0")
+        if items[0].texts or protocol.n_write:
+            raise ValueError(f"{protocol.id} is about whole answers, which takes no thought; leave n_think at 0")
         if protocol.cot == "think" and not thinks(base.tokenizer):
             raise ScoringImpossible(
                 f"{protocol.id} has the model think between thought tokens, and this one has none; use a protocol whose "
@@ -190,6 +193,10 @@ def measure(
             base, items, n_think=protocol.n_think, cot=protocol.cot, alphas=alphas, dial=dial, label=protocol.eval,
             reference=reference,
         )  # fmt: skip
+    if protocol.n_write:
+        return score_writing(
+            base, items, n_write=protocol.n_write, alphas=alphas, dial=dial, label=protocol.eval, reference=reference
+        )
     how = score_texts if items[0].texts else score
     return how(base, items, alphas=alphas, dial=dial, label=protocol.eval, reference=reference)
 
@@ -259,7 +266,7 @@ def _of_items(items: Sequence[Item]) -> dict[str, Any]:
 
 def _asked(base: Base, protocol: Protocol, item: Item) -> dict[str, Any]:
     """How the first item was asked, and which tokens count as its answers."""
-    if item.texts:
+    if item.texts or protocol.n_write:
         return {"anchor": item.anchor}
     found = thinker(base, item, protocol.cot).answers if protocol.n_think else proven(base, item)
     return {"answers": found.described(base.tokenizer), "anchor": item.anchor}
