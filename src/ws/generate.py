@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ws.batches import in_batches
-from ws.models.chat import Chat, encode, render, stop_tokens, token_called
+from ws.models.chat import Chat, encode, render, special_tokens, stop_tokens, token_called
 from ws.models.load import Base
 from ws.reading import Steps
 
@@ -200,6 +200,6 @@ def answered(tokenizer: Any, tokens: list[int], stops: Sequence[int]) -> Answer:
     ended = bool(tokens) and tokens[-1] in stops
     body = tokens[:-1] if ended else tokens
     marks = {t for t in (token_called(tokenizer, m) for m in ("<think>", "</think>")) if t is not None}
-    special = set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    special = special_tokens(tokenizer)
     kept = [t for t in body if t in marks or t not in special]
     return Answer(tokenizer.decode(kept, skip_special_tokens=False).rstrip(), len(tokens), ended)
