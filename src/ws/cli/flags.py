@@ -46,7 +46,9 @@ class Evaluated:
     run: str | None = None
     """A run folder, as `ws runs` lists them; its direction is used."""
     direction: str | None = None
-    """A direction.safetensors."""
+    """A direction.safetensors, or any method file."""
+    method: str | None = None
+    """A method by name, made from --behavior: ws:lora, repe, sl:mean_diff, paper:all, prompt:simple, random:act:0, vectors:FILE."""
     data: str | None = None
     """A data file (csv, jsonl, json, parquet) instead of the hub's or the embedded one."""
     protocol: str | None = None
