@@ -23,10 +23,11 @@ ROWS = [
     "methods",
     "eval calibrate",
     "stages",
+    "report",
     "replicate",
     "compare",
     "sweep",
-    "analysis monitor export serve report recipes",
+    "analysis monitor export serve recipes",
     "cli",
     "scripts run_sweep run_subspace",
 ]

@@ -429,8 +429,11 @@ def hash_of(items: Sequence[Item]) -> str:
     return hashlib.sha256(canonical([asdict(i) for i in items]).encode()).hexdigest()
 
 
-def material(plan: Plan) -> Material:
-    """What methods are made from, of a study: its pairs and its trained sides are made when a method asks for them."""
+def material(plan: Plan, train_of: Mapping[str, TrainSettings] | None = None) -> Material:
+    """What methods are made from, of a study: its pairs and its trained sides are made when a method asks for them.
+
+    `train_of` says how families other than the plan's own are trained; without it, by their defaults.
+    """
 
     @cache
     def pairs() -> Pairs:
@@ -443,8 +446,8 @@ def material(plan: Plan) -> Material:
 
     @cache
     def sides(adapter: str) -> Sides:
-        same = adapter == plan.train.adapter
-        settings = plan.train if same else replace(default_train(plan.base, adapter), seed=plan.seed)
+        given = {plan.train.adapter: plan.train, **(train_of or {})}
+        settings = given.get(adapter) or replace(default_train(plan.base, adapter), seed=plan.seed)
         return make_sides(replace(plan, train=settings), pairs())[0]
 
     def held() -> Pairs:

@@ -144,6 +144,32 @@ class Calibrated:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """What `ws compare` sets side by side."""
+
+    methods: tuple[str, ...] = ()
+    """Methods by name, or default, or all; random:act stands for --draws of them. See docs/calibrate.md for the names."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of pairs and training, e.g. --seeds=0,1,2."""
+    evals: tuple[str, ...] = ()
+    """Evaluations by name or NAME@PROTOCOL; those of the behavior's claims when not given. What steering costs is always measured."""
+    alphas: tuple[float, ...] = ()
+    """Strengths measured as they are, e.g. --alphas=-1,1; without --budget nothing is calibrated then."""
+    reference: str | None = None
+    """The method that the others are set against, paired; the first when not given."""
+    draws: int | None = None
+    """Random directions of each form; 5 when not given, 20 with --methods all."""
+    data: tuple[str, ...] = ()
+    """Data files of evaluations: NAME=FILE, separated by commas."""
+    limit: int | None = None
+    """Only the first so many units of every evaluation; the tables say SMOKE."""
+    dry_run: bool = False
+    """Print the cells and stop."""
+    markdown: bool = False
+    """Print the tables as Markdown."""
+
+
+@dataclass(frozen=True)
 class Exported:
     """What `ws export` writes."""
 
