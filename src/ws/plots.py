@@ -186,7 +186,8 @@ def histories(calibrations: Sequence[Mapping[str, Any]], title: str, path: Path)
         _few_ticks(axis)
     for spare in axes.flat[len(calibrations) :]:
         spare.set_visible(False)
-    figure.supxlabel("|alpha|", fontsize=9)
+    for axis in axes[-1]:
+        axis.set_xlabel("|alpha|", fontsize=8)
     figure.supylabel("p95 KL, nats", fontsize=9)
     marks = [
         ("^", COLORS[0], COLORS[0], "alpha > 0"),

@@ -148,7 +148,7 @@ class Compared:
     """What `ws compare` sets side by side."""
 
     methods: tuple[str, ...] = ()
-    """Methods by name, or default, or all; random:act stands for --draws of them. See docs/calibrate.md for the names."""
+    """Methods by name, or default, published (the fork's), all; random:act stands for --draws of them. See docs/calibrate.md for the names."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of pairs and training, e.g. --seeds=0,1,2."""
     evals: tuple[str, ...] = ()

@@ -36,7 +36,8 @@ REFUSED = {
     "lm-eval": "it asks in its own words",
     "file": "use ws eval file",
 }
-HALF = (0.5,)
+BELOW = (0.7,)
+"""Parts of a calibrated strength that are measured too. KL grows with about the sixth power: 0.7 is a tenth of the budget."""
 
 Say = Callable[[str], None]
 Fit = Callable[[TrainSettings], TrainSettings]
@@ -133,7 +134,7 @@ def cells_of(
         for name in chosen:
             if at and needed[name].seed != "study":
                 continue
-            extra = HALF if at == 0 and needed[name].seed != "draw" and settings is not None else ()
+            extra = BELOW if at == 0 and needed[name].seed != "draw" and settings is not None else ()
             found.append(
                 Spec(
                     study,

@@ -114,6 +114,8 @@ class Kin:
         """matched, as given, or unmatched with the words for why, and in how many cells."""
         if self.matched or self.given:
             return "matched" if self.matched else "as given"
+        if self.control:
+            return f"({sum(c.matched for c in self.cells)} of {len(self.cells)} matched)"
         words = sorted({v.partition("(")[2].rstrip(")") for c in self.cells for v in c.verdicts if v != "matched"})
         off = sum(not c.matched for c in self.cells)
         of = "" if len(self.cells) == 1 else f", {off} of {len(self.cells)}"

@@ -21,6 +21,7 @@ from ws.report.summary import SHORT
 from ws.stats import Estimate, estimate
 
 BESIDE = ("_rel", "_adj")
+COST_EVAL = "perplexity"
 COST_COLUMNS = {"nll rise": "nll_rise", "choice right": "choice_right"}
 
 
@@ -67,10 +68,13 @@ def write(
     tried = [c.calibration(out) for c in first]
     if known := [t for t in tried if t is not None]:
         plots += histories(known, f"{where} · search for {at}, seed {specs[0].study.seed}", work / "calibration")
-    published, left = sheets([m for c in first for m in c.evals.values()])
+    # costs have columns of their own
+    published, left = sheets([m for c in first for m in c.evals.values() if m.protocol.eval != COST_EVAL])
     several = len(cells) > len(first)
     if several:
-        notes.append(f"Published layouts below: seed {specs[0].study.seed}, and of random directions the first draw.")
+        notes.append(
+            f"The tables in published layouts hold seed {specs[0].study.seed}, and of random directions the first draw; cells.csv holds all."
+        )
     notes += left
     whole = [*made, *published]
     listed = [r for asked in asked_of(cells[0], behavior) for c in cells for r in [cell_record(c, asked, costs)]]
@@ -95,9 +99,8 @@ def rows_of(out: Path, record: Mapping[str, Any]) -> dict[str, Measured]:
 def asked_of(cell: Cell, behavior: Behavior) -> list[table.Asked]:
     """A table for every metric the behavior claims to change; the first metric where it claims none of an evaluation's."""
     found = []
-    for name, m in cell.evals.items():
-        if m.protocol.eval == "perplexity":
-            continue
+    own = {name: m for name, m in cell.evals.items() if m.protocol.eval != COST_EVAL}
+    for name, m in (own or cell.evals).items():
         there = list(cell.metrics(name))
         claimed = [x for x in there if behavior.intent.get(x)]
         for metric in claimed or there[:1]:

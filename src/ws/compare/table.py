@@ -9,7 +9,7 @@ from ws.compare.effects import Kin
 from ws.eval.foundations import NONE, mark
 from ws.eval.protocol import Protocol
 from ws.report.sheet import NO, Sheet, flat, share, with_interval
-from ws.stats import FEW_UNITS, Estimate, OverSeeds
+from ws.stats import FEW_UNITS, OverSeeds
 from ws.tables import signed
 
 LOW_MASS = 0.9
@@ -49,6 +49,9 @@ class Random:
     low: float
     high: float
     found: OverSeeds
+    matched: OverSeeds | None
+    """Over the matched draws alone, where there are at least three."""
+    n_matched: int
 
     @property
     def holds_zero(self) -> bool:
@@ -65,8 +68,11 @@ def randoms(kins: Sequence[Kin], asked: Asked) -> dict[str, list[Random]]:
         if k.control and len(k.cells) > 1:
             axis = k.axis(asked.name, asked.metric, asked.sign)
             finite = [x for x in axis.each if math.isfinite(x)]
+            alike = [c for c in k.cells if c.matched]
+            some = Kin(k.name, tuple(alike)).axis(asked.name, asked.metric, asked.sign) if len(alike) >= 3 else None
             if finite:
-                found.setdefault(k.kind, []).append(Random(k.name, min(finite), max(finite), axis))
+                r = Random(k.name, min(finite), max(finite), axis, some, len(alike))
+                found.setdefault(k.kind, []).append(r)
     return found
 
 
@@ -75,7 +81,7 @@ def effects(
 ) -> Sheet:
     """One line per method: the axis, its arms, strengths and KL; then what it stands beside, and what it costs."""
     chance = randoms(kins, asked)
-    several = any(len(k.cells) > 1 for k in kins)
+    several = any(len(k.cells) > 1 for k in kins if not k.control)
     lines, records = [], []
     for k in ranked(kins, asked):
         cells, record = _line(k, asked, costs, reference, chance, several=several)
@@ -209,7 +215,7 @@ def readings(
     kins: Sequence[Kin], asked: Asked, costs: Costs, reference: Kin, chance: Mapping[str, list[Random]]
 ) -> list[str]:
     """What the table shows, and what it does not."""
-    found = [*_shown(kins, asked), *_seeds(kins), *_unmatched(kins)]
+    found = [*_shown(kins, asked), *_seeds(kins), *_unmatched(kins, reference)]
     found += _random(kins, asked, chance)
     found += _masses(kins, asked)
     units = min(k.axis(asked.name, asked.metric, asked.sign).found.fewest for k in kins)
@@ -256,13 +262,20 @@ def _seeds(kins: Sequence[Kin]) -> list[str]:
     return [*told, *([f"One cell, the same for all seeds: {', '.join(alone)}."] if alone else [])]
 
 
-def _unmatched(kins: Sequence[Kin]) -> list[str]:
-    off = [k for k in kins if not (k.matched or k.given)]
+def _unmatched(kins: Sequence[Kin], reference: Kin) -> list[str]:
+    trained = [k for k in kins if not k.control]
+    off = [k for k in trained if not (k.matched or k.given)]
     if not off:
         return []
+    told = []
+    if reference in off:
+        told.append(
+            f"The reference {reference.name} is unmatched itself, so no difference from it is at equal strength."
+        )
     return [
+        *told,
         f"Not of equal strength, shown with the KL they have and not to be ranked with the others ({len(off)} of "
-        f"{len(kins)}): {', '.join(f'{k.name} {k.verdict}' for k in off)}."
+        f"{len(trained)}): {', '.join(f'{k.name} {k.verdict}' for k in off)}.",
     ]
 
 
@@ -275,9 +288,11 @@ def _random(kins: Sequence[Kin], asked: Asked, chance: Mapping[str, list[Random]
     for kind, each in chance.items():
         for r in each:
             holds = "holds 0" if r.holds_zero else "does NOT hold 0"
+            alone = f", of those {with_interval(r.matched.found)}" if r.matched else ""
+            known = "" if any(k.given for k in kins) else f" ({r.n_matched} matched{alone})"
             told.append(
-                f"{r.name}, {len(r.found.each)} draws: the axis is {with_interval(r.found.found)} over draws, which {holds}; "
-                f"range {signed(r.low)} to {signed(r.high)}."
+                f"{r.name}, {len(r.found.each)} draws{known}: the axis is {with_interval(r.found.found)} over draws, which "
+                f"{holds}; range {signed(r.low)} to {signed(r.high)}."
             )
         inside = [
             k.name for k in kins
@@ -300,8 +315,3 @@ def _masses(kins: Sequence[Kin], asked: Asked) -> list[str]:
         return []
     listed = ", ".join(f"{name} {m:.2f}" for name, m in low.items())
     return [f"The answer mass falls below {LOW_MASS:g}, so the model answers less and less: {listed}."]
-
-
-def estimate_record(e: Estimate) -> dict[str, float]:
-    """An estimate for a program."""
-    return {"mean": e.mean, "lo": e.ci_lo, "hi": e.ci_hi}

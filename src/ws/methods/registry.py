@@ -126,6 +126,10 @@ DEFAULT = (
     "ws:lora", "prompt:simple", "prompt:engineered", "repe", "paper:all", "sl:mean_diff", "random:spectrum", "random:act",
 )  # fmt: skip
 """What a comparison takes when nothing is asked for: ours, the usual baselines, and controls for both kinds."""
+PUBLISHED = (
+    *(f"ws:{a}" for a in ("lora", "dora", "pissa", "delora", "oft", "ia3")), "repe", "prompt:simple", "prompt:engineered",
+)  # fmt: skip
+"""The methods of the published fork's calibrated tables."""
 DRAWS = 5
 ALL_DRAWS = 20
 
@@ -157,13 +161,13 @@ def needs(name: str) -> Needs:
 
 
 def selection(asked: Sequence[str], *, draws: int | None = None) -> list[str]:
-    """Methods by name, each once: `default`, `all`, names, and random ones without a number, which stand for `draws` of them."""
+    """Methods by name, each once: `default`, `published`, `all`, names; random ones without a number stand for `draws` of them."""
     if draws is not None and draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
     found: list[str] = []
     for word in asked or ("default",):
         many = ALL_DRAWS if word == "all" else DRAWS
-        group = DEFAULT if word == "default" else names() if word == "all" else (word,)
+        group = {"default": DEFAULT, "published": PUBLISHED, "all": names()}.get(word, (word,))
         for name in group:
             form = name.split(":")
             if form[0] == "random" and (word == "all" or len(form) == 2):

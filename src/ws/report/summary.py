@@ -395,7 +395,8 @@ def first_of(line: Line) -> str:
 def verdict(line: Line, *, metric: str | None = None, unit: str = " nat", named: bool = False) -> str | None:
     """The main number of a line, with its interval and what it says."""
     metric = metric or first_of(line)
-    what = f"{line.label}{f', {metric}' if named else ''} at {alpha_of(line.pos)}"
+    at = alpha_of(line.pos) if line.of.budget is None else f"{line.pos:+.3g}"
+    what = f"{line.label}{f', {metric}' if named else ''} at {at}"
     e = line.delta(metric, line.pos)
     if e is None:
         return None
