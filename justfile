@@ -31,6 +31,14 @@ eval-dilemmas *args:
 eval-syco *args:
     {{ws}} eval sycophancy {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
 
+# Methods side by side at equal KL, e.g. just compare behavior=honesty methods=all seeds=0,1,2
+compare *args:
+    {{ws}} compare {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
+# The published methods on the moral foundations at one nat, Care against Sanctity.
+eval-tinymfv-trad-care *args:
+    {{ws}} compare --behavior trad_care --methods published --evals foundations {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
 # AIRiskDilemmas, Truthfulness.
 eval-airisk *args:
     {{ws}} eval airisk {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}

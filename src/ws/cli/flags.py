@@ -46,7 +46,9 @@ class Evaluated:
     run: str | None = None
     """A run folder, as `ws runs` lists them; its direction is used."""
     direction: str | None = None
-    """A direction.safetensors."""
+    """A direction.safetensors, or any method file."""
+    method: str | None = None
+    """A method by name, made from --behavior: ws:lora, repe, sl:mean_diff, paper:all, prompt:simple, random:act:0, vectors:FILE."""
     data: str | None = None
     """A data file (csv, jsonl, json, parquet) instead of the hub's or the embedded one."""
     protocol: str | None = None
@@ -141,6 +143,32 @@ class Calibrated:
     """Also write the method itself to this .safetensors file."""
     origin: str | None = None
     """The base the direction was made on, when the model is a fine-tune of it."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What `ws compare` sets side by side."""
+
+    methods: tuple[str, ...] = ()
+    """Methods by name, or default, published (the fork's), all; random:act stands for --draws of them. See docs/calibrate.md for the names."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of pairs and training, e.g. --seeds=0,1,2."""
+    evals: tuple[str, ...] = ()
+    """Evaluations by name or NAME@PROTOCOL; those of the behavior's claims when not given. What steering costs is always measured."""
+    alphas: tuple[float, ...] = ()
+    """Strengths measured as they are, e.g. --alphas=-1,1; without --budget nothing is calibrated then."""
+    reference: str | None = None
+    """The method that the others are set against, paired; the first when not given."""
+    draws: int | None = None
+    """Random directions of each form; 5 when not given, 20 with --methods all."""
+    data: tuple[str, ...] = ()
+    """Data files of evaluations: NAME=FILE, separated by commas."""
+    limit: int | None = None
+    """Only the first so many units of every evaluation; the tables say SMOKE."""
+    dry_run: bool = False
+    """Print the cells and stop."""
+    markdown: bool = False
+    """Print the tables as Markdown."""
 
 
 @dataclass(frozen=True)

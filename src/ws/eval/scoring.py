@@ -77,15 +77,24 @@ def score(
     dial: Dial | None = None,
     label: str = "scoring",
     reference: Sequence[Score] | None = None,
+    in_parts: bool = True,
 ) -> list[list[Score]]:
-    """Scores of every item at every alpha, in the order given; `reference` holds those at alpha 0 if they are known."""
+    """Scores of every item at every alpha, in the order given; `reference` holds those at alpha 0 if they are known.
+
+    Without `in_parts` every prompt is read in one pass, as a method that acts on the end of a pass needs it.
+    """
     prompts = prompts_of(base, items)
     holds(base)  # tried here, before anything is steered
     # kin are sorted as if they were of one length, so that they meet in one batch
     kin = {i: max(len(prompts[j].ids) for j in f) for f in families([p.ids for p in prompts]) for i in f}
 
     def measure(part: Sequence[tuple[int, Prompt]], strengths: Sequence[float], steer: Dial) -> list[Score]:
-        logp = shared_logprobs(base, [p.ids for _, p in part], strengths, steer)
+        rows = [p.ids for _, p in part]
+        if in_parts:
+            logp = shared_logprobs(base, rows, strengths, steer)
+        else:
+            with steer(list(strengths) * len(rows)):
+                logp = last_logprobs(base, [r for r in rows for _ in strengths])
         return scores_of(logp, [p.answers for _, p in part for _ in strengths])
 
     return at_alphas(
