@@ -23,7 +23,7 @@ ROWS = [
     "methods",
     "eval calibrate",
     "stages",
-    "replicate",
+    "replicate doctor",
     "compare",
     "sweep",
     "analysis monitor export serve report recipes",

@@ -184,16 +184,14 @@ def calibrate_settings() -> type:
 
 def plan_of(common: Common, given: dict[str, Any]) -> Any:
     """The study that flags, config file, preset and defaults describe together."""
-    from ws.adapters import family
     from ws.behaviors import load_behavior
-    from ws.data import DataSettings, default_data
+    from ws.data import DataSettings
     from ws.presets import preset
-    from ws.stages import Plan, fitted
-    from ws.train import TrainSettings, default_train, spec_of
+    from ws.stages import Plan
+    from ws.train import TrainSettings
 
-    wanted_data = coerced(DataSettings, given, source="--")
-    wanted_train = coerced(TrainSettings, given, source="--")
-    of = family(wanted_train.get("adapter", "lora"))
+    coerced(DataSettings, given, source="--")  # what cannot be is refused before a model is loaded
+    TrainSettings(**coerced(TrainSettings, given, source="--"))
     preset(common.preset, "data")  # an unknown preset is refused before a model is loaded
     if common.pairs and not Path(common.pairs).is_file():
         raise BadFile(
@@ -204,18 +202,33 @@ def plan_of(common: Common, given: dict[str, Any]) -> Any:
     if common.behavior or not common.pairs:
         behavior = load_behavior(common.behavior or "honesty", tiny=tiny)
     base = load_base(common)
-    data_settings = replace(default_data(base), **preset(common.preset, "data"))
-    train_settings = fitted(default_train(base, of.name), preset(common.preset, "train"))
-    train_settings = replace(train_settings, **wanted_train)
-    spec_of(base, train_settings)  # layers, targets and rank are refused here, not after an hour of generation
+    data_settings, train_settings = planned_settings(common, given, base)
     return Plan(
         base,
         behavior,
-        replace(data_settings, **wanted_data),
+        data_settings,
         train_settings,
         out=Path(common.out),
         pairs_file=Path(common.pairs) if common.pairs else None,
     )
+
+
+def planned_settings(common: Common, given: dict[str, Any], base: Any) -> tuple[Any, Any]:
+    """How pairs and adapters of a study on this base are made: defaults, then the preset, then what was typed."""
+    from ws.adapters import family
+    from ws.data import DataSettings, default_data
+    from ws.presets import preset
+    from ws.stages import fitted
+    from ws.train import TrainSettings, default_train, spec_of
+
+    wanted_data = coerced(DataSettings, given, source="--")
+    wanted_train = coerced(TrainSettings, given, source="--")
+    of = family(wanted_train.get("adapter", "lora"))
+    data_settings = replace(default_data(base), **preset(common.preset, "data"))
+    train_settings = fitted(default_train(base, of.name), preset(common.preset, "train"))
+    train_settings = replace(train_settings, **wanted_train)
+    spec_of(base, train_settings)  # layers, targets and rank are refused here, not after an hour of generation
+    return replace(data_settings, **wanted_data), train_settings
 
 
 def study_of(plan: Any) -> tuple[Any, Any]:
