@@ -18,6 +18,7 @@ ROWS = [
     "models records behaviors batches presets",
     "steer adapters",
     "generate sequences",
+    "endpoint",
     "data train",
     "diff",
     "methods",

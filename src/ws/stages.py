@@ -31,6 +31,7 @@ from ws.diff import diff, geometry
 from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.direction import save as save_direction
+from ws.endpoint import Endpoint
 from ws.errors import BadFile
 from ws.eval import harness, protocol, run, summarize
 from ws.eval import pairs as pairs_eval
@@ -63,6 +64,8 @@ class Plan:
     """Pairs given by the user; then nothing is generated and `behavior` may be None."""
     mode: str = "contrastive"
     name: str = field(default="")
+    endpoint: Endpoint | None = None
+    """A server that answers in the base's place."""
 
     def __post_init__(self):
         if self.behavior is None and self.pairs_file is None:
@@ -92,7 +95,11 @@ class Plan:
         if self.pairs_file is not None:
             return {"pairs_file": load_pairs(self.pairs_file, self.name).content_hash}
         assert self.behavior is not None
-        return {**base_key(self.base), "behavior": self.behavior.content_hash, "protocol": DATA_PROTOCOL}
+        asked = {"behavior": self.behavior.content_hash, "protocol": DATA_PROTOCOL}
+        if self.endpoint is not None:  # not the base's own samples; of the base, only the tokenizer had a part in them
+            told = {"fingerprint": self.base.fingerprint, "tokenizer": tokenizer_hash(self.base.tokenizer)}
+            return {**told, **asked, "endpoint": self.endpoint.described()}
+        return {**base_key(self.base), **asked}
 
     @property
     def data_settings(self) -> dict[str, Any]:
@@ -151,7 +158,7 @@ def make_pairs(plan: Plan) -> tuple[Pairs, Record]:
             pairs = load_pairs(plan.pairs_file, plan.name)
         else:
             assert plan.behavior is not None
-            pairs = data(plan.base, plan.behavior, plan.data)
+            pairs = data(plan.base, plan.behavior, plan.data, endpoint=plan.endpoint, work=work)
         save_pairs(pairs, work / "pairs.jsonl")
         checks = [asdict(c) for c in pairs.checks]
         return {

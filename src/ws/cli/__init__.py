@@ -22,6 +22,7 @@ from ws.cli.flags import (
     Evaluated,
     Exported,
     Generated,
+    Served,
     Shown,
     Tabled,
     calibrate_settings,
@@ -47,7 +48,7 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    stage = [Common, *stage_settings().values()]
+    stage = [Common, *stage_settings().values(), Served]
     mode = typer.Option("--mode", help="contrastive, tau+ (pos against base) or tau- (base against neg).")
     add_command(app, "replicate", verbs.replicate, [Common, Dialed, *stage[1:]])
     add_command(app, "data", verbs.data, stage)

@@ -32,6 +32,18 @@ class Common:
 
 
 @dataclass(frozen=True)
+class Served:
+    """Answers from a server instead of the loaded model."""
+
+    generate_with: str | None = None
+    """Address of a server of the OpenAI API, e.g. http://localhost:8000/v1, that writes the answers of the pairs; its key stands in WS_GENERATE_KEY."""
+    generate_model: str | None = None
+    """What the server calls the model; the only one it serves when not given."""
+    generate_concurrency: int = 8
+    """Requests under way at once."""
+
+
+@dataclass(frozen=True)
 class Dialed:
     """How far the dial is turned."""
 
@@ -201,6 +213,7 @@ def plan_of(common: Common, given: dict[str, Any]) -> Any:
     behavior = None
     if common.behavior or not common.pairs:
         behavior = load_behavior(common.behavior or "honesty", tiny=tiny)
+    endpoint = endpoint_of(Served(**coerced(Served, given, source="--")), common)
     base = load_base(common)
     data_settings, train_settings = planned_settings(common, given, base)
     return Plan(
@@ -210,7 +223,24 @@ def plan_of(common: Common, given: dict[str, Any]) -> Any:
         train_settings,
         out=Path(common.out),
         pairs_file=Path(common.pairs) if common.pairs else None,
+        endpoint=endpoint,
     )
+
+
+def endpoint_of(served: Served, common: Common) -> Any:
+    """The server that answers, with its model's name settled, or None."""
+    if served.generate_with is None:
+        if served.generate_model:
+            raise ValueError("--generate-model names a model of the server in --generate-with; give its address too")
+        return None
+    if common.pairs:
+        raise ValueError("--pairs gives the answers; leave out --generate-with")
+    from ws.endpoint import Endpoint
+
+    found = Endpoint.from_environment(
+        served.generate_with, model=served.generate_model, concurrency=served.generate_concurrency
+    )
+    return replace(found, model=found.served())
 
 
 def planned_settings(common: Common, given: dict[str, Any], base: Any) -> tuple[Any, Any]:

@@ -140,7 +140,8 @@ def _traced(model: Opened, train: TrainSettings) -> tuple[int, tuple[int, int, i
     base = model.base
     spec = spec_of(base, train)
     rows, tokens = TRACED
-    config = base.model.config.get_text_config()  # type: ignore[operator]
+    network: Any = base.model
+    config = network.config.get_text_config()
     with ExitStack() as undo:
         undo.enter_context(torch.device("meta"))
         attached = undo.enter_context(family(train.adapter).attached(base, spec, 0))
