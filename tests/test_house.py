@@ -15,7 +15,7 @@ ROOT = Path(ws.__file__).parent
 ROWS = [
     "errors settings plots tables version",
     "stats pairs direction",
-    "models records behaviors batches presets",
+    "models records behaviors batches presets processes tracking",
     "steer adapters",
     "generate sequences",
     "endpoint",

@@ -25,10 +25,30 @@ class Common:
     """Set of defaults: ws, pub (the published fork) or paper."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
+    device_map: str | None = None
+    """Spread the model's layers over all devices: auto, balanced, balanced_low_0 or sequential."""
     dtype: str = "auto"
     """Precision of the base: auto, float32, bfloat16, float16 or float64."""
     threads: int | None = None
     """CPU threads; tiny runs on one when not given."""
+
+
+@dataclass(frozen=True)
+class Across:
+    """Training on several devices, and who is told of it."""
+
+    processes: int = 1
+    """Processes that train as one, a device each; torchrun and accelerate launch do the same."""
+    shard: bool = False
+    """Spread the base's weights over the processes (FSDP2), for a model that one device cannot hold."""
+    rows_at_once: int | None = None
+    """Rows in memory at once, in each process; changes no result."""
+    report_to: tuple[str, ...] = ()
+    """Experiment trackers that are told the losses: trackio, wandb, mlflow, tensorboard."""
+
+    def __post_init__(self):
+        if self.processes < 1 or (self.rows_at_once is not None and self.rows_at_once < 1):
+            raise ValueError("--processes and --rows-at-once must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -194,7 +214,7 @@ def calibrate_settings() -> type:
     return CalibrateSettings
 
 
-def plan_of(common: Common, given: dict[str, Any]) -> Any:
+def plan_of(common: Common, given: dict[str, Any], *, device: str | None = None, waiting: bool = False) -> Any:
     """The study that flags, config file, preset and defaults describe together."""
     from ws.behaviors import load_behavior
     from ws.data import DataSettings
@@ -214,7 +234,7 @@ def plan_of(common: Common, given: dict[str, Any]) -> Any:
     if common.behavior or not common.pairs:
         behavior = load_behavior(common.behavior or "honesty", tiny=tiny)
     endpoint = endpoint_of(Served(**coerced(Served, given, source="--")), common)
-    base = load_base(common)
+    base = load_base(common, device=device, waiting=waiting)
     data_settings, train_settings = planned_settings(common, given, base)
     return Plan(
         base,
@@ -261,6 +281,17 @@ def planned_settings(common: Common, given: dict[str, Any], base: Any) -> tuple[
     return replace(data_settings, **wanted_data), train_settings
 
 
+def insist_on_pairs(plan: Any) -> None:
+    """Refuse to start where a model that is not whole anywhere would have to write the pairs."""
+    from ws.records import read
+
+    if plan.pairs_file is None and plan.endpoint is None and read(plan.data_folder) is None:
+        raise ValueError(
+            "a sharded model writes no pairs: make them first, by the same command as `ws data` without --processes and "
+            "--shard (--device-map auto spreads the model over the devices), or give --pairs or --generate-with"
+        )
+
+
 def study_of(plan: Any) -> tuple[Any, Any]:
     """The pairs and the direction of a study, with every stage before it."""
     from ws.stages import make_direction, make_pairs, make_sides
@@ -274,10 +305,18 @@ def study_of(plan: Any) -> tuple[Any, Any]:
     return pairs, direction
 
 
-def load_base(common: Any) -> Any:
+def load_base(common: Any, *, device: str | None = None, waiting: bool = False) -> Any:
+    """The model that flags name; `device` instead of theirs, or in main memory until it is spread over devices."""
     from ws.models.load import load
 
-    return load(common.model, dtype=common.dtype, device=common.device, threads=common.threads)
+    return load(
+        common.model,
+        dtype=common.dtype,
+        device=device or common.device,
+        threads=common.threads,
+        device_map=getattr(common, "device_map", None),
+        waiting=waiting,
+    )
 
 
 def pairs_of(manifest: dict[str, Any], common: Common) -> tuple[Any, Any]:
