@@ -153,7 +153,8 @@ def join(*, cpu: bool, shard: bool = False) -> Group:
     from accelerate import PartialState
 
     state = PartialState(cpu=cpu, timeout=LONGEST)
-    return Group(state.process_index, state.num_processes, shard, str(state.device))
+    device = "cpu" if state.device.type == "cpu" else str(state.device)  # accelerate numbers the CPU, which is one
+    return Group(state.process_index, state.num_processes, shard, device)
 
 
 def spread(blocks: Iterable[nn.Module], network: nn.Module, whole: Iterable[nn.Parameter], device: str) -> None:

@@ -475,7 +475,7 @@ class _Fit:
     def _resume(self, at: int):
         """The saved state of learning rate number `at`, or None."""
         there = self.work is not None and self._file(at).is_file()
-        if there is not self.group.as_main(there):
+        if 0 < self.group.total(there) < self.group.size:
             raise BadFile(f"only some processes see {self._file(at)}; give an --out that all machines share.")
         if not there:
             return None

@@ -117,6 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     log.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
     together.arguments[:] = arguments
+    together.started.clear()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # 2026-11: peft 0.21.2 reads what transformers 5.23 has renamed; nothing a user of ours can do about it
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
@@ -128,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = app(arguments, standalone_mode=False)
         code = code if isinstance(code, int) else 0
-        if code == INTERRUPTED:  # typer turns Ctrl-C into this
+        if code == INTERRUPTED and not together.started:  # typer turns Ctrl-C into this
             say(_stopped(arguments))
         return code
     except typer.Exit as e:

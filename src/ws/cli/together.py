@@ -27,6 +27,8 @@ GRACE = 5.0  # seconds for the others to end by themselves
 
 arguments: list[str] = []
 """The command line being run, set by `main`."""
+started: list[subprocess.Popen] = []
+"""The processes that run it, where there are several."""
 
 
 def to_start(across: Across, common: Common) -> int:
@@ -80,7 +82,6 @@ def start_processes(n: int) -> Any:
         port = s.getsockname()[1]
     shared = {"WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, OURS: n}
     shared["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // n)
-    started: list[subprocess.Popen] = []
     with tempfile.TemporaryDirectory(prefix="ws-") as folder:
         logs = [Path(folder) / str(rank) for rank in range(n)]
         try:
@@ -97,13 +98,13 @@ def start_processes(n: int) -> Any:
                         start_new_session=True,
                     )
                 started.append(child)
-            code = _watch(started, logs)
+            code = _watch(logs)
         finally:
-            _end(started)
+            _end()
     raise typer.Exit(code)
 
 
-def _watch(started: list[subprocess.Popen], logs: list[Path]) -> int:
+def _watch(logs: list[Path]) -> int:
     """Wait for all; the exit code of the first one that fails."""
     while True:
         try:
@@ -120,14 +121,18 @@ def _watch(started: list[subprocess.Popen], logs: list[Path]) -> int:
                 rank = failed[0] if failed[0] else failed[-1]
                 say(f"error: {_why(rank, len(started), codes[rank] or 0, logs[rank])}")
                 return 1
-            return int(started[0].poll() or 1)
+            code = int(started[0].poll() or 1)
+            if code < 0:
+                say(f"error: {_why(0, len(started), code, logs[0])}")
+            return max(1, code)
         except KeyboardInterrupt:
             for p in started:
                 p.send_signal(signal.SIGINT)
-            _wait(started, GRACE)
-            return started[0].poll() or 130
+            _wait(started[:1], GRACE)
+            return started[0].poll() or INTERRUPTED
 
 
+INTERRUPTED = 130
 LOST_CODE = 75  # a process that ended because another one did, and has nothing of its own to say
 
 
@@ -138,13 +143,13 @@ def _why(rank: int, n: int, code: int, log: Path) -> str:
     return f"process {rank} of {n} {ended}{f': {said}' if said else ''}; what was done is kept, and the same command goes on."
 
 
-def _wait(started: list[subprocess.Popen], seconds: float) -> None:
+def _wait(those: list[subprocess.Popen], seconds: float) -> None:
     until = time.monotonic() + seconds
-    while any(p.poll() is None for p in started) and time.monotonic() < until:
+    while any(p.poll() is None for p in those) and time.monotonic() < until:
         time.sleep(POLL)
 
 
-def _end(started: list[subprocess.Popen]) -> None:
+def _end() -> None:
     """No process outlives the command."""
     for p in started:
         if p.poll() is None:

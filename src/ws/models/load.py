@@ -140,8 +140,7 @@ def load(
         if "offload" in str(e):
             raise Unsupported(TOO_LARGE.format(name)) from e
         raise BadFile(_why_not(str(model), e)) from e
-    if {"cpu", "disk"} & {str(d) for d in getattr(network, "hf_device_map", {}).values()} and chosen.type != "cpu":
-        raise Unsupported(TOO_LARGE.format(name))
+    _refuse_offloaded(network, name)
     network.eval().requires_grad_(False)
 
     mark = fingerprint(network) if wanted != torch.float16 else _stored_fingerprint(model, revision)
@@ -156,6 +155,12 @@ def load(
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     return Base(network, tokenizer, mark, name, _commit(source, revision) or revision, str(model), chosen)
+
+
+def _refuse_offloaded(network: nn.Module, name: str) -> None:
+    """Layers that wait on the CPU or the disk hold no values between passes."""
+    if any(p.device.type == "meta" for p in network.parameters()):
+        raise Unsupported(TOO_LARGE.format(name))
 
 
 def _stored_fingerprint(model: str | Path, revision: str | None) -> str:
