@@ -17,6 +17,7 @@ from test_train import PAIRS
 
 import ws
 from ws.cli import main
+from ws.pairs import save_pairs
 from ws.processes import ALONE, Group, join
 
 HERE = Path(__file__).parent
@@ -107,26 +108,38 @@ def test_one_process_is_a_group_that_does_nothing():
         join(cpu=True, shard=True)
 
 
-SMALL = ["--n-topics", "40", "--rank", "4", "--lr", "1e-3", "--patience", "99"]
-
-
-def test_a_lost_process_ends_all_with_one_sentence_and_the_same_command_finishes(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "ws",
-        "train",
+@pytest.fixture
+def command(tmp_path):
+    """A training of two processes on a few pairs."""
+    save_pairs(PAIRS, tmp_path / "pairs.jsonl")
+    told = [
+        "--pairs",
+        str(tmp_path / "pairs.jsonl"),
         "--out",
-        str(tmp_path),
-        *SMALL,
-        "--epochs",
-        "60",
-        "--processes",
-        "2",
+        str(tmp_path / "out"),
+        "--rank",
+        "4",
+        "--patience",
+        "999",
     ]
-    victim = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return [sys.executable, "-m", "ws", "train", *told, "--lr", "1e-4", "--json", "--processes", "2"]
+
+
+def test_the_command_starts_them_and_their_number_is_recorded_and_in_no_key(command):
+    done = subprocess.run([*command, "--epochs", "4"], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    folder = Path(json.loads(done.stdout)["folder"])  # one of them speaks
+    assert [line.split()[0] for line in done.stderr.splitlines()] == ["data", "train"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["processes"], manifest["sharded"]) == (2, False)
+    assert "processes" not in {*manifest["settings"], *manifest["inputs"]}
+    assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "neg", "pos"]
+
+
+def test_a_lost_process_ends_all_with_one_sentence(command, tmp_path):
+    victim = subprocess.Popen([*command, "--epochs", "4000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("honesty/*/*/.train.*.part")):
+    while not list(tmp_path.glob("out/pairs/*/*/.train.*.part")):
         assert victim.poll() is None, victim.stderr and victim.stderr.read()
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -135,18 +148,10 @@ def test_a_lost_process_ends_all_with_one_sentence_and_the_same_command_finishes
     out, err = victim.communicate(timeout=60)
     assert victim.returncode == 1
     assert out == ""
-    assert [line for line in err.splitlines() if not line.startswith("data ")] == [
+    assert err.splitlines()[1:] == [
         "error: process 1 of 2 was ended by signal 9; what was done is kept, and the same command goes on."
     ]
     assert not any(Path(f"/proc/{c}/stat").exists() for c in children)
-    short = [*command[:-4], "--epochs", "2", "--processes", "2", "--json"]
-    done = subprocess.run(short, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    manifest = json.loads((Path(json.loads(done.stdout)["folder"]) / "manifest.json").read_text())
-    assert manifest["processes"] == 2
-    # one process finds what two have made: how many they were is in no key
-    again = subprocess.run([*short[:-3], "--json"], capture_output=True, text=True, timeout=200)
-    assert [line.split()[:2] for line in again.stderr.splitlines()] == [["data", "reused"], ["train", "reused"]]
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ def spread(blocks: Iterable[nn.Module], network: nn.Module, whole: Iterable[nn.P
     mesh = init_device_mesh(torch.device(device).type, (torch.distributed.get_world_size(),))
     for block in blocks:
         fully_shard(block, mesh=mesh, ignored_params=kept)
-    fully_shard(network, mesh=mesh, ignored_params=kept)
+    # embedding and head too are given back after a pass, which by default they are only after a backward one
+    fully_shard(network, mesh=mesh, ignored_params=kept, reshard_after_forward=True)
     for p in kept:  # what is not sharded is not moved either
         p.data = p.data.to(device)

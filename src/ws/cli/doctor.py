@@ -32,17 +32,17 @@ def doctor(given: dict[str, Any]) -> Any:
     checks.append(self_test())
     bad = [c for c in checks if c.state == "broken"]
     told = {"healthy": not bad, "checks": [vars(c) for c in checks], "memory": plan.as_json() if plan else None}
-    if given.get("json"):
-        show_json(told)
-    else:
+    if not given.get("json"):
         show(checks_of(checks))
         if plan:
             show_plan(plan)
-    if bad:  # the record is printed before the failure is said
+    elif bad:  # the record is printed before the failure is said
+        show_json(told)
+    if bad:
         raise Failed(f"{len(bad)} of {len(checks)} checks failed: {', '.join(c.name for c in bad)}.")
     if not given.get("json"):
         show("\nEverything that ws needs works here.")
-    return None
+    return told
 
 
 def checks_of(checks: Any) -> Any:
