@@ -6,6 +6,7 @@ from pathlib import Path
 
 import ws
 from ws.cli import flags, measure, verbs
+from ws.cli.doctor import doctor
 from ws.data import DataSettings, default_data
 from ws.settings import field_docs
 from ws.train import TrainSettings, default_train
@@ -13,7 +14,7 @@ from ws.train import TrainSettings, default_train
 VERBS = {
     "replicate": [flags.Common, flags.Dialed],
     "data": [flags.Common],
-    "train": [flags.Common],
+    "train": [flags.Common, flags.Across],
     "diff": [flags.Common],
     "eval": [flags.Common, flags.Evaluated, flags.Dialed],
     "show": [flags.Shown],
@@ -24,8 +25,9 @@ VERBS = {
     "inspect": [flags.Common],
     "export": [flags.Exported],
     "verify": [],
+    "doctor": [flags.Common],
 }
-FUNCTION = {"eval": measure.evaluate, "show": measure.show_items, "table": measure.table}
+FUNCTION = {"doctor": doctor, "eval": measure.evaluate, "show": measure.show_items, "table": measure.table}
 WORDS = {
     "eval": " NAME",
     "show": " RUN",
@@ -57,11 +59,16 @@ def text() -> str:
         own = ", ".join(f"`--{f.name.replace('_', '-')}`" for c in classes if c not in shared for f in fields(c))
         doc = ((FUNCTION.get(verb) or getattr(verbs, verb)).__doc__ or "").strip()
         page.append(f"| `ws {verb}{WORDS.get(verb, '')}` | {doc} | {own} |")
-    page += ["", "`data`, `train`, `diff`, `eval` and `replicate` take all options of how pairs and adapters are made."]
+    page += [
+        "",
+        "`data`, `train`, `diff`, `eval`, `replicate` and `doctor` take all options of how pairs and adapters are made.",
+    ]
     for cls in (
         flags.Common,
         stages["data"],
         stages["train"],
+        flags.Served,
+        flags.Across,
         flags.Dialed,
         flags.Evaluated,
         flags.Shown,

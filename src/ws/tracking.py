@@ -5,8 +5,9 @@ A run of the tracker is one training at one learning rate, both sides in it: `va
 """
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 from ws.errors import Unsupported
 
 TRACKERS = {"trackio": "trackio", "wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboard"}
+NAMED = {"trackio": "name", "wandb": "name", "mlflow": "run_name"}
+"""What each calls the name of a run."""
 PROJECT = "ws"
 
 Log = Callable[[Mapping[str, float]], None]
@@ -39,17 +42,26 @@ class Tracking:
             return
         from accelerate import Accelerator
 
-        if self.folder is not None and "tensorboard" in self.to:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        accelerator = Accelerator(cpu=True, log_with=list(self.to), project_dir=self.folder)
+        name = f"{self.config.get('run', PROJECT)}-lr{settings['lr']:g}"
+        folder = None if self.folder is None else self.folder / f"lr{settings['lr']:g}"
+        if folder is not None and "tensorboard" in self.to:
+            folder.mkdir(parents=True, exist_ok=True)
+        accelerator = Accelerator(cpu=True, log_with=list(self.to), project_dir=folder)
         told = {
             k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in {**self.config, **settings}.items()
         }
-        accelerator.init_trackers(PROJECT, config=told)
+        named = {tracker: {key: name} for tracker, key in NAMED.items() if tracker in self.to}
+        with redirect_stdout(sys.stderr):  # what they print must not mix with results
+            accelerator.init_trackers(PROJECT, config=told, init_kwargs=named)
         try:
             yield lambda row: accelerator.log({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
         finally:
-            accelerator.end_training()
+            with redirect_stdout(sys.stderr):
+                accelerator.end_training()
+                if "trackio" in self.to:  # accelerate 1.15 leaves it to finish once more when Python ends, on stdout
+                    import trackio
+
+                    trackio.finish()
 
 
 def refuse_missing(to: Sequence[str]) -> None:
