@@ -6,6 +6,7 @@ from pathlib import Path
 
 import ws
 from ws.cli import comparing, flags, measure, verbs
+from ws.cli.doctor import doctor
 from ws.data import DataSettings, default_data
 from ws.settings import field_docs
 from ws.train import TrainSettings, default_train
@@ -13,7 +14,7 @@ from ws.train import TrainSettings, default_train
 VERBS = {
     "replicate": [flags.Common, flags.Dialed],
     "data": [flags.Common],
-    "train": [flags.Common],
+    "train": [flags.Common, flags.Across],
     "diff": [flags.Common],
     "eval": [flags.Common, flags.Evaluated, flags.Dialed],
     "show": [flags.Shown],
@@ -25,8 +26,15 @@ VERBS = {
     "inspect": [flags.Common],
     "export": [flags.Exported],
     "verify": [],
+    "doctor": [flags.Common],
 }
-FUNCTION = {"compare": comparing.compare, "eval": measure.evaluate, "show": measure.show_items, "table": measure.table}
+FUNCTION = {
+    "compare": comparing.compare,
+    "doctor": doctor,
+    "eval": measure.evaluate,
+    "show": measure.show_items,
+    "table": measure.table,
+}
 WORDS = {
     "eval": " NAME",
     "show": " RUN",
@@ -60,12 +68,14 @@ def text() -> str:
         page.append(f"| `ws {verb}{WORDS.get(verb, '')}` | {doc} | {own} |")
     page += [
         "",
-        "`data`, `train`, `diff`, `eval`, `compare` and `replicate` take all options of how pairs and adapters are made.",
+        "`data`, `train`, `diff`, `eval`, `compare`, `replicate` and `doctor` take all options of how pairs and adapters are made.",
     ]
     for cls in (
         flags.Common,
         stages["data"],
         stages["train"],
+        flags.Served,
+        flags.Across,
         flags.Dialed,
         flags.Evaluated,
         flags.Shown,

@@ -123,12 +123,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 @contextmanager
-def progress(total: int, label: str) -> Iterator[Callable[[int], Any]]:
+def progress(total: int, label: str, *, shown: bool = True) -> Iterator[Callable[[int], Any]]:
     """A progress bar on stderr that appears after a second, and never in a file."""
     from tqdm import tqdm
 
     with tqdm(
-        total=total, desc=label, unit=" rows", delay=1, disable=None, leave=False, miniters=1, mininterval=0.2
+        total=total,
+        desc=label,
+        unit=" rows",
+        delay=1,
+        disable=None if shown else True,
+        leave=False,
+        miniters=1,
+        mininterval=0.2,
     ) as bar:
         yield bar.update
 

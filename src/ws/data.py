@@ -5,12 +5,16 @@ model ends them; nothing is generated that training would cut.
 """
 
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ws.behaviors import Behavior, load_behavior
-from ws.generate import Request, Sampling, complete, context_of
-from ws.models.chat import THINKING, Chat, encode, has_template, render, token_called
+from ws.endpoint import Asked, Endpoint
+from ws.errors import Unsupported
+from ws.generate import Answer, Request, Sampling, complete, context_of
+from ws.models.chat import THINKING, Chat, encode, has_template, render, thinks, token_called
 from ws.models.load import Base
 from ws.pairs import Pair, Pairs, check, insist, kept
 
@@ -63,11 +67,14 @@ def data(
     settings: DataSettings | None = None,
     *,
     batch_size: int | None = None,
+    endpoint: Endpoint | None = None,
+    work: Path | None = None,
     **changes: Any,
 ) -> Pairs:
     """Pairs of answers under the opposite personas of a behavior.
 
-    Fields of `DataSettings` may be given directly: `ws.data(base, "honesty", n_topics=20)`.
+    Fields of `DataSettings` may be given directly: `ws.data(base, "honesty", n_topics=20)`. With `endpoint`, a server
+    answers and the base lends only its tokenizer; `work` is where its answers are kept as they come.
     """
     settings = replace(settings or default_data(base), **changes)
     if isinstance(behavior, str):
@@ -75,29 +82,10 @@ def data(
     grid = grid_of(behavior, settings)
     sampling = sampling_of(base, settings)
 
-    requests = []
-    for cell in grid:
-        room = (
-            settings.max_len
-            - len(encode(base.tokenizer, render(base.tokenizer, Chat(cell.prompt), thinking=settings.thinking)))
-            - 1
-        )
-        room = min(room, settings.max_new_tokens or room)
-        if (context := context_of(base.model)) is not None:
-            systems = (cell.sys_prompt_pos, cell.sys_prompt_neg)
-            texts = [render(base.tokenizer, Chat(cell.prompt, s), thinking=settings.thinking) for s in systems]
-            room = min(room, context - max(len(encode(base.tokenizer, t)) for t in texts))
-        if room < 1:
-            raise ValueError(
-                f"the prompt {cell.prompt_id} leaves no room for an answer in max_len {settings.max_len}; raise --max-len"
-            )
-        for side, system in (("pos", cell.sys_prompt_pos), ("neg", cell.sys_prompt_neg)):
-            text = render(base.tokenizer, Chat(cell.prompt, system), thinking=settings.thinking)
-            name = f"{side}/{cell.prompt_id}/{cell.persona_idx}/{cell.sample_idx}"
-            requests.append(Request(tuple(encode(base.tokenizer, text)), room, name))
-    answers, fitted = complete(
-        base, requests, sampling, seed=settings.seed, batch_size=batch_size, label=f"{behavior.name} answers"
-    )
+    if endpoint is None:
+        answers, made = _own(base, grid, settings, sampling, batch_size, behavior.name)
+    else:
+        answers, made = _served(base, grid, settings, sampling, endpoint, work, behavior.name)
 
     rows = []
     for cell, pos, neg in zip(grid, answers[::2], answers[1::2]):
@@ -118,7 +106,7 @@ def data(
     return Pairs(
         good,
         {
-            "source": "generated",
+            "source": "generated" if endpoint is None else "endpoint",
             "protocol": PROTOCOL,
             "behavior": behavior.name,
             "behavior_hash": behavior.content_hash,
@@ -127,10 +115,87 @@ def data(
             "template": "chat" if has_template(base.tokenizer) else "plain",
             "n_generated": len(rows),
             "dropped": dropped,
-            "batch_size": fitted,
+            **made,
         },
         checks,
     )
+
+
+def _own(
+    base: Base, grid: Sequence[Pair], settings: DataSettings, sampling: Sampling, batch_size: int | None, name: str
+) -> tuple[list[Answer], dict[str, Any]]:
+    """The base's own answers, pos and neg of every row in turn, and the batch size that fitted."""
+    requests = []
+    for cell, room in zip(grid, _rooms(base, grid, settings)):
+        for side, system in _sides(cell):
+            text = render(base.tokenizer, Chat(cell.prompt, system), thinking=settings.thinking)
+            requests.append(
+                Request(tuple(encode(base.tokenizer, text)), room, f"{side}/{_name(cell)}/{cell.sample_idx}")
+            )
+    answers, fitted = complete(
+        base, requests, sampling, seed=settings.seed, batch_size=batch_size, label=f"{name} answers"
+    )
+    return answers, {"batch_size": fitted}
+
+
+def _served(
+    base: Base,
+    grid: Sequence[Pair],
+    settings: DataSettings,
+    sampling: Sampling,
+    endpoint: Endpoint,
+    work: Path | None,
+    name: str,
+) -> tuple[list[Answer], dict[str, Any]]:
+    """A server's answers in the same order; the samples of one question and persona are asked for together."""
+    if settings.thinking == "forced":
+        raise Unsupported("a thought cannot be forced through an endpoint; use --thinking off or on.")
+    # only where there is something to switch: not every server knows the field
+    extra = {"chat_template_kwargs": {"enable_thinking": settings.thinking == "on"}} if thinks(base.tokenizer) else {}
+    together: dict[str, Asked] = {}
+    for cell, room in zip(grid, _rooms(base, grid, settings)):
+        for side, system in _sides(cell):
+            key = f"{side}/{_name(cell)}"
+            samples = together[key].samples + 1 if key in together else 1
+            together[key] = Asked(key, cell.prompt, system, room, samples)
+    found, told = endpoint.complete(
+        list(together.values()), sampling, seed=settings.seed, work=work, extra=extra, label=f"{name} answers"
+    )
+    by_name = dict(zip(together, found))
+    answers = []
+    for cell in grid:
+        for side, _ in _sides(cell):
+            a = by_name[f"{side}/{_name(cell)}"][cell.sample_idx]
+            answers.append(replace(a, n_tokens=len(encode(base.tokenizer, a.text)) + a.ended))
+    return answers, {"endpoint": told}
+
+
+def _sides(cell: Pair) -> tuple[tuple[str, str], tuple[str, str]]:
+    return ("pos", cell.sys_prompt_pos), ("neg", cell.sys_prompt_neg)
+
+
+def _name(cell: Pair) -> str:
+    return f"{cell.prompt_id}/{cell.persona_idx}"
+
+
+def _rooms(base: Base, grid: Sequence[Pair], settings: DataSettings) -> Iterator[int]:
+    """How many tokens each answer may have, so that training cuts none and the model's context holds all."""
+    for cell in grid:
+        room = (
+            settings.max_len
+            - len(encode(base.tokenizer, render(base.tokenizer, Chat(cell.prompt), thinking=settings.thinking)))
+            - 1
+        )
+        room = min(room, settings.max_new_tokens or room)
+        if (context := context_of(base.model)) is not None:
+            systems = (cell.sys_prompt_pos, cell.sys_prompt_neg)
+            texts = [render(base.tokenizer, Chat(cell.prompt, s), thinking=settings.thinking) for s in systems]
+            room = min(room, context - max(len(encode(base.tokenizer, t)) for t in texts))
+        if room < 1:
+            raise ValueError(
+                f"the prompt {cell.prompt_id} leaves no room for an answer in max_len {settings.max_len}; raise --max-len"
+            )
+        yield room
 
 
 def default_data(base: Base) -> DataSettings:

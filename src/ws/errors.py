@@ -9,6 +9,8 @@
     └── Failed              the request was fine and the work was not
         ├── PairsUnfit      the generated answers cannot carry a direction
         ├── ProofFailed     an export does not do what it was written to do
+        ├── EndpointFailed  a server that writes answers does not, or not as asked
+        ├── ProcessLost     one of several processes of a training ended before the others
         └── TrainingDiverged
 
 `ValueError` is a caller's mistake in a single value. Commands turn `ValueError` and `WsError` into one line and exit
@@ -58,3 +60,11 @@ class ProofFailed(Failed):
 
 class TrainingDiverged(Failed):
     """The loss stopped being a number, or left all bounds."""
+
+
+class EndpointFailed(Failed):
+    """A server was asked for answers and gave none that can be used."""
+
+
+class ProcessLost(Failed):
+    """One of the processes that train together is gone."""

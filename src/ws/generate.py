@@ -119,9 +119,13 @@ def complete(
         found = decode(base.model, batch, sampling, stops=stops, pad=base.tokenizer.pad_token_id or 0, seed=seed)
         return [answered(base.tokenizer, tokens[: r.max_new], stops) for tokens, r in zip(found, batch)]
 
-    small = sum(p.numel() for p in base.model.parameters()) < SMALL
-    size = batch_size or (BATCH_SMALL if small else BATCH)
+    size = batch_size or batch_of(base.model)
     return in_batches(requests, run, size=size, length=lambda r: len(r.ids) + r.max_new, label=label)
+
+
+def batch_of(model: nn.Module) -> int:
+    """How many rows are decoded at once; fewer where memory runs out."""
+    return BATCH_SMALL if sum(p.numel() for p in model.parameters()) < SMALL else BATCH
 
 
 def _check_room(base: Base, requests: Sequence[Request]) -> None:

@@ -31,6 +31,7 @@ from ws.diff import diff, geometry
 from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.direction import save as save_direction
+from ws.endpoint import Endpoint
 from ws.errors import BadFile, Unsupported
 from ws.eval import harness, protocol, run, summarize
 from ws.eval import pairs as pairs_eval
@@ -38,11 +39,14 @@ from ws.eval.protocol import Protocol, items_of, measure
 from ws.eval.scoring import Dial, Item, Score
 from ws.methods import Material, Method, as_method, with_origin
 from ws.models.chat import Chat
+from ws.models.checkpoint import checkpoint_of
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, load_pairs, save_pairs
 from ws.plots import calibration_history
+from ws.processes import ALONE, Group
 from ws.records import Record, canonical, key_of, once, read, slug, write_json
 from ws.sequences import held_out, split
+from ws.tracking import UNTRACKED, Tracking
 from ws.train import PROTOCOL as TRAIN_PROTOCOL
 from ws.train import Sides, TrainSettings, default_train, train
 
@@ -63,6 +67,8 @@ class Plan:
     """Pairs given by the user; then nothing is generated and `behavior` may be None."""
     mode: str = "contrastive"
     name: str = field(default="")
+    endpoint: Endpoint | None = None
+    """A server that answers in the base's place."""
 
     def __post_init__(self):
         if self.behavior is None and self.pairs_file is None:
@@ -92,7 +98,11 @@ class Plan:
         if self.pairs_file is not None:
             return {"pairs_file": load_pairs(self.pairs_file, self.name).content_hash}
         assert self.behavior is not None
-        return {**base_key(self.base), "behavior": self.behavior.content_hash, "protocol": DATA_PROTOCOL}
+        asked = {"behavior": self.behavior.content_hash, "protocol": DATA_PROTOCOL}
+        if self.endpoint is not None:  # not the base's own samples; of the base, only the tokenizer had a part in them
+            told = {"fingerprint": self.base.fingerprint, "tokenizer": tokenizer_hash(self.base.tokenizer)}
+            return {**told, **asked, "endpoint": self.endpoint.described()}
+        return {**base_key(self.base), **asked}
 
     @property
     def data_settings(self) -> dict[str, Any]:
@@ -120,7 +130,7 @@ def base_key(base: Base) -> dict[str, Any]:
         "config": config_hash(base.model),
         "tokenizer": tokenizer_hash(base.tokenizer),
         "dtype": str(base.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads() if base.device.type == "cpu" else None,
+        "threads": torch.get_num_threads() if (base.works_on or base.device).type == "cpu" else None,
     }
 
 
@@ -144,14 +154,14 @@ def config_hash(model: Any) -> str:
 
 
 def make_pairs(plan: Plan) -> tuple[Pairs, Record]:
-    """The pairs of a study, generated or taken from the user's file, made once."""
+    """The pairs of a study, generated, answered by a server, or taken from the user's file, made once."""
 
     def make(work: Path) -> dict[str, Any]:
         if plan.pairs_file is not None:
             pairs = load_pairs(plan.pairs_file, plan.name)
         else:
             assert plan.behavior is not None
-            pairs = data(plan.base, plan.behavior, plan.data)
+            pairs = data(plan.base, plan.behavior, plan.data, endpoint=plan.endpoint, work=work)
         save_pairs(pairs, work / "pairs.jsonl")
         checks = [asdict(c) for c in pairs.checks]
         return {
@@ -173,23 +183,52 @@ def read_pairs(folder: Path, manifest: Mapping[str, Any]) -> Pairs:
     return Pairs(pairs.rows, manifest["provenance"], tuple(Check(**c) for c in manifest["checks"]))
 
 
-def make_sides(plan: Plan, pairs: Pairs) -> tuple[Sides, Record]:
-    """Both trained sides of a study, made once; a killed training goes on from its last checkpoint."""
+def make_sides(
+    plan: Plan, pairs: Pairs, *, group: Group = ALONE, rows_at_once: int | None = None, report_to: Sequence[str] = ()
+) -> tuple[Sides, Record]:
+    """Both trained sides of a study, made once; a killed training goes on from its last checkpoint.
+
+    With `group`, every process calls this; the main one keeps the record, the others train along when it does.
+    """
+    folder = plan.run_folder / "train"
+
+    def fit(work: Path) -> Sides:
+        tracking = Tracking(report_to, plan.run_folder / "tracking", _tracked(plan)) if group.main else UNTRACKED
+        return train(plan.base, pairs, plan.train, work=work, group=group, rows_at_once=rows_at_once, tracking=tracking)
 
     def make(work: Path) -> dict[str, Any]:
-        sides = train(plan.base, pairs, plan.train, work=work)
+        group.as_main(work)  # the others go along
+        sides = fit(work)
         for name, side in zip(("pos", "neg"), sides):
             save_adapter(side, work / name, plan.base)
+        theta = checkpoint_of(plan.base) if group.shard else plan.base  # weights that are spread cannot be read here
         return {
             "report": dict(sides.report),
-            "geometry": dict(geometry(plan.base, *sides)),
+            "geometry": dict(geometry(theta, *sides)),
             "base": plan.base.described(),
+            **group.described(),
         }
 
-    folder = plan.run_folder / "train"
-    record = once(folder, "train", asdict(plan.train), plan.train_inputs, make, beside=_beside(plan.base))
+    if group.main:
+        record = once(folder, "train", asdict(plan.train), plan.train_inputs, make, beside=_beside(plan.base))
+        if record.reused:
+            group.as_main(None)
+    elif (work := group.as_main(None)) is not None:
+        fit(work)
+    group.wait()
+    if not group.main:
+        manifest = read(folder)
+        if manifest is None:
+            raise BadFile(f"this process does not see {folder}; give an --out that all machines share.")
+        record = Record(folder, manifest, reused=True)
     pos, neg = load_adapter(folder / "pos"), load_adapter(folder / "neg")
     return Sides(pos, neg, record.manifest["report"]), record
+
+
+def _tracked(plan: Plan) -> dict[str, Any]:
+    """What an experiment tracker is told of a study: names and hashes, and no path."""
+    told = {"model": plan.base.id, "behavior": plan.name, "fingerprint": plan.base.fingerprint, "key": plan.train_key}
+    return {**told, "run": plan.run_folder.name}
 
 
 def make_direction(plan: Plan, sides: Sides) -> tuple[Direction, Record]:

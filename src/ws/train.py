@@ -29,11 +29,13 @@ from ws.direction.forms import LowRank
 from ws.errors import BadFile, TrainingDiverged, Unsupported
 from ws.models.chat import has_template
 from ws.models.load import Base
-from ws.models.modules import select
+from ws.models.modules import blocks_of, select
 from ws.pairs import Pairs
+from ws.processes import ALONE, Group, spread
 from ws.records import key_of
 from ws.sequences import SIDES, Row, rows_of, split
 from ws.steer import steer
+from ws.tracking import UNTRACKED, Tracking
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +116,22 @@ class Sides:
 
 
 def train(
-    base: Base, pairs: Pairs, settings: TrainSettings | None = None, *, work: Path | None = None, **changes: Any
+    base: Base,
+    pairs: Pairs,
+    settings: TrainSettings | None = None,
+    *,
+    work: Path | None = None,
+    group: Group = ALONE,
+    rows_at_once: int | None = None,
+    tracking: Tracking = UNTRACKED,
+    **changes: Any,
 ) -> Sides:
     """Fine-tune two adapters on the two sides of the pairs.
 
     Fields of `TrainSettings` may be given directly: `ws.train(base, pairs, adapter="lora", rank=8)`. With `work`, the
-    state is saved there now and then, and a second call goes on from it to the same tensors.
+    state is saved there now and then, and a second call goes on from it to the same tensors. With `group`, from
+    `ws.processes.join`, several processes train as one. `rows_at_once` changes memory and not the result. `tracking`
+    is told the losses.
     """
     settings = replace(settings or default_train(base, changes.get("adapter", "lora")), **changes)
     of = family(settings.adapter)
@@ -130,7 +142,7 @@ def train(
         raise ValueError(
             f"{len(inside)} pairs are left for training and {len(outside)} for validation; give more questions"
         )
-    start = of.start(base, spec) if of.start else {}
+    start = group.tensors_as_main(of.start(base, spec)) if of.start else {}
     report: dict[str, Any] = {
         **{k: v for k, v in told.items() if k != "kept"},
         "n_train": len(inside),
@@ -138,16 +150,21 @@ def train(
     }
 
     with ExitStack() as undo:
+        pos_start, neg_start = _starts(of, base, spec, settings, start)
+        starts = group.tensors_as_main(pos_start), group.tensors_as_main(neg_start)
+        own = {*base.model.parameters()}
+        attached = undo.enter_context(of.attached(base, spec, settings.seed))
+        if settings.gradient_checkpointing:
+            _checkpoint_activations(base, attached.network, undo)
+        if group.shard:
+            adapters = [p for p in attached.network.parameters() if p not in own] or attached.trainable.values()
+            spread(blocks_of(base.model)[1], attached.network, adapters, group.device)
         if start:  # PiSSA: the start is taken off beside the adapter, the base stays whole
             taken = {
                 m: (LowRank(-spec.scale * start[f"{m}.lora_B.weight"], start[f"{m}.lora_A.weight"]),)
                 for m in spec.modules
             }
             undo.enter_context(steer(base, Direction(taken), 1.0))
-        starts = _starts(of, base, spec, settings, start)
-        attached = undo.enter_context(of.attached(base, spec, settings.seed))
-        if settings.gradient_checkpointing:
-            _checkpoint_activations(base, attached.network, undo)
         told_apart = {
             **asdict(settings),
             "pairs": pairs.content_hash,
@@ -155,7 +172,9 @@ def train(
             "dtype": str(base.dtype),
         }
         identity = key_of("checkpoint", told_apart, {})
-        fit = _Fit(base, attached, rows, inside, outside, settings, starts, work, identity)
+        fit = _Fit(
+            base, attached, rows, inside, outside, settings, starts, work, identity, group, rows_at_once or 64, tracking
+        )
         best, tried, notes = _choose_lr(fit, settings.lr or of.lr, extend=not settings.lr and len(of.lr) > 1)
     report |= {
         "template": "chat" if has_template(base.tokenizer) else "plain",
@@ -266,14 +285,12 @@ class _Fit:
     work: Path | None
     identity: str = ""
     """What a checkpoint must have been made for: pairs, settings and base."""
+    group: Group = ALONE
     micro: int = 64
     """Rows at once; halves when memory runs out."""
+    tracking: Tracking = UNTRACKED
 
     def __post_init__(self):
-        from accelerate import Accelerator
-
-        # steps are counted here, so no ACCELERATE_* variable may accumulate gradients behind them
-        self.accelerator = Accelerator(cpu=self.base.device.type == "cpu", gradient_accumulation_steps=1)
         self.micro = min(self.micro, self.settings.batch_size)
         order = random.Random(f"order/{self.settings.seed}")
         flat: list[int] = []
@@ -296,7 +313,13 @@ class _Fit:
             best = _Best(lr, 0, first, [dict(s.state) for s in sides])
         initial = 0.5 * (history[0]["val_pos"] + history[0]["val_neg"])
         saved_at = time.monotonic()
-        with progress(self.steps, f"training {self.settings.adapter}, lr {lr:g}") as tick:
+        told = {**asdict(self.settings), "lr": lr}
+        with (
+            self.tracking.run(told) as report,
+            progress(self.steps, f"training {self.settings.adapter}, lr {lr:g}", shown=self.group.main) as tick,
+        ):
+            for row in history:
+                report(row)
             tick(step)
             while step < self.steps and stale < self.settings.patience:
                 until = min(step + self.settings.eval_every, self.steps)
@@ -307,6 +330,7 @@ class _Fit:
                 history.append(
                     {"step": step, "train_pos": losses[0], "train_neg": losses[1], "val_pos": val[0], "val_neg": val[1]}
                 )
+                report(history[-1])
                 mean = 0.5 * (val[0] + val[1])
                 if not math.isfinite(mean) or mean > 3 * initial + 2:
                     raise TrainingDiverged(
@@ -316,7 +340,7 @@ class _Fit:
                     best, stale = _Best(lr, step, val, [dict(s.state) for s in sides]), 0
                 else:
                     stale += 1
-                if self.work is not None and time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                if self.work is not None and self.group.main and time.monotonic() - saved_at > CHECKPOINT_SECONDS:
                     self._save(at, sides, best, step, stale, history)
                     saved_at = time.monotonic()
         self.history = history
@@ -329,7 +353,10 @@ class _Fit:
         optimizer = torch.optim.AdamW(params.values(), lr=lr, weight_decay=self.settings.weight_decay)
         for key, p in params.items():
             if key in side.moments:
-                optimizer.state[p] = {k: t.clone() for k, t in side.moments[key].items()}
+                moments = side.moments[key]  # AdamW counts its steps on the CPU; the rest lies where its parameter does
+                optimizer.state[p] = {
+                    k: t.clone() if k == "step" else t.to(p.device, copy=True) for k, t in moments.items()
+                }
         total = 0.0
         for step in range(start, until):
             for group in optimizer.param_groups:
@@ -349,12 +376,13 @@ class _Fit:
         """One optimiser step over `batch_size` rows; the mean loss per target token."""
         targets = sum(len(r.ids) - r.start for r in rows)
 
-        def part(some: Sequence[Row]) -> float:
-            loss = self._loss(some) / targets
-            self.accelerator.backward(loss)
+        def part(some: Sequence[Row], weight: float) -> float:
+            loss = weight * self._loss(some) / targets
+            loss.backward()
             return float(loss.detach())
 
         total = self._in_parts(rows, part, again=optimizer.zero_grad)
+        self.group.add_gradients(self.attached.trainable.values())
         nn.utils.clip_grad_norm_(self.attached.trainable.values(), 1.0)
         optimizer.step()
         return total
@@ -366,29 +394,37 @@ class _Fit:
             self.attached.load(side.state)
             rows = sorted((self.rows[name][i] for i in self.outside), key=lambda r: len(r.ids))
             with torch.no_grad():
-                total = self._in_parts(rows, lambda some: float(self._loss(some)), again=lambda: None)
+                total = self._in_parts(rows, lambda some, weight: weight * float(self._loss(some)), again=lambda: None)
             found.append(total / sum(len(r.ids) - r.start for r in rows))
         return found[0], found[1]
 
     def _in_parts(
-        self, rows: Sequence[Row], part: Callable[[Sequence[Row]], float], again: Callable[[], None]
+        self, rows: Sequence[Row], part: Callable[[Sequence[Row], float], float], again: Callable[[], None]
     ) -> float:
-        """The sum of `part` over as many rows at once as memory takes; `again` clears what a failed try left."""
+        """The sum of `part` over all processes and as many rows at once as memory takes; `again` clears a failed try."""
         while True:
             try:
                 again()
-                return sum(part(rows[at : at + self.micro]) for at in range(0, len(rows), self.micro))
+                own = sum(part(some, weight) for some, weight in self.group.passes(rows, self.micro))
+                break
             except (torch.OutOfMemoryError, RuntimeError) as e:
+                if (
+                    is_out_of_memory(e) and self.group.shard
+                ):  # the others are in the middle of a pass, and cannot go back
+                    raise Unsupported(
+                        f"memory ran out with {self.micro} rows at once; give a smaller --rows-at-once, or --gradient-checkpointing."
+                    ) from e
                 if not is_out_of_memory(e) or self.micro == 1:
                     raise
                 self.micro = max(1, self.micro // 2)
                 log.warning("out of memory; %d rows at once from here on", self.micro)
+        return self.group.total(own)
 
     def _loss(self, rows: Sequence[Row]) -> Tensor:
         """Summed cross-entropy of the target tokens; logits only from the first target on."""
         width = max(len(r.ids) for r in rows)
         keep = width - min(r.start for r in rows) + 1
-        device = self.base.device
+        device = self.device
         ids = torch.tensor([list(r.ids) + [0] * (width - len(r.ids)) for r in rows], device=device)
         mask = torch.tensor([[1] * len(r.ids) + [0] * (width - len(r.ids)) for r in rows], device=device)
         labels = torch.tensor(
@@ -399,6 +435,11 @@ class _Fit:
         return nn.functional.cross_entropy(
             logits[:, :-1].flatten(0, 1).float(), wanted.flatten(), ignore_index=-100, reduction="sum"
         )
+
+    @property
+    def device(self) -> torch.device:
+        """Where tokens go in."""
+        return torch.device(self.group.device) if self.group.shard else self.base.device
 
     # ------------------------------------------------------------ kill and go on
 
@@ -433,9 +474,12 @@ class _Fit:
 
     def _resume(self, at: int):
         """The saved state of learning rate number `at`, or None."""
-        if self.work is None or not self._file(at).is_file():
+        there = self.work is not None and self._file(at).is_file()
+        if 0 < self.group.total(there) < self.group.size:
+            raise BadFile(f"only some processes see {self._file(at)}; give an --out that all machines share.")
+        if not there:
             return None
-        with safe_open(self._file(at), framework="pt", device=str(self.base.device)) as f:
+        with safe_open(self._file(at), framework="pt", device=str(self.device)) as f:
             head = json.loads(f.metadata()["state"])
             if head["identity"] != self.identity:
                 raise BadFile(

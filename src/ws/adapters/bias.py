@@ -13,7 +13,7 @@ from torch import nn
 from ws.adapters.family import Attached, Family, Spec, Tensors, sizes
 from ws.direction.forms import BiasShift, Form
 from ws.models.load import Base
-from ws.models.modules import WRITES_MLP, Linear
+from ws.models.modules import WRITES_MLP, Linear, weight_of
 
 
 def branch(t: Tensors, w, bias, spec: Spec) -> tuple[Form, ...]:
@@ -30,8 +30,9 @@ def attach(base: Base, spec: Spec) -> Iterator[Attached]:
         shifts = {}
         for name in spec.modules:
             layer = base.linears[name].module
-            dtype = torch.promote_types(layer.weight.dtype, torch.float32)  # type: ignore[arg-type]
-            v = nn.Parameter(torch.zeros(sizes(layer)[0], device=base.device, dtype=dtype))
+            weight = weight_of(layer)
+            dtype = torch.promote_types(weight.dtype, torch.float32)
+            v = nn.Parameter(torch.zeros(sizes(layer)[0], device=weight.device, dtype=dtype))
             undo.callback(layer.register_forward_hook(_adding(v)).remove)
             shifts[f"{name}.bias"] = v
         yield Attached(base.model, shifts)

@@ -13,8 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from ws.cli import comparing, measure, verbs
+from ws.cli import comparing, measure, together, verbs
+from ws.cli.doctor import doctor
 from ws.cli.flags import (
+    Across,
     Calibrated,
     Common,
     Compared,
@@ -22,6 +24,7 @@ from ws.cli.flags import (
     Evaluated,
     Exported,
     Generated,
+    Served,
     Shown,
     Tabled,
     calibrate_settings,
@@ -29,7 +32,8 @@ from ws.cli.flags import (
 )
 from ws.cli.options import add_command
 from ws.cli.out import say
-from ws.errors import WsError
+from ws.errors import ProcessLost, WsError
+from ws.processes import several
 from ws.version import __version__
 
 INTERRUPTED = 130
@@ -47,11 +51,11 @@ app = typer.Typer(
 
 
 def _register() -> None:
-    stage = [Common, *stage_settings().values()]
+    stage = [Common, *stage_settings().values(), Served]
     mode = typer.Option("--mode", help="contrastive, tau+ (pos against base) or tau- (base against neg).")
     add_command(app, "replicate", verbs.replicate, [Common, Dialed, *stage[1:]])
     add_command(app, "data", verbs.data, stage)
-    add_command(app, "train", verbs.train, stage)
+    add_command(app, "train", verbs.train, [*stage, Across])
     named_sides = "a checkpoint (folder, hub id), BASE+ADAPTER, a run, a direction or a file of plain tensors"
     sides = {
         "left": (
@@ -92,6 +96,7 @@ def _register() -> None:
     add_command(app, "export", verbs.export, [Exported], file=file)
     folder = typer.Argument(help="A folder that `ws export` wrote.")
     add_command(app, "verify", verbs.verify, [], folder=(str, folder))
+    add_command(app, "doctor", doctor, stage)
     add_command(app, "runs", verbs.runs, [Common], adapter=(str | None, adapter), seed=(int | None, seed))
 
 
@@ -112,16 +117,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
-    log.setLevel(logging.INFO)
+    log.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
+    together.arguments[:] = arguments
+    together.started.clear()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # 2026-11: peft 0.21.2 reads what transformers 5.23 has renamed; nothing a user of ours can do about it
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    if several() and arguments[:1] != ["train"]:
+        say("error: only `ws train` runs as several processes; run the other verbs as one, which find what it made")
+        return 2
     if not app.registered_commands:
         _register()
     try:
         code = app(arguments, standalone_mode=False)
         code = code if isinstance(code, int) else 0
-        if code == INTERRUPTED:  # typer turns Ctrl-C into this
+        if code == INTERRUPTED and not together.started:  # typer turns Ctrl-C into this
             say(_stopped(arguments))
         return code
     except typer.Exit as e:
@@ -135,6 +145,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (WsError, ValueError) as e:
         if "--debug" in arguments:
             raise
+        if isinstance(e, ProcessLost) and together.OURS in os.environ:
+            return together.LOST_CODE  # the process that started this one says what happened
         say(f"error: {e}")
         return getattr(e, "exit_code", 2)
 

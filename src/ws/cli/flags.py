@@ -25,10 +25,42 @@ class Common:
     """Set of defaults: ws, pub (the published fork) or paper."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
+    device_map: str | None = None
+    """Spread the model's layers over all devices: auto, balanced, balanced_low_0 or sequential."""
     dtype: str = "auto"
     """Precision of the base: auto, float32, bfloat16, float16 or float64."""
     threads: int | None = None
     """CPU threads; tiny runs on one when not given."""
+
+
+@dataclass(frozen=True)
+class Across:
+    """Training on several devices, and who is told of it."""
+
+    processes: int = 1
+    """Processes that train as one, a device each; torchrun and accelerate launch do the same."""
+    shard: bool = False
+    """Spread the base's weights over the processes (FSDP2), for a model that one device cannot hold."""
+    rows_at_once: int | None = None
+    """Rows in memory at once, in each process; changes no result."""
+    report_to: tuple[str, ...] = ()
+    """Experiment trackers that are told the losses: trackio, wandb, mlflow, tensorboard."""
+
+    def __post_init__(self):
+        if self.processes < 1 or (self.rows_at_once is not None and self.rows_at_once < 1):
+            raise ValueError("--processes and --rows-at-once must be at least 1")
+
+
+@dataclass(frozen=True)
+class Served:
+    """Answers from a server instead of the loaded model."""
+
+    generate_with: str | None = None
+    """Address of a server of the OpenAI API, e.g. http://localhost:8000/v1, that writes the answers of the pairs; its key stands in WS_GENERATE_KEY."""
+    generate_model: str | None = None
+    """What the server calls the model; the only one it serves when not given."""
+    generate_concurrency: int = 8
+    """Requests under way at once."""
 
 
 @dataclass(frozen=True)
@@ -212,18 +244,16 @@ def calibrate_settings() -> type:
     return CalibrateSettings
 
 
-def plan_of(common: Common, given: dict[str, Any]) -> Any:
+def plan_of(common: Common, given: dict[str, Any], *, device: str | None = None, waiting: bool = False) -> Any:
     """The study that flags, config file, preset and defaults describe together."""
-    from ws.adapters import family
     from ws.behaviors import load_behavior
-    from ws.data import DataSettings, default_data
+    from ws.data import DataSettings
     from ws.presets import preset
-    from ws.stages import Plan, fitted
-    from ws.train import TrainSettings, default_train, spec_of
+    from ws.stages import Plan
+    from ws.train import TrainSettings
 
-    wanted_data = coerced(DataSettings, given, source="--")
-    wanted_train = coerced(TrainSettings, given, source="--")
-    of = family(wanted_train.get("adapter", "lora"))
+    coerced(DataSettings, given, source="--")  # what cannot be is refused before a model is loaded
+    TrainSettings(**coerced(TrainSettings, given, source="--"))
     preset(common.preset, "data")  # an unknown preset is refused before a model is loaded
     if common.pairs and not Path(common.pairs).is_file():
         raise BadFile(
@@ -233,19 +263,63 @@ def plan_of(common: Common, given: dict[str, Any]) -> Any:
     behavior = None
     if common.behavior or not common.pairs:
         behavior = load_behavior(common.behavior or "honesty", tiny=tiny)
-    base = load_base(common)
+    endpoint = endpoint_of(Served(**coerced(Served, given, source="--")), common)
+    base = load_base(common, device=device, waiting=waiting)
+    data_settings, train_settings = planned_settings(common, given, base)
+    return Plan(
+        base,
+        behavior,
+        data_settings,
+        train_settings,
+        out=Path(common.out),
+        pairs_file=Path(common.pairs) if common.pairs else None,
+        endpoint=endpoint,
+    )
+
+
+def endpoint_of(served: Served, common: Common) -> Any:
+    """The server that answers, with its model's name settled, or None."""
+    if served.generate_with is None:
+        if served.generate_model:
+            raise ValueError("--generate-model names a model of the server in --generate-with; give its address too")
+        return None
+    if common.pairs:
+        raise ValueError("--pairs gives the answers; leave out --generate-with")
+    from ws.endpoint import Endpoint
+
+    found = Endpoint.from_environment(
+        served.generate_with, model=served.generate_model, concurrency=served.generate_concurrency
+    )
+    return replace(found, model=found.served())
+
+
+def planned_settings(common: Common, given: dict[str, Any], base: Any) -> tuple[Any, Any]:
+    """How pairs and adapters of a study on this base are made: defaults, then the preset, then what was typed."""
+    from ws.adapters import family
+    from ws.data import DataSettings, default_data
+    from ws.presets import preset
+    from ws.stages import fitted
+    from ws.train import TrainSettings, default_train, spec_of
+
+    wanted_data = coerced(DataSettings, given, source="--")
+    wanted_train = coerced(TrainSettings, given, source="--")
+    of = family(wanted_train.get("adapter", "lora"))
     data_settings = replace(default_data(base), **preset(common.preset, "data"))
     train_settings = fitted(default_train(base, of.name), preset(common.preset, "train"))
     train_settings = replace(train_settings, **wanted_train)
     spec_of(base, train_settings)  # layers, targets and rank are refused here, not after an hour of generation
-    return Plan(
-        base,
-        behavior,
-        replace(data_settings, **wanted_data),
-        train_settings,
-        out=Path(common.out),
-        pairs_file=Path(common.pairs) if common.pairs else None,
-    )
+    return replace(data_settings, **wanted_data), train_settings
+
+
+def insist_on_pairs(plan: Any) -> None:
+    """Refuse to start where a model that is not whole anywhere would have to write the pairs."""
+    from ws.records import read
+
+    if plan.pairs_file is None and plan.endpoint is None and read(plan.data_folder) is None:
+        raise ValueError(
+            "a sharded model writes no pairs: make them first, by the same command as `ws data` without --processes and "
+            "--shard (--device-map auto spreads the model over the devices), or give --pairs or --generate-with"
+        )
 
 
 def study_of(plan: Any) -> tuple[Any, Any]:
@@ -261,10 +335,18 @@ def study_of(plan: Any) -> tuple[Any, Any]:
     return pairs, direction
 
 
-def load_base(common: Any) -> Any:
+def load_base(common: Any, *, device: str | None = None, waiting: bool = False) -> Any:
+    """The model that flags name; `device` instead of theirs, or in main memory until it is spread over devices."""
     from ws.models.load import load
 
-    return load(common.model, dtype=common.dtype, device=common.device, threads=common.threads)
+    return load(
+        common.model,
+        dtype=common.dtype,
+        device=device or common.device,
+        threads=common.threads,
+        device_map=getattr(common, "device_map", None),
+        waiting=waiting,
+    )
 
 
 def pairs_of(manifest: dict[str, Any], common: Common) -> tuple[Any, Any]:

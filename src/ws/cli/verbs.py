@@ -4,7 +4,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ws.cli.flags import Calibrated, Common, Dialed, Exported, Generated, load_base, plan_of, study_of
+import typer
+
+from ws.cli.flags import (
+    Across,
+    Calibrated,
+    Common,
+    Dialed,
+    Exported,
+    Generated,
+    insist_on_pairs,
+    load_base,
+    plan_of,
+    study_of,
+)
 from ws.cli.out import left_out_said, number, plain, said, say, show, show_json, show_story
 from ws.errors import DirectionMismatch
 from ws.settings import coerced, value_of
@@ -47,13 +60,30 @@ def data(given: dict[str, Any]) -> Any:
 
 
 def train(given: dict[str, Any]) -> Any:
-    """Fine-tune two adapters, one on each side of the pairs."""
+    """Fine-tune two adapters, one on each side of the pairs; on several devices with --processes."""
+    from ws.cli.together import joined, start_processes, to_start
     from ws.stages import make_pairs, make_sides
+    from ws.tracking import refuse_missing
 
-    plan = plan_of(Common(**coerced(Common, given, source="--")), given)
-    pairs, record = make_pairs(plan)
-    said("data", record)
-    sides, record = make_sides(plan, pairs)
+    common = Common(**coerced(Common, given, source="--"))
+    across = Across(**coerced(Across, given, source="--"))
+    refuse_missing(across.report_to)
+    if n := to_start(across, common):
+        return start_processes(n)
+    group = joined(across, common)
+    with group.together():
+        plan = plan_of(common, given, device=group.device if group.size > 1 else None, waiting=group.shard)
+        if group.shard:
+            insist_on_pairs(plan)
+        with group.main_first():
+            pairs, record = make_pairs(plan)
+        if group.main:
+            said("data", record)
+        sides, record = make_sides(
+            plan, pairs, group=group, rows_at_once=across.rows_at_once, report_to=across.report_to
+        )
+    if not group.main:
+        raise typer.Exit()  # one speaks for all
     said("train", record)
     g, report = record.manifest["geometry"], sides.report
     if given.get("json"):

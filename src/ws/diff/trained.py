@@ -87,7 +87,7 @@ def checked_mode(mode: str) -> str:
     return mode
 
 
-def geometry(base: Base, pos: Adapter, neg: Adapter) -> Mapping[str, Any]:
+def geometry(base: Theta, pos: Adapter, neg: Adapter) -> Mapping[str, Any]:
     """How the two sides lie to each other: norms, `cos_tau = cos(tau+, tau-)`, and how much they share."""
     of = family(pos.spec.family)
     plus, minus = direction_of(of, base, pos), direction_of(of, base, neg)

@@ -24,7 +24,11 @@ from ws.models.modules import Linear, blocks_of, fingerprint, linears_of, weight
 log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
-
+DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+TOO_LARGE = (
+    "{} does not fit the devices here; layers that wait on the CPU or the disk have no weights to train or to steer by. "
+    "Use more or larger devices, or a smaller --dtype; `ws doctor --model` says what is missing."
+)
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -41,6 +45,8 @@ class Base:
     revision: str | None = None
     source: str = field(default="", repr=False)
     """What `load` was given, so that a later command can load it again."""
+    works_on: torch.device | None = field(default=None, repr=False)
+    """Where it will work, while it still waits in main memory to be spread over several devices."""
 
     def __post_init__(self):
         object.__setattr__(self, "_linears", {x.name: x for x in linears_of(self.model)})
@@ -92,11 +98,14 @@ def load(
     device: str = "auto",
     threads: int | None = None,
     trust_remote_code: bool = False,
+    device_map: str | None = None,
+    waiting: bool = False,
 ) -> Base:
     """Load a model and its tokenizer: `tiny`, a hub id, `id@revision`, or a folder.
 
     `dtype="auto"` is the checkpoint's own precision on an accelerator and float32 on the CPU. `tiny` runs on the CPU
-    on one thread unless asked otherwise.
+    on one thread unless asked otherwise. `device_map="auto"` spreads the layers over all devices, as accelerate does;
+    what does not fit there is refused and not moved to the CPU or the disk. `waiting` leaves the weights in main memory.
     """
     import transformers
 
@@ -107,7 +116,11 @@ def load(
     if dtype != "auto" and dtype not in DTYPES:
         raise ValueError(f"dtype is auto, {', '.join(DTYPES)}; got {dtype!r}")
 
-    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    if device_map is not None and (device_map not in DEVICE_MAPS or device != "auto"):
+        raise ValueError(
+            f"device_map is {', '.join(DEVICE_MAPS)}, and then no --device is named; got {device_map!r} on device {device}"
+        )
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     if name == "tiny" or not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
     try:
@@ -116,24 +129,45 @@ def load(
             raise Unsupported(
                 f"{name} is quantised; a direction on packed weights is not exact. Load the model it was made from."
             )
+        # a model that is spread over devices is placed by its final size, and not cast afterwards
+        placed = {} if device_map is None else {"device_map": device_map}
+        wanted = "auto" if device_map is None or dtype == "auto" else DTYPES[dtype]
         network: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype="auto", use_safetensors=True, **options
+            source, dtype=wanted, use_safetensors=True, **options, **placed
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError) as e:
+        if "offload" in str(e):
+            raise Unsupported(TOO_LARGE.format(name)) from e
         raise BadFile(_why_not(str(model), e)) from e
+    _refuse_offloaded(network, name)
     network.eval().requires_grad_(False)
 
-    mark = fingerprint(network)
+    mark = fingerprint(network) if wanted != torch.float16 else _stored_fingerprint(model, revision)
     if dtype != "auto":
-        network.to(DTYPES[dtype])
+        if network.dtype != DTYPES[dtype]:
+            network.to(DTYPES[dtype])
     elif chosen.type == "cpu":
         network.to(torch.float32)
-    network.to(chosen)
+    if device_map is None and not waiting:
+        network.to(chosen)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
-    return Base(network, tokenizer, mark, name, _commit(source, revision) or revision, str(model))
+    return Base(network, tokenizer, mark, name, _commit(source, revision) or revision, str(model), chosen)
+
+
+def _refuse_offloaded(network: nn.Module, name: str) -> None:
+    """Layers that wait on the CPU or the disk hold no values between passes."""
+    if any(p.device.type == "meta" for p in network.parameters()):
+        raise Unsupported(TOO_LARGE.format(name))
+
+
+def _stored_fingerprint(model: str | Path, revision: str | None) -> str:
+    """That of the checkpoint: float16 has rounded otherwise than bfloat16 would, float32 and bfloat16 have not."""
+    from ws.models.checkpoint import open_checkpoint
+
+    return open_checkpoint(model, revision=revision).fingerprint
 
 
 def locate(model: str | Path, revision: str | None = None) -> tuple[str, str, str | None]:

@@ -100,8 +100,9 @@ class Activation(Method):
         with ExitStack() as hooks:
             if dial is not None:
                 dtype = torch.promote_types(base.dtype, torch.float32)
-                alpha = dial if isinstance(dial, float) else dial.to(base.device, dtype).view(-1, 1, 1)
-                for name, edit in self._on(base.device, dtype).items():
+                devices = {n: next((p.device for p in m.parameters()), base.device) for n, m in modules.items()}
+                for name, edit in self._on(devices, dtype).items():
+                    alpha = dial if isinstance(dial, float) else dial.to(devices[name], dtype).view(-1, 1, 1)
                     hook = changing(edit.prepared(alpha), alpha, self.positions == "last", isinstance(edit, Add))
                     hooks.callback(modules[name].register_forward_hook(hook).remove)
             yield base.model
@@ -112,12 +113,12 @@ class Activation(Method):
             raise DirectionMismatch(f"{len(missing)} modules of {self.name} are not in this model, e.g. {missing[:3]}.")
         return found
 
-    def _on(self, device: torch.device, dtype: torch.dtype) -> dict[str, Edit]:
-        """The edits on a device, moved there once and not with every block."""
+    def _on(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> dict[str, Edit]:
+        """The edits on their modules' devices, moved there once and not with every block."""
         placed: dict[tuple, dict[str, Edit]] = self._placed  # type: ignore[attr-defined]
-        key = (str(device), dtype)
+        key = (tuple(sorted((name, str(d)) for name, d in devices.items())), dtype)
         if key not in placed:
-            placed[key] = {name: edit.to(device, dtype) for name, edit in self.edits.items()}
+            placed[key] = {name: edit.to(devices[name], dtype) for name, edit in self.edits.items()}
         return placed[key]
 
     def __mul__(self, k: float) -> "Activation":

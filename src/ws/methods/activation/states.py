@@ -94,12 +94,12 @@ def _batch(base: Base, texts: Sequence[Text], names: Sequence[str]) -> list[list
     mask = torch.tensor([[0] * (width - len(t)) + [1] * len(t) for t, _ in texts], device=base.device)
     # left padding: a text's tokens from `start` on are its last ones
     wanted = torch.tensor([[0] * (width - len(t) + start) + [1] * (len(t) - start) for t, start in texts])
-    weight = (wanted / wanted.sum(1, keepdim=True)).to(base.device)
+    weight = wanted / wanted.sum(1, keepdim=True)
     found: dict[str, Tensor] = {}
 
     def keep(name: str, output) -> None:
         h = output[0] if isinstance(output, tuple) else output
-        found[name] = torch.einsum("ntd,nt->nd", h.float(), weight).cpu()
+        found[name] = torch.einsum("ntd,nt->nd", h.float(), weight.to(h.device)).cpu()
 
     with ExitStack() as hooks:
         for name in names:

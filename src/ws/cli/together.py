@@ -1,0 +1,163 @@
+"""Starting `ws train` as several processes, and ending them together.
+
+`ws train --processes N` starts its own command N times, with the environment that torchrun would give. The first
+process speaks for all; what the others say is shown only when one of them is the first to fail.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ws.cli.flags import Across, Common
+from ws.cli.out import say
+from ws.processes import Group, join, several
+
+OURS = "WS_PROCESSES"  # set in the processes that we started ourselves
+POLL = 0.05
+GRACE = 5.0  # seconds for the others to end by themselves
+
+arguments: list[str] = []
+"""The command line being run, set by `main`."""
+started: list[subprocess.Popen] = []
+"""The processes that run it, where there are several."""
+
+
+def to_start(across: Across, common: Common) -> int:
+    """How many processes to start; 0 where this is one of several already, or meant to be alone."""
+    if several():
+        started = int(os.environ["WORLD_SIZE"])
+        if across.processes not in (1, started):
+            raise ValueError(f"this was started as {started} processes; leave out --processes {across.processes}")
+        return 0
+    if common.device_map and (across.processes > 1 or across.shard):
+        raise ValueError(
+            "--device-map spreads one process over devices, --processes gives each its own; give one of them"
+        )
+    if across.processes > 1 and not _on_cpu(common):
+        import torch
+
+        if across.processes > (there := torch.cuda.device_count()):
+            raise ValueError(
+                f"there are {there} devices for --processes {across.processes}; give at most so many, or --device cpu"
+            )
+    return across.processes if across.processes > 1 else 0
+
+
+def joined(across: Across, common: Common) -> Group:
+    """The group of this process, which may be itself alone."""
+    if several() and common.device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"every process takes a device of its own; leave out --device {common.device}")
+    if OURS in os.environ:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+    return join(cpu=_on_cpu(common), shard=across.shard)
+
+
+def _on_cpu(common: Common) -> bool:
+    import torch
+
+    tiny = common.model == "tiny" and common.device == "auto"
+    return tiny or common.device == "cpu" or not torch.cuda.is_available()
+
+
+def _end_with_parent() -> None:
+    """The parent holds the other end of our stdin; when it is killed, nothing must go on without it."""
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os._exit(1)
+
+
+def start_processes(n: int) -> Any:
+    """Run this command as `n` processes; the first failure ends all, and is said in one line."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    shared = {"WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, OURS: n}
+    shared["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // n)
+    with tempfile.TemporaryDirectory(prefix="ws-") as folder:
+        logs = [Path(folder) / str(rank) for rank in range(n)]
+        try:
+            for rank, log in enumerate(logs):
+                own = {**os.environ, **{k: str(v) for k, v in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}}
+                with open(log, "wb") as file:
+                    # a session of its own: Ctrl-C reaches this process, which hands it on once
+                    child = subprocess.Popen(
+                        [sys.executable, "-m", "ws", *arguments],
+                        env=own,
+                        stdin=subprocess.PIPE,
+                        stdout=None if rank == 0 else subprocess.DEVNULL,
+                        stderr=None if rank == 0 else file,
+                        start_new_session=True,
+                    )
+                started.append(child)
+            code = _watch(logs)
+        finally:
+            _end()
+    raise typer.Exit(code)
+
+
+def _watch(logs: list[Path]) -> int:
+    """Wait for all; the exit code of the first one that fails."""
+    while True:
+        try:
+            time.sleep(POLL)
+            codes = [p.poll() for p in started]
+            failed = [rank for rank, code in enumerate(codes) if code]
+            if not failed:
+                if all(code == 0 for code in codes):
+                    return 0
+                continue
+            if codes[0] is None:  # it may be about to say the same
+                _wait(started[:1], 1.0)
+            if started[0].poll() in (None, LOST_CODE):
+                rank = failed[0] if failed[0] else failed[-1]
+                say(f"error: {_why(rank, len(started), codes[rank] or 0, logs[rank])}")
+                return 1
+            code = int(started[0].poll() or 1)
+            if code < 0:
+                say(f"error: {_why(0, len(started), code, logs[0])}")
+            return max(1, code)
+        except KeyboardInterrupt:
+            for p in started:
+                p.send_signal(signal.SIGINT)
+            _wait(started[:1], GRACE)
+            return started[0].poll() or INTERRUPTED
+
+
+INTERRUPTED = 130
+LOST_CODE = 75  # a process that ended because another one did, and has nothing of its own to say
+
+
+def _why(rank: int, n: int, code: int, log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
+    said = lines[-1].removeprefix("error: ") if lines else ""
+    ended = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+    return f"process {rank} of {n} {ended}{f': {said}' if said else ''}; what was done is kept, and the same command goes on."
+
+
+def _wait(those: list[subprocess.Popen], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while any(p.poll() is None for p in those) and time.monotonic() < until:
+        time.sleep(POLL)
+
+
+def _end() -> None:
+    """No process outlives the command."""
+    for p in started:
+        if p.poll() is None:
+            p.terminate()
+    _wait(started, GRACE)
+    for p in started:
+        if p.poll() is None:
+            p.kill()
+        p.wait()
+        if p.stdin:
+            p.stdin.close()

@@ -1,0 +1,167 @@
+"""The machine and the installation: libraries, devices, memory, disk, and the way to the hub."""
+
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+
+import torch
+
+from ws.batches import free_memory
+from ws.doctor.check import BROKEN, NOTE, OK, Check, size
+from ws.models.load import choose_device
+from ws.version import __version__
+
+HUB_SECONDS = 4.0
+LITTLE_DISK = 5e9
+OURS = "weight-steering"
+NEEDED = ("torch", "transformers", "peft", "accelerate", "safetensors", "huggingface_hub", "numpy", "scipy", "pandas")
+OPTIONAL = {
+    "lm_eval": "ws eval lm-eval",
+    "gguf": "vectors of repeng and llama.cpp",
+    "trackio": "--report-to trackio",
+    "wandb": "--report-to wandb",
+    "mlflow": "--report-to mlflow",
+    "tensorboard": "--report-to tensorboard",
+}
+
+
+def examine(out: Path, *, device: str = "auto") -> list[Check]:
+    """Everything about the machine that does not depend on a model."""
+    return [_python(), *_libraries(), _optional(), *_devices(device), *_disk(out), _hub()]
+
+
+def _python() -> Check:
+    return Check(
+        "ws", OK, f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    )
+
+
+def _libraries() -> list[Check]:
+    """Versions, and those below what this version of `ws` was made for."""
+    least = _least()
+    found, bad = [], []
+    for name in NEEDED:
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            bad.append(Check(name, BROKEN, "not installed", f"Install it: pip install '{name}{least.get(name, '')}'"))
+            continue
+        found.append(f"{name} {version}")
+        if name in least and not _satisfies(version, least[name]):
+            do = f"Update it: pip install -U '{name}{least[name]}'"
+            bad.append(Check(name, BROKEN, f"{version}, and ws needs {least[name]}", do))
+    return [Check("libraries", OK, ", ".join(found)), *bad]
+
+
+def _least() -> dict[str, str]:
+    """The lower bounds our own package names; none where `ws` runs from a folder that was never installed."""
+    from packaging.requirements import Requirement
+
+    try:
+        told = [Requirement(r) for r in importlib.metadata.requires(OURS) or ()]
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    return {r.name: str(r.specifier) for r in told if r.marker is None}
+
+
+def _satisfies(version: str, bound: str) -> bool:
+    from packaging.specifiers import SpecifierSet
+
+    return SpecifierSet(bound).contains(version, prereleases=True)
+
+
+def _optional() -> Check:
+    there, missing = [], []
+    for name, use in OPTIONAL.items():
+        try:
+            there.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(f"{name} ({use})")
+    told = "; ".join(
+        ([f"there: {', '.join(there)}"] if there else []) + ([f"not there: {', '.join(missing)}"] if missing else [])
+    )
+    return Check("optional", OK, told)
+
+
+def _devices(device: str) -> list[Check]:
+    """What work would run on, and how much is free there."""
+    try:
+        chosen = choose_device(device)
+        if chosen.type == "cuda":
+            torch.empty(1, device=chosen)
+    except (ValueError, RuntimeError, AssertionError) as e:
+        why = " ".join(str(e).split())[:120]
+        return [
+            Check(
+                "device", BROKEN, f"{device}: {why}", "Name a device that is there: --device cpu, cuda, cuda:1 or mps"
+            )
+        ]
+    free = free_memory(torch.device("cpu"))
+    threads = torch.get_num_threads()
+    cores = f"{os.cpu_count()} CPU cores, torch uses {threads} thread{'s' if threads > 1 else ''}"
+    found = [Check("cpu", OK, cores + (f", {size(free)} of memory free" if free else ""))]
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        left, whole = torch.cuda.mem_get_info(i)
+        found.append(Check(f"cuda:{i}", OK, f"{torch.cuda.get_device_name(i)}, {size(left)} of {size(whole)} free"))
+    return [*found, Check("device", OK, f"{chosen} (--device {device})")]
+
+
+def free_by_device(device: str) -> dict[str, int]:
+    """Free bytes of every device that a large model could be spread over, the chosen one first."""
+    chosen = choose_device(device)
+    if chosen.type != "cuda":
+        return {str(chosen): free_memory(chosen) or 0}
+    first = chosen.index or 0
+    order = [first, *(i for i in range(torch.cuda.device_count()) if i != first)]
+    return {f"cuda:{i}": torch.cuda.mem_get_info(i)[0] for i in order}
+
+
+def _disk(out: Path) -> list[Check]:
+    """Room where results go and where models are kept."""
+    import shutil
+
+    from huggingface_hub import constants
+
+    found = []
+    if not os.access(_nearest(out), os.W_OK):
+        found.append(Check("output", BROKEN, f"{out} cannot be written", "Give another --out."))
+    for name, place in (("output", out), ("hub cache", Path(constants.HF_HUB_CACHE))):
+        left = shutil.disk_usage(_nearest(place)).free
+        if not any(c.name == name for c in found):
+            state, do = (
+                (OK, "")
+                if left > LITTLE_DISK
+                else (
+                    NOTE,
+                    f"Free some space, or name another place with {'--out' if name == 'output' else 'HF_HOME'}.",
+                )
+            )
+            found.append(Check(name, state, f"{place.expanduser().resolve()}, {size(left)} free", do))
+    return found
+
+
+def _nearest(place: Path) -> Path:
+    """The folder itself, or the first one above it that is there."""
+    place = place.expanduser().resolve()
+    return next(p for p in (place, *place.parents) if p.exists())
+
+
+def _hub() -> Check:
+    """Whether models can be fetched: one short request."""
+    from huggingface_hub import constants, get_session, get_token
+
+    if constants.HF_HUB_OFFLINE:
+        return Check("hub", NOTE, "offline, because HF_HUB_OFFLINE is set: models come from the cache or from folders")
+    start = time.monotonic()
+    try:
+        status = get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS).status_code
+    except Exception as e:  # the hub's client raises the kinds of whatever HTTP library it uses
+        why = type(e).__name__
+        return Check(
+            "hub", NOTE, f"not reached in {HUB_SECONDS:g} s ({why}): models come from the cache or from folders"
+        )
+    who = "with a token" if get_token() else "without a token, so gated models are closed"
+    told = f"reached in {time.monotonic() - start:.1f} s, {who}"
+    return Check("hub", OK if status < 500 else NOTE, told if status < 500 else f"it answers {status}; try again later")

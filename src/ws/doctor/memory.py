@@ -1,0 +1,211 @@
+"""What a study takes of memory, counted before anything is loaded.
+
+The network stands on torch's meta device, where tensors have shapes and no values. Adapters are attached to it as
+training attaches them, one forward pass is traced, and every tensor that autograd would keep for the backward pass is
+counted. That is exact for what is kept; what lives only for the length of one operation comes on top.
+"""
+
+import math
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ws.adapters import family
+from ws.data import DataSettings
+from ws.doctor.check import size
+from ws.doctor.model import Opened
+from ws.generate import batch_of
+from ws.train import TrainSettings, spec_of
+
+COPIES = 14  # of an adapter: start 2, sides 2, AdamW's moments 4 and their copy in use 2, best 2, live 1, gradient 1
+FILL = 0.9  # of the free memory; the rest is fragments, the driver, and other processes
+TRACED = (2, 96)  # rows and tokens of the traced pass; per token nothing depends on them
+SYSTEM = 64  # tokens of a persona's system message, beside the training length
+
+
+@dataclass(frozen=True)
+class Step:
+    """One kind of work: what it holds besides the weights, how much of that per row, and the rows at once."""
+
+    name: str
+    fixed: int
+    per_row: int
+    rows: int
+    needed_rows: int
+    """The fewest it can do with."""
+
+    def bytes(self, rows: int | None = None) -> int:
+        """Everything besides the weights, at so many rows at once."""
+        return self.fixed + self.per_row * (self.rows if rows is None else rows)
+
+    def fits(self, room: float) -> int:
+        """How many rows at once fit, at most those wanted; 0 where even the fewest do not."""
+        rows = min(self.rows, int((room - self.fixed) // max(1, self.per_row)))
+        return rows if rows >= self.needed_rows else 0
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """What the steps of a study take, what is free, and what to type so that it fits."""
+
+    model: str
+    dtype: str
+    weights: int
+    steps: tuple[Step, ...]
+    free: Mapping[str, int]
+    """Free bytes of every device; the first is the one that work runs on."""
+    adapter_parameters: int
+    traced_as: str
+    """The family whose forward pass was traced: the asked one, or lora where that cannot be traced."""
+    advice: tuple[str, ...] = ()
+
+    @property
+    def room(self) -> float:
+        """Bytes that may be used on the first device."""
+        return FILL * next(iter(self.free.values()))
+
+    @property
+    def fits(self) -> bool:
+        """Whether every step fits on the first device."""
+        return all(s.fits(self.room - self.weights) for s in self.steps)
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as one object, bytes as numbers."""
+        return {
+            **{k: v for k, v in asdict(self).items() if k != "steps"},
+            "fits": self.fits,
+            "steps": [
+                {**asdict(s), "bytes": self.weights + s.bytes(), "fits_rows": s.fits(self.room - self.weights)}
+                for s in self.steps
+            ],
+        }
+
+
+def memory_plan(
+    model: Opened, data: DataSettings, train: TrainSettings, *, dtype: str, free: Mapping[str, int]
+) -> MemoryPlan:
+    """What generating, training and checkpointed training take of a model at these settings."""
+    chosen = _dtype(model, dtype, next(iter(free)))
+    of = family(train.adapter)
+    network: Any = model.base.model
+    network.to(chosen)
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    try:
+        parameters, trace = _traced(model, train)
+        traced_as = of.name
+    except (RuntimeError, NotImplementedError):  # boft builds a matrix value by value, which meta tensors cannot
+        stand_in = TrainSettings(adapter="lora", layers=train.layers or of.default_layers, targets=train.targets)
+        parameters, trace = _traced(model, stand_in)
+        traced_as = "lora"
+    held = COPIES * 4 * parameters
+    rows = min(64, train.batch_size)
+    blocks, head, inputs = (train.max_len * x for x in trace)
+    plain = Step(f"train {of.name}", held, blocks + head, rows, 1)
+    lean = Step("the same with --gradient-checkpointing", held, inputs + blocks // model.base.depth + head, rows, 1)
+    steps = (_generating(model, data, chosen), *((lean,) if train.gradient_checkpointing else (plain, lean)))
+    plan = MemoryPlan(
+        model.base.id, str(chosen).removeprefix("torch."), weights, steps, dict(free), parameters, traced_as
+    )
+    return MemoryPlan(**{**vars(plan), "advice": tuple(_advice(plan, model, train))})
+
+
+def _dtype(model: Opened, dtype: str, device: str) -> torch.dtype:
+    """The precision `ws.load` would hold the weights in."""
+    from ws.models.load import DTYPES
+
+    if dtype != "auto":
+        return DTYPES[dtype]
+    return torch.float32 if device == "cpu" else model.dtype
+
+
+def _generating(model: Opened, data: DataSettings, dtype: torch.dtype) -> Step:
+    """Decoding: keys and values of every block for every token, and the logits of one position."""
+    network: Any = model.base.model
+    config = network.config.get_text_config()
+    heads = config.num_attention_heads
+    kept = getattr(config, "num_key_value_heads", None) or heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    per_token = 2 * model.base.depth * kept * width * dtype.itemsize
+    tokens = data.max_len + SYSTEM
+    last = 3 * 4 * config.vocab_size  # logits in float32, sorted, and their running sum
+    return Step("generate answers", 0, per_token * tokens + last, batch_of(network), 1)
+
+
+def _traced(model: Opened, train: TrainSettings) -> tuple[int, tuple[int, int, int]]:
+    """(trainable parameters, bytes per token kept by the blocks, by the head and its loss, and by the blocks' inputs)."""
+    base = model.base
+    spec = spec_of(base, train)
+    rows, tokens = TRACED
+    network: Any = base.model
+    config = network.config.get_text_config()
+    with ExitStack() as undo:
+        undo.enter_context(torch.device("meta"))
+        attached = undo.enter_context(family(train.adapter).attached(base, spec, 0))
+        known = {p.untyped_storage()._cdata for p in attached.network.parameters()}
+        kept: list[Tensor] = []
+
+        def keep(t: Tensor) -> Tensor:
+            at = t.untyped_storage()._cdata
+            # scores of attention, one per pair of tokens, are kept by no kernel that devices use for it
+            if at not in known and not (t.ndim > 2 and t.shape[-1] == t.shape[-2] == tokens):
+                known.add(at)
+                kept.append(t)
+            return t
+
+        ids = torch.zeros(rows, tokens, dtype=torch.long)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            # four dimensions: a mask that transformers takes as it is, without looking at values that are not there
+            mask = torch.ones(rows, 1, tokens, tokens, dtype=torch.bool)
+            positions = torch.arange(tokens)[None]
+            out = attached.network(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+            nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
+        parameters = sum(p.numel() for p in attached.trainable.values())
+    n = rows * tokens
+    of_head = [t for t in kept if t.shape and t.shape[-1] == config.vocab_size]
+    head = sum(t.untyped_storage().nbytes() for t in of_head) / n
+    blocks = sum(t.untyped_storage().nbytes() for t in kept) / n - head
+    # beside what is kept: the logits themselves, their copy in float32, and the gradients of both
+    head += config.vocab_size * 2 * (base.dtype.itemsize + 4)
+    return parameters, (math.ceil(blocks), math.ceil(head), base.depth * config.hidden_size * base.dtype.itemsize)
+
+
+def _advice(plan: MemoryPlan, model: Opened, train: TrainSettings) -> list[str]:
+    """Sentences that name flags: what to type where a step does not fit, or fits with fewer rows at once."""
+    first, rest = next(iter(plan.free)), list(plan.free)[1:]
+    room = plan.room - plan.weights
+    told = []
+    for step in plan.steps:
+        if 0 < (rows := step.fits(room)) < step.rows:
+            told.append(
+                f"{step.name}: {rows} rows at once fit on {first}; fewer rows are found while it runs, and the result stays the same."
+            )
+    if plan.fits:
+        return told
+    generate, *training = plan.steps
+    if model.dtype.itemsize < getattr(torch, plan.dtype).itemsize:
+        own = str(model.dtype).removeprefix("torch.")
+        told.append(
+            f"--dtype {own} halves the weights to {size(model.stored)}; the checkpoint holds no more than that."
+        )
+    if plan.weights < plan.room and not training[0].fits(room) and training[-1].fits(room):
+        told.append("--gradient-checkpointing makes training fit: activations are computed twice instead of kept.")
+    elif plan.weights < plan.room and not training[-1].fits(room):
+        told.append(f"--max-len {train.max_len // 2} halves what a row takes in training, and leaves shorter answers.")
+    n = len(plan.free)
+    shared = sum(FILL * f for f in plan.free.values())
+    if rest and plan.weights + max(s.bytes(1) for s in plan.steps) < shared:
+        if not generate.fits(room):
+            told.append(
+                "ws data --device-map auto spreads the model over all devices for generating; ws eval takes it as well."
+            )
+        if not training[-1].fits(room):
+            told.append(f"ws train --processes {n} --shard keeps 1/{n} of the weights on each device.")
+    elif plan.weights > plan.room:
+        told.append("No device here holds this model: take a smaller one, or a machine with more memory.")
+    if not generate.fits(room):
+        told.append("ws data --generate-with URL lets a server (vLLM, say) write the answers instead of this machine.")
+    return told

@@ -1,0 +1,154 @@
+"""A model before it is loaded: can it be worked with, what does its chat template do, which tokens are its answers.
+
+Config and tokenizer are all that is read. The network is built on torch's meta device: every name and shape, no values.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ws.doctor.check import BROKEN, NOTE, OK, Check, size
+from ws.errors import BadFile, ScoringImpossible, Unsupported, WsError
+from ws.eval.protocol import YES_NO
+from ws.eval.scoring import Item, proven
+from ws.generate import context_of
+from ws.models.answers import anchor_before
+from ws.models.chat import Chat, end_of_turn, has_template, render, thinks
+from ws.models.checkpoint import tensor_places
+from ws.models.load import Base, locate
+from ws.sequences import finished
+
+QUESTION, ANSWER = "What is the capital of Kenya?", "The capital of Kenya is Nairobi."
+SLOTS = {"yes or no": (YES_NO, "My choice:"), "1 or 2": ((("1",), ("2",)), "My choice: Action")}
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A model known by its config and tokenizer alone."""
+
+    base: Base
+    """On torch's meta device; it can be asked for names and shapes and cannot compute."""
+    dtype: torch.dtype
+    """The precision it is stored in."""
+    stored: int
+    """Bytes of its weights at that precision."""
+
+
+def opened(model: str) -> Opened:
+    """Config, tokenizer and shapes of `tiny`, a hub id or a folder; what `ws` cannot work with is refused here."""
+    import transformers
+
+    source, name, revision = locate(model)
+    try:
+        config = transformers.AutoConfig.from_pretrained(source, revision=revision)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as e:
+        raise BadFile(f"the config or tokenizer of {model!r} cannot be read: {' '.join(str(e).split())[:200]}") from e
+    if getattr(config, "quantization_config", None):
+        raise Unsupported(
+            f"{name} is quantised; a direction on packed weights is not exact. Name the model it was made from."
+        )
+    told = config.get_text_config().dtype or config.dtype or torch.float32
+    dtype = told if isinstance(told, torch.dtype) else getattr(torch, told)
+    with torch.device("meta"):
+        network = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+    network.eval().requires_grad_(False)
+    base = Base(network, tokenizer, "", name, revision, model)
+    return Opened(base, dtype, sum(p.numel() * p.element_size() for p in network.parameters()))
+
+
+def examine_model(model: Opened) -> list[Check]:
+    """Architecture, weights, template and answers of one model."""
+    base = model.base
+    tokenizer = base.tokenizer
+    asked: list[tuple[str, Callable[[], str | tuple[str, str]], str]] = [
+        ("chat template", lambda: _template(tokenizer), "Take a model whose chat template knows system messages."),
+        ("training text", lambda: _training_text(tokenizer), "Take another model; its answers have no end to learn."),
+        *(
+            (f"answers {name}", lambda words=words, anchor=anchor: _slot(base, words, anchor), "Evaluations that ask so cannot score this model; the others can.")
+            for name, (words, anchor) in SLOTS.items()
+        ),
+    ]  # fmt: skip
+    found = [_architecture(model), _weights(model)]
+    for name, look, do in asked:
+        try:
+            told = look()
+        except (WsError, ValueError) as e:
+            found.append(Check(name, NOTE if isinstance(e, ScoringImpossible) else BROKEN, str(e), do))
+            continue
+        found.append(Check(name, OK, told) if isinstance(told, str) else Check(name, NOTE, told[0], told[1]))
+    return found
+
+
+def _architecture(model: Opened) -> Check:
+    base = model.base
+    n = sum(p.numel() for p in base.model.parameters())
+    room = context_of(base.model)
+    told = f"{type(base.model).__name__}, {f'{n / 1e9:.2f} billion' if n > 1e8 else f'{n / 1e6:.1f} million'} parameters, {base.depth} blocks, {len(base.linears)} linear layers"
+    return Check("architecture", OK, told + (f", context {room}" if room else ""))
+
+
+def _weights(model: Opened) -> Check:
+    """Whether the weights are here, as safetensors; a hub id that was never fetched is fetched when it is needed."""
+    source, _, revision = locate(model.base.source)
+    told = f"{size(model.stored)} in {str(model.dtype).removeprefix('torch.')}"
+    folder = Path(source)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = Path(
+                snapshot_download(source, revision=revision, local_files_only=True, allow_patterns=["*.safetensors*"])
+            )
+            if not list(folder.glob("*.safetensors")):
+                raise FileNotFoundError
+        except OSError:
+            return Check(
+                "weights",
+                NOTE,
+                f"{told}, not in the hub's cache",
+                "They are fetched when they are first needed; see the free disk above.",
+            )
+    try:
+        shards = len(set(tensor_places(folder).values()))
+    except BadFile as e:
+        return Check("weights", BROKEN, str(e), "Give a folder with whole safetensors files.")
+    return Check("weights", OK, f"{told}, in {shards} file{'s' if shards > 1 else ''}")
+
+
+def _template(tokenizer: Any) -> str | tuple[str, str]:
+    if not has_template(tokenizer):
+        return "none: prompts are plain text", "Fine for a base model; for a chat model, take the one with a template."
+    try:
+        shown = render(tokenizer, Chat(QUESTION, "SYSTEM"))
+    except Exception as e:  # a template raises what its author wrote, through the template engine
+        raise Unsupported(
+            f"the template refuses a system message ({' '.join(str(e).split())[:80]}), which personas need"
+        ) from e
+    if "SYSTEM" not in shown:
+        raise Unsupported("the template drops the system message, which personas need")
+    thoughts = "can think" if thinks(tokenizer) else "has no thoughts"
+    return (
+        f"knows system messages, {thoughts}, a turn ends with {tokenizer.convert_ids_to_tokens(end_of_turn(tokenizer))}"
+    )
+
+
+def _training_text(tokenizer: Any) -> str | tuple[str, str]:
+    ids, start, difference = finished(tokenizer, QUESTION, ANSWER)
+    if difference is None:
+        return f"prompt, answer and end of turn are what the template writes ({start} + {len(ids) - start} tokens)"
+    return (
+        f"the template writes a finished conversation differently, from token {difference} on",
+        "Training refuses this model, unless --allow-template-diff says that you have looked at it.",
+    )
+
+
+def _slot(base: Base, words: tuple[tuple[str, ...], tuple[str, ...]], anchor: str) -> str:
+    if words[0][0].isdigit():
+        anchor = anchor_before(base.tokenizer, anchor, [w[0] for w in words])
+    item = Item("doctor", "doctor", Chat(QUESTION), anchor, words)
+    told = proven(base, item).described(base.tokenizer)
+    return f"after {anchor!r}: {' '.join(told['yes'])} against {' '.join(told['no'])}"

@@ -1,0 +1,396 @@
+"""Answers from a server that speaks the OpenAI chat API, vLLM for one, instead of from a loaded model.
+
+    server = Endpoint("http://localhost:8000/v1", model="Qwen/Qwen3-32B")
+    pairs = ws.data(base, "honesty", endpoint=server)
+
+Requests that differ only in their sample go out as one with `n`; each names its own seed, so that a server that honors
+seeds answers the same again. Several are under way at once, and rows come back in the order they were asked in. What
+has been answered is kept in the working folder: a second call asks only for the rest. Neither the address nor the key
+is written anywhere.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import queue
+import re
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import urlsplit
+
+from ws.batches import progress
+from ws.errors import BadFile, EndpointFailed
+from ws.generate import Answer, Sampling
+
+log = logging.getLogger(__name__)
+
+PROTOCOL = "chat/1"
+KEY = "WS_GENERATE_KEY"
+LOCAL = ("localhost", "127.0.0.1", "::1")
+SAMPLES = 16  # asked for in one request; some servers refuse more
+TRIES = 6
+LONGEST_WAIT = 60.0  # seconds between two tries, whatever the server asks for
+TRY_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
+BIGGEST = 64_000_000  # bytes of one reply
+POLL = 0.2
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One question for the server: how many answers are wanted, how long, and the name its seeds come from."""
+
+    name: str
+    user: str
+    system: str | None
+    max_new: int
+    samples: int = 1
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server of the OpenAI chat API, and how hard it may be asked."""
+
+    url: str = field(repr=False)
+    """Where it answers, up to and with /v1."""
+    model: str | None = None
+    """What the server calls the model; the only one it serves when not given."""
+    concurrency: int = 8
+    """Requests under way at once."""
+    timeout: float = 600.0
+    """Seconds until an answer is given up and asked for again."""
+    key: str | None = field(default=None, repr=False)
+    """Sent as a bearer token and never written."""
+    wait: float = 1.0
+    """Seconds before the second try, doubled for every further one."""
+
+    def __post_init__(self):
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(
+                f"--generate-with takes an address such as http://localhost:8000/v1, got {_bare(self.url)!r}"
+            )
+        if parts.username or parts.password or parts.query:
+            raise ValueError(f"the address of a server holds no name, password or query; a key goes into {KEY}")
+        if self.key and parts.scheme == "http" and parts.hostname not in LOCAL:
+            raise ValueError(
+                "a key is not sent over plain http to another machine; use https, or a tunnel to localhost"
+            )
+        if self.concurrency < 1 or not self.timeout > 0:
+            raise ValueError("--generate-concurrency must be at least 1, and the timeout positive")
+
+    @staticmethod
+    def from_environment(url: str, *, model: str | None = None, concurrency: int = 8) -> "Endpoint":
+        """A server whose key, if it wants one, stands in WS_GENERATE_KEY."""
+        return Endpoint(url, model, concurrency, key=os.environ.get(KEY) or None)
+
+    def described(self) -> dict[str, Any]:
+        """What a record keeps: that a server answered, and its model; not where it is."""
+        return {"protocol": PROTOCOL, "model": _public(self.served())}
+
+    # ------------------------------------------------------------ what the server says of itself
+
+    def served(self) -> str:
+        """The model's name on the server."""
+        if self.model:
+            return self.model
+        names = [m["id"] for m in self.models()]
+        if len(names) == 1:
+            return names[0]
+        listed = ", ".join(names[:8]) or "none"
+        raise ValueError(f"the server has {len(names)} models ({listed}); name one with --generate-model")
+
+    def models(self) -> list[dict[str, Any]]:
+        """What it serves, as it lists it."""
+        try:
+            found = self._reply("models", None)["data"]
+            if not all(isinstance(m["id"], str) for m in found):
+                raise TypeError
+        except (KeyError, TypeError, _Passing):
+            raise EndpointFailed(
+                f"the server lists no models at {_bare(self.url)}/models; is this the address that ends in /v1?"
+            ) from None
+        return found
+
+    def _reach(self) -> None:
+        """Refuse at once where nothing answers, instead of trying again and again."""
+        try:
+            self._reply("models", None)
+        except _NoServer:
+            raise
+        except (EndpointFailed, _Passing):
+            pass  # it answers; not every server lists its models
+
+    # ------------------------------------------------------------ asking
+
+    def complete(
+        self,
+        asked: Sequence[Asked],
+        sampling: Sampling,
+        *,
+        seed: int,
+        work: Path | None = None,
+        extra: Mapping[str, Any] | None = None,
+        label: str = "answers",
+    ) -> tuple[list[list[Answer]], dict[str, Any]]:
+        """The answers to every question, in order, and what the server said of itself.
+
+        `extra` goes into every request as it is. With `work`, answers are kept there as they come.
+        """
+        model = self.served()
+        body = {**_sampled(sampling), **(extra or {}), "model": model}
+        kept = _Kept(work, hashlib.sha256(json.dumps([PROTOCOL, body, seed], sort_keys=True).encode()).hexdigest())
+        missing = [a for a in asked if a.name not in kept.found]
+        if missing:
+            self._reach()
+        if kept.found:
+            log.info("%d of %d questions were answered before", len(asked) - len(missing), len(asked))
+        with progress(sum(a.samples for a in missing), label) as tick:
+            for one, answers, told in self._all(missing, body, seed):
+                kept.add(one.name, answers, told)
+                tick(len(answers))
+        told = {**self.described(), "reported": sorted({t for a in asked for t in kept.told[a.name]})}
+        return [kept.found[a.name] for a in asked], told
+
+    def _all(self, asked: Sequence[Asked], body: Mapping[str, Any], seed: int):
+        """(question, answers, what the server reported), as they come; the first failure ends all.
+
+        The threads are daemons: one that waits for a slow server does not keep an interrupted command alive.
+        """
+        todo: queue.SimpleQueue = queue.SimpleQueue()
+        done: queue.SimpleQueue = queue.SimpleQueue()
+        stop = threading.Event()
+        for one in asked:
+            todo.put(one)
+
+        def work() -> None:
+            while not stop.is_set():
+                try:
+                    one = todo.get_nowait()
+                except queue.Empty:
+                    return
+                try:
+                    done.put((one, *self._one(one, body, seed, stop)))
+                except BaseException as e:  # handed to the thread that waits
+                    done.put(e)
+                    return
+
+        for _ in range(min(self.concurrency, len(asked))):
+            threading.Thread(target=work, daemon=True).start()
+        try:
+            for _ in asked:
+                while True:  # a wait without an end would not hear Ctrl-C on every system
+                    try:
+                        found = done.get(timeout=POLL)
+                        break
+                    except queue.Empty:
+                        continue
+                if isinstance(found, BaseException):
+                    raise found
+                yield found
+        finally:
+            stop.set()
+
+    def _one(
+        self, one: Asked, body: Mapping[str, Any], seed: int, stop: threading.Event
+    ) -> tuple[list[Answer], list[str]]:
+        """All samples of one question; a server that gives fewer than asked for is asked again, with another seed."""
+        messages = [{"role": "system", "content": one.system}] if one.system is not None else []
+        messages.append({"role": "user", "content": one.user})
+        answers: list[Answer] = []
+        reported: set[str] = set()
+        while len(answers) < one.samples:
+            n = min(SAMPLES, one.samples - len(answers))
+            own = int.from_bytes(hashlib.sha256(f"{seed}/{one.name}/{len(answers)}".encode()).digest()[:4], "big") >> 1
+            sent = {**body, "messages": messages, "max_tokens": one.max_new, "n": n, "seed": own}
+            found, told = self._tried(sent, stop)
+            answers += found[:n]
+            reported |= told
+        return answers, sorted(reported)
+
+    def _tried(self, sent: Mapping[str, Any], stop: threading.Event) -> tuple[list[Answer], set[str]]:
+        """One request, tried again while that can help."""
+        wait = self.wait
+        for left in reversed(range(TRIES)):
+            try:
+                return _answers(self._reply("chat/completions", sent))
+            except _Passing as e:
+                if not left:
+                    raise EndpointFailed(
+                        f"the server failed {TRIES} times in a row ({e}). What was answered is kept: the same command "
+                        "goes on from there, with --generate-concurrency 1 if it is too much for the server."
+                    ) from None
+                log.warning("%s; trying again in %.0f s", e, max(wait, e.after))
+                if stop.wait(min(max(wait, e.after), LONGEST_WAIT)):
+                    raise EndpointFailed("stopped") from None
+                wait = min(2 * wait, LONGEST_WAIT)
+        raise AssertionError
+
+    def _reply(self, path: str, sent: Mapping[str, Any] | None) -> Any:
+        """One exchange, as parsed JSON; `_Passing` where another try may help."""
+        head = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self.key:
+            head["Authorization"] = f"Bearer {self.key}"
+        data = None if sent is None else json.dumps(sent).encode()
+        request = urllib.request.Request(f"{self.url.rstrip('/')}/{path}", data, head)
+        try:
+            with self._opener().open(request, timeout=self.timeout) as reply:
+                raw = reply.read(BIGGEST + 1)
+        except urllib.error.HTTPError as e:
+            with e:
+                self._refused(e)
+        except TimeoutError:
+            raise _Passing(f"no answer in {self.timeout:g} s") from None
+        except OSError as e:  # no route, refused, reset: all of urllib's, and the socket's own
+            reason = getattr(e, "reason", e)
+            if isinstance(reason, TimeoutError):
+                raise _Passing(f"no answer in {self.timeout:g} s") from None
+            why = getattr(reason, "strerror", None) or type(reason).__name__
+            if sent is None:
+                raise _NoServer(
+                    f"there is no server at {_bare(self.url)} ({why}); start it, or give another --generate-with"
+                ) from None
+            raise _Passing(f"the connection failed ({why})") from None
+        if len(raw) > BIGGEST:
+            raise EndpointFailed(f"the server's reply is longer than {BIGGEST // 1_000_000} MB")
+        try:
+            return json.loads(raw)
+        except ValueError:
+            raise _Passing("the reply is not JSON") from None
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        handlers: list[Any] = [_NoRedirect()]
+        if urlsplit(self.url).hostname in LOCAL:
+            handlers.append(urllib.request.ProxyHandler({}))  # a proxy would look for this machine's server on itself
+        return urllib.request.build_opener(*handlers)
+
+    def _refused(self, e: urllib.error.HTTPError) -> None:
+        """What an HTTP error means: another try, or one sentence with the server's own words."""
+        said = _message(e.read(4096))
+        if self.key:
+            said = said.replace(self.key, "***")
+        if e.code in TRY_AGAIN:
+            after = e.headers.get("Retry-After") or "" if e.headers else ""
+            raise _Passing(
+                f"the server says {e.code}{f': {said}' if said else ''}", float(after) if after.isdigit() else 0.0
+            )
+        if 300 <= e.code < 400:
+            raise EndpointFailed(
+                f"the server redirects to {_bare(e.headers.get('Location') or 'nowhere')}; give that address"
+            )
+        hint = {
+            401: f" Its key goes into the environment variable {KEY}.",
+            403: f" Its key goes into the environment variable {KEY}.",
+            404: " Check the address (it ends in /v1) and --generate-model.",
+        }.get(e.code, "")
+        if e.code == 400 and re.search(r"top_k|min_p|chat_template_kwargs", said):
+            hint = " This server knows no top_k: leave it out with --top-k 0."
+        raise EndpointFailed(f"the server refuses the request with {e.code}: {said or 'no reason given'}.{hint}")
+
+
+class _Passing(Exception):
+    """A failure that another try may not meet; `after` is how long the server asks to wait."""
+
+    def __init__(self, what: str, after: float = 0.0):
+        super().__init__(what)
+        self.after = after
+
+
+class _NoServer(EndpointFailed):
+    """Nothing answers at the address."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the key to another place."""
+
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
+class _Kept:
+    """Answers as they come, one line of JSON each; a line that was cut off by a kill does not count."""
+
+    def __init__(self, work: Path | None, identity: str):
+        self.file = None if work is None else work / "resume" / "answers.jsonl"
+        self.found: dict[str, list[Answer]] = {}
+        self.told: dict[str, list[str]] = {}
+        if self.file is None:
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        lines = self.file.read_text(encoding="utf-8").split("\n") if self.file.is_file() else []
+        if lines and lines[0] != identity:
+            raise BadFile(f"{self.file} holds answers of another model or other settings; move it away and run again.")
+        for line in lines[1:-1]:  # what follows the last newline is half a line
+            try:
+                row = json.loads(line)
+            except ValueError:
+                raise BadFile(f"{self.file} is damaged; move it away and run again.") from None
+            self.found[row["name"]] = [Answer(**a) for a in row["answers"]]
+            self.told[row["name"]] = row["told"]
+        whole = [identity, *lines[1:-1]]
+        self.file.write_text("\n".join(whole) + "\n", encoding="utf-8")
+
+    def add(self, name: str, answers: list[Answer], told: list[str]) -> None:
+        self.found[name], self.told[name] = answers, told
+        if self.file is not None:
+            row = {"name": name, "answers": [vars(a) for a in answers], "told": told}
+            with open(self.file, "a", encoding="utf-8") as f:
+                f.write(json.dumps(row) + "\n")
+
+
+def _sampled(sampling: Sampling) -> dict[str, Any]:
+    """Sampling settings as the API calls them; those that are off are left out, because not every server knows them."""
+    found: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    if sampling.top_k:
+        found["top_k"] = sampling.top_k
+    if sampling.min_p:
+        found["min_p"] = sampling.min_p
+    return found
+
+
+def _answers(reply: Any) -> tuple[list[Answer], set[str]]:
+    """The choices of a reply, and what it says of the model; the number of tokens is counted later, by our tokenizer."""
+    try:
+        choices = sorted(reply["choices"], key=lambda c: c.get("index") or 0)
+        found = []
+        for c in choices:
+            text, reason = c["message"].get("content") or "", c["finish_reason"]
+            if not isinstance(text, str) or reason not in ("stop", "length", "content_filter"):
+                raise TypeError
+            # a filtered answer is nobody's: it counts as empty, and the checks of pairs count empty ones
+            found.append(Answer("" if reason == "content_filter" else text.rstrip(), 0, reason == "stop"))
+        if not found:
+            raise TypeError
+    except (KeyError, TypeError, AttributeError):
+        raise _Passing("the reply is not that of a chat completion") from None
+    told = {f"{k} {_public(reply[k])}" for k in ("model", "system_fingerprint") if isinstance(reply.get(k), str)}
+    return found, told
+
+
+def _message(raw: bytes) -> str:
+    """The server's own words, short and harmless."""
+    text = raw.decode("utf-8", "replace")
+    try:
+        told = json.loads(text)
+        inner = told.get("error", told)
+        text = str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
+    except (ValueError, AttributeError):
+        text = re.sub(r"<[^>]*>", " ", text)
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())[:240].rstrip(".")
+
+
+def _public(model: str) -> str:
+    """A model's name without the path that servers take for a name."""
+    return PurePath(model).name if model.startswith(("/", "~", ".")) else model
+
+
+def _bare(url: str) -> str:
+    """An address without name, password and query."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
+    return f"{parts.scheme}://{host}{parts.path}" if host else parts.path

@@ -1,0 +1,77 @@
+"""What one of several processes does in `test_processes.py`: trains, and writes down what it saw."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from test_train import PAIRS, quick
+from torch.distributed.tensor import DTensor
+
+import ws.train
+from ws.errors import BadFile
+from ws.models.load import load
+from ws.processes import join
+
+FAMILIES = ("lora", "dora", "pissa", "delora", "bias")
+SETTINGS = {name: quick(name, epochs=2, eval_every=2, lr=(2e-3,)) for name in FAMILIES}
+
+
+def run(out: Path, shard: bool) -> None:
+    torch.set_num_threads(1)
+    group = join(cpu=True, shard=shard)
+    seen = {"rank": group.rank, "size": group.size, "histories": {}}
+    for name in FAMILIES if shard else FAMILIES[:2]:
+        settings = SETTINGS[name]
+        base = load("tiny")  # a sharded base is good for one training
+        sides = ws.train(base, PAIRS, settings, group=group, rows_at_once=1 if name == "dora" else None)
+        seen["histories"][name] = sides.report["tried"][0]["history"]
+        flat = {f"{side}/{k}": t for side, a in zip(("pos", "neg"), sides) for k, t in a.tensors.items()}
+        save_file({k: t.contiguous() for k, t in flat.items()}, out / f"{name}-{group.rank}.safetensors")
+        if name == "lora":
+            spread = {n: p for n, p in base.model.named_parameters() if "lora_" not in n}
+            seen["dtensors"] = sum(isinstance(p, DTensor) for p in spread.values())
+            seen["parameters"] = len(spread)
+            local = [p.to_local() if isinstance(p, DTensor) else p for p in spread.values()]
+            seen["held"] = sum(p.numel() for p in local) / sum(p.numel() for p in spread.values())
+    if shard:
+        stopped(out, group, seen)
+    (out / f"{group.rank}.json").write_text(json.dumps(seen))
+    group.wait()
+    torch.distributed.destroy_process_group()
+
+
+def stopped(out: Path, group, seen: dict) -> None:
+    """A training that every process leaves after its second checkpoint, and goes on with."""
+    module = sys.modules["ws.train"]
+    module.CHECKPOINT_SECONDS = 0.0
+    judge, calls = module._Fit._judge, []
+
+    def leaving(self, sides):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return judge(self, sides)
+
+    module._Fit._judge = leaving
+    settings = replace(SETTINGS["lora"], eval_every=1)
+    try:
+        ws.train(load("tiny"), PAIRS, settings, group=group, work=out / "work")
+    except KeyboardInterrupt:
+        group.wait()
+    seen["saved"] = len(list((out / "work" / "resume").glob("*")))
+    resumed = ws.train(load("tiny"), PAIRS, settings, group=group, work=out / "work")
+    seen["judged"] = len(calls)
+    module._Fit._judge = judge
+    whole = ws.train(load("tiny"), PAIRS, settings, group=group)
+    seen["same"] = all(torch.equal(t, b.tensors[k]) for a, b in zip(whole, resumed) for k, t in a.tensors.items())
+    try:  # not every machine sees the folder
+        ws.train(load("tiny"), PAIRS, settings, group=group, work=out / ("work" if group.main else "elsewhere"))
+    except BadFile as e:
+        seen["apart"] = str(e)
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), sys.argv[2] == "shard")

@@ -1,0 +1,321 @@
+"""Pairs written by a server: the same rows whatever the order of its replies, and no failure of it is hidden."""
+
+import hashlib
+import json
+import logging
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from ws.cli import main
+from ws.data import DataSettings, data
+from ws.endpoint import Asked, Endpoint
+from ws.errors import BadFile, EndpointFailed
+from ws.generate import Sampling
+from ws.stages import Plan, make_pairs
+from ws.train import TrainSettings
+
+ASKED = [Asked(f"pos/q{i}", f"question {i}", "be brief", 20, 3) for i in range(6)]
+SETTINGS = DataSettings(n_topics=8, n_personas=2, n_samples=2, max_len=96)
+
+
+class Server:
+    """A small server of the OpenAI chat API; `bad` says what happens to a request instead, by its number."""
+
+    def __init__(self):
+        self.requests: list[dict] = []
+        self.heads: list[dict] = []
+        self.bad = lambda number, sent: None
+        self.most = 99
+        self.slow = lambda sent: 0.0
+        self.models = ["org/served-model"]
+        self.now = self.peak = 0
+        self.lock = threading.Lock()
+
+    def answer(self, sent: dict, at: int) -> dict:
+        mark = hashlib.sha256(json.dumps([sent["messages"], sent["seed"], at]).encode()).hexdigest()[:8]
+        told = f"Answer {mark} to {sent['messages'][-1]['content']}  "
+        return {"index": at, "message": {"role": "assistant", "content": told}, "finish_reason": "stop"}
+
+    def reply(self, sent: dict) -> dict:
+        n = min(sent["n"], self.most)
+        choices = [self.answer(sent, at) for at in reversed(range(n))]
+        return {"model": sent["model"], "system_fingerprint": "stub-1", "choices": choices}
+
+    @contextmanager
+    def running(self):
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *args):
+                pass
+
+            def say(self, code: int, body: bytes, **head: str):
+                self.send_response(code)
+                for k, v in {"Content-Length": str(len(body)), **head}.items():
+                    self.send_header(k.replace("_", "-"), v)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self):
+                self.say(200, json.dumps({"data": [{"id": m} for m in outer.models]}).encode())
+
+            def do_POST(self):
+                sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with outer.lock:
+                    outer.requests.append(sent)
+                    outer.heads.append(dict(self.headers))
+                    number = len(outer.requests)
+                    outer.now += 1
+                    outer.peak = max(outer.peak, outer.now)
+                try:
+                    time.sleep(outer.slow(sent))
+                    bad = outer.bad(number, sent)
+                    code, body, head = (200, json.dumps(outer.reply(sent)).encode(), {}) if bad is None else bad
+                    self.say(code, body, **head)
+                except BrokenPipeError:
+                    pass
+                finally:
+                    with outer.lock:
+                        outer.now -= 1
+
+        httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=httpd.serve_forever, daemon=True, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield Endpoint(f"http://127.0.0.1:{httpd.server_port}/v1", wait=0.01)
+        finally:
+            httpd.shutdown()
+            httpd.server_close()
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+def error(code: int, message: str = "", **head: str):
+    return code, json.dumps({"error": {"message": message}}).encode(), head
+
+
+def test_rows_are_the_same_whatever_the_order_of_the_replies(server, tiny):
+    with server.running() as endpoint:
+        one = data(tiny, "honesty", SETTINGS, endpoint=replace(endpoint, concurrency=1))
+        server.slow = lambda sent: (sent["seed"] % 7) / 300
+        many = data(tiny, "honesty", SETTINGS, endpoint=endpoint)
+        other = data(tiny, "honesty", SETTINGS, endpoint=endpoint, seed=1)
+    assert one.content_hash == many.content_hash
+    assert one.content_hash != other.content_hash
+
+
+def test_a_request_carries_the_persona_the_sampling_its_own_seed_and_how_many_answers_are_wanted(server, tiny):
+    with server.running() as endpoint:
+        made = data(tiny, "honesty", replace(SETTINGS, temperature=0.6, top_k=7), endpoint=endpoint)
+    assert len(server.requests) == 8 * 2 * 2  # questions, personas, sides; samples go together
+    first = server.requests[0]
+    assert [m["role"] for m in first["messages"]] == ["system", "user"]
+    assert (first["temperature"], first["top_k"], first["n"]) == (0.6, 7, 2)
+    assert "min_p" not in first
+    assert first["chat_template_kwargs"] == {"enable_thinking": False}
+    assert len({r["seed"] for r in server.requests}) == len(server.requests)
+    assert all(0 < r["max_tokens"] < 96 for r in server.requests)
+    assert {r["messages"][0]["content"] for r in server.requests} == {
+        s for r in made.rows for s in (r.sys_prompt_pos, r.sys_prompt_neg)
+    }
+    assert all(not r.response_pos.endswith(" ") and r.n_tok_pos > 3 for r in made.rows)
+
+
+def test_no_more_requests_are_under_way_than_allowed(server):
+    server.slow = lambda sent: 0.02
+    with server.running() as endpoint:
+        replace(endpoint, concurrency=2).complete(ASKED, Sampling(1.0), seed=0)
+    assert server.peak == 2
+
+
+def test_a_server_that_gives_one_answer_at_a_time_is_asked_again_with_another_seed(server):
+    server.most = 1
+    with server.running() as endpoint:
+        found, _ = endpoint.complete(ASKED, Sampling(1.0), seed=0)
+    assert [len(a) for a in found] == [3] * 6
+    assert len({a.text for answers in found for a in answers}) == 18
+    assert len(server.requests) == 18
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        lambda sent: error(500, "worker died"),
+        lambda sent: error(429, "slow down", Retry_After="0"),
+        lambda sent: (200, b"<html>not json", {}),
+        lambda sent: (200, b'{"choices": []}', {}),
+        lambda sent: (200, b'{"choices": [{"message": {"content": "x"}, "finish_reason": "banana"}]}', {}),
+    ],
+)
+def test_a_passing_failure_is_tried_again_and_changes_nothing(server, bad, caplog):
+    with server.running() as endpoint:
+        whole, _ = endpoint.complete(ASKED, Sampling(1.0), seed=0)
+        server.requests.clear()
+        server.bad = lambda number, sent: bad(sent) if number % 2 else None
+        again, _ = replace(endpoint, concurrency=1).complete(ASKED, Sampling(1.0), seed=0)
+    assert again == whole
+    assert len(server.requests) == 12
+    assert "trying again" in caplog.text
+
+
+def test_a_timeout_is_tried_again(server):
+    late = iter([0.6])
+    server.slow = lambda sent: next(late, 0.0)
+    with server.running() as endpoint:
+        found, _ = replace(endpoint, timeout=0.2).complete(ASKED[:1], Sampling(1.0), seed=0)
+    assert len(found[0]) == 3
+    assert len(server.requests) == 2
+
+
+def test_a_server_that_keeps_failing_ends_with_one_sentence_and_what_was_answered_is_not_asked_for_again(
+    server, tmp_path, caplog
+):
+    server.bad = lambda number, sent: (
+        error(503, "overloaded") if "question 4" in sent["messages"][-1]["content"] else None
+    )
+    with server.running() as endpoint:
+        endpoint = replace(endpoint, concurrency=1)
+        with pytest.raises(EndpointFailed, match=r"6 times in a row \(the server says 503: overloaded\).*goes on from"):
+            endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)
+        server.bad = lambda number, sent: None
+        server.requests.clear()
+        with caplog.at_level(logging.INFO):
+            resumed, _ = endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)
+        assert "4 of 6 questions were answered before" in caplog.text
+        assert [r["messages"][-1]["content"] for r in server.requests] == ["question 4", "question 5"]
+        whole, _ = endpoint.complete(ASKED, Sampling(1.0), seed=0)
+    assert resumed == whole
+
+
+def test_a_line_cut_off_by_a_kill_is_asked_for_again_and_other_settings_are_refused(server, tmp_path):
+    with server.running() as endpoint:
+        whole, _ = endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)
+        file = tmp_path / "resume" / "answers.jsonl"
+        file.write_text(file.read_text()[:-20])
+        server.requests.clear()
+        assert endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)[0] == whole
+        assert len(server.requests) == 1
+        with pytest.raises(BadFile, match="other settings"):
+            endpoint.complete(ASKED, Sampling(0.5), seed=0, work=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (
+            error(401, "bad key s3cret"),
+            r"refuses the request with 401: bad key \*\*\*\. Its key goes into .*WS_GENERATE_KEY",
+        ),
+        (error(404, "no such model"), "Check the address"),
+        (error(400, "unknown field top_k"), "--top-k 0"),
+        (error(400, "context too long"), "400: context too long"),
+        ((302, b"", {"Location": "http://elsewhere.example/v1"}), "redirects to http://elsewhere.example/v1"),
+    ],
+)
+def test_what_another_try_cannot_mend_stops_at_once(server, bad, told):
+    server.bad = lambda number, sent: bad
+    with server.running() as endpoint, pytest.raises(EndpointFailed, match=told):
+        replace(endpoint, concurrency=1, key="s3cret").complete(ASKED, Sampling(1.0), seed=0)
+    assert len(server.requests) == 1
+    assert server.heads[0]["Authorization"] == "Bearer s3cret"
+
+
+def test_an_answer_cut_at_the_limit_has_no_end_and_a_filtered_or_missing_one_is_empty(server):
+    def choice(sent):
+        reasons = {
+            "question 0": ("cut off", "length"),
+            "question 1": ("secret", "content_filter"),
+            "question 2": (None, "stop"),
+        }
+        text, reason = reasons[sent["messages"][-1]["content"]]
+        reply = {"choices": [{"message": {"content": text}, "finish_reason": reason}] * sent["n"]}
+        return 200, json.dumps(reply).encode(), {}
+
+    server.bad = lambda number, sent: choice(sent)
+    with server.running() as endpoint:
+        found, _ = endpoint.complete(ASKED[:3], Sampling(1.0), seed=0)
+    assert [(a[0].text, a[0].ended) for a in found] == [("cut off", False), ("", False), ("", True)]
+
+
+def test_pairs_say_that_a_server_wrote_them_and_never_where_or_with_which_key(server, tiny, tmp_path):
+    server.models = ["/home/me/models/served-model"]
+    with server.running() as endpoint:
+        endpoint = replace(endpoint, key="s3cret")
+        plan = Plan(tiny, _honesty(), SETTINGS, TrainSettings(), out=tmp_path, endpoint=endpoint)
+        pairs, record = make_pairs(plan)
+        own = replace(plan, endpoint=None)
+        assert plan.data_key != own.data_key
+        assert plan.data_key != replace(plan, endpoint=replace(endpoint, model="other")).data_key
+        assert plan.data_key == replace(plan, endpoint=replace(endpoint, concurrency=3)).data_key
+    assert pairs.provenance["source"] == "endpoint"
+    assert pairs.provenance["endpoint"]["model"] == "served-model"
+    assert "system_fingerprint stub-1" in pairs.provenance["endpoint"]["reported"]
+    written = "".join(p.read_text() for p in tmp_path.rglob("*") if p.is_file())
+    assert "s3cret" not in written
+    assert "127.0.0.1" not in written
+    assert "/home/me" not in written
+    assert not list(record.folder.glob("resume"))
+
+
+def _honesty():
+    from ws.behaviors import load_behavior
+
+    return load_behavior("honesty", tiny=True)
+
+
+def test_a_killed_generation_goes_on_from_the_answers_it_has(server, tiny, tmp_path):
+    server.bad = lambda number, sent: error(400, "stop here") if number == 20 else None
+    with server.running() as endpoint:
+        plan = Plan(
+            tiny, _honesty(), SETTINGS, TrainSettings(), out=tmp_path, endpoint=replace(endpoint, concurrency=1)
+        )
+        with pytest.raises(EndpointFailed):
+            make_pairs(plan)
+        make_pairs(plan)
+        assert len(server.requests) == 8 * 2 * 2 + 1
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "told"),
+    [
+        ("localhost:8000", {}, "takes an address"),
+        ("ftp://x/v1", {}, "takes an address"),
+        ("http://me:pw@x/v1", {}, "WS_GENERATE_KEY"),
+        ("http://far.example/v1", {"key": "k"}, "plain http"),
+        ("http://localhost/v1", {"concurrency": 0}, "at least 1"),
+    ],
+)
+def test_an_address_that_cannot_be_right_is_refused(url, more, told):
+    with pytest.raises(ValueError, match=told) as e:
+        Endpoint(url, **more)
+    assert "pw" not in str(e.value)
+    assert (
+        repr(Endpoint("https://far.example/v1", key="k"))
+        == "Endpoint(model=None, concurrency=8, timeout=600.0, wait=1.0)"
+    )
+
+
+def test_the_command_names_the_models_of_a_server_that_has_several_and_says_when_there_is_none(
+    server, capsys, tmp_path
+):
+    server.models = ["a", "b"]
+    with server.running() as endpoint:
+        assert main(["data", "--out", str(tmp_path), "--generate-with", endpoint.url]) == 2
+        assert "the server has 2 models (a, b); name one with --generate-model" in capsys.readouterr().err
+        few = ["--n-topics", "4", "--n-personas", "1", "--max-len", "96"]
+        command = ["data", "--out", str(tmp_path), *few, "--generate-model", "b", "--generate-with", endpoint.url]
+        assert main(command) == 0
+        assert {r["model"] for r in server.requests} == {"b"}
+        capsys.readouterr()
+    assert main(command) == 0  # done: no server is needed any more
+    assert "reused" in capsys.readouterr().err
+    assert main([*command, "--seed", "1"]) == 1
+    assert "there is no server at http://127.0.0.1:" in capsys.readouterr().err

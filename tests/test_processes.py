@@ -1,0 +1,171 @@
+"""Several processes train as one: the same losses and tensors, weights spread where asked, and one end for all."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import several
+import torch
+from safetensors.torch import load_file
+from test_train import PAIRS
+
+import ws
+from ws.cli import main
+from ws.pairs import save_pairs
+from ws.processes import ALONE, Group, join
+
+HERE = Path(__file__).parent
+CLOSE = dict(rtol=2e-3, atol=2e-5)  # float32, sums in another order, some steps of AdamW after it
+
+
+def start_several(*arguments: str, n: int = 2) -> list[subprocess.Popen]:
+    """`n` processes with the environment that torchrun gives."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    shared = {"WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}  # fmt: skip
+    own = [{**os.environ, **{k: str(v) for k, v in {**shared, "RANK": r, "LOCAL_RANK": r}.items()}} for r in range(n)]
+    return [subprocess.Popen([sys.executable, *arguments], env=e, stderr=subprocess.PIPE, text=True) for e in own]
+
+
+@pytest.fixture(scope="module", params=["whole", "shard"])
+def told(request, tmp_path_factory):
+    """(how, what each of two processes saw, the folder with their tensors)."""
+    out = tmp_path_factory.mktemp(request.param)
+    running = start_several(str(HERE / "several.py"), str(out), request.param)
+    for p in running:
+        _, err = p.communicate(timeout=240)
+        assert p.returncode == 0, err
+    return request.param, [json.loads((out / f"{r}.json").read_text()) for r in range(2)], out
+
+
+@pytest.fixture(scope="module")
+def alone(tiny):
+    """The same trainings in one process."""
+    return {name: ws.train(tiny, PAIRS, settings) for name, settings in several.SETTINGS.items()}
+
+
+@pytest.mark.parametrize("name", several.FAMILIES)
+def test_two_processes_go_the_way_of_one(told, alone, name):
+    how, seen, out = told
+    if how == "whole" and name not in several.FAMILIES[:2]:
+        return  # nothing of a family matters where weights stay whole
+    mine = alone[name].report["tried"][0]["history"]
+    for process in seen:
+        theirs = process["histories"][name]
+        assert [h["step"] for h in theirs] == [h["step"] for h in mine]
+        for a, b in zip(mine, theirs):
+            assert b == pytest.approx(a, rel=1e-4, abs=1e-6)
+    tensors = [load_file(out / f"{name}-{r}.safetensors") for r in range(2)]
+    for side, adapter in zip(("pos", "neg"), alone[name]):
+        for k, t in adapter.tensors.items():
+            torch.testing.assert_close(tensors[0][f"{side}/{k}"], t, **CLOSE)
+    assert all(torch.equal(t, tensors[1][k]) for k, t in tensors[0].items())
+
+
+def test_sharded_weights_are_dtensors_and_each_process_holds_its_part(told):
+    how, seen, _ = told
+    for process in seen:
+        assert process["size"] == 2
+        assert process["dtensors"] == (process["parameters"] if how == "shard" else 0)
+        assert process["held"] == pytest.approx(0.5 if how == "shard" else 1.0, abs=0.02)
+
+
+def test_several_processes_that_are_stopped_go_on_to_the_same_tensors(told):
+    how, seen, _ = told
+    for process in seen if how == "shard" else ():
+        assert process["saved"] == 1
+        assert process["judged"] > 4
+        assert process["same"]
+        assert "give an --out that all machines share" in process["apart"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("rows", [0, 1, 4, 7])
+def test_every_row_is_taken_once_and_sharded_processes_pass_equally_often(size, rows):
+    batch = list(range(rows))
+    for shard in (False, True):
+        lots = [list(Group(rank, size, shard).passes(batch, 2)) for rank in range(size)]
+        assert sorted(r for lot in lots for some, weight in lot if weight for r in some) == batch
+        if shard:
+            assert len({len(lot) for lot in lots}) == 1
+
+
+def test_one_process_is_a_group_that_does_nothing():
+    p = torch.nn.Parameter(torch.ones(2))
+    p.grad = torch.ones(2)
+    ALONE.add_gradients([p])
+    assert torch.equal(p.grad, torch.ones(2))
+    assert (ALONE.total(0.1), ALONE.as_main("x"), ALONE.share([1, 2])) == (0.1, "x", [1, 2])
+    assert join(cpu=True) is ALONE
+    with pytest.raises(ValueError, match="nothing to shard with"):
+        join(cpu=True, shard=True)
+
+
+@pytest.fixture
+def command(tmp_path):
+    """A training of two processes on a few pairs."""
+    save_pairs(PAIRS, tmp_path / "pairs.jsonl")
+    told = [
+        "--pairs",
+        str(tmp_path / "pairs.jsonl"),
+        "--out",
+        str(tmp_path / "out"),
+        "--rank",
+        "4",
+        "--patience",
+        "999",
+    ]
+    return [sys.executable, "-m", "ws", "train", *told, "--lr", "1e-4", "--json", "--processes", "2"]
+
+
+def test_the_command_starts_them_and_their_number_is_recorded_and_in_no_key(command):
+    done = subprocess.run([*command, "--epochs", "4"], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    folder = Path(json.loads(done.stdout)["folder"])  # one of them speaks
+    assert [line.split()[0] for line in done.stderr.splitlines()] == ["data", "train"]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["processes"], manifest["sharded"]) == (2, False)
+    assert "processes" not in {*manifest["settings"], *manifest["inputs"]}
+    assert sorted(p.name for p in folder.iterdir()) == ["manifest.json", "neg", "pos"]
+
+
+def test_a_lost_process_ends_all_with_one_sentence(command, tmp_path):
+    victim = subprocess.Popen([*command, "--epochs", "4000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("out/pairs/*/*/.train.*.part")):
+        assert victim.poll() is None, victim.stderr and victim.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = Path(f"/proc/{victim.pid}/task/{victim.pid}/children").read_text().split()
+    os.kill(int(children[1]), signal.SIGKILL)
+    out, err = victim.communicate(timeout=60)
+    assert victim.returncode == 1
+    assert out == ""
+    assert err.splitlines()[1:] == [
+        "error: process 1 of 2 was ended by signal 9; what was done is kept, and the same command goes on."
+    ]
+    assert not any(Path(f"/proc/{c}/stat").exists() for c in children)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "told"),
+    [
+        (["train", "--shard"], {}, "nothing to shard with"),
+        (["train", "--processes", "0"], {}, "at least 1"),
+        (["train", "--processes", "2", "--device-map", "auto"], {}, "give one of them"),
+        (["train", "--processes", "3"], {"WORLD_SIZE": "2"}, "started as 2 processes"),
+        (["data"], {"WORLD_SIZE": "2"}, "only `ws train` runs as several processes"),
+    ],
+)
+def test_what_cannot_be_started_is_refused(capsys, monkeypatch, arguments, environment, told):
+    for k, v in environment.items():
+        monkeypatch.setenv(k, v)
+    assert main(arguments) == 2
+    assert told in capsys.readouterr().err
