@@ -21,7 +21,7 @@ ROWS = [
     "data train",
     "diff",
     "methods",
-    "eval calibrate",
+    "eval calibrate engine",
     "stages",
     "replicate",
     "compare",
