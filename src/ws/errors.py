@@ -9,6 +9,7 @@
     └── Failed              the request was fine and the work was not
         ├── PairsUnfit      the generated answers cannot carry a direction
         ├── ProofFailed     an export does not do what it was written to do
+        ├── DiskFull        what was made could not be written
         └── TrainingDiverged
 
 `ValueError` is a caller's mistake in a single value. Commands turn `ValueError` and `WsError` into one line and exit
@@ -54,6 +55,10 @@ class PairsUnfit(Failed):
 
 class ProofFailed(Failed):
     """An export does not do what it was written to do."""
+
+
+class DiskFull(Failed):
+    """There is no room for what was made."""
 
 
 class TrainingDiverged(Failed):

@@ -467,7 +467,7 @@ def runs(out: Path) -> list[dict[str, Any]]:
         if manifest is None:
             continue
         run_folder = train_folder.parent
-        evals = sorted({p.parent.parent.name for p in run_folder.glob("eval/*/*/manifest.json")})
+        evals = sorted({p.parent.parent.name for p in run_folder.glob("eval/*/[!.]*/manifest.json")})
         directions = sorted(p.parent.name for p in run_folder.glob("direction*/manifest.json"))
         found.append(
             {

@@ -239,13 +239,14 @@ def load_base(common: Any) -> Any:
 
 def pairs_of(manifest: dict[str, Any], common: Common) -> tuple[Any, Any]:
     """The pairs a run was trained on, found by their key, and its settings."""
-    from ws.records import read
+    from ws.records import read, verify
     from ws.stages import read_pairs
     from ws.train import TrainSettings
 
     wanted = manifest["inputs"]["pairs"]
     for path in Path(common.out).glob(f"data/*/*/{wanted[:12]}"):
         if (found := read(path)) and found["key"] == wanted:
+            verify(path, found)
             settings = TrainSettings(**coerced(TrainSettings, manifest["settings"], source="the run's "))
             return read_pairs(path, found), settings
     raise BadFile(
