@@ -23,7 +23,7 @@ ROWS = [
     "methods",
     "eval calibrate engine",
     "stages",
-    "replicate",
+    "replicate study",
     "compare",
     "sweep",
     "analysis monitor export serve report recipes",
