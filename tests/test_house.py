@@ -96,7 +96,7 @@ def test_help_loads_at_most_torch():
     assert run(code).splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("door", ["ws", "ws.replicate", "ws.eval", "ws.scripts.readme_tinymfv_table"])
+@pytest.mark.parametrize("door", ["ws", "ws.replicate", "ws.eval", "ws.run_sweep", "ws.scripts.readme_tinymfv_table"])
 def test_every_door_opens_without_a_warning(door):
     done = subprocess.run([sys.executable, "-W", "error", "-m", door, "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

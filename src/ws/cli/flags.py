@@ -156,6 +156,13 @@ def stage_settings() -> dict[str, type]:
     return {"data": DataSettings, "train": TrainSettings}
 
 
+def sweep_settings() -> list[type]:
+    """The settings of a sweep; imported here for the same reason."""
+    from ws.sweep import Running, Swept
+
+    return [Swept, Running]
+
+
 def calibrate_settings() -> type:
     """The settings of a calibration; imported here for the same reason."""
     from ws.calibrate import CalibrateSettings

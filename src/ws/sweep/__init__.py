@@ -9,10 +9,8 @@ continued by giving the same command, and two sweeps that overlap share what the
 terminal looks.
 """
 
-import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,13 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from ws import engine
-from ws.behaviors import load_behavior
-from ws.engine import Event, Outcome, Task
+from ws.engine import Event, Outcome
 from ws.errors import BadFile
-from ws.eval import EVALS, providing
-from ws.presets import preset
 from ws.records import write_json, write_text
-from ws.study import Common
 from ws.sweep.across import Effect as Effect
 from ws.sweep.across import effects as effects
 from ws.sweep.grid import Cell as Cell
@@ -35,10 +29,15 @@ from ws.sweep.grid import Grid as Grid
 from ws.sweep.grid import Running as Running
 from ws.sweep.grid import Swept as Swept
 from ws.sweep.grid import grid_of as grid_of
-
-FOLDER = "sweep"
-SHARED_BY_ALL = ("pairs", "file")
-"""Evaluations whose unsteered arm is not the same for every study."""
+from ws.sweep.look import Look as Look
+from ws.sweep.look import Status as Status
+from ws.sweep.look import look as look
+from ws.sweep.look import statuses as statuses
+from ws.sweep.plan import evals_of as evals_of
+from ws.sweep.plan import folder_of as folder_of
+from ws.sweep.plan import intent_of as intent_of
+from ws.sweep.plan import tasks_of as tasks_of
+from ws.sweep.plan import told_of as told_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +75,17 @@ class SweepResult:
         }
 
 
-def sweep(grid: Grid, running: Running | None = None, *, tell: Callable[[Event], None] = lambda e: None) -> SweepResult:
-    """Run every study of a grid; what is done already is reused. One that fails stops no other."""
+def sweep(
+    grid: Grid,
+    running: Running | None = None,
+    *,
+    tell: Callable[[Event], None] = lambda event: None,
+    command: str = "",
+) -> SweepResult:
+    """Run every study of a grid; what is done already is reused. One that fails stops no other.
+
+    `command` is what a person would type to go on, for whoever looks at it from elsewhere.
+    """
     start, running = time.perf_counter(), running or Running()
     engine.check_engine(running.engine, workers=running.workers, address=running.address)
     folder = folder_of(grid)
@@ -93,7 +101,7 @@ def sweep(grid: Grid, running: Running | None = None, *, tell: Callable[[Event],
                 "pid": os.getpid(),
                 "host": socket.gethostname(),
                 "started": time.time(),
-                "argv": sys.argv[1:],
+                "command": command,
             },
         )
         outcomes = engine.run(
@@ -112,55 +120,6 @@ def sweep(grid: Grid, running: Running | None = None, *, tell: Callable[[Event],
         write_json(folder / "results.json", found.as_json())
         _write_tables(found)
     return found
-
-
-def folder_of(grid: Grid) -> Path:
-    """Where the state and the tables of a sweep lie; its studies lie where single verbs put them."""
-    return Path(grid.common.out) / FOLDER / grid.name
-
-
-def tasks_of(grid: Grid) -> list[Task]:
-    """Everything that has to be done, shared work first; each study needs its pairs and the unsteered arms."""
-    found: dict[str, Task] = {}
-    out = str(Path(grid.common.out).resolve())  # a worker may stand elsewhere
-    protocols = preset(grid.common.preset, "protocol")
-    for cell in grid.cells:
-        common = {**grid.common_of(cell), "out": out}
-        options = grid.options(cell)
-        pairs = f"pairs/{cell.model}/{cell.behavior}/s{cell.seed}"
-        found.setdefault(pairs, Task(pairs, "ws.sweep.cell:pairs", {"common": common, "options": options}))
-        needs = [pairs]
-        for name in evals_of(grid, cell):
-            if name not in SHARED_BY_ALL:
-                base = f"base/{cell.model}/{name}"
-                given = {"common": common, "eval": name, "protocol": protocols.get(name)}
-                found.setdefault(base, Task(base, "ws.sweep.cell:reference", given))
-                needs.append(base)
-        given = {
-            "common": common,
-            "options": options,
-            "alphas": list(grid.alphas),
-            "budget": grid.budget,
-            "evals": evals_of(grid, cell),
-            "protocols": protocols,
-        }
-        found[cell.name] = Task(cell.name, "ws.sweep.cell:study", given, tuple(needs))
-    order = {"pairs": 0, "base": 0, "cell": 1}
-    return sorted(found.values(), key=lambda t: order[t.name.partition("/")[0]])
-
-
-def evals_of(grid: Grid, cell: Cell) -> list[str]:
-    """The evaluations of a cell: those that were named, or what `ws replicate` would run."""
-    if grid.evals:
-        return list(grid.evals)
-    intent = intent_of(cell)
-    named = [e for m, sign in intent.items() if sign and (e := providing(m))]
-    return [*dict.fromkeys(named), "pairs", "perplexity"]
-
-
-def intent_of(cell: Cell) -> Mapping[str, int]:
-    """The metrics a cell's behavior makes a claim about, with the side it wants."""
-    return load_behavior(cell.behavior, tiny=cell.model == "tiny").intent if cell.behavior else {}
 
 
 def _told(cell: Cell) -> dict[str, Any]:
@@ -192,19 +151,13 @@ def _alone(folder: Path, grid: Grid) -> Iterator[None]:
         lock.release()
 
 
-def told_of(folder: Path) -> dict[str, Any] | None:
-    """What a sweep said of itself when it was started."""
-    try:
-        return json.loads((folder / "sweep.json").read_text())
-    except (OSError, ValueError):
-        return None
-
-
 def _write_tables(found: SweepResult) -> None:
-    """The numbers as CSV: every study's rows, and every effect over seeds."""
+    """The numbers as CSV: every study's rows, how far each moved, and the same over seeds."""
     import pandas as pd
 
-    studies = [{**_told(cell), "run": Path(value["run"]).name, **row} for cell, value in found.studies for row in value["rows"]]
+    studies = [
+        {**_told(cell), "run": Path(value["run"]).name, **row} for cell, value in found.studies for row in value["rows"]
+    ]
     over = [
         {
             "model": e.model, "behavior": e.behavior, "adapter": e.adapter, "lr": e.lr, "protocol": e.protocol,
@@ -213,5 +166,14 @@ def _write_tables(found: SweepResult) -> None:
         }
         for e in found.effects
     ]  # fmt: skip
-    for name, rows in (("studies.csv", studies), ("effects.csv", over)):
+    each = [
+        {
+            "model": e.model, "behavior": e.behavior, "adapter": e.adapter, "lr": e.lr, "seed": seed,
+            "protocol": e.protocol, "metric": e.metric, "alpha_lo": ends[0], "alpha_hi": ends[1],
+            "change": one.mean, "ci_lo": one.ci_lo, "ci_hi": one.ci_hi, "n": one.n,
+        }
+        for e in found.effects
+        for seed, ends, one in zip(e.seeds, e.alphas, e.each)
+    ]  # fmt: skip
+    for name, rows in (("studies.csv", studies), ("changes.csv", each), ("effects.csv", over)):
         write_text(found.folder / name, pd.DataFrame(rows).to_csv(index=False))

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ws.behaviors import load_behavior
-from ws.eval import recorded
 from ws.errors import BadFile
+from ws.eval import recorded
 from ws.records import read, verify
 from ws.stats import Estimate, change
 from ws.stats.hierarchy import Hierarchical, contributions, hierarchical
