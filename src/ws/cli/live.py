@@ -148,7 +148,7 @@ class Watch:
             table.add_column(name, no_wrap=True, justify="right" if name == "time" else "left")
         for name, since in current.items():
             at = told.get(name)
-            state = doing(at.told) if at is not None and at.state == "running" else "starting"
+            state = "starting" if at is None else "stopping" if at.state == "stopped" else doing(at.told)
             again = " (again)" if name in self.retried else ""
             table.add_row(
                 plain(spoken(name)), Text(f"running{again}", "cyan"), plain(state), duration(time.monotonic() - since)

@@ -1,7 +1,9 @@
 """`ws sweep`: read the grid, show it while it runs, print what all studies say together."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ def sweep(given: dict[str, Any]) -> Any:
     watch = Watch(grid, running)
     watch.announce()
     try:
-        with watch:
+        with watch, _ended_politely():
             found = run(grid, running, tell=watch.tell, command=command())
     except KeyboardInterrupt:
         say(watch.stopped())
@@ -46,6 +48,20 @@ def sweep(given: dict[str, Any]) -> Any:
             show_json(told)
         raise Failed(_unfinished(found))
     return told
+
+
+@contextmanager
+def _ended_politely() -> Iterator[None]:
+    """What a scheduler sends before it kills (SIGTERM) is met as Ctrl-C is."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def command() -> str:
@@ -250,13 +266,15 @@ def show_status(s: Any) -> None:
         head = f"running for {duration(s.process.seconds)} (process {s.told['pid']})" if here else "not running"
     show(f"[bold]sweep {plain(s.name)}[/]: {head}")
     cells = [t for t in s.told["tasks"] if t.startswith("cell/")]
-    counts = {k: sum(t in cells for t in s.named(k)) for k in ("done", "failed", "skipped", "running", "waiting")}
+    states = ("done", "failed", "skipped", "running", "stopped", "waiting")
+    counts = {k: sum(t in cells for t in s.named(k)) for k in states}
+    if here is False:  # nobody works on them, whatever their files say
+        counts["stopped"] += counts.pop("running")
+    counts["interrupted"] = counts.pop("stopped")
     show(f"  {some(len(cells), 'study', 'studies')}: " + ", ".join(f"{n} {k}" for k, n in counts.items() if n))
-    for name in s.named("running"):
+    for name in s.named("running") if here is not False else ():
         at = s.states[name]
         worker = {True: "", False: "; its worker is gone", None: f" on {at.host}"}[at.alive]
-        if here is False:
-            worker = "; interrupted"
         show(f"  running  {plain(spoken(name))}: {plain(doing(at.told))}, for {duration(at.seconds)}{worker}")
     for name in s.named("failed"):
         show(f"  [red]failed[/]   {plain(spoken(name))}: {plain(s.states[name].error)}")
