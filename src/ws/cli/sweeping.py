@@ -70,13 +70,8 @@ def command() -> str:
 
 
 def _unfinished(found: Any) -> str:
-    n, failed = len(found.unfinished), [o for o in found.outcomes.values() if o.state == "failed"]
-    why = "; ".join(f"{o.task.name}: {o.error.rstrip('.')}" for o in failed[:3])
-    more = f", and {len(failed) - 3} more" if len(failed) > 3 else ""
-    return (
-        f"{n} of {len(found.grid.cells)} studies are not done ({why}{more}). What is done is kept; the same command "
-        "tries the rest again."
-    )
+    n, all_ = len(found.unfinished), len(found.grid.cells)
+    return f"{n} of {all_} studies are not done. What is done is kept; the same command tries the rest again."
 
 
 def show_sweep(found: Any) -> None:
@@ -91,8 +86,8 @@ def show_sweep(found: Any) -> None:
         show("")
         for line in readings(found, chosen):
             show(f"• {plain(line)}")
-    for cell, outcome in found.unfinished:
-        show(f"• not done: {plain(cell.label)}: {plain(outcome.error)}")
+    for error, cells in by_error(found.unfinished).items():
+        show(f"• not done: {'; '.join(plain(c.label) for c in cells)}\n  because {plain(error)}")
     for outcome in found.outcomes.values():
         for warning in outcome.warnings:
             show(f"• {plain(outcome.task.name)}: {plain(warning)}")
@@ -106,6 +101,15 @@ def show_sweep(found: Any) -> None:
     show(f"tables {found.folder.resolve()}")
     out = "" if found.grid.common.out == "out" else f" --out {shlex.quote(found.grid.common.out)}"
     show(f"\nnext:  ws table{out}\n       ws runs{out}")
+
+
+def by_error(unfinished: Sequence[tuple[Any, Any]]) -> dict[str, list[Any]]:
+    """The cells that were not done, by what stood in their way."""
+    found: dict[str, list[Any]] = {}
+    for cell, outcome in unfinished:
+        error = outcome.error if outcome.state == "skipped" else f"it failed: {outcome.error}"
+        found.setdefault(f"{error}{f' Its log: {outcome.log}' if outcome.log else ''}", []).append(cell)
+    return found
 
 
 def readings(found: Any, effects: Sequence[Any]) -> list[str]:

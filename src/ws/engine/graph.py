@@ -111,8 +111,5 @@ class Graph:
             return
         for t in self.tasks.values():
             if outcome.task.name in t.needs and t.name not in self.outcomes:
-                self.end(Outcome(t, "skipped", error=f"it needs {outcome.task.name!r}, which {_was(outcome)}"))
-
-
-def _was(outcome: Outcome) -> str:
-    return "failed" if outcome.state == "failed" else "was skipped"
+                why = outcome.error if outcome.state == "skipped" else f"{outcome.task.name} failed: {outcome.error}"
+                self.end(Outcome(t, "skipped", error=why))
