@@ -10,6 +10,14 @@ default:
 smoke *args:
     {{ws}} replicate --n-topics 24 --n-samples 1 --n-personas 1 --epochs 2 --out out/smoke {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
 
+# Every family over three seeds, shared work done once; e.g. just adapter-sweep behaviors=honesty,sycophancy
+adapter-sweep *args:
+    {{ws}} sweep --adapters all --seeds 0,1,2 {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
+# A sweep in about a minute: two families, two seeds, few questions.
+smoke-sweep *args:
+    {{ws}} sweep --adapters lora,ia3 --seeds 0,1 --n-topics 24 --n-samples 1 --n-personas 1 --epochs 2 --evals perplexity,pairs --out out/smoke {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
 # data -> train -> diff -> eval -> table
 replicate *args:
     {{ws}} replicate {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
@@ -30,6 +38,14 @@ eval-dilemmas *args:
 # Agreement with held-out false claims.
 eval-syco *args:
     {{ws}} eval sycophancy {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
+# Methods side by side at equal KL, e.g. just compare behavior=honesty methods=all seeds=0,1,2
+compare *args:
+    {{ws}} compare {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
+# The published methods on the moral foundations at one nat, Care against Sanctity.
+eval-tinymfv-trad-care *args:
+    {{ws}} compare --behavior trad_care --methods published --evals foundations {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
 
 # AIRiskDilemmas, Truthfulness.
 eval-airisk *args:

@@ -5,13 +5,14 @@ from dataclasses import fields
 from pathlib import Path
 
 import ws
-from ws.cli import flags, measure, verbs
+from ws.cli import comparing, flags, measure, sweeping, verbs
 from ws.data import DataSettings, default_data
 from ws.settings import field_docs
 from ws.train import TrainSettings, default_train
 
 VERBS = {
     "replicate": [flags.Common, flags.Dialed],
+    "sweep": [*flags.sweep_settings(), flags.Common, flags.Dialed],
     "data": [flags.Common],
     "train": [flags.Common],
     "diff": [flags.Common],
@@ -20,12 +21,19 @@ VERBS = {
     "table": [flags.Tabled],
     "generate": [flags.Generated, flags.Common],
     "calibrate": [flags.Calibrated, flags.calibrate_settings(), flags.Common],
+    "compare": [flags.Compared, flags.calibrate_settings(), flags.Common],
     "runs": [flags.Common],
     "inspect": [flags.Common],
     "export": [flags.Exported],
     "verify": [],
 }
-FUNCTION = {"eval": measure.evaluate, "show": measure.show_items, "table": measure.table}
+FUNCTION = {
+    "sweep": sweeping.sweep,
+    "compare": comparing.compare,
+    "eval": measure.evaluate,
+    "show": measure.show_items,
+    "table": measure.table,
+}
 WORDS = {
     "eval": " NAME",
     "show": " RUN",
@@ -57,18 +65,23 @@ def text() -> str:
         own = ", ".join(f"`--{f.name.replace('_', '-')}`" for c in classes if c not in shared for f in fields(c))
         doc = ((FUNCTION.get(verb) or getattr(verbs, verb)).__doc__ or "").strip()
         page.append(f"| `ws {verb}{WORDS.get(verb, '')}` | {doc} | {own} |")
-    page += ["", "`data`, `train`, `diff`, `eval` and `replicate` take all options of how pairs and adapters are made."]
+    page += [
+        "",
+        "`data`, `train`, `diff`, `eval`, `compare` and `replicate` take all options of how pairs and adapters are made.",
+    ]
     for cls in (
         flags.Common,
         stages["data"],
         stages["train"],
         flags.Dialed,
+        *flags.sweep_settings(),
         flags.Evaluated,
         flags.Shown,
         flags.Tabled,
         flags.Generated,
         flags.Calibrated,
         flags.calibrate_settings(),
+        flags.Compared,
         flags.Exported,
     ):
         page += ["", f"## {(cls.__doc__ or '').strip()}", "", "| option | default | |", "|---|---|---|"]

@@ -116,3 +116,12 @@ def test_a_thought_keeps_its_marks_and_can_be_trained_on(tiny):
     assert "</think>" in answer.text
     assert "<|im_" not in answer.text
     assert finished(tiny.tokenizer, "What color is snow?", "<think>\n" + answer.text.lstrip(), thinking="on")[2] is None
+
+
+def test_answers_are_decoded_without_asking_for_the_whole_vocabulary(tiny, monkeypatch):
+    asked = []
+    monkeypatch.setattr(type(tiny.tokenizer), "get_vocab", lambda self: asked.append(1) or {})
+    text = render(tiny.tokenizer, Chat("What color is snow?"))
+    answers, _ = complete(tiny, [Request(tuple(encode(tiny.tokenizer, text)), 8, "t")] * 3, Sampling(temperature=0.0))
+    assert [bool(a.text) for a in answers] == [True] * 3
+    assert not asked

@@ -16,17 +16,18 @@ ROWS = [
     "errors settings plots tables version",
     "stats pairs direction",
     "models records behaviors batches presets",
-    "steer adapters",
+    "steer adapters reading",
     "generate sequences",
     "data train",
     "diff",
     "methods",
     "eval calibrate engine",
     "stages",
+    "report",
     "replicate study",
     "compare",
     "sweep",
-    "analysis monitor export serve report recipes",
+    "analysis monitor export serve recipes",
     "cli",
     "scripts run_sweep run_subspace",
 ]
@@ -96,7 +97,13 @@ def test_help_loads_at_most_torch():
     assert run(code).splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("door", ["ws", "ws.replicate", "ws.eval", "ws.run_sweep", "ws.scripts.readme_tinymfv_table"])
+DOORS = [
+    *("ws", "ws.replicate", "ws.eval", "ws.eval.kl_calibrate", "ws.eval.dilemmas_calibrated", "ws.run_sweep"),
+    *("ws.scripts.readme_tinymfv_table", "ws.scripts.eval_tinymfv_calibrated"),
+]
+
+
+@pytest.mark.parametrize("door", DOORS)
 def test_every_door_opens_without_a_warning(door):
     done = subprocess.run([sys.executable, "-W", "error", "-m", door, "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from typing import Any
 
 from ws.behaviors import Behavior, load_behavior
 from ws.generate import Request, Sampling, complete, context_of
-from ws.models.chat import THINKING, Chat, encode, has_template, render
+from ws.models.chat import THINKING, Chat, encode, has_template, render, token_called
 from ws.models.load import Base
 from ws.pairs import Pair, Pairs, check, insist, kept
 
@@ -158,7 +158,7 @@ def grid_of(behavior: Behavior, settings: DataSettings) -> list[Pair]:
 
 def sampling_of(base: Base, settings: DataSettings) -> Sampling:
     """The sampling of the model family, with what the user fixed."""
-    thinks = settings.thinking != "off" and "</think>" in base.tokenizer.get_vocab()
+    thinks = settings.thinking != "off" and token_called(base.tokenizer, "</think>") is not None
     family = Sampling(0.6, 0.95, 20) if thinks else Sampling(0.7, 0.8, 20)
     given = {k: v for k in ("temperature", "top_p", "top_k") if (v := getattr(settings, k)) is not None}
     return replace(family, **given)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ws.batches import in_batches
-from ws.models.chat import Chat, encode, render, stop_tokens
+from ws.models.chat import Chat, encode, render, special_tokens, stop_tokens, token_called
 from ws.models.load import Base
+from ws.reading import Steps
 
 BATCH = 64
 BATCH_SMALL = 256  # below SMALL parameters a batch costs hardly more than a row
@@ -98,7 +99,7 @@ def generate_all(
     stops = stop_tokens(base.tokenizer, base.model)
     pad = base.tokenizer.pad_token_id or 0
     found = decode(base.model, batch, Sampling(temperature), stops=stops, pad=pad, seed=seed)
-    return [_answer(base.tokenizer, tokens, stops).text for tokens in found]
+    return [answered(base.tokenizer, tokens, stops).text for tokens in found]
 
 
 def complete(
@@ -116,7 +117,7 @@ def complete(
 
     def run(batch: Sequence[Request]) -> list[Answer]:
         found = decode(base.model, batch, sampling, stops=stops, pad=base.tokenizer.pad_token_id or 0, seed=seed)
-        return [_answer(base.tokenizer, tokens[: r.max_new], stops) for tokens, r in zip(found, batch)]
+        return [answered(base.tokenizer, tokens[: r.max_new], stops) for tokens, r in zip(found, batch)]
 
     small = sum(p.numel() for p in base.model.parameters()) < SMALL
     size = batch_size or (BATCH_SMALL if small else BATCH)
@@ -155,26 +156,14 @@ def decode(
 
     new = torch.full((len(batch), limit), pad, device=device)
     done = torch.zeros(len(batch), dtype=torch.bool, device=device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    cache, step = None, ids
+    steps = Steps(model, ids, mask, more=limit)
     for t in range(limit):
-        out = model(
-            input_ids=step,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache = out.past_key_values
-        token = pick(out.logits[:, -1], sampling, None if draws is None else draws[:, t])
+        token = pick(steps.logits, sampling, None if draws is None else draws[:, t])
         new[:, t] = torch.where(done, pad, token)
         done |= torch.isin(token, ends) | (t + 1 >= budgets)
-        if done.all():
+        if done.all() or t + 1 == limit:
             break
-        step = token[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(batch), 1)], dim=1)
-        positions = positions[:, -1:] + 1
+        steps.go(token)
     rows = []
     for row, r in zip(new.tolist(), batch):
         cut = next((i + 1 for i, token in enumerate(row) if token in stops), r.max_new)
@@ -206,11 +195,11 @@ def _draws(batch: Sequence[Request], limit: int, seed: int) -> Tensor:
     return torch.stack(rows)
 
 
-def _answer(tokenizer: Any, tokens: list[int], stops: Sequence[int]) -> Answer:
+def answered(tokenizer: Any, tokens: list[int], stops: Sequence[int]) -> Answer:
     """Tokens as text without markup; a thought keeps its marks, which some tokenizers call special."""
     ended = bool(tokens) and tokens[-1] in stops
     body = tokens[:-1] if ended else tokens
-    marks = {t for t in (tokenizer.get_vocab().get(m) for m in ("<think>", "</think>")) if t is not None}
-    special = set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
+    marks = {t for t in (token_called(tokenizer, m) for m in ("<think>", "</think>")) if t is not None}
+    special = special_tokens(tokenizer)
     kept = [t for t in body if t in marks or t not in special]
     return Answer(tokenizer.decode(kept, skip_special_tokens=False).rstrip(), len(tokens), ended)

@@ -69,3 +69,248 @@ def calibration_history(calibrations: Sequence[Mapping[str, Any]], path: Path) -
             axis.set_title(f"{told['method']}: {found['verdict']}", fontsize=10)
             axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=130)
+
+
+# ---------------------------------------------------------------- comparisons: PNG and SVG of each
+
+COLORS = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f4a1f", "#6a3d9a",
+)  # fmt: skip
+MARKERS = "osD^vPX*"
+PER_PANEL = len(COLORS)
+GREY = "0.55"
+
+
+def forest(lines: Sequence[Mapping[str, Any]], title: str, label: str, path: Path) -> list[Path]:
+    """A line per method: the axis with its interval, matched ones filled; a band per kind shows where random ones lie.
+
+    A line has name, value, low, high, matched, control and `band`, (low, high) or None.
+    """
+    figure, axis = _single(width=9.0, height=1.6 + 0.27 * len(lines))
+    axis.axvline(0, color="0.6", linewidth=1, zorder=0)
+    for at, line in enumerate(reversed(lines)):
+        if line["value"] is None:
+            axis.text(0, at, "  no number", va="center", fontsize=8, color=GREY)
+            continue
+        color = GREY if line["control"] else COLORS[0] if line["matched"] else COLORS[1]
+        if line["band"]:
+            axis.plot(line["band"], [at, at], color="0.87", linewidth=7, solid_capstyle="butt", zorder=0)
+        if line["low"] is not None:
+            axis.plot([line["low"], line["high"]], [at, at], color=color, linewidth=1.5)
+        axis.plot(
+            line["value"],
+            at,
+            marker="o",
+            markersize=5,
+            color=color,
+            markerfacecolor=color if line["matched"] else "white",
+        )
+    axis.set_yticks(range(len(lines)), [line["name"] for line in reversed(lines)], fontsize=8)
+    axis.set_ylim(-0.8, len(lines) - 0.2)
+    axis.set_xlabel(label)
+    axis.set_title(title, fontsize=10, loc="left")
+    marks = [
+        ("o", COLORS[0], COLORS[0], "of equal strength"),
+        ("o", COLORS[1], "white", "another KL (unmatched)"),
+        ("o", GREY, GREY, "random"),
+    ]
+    handles = [_mark(m, c, face, text) for m, c, face, text in marks]
+    handles.append(_patch("0.87", "range of random draws of its kind"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    return _saved(figure, path)
+
+
+def frontier(
+    curves: Sequence[Mapping[str, Any]], title: str, label: str, budget: float | None, path: Path
+) -> list[Path]:
+    """Effect against KL, every method in colour once, a few per panel, the others grey behind it.
+
+    A curve has name, control and points (alpha, kl, value, low, high); the pos arm is filled, the neg arm open.
+    """
+    from math import ceil
+
+    shown = [c for c in curves if not c["control"]]
+    panels = [shown[i : i + PER_PANEL] for i in range(0, len(shown), PER_PANEL)] or [[]]
+    columns = min(2, len(panels))
+    rows = ceil(len(panels) / columns)
+    figure, axes = _grid(rows, columns, width=6.4, height=4.0)
+    for axis, panel in zip(axes.flat, panels):
+        axis.axhline(0, color="0.6", linewidth=1, zorder=0)
+        if budget:
+            axis.axvline(budget, color="0.8", linewidth=1, linestyle=":", zorder=0)
+        for c in curves:
+            if c not in panel:
+                _arms(axis, c, "0.86" if not c["control"] else "0.75", "o", front=False)
+        for c, color, marker in zip(panel, COLORS, MARKERS):
+            _arms(axis, c, color, marker, front=True)
+        axis.set(xscale="log", xlabel="p95 KL(steered || base), nats", ylabel=label)
+        handles = [_mark(m, c, c, x["name"]) for x, c, m in zip(panel, COLORS, MARKERS)]
+        handles.append(_mark("o", "0.75", "0.75", "random draws, other methods"))
+        axis.legend(handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
+    for spare in axes.flat[len(panels) :]:
+        spare.set_visible(False)
+    budgeted = f"; dotted: the budget, {budget:g} nat" if budget else ""
+    figure.suptitle(f"{title}\nfilled: alpha > 0, open: alpha < 0; bars: 95 % intervals{budgeted}", fontsize=10)
+    return _saved(figure, path)
+
+
+def histories(calibrations: Sequence[Mapping[str, Any]], title: str, path: Path) -> list[Path]:
+    """Every search for a strength in a panel of its own: |alpha| against KL, both signs."""
+    from math import ceil
+
+    columns = min(4, max(1, len(calibrations)))
+    rows = ceil(len(calibrations) / columns)
+    figure, axes = _grid(rows, columns, width=3.1, height=2.3)
+    for axis, told in zip(axes.flat, calibrations):
+        target = told["pos"]["target"]
+        off = told["settings"]["tolerance"]
+        axis.axhspan(target * (1 - off), target * (1 + off), color="0.88", zorder=0)
+        for side, color, marker in (("neg", COLORS[1], "v"), ("pos", COLORS[0], "^")):
+            found = told[side]
+            tried = sorted((abs(a), kl) for a, kl in found["history"] if kl is not None and kl > 0)
+            rough = sorted((abs(a), kl) for a, kl in found["ladder"] if kl is not None and kl > 0)
+            if rough:
+                axis.plot(*zip(*rough), color=color, linewidth=0.6, alpha=0.35, zorder=1)
+            if tried:
+                axis.scatter(*zip(*tried), color=color, s=12, marker=marker, zorder=3)
+            if found["p95"]:
+                matched = found["verdict"] == "matched"
+                axis.scatter(
+                    [abs(found["alpha"])], [found["p95"]], s=70, facecolors="none", linewidths=1.2,
+                    edgecolors=COLORS[2] if matched else "red", zorder=4,
+                )  # fmt: skip
+        why = {v for v in (told["neg"]["verdict"], told["pos"]["verdict"]) if v != "matched"}
+        axis.set(xscale="log", yscale="log")
+        axis.set_title(told["method"] + "".join(f"\n{w}" for w in sorted(why)), fontsize=8)
+        axis.tick_params(labelsize=7)
+        _few_ticks(axis)
+    for spare in axes.flat[len(calibrations) :]:
+        spare.set_visible(False)
+    for axis in axes[-1]:
+        axis.set_xlabel("|alpha|", fontsize=8)
+    figure.supylabel("p95 KL, nats", fontsize=9)
+    marks = [
+        ("^", COLORS[0], COLORS[0], "alpha > 0"),
+        ("v", COLORS[1], COLORS[1], "alpha < 0"),
+        ("o", COLORS[2], "none", "matched"),
+        ("o", "red", "none", "unmatched"),
+    ]
+    handles = [_mark(m, c, face, text) for m, c, face, text in marks]
+    handles += [_line("0.6", "rough ladder, few prompts"), _patch("0.88", "budget ± tolerance")]
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=10)
+    return _saved(figure, path)
+
+
+def bars(panels: Sequence[Mapping[str, Any]], title: str, label: str, path: Path) -> list[Path]:
+    """A panel per method and a pair of bars per foundation: the change at either arm, with intervals.
+
+    A panel has name and lines (name, target, neg, pos), where an arm is (value, low, high).
+    """
+    from math import ceil
+
+    columns = min(4, max(1, len(panels)))
+    rows = ceil(len(panels) / columns)
+    figure, axes = _grid(rows, columns, width=3.1, height=2.2, sharey=True)
+    for axis, panel in zip(axes.flat, panels):
+        axis.axhline(0, color="0.6", linewidth=1, zorder=3)
+        for at, line in enumerate(panel["lines"]):
+            color = COLORS[1] if line["target"] else COLORS[0]
+            for shift, arm, face in ((-0.2, "neg", "white"), (0.2, "pos", color)):
+                value, low, high = line[arm]
+                if value is None:
+                    continue
+                axis.bar(at + shift, value, width=0.36, facecolor=face, edgecolor=color, linewidth=1)
+                if low is not None:
+                    axis.plot([at + shift] * 2, [low, high], color="0.2", linewidth=1)
+        axis.set_title(panel["name"], fontsize=8)
+        axis.set_xticks(range(len(panel["lines"])), [line["name"] for line in panel["lines"]], fontsize=7)
+        axis.tick_params(axis="y", labelsize=7)
+    for spare in axes.flat[len(panels) :]:
+        spare.set_visible(False)
+    figure.supylabel(label, fontsize=9)
+    handles = [
+        _patch(COLORS[0], "alpha > 0"), _patch("white", "alpha < 0", COLORS[0]),
+        _patch(COLORS[1], "targeted by the axis"), _line("0.2", "95 % interval"),
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=10)
+    return _saved(figure, path)
+
+
+def _arms(axis: Any, curve: Mapping[str, Any], color: str, marker: str, *, front: bool) -> None:
+    points = [p for p in curve["points"] if p["kl"] and p["value"] is not None]
+    for sign, face, style in ((1, color, "-"), (-1, "white", "--")):
+        arm = sorted((p["kl"], p["value"], p["low"], p["high"]) for p in points if p["alpha"] * sign > 0)
+        if not arm:
+            continue
+        x, y, low, high = zip(*arm)
+        if front and None not in (*low, *high):
+            below, above = ([b - a for a, b in zip(low, y)], [b - a for a, b in zip(y, high)])
+            axis.errorbar(
+                x,
+                y,
+                yerr=[[max(0, v) for v in below], [max(0, v) for v in above]],
+                color=color,
+                fmt="none",
+                linewidth=1,
+                zorder=4,
+            )
+        axis.plot(
+            x, y, color=color, linestyle=style, linewidth=1.3 if front else 0.7, marker=marker,
+            markersize=5.5 if front else 3, markerfacecolor=face, zorder=5 if front else 1,
+        )  # fmt: skip
+
+
+def _grid(rows: int, columns: int, *, width: float, height: float, sharey: bool = False) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width * columns, height * rows + 0.9), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _single(*, width: float, height: float) -> tuple[Any, Any]:
+    figure, axes = _grid(1, 1, width=width, height=height - 0.9)
+    return figure, axes[0, 0]
+
+
+def _few_ticks(axis: Any) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(LogLocator(numticks=5))
+        side.set_minor_formatter(NullFormatter())
+
+
+def _mark(marker: str, color: str, face: str, text: str) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], marker=marker, color=color, markerfacecolor=face, linestyle="", markersize=5.5, label=text)
+
+
+def _line(color: str, text: str) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=color, linewidth=1, label=text)
+
+
+def _patch(color: str, text: str, edge: str | None = None) -> Any:
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor=color, edgecolor=edge or color, label=text)
+
+
+def _saved(figure: Any, path: Path) -> list[Path]:
+    """PNG and SVG beside each other; the SVG without a date, so that the same picture is the same file."""
+    from matplotlib import rc_context
+
+    found = [path.with_suffix(s) for s in (".png", ".svg")]
+    with rc_context({"svg.hashsalt": "ws"}):
+        figure.savefig(found[0], dpi=120)
+        figure.savefig(found[1], metadata={"Date": None})
+    return found

@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, cached_property, lru_cache
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,18 +31,18 @@ from ws.diff import diff, geometry
 from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.direction import save as save_direction
-from ws.errors import BadFile
+from ws.errors import BadFile, Unsupported
 from ws.eval import harness, protocol, run, summarize
 from ws.eval import pairs as pairs_eval
 from ws.eval.protocol import Protocol, items_of, measure
-from ws.eval.scoring import Item, Score
-from ws.methods import Material, Method
+from ws.eval.scoring import Dial, Item, Score
+from ws.methods import Material, Method, as_method, with_origin
+from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, load_pairs, save_pairs
 from ws.plots import calibration_history
 from ws.records import Record, canonical, key_of, once, read, slug, write_json
 from ws.sequences import held_out, split
-from ws.steer import steer
 from ws.train import PROTOCOL as TRAIN_PROTOCOL
 from ws.train import Sides, TrainSettings, default_train, train
 
@@ -222,7 +222,7 @@ def make_direction(plan: Plan, sides: Sides) -> tuple[Direction, Record]:
 def make_eval(
     base: Base,
     name: str,
-    direction: Direction | None,
+    by: Direction | Method | None,
     folder: Path,
     *,
     alphas: Sequence[float],
@@ -235,23 +235,29 @@ def make_eval(
     pairs: Pairs | None = None,
     settings: TrainSettings | None = None,
     origin: Base | None = None,
+    strength: Mapping[str, Any] | None = None,
     out: Path | None = None,
 ) -> tuple[list[dict[str, Any]], Record]:
-    """One evaluation of one direction over a grid of alphas, made once; the table is computed from its rows.
+    """One evaluation of a direction or any other method over a grid of alphas, made once; the table comes from its rows.
 
-    Below `out` the unsteered arm is kept once per base, protocol and questions, and reused for every direction.
+    Below `out` the unsteered arm is kept once per base, protocol and questions, and reused for every method.
+    `strength` says where the alphas come from, such as a calibration's two sides; a table reads its KL from there.
     """
 
     import pandas as pd
 
     chosen = protocol(name, protocol_id, n_think)
-    content = direction.content_hash if direction is not None else None
-    told = {
+    steered = steered_by(by, origin)
+    if steered is not None:
+        steered.check_strengths(alphas)
+    content = by.content_hash if by is not None else None
+    told: dict[str, Any] = {
         "protocol": chosen.id,
         "alphas": sorted({0.0, *map(float, alphas)}),
         "limit": limit,
         "method": method,
         "seed": seed,
+        **({} if strength is None else {"strength": dict(strength)}),
     }
     inputs: dict[str, Any] = {**base_key(base), "direction": content}
     if limit is not None and limit < 1:
@@ -270,8 +276,8 @@ def make_eval(
         inputs["items"] = hash_of(chosen.items(base, data_file))
 
     def make(work: Path) -> dict[str, Any]:
-        dial = None if direction is None else (lambda a: steer(base, direction, a, origin=origin))
         if name == "pairs":
+            dial = plain_dial(base, steered, name)
             assert pairs is not None and settings is not None
             held = held_out(pairs, share=settings.val_share, seed=settings.seed)
             result = pairs_eval.run(
@@ -293,7 +299,7 @@ def make_eval(
             items = items_of(chosen, base, data=data_file, limit=limit)
             reference = None if out is None else make_reference(base, chosen, items, out)[0]
             result = run(
-                base, chosen, alphas=alphas, dial=dial, method=method, seed=seed, items=items, reference=reference
+                base, chosen, alphas=alphas, by=steered, method=method, seed=seed, items=items, reference=reference
             )
             asked = [shown(i) for i in items]
         pd.DataFrame(asked).to_parquet(work / "items.parquet", index=False)
@@ -303,6 +309,23 @@ def make_eval(
     key = key_of("eval", told, inputs)
     record = once(folder / "eval" / name / key[:12], "eval", told, inputs, make, beside=_beside(base))
     return summarize(chosen, rows_in(record)), record
+
+
+def steered_by(by: Direction | Method | None, origin: Base | None = None) -> Method | None:
+    """A direction as the method it is, with the base it was made on where the model is a fine-tune of that."""
+    if by is None:
+        return None
+    return as_method(by) if origin is None else with_origin(as_method(by), origin)
+
+
+def plain_dial(base: Base, by: Method | None, name: str) -> Dial | None:
+    """The dial of an evaluation that asks for itself; a method that changes what is asked has no say there."""
+    if by is None:
+        return None
+    plain = Chat("Hello?")
+    if by.chat(plain, 1.0) != plain:
+        raise Unsupported(f"{by.name} changes what the model is asked, and {name} asks in its own words. Leave it out.")
+    return partial(by.at, base)
 
 
 def rows_in(record: Record) -> "pd.DataFrame":
@@ -315,7 +338,7 @@ def rows_in(record: Record) -> "pd.DataFrame":
 def make_harness(
     base: Base,
     tasks: harness.Tasks,
-    direction: Direction | None,
+    by: Direction | Method | None,
     folder: Path,
     *,
     alphas: Sequence[float],
@@ -325,9 +348,12 @@ def make_harness(
     origin: Base | None = None,
     out: Path,
 ) -> tuple[list[dict[str, Any]], Record]:
-    """Tasks of lm-evaluation-harness at every alpha, made once; strength 0 is measured once for all directions."""
+    """Tasks of lm-evaluation-harness at every alpha, made once; strength 0 is measured once for all methods."""
     import pandas as pd
 
+    steered = steered_by(by, origin)
+    if steered is not None:
+        steered.check_strengths(alphas)
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     asked = {**base_key(base), "asked": tasks.described(limit)}
@@ -347,7 +373,7 @@ def make_harness(
         once(place, "reference", told, asked, zero, beside=_beside(base))
         rows = pd.read_parquet(place / "scores.parquet").assign(method=method)
         if others := sorted({float(a) for a in alphas if a}):
-            dial = None if direction is None else (lambda a: steer(base, direction, a, origin=origin))
+            dial = plain_dial(base, steered, harness.NAME)
             rows = pd.concat([rows, at(others, dial, work, "rows.parquet")], ignore_index=True)
         else:
             pd.read_parquet(place / "items.parquet").to_parquet(work / "items.parquet", index=False)
@@ -361,7 +387,7 @@ def make_harness(
         "method": method,
         "seed": seed,
     }
-    inputs = {**asked, "direction": None if direction is None else direction.content_hash}
+    inputs = {**asked, "direction": None if by is None else by.content_hash}
     key = key_of("eval", told, inputs)
     record = once(folder / "eval" / harness.NAME / key[:12], "eval", told, inputs, make, beside=_beside(base))
     return harness.table(pd.read_parquet(record.folder / "rows.parquet")), record
@@ -410,8 +436,11 @@ def hash_of(items: Sequence[Item]) -> str:
     return hashlib.sha256(canonical([asdict(i) for i in items]).encode()).hexdigest()
 
 
-def material(plan: Plan) -> Material:
-    """What methods are made from, of a study: its pairs and its trained sides are made when a method asks for them."""
+def material(plan: Plan, train_of: Mapping[str, TrainSettings] | None = None) -> Material:
+    """What methods are made from, of a study: its pairs and its trained sides are made when a method asks for them.
+
+    `train_of` says how families other than the plan's own are trained; without it, by their defaults.
+    """
 
     @cache
     def pairs() -> Pairs:
@@ -424,14 +453,20 @@ def material(plan: Plan) -> Material:
 
     @cache
     def sides(adapter: str) -> Sides:
-        same = adapter == plan.train.adapter
-        settings = plan.train if same else replace(default_train(plan.base, adapter), seed=plan.seed)
+        given = {plan.train.adapter: plan.train, **(train_of or {})}
+        settings = given.get(adapter) or replace(default_train(plan.base, adapter), seed=plan.seed)
         return make_sides(replace(plan, train=settings), pairs())[0]
 
     def held() -> Pairs:
         return held_out(pairs(), share=plan.train.val_share, seed=plan.seed)
 
     return Material(plan.base, plan.behavior, pairs=learnt, held=held, sides=sides, seed=plan.seed)
+
+
+def method_folder(plan: Plan, method: Method) -> Path:
+    """Where evaluations of a method lie, as those of a run do."""
+    run = f"{slug(plan.base.id)}-s{plan.seed}-{method.content_hash[:8]}"
+    return plan.out / plan.name / slug(method.name) / run
 
 
 def make_calibration(

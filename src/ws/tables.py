@@ -120,8 +120,8 @@ def effects_table(effects: Sequence[Mapping[str, Any]]):
         head = (str(e["behavior"]), str(e["metric"]))
         if last and head != last:
             table.add_section()
-        over, n = e["over"], len(e["seeds"])
-        digits = digits_for(*over["by_seed"], over["mean"], over["ci_lo"], over["ci_hi"])
+        over, each, n = e["over"]["found"], e["over"]["each"], len(e["seeds"])
+        digits = digits_for(*each, over["mean"])
         ends = {tuple(a) for a in e["alphas"]}
         told = "{} to {}".format(*map(alpha_of, next(iter(ends)))) if len(ends) == 1 else "calibrated"
         table.add_row(
@@ -131,9 +131,9 @@ def effects_table(effects: Sequence[Mapping[str, Any]]):
             told,
             signed(over["mean"], digits),
             f"[{signed(over['ci_lo'], digits)}, {signed(over['ci_hi'], digits)}]".replace("[", r"\["),
-            f"{over['spread']:.{digits}f}" if _finite(over["spread"]) else "–",
+            f"{e['spread']:.{digits}f}" if _finite(e["spread"]) else "–",
             f"{e['agree']}/{n}" if e["sign"] else f"({e['agree']}/{n})",
-            " ".join(signed(x, digits) for x in over["by_seed"]),
+            " ".join(signed(x, digits) for x in each),
             style=None if not e["sign"] or e["agree"] == n else "yellow",
         )
         last = head

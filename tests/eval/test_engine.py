@@ -8,9 +8,10 @@ import small
 import torch
 from test_steer import lowrank
 
+from ws import reading
 from ws.batches import Room, in_batches
 from ws.errors import ScoringImpossible
-from ws.eval import EVALS, cache, scoring
+from ws.eval import EVALS, scoring
 from ws.eval import run as run_eval
 from ws.eval.protocol import Protocol, plain
 from ws.eval.scoring import Item, Score, last_logprobs, prompts_of, score, score_texts, shared_logprobs
@@ -29,7 +30,7 @@ def items(tiny):
 
 def test_reading_what_rows_share_once_changes_no_score(tiny, items):
     rows = [p.ids for p in prompts_of(tiny, items)]
-    assert len(cache.levels(rows)) == 3
+    assert len(reading.levels(rows)) == 3
     d = lowrank(tiny, size=0.1)
     alphas = [-1.0, 0.5]
     shared = shared_logprobs(tiny, rows, alphas, lambda a: steer(tiny, d, a))
@@ -40,7 +41,7 @@ def test_reading_what_rows_share_once_changes_no_score(tiny, items):
 
 def test_levels_spell_every_row_and_read_less():
     rows = [[1] * 20 + [5] * 30 + [i] * 4 for i in (2, 3)] + [[1] * 20 + [6] * 30 + [7, i] for i in (2, 3)] + [[1] * 40]
-    plan = cache.levels(rows)
+    plan = reading.levels(rows)
     spelled = [list(plan[0][0][1])]
     for level in plan[1:]:
         spelled = [[*spelled[parent], *tokens] for parent, tokens in level]
@@ -49,14 +50,14 @@ def test_levels_spell_every_row_and_read_less():
     assert sum(len(t) for level in plan for _, t in level) < 0.7 * sum(map(len, rows))
     for few in ([[1, 2, 3]], [[1], [1]], [[1, 2], [3, 4]], [[1] * 30, [1] * 30], [[1] * 9, [1] * 30]):
         spelled = [[]]
-        for level in cache.levels(few):
+        for level in reading.levels(few):
             spelled = [[*spelled[parent], *tokens] for parent, tokens in level]
         assert [list(s) for s in spelled] == few
 
 
 def test_a_model_whose_cache_cannot_be_cut_is_read_from_the_beginning(tiny, items, monkeypatch):
     wanted = score(tiny, items, alphas=[0.0])
-    monkeypatch.setitem(cache._holds, tiny.model, False)
+    monkeypatch.setitem(reading._holds, tiny.model, False)
     for a, b in zip(wanted, score(tiny, items, alphas=[0.0])):
         assert a[0].logratio == pytest.approx(b[0].logratio, abs=1e-4)
 
@@ -239,18 +240,18 @@ def test_thoughts_on_real_tokenizers_open_close_and_answer_with_real_tokens(real
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma2", "gpt2"])
 def test_the_quick_head_is_the_models_own_bit_for_bit_and_is_gone_afterwards(kind, monkeypatch):
-    from ws.eval.cache import last_logits
+    from ws.reading import last_logits
 
-    monkeypatch.setattr(cache, "HEAD_ROWS", 40)  # several blocks of 96 words, the last of them shorter
+    monkeypatch.setattr(reading, "HEAD_ROWS", 40)  # several blocks of 96 words, the last of them shorter
     base = small.base(kind)
     ids = small.ids(5, 9)
     with torch.inference_mode():
         wanted = base.model(input_ids=ids, use_cache=False).logits[:, -1]
-        found, _ = last_logits(base, input_ids=ids, use_cache=False)
+        found, _ = last_logits(base.model, input_ids=ids, use_cache=False)
     assert torch.equal(found, wanted)
     head = base.model.get_output_embeddings()
     assert "forward" not in vars(head)
     assert not head._forward_pre_hooks
     with pytest.raises(IndexError):
-        last_logits(base, input_ids=ids + 10_000, use_cache=False)
+        last_logits(base.model, input_ids=ids + 10_000, use_cache=False)
     assert "forward" not in vars(head)

@@ -11,10 +11,12 @@ from test_steer import lowrank
 from ws.errors import BadFile
 from ws.eval import PROTOCOLS, run
 from ws.eval.perplexity import SHIPPED, answers_of_others
+from ws.generate import generate
 from ws.stats import change, estimate
 from ws.steer import steer
 
 NLL, CHOICE = PROTOCOLS["perplexity", "neutral-nll/1"], PROTOCOLS["perplexity", "neutral-choice/1"]
+FREE = PROTOCOLS["perplexity", "neutral-free/1"]
 
 
 def nll_rows(ref, pos, tokens):
@@ -86,3 +88,46 @@ def test_half_a_column_of_wrong_answers_is_refused(tiny, tmp_path):
     with pytest.raises(BadFile, match="1 rows have no wrong_answer"):
         CHOICE.items(tiny, str(path))
     assert len(NLL.items(tiny, str(path))) == 2
+
+
+def test_an_answer_that_goes_in_circles_is_seen_and_one_that_does_not_is_not():
+    from ws.eval.writing import repeated
+
+    assert repeated([1, 2, 3, 4, 5, 6, 7, 8]) == 0.0
+    assert repeated([1, 2, 3, 4] * 8) == pytest.approx(1 - 4 / 29)
+    assert repeated([5] * 3) == 0.0  # too short to have a run
+    rows = pd.DataFrame(
+        {
+            "alpha": [0.0] * 3 + [1.0] * 3,
+            "unit_id": ["a", "b", "c"] * 2,
+            "y": [0.0, 0.1, 0.2, 0.9, 0.8, 0.1],
+            "forced_close": [False] * 3 + [True, True, False],
+            "text": ["four"] * 3 + ["fourfour"] * 3,
+        }
+    )
+    found = FREE.metrics(rows)
+    told = {m: [estimate(found[m][a]).mean for a in (0.0, 1.0)] for m in found}
+    assert told["free_loops"] == [0.0, pytest.approx(2 / 3)]
+    assert told["free_unended"] == [0.0, pytest.approx(2 / 3)]
+    assert told["free_chars"] == [4.0, 8.0]
+    assert told["free_repeats"] == [pytest.approx(0.1), pytest.approx(0.6)]
+
+
+def test_free_answers_are_those_of_generate_at_every_strength_and_a_broken_model_is_seen(tiny):
+    direction = lowrank(tiny, size=3.0)
+    result = run(tiny, FREE, alphas=[-1.0, 0.0, 1.0], dial=lambda a: steer(tiny, direction, a), limit=4)
+    items = FREE.items(tiny, None)[:4]
+    for alpha, part in result.rows.groupby("alpha"):
+        with steer(tiny, direction, float(alpha)):
+            alone = [generate(tiny, i.chat.user, max_new_tokens=128) for i in items]
+        assert part.sort_values("row_key")["text"].tolist() == [
+            t for _, t in sorted(zip([i.row_key for i in items], alone))
+        ]
+    at = {r["alpha"]: r["mean"] for r in result.table() if r["metric"] == "free_unended"}
+    assert at[0.0] == 0.0
+    assert max(at[-1.0], at[1.0]) > 0.5
+
+
+def test_free_answers_leave_no_room_for_a_thought(tiny):
+    with pytest.raises(ValueError, match="takes no thought"):
+        run(tiny, FREE.thinking(8))

@@ -8,8 +8,9 @@ import small
 import torch
 from test_steer import lowrank
 
+from ws import reading
 from ws.errors import ScoringImpossible, Unsupported
-from ws.eval import EVALS, cache
+from ws.eval import EVALS
 from ws.eval import run as run_eval
 from ws.eval.scoring import Item
 from ws.eval.thinking import FORCED, score_thinking, thinker
@@ -50,6 +51,22 @@ def test_the_batch_equals_one_prompt_at_a_time_by_transformers_own_generate(tiny
         wanted = float(logp[list(t.answers.yes)].logsumexp(0) - logp[list(t.answers.no)].logsumexp(0))
         assert s.logratio == pytest.approx(wanted, abs=1e-4)
         assert s.forced_close == (out[-1] != t.close)
+
+
+def test_more_questions_do_not_ask_for_the_whole_vocabulary_more_often(tiny, items, monkeypatch):
+    asked, whole = [], type(tiny.tokenizer).get_vocab
+
+    def counted(self):
+        asked.append(1)
+        return whole(self)
+
+    monkeypatch.setattr(type(tiny.tokenizer), "get_vocab", counted)
+    tiny.tokenizer.get_vocab()
+    assert asked == [1]
+    score_thinking(tiny, items[:2], n_think=1, alphas=[0.0])
+    few = len(asked)
+    score_thinking(tiny, items[:8], n_think=1, alphas=[0.0])
+    assert len(asked) == few
 
 
 def test_rows_that_finish_early_do_not_change_the_others(tiny, items):
@@ -110,7 +127,7 @@ def test_every_architecture_scores_the_same_with_and_without_its_cache(kind, tin
     monkeypatch.setattr("ws.eval.thinking.stop_tokens", lambda *a: list(range(0, 96, 7)))
     found = score_thinking(base, items, n_think=9, alphas=[0.0], cot="plain")
     near(found, score_thinking(base, items, n_think=9, alphas=[0.0], cot="plain", reuse_cache=False))
-    assert cache.holds(base) == (kind != "qwen3.5")
+    assert reading.holds(base) == (kind != "qwen3.5")
 
 
 def test_a_model_without_thought_tokens_is_refused_by_think_and_served_by_plain(tiny, items):

@@ -122,3 +122,17 @@ def test_without_a_template_text_stays_plain(tiny):
     assert render(plain, Chat("Once upon a time")) == "Once upon a time"
     assert render(plain, Chat("Hi", "Be kind.")) == "Be kind.\n\nHi"
     assert end_of_turn(plain) == plain.eos_token_id
+
+
+def test_a_token_that_is_added_and_marked_special_is_known_as_such_at_once(tiny):
+    import copy
+
+    from ws.models.chat import special_tokens, token_called
+
+    tok = copy.deepcopy(tiny.tokenizer)
+    before = special_tokens(tok)
+    assert token_called(tok, "<|mark|>") is None
+    tok.add_special_tokens({"additional_special_tokens": ["<|mark|>"]})
+    assert special_tokens(tok) - before == {token_called(tok, "<|mark|>")}
+    tok.add_tokens(["plainword"])
+    assert token_called(tok, "plainword") not in special_tokens(tok)

@@ -139,6 +139,19 @@ def test_a_smoke_run_does_not_stand_for_the_full_one(tmp_path, told):  # noqa: F
     assert "SMOKE: not all units" in out
 
 
+def test_one_of_several_sets_of_questions_can_be_chosen(tmp_path, told):  # noqa: F811
+    rows = dilemma_rows()
+    write(tmp_path, rows, key="k1", questions="a" * 64)
+    other = write(tmp_path, rows[rows["unit_id"] < "u0050"], key="k2", questions="b" * 64)
+    run = other.parents[2]
+    for asked, units in (("aaaa", 120), ("bbbb", 50)):
+        code, out, _ = told("show", run, "--data", asked)
+        assert code == 0
+        assert f"of {units} units" in out
+        assert "also measured" not in out
+    refused(told("show", run, "--data", "cccc"), "no evaluation on 'cccc' here; there are")
+
+
 def test_what_a_prompt_says_to_a_terminal_is_not_passed_on():
     from ws.cli.out import plain
 

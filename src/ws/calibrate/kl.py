@@ -11,7 +11,6 @@ method too); the tokens it is followed by are the same.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +19,9 @@ from torch import Tensor
 from ws.batches import Room, free_memory, in_batches
 from ws.generate import context_of
 from ws.methods.method import Method
-from ws.models.chat import Chat, encode, has_template, render, stop_tokens
+from ws.models.chat import Chat, encode, has_template, render, stop_tokens, token_called
 from ws.models.load import Base
+from ws.reading import Steps, padded
 
 QUANTILE = 0.95
 RESAMPLES = 400
@@ -109,8 +109,8 @@ def thinking_of(base: Base, thinking: str) -> str:
     """`auto` opens a thought where the model has a token to close it with."""
     if thinking != "auto":
         return thinking
-    vocabulary = base.tokenizer.get_vocab()
-    return "forced" if has_template(base.tokenizer) and "</think>" in vocabulary else "off"
+    closes = token_called(base.tokenizer, "</think>") is not None
+    return "forced" if has_template(base.tokenizer) and closes else "off"
 
 
 def _batch(
@@ -133,13 +133,13 @@ class _Walk:
 @torch.inference_mode()
 def _walk(base: Base, prompts: Sequence[Sequence[int]], limit: int, stops: Sequence[int]) -> _Walk:
     """Greedy answers, until all rows have ended."""
-    steps = _Steps(base, prompts)
+    steps = _steps(base, prompts, limit)
     ends = torch.tensor(list(stops), device=base.device)
     done = torch.zeros(len(prompts), dtype=torch.bool, device=base.device)
     tokens, valid, logp = [], [], []
     for _ in range(limit):
-        logp.append(steps.logp)
-        token = steps.logp.argmax(-1)
+        logp.append(_logp(steps.logits))
+        token = logp[-1].argmax(-1)
         tokens.append(token)
         valid.append(~done)
         done = done | torch.isin(token, ends)
@@ -152,10 +152,10 @@ def _walk(base: Base, prompts: Sequence[Sequence[int]], limit: int, stops: Seque
 @torch.inference_mode()
 def _divergence_along(base: Base, prompts: Sequence[Sequence[int]], walk: _Walk) -> list[tuple[float, ...]]:
     """KL per counted token, the base reading what was written."""
-    steps = _Steps(base, prompts)
+    steps = _steps(base, prompts, len(walk.logp))
     found = []
     for t, steered in enumerate(walk.logp):
-        found.append(kl(steered, steps.logp))
+        found.append(kl(steered, _logp(steps.logits)))
         if t + 1 < len(walk.logp):
             steps.go(walk.tokens[:, t])
     per_row = torch.stack(found, 1).tolist()
@@ -170,30 +170,14 @@ def kl(steered: Tensor, plain: Tensor) -> Tensor:
     return torch.cat([((s - p) * s.exp()).sum(-1) for s, p in parts]).clamp(min=0)
 
 
-class _Steps:
-    """A model going through one batch token by token: the log-probabilities of what comes next."""
+def _steps(base: Base, prompts: Sequence[Sequence[int]], more: int) -> Steps:
+    ids, mask, _ = padded(base, prompts)
+    return Steps(base.model, ids, mask, more=more)
 
-    def __init__(self, base: Base, prompts: Sequence[Sequence[int]]):
-        width = max(map(len, prompts))
-        pad = base.tokenizer.pad_token_id or 0
-        self.model: Any = base.model
-        self.mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=base.device)
-        ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=base.device)
-        self._forward(ids, (self.mask.cumsum(-1) - 1).clamp(min=0), None)
 
-    def go(self, token: Tensor) -> None:
-        """One token further."""
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(token), 1)], dim=1)
-        self._forward(token[:, None], self._last + 1, self._cache)
-
-    def _forward(self, ids: Tensor, positions: Tensor, cache: Any) -> None:
-        out = self.model(
-            input_ids=ids, attention_mask=self.mask, position_ids=positions, past_key_values=cache, use_cache=True,
-            logits_to_keep=1,
-        )  # fmt: skip
-        self._cache, self._last = out.past_key_values, positions[:, -1:]
-        logits = out.logits[:, -1]
-        self.logp = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+def _logp(logits: Tensor) -> Tensor:
+    """Log-probabilities, in single precision at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
 def _summed(alpha: float, per_prompt: Sequence[tuple[float, ...]]) -> Divergence:

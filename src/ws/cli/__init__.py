@@ -13,10 +13,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ws.cli import measure, sweeping, verbs
+from ws.cli import comparing, measure, sweeping, verbs
 from ws.cli.flags import (
     Calibrated,
     Common,
+    Compared,
     Dialed,
     Evaluated,
     Exported,
@@ -86,6 +87,7 @@ def _register() -> None:
         app, "calibrate", verbs.calibrate, [Calibrated, calibrate_settings(), Common],
         adapter=(str | None, adapter), seed=(int | None, seed),
     )  # fmt: skip
+    add_command(app, "compare", comparing.compare, [Compared, calibrate_settings(), Common, *stage[1:]])
     run = typer.Argument(help="A run, by folder or by name.")
     add_command(app, "show", measure.show_items, [Shown], run=(str, run))
     places = typer.Argument(
@@ -149,7 +151,7 @@ def _stopped(arguments: list[str]) -> str:
     """What an interrupted command left: stages go on, everything else starts again."""
     if arguments[:1] == ["sweep"]:
         return f"interrupted; go on with: {sweeping.command()}"
-    staged = arguments[:1] and arguments[0] in ("replicate", "data", "train", "diff", "eval")
+    staged = arguments[:1] and arguments[0] in ("replicate", "data", "train", "diff", "eval", "compare")
     named = arguments[:1] == ["diff"] and len(arguments) > 1 and not arguments[1].startswith("-")
     return GO_ON if staged and not named else "interrupted; nothing was written."
 

@@ -27,7 +27,9 @@ class Evaluated:
     run: str | None = None
     """A run folder, as `ws runs` lists them; its direction is used."""
     direction: str | None = None
-    """A direction.safetensors."""
+    """A direction.safetensors, or any method file."""
+    method: str | None = None
+    """A method by name, made from --behavior: ws:lora, repe, sl:mean_diff, paper:all, prompt:simple, random:act:0, vectors:FILE."""
     data: str | None = None
     """A data file (csv, jsonl, json, parquet) instead of the hub's or the embedded one."""
     protocol: str | None = None
@@ -54,6 +56,8 @@ class Shown:
     """Output folder, below which a run is found by its name."""
     eval: str | None = None
     """The evaluation, where the run has several: its name or its protocol id."""
+    data: str | None = None
+    """The questions, where the run was measured on several: a part of their file's name, or of what `items` names them by."""
     metric: str | None = None
     """The metric whose units are ranked; the evaluation's first when not given."""
     alpha: float | None = None
@@ -120,6 +124,32 @@ class Calibrated:
     """Also write the method itself to this .safetensors file."""
     origin: str | None = None
     """The base the direction was made on, when the model is a fine-tune of it."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What `ws compare` sets side by side."""
+
+    methods: tuple[str, ...] = ()
+    """Methods by name, or default, published (the fork's), all; random:act stands for --draws of them. See docs/calibrate.md for the names."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of pairs and training, e.g. --seeds=0,1,2."""
+    evals: tuple[str, ...] = ()
+    """Evaluations by name or NAME@PROTOCOL; those of the behavior's claims when not given. What steering costs is always measured."""
+    alphas: tuple[float, ...] = ()
+    """Strengths measured as they are, e.g. --alphas=-1,1; without --budget nothing is calibrated then."""
+    reference: str | None = None
+    """The method that the others are set against, paired; the first when not given."""
+    draws: int | None = None
+    """Random directions of each form; 5 when not given, 20 with --methods all."""
+    data: tuple[str, ...] = ()
+    """Data files of evaluations: NAME=FILE, separated by commas."""
+    limit: int | None = None
+    """Only the first so many units of every evaluation; the tables say SMOKE."""
+    dry_run: bool = False
+    """Print the cells and stop."""
+    markdown: bool = False
+    """Print the tables as Markdown."""
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ HARNESS = "lm-eval"
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is measured: a model, a direction or none, and where its results lie."""
+    """What is measured: a model, what steers it or nothing, and where its results lie."""
 
     base: Any
-    direction: Any
+    by: Any
     origin: Any
     folder: Path
     method: str
@@ -32,13 +32,13 @@ class Subject:
 
 
 def evaluate(given: dict[str, Any]) -> Any:
-    """Measure a direction with one evaluation, over a grid of alphas; with --alphas=0, the model alone."""
+    """Measure a direction or any method with one evaluation, over a grid of alphas; with --alphas=0, the model alone."""
     name = given.pop("name")
     common = Common(**coerced(Common, given, source="--"))
     what = Evaluated(**coerced(Evaluated, given, source="--"))
     alphas = Dialed(**coerced(Dialed, given, source="--")).alphas
-    if what.run and what.direction:
-        raise ValueError("give --run or --direction, not both")
+    if sum(map(bool, (what.run, what.direction, what.method))) > 1:
+        raise ValueError("give one of --run, --direction and --method")
     if not alphas:
         raise ValueError("--alphas needs at least one number, e.g. --alphas=-1,0,1")
     if what.axis:  # before any work
@@ -99,9 +99,9 @@ def _with_protocol(name: str, common: Common, what: Evaluated, alphas: Sequence[
     table, record = make_eval(
         subject.base,
         name,
-        subject.direction,
+        subject.by,
         subject.folder,
-        alphas=alphas,
+        alphas=_strengths(subject, alphas, given),
         method=subject.method,
         protocol_id=protocol_id,
         data_file=what.data,
@@ -131,9 +131,9 @@ def _with_harness(name: str, common: Common, what: Evaluated, alphas: Sequence[f
     table, record = make_harness(
         subject.base,
         tasks,
-        subject.direction,
+        subject.by,
         subject.folder,
-        alphas=alphas,
+        alphas=_strengths(subject, alphas, given),
         method=subject.method,
         limit=what.limit,
         seed=subject.seed,
@@ -143,12 +143,21 @@ def _with_harness(name: str, common: Common, what: Evaluated, alphas: Sequence[f
     return table, record, subject, protocol_of(f"{HARNESS}/any")
 
 
+def _strengths(subject: Subject, alphas: Sequence[float], given: dict[str, Any]) -> Sequence[float]:
+    """The strengths asked for; a method that is there or not has only three, and needs no list of them."""
+    return (
+        alphas if subject.by is None or getattr(subject.by, "graded", True) or "alphas" in given else (-1.0, 0.0, 1.0)
+    )
+
+
 def _subject(
     name: str, common: Common, what: Evaluated, alphas: Sequence[float], given: dict[str, Any], chosen: Any = None
 ) -> Subject:
-    """A run's direction, a file's, a study's that is made now, or the model alone."""
+    """A run's direction, a file's, a method or a study's direction that is made now, or the model alone."""
     from ws.records import find_run, slug
 
+    if what.method:
+        return _subject_by_name(name, what.method, common, what, given, chosen)
     if not (what.run or what.direction):
         if not any(alphas) and name != "pairs":
             base = load_base(common)
@@ -162,6 +171,9 @@ def _subject(
             plan.base, direction, None, plan.run_folder, f"ws:{of.adapter}", of.seed, plan.name, pairs, of
         )  # fmt: skip
     from ws.direction import load as load_direction
+    from ws.methods import Method
+    from ws.methods.file import is_method
+    from ws.methods.file import load as load_method
 
     manifest = pairs = settings = None
     if what.run:
@@ -171,17 +183,39 @@ def _subject(
         if "model" not in given:
             common = replace(common, model=manifest["model"]["source"])
     else:
-        direction = load_direction(what.direction or "")
+        file = what.direction or ""
+        direction = load_method(file) if is_method(file) else load_direction(file)
         folder = Path(common.out) / "direct" / direction.content_hash[:12]
     base = load_base(common)
     origin = load_base(replace(common, model=what.origin)) if what.origin else None
     if name == "pairs" and manifest is not None:
         pairs, settings = pairs_of(manifest, common)
     made = direction.provenance
-    seed = int(made.get("training", {}).get("settings", {}).get("seed", 0))
     behavior = common.behavior or (folder.parent.parent.name if what.run else None)
-    method = f"ws:{made.get('adapter', 'direction')}"
+    if isinstance(direction, Method):
+        method, seed = direction.name, int(made.get("seed", 0))
+    else:
+        method = f"ws:{made.get('adapter', 'direction')}"
+        seed = int(made.get("training", {}).get("settings", {}).get("seed", 0))
     return Subject(base, direction, origin, folder, method, seed, behavior, pairs, settings)
+
+
+def _subject_by_name(
+    name: str, method: str, common: Common, what: Evaluated, given: dict[str, Any], chosen: Any
+) -> Subject:
+    """Any method, made now from a study's material."""
+    from ws import methods
+    from ws.stages import make_pairs, material, method_folder
+
+    methods.check(method)
+    plan = plan_of(common, given)
+    if chosen is not None and name != "pairs":
+        _can_be_asked(plan.base, chosen, what.data)
+    made = methods.make(method, material(plan))
+    origin = load_base(replace(common, model=what.origin)) if what.origin else None
+    pairs = make_pairs(plan)[0] if name == "pairs" else None
+    folder = method_folder(plan, made)
+    return Subject(plan.base, made, origin, folder, made.name, plan.seed, plan.name, pairs, plan.train)
 
 
 def _can_be_asked(base: Any, chosen: Any, data: str | None) -> None:
@@ -290,6 +324,10 @@ def show_items(given: dict[str, Any]) -> Any:
     found = _measured([given["run"]], what.out)
     if what.eval:
         found = [m for m in found if what.eval in (m.protocol.eval, m.protocol.id)] or _nothing(found, what.eval)
+    if what.data:
+        found = [m for m in found if what.data in m.source or m.items_hash.startswith(what.data)] or _nothing(
+            found, f"evaluation on {what.data!r}", of="data"
+        )
     if not found:
         raise ValueError(f"{given['run']} has no evaluations; `ws eval NAME --run {given['run']}` makes one")
     steered = [m for m in found if any(m.alphas)] or _nothing(found, "strength other than 0")
@@ -337,10 +375,9 @@ def show_items(given: dict[str, Any]) -> Any:
     return None
 
 
-def _nothing(found: Sequence[Any], name: str) -> Any:
-    raise ValueError(
-        f"no {name} here; there are {', '.join(dict.fromkeys(m.protocol.id for m in found)) or 'no evaluations'}"
-    )
+def _nothing(found: Sequence[Any], name: str, of: str = "protocol") -> Any:
+    there = [m.protocol.id if of == "protocol" else f"{m.source or m.protocol.id} ({m.items_hash})" for m in found]
+    raise ValueError(f"no {name} here; there are {', '.join(dict.fromkeys(there)) or 'no evaluations'}")
 
 
 ROWS, PROMPT, THOUGHT = 4, 400, 240  # rows of a unit that are printed, and characters of a question and of a thought

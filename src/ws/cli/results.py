@@ -25,7 +25,9 @@ def few_units(rows: Sequence[Mapping[str, Any]], said: Sequence[str]) -> list[st
     """One sentence where intervals undercover, unless a reading has said so already."""
     if any("undercover" in line for line in said) or not any(r.get("few_units") for r in rows):
         return []
-    return [f"only {units(min(r['n'] for r in rows))}: below 30 an interval undercovers."]
+    least = min((r for r in rows if r.get("few_units")), key=lambda r: r["fewest"])
+    group = "" if least["fewest"] == least["n"] else f" in the smallest group of {least['metric']}"
+    return [f"only {units(least['fewest'])}{group}: below 30 an interval undercovers."]
 
 
 def with_axis(name: str, axis: str, behavior: str | None, intent: Mapping[str, int]) -> dict[str, int]:

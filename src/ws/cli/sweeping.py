@@ -12,6 +12,7 @@ from ws.errors import Failed
 from ws.settings import coerced
 from ws.study import Common
 
+FEW_SEEDS = 5
 OWN = ("check", "status", "json", "engine", "address", "workers", "retries")
 
 
@@ -123,11 +124,11 @@ def readings(found: Any, effects: Sequence[Any]) -> list[str]:
             f"seeds: in {len(whole)} of {len(claimed)} rows with a claim every seed moves as the behavior wants"
             + ("." if len(whole) == len(claimed) else "; the others are not to be relied on, whatever their interval.")
         )
-        if any(e.over.few for e in effects):
-            n = min(e.over.n_seeds for e in effects)
-            lines.append(
-                f"the interval is over seeds and items; {n} seeds say little of the spread of seeds, so it is too narrow. Five or more are needed."
-            )
+        few = min(len(e.seeds) for e in effects)
+        wide = " few seeds make it wide, as they should" if few < FEW_SEEDS else ""
+        lines.append(
+            f"the interval is over seeds and items, for a new training and new questions;{wide}".rstrip(";") + "."
+        )
     else:
         lines.append("one seed: the interval is over items alone, and says nothing of another training. Give --seeds.")
     if len({e.adapter for e in effects}) > 1:

@@ -11,12 +11,21 @@ form? Whole answers are scored and no options are shown, so there is no order of
 | choice_right | share of questions whose right answer is likelier   | still knows what it knew            |
 | choice_gap   | log P(right) - log P(wrong), per token              | knows it by a wider margin          |
 
-It does not know how the model talks when it is left to talk: likelihoods of good answers can hold while free answers loop.
+Likelihoods of good answers can hold while free answers loop, so `neutral-free/1` lets the model write: 20 neutral requests,
+greedy, at most 128 tokens. Unit: the request.
+
+| metric       | is                                                          | larger means               |
+|--------------|-------------------------------------------------------------|----------------------------|
+| free_repeats | share of an answer's runs of four tokens that came before    | goes round in circles      |
+| free_loops   | share of answers that are mostly such runs                  | the same, counted          |
+| free_unended | share of answers that found no end                          | rambles                    |
+| free_chars   | characters of an answer                                     | says more, or cannot stop  |
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ws.behaviors import neutral_prompts
 from ws.errors import BadFile
 from ws.eval.protocol import Metrics, Protocol, by_alpha
 from ws.eval.scoring import Item
@@ -106,6 +115,30 @@ def metrics_choice(rows: "pd.DataFrame") -> Metrics:
     return {"choice_right": by_alpha(right, "right"), "choice_gap": by_alpha(rows)}
 
 
+def items_free(base: Base, data: str | None) -> list[Item]:
+    """Neutral requests that no strength is found on, or the prompts of a file."""
+    if data is not None:
+        found = [(str(i), r["prompt"]) for i, r in enumerate(rows_of(base, data))]
+    else:
+        audit = [p for p in neutral_prompts(base.tiny) if p.split == "audit"]
+        found = [(p.id, p.text) for p in audit[:: len(audit) // N_FREE][:N_FREE]]
+    return [Item(key, key, Chat(text), "") for key, text in found]
+
+
+N_FREE = 20
+LOOPS = 0.5  # of an answer's runs came before
+
+
+def metrics_free(rows: "pd.DataFrame") -> Metrics:
+    told = rows.assign(
+        loops=(rows["y"] > LOOPS).astype(float),
+        unended=rows["forced_close"].astype(float),
+        chars=rows["text"].str.len().astype(float),
+    )
+    columns = {"free_repeats": "y", "free_loops": "loops", "free_unended": "unended", "free_chars": "chars"}
+    return {name: by_alpha(told, column) for name, column in columns.items()}
+
+
 PROTOCOLS = (
     Protocol(
         "perplexity",
@@ -128,5 +161,19 @@ PROTOCOLS = (
             "choice_right": "takes the right answer for likelier than a wrong one more often (a share)",
             "choice_gap": "tells right from wrong neutral answers by a wider margin, in nats per token",
         },
+    ),
+    Protocol(
+        "perplexity",
+        "neutral-free/1",
+        "free_repeats",
+        items_free,
+        metrics_free,
+        {
+            "free_repeats": "says again what it has said, in its own answers (share of runs of four tokens)",
+            "free_loops": "gives more answers that are mostly repetition (a share)",
+            "free_unended": "gives more answers that find no end (a share)",
+            "free_chars": "writes longer answers (characters)",
+        },
+        n_write=128,
     ),
 )

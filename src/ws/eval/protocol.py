@@ -27,12 +27,15 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from ws.errors import ScoringImpossible
 from ws.eval.scoring import Dial, Item, Score, proven, score, score_texts
 from ws.eval.thinking import score_thinking, thinker
+from ws.eval.writing import score_writing
+from ws.methods.method import Method
 from ws.models.chat import thinks
 from ws.models.load import Base
 from ws.stats import FEW_UNITS, Estimate, Group, Made, Totals, change, estimate
@@ -114,6 +117,8 @@ class Protocol:
     """Tokens of thought before the answer; 0 is a single forward pass."""
     cot: str = "think"
     """`think` between thought tokens, or `plain` text for models that have none."""
+    n_write: int = 0
+    """Tokens of an answer of the model's own; 0 is for answers that are given and scored."""
     panels: Callable[["pd.DataFrame", Mapping[str, int]], list[Panel]] = field(default=_no_panels)
     """(rows, the metrics a claim is made about) -> what is printed below the table."""
     ordered: bool = False
@@ -175,12 +180,52 @@ def measure(
     *,
     alphas: Sequence[float],
     dial: Dial | None = None,
+    by: Method | None = None,
     reference: Sequence[Score] | None = None,
 ) -> list[list[Score]]:
-    """Scores of every item at every alpha, the way the protocol asks."""
+    """Scores of every item at every alpha, the way the protocol asks; steered by a method, or by a bare dial."""
+    if by is not None:
+        if dial is not None:
+            raise ValueError("give a method or a dial, not both")
+        return _measured_by(base, protocol, items, by, alphas, reference)
+    return _measured(base, protocol, items, alphas, dial, reference)
+
+
+def _measured_by(
+    base: Base,
+    protocol: Protocol,
+    items: Sequence[Item],
+    by: Method,
+    alphas: Sequence[float],
+    reference: Sequence[Score] | None,
+) -> list[list[Score]]:
+    """A method turns the dial, and may change what is asked: strengths that ask the same share their batches."""
+    by.check_strengths(alphas)
+    asked = {a: [replace(i, chat=by.chat(i.chat, a)) for i in items] for a in dict.fromkeys(alphas) if a}
+    same = [a for a in dict.fromkeys(alphas) if not a or asked[a] == list(items)]
+    scored: dict[float, list[Score]] = {}
+    for strengths, questions in [(same, items), *(([a], q) for a, q in asked.items() if a not in same)]:
+        known = reference if 0.0 in strengths else None
+        rows = _measured(base, protocol, questions, strengths, partial(by.at, base), known, in_parts=by.per_token)
+        scored |= {a: [row[k] for row in rows] for k, a in enumerate(strengths)}
+    return [[scored[a][i] for a in alphas] for i in range(len(items))]
+
+
+def _measured(
+    base: Base,
+    protocol: Protocol,
+    items: Sequence[Item],
+    alphas: Sequence[float],
+    dial: Dial | None,
+    reference: Sequence[Score] | None,
+    *,
+    in_parts: bool = True,
+) -> list[list[Score]]:
+    if not alphas:
+        return [[] for _ in items]
     if protocol.n_think:
-        if items[0].texts:
-            raise ValueError(f"{protocol.id} scores whole answers, which takes no thought; leave n_think at 0")
+        if items[0].texts or protocol.n_write:
+            raise ValueError(f"{protocol.id} is about whole answers, which takes no thought; leave n_think at 0")
         if protocol.cot == "think" and not thinks(base.tokenizer):
             raise ScoringImpossible(
                 f"{protocol.id} has the model think between thought tokens, and this one has none; use a protocol whose "
@@ -190,8 +235,15 @@ def measure(
             base, items, n_think=protocol.n_think, cot=protocol.cot, alphas=alphas, dial=dial, label=protocol.eval,
             reference=reference,
         )  # fmt: skip
-    how = score_texts if items[0].texts else score
-    return how(base, items, alphas=alphas, dial=dial, label=protocol.eval, reference=reference)
+    if protocol.n_write:
+        return score_writing(
+            base, items, n_write=protocol.n_write, alphas=alphas, dial=dial, label=protocol.eval, reference=reference
+        )
+    if items[0].texts:
+        return score_texts(base, items, alphas=alphas, dial=dial, label=protocol.eval, reference=reference)
+    return score(
+        base, items, alphas=alphas, dial=dial, label=protocol.eval, reference=reference, in_parts=in_parts
+    )  # fmt: skip
 
 
 def run(
@@ -200,19 +252,24 @@ def run(
     *,
     alphas: Sequence[float] = (0.0,),
     dial: Dial | None = None,
-    method: str = "base",
+    by: Method | None = None,
+    method: str | None = None,
     seed: int = 0,
     data: str | None = None,
     limit: int | None = None,
     items: Sequence[Item] | None = None,
     reference: Sequence[Score] | None = None,
 ) -> Result:
-    """Score a protocol at every alpha; `reference` holds the scores of its items at alpha 0 where they are known."""
+    """Score a protocol at every alpha; `reference` holds the scores of its items at alpha 0 where they are known.
+
+    Steered `by` a method, which may change what is asked, or by a bare `dial`. `method` is what the rows call it.
+    """
     import pandas as pd
 
     items = items_of(protocol, base, data=data, limit=limit) if items is None else items
     alphas = sorted({0.0, *map(float, alphas)})  # 0 is the reference of every other strength
-    scored = measure(base, protocol, items, alphas=alphas, dial=dial, reference=reference)
+    method = method or (by.name if by else "base")
+    scored = measure(base, protocol, items, alphas=alphas, dial=dial, by=by, reference=reference)
     records = [
         {
             "eval": protocol.eval,
@@ -259,7 +316,7 @@ def _of_items(items: Sequence[Item]) -> dict[str, Any]:
 
 def _asked(base: Base, protocol: Protocol, item: Item) -> dict[str, Any]:
     """How the first item was asked, and which tokens count as its answers."""
-    if item.texts:
+    if item.texts or protocol.n_write:
         return {"anchor": item.anchor}
     found = thinker(base, item, protocol.cot).answers if protocol.n_think else proven(base, item)
     return {"answers": found.described(base.tokenizer), "anchor": item.anchor}

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ws.batches import Room, in_batches
 from ws.errors import ScoringImpossible
-from ws.eval.cache import Level, cut, cuttable, extended, families, holds, last_logits, levels, padded
 from ws.generate import context_of
 from ws.models.answers import Answers, find_answers
 from ws.models.chat import Chat, encode, has_template, render
 from ws.models.load import Base
+from ws.reading import Level, cut, cuttable, extended, families, holds, last_logits, levels, padded
 
 Dial = Callable[[Sequence[float]], AbstractContextManager]
 """Strengths, one per row of the batch, to a context in which the model is steered by them."""
@@ -77,15 +77,24 @@ def score(
     dial: Dial | None = None,
     label: str = "scoring",
     reference: Sequence[Score] | None = None,
+    in_parts: bool = True,
 ) -> list[list[Score]]:
-    """Scores of every item at every alpha, in the order given; `reference` holds those at alpha 0 if they are known."""
+    """Scores of every item at every alpha, in the order given; `reference` holds those at alpha 0 if they are known.
+
+    Without `in_parts` every prompt is read in one pass, as a method that acts on the end of a pass needs it.
+    """
     prompts = prompts_of(base, items)
     holds(base)  # tried here, before anything is steered
     # kin are sorted as if they were of one length, so that they meet in one batch
     kin = {i: max(len(prompts[j].ids) for j in f) for f in families([p.ids for p in prompts]) for i in f}
 
     def measure(part: Sequence[tuple[int, Prompt]], strengths: Sequence[float], steer: Dial) -> list[Score]:
-        logp = shared_logprobs(base, [p.ids for _, p in part], strengths, steer)
+        rows = [p.ids for _, p in part]
+        if in_parts:
+            logp = shared_logprobs(base, rows, strengths, steer)
+        else:
+            with steer(list(strengths) * len(rows)):
+                logp = last_logprobs(base, [r for r in rows for _ in strengths])
         return scores_of(logp, [p.answers for _, p in part for _ in strengths])
 
     return at_alphas(
@@ -221,7 +230,7 @@ def slot_text(base: Base, item: Item) -> str:
 def last_logprobs(base: Base, rows: Sequence[Sequence[int]]) -> Tensor:
     """Log-probabilities over the vocabulary at the last token of every row, in float32 or better."""
     ids, mask, positions = padded(base, rows)
-    logits, _ = last_logits(base, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+    logits, _ = last_logits(base.model, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
     return logprobs(logits)
 
 

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from ws.batches import Room
 from ws.errors import ScoringImpossible
-from ws.eval.cache import cut, cuttable, extended, grown, holds, last_logits, padded
 from ws.eval.scoring import (
     Dial,
     Item,
@@ -35,6 +34,7 @@ from ws.eval.scoring import (
 from ws.models.answers import Answers
 from ws.models.chat import close_of_thought, encode, render, stop_tokens
 from ws.models.load import Base
+from ws.reading import cut, cuttable, extended, grown, holds, last_logits, padded
 
 FORCED = " I will answer now."
 COTS = ("think", "plain")
@@ -160,7 +160,7 @@ def _measured(
         with steer([alphas[i] for i in here]):
             while True:
                 logits, cache = last_logits(
-                    base,
+                    base.model,
                     input_ids=step,
                     attention_mask=mask,
                     position_ids=positions,

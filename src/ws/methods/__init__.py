@@ -8,5 +8,7 @@ from ws.methods.registry import METHODS as METHODS
 from ws.methods.registry import check as check
 from ws.methods.registry import make as make
 from ws.methods.registry import names as names
+from ws.methods.registry import needs as needs
+from ws.methods.registry import selection as selection
 from ws.methods.weights import as_method as as_method
 from ws.methods.weights import with_origin as with_origin

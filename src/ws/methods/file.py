@@ -6,6 +6,8 @@ A direction file of `ws diff` is read as the weight method it is.
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from ws.direction.file import FORMAT as DIRECTION
 from ws.direction.file import load as load_direction
 from ws.direction.file import read_tensors, write_headed
@@ -24,6 +26,15 @@ def save(method: Method, path: Path | str) -> Path:
     settings, tensors = method.packed()
     head: dict[str, Any] = {"format": FORMAT, "kind": method.kind, "name": method.name}
     return write_headed(path, tensors, {**head, "settings": settings, "provenance": dict(method.provenance)})
+
+
+def is_method(path: Path | str) -> bool:
+    """Whether a file says that it is a method of ours, and not a direction."""
+    try:
+        with safe_open(str(path), "pt") as f:
+            return f'"format":"{FORMAT}"' in (f.metadata() or {}).get("ws", "")
+    except (OSError, SafetensorError):
+        return False
 
 
 def load(path: Path | str) -> Method:

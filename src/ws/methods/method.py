@@ -11,7 +11,7 @@ calibrates or compares knows this interface and no method by name.
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -43,6 +43,19 @@ class Method(ABC):
     def bound(self) -> float | None:
         """The largest |alpha| that means something, or None."""
         return None
+
+    @property
+    def per_token(self) -> bool:
+        """Whether every token is changed, so that a text may be read in parts; False where the end of a pass is special."""
+        return True
+
+    def check_strengths(self, alphas: Sequence[float]) -> None:
+        """Refuse strengths that mean nothing for this method, before any work."""
+        if not self.graded and (odd := [a for a in alphas if a not in (-1.0, 0.0, 1.0)]):
+            raise ValueError(
+                f"{self.name} is there or not, so its strengths are -1, 0 and 1; got {odd[0]:g}. Give --alphas=-1,0,1"
+            )
+        dial_of([float(a) for a in alphas], self.bound)
 
     @abstractmethod
     def at(self, base: Base, alphas: Alpha) -> AbstractContextManager[nn.Module]:

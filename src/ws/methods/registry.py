@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from ws.adapters import FAMILIES
@@ -119,6 +120,63 @@ OPEN: dict[str, Sequence[str]] = {
     "vectors": [],
 }
 """Names that go on after their line, and with what; files and further draws are not listed."""
+
+
+DEFAULT = (
+    "ws:lora", "prompt:simple", "prompt:engineered", "repe", "paper:all", "sl:mean_diff", "random:spectrum", "random:act",
+)  # fmt: skip
+"""What a comparison takes when nothing is asked for: ours, the usual baselines, and controls for both kinds."""
+PUBLISHED = (
+    *(f"ws:{a}" for a in ("lora", "dora", "pissa", "delora", "oft", "ia3")), "repe", "prompt:simple", "prompt:engineered",
+)  # fmt: skip
+"""The methods of the published fork's calibrated tables."""
+DRAWS = 5
+ALL_DRAWS = 20
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What of a study a method is made from, and what another seed changes about it."""
+
+    kin: str
+    """Its name without its draw."""
+    adapter: str | None = None
+    """The family whose two trained sides it is made from."""
+    answers: bool = False
+    """Whether it is made from the answers of both personas."""
+    seed: str = "study"
+    """`study`: pairs, training or sampling; `draw`: the number in its name; `none`: it is the same for all."""
+
+
+def needs(name: str) -> Needs:
+    """What the method called `name` is made from."""
+    line, rest = _found(name)
+    if line in ("ws", "ft"):
+        return Needs(name, rest[0], answers=True)
+    if line == "random":
+        form, _, *family = [*rest, "0"][:2] + rest[2:]
+        adapter = None if form == "act" else (family or [random.FAMILY])[0]
+        return Needs(":".join([line, form, *family]), adapter, answers=adapter is not None, seed="draw")
+    return Needs(name, answers=line.startswith("paper:"), seed="none" if line in OPEN else "study")
+
+
+def selection(asked: Sequence[str], *, draws: int | None = None) -> list[str]:
+    """Methods by name, each once: `default`, `published`, `all`, names; random ones without a number stand for `draws` of them."""
+    if draws is not None and draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}")
+    found: list[str] = []
+    for word in asked or ("default",):
+        many = ALL_DRAWS if word == "all" else DRAWS
+        group = {"default": DEFAULT, "published": PUBLISHED, "all": names()}.get(word, (word,))
+        for name in group:
+            form = name.split(":")
+            if form[0] == "random" and (word == "all" or len(form) == 2):
+                found += [":".join([*form[:2], str(k), *form[3:]]) for k in range(draws or many)]
+            else:
+                found.append(name)
+    for name in found:
+        check(name)
+    return list(dict.fromkeys(found))
 
 
 def names() -> list[str]:

@@ -8,6 +8,7 @@ plainly: the text itself, after its start token where it uses one.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ws.errors import Unsupported
 
@@ -71,11 +72,27 @@ def end_of_turn(tokenizer: Any) -> int:
     mark = "ANSWER"
     tail = render_whole(tokenizer, Chat("QUESTION"), mark).rpartition(mark)[2]
     ids = encode(tokenizer, tail.lstrip())
-    if not ids or not _is_special(tokenizer, ids[0]):
+    if not ids or ids[0] not in special_tokens(tokenizer):
         if tokenizer.eos_token_id is None:
             raise Unsupported("this tokenizer names no token that ends a turn, so answers have no end to learn.")
         return int(tokenizer.eos_token_id)
     return ids[0]
+
+
+_special: "WeakKeyDictionary[Any, tuple[int, frozenset[int]]]" = WeakKeyDictionary()
+
+
+def special_tokens(tokenizer: Any) -> frozenset[int]:
+    """Named special tokens, and added ones that are marked special (Gemma's <end_of_turn>).
+
+    Kept, because reading 6,000 added tokens takes 50 ms, and every row asks.
+    """
+    size, found = _special.get(tokenizer, (-1, frozenset()))
+    if size != len(tokenizer):
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        found = frozenset({*tokenizer.all_special_ids, *(i for i, t in added.items() if t.special)})
+        _special[tokenizer] = len(tokenizer), found
+    return found
 
 
 def stop_tokens(tokenizer: Any, model: Any = None) -> list[int]:
@@ -86,14 +103,20 @@ def stop_tokens(tokenizer: Any, model: Any = None) -> list[int]:
     return sorted(int(t) for t in found if t is not None)
 
 
+def token_called(tokenizer: Any, name: str) -> int | None:
+    """The token of exactly this name, if there is one; asking for the whole vocabulary takes a tenth of a second."""
+    token = tokenizer.convert_tokens_to_ids(name)  # some answer with their token for unknown text
+    return None if token is None or tokenizer.convert_ids_to_tokens(token) != name else int(token)
+
+
 def close_of_thought(tokenizer: Any) -> int:
     """The single real token that closes a thought; text that only looks like one is refused."""
-    token = tokenizer.get_vocab().get("</think>")
+    token = token_called(tokenizer, "</think>")
     if token is None or encode(tokenizer, "</think>") != [token] or token == tokenizer.eos_token_id:
         raise Unsupported(
             "the template opens a thought, but this tokenizer has no single </think> token to close it with."
         )
-    return int(token)
+    return token
 
 
 def thinks(tokenizer: Any) -> bool:
@@ -103,12 +126,6 @@ def thinks(tokenizer: Any) -> bool:
     except Unsupported:
         return False
     return has_template(tokenizer)
-
-
-def _is_special(tokenizer: Any, token: int) -> bool:
-    """Named special tokens, and added ones that are marked special (Gemma's <end_of_turn>)."""
-    added = getattr(tokenizer, "added_tokens_decoder", {}).get(token)
-    return token in tokenizer.all_special_ids or bool(added is not None and added.special)
 
 
 def _messages(chat: Chat) -> list[dict[str, str]]:

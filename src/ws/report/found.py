@@ -4,7 +4,7 @@ Rows are the truth: a table is made from `rows.parquet` and never from the numbe
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +54,16 @@ class Measured:
         return str(self.manifest["model"]["id"])
 
     @property
+    def budget(self) -> float | None:
+        """The KL its strengths were calibrated to; None where they were given."""
+        return (self.manifest["settings"].get("strength") or {}).get("budget")
+
+    def point(self, alpha: float | None) -> Mapping[str, Any] | None:
+        """The KL of a strength and whether that is the budget, where it was measured."""
+        points = (self.manifest["settings"].get("strength") or {}).get("points", ())
+        return next((p for p in points if p["alpha"] == alpha), None)
+
+    @property
     def smoke(self) -> bool:
         """Fewer units were scored than the evaluation has: nothing for a table of results."""
         limited = self.manifest["settings"]["limit"] is not None
@@ -89,7 +99,7 @@ class Measured:
     @property
     def study(self) -> tuple:
         """What names one direction among others."""
-        return (self.behavior, self.run, self.method, self.seed, self.manifest["inputs"].get("direction"))
+        return (self.behavior, self.run, self.method, self.seed, self.manifest["inputs"].get("direction"), self.budget)
 
     @property
     def same(self) -> tuple:

@@ -8,7 +8,7 @@ from ws.errors import BadFile
 from ws.report.found import Measured
 from ws.report.line import Line
 
-COSTS = frozenset({"neutral_nll", "nll_rise"})
+COSTS = frozenset({"neutral_nll", "nll_rise", "free_repeats", "free_loops", "free_unended"})
 """Metrics of damage: larger is worse at either end of the dial."""
 
 

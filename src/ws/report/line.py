@@ -26,6 +26,14 @@ class Line:
     pos: float
     neg: float | None
 
+    @property
+    def matched(self) -> bool | None:
+        """Whether both strengths have the same KL as those of other matched lines; None where no KL was sought."""
+        if self.of.budget is None:
+            return None
+        points = [self.of.point(a) for a in (self.pos, self.neg) if a is not None]
+        return all(p is not None and p["verdict"] == "matched" for p in points)
+
     @cached_property
     def metrics(self) -> Metrics:
         return self.of.protocol.metrics(self.of.rows)

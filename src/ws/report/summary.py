@@ -110,11 +110,16 @@ def best(found: Sequence[Measured], alpha: float) -> Measured:
 def _marked(lines: Sequence[Line]) -> list[Line]:
     """Lines of another strength than the table's carry theirs in the label."""
     usual = strengths(lines)
-    return [x if strengths([x]) == usual else replace(x, label=f"{x.label} ({strengths([x])})") for x in lines]
+    return [
+        x if x.of.budget is not None or strengths([x]) == usual else replace(x, label=f"{x.label} ({strengths([x])})")
+        for x in lines
+    ]
 
 
 def strengths(lines: Sequence[Line]) -> str:
     """The strengths of a table, forward and reverse: those of +1, or of the largest there is; most lines decide."""
+    if budgets := {x.of.budget for x in lines if x.of.budget is not None}:
+        return ", ".join(f"{b:g} nat" for b in sorted(budgets))
     pairs = [(x.pos, x.neg) for x in lines]
     if not pairs:
         return ""
@@ -126,7 +131,10 @@ def strengths(lines: Sequence[Line]) -> str:
 def _labels(group: list[Measured]) -> list[str]:
     """Method ids, with what else is needed to tell them apart: behavior, seed, run."""
     parts: list[list[str]] = [[m.method] for m in group]
-    for more in (lambda m: m.behavior or m.run, lambda m: f"s{m.seed}", lambda m: m.run.rsplit("-", 1)[-1]):
+    for more in (
+        lambda m: m.behavior or m.run, lambda m: f"s{m.seed}",
+        lambda m: "as given" if m.budget is None else f"{m.budget:g} nat", lambda m: m.run.rsplit("-", 1)[-1],
+    ):  # fmt: skip
         ids = {m.study: tuple(p) for m, p in zip(group, parts)}
         if len(set(ids.values())) < len(ids):
             parts = [[*p, str(more(m))] for m, p in zip(group, parts)]
@@ -283,11 +291,40 @@ def counted(line: Line) -> Cell:
     return n, {"n_units": units, "n_valid": scored, "n_total": len(rows)}
 
 
+def _strengths_of(line: Line) -> Cell:
+    """C: both strengths, where they were sought for their KL; lines of a grid of alphas have them in the title."""
+    if line.of.budget is None:
+        return NO, {}
+    return " / ".join(f"{a:+.3g}" for a in (line.neg, line.pos) if a is not None), {}
+
+
+def kl_of(line: Line) -> Cell:
+    """The KL of the forward strength, and of the reverse one; a strength that is not the budget's says so."""
+    points = [p for a in (line.neg, line.pos) if a is not None and (p := line.of.point(a))]
+    if not points:
+        return "n/a", {}
+    told = " / ".join(NO if p["kl"] is None else f"{p['kl']:.2f}" for p in points)
+    off = sorted({p["verdict"] for p in points} - {"matched"})
+    forward = line.of.point(line.pos) or points[-1]
+    record = {
+        "kl_pos": forward["kl"],
+        "kl_neg": points[0]["kl"],
+        "matched": line.matched,
+        "verdicts": [p["verdict"] for p in points],
+    }
+    return told + (f" {', '.join(off)}" if off else ""), record
+
+
+def _kl(line: Line) -> Cell:
+    return (NO, {}) if line.of.budget is None and line.of.point(line.pos) is None else kl_of(line)
+
+
+STRENGTH = (Column("C − / +", _strengths_of), Column("kl − / +", _kl))
 MOVED = (
     Column("a: shift", lambda line: (with_interval(line.shift.a), flat("a", line.shift.a))),
     Column("b: sharpening", lambda line: (with_interval(line.shift.b), flat("b", line.shift.b))),
 )
-COUNTS = (Column("forced", forced), Column("units", counted))
+COUNTS = (Column("forced", forced), Column("units", counted), *STRENGTH)
 
 
 def si(name: str, key: str, k: int, *, interval: bool = False, one: bool = False) -> Column:
@@ -358,7 +395,8 @@ def first_of(line: Line) -> str:
 def verdict(line: Line, *, metric: str | None = None, unit: str = " nat", named: bool = False) -> str | None:
     """The main number of a line, with its interval and what it says."""
     metric = metric or first_of(line)
-    what = f"{line.label}{f', {metric}' if named else ''} at {alpha_of(line.pos)}"
+    at = alpha_of(line.pos) if line.of.budget is None else f"{line.pos:+.3g}"
+    what = f"{line.label}{f', {metric}' if named else ''} at {at}"
     e = line.delta(metric, line.pos)
     if e is None:
         return None
@@ -438,6 +476,7 @@ def informed(lines: Sequence[Line]) -> Sheet:
             rate("counter", "counter"),
             Column("wrong/right", _classes),
             Column("sign (cal)", _sign),
+            *STRENGTH,
         ],
         published=6,
         by=lambda line: (line.si.si.get(1) or line.si.one_arm[1]).found.value,
@@ -552,6 +591,8 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
             return "⚪", {"cue": "⚪"}
         if not math.isfinite(e.ci_lo) or not calibration_units(line.of.rows["unit_id"].unique()):
             return NO, {"cue": NO}  # too few units to say
+        if line.matched is False:
+            return "⚪", {"cue": "⚪"}
         intent = line.intents[axis_of[line.of.folder] or ""]
         adjusted = line.delta(f"{axis_of[line.of.folder]}_adj", line.pos)
         found = mark([x for x in (e, adjusted) if x is not None], intent)
@@ -571,14 +612,18 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
     second = sheet(
         lines,
         "foundations, Δlogit against the bare model, mean±sd over cells",
-        "expected: the targeted foundations move against the others. Otherwise: common as large as axis is strictness, not values. "
-        "kl n/a: strengths are as given and not matched, so methods may differ in how hard they push.",
+        "expected: the targeted foundations move against the others. Otherwise: common as large as axis is strictness, not values."
+        + (
+            " kl n/a: strengths are as given and not matched, so methods may differ in how hard they push."
+            if any(line.of.point(line.pos) is None for line in lines)
+            else " ⚪: the strength is not matched."
+        ),
         [
             Column("cue", cue),
             Column("axis", lambda line: _told(axis(line), "axis", False)),
             labelled("method"),
-            Column("C", lambda line: (alpha_of(line.pos), {})),
-            Column("kl", lambda line: ("n/a", {})),
+            Column("C", lambda line: (alpha_of(line.pos) if line.of.budget is None else f"{line.pos:+.3g}", {})),
+            Column("kl", _kl_forward),
             *(
                 Column(short + arrows.get(f, ""), lambda line, f=f: (of(line, f, line.pos, "d"), _mean(line, f)))  # type: ignore[misc]
                 for f, short in SHORT.items()
@@ -587,12 +632,22 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
             *(delta(title, name, name, alpha=pos) for title, name in more.items()),
             mass("mass"),
             Column("units", counted),
+            *STRENGTH,
         ],
         published=12,
         by=lambda line: None if (e := axis(line)) is None else abs(e.mean),
         reading=lambda line: verdict(line, metric=axis_of[line.of.folder] or "common", unit="", named=True),
     )
     return [first, second]
+
+
+def _kl_forward(line: Line) -> Cell:
+    """The published column: the KL of the forward strength."""
+    point = line.of.point(line.pos)
+    if point is None or point["kl"] is None:
+        return "n/a", {}
+    off = "" if point["verdict"] in ("matched", "as given") else f" {point['verdict']}"
+    return f"{point['kl']:.2f}{off}", kl_of(line)[1]
 
 
 def _only(names: Iterable[str | None]) -> str | None:

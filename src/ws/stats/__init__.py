@@ -1,4 +1,5 @@
-"""Numbers with intervals: `estimates` for means and contrasts, `bootstrap` for anything made of totals over units."""
+"""Numbers with intervals: `estimates` for means and contrasts, `bootstrap` for anything made of totals over units,
+`seeds` for several seeds on the same units."""
 
 from ws.stats.bootstrap import RESAMPLES as RESAMPLES
 from ws.stats.bootstrap import Draws as Draws
@@ -14,3 +15,6 @@ from ws.stats.estimates import Totals as Totals
 from ws.stats.estimates import change as change
 from ws.stats.estimates import estimate as estimate
 from ws.stats.estimates import totals as totals
+from ws.stats.seeds import OverSeeds as OverSeeds
+from ws.stats.seeds import combined as combined
+from ws.stats.seeds import over_seeds as over_seeds

@@ -64,13 +64,13 @@ def draw(strata: Sequence[np.ndarray], *, resamples: int = RESAMPLES, seed: int 
     resampled = np.zeros((resamples, whole.shape[1]))
     for features in strata:
         at = 0
-        for counts in _counts(len(features), resamples, rng):
+        for counts in times_drawn(len(features), resamples, rng):
             resampled[at : at + len(counts)] += counts @ features
             at += len(counts)
     return Draws(whole, resampled, [whole - features for features in strata])
 
 
-def _counts(n: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def times_drawn(n: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """How often each of n units was drawn, (rows, n) at a time."""
     rows = max(1, AT_ONCE // n)
     for start in range(0, resamples, rows):

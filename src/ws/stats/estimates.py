@@ -77,7 +77,7 @@ def estimate(made: Made, *, seed: int = 0, resamples: int = RESAMPLES) -> Estima
     if isinstance(made, Totals):
         return _of_totals(made, seed, resamples)
     groups = made
-    samples = [_by_unit(g) for g in groups]
+    samples = [by_unit(g) for g in groups]
     n_total = sum(len(g.values) for g in groups)
     n_valid = sum(int(np.isfinite(np.asarray(g.values, float)).sum()) for g in groups)
     n, fewest = len({u for s in samples for u in s}), min((len(s) for s in samples), default=0)
@@ -101,10 +101,46 @@ def change(low: Made, high: Made, *, seed: int = 0) -> Estimate:
         return _of_totals(_beside(low, high), seed, RESAMPLES)
     pairs = []
     for a, b in zip(low, high, strict=True):
-        before, after = _by_unit(a), _by_unit(b)
+        before, after = by_unit(a), by_unit(b)
         shared = [u for u in before if u in after]
         pairs.append(Group([after[u] - before[u] for u in shared], shared, b.weight))
     return estimate(pairs, seed=seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """A number as features of units: what a resample has to add up."""
+
+    units: Sequence[Hashable]
+    features: np.ndarray
+    strata: Sequence[int]
+    """Units of different strata are drawn apart."""
+    statistic: Statistic
+    fewest: int
+    n_valid: int
+    n_total: int
+
+
+def features_of(made: Made) -> Features:
+    """What `estimate` resamples, as one matrix."""
+    if isinstance(made, Totals):
+        n = len(made.units)
+        return Features(made.units, made.features, [0] * n, made.statistic, n, made.n_valid, made.n_total)
+    samples = [by_unit(g) for g in made]
+    weights = np.array([g.weight for g in made])
+    units = list(dict.fromkeys(u for s in samples for u in s))
+    apart = len(units) == sum(len(s) for s in samples)
+    features = np.zeros((len(units), 2 * len(samples)))
+    for g, s in enumerate(samples):
+        features[:, 2 * g] = [s.get(u, 0.0) for u in units]
+        features[:, 2 * g + 1] = [u in s for u in units]
+    strata = [next(g for g, s in enumerate(samples) if u in s) if apart else 0 for u in units]
+    n_total = sum(len(g.values) for g in made)
+    n_valid = sum(int(np.isfinite(np.asarray(g.values, float)).sum()) for g in made)
+    fewest = min((len(s) for s in samples), default=0)
+    return Features(
+        units, features, strata, lambda t: (t[..., 0::2] / t[..., 1::2]) @ weights, fewest, n_valid, n_total
+    )  # fmt: skip
 
 
 def _of_totals(made: Totals, seed: int, resamples: int) -> Estimate:
@@ -133,7 +169,8 @@ def _beside(low: Totals, high: Totals) -> Totals:
     )
 
 
-def _by_unit(group: Group) -> dict[Hashable, float]:
+def by_unit(group: Group) -> dict[Hashable, float]:
+    """The mean of every unit's scored rows."""
     sums: dict[Hashable, list[float]] = {}
     for y, u in zip(group.values, group.units, strict=True):
         if math.isfinite(y):

@@ -116,7 +116,7 @@ def sweep(
             tell=tell,
         )
         done = [(c, o.value) for c in grid.cells if (o := outcomes[c.name]).done]
-        found = SweepResult(grid, folder, outcomes, effects(grid, done), time.perf_counter() - start)
+        found = SweepResult(grid, folder, outcomes, effects(done), time.perf_counter() - start)
         write_json(folder / "results.json", found.as_json())
         _write_tables(found)
     return found
@@ -161,8 +161,9 @@ def _write_tables(found: SweepResult) -> None:
     over = [
         {
             "model": e.model, "behavior": e.behavior, "adapter": e.adapter, "lr": e.lr, "protocol": e.protocol,
-            "metric": e.metric, "sign": e.sign, "mean": e.over.mean, "ci_lo": e.over.ci_lo, "ci_hi": e.over.ci_hi,
-            "spread": e.over.spread, "agree": e.agree, "n_seeds": e.over.n_seeds, "n_items": e.over.n_items,
+            "metric": e.metric, "sign": e.sign, "mean": e.over.found.mean, "ci_lo": e.over.found.ci_lo,
+            "ci_hi": e.over.found.ci_hi, "spread": e.over.sd, "agree": e.agree, "n_seeds": len(e.seeds),
+            "n_items": e.over.found.n,
         }
         for e in found.effects
     ]  # fmt: skip

@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ws.behaviors import load_behavior
 from ws.errors import BadFile
 from ws.eval import recorded
 from ws.records import read, verify
-from ws.stats import Estimate, change
-from ws.stats.hierarchy import Hierarchical, contributions, hierarchical
-from ws.sweep.grid import Cell, Grid
+from ws.stats import Estimate, Made, OverSeeds, combined, estimate, over_seeds
+from ws.sweep.grid import Cell
+from ws.sweep.plan import intent_of
 
 Found = Sequence[tuple[Cell, Mapping[str, Any]]]
 
@@ -38,47 +37,45 @@ class Effect:
     """The strengths it moves between, by seed."""
     each: tuple[Estimate, ...]
     """The same of every seed alone, with its interval over items."""
-    over: Hierarchical
+    over: OverSeeds
 
     @property
     def agree(self) -> int:
         """How many seeds moved as the behavior wants; where it claims nothing, as most did."""
-        if self.sign:
-            return self.over.agreeing(self.sign)
-        return max(self.over.agreeing(1), self.over.agreeing(-1))
+        return sum(self.sign * x > 0 for x in self.over.each) if self.sign else self.over.same_sign
 
     def as_json(self) -> dict[str, Any]:
         """The effect as an object; NaN is None when it is written."""
-        return {**asdict(self), "agree": self.agree, "few_seeds": self.over.few}
+        return {**asdict(self), "agree": self.agree, "spread": self.over.sd}
 
 
-def effects(grid: Grid, found: Found) -> list[Effect]:
+def effects(found: Found) -> list[Effect]:
     """The effects of all studies that are done, in the order of the grid."""
     groups: dict[tuple, list[tuple[Cell, Mapping[str, Any]]]] = {}
     for cell, value in found:
         groups.setdefault((cell.model, cell.behavior, cell.adapter, cell.lr), []).append((cell, value))
     made = []
     for (model, behavior, adapter, lr), studies in groups.items():
-        intent = load_behavior(behavior, tiny=model == "tiny").intent if behavior else {}
+        intent = intent_of(studies[0][0])
         moved = [_moved(value["evals"]) for _, value in studies]
-        for key in dict.fromkeys(k for m in moved for k in m):
-            having = [(cell, m[key]) for (cell, _), m in zip(studies, moved) if key in m]
-            protocol, metric = key
+        for protocol, metric in dict.fromkeys(k for m in moved for k in m):
+            having = [(cell, m[protocol, metric]) for (cell, _), m in zip(studies, moved) if (protocol, metric) in m]
+            changes = [change for _, (_, change) in having]
             made.append(
                 Effect(
                     model, behavior, adapter, lr, protocol, metric,
                     sign=intent.get(metric, 1 if metric == "logratio_pairs" else 0),
                     seeds=tuple(c.seed for c, _ in having),
-                    alphas=tuple(m[0] for _, m in having),
-                    each=tuple(m[1] for _, m in having),
-                    over=hierarchical([m[2] for _, m in having]),
+                    alphas=tuple(ends for _, (ends, _) in having),
+                    each=tuple(map(estimate, changes)),
+                    over=over_seeds(changes),
                 )
             )  # fmt: skip
     return made
 
 
-Moved = tuple[tuple[float, float], Estimate, dict[Any, float]]
-"""The strengths, the change with its interval over items, and what each item contributes to it."""
+Moved = tuple[tuple[float, float], Made]
+"""Two strengths, and the change between them."""
 
 
 def _moved(folders: Sequence[str]) -> dict[tuple[str, str], Moved]:
@@ -96,10 +93,6 @@ def _moved(folders: Sequence[str]) -> dict[tuple[str, str], Moved]:
         for metric, per_alpha in protocol.metrics(rows).items():
             low, high = min(per_alpha), max(per_alpha)
             if low < high:
-                moved = change(per_alpha[low], per_alpha[high])
-                found[protocol.id, metric] = (
-                    (low, high),
-                    moved,
-                    contributions(per_alpha[low], per_alpha[high]),
-                )
+                change = combined([(1.0, per_alpha[high]), (-1.0, per_alpha[low])])
+                found[protocol.id, metric] = (low, high), change
     return found

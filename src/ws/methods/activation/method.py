@@ -88,6 +88,10 @@ class Activation(Method):
     def bound(self) -> float | None:
         return min((e.bound for e in self.edits.values() if e.bound is not None), default=None)
 
+    @property
+    def per_token(self) -> bool:
+        return self.positions != "last"
+
     @contextmanager
     def at(self, base: Base, alphas: Alpha) -> Iterator[nn.Module]:
         dial = dial_of(alphas, self.bound)

@@ -37,14 +37,14 @@ def padded(base: Base, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, T
     return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)
 
 
-def last_logits(base: Base, *, head: bool = True, **given: Any) -> tuple[Tensor, Any]:
+def last_logits(model: Any, *, head: bool = True, **given: Any) -> tuple[Tensor, Any]:
     """(logits at the last column, cache) of one forward pass; only that column meets the head, or none."""
     if not head:
-        none = torch.empty(0, dtype=torch.long, device=base.device)
-        out = base.model(**given, logits_to_keep=none)
+        none = torch.empty(0, dtype=torch.long, device=given["input_ids"].device)
+        out = model(**given, logits_to_keep=none)
         return out.logits, out.past_key_values
-    with _quick_head(base.model.get_output_embeddings()):  # type: ignore[operator]
-        out = base.model(**given, logits_to_keep=1)
+    with _quick_head(model.get_output_embeddings()):
+        out = model(**given, logits_to_keep=1)
     return out.logits[:, -1], out.past_key_values if given.get("use_cache") else None
 
 
@@ -90,7 +90,7 @@ def extended(
         new = torch.cat([mask, new], dim=1)
         positions = (new.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
     logits, cache = last_logits(
-        base,
+        base.model,
         head=head,
         input_ids=ids,
         attention_mask=new,
@@ -99,6 +99,30 @@ def extended(
         use_cache=True,
     )
     return logits, cache, new
+
+
+class Steps:
+    """A model that reads one batch token by token; `logits` are those of what comes next."""
+
+    def __init__(self, model: nn.Module, ids: Tensor, mask: Tensor, *, more: int):
+        self.model, self.mask, self._cache = model, mask, None
+        self._columns = ids.shape[1] + more
+        self._read(ids, (mask.cumsum(-1) - 1).clamp(min=0))
+
+    def go(self, token: Tensor) -> None:
+        """One token of every row further."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(token), 1)], dim=1)
+        self._read(token[:, None], self._last + 1)
+
+    def _read(self, ids: Tensor, positions: Tensor) -> None:
+        first = self._cache is None
+        self.logits, self._cache = last_logits(
+            self.model, input_ids=ids, attention_mask=self.mask, position_ids=positions, past_key_values=self._cache,
+            use_cache=True,
+        )  # fmt: skip
+        self._last = positions[:, -1:]
+        if first:
+            self._cache = grown(self._cache, self._columns)
 
 
 def cuttable(base: Base, cache: Any, columns: int) -> bool:
@@ -149,7 +173,8 @@ def grown(cache: Any, columns: int) -> Any:
     """The same cache with room for so many columns, so that a decoding step does not copy all that was read before."""
     from transformers.cache_utils import DynamicLayer
 
-    cache.layers = [_roomy()(x, columns) if type(x) is DynamicLayer else x for x in cache.layers]
+    if hasattr(cache, "layers"):
+        cache.layers = [_roomy()(x, columns) if type(x) is DynamicLayer else x for x in cache.layers]
     return cache
 
 

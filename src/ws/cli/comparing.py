@@ -1,0 +1,124 @@
+"""The verb about methods: `ws compare` sets them side by side at equal KL."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ws.cli.flags import Common, Compared, load_base
+from ws.cli.out import plain, say, show
+from ws.errors import Failed
+from ws.settings import coerced
+
+FACTOR = "--seeds is the factor of a comparison; leave out --seed"
+TOLD = 10  # failed cells that are named
+
+
+def compare(given: dict[str, Any]) -> Any:
+    """Set methods side by side at equal KL: effects, intervals, side effects, random directions; tables and plots."""
+    from ws import methods
+    from ws.behaviors import load_behavior
+    from ws.calibrate import CalibrateSettings
+    from ws.compare import cells_of, checked_reference, evals_of
+    from ws.compare import compare as compared
+    from ws.data import DataSettings, default_data
+    from ws.presets import preset
+    from ws.stages import fitted
+    from ws.train import TrainSettings
+
+    common = Common(**coerced(Common, given, source="--"))
+    what = Compared(**coerced(Compared, given, source="--"))
+    if common.pairs:
+        raise ValueError("ws compare makes its pairs per seed, from --behavior; leave out --pairs")
+    for flag, why in (("seed", FACTOR), ("adapter", "a method names its adapter: --methods ws:lora,ws:oft")):
+        if flag in given:
+            raise ValueError(f"{why}")
+    # 1. everything that can be refused is refused before a model is loaded
+    chosen = methods.selection(what.methods, draws=what.draws)
+    checked_reference(chosen, what.reference)
+    settings = None
+    if "budget" in given or not what.alphas:
+        settings = CalibrateSettings(**coerced(CalibrateSettings, given, source="--"))
+    behavior = load_behavior(common.behavior or "honesty", tiny=common.model == "tiny")
+    evals = evals_of(
+        behavior, what.evals, protocols=preset(common.preset, "protocol"), data=_files(what.data), limit=what.limit
+    )  # fmt: skip
+    wanted_data = coerced(DataSettings, given, source="--")
+    wanted_train = coerced(TrainSettings, given, source="--")
+    base = load_base(common)
+
+    def fit(of: TrainSettings) -> TrainSettings:
+        return fitted(of, {**preset(common.preset, "train"), **wanted_train})
+
+    shipped = behavior.name == (common.behavior or "honesty")
+    specs = cells_of(
+        base, behavior, chosen, evals=evals, seeds=what.seeds, settings=settings, alphas=what.alphas,
+        data=replace(default_data(base), **{**preset(common.preset, "data"), **wanted_data}), fit=fit,
+        pack=None if shipped else common.behavior, out=Path(common.out),
+    )  # fmt: skip
+    if what.dry_run:
+        return _planned(specs, base, behavior, given)
+    # 2. the cells, and the report
+    found = compared(specs, base, behavior, reference=what.reference, say=say)
+    told: dict[str, Any] = {
+        "model": base.id,
+        "behavior": behavior.name,
+        "budget": None if settings is None else settings.budget,
+    }
+    told |= {"methods": chosen, "seeds": list(what.seeds), **found.as_json()}
+    if given.get("json"):
+        if found.failed:  # the record is printed before the failure is said
+            from ws.cli.out import show_json
+
+            show_json(told)
+    elif what.markdown:
+        print((found.folder / "tables.md").read_text(), end="")
+    else:
+        _show(found)
+    if found.failed:
+        named = "; ".join(f"{name}: {why}" for name, why in list(found.failed.items())[:TOLD])
+        raise Failed(f"{len(found.failed)} of {len(specs)} cells failed: {named}")
+    return told
+
+
+def _show(found: Any) -> None:
+    for s in found.tables:
+        show(s.rich(), file_width=260)
+        for line in (s.expected, *s.readings):
+            if line:
+                show(f"• {plain(line)}")
+        show("")
+    for n in found.notes:
+        show(f"note: {plain(n)}")
+    for p in found.plots:
+        if p.suffix == ".png":
+            show(f"plot    {p.resolve()}")
+    show(f"tables  {found.folder.resolve()}/tables.md, tables.csv, cells.csv, report.json")
+
+
+def _planned(specs: Any, base: Any, behavior: Any, given: dict[str, Any]) -> Any:
+    """What would be done."""
+    from ws.compare import place_of, tasks_of
+
+    done = [place_of(s, base, behavior).read() is not None for s in specs]
+    todo = [s for s, d in zip(specs, done) if not d]
+    tasks = tasks_of(todo)
+    told: dict[str, Any] = {
+        "cells": [{"cell": s.name, "done": d} for s, d in zip(specs, done)], "tasks": [t.name for t in tasks],
+        "evals": [f"{e.name}@{e.protocol}" for e in specs[0].evals],
+    }  # fmt: skip
+    if not given.get("json"):
+        show(f"{len(specs)} cells, {len(specs) - len(todo)} done; each measures {', '.join(told['evals'])}")
+        for t in tasks:
+            show(f"  {plain(t.name)}")
+    return told
+
+
+def _files(data: tuple[str, ...]) -> dict[str, str]:
+    """NAME=FILE, several."""
+    found = {}
+    for part in data:
+        name, mark, file = part.partition("=")
+        if not (mark and name and file):
+            raise ValueError(f"--data takes NAME=FILE, e.g. dilemmas=mine.parquet; got {part!r}")
+        found[name] = file
+    return found

@@ -1,0 +1,296 @@
+"""One method with one seed: made, calibrated, measured, and kept. Nothing here knows a method by name.
+
+A cell is a function of JSON: any process can do it, and what it found lies in files. Its record is found again by what
+determines it, without making the method: a second call costs a few milliseconds.
+
+    out/<behavior>/<method>/<run>/eval/...        rows, as `ws eval` leaves them
+    out/calibrate/...                             strengths, as `ws calibrate` leaves them
+    out/cells/<model>/<behavior>/<method>/<key>/  cell.json: where both lie, and at which strengths
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ws import methods
+from ws.behaviors import Behavior, load_behavior
+from ws.calibrate import PROTOCOL as CALIBRATE_PROTOCOL
+from ws.calibrate import CalibrateSettings, Calibration, divergences, sets_of
+from ws.compare.tasks import Task
+from ws.data import DataSettings
+from ws.eval import protocol
+from ws.eval.protocol import Protocol, items_of
+from ws.methods import Material, Method
+from ws.models.load import Base, load
+from ws.records import Record, canonical, key_of, once, read, slug, write_json
+from ws.stages import (
+    Plan,
+    base_key,
+    hash_of,
+    make_calibration,
+    make_eval,
+    make_pairs,
+    make_reference,
+    material,
+    method_folder,
+)
+from ws.train import TrainSettings
+
+PROTOCOL = "compare-cell/1"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One evaluation: its name, protocol, budget of thought and data."""
+
+    name: str
+    protocol: str
+    n_think: int | None = None
+    data: str | None = None
+    limit: int | None = None
+
+    @property
+    def chosen(self) -> Protocol:
+        return protocol(self.name, self.protocol, self.n_think)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What every cell of one seed shares, in values that JSON holds."""
+
+    model: str
+    behavior: str
+    out: str
+    seed: int
+    data: Mapping[str, Any]
+    train: Mapping[str, Mapping[str, Any]]
+    """How each family is trained."""
+    dtype: str = "auto"
+    device: str = "auto"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One cell."""
+
+    study: Study
+    method: str
+    evals: tuple[Asked, ...]
+    calibrate: Mapping[str, Any] | None = None
+    """Settings of the calibration; None measures at `alphas` only."""
+    alphas: tuple[float, ...] = ()
+    """Strengths that are measured as they are."""
+    fractions: tuple[float, ...] = ()
+    """Parts of the calibrated strengths that are measured too, for the curve of effect against KL."""
+
+    @property
+    def name(self) -> str:
+        """How progress calls it."""
+        return f"{self.method} s{self.study.seed}"
+
+    def as_json(self) -> dict[str, Any]:
+        return json.loads(canonical(asdict(self)))
+
+
+def spec_of(given: Mapping[str, Any]) -> Spec:
+    """The inverse of `Spec.as_json`."""
+    parts = {**given, "study": Study(**given["study"]), "evals": tuple(Asked(**e) for e in given["evals"])}
+    return Spec(**{**parts, "alphas": tuple(given["alphas"]), "fractions": tuple(given["fractions"])})
+
+
+# ---------------------------------------------------------------- what a process keeps between its cells
+
+
+@lru_cache(maxsize=1)
+def base_of(model: str, dtype: str, device: str, threads: int | None) -> Base:
+    """The base, loaded once per process."""
+    return load(model, dtype=dtype, device=device, threads=threads)
+
+
+@lru_cache(maxsize=2)
+def _plan(study: str) -> tuple[Plan, Material]:
+    told = Study(**json.loads(study))
+    base = base_of(told.model, told.dtype, told.device, told.threads)
+    train = {
+        a: TrainSettings(**{**s, "lr": tuple(s["lr"]), "targets": tuple(s["targets"])}) for a, s in told.train.items()
+    }
+    plan = Plan(
+        base, load_behavior(told.behavior, tiny=base.tiny), DataSettings(**told.data), next(iter(train.values())),
+        out=Path(told.out),
+    )  # fmt: skip
+    return plan, material(plan, train)
+
+
+def plan_of(study: Study) -> tuple[Plan, Material]:
+    """The study of a cell, and what methods are made from; kept, so that states read for one method serve the next."""
+    return _plan(canonical(asdict(study)))
+
+
+# ---------------------------------------------------------------- the tasks
+
+
+def pairs(given: Mapping[str, Any]) -> None:
+    """The pairs of one seed."""
+    make_pairs(plan_of(Study(**given["study"]))[0])
+
+
+def sides(given: Mapping[str, Any]) -> None:
+    """Both trained sides of one family and seed."""
+    plan_of(Study(**given["study"]))[1].sides_of(given["adapter"])
+
+
+def unsteered(given: Mapping[str, Any]) -> None:
+    """The scores of the base, once for all cells."""
+    plan, _ = plan_of(Study(**given["study"]))
+    for asked in (Asked(**e) for e in given["evals"]):
+        items = items_of(asked.chosen, plan.base, data=asked.data, limit=asked.limit)
+        make_reference(plan.base, asked.chosen, items, plan.out)
+
+
+def cell(given: Mapping[str, Any]) -> None:
+    """Make a method, find its strengths, measure it; everything is found again where it lies."""
+    spec = spec_of(given)
+    plan, made = plan_of(spec.study)
+    place = place_of(spec, plan.base, plan.behavior)
+
+    def make(work: Path) -> dict[str, Any]:
+        method = methods.make(spec.method, made)
+        found, kept = None, None
+        if spec.calibrate is not None:
+            found, kept = make_calibration(
+                plan.base, method, CalibrateSettings(**spec.calibrate), plan.out, behavior=plan.behavior
+            )
+        strength = strengths(plan.base, plan.behavior, method, spec, found)
+        evals = [_measured(plan, method, asked, strength) for asked in spec.evals]
+        told = {
+            "method": method.name, "kind": method.kind, "graded": method.graded, "seed": plan.seed,
+            "content": method.content_hash, "strength": strength,
+            "calibration": None if kept is None else str(kept.folder.relative_to(plan.out)),
+            "evals": [
+                {**asdict(asked), "folder": str(r.folder.relative_to(plan.out))} for asked, r in zip(spec.evals, evals)
+            ],
+        }  # fmt: skip
+        write_json(work / "cell.json", told)
+        return {}
+
+    once(place.folder, "cell", place.settings, place.inputs, make)
+
+
+def strengths(
+    base: Base, behavior: Behavior | None, method: Method, spec: Spec, found: Calibration | None
+) -> dict[str, Any]:
+    """Every strength that is measured, with the KL it has; and which two of them are to be compared."""
+    settings = CalibrateSettings(**(spec.calibrate or {}))
+    points: dict[float, dict[str, Any]] = {}
+    if found is not None:
+        for side in (found.neg, found.pos):
+            points[side.alpha] = {
+                "kl": side.p95, "kl_lo": side.ci_lo, "kl_hi": side.ci_hi, "audit": side.audit, "verdict": side.verdict,
+            }  # fmt: skip
+        neg, pos = found.alpha_neg, found.alpha_pos
+    else:
+        neg, pos = min(spec.alphas), max(spec.alphas)
+    whole = method.graded and found is not None
+    more = [*spec.alphas, *([f * a for a in (neg, pos) for f in spec.fractions] if whole else [])]
+    more = list(dict.fromkeys(a for a in more if a and a not in points))
+    method.check_strengths(more)
+    if more:
+        sets = sets_of(base, settings, behavior)
+        for d in divergences(base, method, sets.calib, more, tokens=settings.tokens, thinking=settings.thoughts):
+            low, high = d.interval() if d.p95 == d.p95 else (d.p95, d.p95)
+            points[d.alpha] = {"kl": d.p95, "kl_lo": low, "kl_hi": high, "audit": None, "verdict": "as given"}
+    listed = [{"alpha": a, **points[a]} for a in sorted(points)]
+    budget = None if found is None else found.settings.budget
+    return {"budget": budget, "neg": neg, "pos": pos, "points": listed}
+
+
+def _measured(plan: Plan, method: Method, asked: Asked, strength: Mapping[str, Any]) -> Record:
+    _, record = make_eval(
+        plan.base, asked.name, method, method_folder(plan, method), alphas=[p["alpha"] for p in strength["points"]],
+        method=method.name, protocol_id=asked.protocol, n_think=asked.n_think, data_file=asked.data, limit=asked.limit,
+        seed=plan.seed, strength=strength, out=plan.out,
+    )  # fmt: skip
+    return record
+
+
+# ---------------------------------------------------------------- found again
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a cell's record lies, and what determines it."""
+
+    folder: Path
+    settings: Mapping[str, Any] = field(repr=False)
+    inputs: Mapping[str, Any] = field(repr=False)
+
+    def read(self) -> dict[str, Any] | None:
+        """What the cell found, or None where it is not done."""
+        return json.loads((self.folder / "cell.json").read_text()) if read(self.folder) is not None else None
+
+
+def place_of(spec: Spec, base: Base, behavior: Behavior | None) -> Place:
+    """The place of a cell, from what determines its numbers: no method is made for it."""
+    assert behavior is not None
+    study, needs = spec.study, methods.needs(spec.method)
+    settings = {
+        "protocol": PROTOCOL, "method": spec.method, "seed": study.seed, "alphas": list(spec.alphas),
+        "fractions": list(spec.fractions), "calibrate": spec.calibrate,
+    }  # fmt: skip
+    trained = study.train[needs.adapter] if needs.adapter else next(iter(study.train.values()))
+    inputs = {
+        **base_key(base),
+        "behavior": [behavior.name, behavior.content_hash, behavior.engineered],
+        "data": dict(study.data) if needs.answers else None,
+        "train": dict(trained) if needs.answers else None,
+        "files": {
+            part: _hash(Path(part)) for part in (spec.method.partition(":")[2],) if part and Path(part).is_file()
+        },
+        "calibrate": CALIBRATE_PROTOCOL,
+        "evals": [[e.name, e.chosen.id, e.limit, _items_hash(e, base)] for e in spec.evals],
+    }
+    key = key_of("cell", settings, inputs)
+    where = Path(study.out) / "cells" / slug(base.id) / behavior.name / slug(spec.method)
+    return Place(where / key[:12], settings, inputs)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+_items: dict[tuple[Asked, str], str] = {}
+
+
+def _items_hash(asked: Asked, base: Base) -> str:
+    """A hash of the questions, as they are asked; once per process."""
+    key = (asked, base.fingerprint)
+    if key not in _items:
+        _items[key] = hash_of(asked.chosen.items(base, asked.data))
+    return _items[key]
+
+
+def tasks_of(specs: Sequence[Spec]) -> list[Task]:
+    """The tasks of these cells: what they share first, each once, then the cells."""
+    shared: dict[str, Task] = {}
+
+    def share(name: str, function: str, given: Mapping[str, Any], *needs: str) -> str:
+        shared.setdefault(name, Task(name, f"{__name__}:{function}", given, needs))
+        return name
+
+    cells = []
+    for spec in specs:
+        told, needs, seed = spec.as_json(), methods.needs(spec.method), f"s{spec.study.seed}"
+        study = {"study": told["study"]}
+        before = [share("unsteered", "unsteered", {**study, "evals": told["evals"]})]
+        if needs.answers:
+            before.append(share(f"pairs {seed}", "pairs", study))
+        if needs.adapter:
+            trained = {**study, "adapter": needs.adapter}
+            before.append(share(f"sides {needs.adapter} {seed}", "sides", trained, f"pairs {seed}"))
+        cells.append(Task(spec.name, f"{__name__}:cell", told, tuple(before)))
+    return [*shared.values(), *cells]

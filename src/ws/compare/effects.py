@@ -1,0 +1,180 @@
+"""What the cells of one method say together: numbers over units, and over seeds or draws.
+
+Everything comes from rows. A method's arms are its two strengths of equal KL; the axis is half the difference between
+them, so that what both do alike (plain damage, a liking for Yes) cancels. Differences are paired by unit.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ws.compare.cells import Spec
+from ws.eval.protocol import Metrics
+from ws.methods import needs
+from ws.report import Measured
+from ws.stats import Made, OverSeeds, combined, over_seeds
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One method with one seed, as it was measured."""
+
+    spec: Spec
+    record: Mapping[str, Any]
+    evals: Mapping[str, Measured]
+    """Protocol name to its rows."""
+
+    @property
+    def neg(self) -> float:
+        return float(self.record["strength"]["neg"])
+
+    @property
+    def pos(self) -> float:
+        return float(self.record["strength"]["pos"])
+
+    def point(self, alpha: float) -> Mapping[str, Any]:
+        """What is known of one strength: its KL and whether that is the budget."""
+        return next(p for p in self.record["strength"]["points"] if p["alpha"] == alpha)
+
+    @property
+    def verdicts(self) -> tuple[str, str]:
+        """Of neg and pos: matched, unmatched (why), or as given."""
+        return self.point(self.neg)["verdict"], self.point(self.pos)["verdict"]
+
+    @property
+    def matched(self) -> bool:
+        """Whether both strengths have the budget, and other prompts agree."""
+        return self.verdicts == ("matched", "matched")
+
+    def calibration(self, out: Path) -> dict[str, Any] | None:
+        """How its strengths were found, or None where they were given."""
+        where = self.record["calibration"]
+        return None if where is None else json.loads((out / where / "calibration.json").read_text())
+
+    @cached_property
+    def _metrics(self) -> dict[str, Metrics]:
+        return {}
+
+    def metrics(self, asked: str) -> Metrics:
+        """Every metric of one evaluation."""
+        if asked not in self._metrics:
+            self._metrics[asked] = self.evals[asked].protocol.metrics(self.evals[asked].rows)
+        return self._metrics[asked]
+
+    def moved(self, asked: str, metric: str, alpha: float) -> Made:
+        """The change of a metric from strength 0 to another."""
+        per_alpha = self.metrics(asked)[metric]
+        return combined([(1.0, per_alpha[alpha]), (-1.0, per_alpha[0.0])])
+
+    def axis(self, asked: str, metric: str, sign: float = 1.0) -> Made:
+        """Half the difference between the arms."""
+        per_alpha = self.metrics(asked)[metric]
+        return combined([(sign / 2, per_alpha[self.pos]), (-sign / 2, per_alpha[self.neg])])
+
+    def share(self, asked: str, column: str, alpha: float) -> float:
+        """The mean of a column of rows at one strength: pmass, forced_close."""
+        rows = self.evals[asked].rows
+        return float(rows.loc[rows["alpha"] == alpha, column].astype(float).mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Kin:
+    """One method over its seeds; a random one over its draws."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Cells that could not be made, and why."""
+    _kept: dict[tuple, OverSeeds] = field(default_factory=dict, repr=False)
+
+    @property
+    def control(self) -> bool:
+        """Whether its seeds are draws of something random."""
+        return needs(self.cells[0].spec.method).seed == "draw"
+
+    @property
+    def kind(self) -> str:
+        """Where it acts: weights, activation or prompt."""
+        return str(self.cells[0].record["kind"])
+
+    @property
+    def matched(self) -> bool:
+        return all(c.matched for c in self.cells)
+
+    @property
+    def given(self) -> bool:
+        """Whether strengths were given and not sought."""
+        return all(c.record["strength"]["budget"] is None for c in self.cells)
+
+    @property
+    def verdict(self) -> str:
+        """matched, as given, or unmatched with the words for why, and in how many cells."""
+        if self.matched or self.given:
+            return "matched" if self.matched else "as given"
+        if self.control:
+            return f"({sum(c.matched for c in self.cells)} of {len(self.cells)} matched)"
+        words = sorted({v.partition("(")[2].rstrip(")") for c in self.cells for v in c.verdicts if v != "matched"})
+        off = sum(not c.matched for c in self.cells)
+        of = "" if len(self.cells) == 1 else f", {off} of {len(self.cells)}"
+        return f"unmatched ({', '.join(words)}{of})"
+
+    def moved(self, asked: str, metric: str, arm: str) -> OverSeeds:
+        """The change of a metric at one arm, over seeds."""
+        return self._once(
+            ("moved", asked, metric, arm), lambda: [c.moved(asked, metric, getattr(c, arm)) for c in self.cells]
+        )
+
+    def axis(self, asked: str, metric: str, sign: float) -> OverSeeds:
+        """Half the difference between the arms, over seeds."""
+        return self._once(("axis", asked, metric, sign), lambda: [c.axis(asked, metric, sign) for c in self.cells])
+
+    def against(self, other: "Kin", asked: str, metric: str, sign: float) -> OverSeeds:
+        """Its axis less another's, paired by unit, and by seed where both have the same seeds."""
+
+        def pairs() -> list[Made]:
+            return [
+                combined([(1.0, c.axis(asked, metric, sign)), (-1.0, o.axis(asked, metric, sign))])
+                for c, o in self.paired(other)
+            ]
+
+        return self._once(("against", other.name, asked, metric, sign), pairs)
+
+    def paired(self, other: "Kin") -> list[tuple[Cell, Cell]]:
+        """Cells beside each other: by seed where both have it; what has one cell stands beside all of the other's."""
+        if len(other.cells) == 1 or self.control != other.control:
+            return [(c, other.cells[0]) for c in self.cells]
+        if len(self.cells) == 1:
+            return [(self.cells[0], o) for o in other.cells]
+        by_seed = {_seed(o): o for o in other.cells}
+        return [(c, by_seed[_seed(c)]) for c in self.cells if _seed(c) in by_seed] or [
+            (c, other.cells[0]) for c in self.cells
+        ]
+
+    def share(self, asked: str, column: str, arm: str) -> float:
+        """The mean over cells of a column at one arm."""
+        found = [c.share(asked, column, getattr(c, arm)) for c in self.cells]
+        return sum(found) / len(found)
+
+    def _once(self, key: tuple, mades: Any) -> OverSeeds:
+        if key not in self._kept:
+            self._kept[key] = over_seeds(mades())
+        return self._kept[key]
+
+
+def _seed(cell: Cell) -> str:
+    return cell.spec.method if needs(cell.spec.method).seed == "draw" else str(cell.spec.study.seed)
+
+
+def kins(cells: Sequence[Cell], failed: Sequence[tuple[Spec, str]]) -> tuple[list[Kin], dict[str, str]]:
+    """(methods in the order they were asked for, those of which no cell could be made)."""
+    grouped: dict[str, list[Cell]] = {}
+    for c in cells:
+        grouped.setdefault(needs(c.spec.method).kin, []).append(c)
+    lost: dict[str, dict[str, str]] = {}
+    for spec, why in failed:
+        lost.setdefault(needs(spec.method).kin, {})[spec.name] = why
+    found = [Kin(name, tuple(each), lost.get(name, {})) for name, each in grouped.items()]
+    return found, {name: next(iter(whys.values())) for name, whys in lost.items() if name not in grouped}

@@ -1,0 +1,87 @@
+"""Intervals over seeds: they cover a planted mean, hold what one seed cannot know, and pair what was measured together."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ws.stats import Group, Totals, combined, estimate, over_seeds
+from ws.stats.estimates import features_of, totals
+
+N, UNITS = 60, list(range(60))
+
+
+def drawn(rng, *, effect, seeds, between, units, noise):
+    """Values of every seed on the same units: seeds differ, units differ, and the rest is noise."""
+    shared = rng.normal(0, units, N)
+    return [
+        [Group((effect + rng.normal(0, between) + shared + rng.normal(0, noise, N)).tolist(), UNITS)]
+        for _ in range(seeds)
+    ]
+
+
+@pytest.mark.parametrize(("between", "units", "noise"), [(1.0, 0.0, 0.5), (0.3, 2.0, 1.0), (0.0, 2.0, 2.0)])
+def test_the_interval_over_seeds_covers_a_planted_effect(between, units, noise):
+    rng = np.random.default_rng(7)
+    covers, runs = 0, 400
+    for at in range(runs):
+        mades = drawn(rng, effect=1.0, seeds=3, between=between, units=units, noise=noise)
+        e = over_seeds(mades, seed=at, resamples=400).found
+        covers += e.ci_lo <= 1.0 <= e.ci_hi
+    # three seeds drawn again with replacement cover 0.74 where seeds differ most; 0.915 is three errors below 0.95
+    assert covers / runs >= 0.915
+
+
+def test_units_alone_do_not_cover_where_seeds_differ_and_that_is_why_one_seed_is_said():
+    rng = np.random.default_rng(8)
+    alone = [over_seeds(drawn(rng, effect=1.0, seeds=1, between=1.0, units=0.0, noise=0.5)).found for _ in range(60)]
+    assert sum(e.ci_lo <= 1.0 <= e.ci_hi for e in alone) < 30
+
+
+def test_one_seed_gives_the_interval_over_units_and_every_seed_is_told():
+    (made,) = drawn(np.random.default_rng(0), effect=0.5, seeds=1, between=0.0, units=1.0, noise=0.0)
+    found = over_seeds([made])
+    assert found.found == estimate(made)
+    assert found.each == (found.found.mean,)
+    assert math.isnan(found.sd)
+    three = over_seeds([[Group([y + k for y in made[0].values], UNITS)] for k in (-3.0, 0.0, 1.0)])
+    assert three.found.mean == pytest.approx(np.mean(three.each))
+    assert three.sd == pytest.approx(np.std([-3, 0, 1], ddof=1))
+    assert three.same_sign == 2
+
+
+def test_a_difference_of_two_methods_is_paired_by_unit():
+    rng = np.random.default_rng(1)
+    shared = rng.normal(0, 5, N)
+    a, b = ([Group((shared + k + rng.normal(0, 0.1, N)).tolist(), UNITS)] for k in (1.0, 0.0))
+    apart = estimate(combined([(1.0, a), (-1.0, b)]))
+    assert apart.ci_lo > 0.9
+    assert apart.ci_hi < 1.1
+    assert estimate(a).ci_hi - estimate(a).ci_lo > 2  # unpaired, nothing could be told
+    assert estimate(combined([(1.0, a), (-1.0, a)])).mean == 0.0
+
+
+def test_units_that_one_side_lacks_are_left_out_on_both():
+    a = [Group([1.0, 2.0, math.nan], ["x", "y", "z"])]
+    b = [Group([0.0, math.nan, 5.0], ["x", "y", "z"])]
+    (made,) = combined([(1.0, a), (-1.0, b)])
+    assert (list(made.values), list(made.units)) == ([1.0], ["x"])
+
+
+def test_totals_combine_like_their_numbers():
+    rng = np.random.default_rng(2)
+    first, second = (rng.normal(size=(N, 2)) + 5 for _ in range(2))
+    ratio = lambda t: t[..., 0] / t[..., 1]  # noqa: E731
+    one, two = (totals(x, UNITS, ratio) for x in (first, second))
+    made = combined([(0.5, one), (-0.5, two)])
+    assert isinstance(made, Totals)
+    wanted = (ratio(first.sum(0)) - ratio(second.sum(0))) / 2
+    assert estimate(made).mean == pytest.approx(wanted)
+    assert over_seeds([made, made]).found.mean == pytest.approx(wanted)
+
+
+def test_groups_without_shared_units_are_drawn_apart():
+    made = [Group([1.0, 2.0], ["a", "b"], 1.0), Group([3.0, 5.0], ["c", "d"], -1.0)]
+    assert features_of(made).strata == [0, 0, 1, 1]
+    assert features_of([made[0], Group([3.0, 5.0], ["a", "d"], -1.0)]).strata == [0, 0, 0]
+    assert over_seeds([made, made]).found.mean == pytest.approx(-2.5)
