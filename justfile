@@ -10,6 +10,14 @@ default:
 smoke *args:
     {{ws}} replicate --n-topics 24 --n-samples 1 --n-personas 1 --epochs 2 --out out/smoke {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
 
+# Every family over three seeds, shared work done once; e.g. just adapter-sweep behaviors=honesty,sycophancy
+adapter-sweep *args:
+    {{ws}} sweep --adapters all --seeds 0,1,2 {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
+# A sweep in about a minute: two families, two seeds, few questions.
+smoke-sweep *args:
+    {{ws}} sweep --adapters lora,ia3 --seeds 0,1 --n-topics 24 --n-samples 1 --n-personas 1 --epochs 2 --evals perplexity,pairs --out out/smoke {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
 # data -> train -> diff -> eval -> table
 replicate *args:
     {{ws}} replicate {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}

@@ -5,7 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import ws
-from ws.cli import comparing, flags, measure, verbs
+from ws.cli import comparing, flags, measure, sweeping, verbs
 from ws.cli.doctor import doctor
 from ws.data import DataSettings, default_data
 from ws.settings import field_docs
@@ -13,6 +13,7 @@ from ws.train import TrainSettings, default_train
 
 VERBS = {
     "replicate": [flags.Common, flags.Dialed],
+    "sweep": [*flags.sweep_settings(), flags.Common, flags.Dialed],
     "data": [flags.Common],
     "train": [flags.Common, flags.Across],
     "diff": [flags.Common],
@@ -33,6 +34,7 @@ FUNCTION = {
     "doctor": doctor,
     "eval": measure.evaluate,
     "show": measure.show_items,
+    "sweep": sweeping.sweep,
     "table": measure.table,
 }
 WORDS = {
@@ -77,6 +79,7 @@ def text() -> str:
         flags.Served,
         flags.Across,
         flags.Dialed,
+        *flags.sweep_settings(),
         flags.Evaluated,
         flags.Shown,
         flags.Tabled,

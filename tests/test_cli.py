@@ -296,7 +296,7 @@ def test_a_config_file_gives_values_and_flags_win(story, told, tmp_path):
     assert code == 0
     assert json.loads(out)["run"] == found["run"]
     config.write_text("n_topicks: 3\n")
-    refused(told("replicate", "--config", config, "--out", folder), "unknown keys ['n_topicks']")
+    refused(told("replicate", "--config", config, "--out", folder), "unknown keys: n_topicks (did you mean n_topics?)")
 
 
 def test_pairs_of_ones_own_make_a_direction(told, tmp_path):

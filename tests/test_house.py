@@ -22,10 +22,10 @@ ROWS = [
     "data train",
     "diff",
     "methods",
-    "eval calibrate",
+    "eval calibrate engine",
     "stages",
     "report",
-    "replicate doctor",
+    "replicate doctor study",
     "compare",
     "sweep",
     "analysis monitor export serve recipes",
@@ -99,7 +99,7 @@ def test_help_loads_at_most_torch():
 
 
 DOORS = [
-    *("ws", "ws.replicate", "ws.eval", "ws.eval.kl_calibrate", "ws.eval.dilemmas_calibrated"),
+    *("ws", "ws.replicate", "ws.eval", "ws.eval.kl_calibrate", "ws.eval.dilemmas_calibrated", "ws.run_sweep"),
     *("ws.scripts.readme_tinymfv_table", "ws.scripts.eval_tinymfv_calibrated"),
 ]
 

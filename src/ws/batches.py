@@ -122,10 +122,23 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
+watchers: list[Callable[[str, int, int], Any]] = []
+"""Told of every step of every progress bar: its label, how much is done, of how much. A worker has no terminal."""
+
+
 @contextmanager
 def progress(total: int, label: str, *, shown: bool = True) -> Iterator[Callable[[int], Any]]:
     """A progress bar on stderr that appears after a second, and never in a file."""
     from tqdm import tqdm
+
+    done = 0
+
+    def step(n: int) -> None:
+        nonlocal done
+        done += n
+        bar.update(n)
+        for watch in watchers:
+            watch(label, done, total)
 
     with tqdm(
         total=total,
@@ -137,7 +150,7 @@ def progress(total: int, label: str, *, shown: bool = True) -> Iterator[Callable
         miniters=1,
         mininterval=0.2,
     ) as bar:
-        yield bar.update
+        yield step
 
 
 def _free() -> None:

@@ -11,6 +11,7 @@
         ├── ProofFailed     an export does not do what it was written to do
         ├── EndpointFailed  a server that writes answers does not, or not as asked
         ├── ProcessLost     one of several processes of a training ended before the others
+        ├── DiskFull        what was made could not be written
         └── TrainingDiverged
 
 `ValueError` is a caller's mistake in a single value. Commands turn `ValueError` and `WsError` into one line and exit
@@ -56,6 +57,10 @@ class PairsUnfit(Failed):
 
 class ProofFailed(Failed):
     """An export does not do what it was written to do."""
+
+
+class DiskFull(Failed):
+    """There is no room for what was made."""
 
 
 class TrainingDiverged(Failed):

@@ -8,9 +8,13 @@
 
 A stage is keyed by the hash of its own settings and of its inputs' keys. It works in a folder beside its place and is
 renamed there when all is written, the manifest last; a folder without a manifest does not exist for anybody. A killed
-stage leaves its working folder, and the same command goes on from what lies there.
+stage leaves its working folder, and the same command goes on from what lies in its `resume/`.
+
+The manifest holds size and SHA-256 of every file, and a stage is only taken for done if they are right. A damaged one is
+moved aside and made again, and that is said. No decision is made by the clock: it may be put back at any time.
 """
 
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -26,7 +30,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from ws.errors import BadFile
+from ws.errors import BadFile, DiskFull
 from ws.version import __version__
 
 log = logging.getLogger(__name__)
@@ -63,6 +67,7 @@ def find_run(run: str, out: Path | str) -> tuple[Path, dict[str, Any]]:
     """A run folder by path or by its name, and its training manifest."""
     for folder in [Path(run), *sorted(Path(out).glob(f"*/*/{escape(run)}"))]:
         if (folder / "train").is_dir() and (manifest := read(folder / "train")) is not None:
+            verify(folder / "train", manifest)
             return folder, manifest
     raise BadFile(f"{run!r} is no run folder and no run below {out}; `ws runs` lists them.")
 
@@ -84,36 +89,136 @@ def once(
     key = key_of(stage, settings, inputs)
     _writable(folder.parent)
     with _alone(folder):
-        if (found := read(folder)) is not None:
+        found = read(folder)
+        if found is not None:
             if found["key"] != key:
                 raise BadFile(f"{folder} was made from another configuration; give another --out or move it away.")
-            return Record(folder, found, reused=True)
-        if folder.exists():
+            if not (damage := damage_of(folder, found)):
+                return Record(folder, found, reused=True)
+            aside = _set_aside(folder)
+            log.warning("%s in %s; it is made again, and what there is of it was moved to %s", damage, folder, aside)
+        elif folder.exists():
             raise BadFile(f"{folder} exists and holds no finished {stage} stage; move it away or give another --out.")
         work = folder.parent / f".{folder.name}.{key[:8]}.part"
-        work.mkdir(exist_ok=True)
-        start = time.time()
+        start = time.perf_counter()
         try:
-            said = make(work)
+            with _said_when_full(work):
+                _ready(work)
+                said = make(work)
+                shutil.rmtree(work / "resume", ignore_errors=True)
+                manifest = {
+                    "stage": stage,
+                    "key": key,
+                    "settings": settings,
+                    "inputs": inputs,
+                    "versions": versions(),
+                    "seconds": round(time.perf_counter() - start, 3),
+                    "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                    "files": checksums(work),
+                    **(beside or {}),
+                    **said,
+                }
+                write_json(work / MANIFEST, manifest)
         except BaseException:
-            if not any(work.iterdir()):  # nothing to go on from
+            if work.is_dir() and not any(work.iterdir()):  # nothing to go on from
                 work.rmdir()
             raise
-        manifest = {
-            "stage": stage,
-            "key": key,
-            "settings": settings,
-            "inputs": inputs,
-            "versions": versions(),
-            "seconds": round(time.time() - start, 3),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            **(beside or {}),
-            **said,
-        }
-        shutil.rmtree(work / "resume", ignore_errors=True)
-        write_json(work / MANIFEST, manifest)
         os.replace(work, folder)
+        if found is not None and (changed := _differing(found["files"], manifest["files"])):
+            log.warning(
+                "%s is not what it was before (%s differ): what was made from it should be made again", folder, changed
+            )
         return Record(folder, json.loads(canonical(manifest)), reused=False)
+
+
+def _ready(work: Path) -> None:
+    """The working folder, with what a killed process kept in `resume/` and nothing it left half written."""
+    work.mkdir(exist_ok=True)
+    for path in work.iterdir():
+        if path.is_dir() and path.name != "resume":
+            shutil.rmtree(path)
+        elif not path.is_dir():
+            path.unlink()
+
+
+# ---------------------------------------------------------------- what lies there is what was written
+
+_checked: set[str] = set()
+"""Stages whose files this process has compared with their manifest; reading them once is enough."""
+
+
+def checksums(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size and SHA-256 of every file below a folder but its manifest, each brought to the disk first."""
+    found = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name != MANIFEST:
+            with open(path, "rb") as f:
+                os.fsync(f.fileno())
+                found[name] = {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(f, "sha256").hexdigest()}
+    return found
+
+
+def damage_of(folder: Path, manifest: Mapping[str, Any]) -> str | None:
+    """What is wrong with the files of a finished stage, in a few words, or None; read once per process."""
+    if not isinstance(files := manifest.get("files"), Mapping):
+        raise BadFile(f"{folder} was written by a ws that kept no checksums; move it away and run the command again.")
+    mark = canonical([str(folder.resolve()), files])
+    if mark in _checked:
+        return None
+    for name, told in sorted(files.items()):
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != told["bytes"]:
+            return f"{name} has {path.stat().st_size} bytes instead of {told['bytes']}"
+        with open(path, "rb") as f:
+            if hashlib.file_digest(f, "sha256").hexdigest() != told["sha256"]:
+                return f"{name} has other bytes than were written"
+    _checked.add(mark)
+    return None
+
+
+def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse a finished stage whose files are not what was written, where it cannot be made again here."""
+    if damage := damage_of(folder, manifest):
+        raise BadFile(f"{damage} in {folder}; run the command that made it again, which repairs it.")
+
+
+def _set_aside(folder: Path) -> Path:
+    """Move a damaged stage out of everybody's way; its new name."""
+    n = 1
+    while (aside := folder.parent / f".{folder.name}.damaged-{n}").exists():
+        n += 1
+    os.replace(folder, aside)
+    os.replace(aside / MANIFEST, aside / f"damaged-{MANIFEST}")  # a folder with a manifest is a result
+    return aside
+
+
+def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    return ", ".join(n for n in sorted(before.keys() | after.keys()) if before.get(n) != after.get(n))
+
+
+@contextmanager
+def _said_when_full(work: Path) -> Iterator[None]:
+    """A full disk in one sentence, whoever met it: Python, Arrow and safetensors each have an error of their own."""
+    try:
+        yield
+    except Exception as e:
+        if not is_disk_full(e):
+            raise
+        raise DiskFull(
+            f"there is no room left on the disk, or under its quota, to write {work}. What is done is kept; free some "
+            "space and give the same command again."
+        ) from e
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that there is no room, on any disk or under any quota."""
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    numbers = [f"os error {n}" for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+    return any(sign in str(error) for sign in ("No space left on device", "Disk quota exceeded", *numbers))
 
 
 @contextmanager
@@ -154,11 +259,15 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as f:
-        f.write(text)
-        f.flush()
-        os.fsync(f.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def versions() -> dict[str, str]:
@@ -178,7 +287,7 @@ def _writable(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe.{os.getpid()}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # a process of the same number on another machine may have been quicker
     except OSError as e:
         raise BadFile(f"the output folder {folder} cannot be written ({e.strerror}); give another --out.") from None
 

@@ -15,7 +15,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,11 +138,18 @@ def tokenizer_hash(tokenizer: Any) -> str:
     """A hash of vocabulary, merges, special tokens and chat template; how it happens to be padding is not part of it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
-        told = {k: v for k, v in json.loads(backend.to_str()).items() if k not in ("padding", "truncation")}
+        told = _without_padding(backend.to_str())
     else:
-        told = {"vocabulary": tokenizer.get_vocab()}
+        told = hashlib.sha256(canonical({"vocabulary": tokenizer.get_vocab()}).encode()).hexdigest()
     marks = {k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}
     return hashlib.sha256(canonical([told, marks, str(getattr(tokenizer, "chat_template", ""))]).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4)  # every key of every stage asks, and a vocabulary is long
+def _without_padding(backend: str) -> str:
+    """A hash of a tokenizer's own JSON, less how it happens to be padding."""
+    told = {k: v for k, v in json.loads(backend).items() if k not in ("padding", "truncation")}
+    return hashlib.sha256(canonical(told).encode()).hexdigest()
 
 
 def config_hash(model: Any) -> str:
@@ -541,7 +548,7 @@ def runs(out: Path) -> list[dict[str, Any]]:
         if manifest is None:
             continue
         run_folder = train_folder.parent
-        evals = sorted({p.parent.parent.name for p in run_folder.glob("eval/*/*/manifest.json")})
+        evals = sorted({p.parent.parent.name for p in run_folder.glob("eval/*/[!.]*/manifest.json")})
         directions = sorted(p.parent.name for p in run_folder.glob("direction*/manifest.json"))
         found.append(
             {

@@ -103,6 +103,64 @@ def calibration_table(calibrations: Sequence[Mapping[str, Any]]):
     return table
 
 
+def effects_table(effects: Sequence[Mapping[str, Any]]):
+    """How far each metric moves from the lowest to the highest strength, one line per family over its seeds."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    several = [k for k in ("model", "lr") if len({e[k] for e in effects}) > 1]
+    for name in ("behavior", "metric", *several, "adapter"):
+        table.add_column(name, no_wrap=True)
+    for name in ("alpha", "change", "95% interval", "spread", "as wanted"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("by seed", overflow="fold")
+    last: tuple = ()
+    order = sorted(effects, key=lambda e: (str(e["behavior"]), str(e["metric"]), str(e["model"])))
+    for e in order:
+        head = (str(e["behavior"]), str(e["metric"]))
+        if last and head != last:
+            table.add_section()
+        over, each, n = e["over"]["found"], e["over"]["each"], len(e["seeds"])
+        digits = digits_for(*each, over["mean"])
+        ends = {tuple(a) for a in e["alphas"]}
+        told = "{} to {}".format(*map(alpha_of, next(iter(ends)))) if len(ends) == 1 else "calibrated"
+        table.add_row(
+            *("" if head == last else h for h in head),
+            *(str(e[k]) if k == "model" else "" if e[k] is None else f"{e[k]:g}" for k in several),
+            str(e["adapter"]),
+            told,
+            signed(over["mean"], digits),
+            f"[{signed(over['ci_lo'], digits)}, {signed(over['ci_hi'], digits)}]".replace("[", r"\["),
+            f"{e['spread']:.{digits}f}" if _finite(e["spread"]) else "–",
+            f"{e['agree']}/{n}" if e["sign"] else f"({e['agree']}/{n})",
+            " ".join(signed(x, digits) for x in each),
+            style=None if not e["sign"] or e["agree"] == n else "yellow",
+        )
+        last = head
+    return table
+
+
+def grid_table(cells: Sequence[Mapping[str, Any]], axes: Sequence[tuple[Any, ...]]):
+    """What is done of a grid: a line per study less its seed, a column per seed. `axes`: model, behavior, adapter, lr, seed."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    seeds = list(dict.fromkeys(a[4] for a in axes))
+    shown = [i for i in range(4) if i in (1, 2) or len({a[i] for a in axes}) > 1]
+    for i in shown:
+        table.add_column(("model", "behavior", "adapter", "lr")[i], no_wrap=True)
+    for seed in seeds:
+        table.add_column(f"seed {seed}", no_wrap=True)
+    colors = {"done": "green", "impossible": "red", "to do": "dim"}
+    lines: dict[tuple, dict[Any, str]] = {}
+    for cell, a in zip(cells, axes):
+        lines.setdefault(a[:4], {})[a[4]] = cell["state"]
+    for key, states in lines.items():
+        told = [f"[{colors.get(states[s], 'yellow')}]{states[s]}[/]" for s in seeds]
+        table.add_row(*("–" if key[i] is None else str(key[i]) for i in shown), *told)
+    return table
+
+
 def rounding_table(lost: Mapping[str, Any]):
     """What making a direction in bf16 loses against the exact one."""
     from rich.table import Table

@@ -9,6 +9,7 @@ then the behavior, and not the luck of two runs.
 import json
 import logging
 import math
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,7 +41,7 @@ from ws.tracking import UNTRACKED, Tracking
 log = logging.getLogger(__name__)
 
 PROTOCOL = "train/1"
-CHECKPOINT_SECONDS = 20.0
+CHECKPOINT_SECONDS = float(os.environ.get("WS_CHECKPOINT_SECONDS", "20"))
 
 
 @dataclass(frozen=True)

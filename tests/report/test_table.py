@@ -7,7 +7,7 @@ import pytest
 from planted import flipped, moved, pairs_of, planted, rows_of
 
 from ws.errors import BadFile
-from ws.records import write_json
+from ws.records import checksums, write_json
 from ws.report import measured, sheets
 
 N = 120
@@ -29,6 +29,7 @@ def write(out, rows, *, behavior="honesty", method="ws:lora", run="tiny-s0-aaaa"
         "stage": "eval", "key": key, "settings": {"method": method, "seed": 0, "limit": limit, "protocol": first["protocol"]},
         "inputs": {"items": questions, "fingerprint": "f", "dtype": "float32", "direction": method},
         "model": {"id": "tiny", "source": "tiny"}, "finished": f"2026-01-01T00:00:0{len(list(out.rglob('rows.parquet')))}Z",
+        "files": checksums(folder),
     }  # fmt: skip
     write_json(folder / "manifest.json", manifest)
     return folder

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ws.cli import comparing, measure, together, verbs
+from ws.cli import comparing, measure, sweeping, together, verbs
 from ws.cli.doctor import doctor
 from ws.cli.flags import (
     Across,
@@ -29,9 +29,10 @@ from ws.cli.flags import (
     Tabled,
     calibrate_settings,
     stage_settings,
+    sweep_settings,
 )
 from ws.cli.options import add_command
-from ws.cli.out import say
+from ws.cli.out import say, typed
 from ws.errors import ProcessLost, WsError
 from ws.processes import several
 from ws.version import __version__
@@ -71,6 +72,12 @@ def _register() -> None:
     }
     bf16 = typer.Option("--upstream-bf16", help="Also print what the published way, in bf16, would have lost.")
     add_command(app, "diff", verbs.diff, stage, mode=(str | None, mode), upstream_bf16=(bool | None, bf16), **sides)
+    check = typer.Option("--check", help="Print the plan and what of it is done already; run nothing.")
+    status = typer.Option("--status", help="Show the sweeps below --out, running or not; run nothing.")
+    add_command(
+        app, "sweep", sweeping.sweep, [*sweep_settings(), Common, Dialed, *stage[1:]],
+        check=(bool | None, check), status=(bool | None, status),
+    )  # fmt: skip
     named = typer.Argument(
         help="sycophancy, dilemmas, airisk, tinymfv, foundations, perplexity, pairs, file (your own questions) or lm-eval."
     )
@@ -116,6 +123,7 @@ _USAGE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "Click
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    typed[:] = arguments
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     log.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
     together.arguments[:] = arguments
@@ -153,6 +161,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _stopped(arguments: list[str]) -> str:
     """What an interrupted command left: stages go on, everything else starts again."""
+    if arguments[:1] == ["sweep"]:
+        return f"interrupted; go on with: {sweeping.command()}"
     staged = arguments[:1] and arguments[0] in ("replicate", "data", "train", "diff", "eval", "compare")
     named = arguments[:1] == ["diff"] and len(arguments) > 1 and not arguments[1].startswith("-")
     return GO_ON if staged and not named else "interrupted; nothing was written."

@@ -59,7 +59,11 @@ def compare(given: dict[str, Any]) -> Any:
         return _planned(specs, base, behavior, given)
     # 2. the cells, and the report
     found = compared(specs, base, behavior, reference=what.reference, say=say)
-    told = {"model": base.id, "behavior": behavior.name, "budget": None if settings is None else settings.budget}
+    told: dict[str, Any] = {
+        "model": base.id,
+        "behavior": behavior.name,
+        "budget": None if settings is None else settings.budget,
+    }
     told |= {"methods": chosen, "seeds": list(what.seeds), **found.as_json()}
     if given.get("json"):
         if found.failed:  # the record is printed before the failure is said

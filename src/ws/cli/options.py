@@ -4,6 +4,7 @@ import inspect
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,5 +93,6 @@ def _config(path: str | None, known: set[str]) -> dict[str, Any]:
         raise BadFile(f"{path} must be a mapping of option names to values.")
     found = {str(k).replace("-", "_"): v for k, v in found.items()}
     if unknown := sorted(found.keys() - known):
-        raise BadFile(f"{path} has unknown keys {unknown}; this command knows {sorted(known)}.")
+        near = [f"{k} (did you mean {n[0]}?)" if (n := get_close_matches(k, known, 1)) else k for k in unknown]
+        raise BadFile(f"{path} has unknown keys: {', '.join(near)}. This command knows {', '.join(sorted(known))}.")
     return found

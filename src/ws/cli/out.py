@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+typed: list[str] = []  # the words after `ws`, so that a command can say how it is continued
 FEW_STEPS = 10  # optimiser steps below which a direction says more about the start than about the answers
 
 

@@ -4,6 +4,7 @@ It adds nothing of its own: every step is a verb that can be called alone, and e
 have put it. It does not know how a terminal looks.
 """
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 
 from ws.eval import providing, shown
 from ws.plots import effect_by_alpha
-from ws.records import Record, write_json, write_text
+from ws.records import Record, canonical, write_json, write_text
 from ws.stages import Plan, make_direction, make_eval, make_pairs, make_sides
 from ws.tables import markdown
 
@@ -35,6 +36,8 @@ class Story:
     training: dict[str, Any]
     """Learning rate, best step, and how many pairs were trained on and held out."""
     checks: list[dict[str, Any]]
+    evals: list[Path]
+    """Where the rows of each evaluation lie."""
     plot: Path
     folder: Path
     data_folder: Path
@@ -53,6 +56,7 @@ class Story:
             "seconds": self.seconds,
             "direction": self.direction,
             "training": self.training,
+            "evals": [str(p.resolve()) for p in self.evals],
         }
 
 
@@ -82,6 +86,7 @@ def replicate(
     direction, direction_record = timed("diff", lambda: make_direction(plan, sides))
     # 4. what it does, on questions training never saw
     rows: list[dict[str, Any]] = []
+    measured: list[Path] = []
     for name in evals or default_evals(plan):
         measure = partial(
             make_eval,
@@ -97,12 +102,14 @@ def replicate(
             settings=plan.train,
             out=plan.out,
         )
-        table, _ = timed(f"eval {name}", measure)
+        table, record = timed(f"eval {name}", measure)
         rows += table
+        measured.append(record.folder)
     # 5. the table, and a picture of it
     headline = [r for r in rows if is_headline(plan, r["metric"])] or rows
     plot = plan.run_folder / "effect.png"
-    effect_by_alpha(headline, f"{plan.name}, {plan.train.adapter} on {plan.base.id}, seed {plan.seed}", plot)
+    if not (plot.is_file() and _told_before(plan.run_folder) == json.loads(canonical(rows))):  # drawing takes a second
+        effect_by_alpha(headline, f"{plan.name}, {plan.train.adapter} on {plan.base.id}, seed {plan.seed}", plot)
     write_text(plan.run_folder / "table.md", markdown(shown(rows, plan.behavior.intent if plan.behavior else {})))
     story = Story(
         plan=plan,
@@ -117,12 +124,21 @@ def replicate(
         },
         training={k: sides_record.manifest["report"][k] for k in ("lr", "step", "n_train", "n_val")},
         checks=list(pairs_record.manifest["checks"]),
+        evals=measured,
         plot=plot,
         folder=plan.run_folder,
         data_folder=pairs_record.folder,
     )
     write_json(plan.run_folder / "replicate.json", story.as_json())
     return story
+
+
+def _told_before(folder: Path) -> Any:
+    """The rows that the study's last table and picture were made of, or None."""
+    try:
+        return json.loads((folder / "replicate.json").read_text())["rows"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def default_evals(plan: Plan) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ws.errors import BadFile
 from ws.eval import Protocol, recorded
 from ws.eval.arms import NEEDED
-from ws.records import read
+from ws.records import read, verify
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,6 +135,7 @@ def measured(folders: Sequence[Path]) -> list[Measured]:
             manifest = read(place)
             if manifest is None or manifest.get("stage") != "eval" or place in found:
                 continue
+            verify(place, manifest)
             rows = pd.read_parquet(file)
             if missing := [c for c in NEEDED if c not in rows.columns]:
                 raise BadFile(f"{file} lacks the columns {missing}; it was not written by `ws eval`.")

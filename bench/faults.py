@@ -1,0 +1,141 @@
+"""Kills a sweep again and again and compares what it ends with: python bench/faults.py --kills 40 [--engine ray].
+
+A small sweep is run once undisturbed. Then it is run again in a new folder, and at a random moment its command gets
+SIGKILL or SIGINT, or one of its workers gets SIGKILL; a command that ended is given again, as often as it takes. When it
+is done all result files are compared byte for byte with the undisturbed ones (manifests less their times), and the next
+round begins, until there were enough kills.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from results import differing, results_of  # noqa: E402
+
+GRID = [
+    "--adapters", "lora,pissa", "--seeds", "0,1", "--evals", "sycophancy,pairs", "--n-topics", "40", "--n-personas", "1",
+    "--epochs", "4", "--alphas=-1,1", "--retries", "3",
+]  # fmt: skip
+KINDS = ("SIGKILL of the command", "SIGINT of the command", "SIGKILL of a worker")
+
+
+def start(out: Path, engine: str, log: Path) -> subprocess.Popen:
+    """The sweep's command, in a process of its own that hears Ctrl-C."""
+    with open(log, "ab") as f:
+        return subprocess.Popen(
+            [sys.executable, "-m", "ws", "sweep", *GRID, "--out", str(out), "--engine", engine],
+            stdout=subprocess.DEVNULL,
+            stderr=f,
+            env={**os.environ, "WS_CHECKPOINT_SECONDS": "0"},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+
+def working(out: Path) -> list[dict]:
+    """The tasks that say they are running, with the worker of each."""
+    found = []
+    for path in out.glob("sweep/*/tasks/*.json"):
+        try:
+            told = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        if told["state"] == "running" and Path(f"/proc/{told['pid']}").exists():
+            found.append(told)
+    return found
+
+
+def doing(task: dict) -> str:
+    """The stage a task was killed in."""
+    kind, said = task["task"].split("/")[0], str(task["told"].get("doing", "starting"))
+    if kind != "cell":
+        return {"pairs": "pairs", "base": "unsteered model"}[kind]
+    for word in ("loading", "training", "diff", "sycophancy", "pairs"):
+        if word in said:
+            return {"sycophancy": "evaluation", "pairs": "evaluation", "loading": "starting"}.get(word, word)
+    return "between stages"
+
+
+def strike(process: subprocess.Popen, out: Path, kind: str, dice: random.Random) -> str | None:
+    """Do it; the stage that was hit, or None where there was nothing to hit."""
+    tasks = working(out)
+    if kind == "SIGKILL of a worker":
+        if not tasks:
+            return None
+        victim = dice.choice(tasks)
+        os.kill(victim["pid"], signal.SIGKILL)
+        return doing(victim)
+    process.send_signal(signal.SIGKILL if "SIGKILL" in kind else signal.SIGINT)
+    process.wait()
+    return doing(dice.choice(tasks)) if tasks else "starting"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--engine", default="local")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--patience", type=float, default=25.0, help="longest time between two kills, in seconds")
+    options = parser.parse_args()
+    dice, began = random.Random(options.seed), time.monotonic()
+    place = Path(tempfile.mkdtemp(prefix="ws-faults-"))
+    whole = place / "undisturbed"
+    if start(whole, "local", place / "undisturbed.log").wait() != 0:
+        sys.exit(f"the undisturbed sweep failed; see {place}/undisturbed.log")
+    wanted = results_of(whole)
+    print(f"undisturbed: {len(wanted)} result files, {time.monotonic() - began:.0f} s", flush=True)
+
+    hits: Counter[tuple[str, str]] = Counter()
+    kills = rounds = starts = bad = 0
+    while kills < options.kills:
+        rounds += 1
+        out = place / f"round-{rounds}"
+        process = start(out, options.engine, place / f"round-{rounds}.log")
+        starts += 1
+        while True:
+            if kills < options.kills:
+                try:
+                    process.wait(timeout=dice.uniform(0.5, options.patience))
+                except subprocess.TimeoutExpired:
+                    kind = dice.choice(KINDS)
+                    if (stage := strike(process, out, kind, dice)) is not None:
+                        kills += 1
+                        hits[kind, stage] += 1
+            else:
+                process.wait()
+            if process.poll() is None:
+                continue
+            if process.returncode == 0:
+                break
+            process = start(out, options.engine, place / f"round-{rounds}.log")
+            starts += 1
+        differ = differing(wanted, results_of(out))
+        bad += len(differ)
+        print(
+            f"round {rounds}: {kills} kills so far, {starts} starts, {len(differ)} files differ {differ[:3]}",
+            flush=True,
+        )
+
+    print(f"\n{'kill':<24}{'in':<18}{'times':>6}")
+    for (kind, stage), n in sorted(hits.items()):
+        print(f"{kind:<24}{stage:<18}{n:>6}")
+    print(
+        f"\nengine {options.engine}: {kills} kills in {rounds} rounds, {starts} starts, {time.monotonic() - began:.0f} s; "
+        f"{len(wanted)} result files per round, {bad} lost or different"
+    )
+    print(f"logs: {place}")
+    sys.exit(bad > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""Where workers stand: one per GPU, or as many as the cores allow; as the environment each is started with."""
+
+import os
+
+# every library that would otherwise take all cores in every worker
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+GPUS = "CUDA_VISIBLE_DEVICES"
+
+
+def places_of(workers: int | None, *, threads: int, device: str = "auto") -> list[dict[str, str]]:
+    """The environment of each worker.
+
+    The number of threads is the same for any number of workers, because it can change the last bits of a result.
+    """
+    environment = {name: str(threads) for name in THREADS}
+    gpus = _gpus() if device in ("auto", "cuda") else []
+    if gpus:
+        return [{**environment, GPUS: gpus[i % len(gpus)]} for i in range(workers or len(gpus))]
+    return [environment] * (workers or max(1, cores() // threads))
+
+
+def cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus() -> list[str]:
+    """The names by which each GPU can be given to one process."""
+    import torch
+
+    count = torch.cuda.device_count()
+    named = [x for x in os.environ.get(GPUS, "").split(",") if x]
+    return named[:count] or [str(i) for i in range(count)]

@@ -1,0 +1,105 @@
+"""Doing one task in this process: its output goes to its log, its end is a sentence."""
+
+import importlib
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ws.engine import state as current_state
+from ws.engine.graph import Outcome, Task
+from ws.engine.state import Writer
+from ws.errors import WsError
+
+
+def told(task: Task) -> dict[str, Any]:
+    """A task as the JSON that a worker is sent."""
+    return {"name": task.name, "call": task.call, "given": dict(task.given), "file": task.file}
+
+
+def work(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """Do a task; how it ended, as JSON. Only an interruption leaves as an exception."""
+    start = time.perf_counter()
+    writer = Writer(Path(folder) / "tasks" / f"{task['file']}.json", task["name"])
+    with _output_to(Path(folder) / "logs" / f"{task['file']}.log"), _warnings() as warnings:
+        current_state.current = writer
+        try:
+            value = _function(task["call"])(task["given"])
+            ended = {"state": "done", "value": value, "error": ""}
+        except Exception as e:  # any error is this task's own end, and no other's
+            traceback.print_exc()
+            ended = {"state": "failed", "value": None, "error": sentence(e)}
+        except KeyboardInterrupt:
+            writer.change("stopped")
+            raise
+        finally:
+            current_state.current = None
+    writer.change(ended["state"], error=ended["error"])
+    return {**ended, "seconds": round(time.perf_counter() - start, 3), "warnings": warnings}
+
+
+def outcome(task: Task, ended: Mapping[str, Any], folder: Path) -> Outcome:
+    """What the engine keeps of a worker's answer."""
+    return Outcome(
+        task,
+        ended["state"],
+        value=ended["value"],
+        error=ended["error"],
+        log=folder / "logs" / f"{task.file}.log",
+        seconds=ended["seconds"],
+        warnings=tuple(ended["warnings"]),
+    )
+
+
+def sentence(error: BaseException) -> str:
+    """An error as one line: our own say what to do, others are named by their kind."""
+    text = " ".join(str(error).split())
+    return text[:500] if isinstance(error, (WsError, ValueError)) and text else f"{type(error).__name__}: {text[:300]}"
+
+
+def _function(call: str) -> Any:
+    module, _, name = call.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@contextmanager
+def _output_to(path: Path) -> Iterator[None]:
+    """All that this process prints, also from libraries in C, goes to the end of a file meanwhile."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # a full disk takes no more lines
+                stream.flush()
+        for number, old in zip((1, 2), before):
+            os.dup2(old, number)
+            os.close(old)
+        os.close(log)
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Our own warnings, which a person should read and not only a log."""
+    found: list[str] = []
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(" ".join(record.getMessage().split()))
+
+    collect, ours = Collect(logging.WARNING), logging.getLogger("ws")
+    ours.addHandler(collect)
+    try:
+        yield found
+    finally:
+        ours.removeHandler(collect)

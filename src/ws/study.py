@@ -1,0 +1,148 @@
+"""One study, from the words a person gives to the plan that stages follow: flags, config file, preset, defaults."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ws.errors import BadFile
+from ws.settings import coerced
+
+if TYPE_CHECKING:
+    from ws.models.load import Base
+    from ws.stages import Plan
+
+
+@dataclass(frozen=True)
+class Common:
+    """What every verb understands."""
+
+    model: str = "tiny"
+    """tiny, a hub id, id@revision, or a folder."""
+    behavior: str | None = None
+    """A shipped behavior (honesty, honesty5, sycophancy, trad_care, authority) or the path of a YAML pack; honesty when not given."""
+    pairs: str | None = None
+    """Your own pairs (JSON lines or parquet: prompt, response_pos, response_neg) instead of generated ones."""
+    out: str = "out"
+    """Output folder."""
+    preset: str = "ws"
+    """Set of defaults: ws, pub (the published fork) or paper."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    device_map: str | None = None
+    """Spread the model's layers over all devices: auto, balanced, balanced_low_0 or sequential."""
+    dtype: str = "auto"
+    """Precision of the base: auto, float32, bfloat16, float16 or float64."""
+    threads: int | None = None
+    """CPU threads; tiny runs on one when not given."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """Answers from a server instead of the loaded model."""
+
+    generate_with: str | None = None
+    """Address of a server of the OpenAI API, e.g. http://localhost:8000/v1, that writes the answers of the pairs; its key stands in WS_GENERATE_KEY."""
+    generate_model: str | None = None
+    """What the server calls the model; the only one it serves when not given."""
+    generate_concurrency: int = 8
+    """Requests under way at once."""
+
+
+def plan_of(
+    common: Common,
+    given: Mapping[str, Any],
+    base: "Base | None" = None,
+    *,
+    device: str | None = None,
+    waiting: bool = False,
+) -> "Plan":
+    """The study that flags, config file, preset and defaults describe together; `base` if it is loaded already."""
+    from ws.behaviors import load_behavior
+    from ws.data import DataSettings
+    from ws.presets import preset
+    from ws.stages import Plan
+    from ws.train import TrainSettings
+
+    coerced(DataSettings, given, source="--")  # what cannot be is refused before a model is loaded
+    TrainSettings(**coerced(TrainSettings, given, source="--"))
+    preset(common.preset, "data")  # an unknown preset is refused before a model is loaded
+    if common.pairs and not Path(common.pairs).is_file():
+        raise BadFile(
+            f"there is no pairs file at {common.pairs}. It is JSON lines or parquet with prompt, response_pos, response_neg."
+        )
+    tiny = common.model == "tiny"
+    behavior = None
+    if common.behavior or not common.pairs:
+        behavior = load_behavior(common.behavior or "honesty", tiny=tiny)
+    endpoint = endpoint_of(Served(**coerced(Served, given, source="--")), common)
+    base = base or load_base(common, device=device, waiting=waiting)
+    data_settings, train_settings = planned_settings(common, given, base)
+    return Plan(
+        base,
+        behavior,
+        data_settings,
+        train_settings,
+        out=Path(common.out),
+        pairs_file=Path(common.pairs) if common.pairs else None,
+        endpoint=endpoint,
+    )
+
+
+def endpoint_of(served: Served, common: Common) -> Any:
+    """The server that answers, with its model's name settled, or None."""
+    if served.generate_with is None:
+        if served.generate_model:
+            raise ValueError("--generate-model names a model of the server in --generate-with; give its address too")
+        return None
+    if common.pairs:
+        raise ValueError("--pairs gives the answers; leave out --generate-with")
+    from ws.endpoint import Endpoint
+
+    found = Endpoint.from_environment(
+        served.generate_with, model=served.generate_model, concurrency=served.generate_concurrency
+    )
+    return replace(found, model=found.served())
+
+
+def planned_settings(common: Common, given: Mapping[str, Any], base: Any) -> tuple[Any, Any]:
+    """How pairs and adapters of a study on this base are made: defaults, then the preset, then what was typed."""
+    from ws.adapters import family
+    from ws.data import DataSettings, default_data
+    from ws.presets import preset
+    from ws.stages import fitted
+    from ws.train import TrainSettings, default_train, spec_of
+
+    wanted_data = coerced(DataSettings, given, source="--")
+    wanted_train = coerced(TrainSettings, given, source="--")
+    of = family(wanted_train.get("adapter", "lora"))
+    data_settings = replace(default_data(base), **preset(common.preset, "data"))
+    train_settings = fitted(default_train(base, of.name), preset(common.preset, "train"))
+    train_settings = replace(train_settings, **wanted_train)
+    spec_of(base, train_settings)  # layers, targets and rank are refused here, not after an hour of generation
+    return replace(data_settings, **wanted_data), train_settings
+
+
+def insist_on_pairs(plan: Any) -> None:
+    """Refuse to start where a model that is not whole anywhere would have to write the pairs."""
+    from ws.records import read
+
+    if plan.pairs_file is None and plan.endpoint is None and read(plan.data_folder) is None:
+        raise ValueError(
+            "a sharded model writes no pairs: make them first, by the same command as `ws data` without --processes and "
+            "--shard (--device-map auto spreads the model over the devices), or give --pairs or --generate-with"
+        )
+
+
+def load_base(common: Any, *, device: str | None = None, waiting: bool = False) -> "Base":
+    """The model that flags name; `device` instead of theirs, or in main memory until it is spread over devices."""
+    from ws.models.load import load
+
+    return load(
+        common.model,
+        dtype=common.dtype,
+        device=device or common.device,
+        threads=common.threads,
+        device_map=getattr(common, "device_map", None),
+        waiting=waiting,
+    )

@@ -1,0 +1,98 @@
+"""What the studies of a sweep say together: one number per behavior, family and metric, over seeds and items.
+
+The number is how far a metric moves from the lowest to the highest strength, paired by item. It is read from the rows
+that the studies wrote, never from what they printed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ws.errors import BadFile
+from ws.eval import recorded
+from ws.records import read, verify
+from ws.stats import Estimate, Made, OverSeeds, combined, estimate, over_seeds
+from ws.sweep.grid import Cell
+from ws.sweep.plan import intent_of
+
+Found = Sequence[tuple[Cell, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One metric of one family over all seeds."""
+
+    model: str
+    behavior: str | None
+    adapter: str
+    lr: float | None
+    """Where the sweep has several; otherwise each study's own."""
+    protocol: str
+    metric: str
+    sign: int
+    """The side the behavior wants; 0 where it claims nothing."""
+    seeds: tuple[int, ...]
+    alphas: tuple[tuple[float, float], ...]
+    """The strengths it moves between, by seed."""
+    each: tuple[Estimate, ...]
+    """The same of every seed alone, with its interval over items."""
+    over: OverSeeds
+
+    @property
+    def agree(self) -> int:
+        """How many seeds moved as the behavior wants; where it claims nothing, as most did."""
+        return sum(self.sign * x > 0 for x in self.over.each) if self.sign else self.over.same_sign
+
+    def as_json(self) -> dict[str, Any]:
+        """The effect as an object; NaN is None when it is written."""
+        return {**asdict(self), "agree": self.agree, "spread": self.over.sd}
+
+
+def effects(found: Found) -> list[Effect]:
+    """The effects of all studies that are done, in the order of the grid."""
+    groups: dict[tuple, list[tuple[Cell, Mapping[str, Any]]]] = {}
+    for cell, value in found:
+        groups.setdefault((cell.model, cell.behavior, cell.adapter, cell.lr), []).append((cell, value))
+    made = []
+    for (model, behavior, adapter, lr), studies in groups.items():
+        intent = intent_of(studies[0][0])
+        moved = [_moved(value["evals"]) for _, value in studies]
+        for protocol, metric in dict.fromkeys(k for m in moved for k in m):
+            having = [(cell, m[protocol, metric]) for (cell, _), m in zip(studies, moved) if (protocol, metric) in m]
+            changes = [change for _, (_, change) in having]
+            made.append(
+                Effect(
+                    model, behavior, adapter, lr, protocol, metric,
+                    sign=intent.get(metric, 1 if metric == "logratio_pairs" else 0),
+                    seeds=tuple(c.seed for c, _ in having),
+                    alphas=tuple(ends for _, (ends, _) in having),
+                    each=tuple(map(estimate, changes)),
+                    over=over_seeds(changes),
+                )
+            )  # fmt: skip
+    return made
+
+
+Moved = tuple[tuple[float, float], Made]
+"""Two strengths, and the change between them."""
+
+
+def _moved(folders: Sequence[str]) -> dict[tuple[str, str], Moved]:
+    """How far every metric of one study moves, by protocol and metric."""
+    import pandas as pd
+
+    found: dict[tuple[str, str], Moved] = {}
+    for folder in map(Path, folders):
+        if (manifest := read(folder)) is None:
+            raise BadFile(f"{folder} is gone since this sweep wrote it; give the same command again.")
+        verify(folder, manifest)
+        rows = pd.read_parquet(folder / "rows.parquet")
+        rows = rows.sort_values(["unit_id", "row_key", "alpha"], ignore_index=True)
+        protocol = recorded(str(rows["eval"].iloc[0]), str(rows["protocol"].iloc[0]))
+        for metric, per_alpha in protocol.metrics(rows).items():
+            low, high = min(per_alpha), max(per_alpha)
+            if low < high:
+                change = combined([(1.0, per_alpha[high]), (-1.0, per_alpha[low])])
+                found[protocol.id, metric] = (low, high), change
+    return found

@@ -1,0 +1,73 @@
+"""A grid as tasks that need each other, and where a sweep keeps what it says of itself."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ws.behaviors import load_behavior
+from ws.engine import Task
+from ws.eval import providing
+from ws.presets import preset
+from ws.sweep.grid import Cell, Grid
+
+FOLDER = "sweep"
+SHARED_BY_ALL = ("pairs", "file")
+"""Evaluations whose unsteered arm is not the same for every study."""
+
+
+def folder_of(grid: Grid) -> Path:
+    """Where the state and the tables of a sweep lie; its studies lie where single verbs put them."""
+    return Path(grid.common.out) / FOLDER / grid.name
+
+
+def tasks_of(grid: Grid) -> list[Task]:
+    """Everything that has to be done, shared work first; each study needs its pairs and the unsteered arms."""
+    found: dict[str, Task] = {}
+    out = str(Path(grid.common.out).resolve())  # a worker may stand elsewhere
+    protocols = preset(grid.common.preset, "protocol")
+    for cell in grid.cells:
+        common = {**grid.common_of(cell), "out": out}
+        options = grid.options(cell)
+        pairs = f"pairs/{cell.model}/{cell.behavior}/s{cell.seed}"
+        found.setdefault(pairs, Task(pairs, "ws.sweep.cell:pairs", {"common": common, "options": options}))
+        needs = [pairs]
+        for name in evals_of(grid, cell):
+            if name not in SHARED_BY_ALL:
+                base = f"base/{cell.model}/{name}"
+                given = {"common": common, "eval": name, "protocol": protocols.get(name)}
+                found.setdefault(base, Task(base, "ws.sweep.cell:reference", given))
+                needs.append(base)
+        given = {
+            "common": common,
+            "options": options,
+            "alphas": list(grid.alphas),
+            "budget": grid.budget,
+            "evals": evals_of(grid, cell),
+            "protocols": protocols,
+        }
+        found[cell.name] = Task(cell.name, "ws.sweep.cell:study", given, tuple(needs))
+    order = {"pairs": 0, "base": 0, "cell": 1}
+    return sorted(found.values(), key=lambda t: order[t.name.partition("/")[0]])
+
+
+def evals_of(grid: Grid, cell: Cell) -> list[str]:
+    """The evaluations of a cell: those that were named, or what `ws replicate` would run."""
+    if grid.evals:
+        return list(grid.evals)
+    intent = intent_of(cell)
+    named = [e for m, sign in intent.items() if sign and (e := providing(m))]
+    return [*dict.fromkeys(named), "pairs", "perplexity"]
+
+
+def intent_of(cell: Cell) -> Mapping[str, int]:
+    """The metrics a cell's behavior makes a claim about, with the side it wants."""
+    return load_behavior(cell.behavior, tiny=cell.model == "tiny").intent if cell.behavior else {}
+
+
+def told_of(folder: Path) -> dict[str, Any] | None:
+    """What a sweep said of itself when it was started."""
+    try:
+        return json.loads((folder / "sweep.json").read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,51 @@
+"""Tasks for the tests of the engine: they answer, fail, warn, sleep and die on request."""
+
+import logging
+import os
+import signal
+import time
+from pathlib import Path
+
+from ws.engine import note
+
+
+def double(given):
+    return {"twice": 2 * given["x"], "pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"]}
+
+
+def refuse(given):
+    raise ValueError("the number 3 is not allowed; take another")
+
+
+def break_down(given):
+    print("a line on stdout")
+    raise RuntimeError("something\nbroke")
+
+
+def die(given):
+    """Killed on the first so many tries, counted in a file."""
+    marks = Path(given["marks"])
+    with open(marks, "a") as f:
+        f.write("x")
+    if len(marks.read_text()) <= given["times"]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"tries": len(marks.read_text())}
+
+
+def leave(given):
+    os._exit(3)
+
+
+def sleep(given):
+    note({"doing": "sleeping"})
+    Path(given["marks"]).write_text(str(os.getpid()))
+    try:
+        time.sleep(60)
+    except KeyboardInterrupt:
+        Path(given["marks"]).write_text("interrupted")
+        raise
+
+
+def warn(given):
+    logging.getLogger("ws.toys").warning("this was made again")
+    return {}

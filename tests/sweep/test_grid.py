@@ -1,0 +1,102 @@
+"""A grid is checked before anything runs, and shared work stands in it once."""
+
+import pytest
+
+from ws.adapters import FAMILIES
+from ws.errors import BadFile
+from ws.run_sweep import arguments
+from ws.sweep import grid_of, tasks_of
+
+
+def grid(**given):
+    return grid_of(given, threads=4)
+
+
+def test_every_combination_is_a_cell():
+    made = grid(adapters="lora,ia3", seeds="0,1,2", behaviors="honesty,sycophancy")
+    assert len(made.cells) == len({c.name for c in made.cells}) == 12
+    assert {c.model for c in made.cells} == {"tiny"}
+    assert len(grid(adapters="all").cells) == len(FAMILIES)
+    assert [(c.behavior, c.adapter, c.seed) for c in grid().cells] == [("honesty", "lora", 0)]
+    assert [(c.behavior, c.adapter, c.seed) for c in grid(behavior="authority", adapter="oft", seed=3).cells] == [
+        ("authority", "oft", 3)
+    ]
+    assert [c.lr for c in grid(lrs="1e-3,2e-3").cells] == [1e-3, 2e-3]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"adapters": "lora,lora"}, "names 'lora' twice"),
+        ({"seeds": "1,1"}, "names 1 twice"),
+        ({"lrs": "1e-3,0.001"}, "names 0.001 twice"),
+        ({"adapters": ""}, "--adapters is empty"),
+        ({"behaviors": []}, "--behaviors is empty"),
+        ({"adapters": "lora,dorra"}, "did you mean 'dora'"),
+        ({"adapters": "all,lora"}, "all stands alone"),
+        ({"evals": "sycofancy"}, "did you mean 'sycophancy'"),
+        ({"evals": "pairs,pairs"}, "'pairs' twice"),
+        ({"evals": "file"}, "questions of your own"),
+        ({"seeds": "0,x"}, "--seeds must be a whole number"),
+        ({"seed": 1, "seeds": "1,2"}, "not both"),
+        ({"model": "tiny", "models": "tiny"}, "not both"),
+        ({"lrs": "-1"}, "learning rate"),
+        ({"epochs": 0}, "epochs must be positive"),
+        ({"alphas": "0"}, "other than 0"),
+        ({"budget": 1.0, "alphas": "-1,1"}, "leave out --alphas"),
+        ({"budget": -1.0}, "budget must be a positive number"),
+        ({"pairs": "x.jsonl", "behaviors": "honesty,sycophancy"}, "pairs of one behavior"),
+        ({"adapters": "ia3,bias", "rank": 4}, "--rank means nothing to ia3, bias"),
+        ({"preset": "pubb"}, "preset is one of"),
+    ],
+)
+def test_a_bad_grid_is_refused_before_anything_runs(given, said):
+    with pytest.raises(ValueError, match=said):
+        grid(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({"behaviors": "honesti"}, "is not known"), ({"models": "tiny,./nowhere"}, "no model folder")]
+)
+def test_names_of_files_that_are_not_there_are_refused(given, said):
+    with pytest.raises(BadFile, match=said):
+        grid(**given)
+
+
+def test_a_setting_that_a_family_lacks_is_left_out_there_and_that_is_said():
+    made = grid(adapters="lora,ia3", rank=4)
+    assert [made.options(c).get("rank") for c in made.cells] == [4, None]
+    assert made.notes == ("--rank means nothing to ia3, and is left out there",)
+
+
+def test_shared_work_is_one_task_and_studies_need_theirs():
+    made = grid(adapters="lora,ia3,oft", seeds="0,1", behaviors="honesty,sycophancy")
+    tasks = {t.name: t for t in tasks_of(made)}
+    kinds = [n.split("/")[0] for n in tasks]
+    assert (kinds.count("pairs"), kinds.count("cell")) == (4, 12)
+    assert {n for n in tasks if n.startswith("base/")} == {
+        "base/tiny/dilemmas",
+        "base/tiny/sycophancy",
+        "base/tiny/perplexity",
+    }
+    assert tasks["cell/tiny/sycophancy/oft/s1"].needs[0] == "pairs/tiny/sycophancy/s1"
+
+
+def test_the_name_of_a_sweep_is_its_grid_and_not_who_runs_it():
+    one = grid(adapters="lora,ia3", seeds="0,1", out="a").name
+    assert grid(adapters="lora,ia3", seeds="0,1", out="b").name == one
+    assert grid(adapters="lora,ia3", seeds="0,2").name != one
+    assert grid(adapters="lora,ia3", seeds="0,1", epochs=3).name != one
+    assert grid(name="my study").name == "my-study"
+
+
+def test_threads_are_those_of_the_single_verbs_whatever_the_number_of_workers():
+    assert dict(grid().threads) == {"tiny": 1}
+    assert dict(grid(threads=2).threads) == {"tiny": 2}
+    assert dict(grid_of({"models": "some/model"}, threads=4).threads) == {"some/model": 4}
+
+
+def test_the_published_door_tries_every_family_unless_some_are_named():
+    published = ["--behavior", "honesty", "--n-personas", "1", "--n-samples", "50"]
+    assert arguments(published) == ["sweep", "--adapters", "all", *published]
+    assert arguments(["--adapters=lora"]) == ["sweep", "--adapters=lora"]

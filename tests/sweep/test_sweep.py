@@ -1,0 +1,201 @@
+"""A sweep does shared work once, survives what is done to it, and says what it could not do."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from results import differing, results_of
+
+SMALL = [
+    "--adapters", "ia3,bias", "--seeds", "0,1", "--evals", "perplexity,pairs", "--n-topics", "24", "--n-samples", "1",
+    "--n-personas", "1", "--epochs", "2", "--alphas=-1,1", "--workers", "1",
+]  # fmt: skip
+STUDIES = 4
+
+
+def hears_ctrl_c():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def start(out, *more):
+    command = [sys.executable, "-m", "ws", "sweep", *SMALL, "--out", str(out), *more]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "WS_CHECKPOINT_SECONDS": "0"},
+        preexec_fn=hears_ctrl_c,
+    )
+
+
+def finish(out, *more):
+    """(exit code, stdout, stderr) of the command run to its end."""
+    process = start(out, *more)
+    told, logged = process.communicate(timeout=280)
+    return process.returncode, told, logged
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """A sweep with a model that cannot be loaded among its models."""
+    out = tmp_path_factory.mktemp("sweep")
+    broken = out / "broken"
+    broken.mkdir()
+    (broken / "config.json").write_text("{}")
+    return out, finish(out, "--models", f"tiny,{broken}")
+
+
+def stages(out):
+    """The manifests below an output folder, by path."""
+    return {str(p.parent.relative_to(out)): p.stat().st_ino for p in out.rglob("manifest.json")}
+
+
+def test_a_model_that_cannot_be_loaded_costs_its_own_cells_and_no_other(undisturbed):
+    out, (code, told, logged) = undisturbed
+    assert code == 1
+    assert f"{2 * STUDIES} studies: {STUDIES} done, {STUDIES} not" in told
+    assert "cannot be loaded" in told
+    assert "4 of 8 studies are not done" in logged
+    assert "Traceback" not in told + logged
+    assert len(list(out.glob("honesty/*/*/replicate.json"))) == STUDIES
+
+
+def test_the_closing_table_has_an_interval_over_seeds_and_items(undisturbed):
+    out, (_, told, _) = undisturbed
+    assert "logratio_pairs" in told
+    assert "/2 " in told
+    assert "over seeds and items" in told
+    (folder,) = (out / "sweep").glob("[!.]*")
+    found = json.loads((folder / "results.json").read_text())
+    pairs = [e for e in found["effects"] if e["metric"] == "logratio_pairs"]
+    assert [e["adapter"] for e in pairs] == ["ia3", "bias"]
+    for e in pairs:
+        over = e["over"]["found"]
+        assert over["ci_lo"] < over["mean"] < over["ci_hi"]
+        assert over["mean"] == pytest.approx(sum(e["over"]["each"]) / 2)
+        assert e["over"]["each"] == pytest.approx([x["mean"] for x in e["each"]])
+    assert {p.name for p in folder.glob("*.csv")} == {"studies.csv", "changes.csv", "effects.csv"}
+
+
+def test_again_it_finds_everything_and_makes_nothing(undisturbed):
+    out, _ = undisturbed
+    before = stages(out)
+    code, told, logged = finish(out)
+    assert code == 0, logged
+    assert f"{STUDIES} of them found ready" in told
+    assert logged.count("reused") == STUDIES + 2 + 1
+    assert stages(out) == before
+
+
+def test_the_plan_says_what_is_done_and_runs_nothing(undisturbed, tmp_path):
+    out, _ = undisturbed
+    code, told, _ = finish(out, "--check")
+    assert code == 0
+    assert f"{STUDIES} studies, {STUDIES} done" in told
+    assert "nothing is left to do" in told
+    code, told, _ = finish(out, "--check", "--adapters", "ia3,lora", "--json")
+    found = json.loads(told)
+    assert found["done"] == 2
+    assert found["stages"]["data"] == {"all": 2, "done": 2}
+    assert found["stages"]["train"] == {"all": 4, "done": 2}
+    assert found["seconds_left"] > 0
+    code, told, _ = finish(tmp_path / "new", "--check")
+    assert "is not known" in told
+    assert not (tmp_path / "new").exists()
+
+
+def test_single_verbs_find_what_a_sweep_made(undisturbed):
+    out, _ = undisturbed
+    flags = [f for f in SMALL[6:] if f not in ("--workers", "1") or f == "1"][:-1]
+    command = [
+        sys.executable,
+        "-m",
+        "ws",
+        "eval",
+        "pairs",
+        "--adapter",
+        "ia3",
+        "--seed",
+        "1",
+        "--out",
+        str(out),
+        *flags,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("reused") == 4
+
+
+def until(condition, process, within=200):
+    deadline = time.monotonic() + within
+    while not (found := condition()):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return found
+
+
+def working(out, kind, doing):
+    for path in out.glob("sweep/*/tasks/*.json"):
+        try:
+            told = json.loads(path.read_text())
+        except ValueError:
+            continue
+        if told["state"] == "running" and told["task"].startswith(kind) and doing in str(told["told"]):
+            return told
+    return None
+
+
+def test_killed_and_interrupted_it_ends_with_the_same_files(undisturbed, tmp_path):
+    whole, _ = undisturbed
+    process = start(tmp_path)
+    task = until(lambda: working(tmp_path, "pairs/", ""), process)
+    os.kill(task["pid"], signal.SIGKILL)  # a worker, in mid-task: another one takes over
+    until(lambda: list(tmp_path.glob("honesty/*/*/.train.*.part")), process)
+
+    second = start(tmp_path)  # the same sweep a second time
+    _, refused = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert "is running already (process" in refused
+
+    status = subprocess.run(
+        [sys.executable, "-m", "ws", "sweep", "--status", "--out", str(tmp_path)], capture_output=True, text=True
+    )
+    assert "running for" in status.stdout
+    assert "1 running" in status.stdout
+
+    process.send_signal(signal.SIGINT)
+    _, logged = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "again    pairs tiny/honesty/s0: its worker was killed" in logged
+    assert f"go on with: ws sweep {' '.join(SMALL[:2])}" in logged
+    assert "Traceback" not in logged
+
+    process = start(tmp_path)
+    until(lambda: list(tmp_path.glob("honesty/*/*/train/manifest.json")), process)
+    process.kill()  # the command itself
+    process.communicate()
+
+    code, _, logged = finish(tmp_path)
+    assert code == 0, logged
+    ours = {n: b for n, b in results_of(whole).items() if not n.startswith("broken")}
+    assert differing(ours, results_of(tmp_path)) == []
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_a_corrupted_file_is_made_again_and_the_closing_lines_say_so(undisturbed):
+    out, _ = undisturbed
+    before = results_of(out)
+    (rows,) = out.glob("honesty/ia3/tiny-s0-*/eval/pairs/[!.]*/rows.parquet")
+    rows.write_bytes(rows.read_bytes()[:100])
+    code, told, logged = finish(out)
+    assert code == 0, logged
+    assert "rows.parquet has 100 bytes instead of" in told
+    assert "it is made again" in told
+    after = {n: b for n, b in results_of(out).items() if ".damaged-1/" not in n}
+    assert differing(before, after) == []
