@@ -1,5 +1,6 @@
 """The verb about methods: `ws compare` sets them side by side at equal KL."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,11 @@ def compare(given: dict[str, Any]) -> Any:
         data=replace(default_data(base), **{**preset(common.preset, "data"), **wanted_data}), fit=fit,
         pack=None if shipped else common.behavior, out=Path(common.out),
     )  # fmt: skip
-    if what.dry_run:
+    if what.check:
         return _planned(specs, base, behavior, given)
     # 2. the cells, and the report
-    found = compared(specs, base, behavior, reference=what.reference, say=say)
+    run = _runner(specs, base, behavior, what.workers)
+    found = compared(specs, base, behavior, reference=what.reference, run=run, say=say)
     told: dict[str, Any] = {
         "model": base.id,
         "behavior": behavior.name,
@@ -78,6 +80,25 @@ def compare(given: dict[str, Any]) -> Any:
         named = "; ".join(f"{name}: {why}" for name, why in list(found.failed.items())[:TOLD])
         raise Failed(f"{len(found.failed)} of {len(specs)} cells failed: {named}")
     return told
+
+
+def _runner(specs: Any, base: Any, behavior: Any, workers: int | None) -> Any:
+    """This process alone, or several; a GPU holds one model, so there this process is all unless more are asked for."""
+    import torch
+
+    from ws.compare import on_workers, serially
+    from ws.engine import workers_of
+
+    on_cpu = base.device.type == "cpu"
+    threads = torch.get_num_threads() if on_cpu else 1
+    n = workers or (workers_of(threads) if on_cpu else 1)
+    if n < 1:
+        raise ValueError(f"--workers must be at least 1, got {n}")
+    if n == 1:
+        return serially
+    study = specs[0].study
+    state = Path(study.out) / "compare" / f".{behavior.name}.{os.getpid()}.work"
+    return on_workers(state, workers=n, threads=threads, device=study.device)
 
 
 def _show(found: Any) -> None:

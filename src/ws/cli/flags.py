@@ -167,8 +167,10 @@ class Compared:
     """Data files of evaluations: NAME=FILE, separated by commas."""
     limit: int | None = None
     """Only the first so many units of every evaluation; the tables say SMOKE."""
-    dry_run: bool = False
-    """Print the cells and stop."""
+    check: bool = False
+    """Print the cells, which of them are done, and stop."""
+    workers: int | None = None
+    """Processes that do the cells; as many as the cores allow on a CPU, and this process alone on a GPU, when not given."""
     markdown: bool = False
     """Print the tables as Markdown."""
 

@@ -20,8 +20,11 @@ from ws.behaviors import Behavior
 from ws.calibrate import CalibrateSettings
 from ws.compare.cells import Asked, Place, Spec, Study, place_of, tasks_of
 from ws.compare.report import write
-from ws.compare.tasks import Runner, Task, serially
+from ws.compare.tasks import Runner
+from ws.compare.tasks import on_workers as on_workers
+from ws.compare.tasks import serially as serially
 from ws.data import DataSettings, default_data
+from ws.engine import Task
 from ws.eval import EVALS, PROTOCOLS, protocol, providing
 from ws.models.load import Base
 from ws.records import canonical, key_of, once, slug

@@ -20,8 +20,8 @@ from ws import methods
 from ws.behaviors import Behavior, load_behavior
 from ws.calibrate import PROTOCOL as CALIBRATE_PROTOCOL
 from ws.calibrate import CalibrateSettings, Calibration, divergences, sets_of
-from ws.compare.tasks import Task
 from ws.data import DataSettings
+from ws.engine import Task
 from ws.eval import protocol
 from ws.eval.protocol import Protocol, items_of
 from ws.methods import Material, Method

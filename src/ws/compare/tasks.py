@@ -1,28 +1,13 @@
-"""Tasks one after the other, in this process: what an engine does with several workers.
-
-A task is the name of a function and JSON for it, so that any process can do it. One that fails does not stop the others;
-what needs it is skipped, and both are told with a sentence.
-"""
+"""Who does the cells: this process, one after the other, or several workers of an engine."""
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from ws import engine
+from ws.engine import Event, Task
 from ws.errors import WsError
-
-
-@dataclass(frozen=True)
-class Task:
-    """One piece of work: a function by name, and the JSON it is called with."""
-
-    name: str
-    call: str
-    """`package.module:function`; it takes one mapping."""
-    given: Mapping[str, Any] = field(default_factory=dict)
-    needs: tuple[str, ...] = ()
-    """Names of the tasks that must be done before."""
-
 
 Ended = Callable[[Task, str], None]
 """(task, why it failed or nothing) when a task has ended."""
@@ -31,7 +16,7 @@ Runner = Callable[[Sequence[Task], Ended], dict[str, str]]
 
 
 def serially(tasks: Sequence[Task], ended: Ended = lambda task, why: None) -> dict[str, str]:
-    """Do the tasks in their order, in this process."""
+    """Do the tasks in their order, in this process, on the model that it has loaded."""
     failed: dict[str, str] = {}
     for task in tasks:
         if lacking := [n for n in task.needs if n in failed]:
@@ -44,6 +29,34 @@ def serially(tasks: Sequence[Task], ended: Ended = lambda task, why: None) -> di
                 failed[task.name] = sentence(e)
         ended(task, failed.get(task.name, ""))
     return failed
+
+
+def on_workers(
+    folder: Path,
+    *,
+    workers: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    kind: str = "local",
+    address: str | None = None,
+) -> Runner:
+    """Do them by the workers of an engine; logs lie in `folder`, and are kept where a task failed."""
+    engine.check_engine(kind, workers=workers, address=address)
+
+    def run(tasks: Sequence[Task], ended: Ended) -> dict[str, str]:
+        def tell(event: Event) -> None:
+            if event.kind in ("done", "failed", "skipped"):
+                ended(event.task, event.text)
+
+        outcomes = engine.run(
+            tasks, folder=folder, engine=kind, workers=workers, threads=threads, device=device, address=address, tell=tell
+        )  # fmt: skip
+        failed = {name: f"{o.error} (log: {o.log})" if o.log else o.error for name, o in outcomes.items() if not o.done}
+        if not failed:
+            shutil.rmtree(folder)
+        return failed
+
+    return run
 
 
 def sentence(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from ws.engine.graph import Outcome as Outcome
 from ws.engine.graph import Task as Task
 from ws.engine.local import Local
 from ws.engine.places import places_of
+from ws.engine.places import workers_of as workers_of
 from ws.engine.state import State as State
 from ws.engine.state import Writer
 from ws.engine.state import note as note

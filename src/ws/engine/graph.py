@@ -1,5 +1,6 @@
 """Which task may start, and how each has ended. Nothing here knows a process."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -22,8 +23,8 @@ class Task:
 
     @property
     def file(self) -> str:
-        """The stem of its log and its state file."""
-        return slug(self.name.replace("/", "--"))
+        """The stem of its log and its state file; names that differ in a mark alone (tau+, tau-) differ here too."""
+        return f"{slug(self.name.replace('/', '--'))}-{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
 
 
 @dataclass(frozen=True)

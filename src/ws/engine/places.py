@@ -16,7 +16,12 @@ def places_of(workers: int | None, *, threads: int, device: str = "auto") -> lis
     gpus = _gpus() if device in ("auto", "cuda") else []
     if gpus:
         return [{**environment, GPUS: gpus[i % len(gpus)]} for i in range(workers or len(gpus))]
-    return [environment] * (workers or max(1, cores() // threads))
+    return [environment] * (workers or workers_of(threads))
+
+
+def workers_of(threads: int) -> int:
+    """How many workers of so many threads the cores allow."""
+    return max(1, cores() // threads)
 
 
 def cores() -> int:
