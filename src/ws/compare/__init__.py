@@ -18,7 +18,7 @@ from typing import Any
 from ws import methods
 from ws.behaviors import Behavior
 from ws.calibrate import CalibrateSettings
-from ws.compare.cells import Asked, Place, Spec, Study, place_of, tasks_of
+from ws.compare.cells import Asked, Place, Spec, Study, lend, place_of, tasks_of
 from ws.compare.report import write
 from ws.compare.tasks import Runner, Task, serially
 from ws.data import DataSettings, default_data
@@ -165,6 +165,7 @@ def compare(
     todo = [s for s, p in zip(specs, places) if p.read() is None]
     say(f"{len(specs)} cells, {len(specs) - len(todo)} of them done already")
     # 2. the rest
+    lend(base, specs[0].study)
     failed = run(tasks_of(todo), Progress(tasks_of(todo), say)) if todo else {}
     lost = {s.name: failed.get(s.name, "it left no record") for s, p in zip(specs, places) if p.read() is None}
     if len(lost) == len(specs):
