@@ -129,14 +129,30 @@ def test_unmatched_is_never_shown_as_matched(done, tiny, honesty):
     assert "prompt:simple unmatched (" in said
 
 
-def test_a_matched_row_has_the_budget_at_both_signs(done, tiny, honesty):
-    specs, found = done
-    matched = [c for c in cells(specs, tiny, honesty) if c.matched]
-    for c in matched:
-        for alpha in (c.neg, c.pos):
-            assert abs(c.point(alpha)["kl"] / QUICK.budget - 1) <= QUICK.tolerance
-    marked = [r["method"] for r in effects(found).records if r["matched"]]
-    assert set(marked) <= {methods.needs(c.spec.method).kin for c in matched}
+def test_a_matched_row_is_shown_as_one_and_only_if_all_its_cells_are(done, tiny, honesty):
+    specs, _ = done
+
+    def verdicts(cell, word):
+        strength = cell.record["strength"]
+        points = [{**p, "verdict": word} for p in strength["points"]]
+        return replace(cell, record={**cell.record, "strength": {**strength, "points": points}})
+
+    found = cells(specs, tiny, honesty)
+    asked = reports.asked_of(found[0], honesty)[0]
+
+    def line(words):
+        two = [verdicts(c, w) for c, w in zip([c for c in found if c.spec.method == "sl:mean_diff"], words)]
+        (kin,), _ = kins(two, [])
+        return reports.table.effects([kin], asked, reports.costs_of(found[0]), kin, {}, title="t"), kin
+
+    sheet, kin = line(["matched", "matched"])
+    told = dict(zip(sheet.columns, sheet.lines[0]))
+    assert kin.matched and told["cue"] != "⚪" and "matched" not in told["kl − / +"]
+    assert any(r.startswith("Of 1 matched methods") for r in sheet.readings)
+    sheet, kin = line(["matched", "unmatched (jump)"])
+    told = dict(zip(sheet.columns, sheet.lines[0]))
+    assert not kin.matched and told["cue"] == "⚪" and "unmatched (jump, 1 of 2)" in told["kl − / +"]
+    assert any(r.startswith("No method is matched") for r in sheet.readings)
 
 
 def test_strengths_as_given_are_measured_and_said_and_ranked_by_nothing(tiny, honesty, tmp_path):
