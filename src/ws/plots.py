@@ -219,11 +219,13 @@ def bars(panels: Sequence[Mapping[str, Any]], title: str, label: str, path: Path
             for shift, arm, face in ((-0.2, "neg", "white"), (0.2, "pos", color)):
                 value, low, high = line[arm]
                 if value is None:
+                    axis.plot(at + shift, 0, marker="x", markersize=5, color=color, zorder=4)
                     continue
                 axis.bar(at + shift, value, width=0.36, facecolor=face, edgecolor=color, linewidth=1)
                 if low is not None:
                     axis.plot([at + shift] * 2, [low, high], color="0.2", linewidth=1)
         axis.set_title(panel["name"], fontsize=8)
+        axis.set_xlim(-0.6, len(panel["lines"]) - 0.4)
         axis.set_xticks(range(len(panel["lines"])), [line["name"] for line in panel["lines"]], fontsize=7)
         axis.tick_params(axis="y", labelsize=7)
     for spare in axes.flat[len(panels) :]:
@@ -231,9 +233,9 @@ def bars(panels: Sequence[Mapping[str, Any]], title: str, label: str, path: Path
     figure.supylabel(label, fontsize=9)
     handles = [
         _patch(COLORS[0], "alpha > 0"), _patch("white", "alpha < 0", COLORS[0]),
-        _patch(COLORS[1], "targeted by the axis"), _line("0.2", "95 % interval"),
+        _patch(COLORS[1], "targeted by the axis"), _line("0.2", "95 % interval"), _mark("x", "0.4", "0.4", "not scored"),
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)
     return _saved(figure, path)
 

@@ -516,9 +516,13 @@ def make_calibration(
     *,
     behavior: Behavior | None = None,
     like: Method | None = None,
+    plot: bool = True,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[Calibration, Record]:
-    """The strengths of one method at a budget, found once; with `like`, at what that prompt does to the model."""
+    """The strengths of one method at a budget, found once; with `like`, at what that prompt does to the model.
+
+    A picture takes as long as several strengths, so whoever draws many of them together leaves `plot` out.
+    """
     sets = sets_of(base, settings, behavior)
     told = {**asdict(settings), "protocol": CALIBRATE_PROTOCOL}
     inputs = {
@@ -532,12 +536,14 @@ def make_calibration(
         targets = None if like is None else prompt_targets(base, like, settings, behavior=behavior)
         found = calibrate(base, method, settings=settings, targets=targets, prompts=sets, progress=say)
         write_json(work / "calibration.json", found.as_json())
-        calibration_history([found.as_json()], work / "history.png")
         return {"matched": found.matched, "method": method.name}
 
     folder = out / "calibrate" / slug(base.id) / slug(method.name) / key_of("calibrate", told, inputs)[:12]
     record = once(folder, "calibrate", told, inputs, make, beside=_beside(base))
-    return Calibration.from_json(json.loads((folder / "calibration.json").read_text())), record
+    told = json.loads((folder / "calibration.json").read_text())
+    if plot and not (folder / "history.png").is_file():
+        calibration_history([told], folder / "history.png")
+    return Calibration.from_json(told), record
 
 
 def runs(out: Path) -> list[dict[str, Any]]:

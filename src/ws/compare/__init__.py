@@ -18,7 +18,7 @@ from typing import Any
 from ws import methods
 from ws.behaviors import Behavior
 from ws.calibrate import CalibrateSettings
-from ws.compare.cells import Asked, Place, Spec, Study, place_of, tasks_of
+from ws.compare.cells import Asked, Place, Spec, Study, lend, place_of, tasks_of
 from ws.compare.report import write
 from ws.compare.tasks import Runner
 from ws.compare.tasks import on_workers as on_workers
@@ -168,6 +168,7 @@ def compare(
     todo = [s for s, p in zip(specs, places) if p.read() is None]
     say(f"{len(specs)} cells, {len(specs) - len(todo)} of them done already")
     # 2. the rest
+    lend(base, specs[0].study)
     failed = run(tasks_of(todo), Progress(tasks_of(todo), say)) if todo else {}
     lost = {s.name: failed.get(s.name, "it left no record") for s, p in zip(specs, places) if p.read() is None}
     if len(lost) == len(specs):
@@ -189,10 +190,7 @@ def compare(
 def read_report(folder: Path, failed: Mapping[str, str], *, reused: bool) -> Comparison:
     """A report that is done."""
     told = json.loads((folder / "report.json").read_text())
-    tables = tuple(
-        Sheet(**{k: _tuples(v) if isinstance(v, list) and k != "records" else v for k, v in t.items()})
-        for t in told["tables"]
-    )
+    tables = tuple(_sheet(t) for t in told["tables"])
     plots = tuple(folder / p for p in told["plots"])
     return Comparison(folder, tables, tuple(told["cells"]), failed, plots, tuple(told["notes"]), reused)
 
@@ -237,8 +235,11 @@ def _json(value: Mapping[str, Any]) -> dict[str, Any]:
     return json.loads(canonical(value))
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+def _sheet(told: Mapping[str, Any]) -> Sheet:
+    """A table as it was before it was JSON."""
+    lines = tuple(tuple(line) for line in told["lines"])
+    listed = {k: tuple(told[k]) for k in ("columns", "records", "readings", "words")}
+    return Sheet(told["title"], told["expected"], lines=lines, **listed)
 
 
 __all__ = ["Asked", "Comparison", "Place", "Spec", "Study", "cells_of", "compare", "evals_of"]

@@ -90,8 +90,8 @@ class Spec:
 
     @property
     def name(self) -> str:
-        """How progress calls it."""
-        return f"{self.method} s{self.study.seed}"
+        """How progress calls it; different also as a file name, where + and - are one."""
+        return f"{self.method.replace('tau+', 'tau-plus')} s{self.study.seed}"
 
     def as_json(self) -> dict[str, Any]:
         return json.loads(canonical(asdict(self)))
@@ -106,16 +106,32 @@ def spec_of(given: Mapping[str, Any]) -> Spec:
 # ---------------------------------------------------------------- what a process keeps between its cells
 
 
-@lru_cache(maxsize=1)
-def base_of(model: str, dtype: str, device: str, threads: int | None) -> Base:
+_bases: dict[tuple, Base] = {}
+
+
+def base_of(study: Study) -> Base:
     """The base, loaded once per process."""
-    return load(model, dtype=dtype, device=device, threads=threads)
+    key = _model_of(study)
+    if key not in _bases:
+        _bases.clear()
+        _bases[key] = load(study.model, dtype=study.dtype, device=study.device, threads=study.threads)
+    return _bases[key]
+
+
+def lend(base: Base, study: Study) -> None:
+    """Let cells that are done in this process use a base that is loaded already."""
+    _bases.clear()
+    _bases[_model_of(study)] = base
+
+
+def _model_of(study: Study) -> tuple:
+    return (study.model, study.dtype, study.device, study.threads)
 
 
 @lru_cache(maxsize=2)
 def _plan(study: str) -> tuple[Plan, Material]:
     told = Study(**json.loads(study))
-    base = base_of(told.model, told.dtype, told.device, told.threads)
+    base = base_of(told)
     train = {
         a: TrainSettings(**{**s, "lr": tuple(s["lr"]), "targets": tuple(s["targets"])}) for a, s in told.train.items()
     }
@@ -156,6 +172,7 @@ def cell(given: Mapping[str, Any]) -> None:
     """Make a method, find its strengths, measure it; everything is found again where it lies."""
     spec = spec_of(given)
     plan, made = plan_of(spec.study)
+    assert plan.behavior is not None
     place = place_of(spec, plan.base, plan.behavior)
 
     def make(work: Path) -> dict[str, Any]:
@@ -163,7 +180,7 @@ def cell(given: Mapping[str, Any]) -> None:
         found, kept = None, None
         if spec.calibrate is not None:
             found, kept = make_calibration(
-                plan.base, method, CalibrateSettings(**spec.calibrate), plan.out, behavior=plan.behavior
+                plan.base, method, CalibrateSettings(**spec.calibrate), plan.out, behavior=plan.behavior, plot=False
             )
         strength = strengths(plan.base, plan.behavior, method, spec, found)
         evals = [_measured(plan, method, asked, strength) for asked in spec.evals]
@@ -196,7 +213,8 @@ def strengths(
     else:
         neg, pos = min(spec.alphas), max(spec.alphas)
     whole = method.graded and found is not None
-    more = [*spec.alphas, *([f * a for a in (neg, pos) for f in spec.fractions] if whole else [])]
+    own = [a for a in spec.alphas if found is None or means(method, a)]
+    more = [*own, *([f * a for a in (neg, pos) for f in spec.fractions] if whole else [])]
     more = list(dict.fromkeys(a for a in more if a and a not in points))
     method.check_strengths(more)
     if more:
@@ -207,6 +225,15 @@ def strengths(
     listed = [{"alpha": a, **points[a]} for a in sorted(points)]
     budget = None if found is None else found.settings.budget
     return {"budget": budget, "neg": neg, "pos": pos, "points": listed}
+
+
+def means(method: Method, alpha: float) -> bool:
+    """Whether a strength is one that this method has."""
+    try:
+        method.check_strengths([alpha])
+    except ValueError:
+        return False
+    return True
 
 
 def _measured(plan: Plan, method: Method, asked: Asked, strength: Mapping[str, Any]) -> Record:
@@ -234,9 +261,8 @@ class Place:
         return json.loads((self.folder / "cell.json").read_text()) if read(self.folder) is not None else None
 
 
-def place_of(spec: Spec, base: Base, behavior: Behavior | None) -> Place:
+def place_of(spec: Spec, base: Base, behavior: Behavior) -> Place:
     """The place of a cell, from what determines its numbers: no method is made for it."""
-    assert behavior is not None
     study, needs = spec.study, methods.needs(spec.method)
     settings = {
         "protocol": PROTOCOL, "method": spec.method, "seed": study.seed, "alphas": list(spec.alphas),

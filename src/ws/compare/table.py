@@ -136,7 +136,8 @@ def _line(
     against = None if k is reference else k.against(reference, asked.name, asked.metric, asked.sign)
     kls = [[c.point(getattr(c, arm))["kl"] for c in k.cells] for arm in ("neg", "pos")]
     alphas = [[getattr(c, arm) for c in k.cells] for arm in ("neg", "pos")]
-    around = chance.get(k.kind) or [r for each in chance.values() for r in each]
+    known = math.isfinite(axis.found.mean)
+    around = (chance.get(k.kind) or [r for each in chance.values() for r in each]) if known else []
     outside = [r for r in around if not r.inside(axis.found.mean)]
     n = len(k.cells)
     what = "draw" if k.control else "seed"
@@ -218,7 +219,15 @@ def readings(
     found = [*_shown(kins, asked), *_seeds(kins), *_unmatched(kins, reference)]
     found += _random(kins, asked, chance)
     found += _masses(kins, asked)
-    units = min(k.axis(asked.name, asked.metric, asked.sign).found.fewest for k in kins)
+    axes = {k.name: k.axis(asked.name, asked.metric, asked.sign).found for k in kins}
+    missing = [name for name, e in axes.items() if not math.isfinite(e.mean)]
+    if missing:
+        found.append(
+            f"No number for {', '.join(missing)}: at their strength too few rows could be scored (answer mass, or a group of "
+            "units without any)."
+            + (f" Nothing can be set against {reference.name}." if reference.name in missing else "")
+        )
+    units = min((e.fewest for e in axes.values() if math.isfinite(e.mean)), default=FEW_UNITS)
     if units < FEW_UNITS:
         found.append(f"Only {units} units in the smallest group: below {FEW_UNITS} an interval undercovers.")
     if any(e.evals[asked.name].smoke for k in kins for e in k.cells):

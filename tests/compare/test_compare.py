@@ -1,0 +1,305 @@
+"""Methods side by side: each cell made once, nothing unmatched called matched, every number again from its rows."""
+
+import csv
+import json
+import math
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from ws import methods
+from ws.behaviors import load_behavior
+from ws.calibrate import CalibrateSettings
+from ws.cli import main
+from ws.compare import Asked, cells_of, compare, evals_of, place_of, tasks_of
+from ws.compare import report as reports
+from ws.compare.cells import spec_of
+from ws.compare.effects import Cell, kins
+from ws.compare.tasks import Task, serially
+from ws.report import measured, sheets
+from ws.stats import estimate
+
+# wide enough to be met on a few prompts
+QUICK = CalibrateSettings(budget=0.3, tolerance=0.3, n_calib=5, n_audit=5, tokens=6, max_evals=4)
+pytestmark = pytest.mark.timeout(900)  # a comparison is several evaluations of the embedded model
+CHOSEN = ["sl:mean_diff", "prompt:simple", "random:act:0", "random:act:1"]
+
+
+@pytest.fixture(scope="module")
+def honesty():
+    return load_behavior("honesty", tiny=True)
+
+
+def specs_in(tiny, honesty, out, chosen=CHOSEN, **more):
+    evals = evals_of(honesty, ["dilemmas"], limit=20)
+    return cells_of(tiny, honesty, chosen, evals=evals, out=out, settings=more.pop("settings", QUICK), **more)
+
+
+@pytest.fixture(scope="module")
+def done(tiny, honesty, tmp_path_factory):
+    """A small comparison over two seeds: (specs, what it found)."""
+    out = tmp_path_factory.mktemp("compare")
+    specs = specs_in(tiny, honesty, out, seeds=(0, 1))
+    return specs, compare(specs, tiny, honesty)
+
+
+def cells(specs, tiny, honesty):
+    found = [(s, place_of(s, tiny, honesty).read()) for s in specs]
+    return [Cell(s, r, reports.rows_of(reports.Path(s.study.out), r)) for s, r in found if r is not None]
+
+
+def effects(found):
+    return found.tables[0]
+
+
+# ---------------------------------------------------------------- what is done once
+
+
+def test_seeds_multiply_what_they_change_and_nothing_else(done):
+    specs, _ = done
+    assert Counter(s.method for s in specs) == {
+        "sl:mean_diff": 2,
+        "prompt:simple": 1,
+        "random:act:0": 1,
+        "random:act:1": 1,
+    }
+    assert spec_of(json.loads(json.dumps(specs[0].as_json()))).as_json() == specs[0].as_json()
+
+
+def test_a_second_call_makes_no_method_and_gives_the_same_tables(done, tiny, honesty, monkeypatch):
+    specs, found = done
+
+    def refuse(*args, **more):
+        raise AssertionError("a cell that is done was made again")
+
+    monkeypatch.setattr(methods, "make", refuse)
+    again = compare(specs, tiny, honesty)
+    assert again.reused and not found.reused
+    assert [t.lines for t in again.tables] == [t.lines for t in found.tables]
+    with pytest.raises(ValueError, match="made again"):  # and what is not done would be
+        compare(specs_in(tiny, honesty, reports.Path(specs[0].study.out), ["repe"]), tiny, honesty)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": replace(QUICK, budget=0.4)},
+        {"settings": None, "alphas": (-1.0, 1.0)},
+        {"seeds": (3,)},
+        {"alphas": (2.0,)},
+    ],
+)
+def test_a_cell_that_differs_in_one_thing_is_another_cell(done, tiny, honesty, change):
+    out = reports.Path(done[0][0].study.out)
+    first, other = (specs_in(tiny, honesty, out, ["sl:mean_diff"], **c)[0] for c in ({}, change))
+    assert place_of(first, tiny, honesty).folder != place_of(other, tiny, honesty).folder
+    assert place_of(first, tiny, honesty).read() is not None
+
+
+def test_tasks_share_what_they_share_and_cells_wait_for_it(tiny, honesty, tmp_path):
+    chosen = ["ws:oft", "ws:oft:tau+", "random:gate:0:ia3", "repe", "prompt:simple"]
+    tasks = {t.name: t for t in tasks_of(specs_in(tiny, honesty, tmp_path, chosen, seeds=(0, 1)))}
+    assert set(tasks) == {
+        "unsteered", "pairs s0", "pairs s1", "sides oft s0", "sides oft s1", "sides ia3 s0",
+        *(f"{m} s{s}" for m in ("ws:oft", "ws:oft:tau-plus", "repe") for s in (0, 1)), "random:gate:0:ia3 s0", "prompt:simple s0",
+    }  # fmt: skip
+    assert tasks["ws:oft:tau-plus s1"].needs == ("unsteered", "pairs s1", "sides oft s1")
+    assert tasks["repe s0"].needs == ("unsteered",)
+    assert all(json.loads(json.dumps(t.given)) == t.given for t in tasks.values())
+
+
+# ---------------------------------------------------------------- what is called equal
+
+
+def test_unmatched_is_never_shown_as_matched(done, tiny, honesty):
+    specs, found = done
+    rows = {r["method"]: r for r in effects(found).records}
+    shown = {line[effects(found).columns.index("method")].split(" (")[0]: line for line in effects(found).lines}
+    kl, cue = (effects(found).columns.index(c) for c in ("kl − / +", "cue"))
+    for c in cells(specs, tiny, honesty):
+        if not c.matched:
+            name = methods.needs(c.spec.method).kin
+            assert not rows[name]["matched"]
+            assert shown[name][cue] == "⚪"
+            assert "matched)" in shown[name][kl] or "unmatched (" in shown[name][kl]
+    prompt = rows["prompt:simple"]
+    assert prompt["verdict"].startswith("unmatched (") and prompt["alpha_pos"] == [1.0]
+    said = next(r for r in effects(found).readings if r.startswith("Not of equal strength"))
+    assert "prompt:simple unmatched (" in said
+
+
+def test_a_matched_row_is_shown_as_one_and_only_if_all_its_cells_are(done, tiny, honesty):
+    specs, _ = done
+
+    def verdicts(cell, word):
+        strength = cell.record["strength"]
+        points = [{**p, "verdict": word} for p in strength["points"]]
+        return replace(cell, record={**cell.record, "strength": {**strength, "points": points}})
+
+    found = cells(specs, tiny, honesty)
+    asked = reports.asked_of(found[0], honesty)[0]
+
+    def line(words):
+        two = [verdicts(c, w) for c, w in zip([c for c in found if c.spec.method == "sl:mean_diff"], words)]
+        (kin,), _ = kins(two, [])
+        return reports.table.effects([kin], asked, reports.costs_of(found[0]), kin, {}, title="t"), kin
+
+    sheet, kin = line(["matched", "matched"])
+    told = dict(zip(sheet.columns, sheet.lines[0]))
+    assert kin.matched and told["cue"] != "⚪" and "matched" not in told["kl − / +"]
+    assert any(r.startswith("Of 1 matched methods") for r in sheet.readings)
+    sheet, kin = line(["matched", "unmatched (jump)"])
+    told = dict(zip(sheet.columns, sheet.lines[0]))
+    assert not kin.matched and told["cue"] == "⚪" and "unmatched (jump, 1 of 2)" in told["kl − / +"]
+    assert any(r.startswith("No method is matched") for r in sheet.readings)
+
+
+def test_strengths_as_given_are_measured_and_said_and_ranked_by_nothing(tiny, honesty, tmp_path):
+    specs = specs_in(tiny, honesty, tmp_path, ["sl:mean_diff", "prompt:simple"], settings=None, alphas=(-1.0, 1.0))
+    found = compare(specs, tiny, honesty)
+    assert {r["verdict"] for r in effects(found).records} == {"as given"}
+    assert any("no ranking of methods" in r for r in effects(found).readings)
+    with pytest.raises(ValueError, match="one below 0 and one above"):
+        specs_in(tiny, honesty, tmp_path, settings=None, alphas=(1.0,))
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_every_number_of_the_table_comes_again_from_the_rows(done, tiny, honesty):
+    specs, found = done
+    all_cells = cells(specs, tiny, honesty)
+    (kin,) = (k for k in kins(all_cells, [])[0] if k.name == "sl:mean_diff")
+    row = next(r for r in effects(found).records if r["method"] == "sl:mean_diff")
+    each = []
+    for c in kin.cells:  # by hand: half the difference of the means of y
+        rows = c.evals["dd-1f/1"].rows
+        mean = {a: rows[rows["alpha"] == a].groupby("unit_id")["y"].mean().mean() for a in (c.neg, c.pos)}
+        each.append((mean[c.pos] - mean[c.neg]) / 2)
+    assert row["each"] == pytest.approx(each)
+    assert row["axis"] == pytest.approx(sum(each) / 2)
+    assert row["axis_lo"] < min(each) and max(each) < row["axis_hi"]  # two seeds know little
+    assert row["same_sign"] == 2 and row["sd"] == pytest.approx(abs(each[0] - each[1]) / math.sqrt(2))
+    records = list(csv.DictReader((found.folder / "cells.csv").open()))
+    assert len(records) == len(specs)
+    alone = next(r for r in records if r["method"] == "sl:mean_diff" and r["seed"] == "0")
+    e = estimate(kin.cells[0].axis("dd-1f/1", "logratio_honesty"))
+    assert float(alone["axis"]) == pytest.approx(e.mean) and float(alone["axis_lo"]) == pytest.approx(e.ci_lo)
+
+
+def test_the_reference_stands_beside_itself_as_nothing_and_others_are_paired_with_it(done, tiny, honesty):
+    specs, found = done
+    rows = {r["method"]: r for r in effects(found).records}
+    assert "against" not in rows["sl:mean_diff"]
+    wanted = rows["prompt:simple"]["axis"] - rows["sl:mean_diff"]["axis"]
+    assert rows["prompt:simple"]["against"] == pytest.approx(wanted)
+    other = compare(specs, tiny, honesty, reference="prompt:simple")
+    assert not other.reused  # another question, another report
+    assert {r["method"]: r for r in effects(other).records}["sl:mean_diff"]["against"] == pytest.approx(-wanted)
+    with pytest.raises(ValueError, match="not among the methods"):
+        compare(specs, tiny, honesty, reference="repe")
+
+
+def test_random_draws_stand_in_one_row_with_their_range_and_interval(done):
+    _, found = done
+    row = next(r for r in effects(found).records if r["control"])
+    assert (row["method"], row["n"], row["of"]) == ("random:act", 2, "draw")
+    assert any(r.startswith("random:act, 2 draws") and "range" in r for r in effects(found).readings)
+    trained = next(r for r in effects(found).records if r["method"] == "sl:mean_diff")
+    low, high = min(row["each"]), max(row["each"])
+    assert trained["outside_random"] == (not low <= trained["axis"] <= high)
+
+
+def test_one_seed_is_said_and_several_are_not(done, tiny, honesty):
+    specs, found = done
+    assert not any(r.startswith("One seed") for r in effects(found).readings)
+    alone = compare([s for s in specs if s.study.seed == 0], tiny, honesty)
+    assert any(r.startswith("One seed") for r in effects(alone).readings)
+    assert any("SMOKE" in r for r in effects(alone).readings)
+
+
+def test_the_files_are_there_and_hold_the_published_columns(done):
+    _, found = done
+    text = (found.folder / "tables.md").read_text()
+    assert "| adapter | delta α=− | α=0 | delta α=+ |" in text
+    assert "| method | SI_k2 | SI_k1 | SI_best (post hoc) | fix_rate | broke_rate |" in text
+    assert {p.suffix for p in found.plots} == {".png", ".svg"}
+    assert all(p.stat().st_size > 5000 for p in found.plots)
+    assert {p.stem.split("-")[0] for p in found.plots} == {"axis", "frontier", "calibration"}
+    told = json.loads((found.folder / "report.json").read_text())
+    assert len(told["tables"]) == len(found.tables)
+
+
+def test_ws_table_reads_the_same_rows_with_their_kl(done):
+    specs, _ = done
+    found, _ = sheets([m for m in measured([reports.Path(specs[0].study.out)]) if m.protocol.eval == "dilemmas"])
+    records = [r for r in found[0].records if r["method"] == "prompt:simple"]
+    assert records and all(r["matched"] is False and r["kl_pos"] < QUICK.budget for r in records)
+
+
+# ---------------------------------------------------------------- what breaks
+
+
+def test_a_broken_cell_is_a_row_that_says_why_and_stops_nothing(tiny, honesty, tmp_path, capsys):
+    where = ["--behavior", "honesty", "--evals", "dilemmas", "--limit", "6", "--out", str(tmp_path)]
+    quick = ["--alphas=-1,1", "--n-calib", "5", "--tokens", "6"]
+    code = main(["compare", "--methods", "sl:mean_diff,vectors:gone.safetensors", *where, *quick])
+    out, err = capsys.readouterr()
+    assert code == 1
+    assert "1 of 2 cells failed: vectors:gone.safetensors s0" in err
+    assert "FAILED" in out and "sl:mean_diff" in out
+    code = main(["compare", "--methods", "sl:mean_diff", *where, *quick, "--json"])
+    out, err = capsys.readouterr()
+    assert code == 0
+    assert json.loads(out)["failed"] == {} and "1 of them done already" in err
+
+
+def test_tasks_that_need_a_failed_one_are_skipped_and_the_others_are_done():
+    done = []
+    tasks = [
+        Task("gone", "ws.nowhere:work"), Task("after", "builtins:print", {}, ("gone",)), Task("alone", "builtins:len", {"a": 1}),
+    ]  # fmt: skip
+    failed = serially(tasks, lambda task, why: done.append((task.name, bool(why))))
+    assert done == [("gone", True), ("after", True), ("alone", False)]
+    assert "ModuleNotFoundError" in failed["gone"] and failed["after"] == "it needs gone, which failed"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--methods", "ws:lorra"], "there is no adapter 'lorra'"),
+        (["--methods", "repe", "--reference", "ws:lora"], "the reference 'ws:lora' is not among the methods repe"),
+        (["--evals", "pairs"], "pairs cannot be compared"),
+        (["--evals", "dilemas"], "evaluation 'dilemas' is not known"),
+        (["--seeds", "0,0"], "seeds are different whole numbers"),
+        (["--alphas=1"], "one below 0 and one above"),
+        (["--draws", "0"], "draws must be at least 1"),
+        (["--seed", "1"], "--seeds is the factor"),
+        (["--data", "dilemmas"], "--data takes NAME=FILE"),
+        (["--data", "airisk=x.csv"], "not among the evaluations"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_sentence(capsys, tmp_path, flags, words):
+    code = main(["compare", "--out", str(tmp_path / "out"), *flags])
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert words in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(capsys, tmp_path):
+    code = main(
+        ["compare", "--dry-run", "--methods", "all", "--seeds", "0,1,2", "--out", str(tmp_path / "out"), "--json"]
+    )
+    told = json.loads(capsys.readouterr().out)
+    assert code == 0 and not (tmp_path / "out").exists()
+    names = Counter(c["cell"].rpartition(" s")[0] for c in told["cells"])
+    assert names["ws:lora"] == 3 and names["prompt:simple"] == 1 and names["random:act:19"] == 1
+    assert {t for t in told["tasks"] if t.startswith("sides")} == {
+        f"sides {a} s{s}" for a in methods.registry.FAMILIES for s in range(3)
+    }
+
+
+def test_asked_is_a_key_of_questions_and_not_of_names():
+    assert Asked("dilemmas", "dd-1f/1") != Asked("dilemmas", "dd-cot/1")
