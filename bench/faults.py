@@ -111,6 +111,7 @@ def main() -> None:
                     if (stage := strike(process, out, kind, dice)) is not None:
                         kills += 1
                         hits[kind, stage] += 1
+                        print(f"  {kills:>3} {kind}, in {stage}", flush=True)
             else:
                 process.wait()
             if process.poll() is None:

@@ -17,6 +17,10 @@ def refuse(given):
     raise ValueError("the number 3 is not allowed; take another")
 
 
+def unspeakable(given):
+    return {"a": object()}
+
+
 def break_down(given):
     print("a line on stdout")
     raise RuntimeError("something\nbroke")

@@ -272,6 +272,18 @@ def test_what_is_held_out_is_found_again_whatever_was_dropped():
     assert len(held_out(PAIRS, share=0.3, seed=0).rows) == len(outside) == 2
 
 
+def test_half_a_checkpoint_is_said_and_training_starts_again(tiny, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
+    whole = train(tiny, PAIRS, quick(), work=tmp_path)
+    (checkpoint,) = (tmp_path / "resume").glob("*.safetensors")
+    checkpoint.write_bytes(checkpoint.read_bytes()[: checkpoint.stat().st_size // 2])
+    with caplog.at_level("WARNING", logger="ws"):
+        again = train(tiny, PAIRS, quick(), work=tmp_path)
+    assert "is damaged; this learning rate is trained from its beginning" in caplog.text
+    for a, b in zip(whole, again):
+        assert all(torch.equal(a.tensors[k], b.tensors[k]) for k in a.tensors)
+
+
 def test_a_checkpoint_of_other_pairs_or_settings_is_not_taken(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
     train(tiny, PAIRS, quick(), work=tmp_path)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -480,6 +480,9 @@ class _Fit:
             raise BadFile(f"only some processes see {self._file(at)}; give an --out that all machines share.")
         if not there:
             return None
+        if not _is_whole(self._file(at)):  # the machine went down before all of it was on the disk
+            log.warning("%s is damaged; this learning rate is trained from its beginning", self._file(at))
+            return None
         with safe_open(self._file(at), framework="pt", device=str(self.device)) as f:
             head = json.loads(f.metadata()["state"])
             if head["identity"] != self.identity:
@@ -575,6 +578,15 @@ def _drop_new_hooks(module: nn.Module, before: Mapping[int, Any]) -> None:
     """Remove the forward hooks that were not there before."""
     for key in [k for k in module._forward_hooks if k not in before]:
         del module._forward_hooks[key]
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a checkpoint can be read to its end."""
+    try:
+        with safe_open(path, framework="pt") as f:
+            return f.metadata() is not None
+    except (SafetensorError, OSError):
+        return False
 
 
 def _schedule(step: int, steps: int, warmup: int) -> float:

@@ -157,6 +157,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return together.LOST_CODE  # the process that started this one says what happened
         say(f"error: {e}")
         return getattr(e, "exit_code", 2)
+    except OSError as e:
+        from ws.records import is_disk_full
+
+        if "--debug" in arguments or not is_disk_full(e):
+            raise
+        say(f"error: there is no room left on the disk, or under its quota ({e}). What is done is kept.")
+        return 1
 
 
 def _stopped(arguments: list[str]) -> str:

@@ -79,8 +79,8 @@ def show_sweep(found: Any) -> None:
     """The closing tables, and what they say."""
     from ws.tables import effects_table
 
-    headline = {m for _, v in found.studies for m in v["headline"]}
-    chosen = [e for e in found.effects if e.metric in headline and (e.sign or e.metric.startswith("logratio"))]
+    headline = {(c.behavior, m) for c, v in found.studies for m in v["headline"]}
+    chosen = [e for e in found.effects if (e.behavior, e.metric) in headline]
     if chosen:
         show("")
         show(effects_table([e.as_json() for e in chosen]))
@@ -120,10 +120,10 @@ def readings(found: Any, effects: Sequence[Any]) -> list[str]:
     claimed = [e for e in effects if e.sign]
     if several:
         whole = [e for e in claimed if e.agree == len(e.seeds)]
-        lines.append(
-            f"seeds: in {len(whole)} of {len(claimed)} rows with a claim every seed moves as the behavior wants"
-            + ("." if len(whole) == len(claimed) else "; the others are not to be relied on, whatever their interval.")
+        told = f"seeds: in {len(whole)} of {len(claimed)} rows with a claim every seed moves as the behavior wants" + (
+            "." if len(whole) == len(claimed) else "; the others are not to be relied on, whatever their interval."
         )
+        lines += [told] if claimed else []
         few = min(len(e.seeds) for e in effects)
         wide = " few seeds make it wide, as they should" if few < FEW_SEEDS else ""
         lines.append(

@@ -75,7 +75,8 @@ class Worker:
 
     def _read(self, messages: "queue.Queue[Any]") -> None:
         for line in self.process.stdout or ():
-            messages.put((self, json.loads(line)))
+            with suppress(ValueError):  # half an answer: it was killed while it wrote
+                messages.put((self, json.loads(line)))
         messages.put((self, None))  # the pipe is closed: it is gone
 
 

@@ -1,6 +1,7 @@
 """Doing one task in this process: its output goes to its log, its end is a sentence."""
 
 import importlib
+import json
 import logging
 import os
 import sys
@@ -26,13 +27,13 @@ def work(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Do a task; how it ended, as JSON. Only an interruption leaves as an exception."""
     start = time.perf_counter()
     writer = Writer(Path(folder) / "tasks" / f"{task['file']}.json", task["name"])
-    with _output_to(Path(folder) / "logs" / f"{task['file']}.log"), _warnings() as warnings:
+    with _warnings() as warnings:
         current_state.current = writer
         try:
-            value = _function(task["call"])(task["given"])
+            with _output_to(Path(folder) / "logs" / f"{task['file']}.log"):
+                value = _done(task)
             ended = {"state": "done", "value": value, "error": ""}
         except Exception as e:  # any error is this task's own end, and no other's
-            traceback.print_exc()
             ended = {"state": "failed", "value": None, "error": sentence(e)}
         except KeyboardInterrupt:
             writer.change("stopped")
@@ -41,6 +42,17 @@ def work(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
             current_state.current = None
     writer.change(ended["state"], error=ended["error"])
     return {**ended, "seconds": round(time.perf_counter() - start, 3), "warnings": warnings}
+
+
+def _done(task: Mapping[str, Any]) -> Any:
+    """What the task's function answers; an error leaves its traceback in the log."""
+    try:
+        value = _function(task["call"])(task["given"])
+        json.dumps(value)  # an answer that cannot be sent is the task's error, and not its worker's death
+        return value
+    except Exception:
+        traceback.print_exc()
+        raise
 
 
 def outcome(task: Task, ended: Mapping[str, Any], folder: Path) -> Outcome:
