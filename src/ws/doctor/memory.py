@@ -23,7 +23,7 @@ from ws.train import TrainSettings, spec_of
 
 COPIES = 14  # of an adapter: start 2, sides 2, AdamW's moments 4 and their copy in use 2, best 2, live 1, gradient 1
 FILL = 0.9  # of the free memory; the rest is fragments, the driver, and other processes
-TRACED = (2, 96)  # rows and tokens of the traced pass; per token nothing depends on them
+ROWS_TRACED, TOKENS_TRACED = (1, 3), 96  # two passes tell what grows with the rows from what does not
 SYSTEM = 64  # tokens of a persona's system message, beside the training length
 
 
@@ -95,13 +95,13 @@ def memory_plan(
     network.to(chosen)
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     try:
-        parameters, trace = _traced(model, train)
+        parameters, always, trace = _traced(model, train)
         traced_as = of.name
     except (RuntimeError, NotImplementedError):  # boft builds a matrix value by value, which meta tensors cannot
         stand_in = TrainSettings(adapter="lora", layers=train.layers or of.default_layers, targets=train.targets)
-        parameters, trace = _traced(model, stand_in)
+        parameters, always, trace = _traced(model, stand_in)
         traced_as = "lora"
-    held = COPIES * 4 * parameters
+    held = COPIES * 4 * parameters + always
     rows = min(64, train.batch_size)
     blocks, head, inputs = (train.max_len * x for x in trace)
     plain = Step(f"train {of.name}", held, blocks + head, rows, 1)
@@ -135,42 +135,47 @@ def _generating(model: Opened, data: DataSettings, dtype: torch.dtype) -> Step:
     return Step("generate answers", 0, per_token * tokens + last, batch_of(network), 1)
 
 
-def _traced(model: Opened, train: TrainSettings) -> tuple[int, tuple[int, int, int]]:
-    """(trainable parameters, bytes per token kept by the blocks, by the head and its loss, and by the blocks' inputs)."""
+def _traced(model: Opened, train: TrainSettings) -> tuple[int, int, tuple[int, int, int]]:
+    """(trainable parameters, bytes kept whatever the rows, bytes per token kept by blocks, head and loss, blocks' inputs)."""
     base = model.base
-    spec = spec_of(base, train)
-    rows, tokens = TRACED
     network: Any = base.model
     config = network.config.get_text_config()
     with ExitStack() as undo:
         undo.enter_context(torch.device("meta"))
-        attached = undo.enter_context(family(train.adapter).attached(base, spec, 0))
-        known = {p.untyped_storage()._cdata for p in attached.network.parameters()}
-        kept: list[Tensor] = []
-
-        def keep(t: Tensor) -> Tensor:
-            at = t.untyped_storage()._cdata
-            # scores of attention, one per pair of tokens, are kept by no kernel that devices use for it
-            if at not in known and not (t.ndim > 2 and t.shape[-1] == t.shape[-2] == tokens):
-                known.add(at)
-                kept.append(t)
-            return t
-
-        ids = torch.zeros(rows, tokens, dtype=torch.long)
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-            # four dimensions: a mask that transformers takes as it is, without looking at values that are not there
-            mask = torch.ones(rows, 1, tokens, tokens, dtype=torch.bool)
-            positions = torch.arange(tokens)[None]
-            out = attached.network(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
-            nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
+        attached = undo.enter_context(family(train.adapter).attached(base, spec_of(base, train), 0))
+        one, more = (_kept(attached.network, rows, config.vocab_size) for rows in ROWS_TRACED)
         parameters = sum(p.numel() for p in attached.trainable.values())
-    n = rows * tokens
-    of_head = [t for t in kept if t.shape and t.shape[-1] == config.vocab_size]
-    head = sum(t.untyped_storage().nbytes() for t in of_head) / n
-    blocks = sum(t.untyped_storage().nbytes() for t in kept) / n - head
+    tokens = (ROWS_TRACED[1] - ROWS_TRACED[0]) * TOKENS_TRACED
+    blocks, head = ((m - o) / tokens for o, m in zip(one, more))
+    fixed = one[0] - blocks * ROWS_TRACED[0] * TOKENS_TRACED  # DoRA's norms of whole matrices, for one
     # beside what is kept: the logits themselves, their copy in float32, and the gradients of both
     head += config.vocab_size * 2 * (base.dtype.itemsize + 4)
-    return parameters, (math.ceil(blocks), math.ceil(head), base.depth * config.hidden_size * base.dtype.itemsize)
+    inputs = base.depth * config.hidden_size * base.dtype.itemsize
+    return parameters, max(0, math.ceil(fixed)), (math.ceil(blocks), math.ceil(head), inputs)
+
+
+def _kept(network: nn.Module, rows: int, vocabulary: int) -> tuple[int, int]:
+    """Bytes that autograd keeps of one pass over so many rows: of the blocks, and of the head and its loss."""
+    known = {p.untyped_storage()._cdata for p in network.parameters()}
+    kept: list[Tensor] = []
+
+    def keep(t: Tensor) -> Tensor:
+        at = t.untyped_storage()._cdata
+        # scores of attention, one per pair of tokens, are kept by no kernel that devices use for it
+        if at not in known and not (t.ndim > 2 and t.shape[-1] == t.shape[-2] == TOKENS_TRACED):
+            known.add(at)
+            kept.append(t)
+        return t
+
+    ids = torch.zeros(rows, TOKENS_TRACED, dtype=torch.long)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        # four dimensions: a mask that transformers takes as it is, without looking at values that are not there
+        mask = torch.ones(rows, 1, TOKENS_TRACED, TOKENS_TRACED, dtype=torch.bool)
+        positions = torch.arange(TOKENS_TRACED)[None]
+        out = network(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
+        nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
+    sizes = [(t.untyped_storage().nbytes(), bool(t.shape) and t.shape[-1] == vocabulary) for t in kept]
+    return sum(n for n, head in sizes if not head), sum(n for n, head in sizes if head)
 
 
 def _advice(plan: MemoryPlan, model: Opened, train: TrainSettings) -> list[str]:
