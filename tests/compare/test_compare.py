@@ -288,9 +288,9 @@ def test_what_cannot_be_meant_is_one_sentence(capsys, tmp_path, flags, words):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_dry_run_says_what_would_be_done_and_does_nothing(capsys, tmp_path):
+def test_a_check_says_what_would_be_done_and_does_nothing(capsys, tmp_path):
     code = main(
-        ["compare", "--dry-run", "--methods", "all", "--seeds", "0,1,2", "--out", str(tmp_path / "out"), "--json"]
+        ["compare", "--check", "--methods", "all", "--seeds", "0,1,2", "--out", str(tmp_path / "out"), "--json"]
     )
     told = json.loads(capsys.readouterr().out)
     assert code == 0 and not (tmp_path / "out").exists()

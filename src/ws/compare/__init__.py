@@ -32,7 +32,7 @@ from ws.report import Sheet
 from ws.train import TrainSettings, default_train
 
 PROTOCOL = "compare/1"
-COSTS = ("neutral-nll/1", "neutral-choice/1")
+COSTS = ("neutral-nll/1", "neutral-choice/1", "neutral-free/1")
 """Protocols that say what steering costs; always measured."""
 REFUSED = {
     "pairs": "it needs one study's held-out pairs",

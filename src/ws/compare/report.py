@@ -22,7 +22,7 @@ from ws.stats import Estimate, estimate
 
 BESIDE = ("_rel", "_adj")
 COST_EVAL = "perplexity"
-COST_COLUMNS = {"nll rise": "nll_rise", "choice right": "choice_right"}
+COST_COLUMNS = {"nll rise": "nll_rise", "choice right": "choice_right", "loops": "free_loops"}
 
 
 def write(
