@@ -45,8 +45,9 @@ def test_a_known_zero_is_reused_by_a_method_that_asks_otherwise(tiny, asked, pro
 
 
 def test_a_method_that_acts_on_the_end_of_a_pass_reads_each_prompt_in_one(tiny, asked):
-    g = 40.0 * tiny.weight(block_name(tiny, 3) + ".mlp.down_proj")[:, 0]
-    last = Activation("x", {block_name(tiny, 3): Add(g)}, "last")
+    v = tiny.weight(block_name(tiny, 3) + ".mlp.down_proj")[:, 0]
+    g = 500.0 * v / v.norm()
+    last = Activation("x", {block_name(tiny, 1): Add(g)}, "last")
     assert not last.per_token and replace(last, positions="all").per_token
     found = measure(tiny, protocol("dilemmas"), asked, alphas=[1.0], by=last)
     alone = [measure(tiny, protocol("dilemmas"), [i], alphas=[1.0], by=last)[0] for i in asked]

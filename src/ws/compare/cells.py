@@ -270,7 +270,7 @@ def place_of(spec: Spec, base: Base, behavior: Behavior) -> Place:
     }  # fmt: skip
     trained = study.train[needs.adapter] if needs.adapter else next(iter(study.train.values()))
     inputs = {
-        **base_key(base),
+        **_base_key(base),
         "behavior": [behavior.name, behavior.content_hash, behavior.engineered],
         "data": dict(study.data) if needs.answers else None,
         "train": dict(trained) if needs.answers else None,
@@ -287,6 +287,12 @@ def place_of(spec: Spec, base: Base, behavior: Behavior) -> Place:
 
 def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=2)
+def _base_key(base: Base) -> dict[str, Any]:
+    """The key of a base, once: it reads the whole tokenizer."""
+    return base_key(base)
 
 
 _items: dict[tuple[Asked, str], str] = {}
