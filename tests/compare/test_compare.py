@@ -289,9 +289,7 @@ def test_what_cannot_be_meant_is_one_sentence(capsys, tmp_path, flags, words):
 
 
 def test_a_check_says_what_would_be_done_and_does_nothing(capsys, tmp_path):
-    code = main(
-        ["compare", "--check", "--methods", "all", "--seeds", "0,1", "--out", str(tmp_path / "out"), "--json"]
-    )
+    code = main(["compare", "--check", "--methods", "all", "--seeds", "0,1", "--out", str(tmp_path / "out"), "--json"])
     told = json.loads(capsys.readouterr().out)
     assert code == 0 and not (tmp_path / "out").exists()
     names = Counter(c["cell"].rpartition(" s")[0] for c in told["cells"])
