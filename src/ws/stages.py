@@ -579,4 +579,7 @@ def fitted(settings: TrainSettings, of_preset: dict[str, Any]) -> TrainSettings:
 
 
 def _beside(base: Base) -> dict[str, Any]:
-    return {"device": str(base.device), "model": {"id": base.id, "revision": base.revision, "source": base.source}}
+    return {
+        "device": str(base.works_on or base.device),
+        "model": {"id": base.id, "revision": base.revision, "source": base.source},
+    }

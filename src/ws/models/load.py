@@ -154,7 +154,9 @@ def load(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
-    return Base(network, tokenizer, mark, name, _commit(source, revision) or revision, str(model), chosen)
+    return Base(
+        network, tokenizer, mark, name, _commit(source, revision) or revision, str(model), chosen if waiting else None
+    )
 
 
 def _refuse_offloaded(network: nn.Module, name: str) -> None:
