@@ -186,7 +186,7 @@ def _advice(plan: MemoryPlan, model: Opened, train: TrainSettings) -> list[str]:
     for step in plan.steps:
         if 0 < (rows := step.fits(room)) < step.rows:
             told.append(
-                f"{step.name}: {rows} rows at once fit on {first}; fewer rows are found while it runs, and the result stays the same."
+                f"{step.name}: {rows} rows at once fit on {first}; {_fewer(first, step is plan.steps[0], rows)}"
             )
     if plan.fits:
         return told
@@ -214,3 +214,12 @@ def _advice(plan: MemoryPlan, model: Opened, train: TrainSettings) -> list[str]:
     if not generate.fits(room):
         told.append("ws data --generate-with URL lets a server (vLLM, say) write the answers instead of this machine.")
     return told
+
+
+def _fewer(device: str, generates: bool, rows: int) -> str:
+    """How a step gets along with fewer rows. On a CPU, memory that runs out kills the process, so nothing is found by trying."""
+    if device != "cpu":
+        return "fewer rows are found while it runs, and the result stays the same."
+    if generates:
+        return "give a smaller --max-new-tokens, or a machine with more memory."
+    return f"give ws train --rows-at-once {rows}; the result stays the same."
