@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not app.registered_commands:
         _register()
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, prog_name="ws", standalone_mode=False)  # doors are words for a verb: its usage is shown
         code = code if isinstance(code, int) else 0
         if code == INTERRUPTED and not together.started:  # typer turns Ctrl-C into this
             say(_stopped(arguments))
