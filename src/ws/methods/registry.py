@@ -166,11 +166,12 @@ def selection(asked: Sequence[str], *, draws: int | None = None) -> list[str]:
         raise ValueError(f"draws must be at least 1, got {draws}")
     found: list[str] = []
     for word in asked or ("default",):
-        many = ALL_DRAWS if word == "all" else DRAWS
         group = {"default": DEFAULT, "published": PUBLISHED, "all": names()}.get(word, (word,))
         for name in group:
             form = name.split(":")
             if form[0] == "random" and (word == "all" or len(form) == 2):
+                # many of the forms that are controls by default; a few of the others show whether the form matters
+                many = ALL_DRAWS if word == "all" and ":".join(form[:2]) in DEFAULT else DRAWS
                 found += [":".join([*form[:2], str(k), *form[3:]]) for k in range(draws or many)]
             else:
                 found.append(name)
