@@ -107,11 +107,17 @@ def effects_table(effects: Sequence[Mapping[str, Any]]):
     """How far each metric moves from the lowest to the highest strength, one line per family over its seeds."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
     several = [k for k in ("model", "lr") if len({e[k] for e in effects}) > 1]
+    moves = {str(e["metric"]) + str(e["behavior"]) + str(e["adapter"]): _ends(e) for e in effects}
+    same = len(set(moves.values())) == 1
+    table = Table(
+        box=None, pad_edge=False, header_style="dim", title_style="dim", title_justify="left",
+        title=f"change from alpha {next(iter(moves.values()))}" if same else None,
+    )  # fmt: skip
     for name in ("behavior", "metric", *several, "adapter"):
-        table.add_column(name, no_wrap=True)
-    for name in ("alpha", "change", "95% interval", "spread", "as wanted"):
+        longest = max(len(str(e[name])) for e in effects)
+        table.add_column(name, no_wrap=True, min_width=longest)
+    for name in (*(() if same else ("alpha",)), "change", "spread", "as\nwanted"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("by seed", overflow="fold")
     last: tuple = ()
@@ -122,15 +128,13 @@ def effects_table(effects: Sequence[Mapping[str, Any]]):
             table.add_section()
         over, each, n = e["over"]["found"], e["over"]["each"], len(e["seeds"])
         digits = digits_for(*each, over["mean"])
-        ends = {tuple(a) for a in e["alphas"]}
-        told = "{} to {}".format(*map(alpha_of, next(iter(ends)))) if len(ends) == 1 else "calibrated"
         table.add_row(
             *("" if head == last else h for h in head),
             *(str(e[k]) if k == "model" else "" if e[k] is None else f"{e[k]:g}" for k in several),
             str(e["adapter"]),
-            told,
-            signed(over["mean"], digits),
-            f"[{signed(over['ci_lo'], digits)}, {signed(over['ci_hi'], digits)}]".replace("[", r"\["),
+            *(() if same else (_ends(e),)),
+            # the interval stands below its number
+            f"{signed(over['mean'], digits)}\n\\[{signed(over['ci_lo'], digits)}, {signed(over['ci_hi'], digits)}]",
             f"{e['spread']:.{digits}f}" if _finite(e["spread"]) else "–",
             f"{e['agree']}/{n}" if e["sign"] else f"({e['agree']}/{n})",
             " ".join(signed(x, digits) for x in each),
@@ -138,6 +142,12 @@ def effects_table(effects: Sequence[Mapping[str, Any]]):
         )
         last = head
     return table
+
+
+def _ends(e: Mapping[str, Any]) -> str:
+    """The strengths an effect lies between."""
+    ends = {tuple(a) for a in e["alphas"]}
+    return "{} to {}".format(*map(alpha_of, next(iter(ends)))) if len(ends) == 1 else "calibrated"
 
 
 def grid_table(cells: Sequence[Mapping[str, Any]], axes: Sequence[tuple[Any, ...]]):

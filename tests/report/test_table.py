@@ -1,5 +1,6 @@
 """Tables are made from rows: joined by key, methods side by side, published columns first, nothing mixed in silence."""
 
+import io
 import json
 
 import numpy as np
@@ -297,3 +298,28 @@ def test_a_foundation_without_a_scored_cell_is_a_dash(tiny):
     cells = [cell for line in chosen.panels(rows, {})[0].lines for cell in line.values()]
     assert "–" in cells
     assert not any("nan" in c for c in cells)
+
+
+def test_a_narrow_terminal_shows_whole_columns_and_names_those_it_has_no_room_for():
+    from rich.console import Console
+
+    from ws.report import Sheet
+
+    names = ("method", "axis", "axis [95 % CI]", "units")
+    lines = (
+        ("ws:lora", "+1.23", "+1.23 [+1.00, +1.45]", "96"),
+        ("a method that failed, for a long reason", "–", "–", "–"),
+    )
+    sheet = Sheet("title", "", names, lines, ())
+
+    def printed(width):
+        console = Console(width=width, file=io.StringIO(), highlight=False)
+        console.print(sheet.rich(width))
+        return console.file.getvalue()
+
+    wide, narrow = printed(120), printed(46)
+    assert "[+1.00, +1.45]" in wide and "96" in wide and "no room" not in wide
+    assert "+1.23" in narrow and "[+1.00" not in narrow
+    assert "no room at this width: axis [95 % CI], units" in " ".join(narrow.split())
+    assert "…" not in wide + narrow
+    assert "".join(["long", "reason"]) in "".join(narrow.split())

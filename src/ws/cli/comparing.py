@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ws.cli.flags import Common, Compared, load_base
-from ws.cli.out import plain, say, show
+from ws.cli.out import plain, say, show, show_sheet
 from ws.errors import Failed
 from ws.settings import coerced
 
@@ -59,7 +59,7 @@ def compare(given: dict[str, Any]) -> Any:
     if what.check:
         return _planned(specs, base, behavior, given)
     # 2. the cells, and the report
-    run = _runner(specs, base, behavior, what.workers)
+    run, logs = _runner(specs, base, behavior, what.workers)
     found = compared(specs, base, behavior, reference=what.reference, run=run, say=say)
     told: dict[str, Any] = {
         "model": base.id,
@@ -78,7 +78,8 @@ def compare(given: dict[str, Any]) -> Any:
         _show(found)
     if found.failed:
         named = "; ".join(f"{name}: {why}" for name, why in list(found.failed.items())[:TOLD])
-        raise Failed(f"{len(found.failed)} of {len(specs)} cells failed: {named}")
+        where = f" Logs: {logs}" if logs is not None and logs.is_dir() else ""
+        raise Failed(f"{len(found.failed)} of {len(specs)} cells failed: {named}{where}")
     return told
 
 
@@ -95,15 +96,15 @@ def _runner(specs: Any, base: Any, behavior: Any, workers: int | None) -> Any:
     if n < 1:
         raise ValueError(f"--workers must be at least 1, got {n}")
     if n == 1:
-        return serially
+        return serially, None
     study = specs[0].study
     state = Path(study.out) / "compare" / f".{behavior.name}.{os.getpid()}.work"
-    return on_workers(state, workers=n, threads=threads, device=study.device)
+    return on_workers(state, workers=n, threads=threads, device=study.device), state.resolve() / "logs"
 
 
 def _show(found: Any) -> None:
     for s in found.tables:
-        show(s.rich(), file_width=260)
+        show_sheet(s, 260)
         for line in (s.expected, *s.readings):
             if line:
                 show(f"• {plain(line)}")

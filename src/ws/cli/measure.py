@@ -9,7 +9,7 @@ from shlex import quote
 from typing import Any
 
 from ws.cli.flags import Common, Dialed, Evaluated, Shown, Tabled, load_base, pairs_of, plan_of, study_of
-from ws.cli.out import plain, said, say, show
+from ws.cli.out import plain, said, say, show, show_sheet
 from ws.cli.results import known_axis
 from ws.settings import coerced
 
@@ -280,7 +280,7 @@ def table(given: dict[str, Any]) -> Any:
         print("\n".join(s.markdown() for s in made) + "".join(f"\n{n}\n" for n in notes), end="")
         return None
     for s in made:
-        show(s.rich(), file_width=240)
+        show_sheet(s, 240)
         for line in (s.expected, *s.readings):
             if line:
                 show(f"• {plain(line)}")

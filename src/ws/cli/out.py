@@ -24,13 +24,20 @@ def said(stage: str, record: Any) -> None:
 
 def show(what: Any, *, file_width: int = 120) -> None:
     """To stdout: tables at the terminal's width, or wide enough to be whole in a file."""
+    _console(file_width, soft_wrap=isinstance(what, str)).print(what)
+
+
+def show_sheet(sheet: Any, file_width: int) -> None:
+    """A table of results, as much of it as there is room for."""
+    console = _console(file_width)
+    console.print(sheet.rich(console.width))
+
+
+def _console(file_width: int, *, soft_wrap: bool = False) -> Any:
     from rich.console import Console
 
-    Console(
-        width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else file_width,
-        soft_wrap=isinstance(what, str),
-        highlight=False,
-    ).print(what)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else file_width
+    return Console(width=width, soft_wrap=soft_wrap, highlight=False)
 
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but newline and tab

@@ -51,7 +51,7 @@ def on_workers(
         outcomes = engine.run(
             tasks, folder=folder, engine=kind, workers=workers, threads=threads, device=device, address=address, tell=tell
         )  # fmt: skip
-        failed = {name: f"{o.error} (log: {o.log})" if o.log else o.error for name, o in outcomes.items() if not o.done}
+        failed = {name: o.error for name, o in outcomes.items() if not o.done}
         if not failed:
             shutil.rmtree(folder)
         return failed

@@ -9,6 +9,8 @@ from ws.stats import Estimate, Interval
 from ws.tables import digits_for, signed
 
 NO = "–"
+WIDEST = 28  # characters of a cell; longer ones are folded
+GAP = 2  # characters between columns
 
 
 @dataclass(frozen=True)
@@ -25,20 +27,31 @@ class Sheet:
     words: tuple[str, ...] = ("method", "adapter", "Method", "metric", "behavior", "cue", "source")
     """Columns that hold words and are set flush left."""
 
-    def rich(self):
-        """For a terminal."""
+    def rich(self, width: int):
+        """For a terminal of so many characters: whole columns from the left, and a line that names those without room."""
         from rich.markup import escape
         from rich.table import Table
 
+        # an interval, or a spread, stands below its number
+        lines = [[x.replace(" [", "\n[").replace("±", "\n±") for x in line] for line in self.lines]
+        cells = [max([0, *(min(len(p), WIDEST) for x in column for p in x.split("\n"))]) for column in zip(*lines)]
+        cells = cells or [0] * len(self.columns)
+        whole = [max(len(c), n) for c, n in zip(self.columns, cells)]
+        folded = [max([n, *map(len, c.split())]) for c, n in zip(self.columns, cells)]  # headings on several lines
+        needed = whole if sum(whole) + GAP * (len(whole) - 1) <= width else folded
+        kept = max(1, sum(sum(needed[: k + 1]) + GAP * k <= width for k in range(len(needed))))
+        lacking = ", ".join(self.columns[kept:])
         table = Table(
             title=escape(self.title), title_justify="left", title_style="bold", box=None, pad_edge=False,
-            header_style="dim",
+            header_style="dim", caption_justify="left", caption_style="dim", padding=(0, GAP, 0, 0),
+            caption=escape(f"no room at this width: {lacking}; widen the terminal, or --markdown") if lacking else None,
         )  # fmt: skip
-        for c in self.columns:
-            table.add_column(escape(c), justify="left" if c in self.words else "right")
-        for line in self.lines:
-            # an interval, or a spread, stands below its number
-            table.add_row(*(escape(x.replace(" [", "\n[").replace("±", "\n±")) for x in line))
+        for c, n in list(zip(self.columns, needed))[:kept]:
+            table.add_column(
+                escape(c), justify="left" if c in self.words else "right", width=min(n, width), overflow="fold"
+            )
+        for line in lines:
+            table.add_row(*map(escape, line[:kept]))
         return table
 
     def markdown(self) -> str:
