@@ -255,6 +255,21 @@ def test_a_broken_cell_is_a_row_that_says_why_and_stops_nothing(tiny, honesty, t
     assert json.loads(out)["failed"] == {} and "1 of them done already" in err
 
 
+def test_a_worker_that_reads_a_cell_from_json_puts_it_where_it_is_looked_for(tiny, honesty, tmp_path):
+    specs = cells_of(
+        tiny,
+        honesty,
+        methods.selection(["all"], draws=1),
+        evals=evals_of(honesty),
+        settings=CalibrateSettings(),
+        out=tmp_path,
+    )
+    assert len(specs) > 50
+    for spec in specs:
+        read = spec_of(json.loads(json.dumps(spec.as_json(), sort_keys=True)))
+        assert place_of(read, tiny, honesty).folder == place_of(spec, tiny, honesty).folder
+
+
 def test_tasks_that_need_a_failed_one_are_skipped_and_the_others_are_done():
     done = []
     tasks = [

@@ -73,6 +73,12 @@ class Study:
     device: str = "auto"
     threads: int | None = None
 
+    @property
+    def usual(self) -> Mapping[str, Any]:
+        """How the usual family is trained: what holds for methods that are made from answers and no family. JSON keeps
+        no order, so it is found by name."""
+        return self.train[TrainSettings().adapter]
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -136,7 +142,7 @@ def _plan(study: str) -> tuple[Plan, Material]:
         a: TrainSettings(**{**s, "lr": tuple(s["lr"]), "targets": tuple(s["targets"])}) for a, s in told.train.items()
     }
     plan = Plan(
-        base, load_behavior(told.behavior, tiny=base.tiny), DataSettings(**told.data), next(iter(train.values())),
+        base, load_behavior(told.behavior, tiny=base.tiny), DataSettings(**told.data), train[TrainSettings().adapter],
         out=Path(told.out),
     )  # fmt: skip
     return plan, material(plan, train)
@@ -268,7 +274,7 @@ def place_of(spec: Spec, base: Base, behavior: Behavior) -> Place:
         "protocol": PROTOCOL, "method": spec.method, "seed": study.seed, "alphas": list(spec.alphas),
         "fractions": list(spec.fractions), "calibrate": spec.calibrate,
     }  # fmt: skip
-    trained = study.train[needs.adapter] if needs.adapter else next(iter(study.train.values()))
+    trained = study.train[needs.adapter] if needs.adapter else study.usual
     inputs = {
         **_base_key(base),
         "behavior": [behavior.name, behavior.content_hash, behavior.engineered],
