@@ -158,6 +158,9 @@ def test_killed_and_interrupted_it_ends_with_the_same_files(undisturbed, tmp_pat
     os.kill(task["pid"], signal.SIGKILL)  # a worker, in mid-task: another one takes over
     until(lambda: list(tmp_path.glob("honesty/*/*/.train.*.part")), process)
 
+    held = [process.pid, until(lambda: working(tmp_path, "cell/", ""), process)["pid"]]
+    for pid in held:  # so that a slow machine cannot come to the end meanwhile
+        os.kill(pid, signal.SIGSTOP)
     second = start(tmp_path)  # the same sweep a second time
     _, refused = second.communicate(timeout=60)
     assert second.returncode == 2
@@ -169,6 +172,8 @@ def test_killed_and_interrupted_it_ends_with_the_same_files(undisturbed, tmp_pat
     assert "running for" in status.stdout
     assert "1 running" in status.stdout
 
+    for pid in held:
+        os.kill(pid, signal.SIGCONT)
     process.send_signal(signal.SIGINT)
     _, logged = process.communicate(timeout=60)
     assert process.returncode == 130
