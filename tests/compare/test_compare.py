@@ -270,6 +270,28 @@ def test_a_worker_that_reads_a_cell_from_json_puts_it_where_it_is_looked_for(tin
         assert place_of(read, tiny, honesty).folder == place_of(spec, tiny, honesty).folder
 
 
+def test_a_pack_without_engineered_prompts_is_compared_without_them(capsys, tmp_path):
+    import yaml
+
+    from ws.behaviors import HERE
+
+    pack = yaml.safe_load((HERE / "honesty.yaml").read_text())
+    for part in (pack, pack["tiny"]):
+        part.pop("engineered", None)
+    pack["tiny"]["prompts"] = {"source": "list", "list": ["What color is snow?", "Is snow white?"]}
+    own = tmp_path / "own.yaml"
+    own.write_text(yaml.safe_dump({**pack, "name": "own"}))
+    asked = ["compare", "--check", "--json", "--behavior", str(own), "--out", str(tmp_path / "out")]
+    assert main(asked) == 0
+    told = capsys.readouterr()
+    assert "own has no texts for prompt:engineered, which is left out" in told.err
+    cells = [c["cell"] for c in json.loads(told.out)["cells"]]
+    assert "prompt:simple s0" in cells
+    assert not any(c.startswith("prompt:engineered") for c in cells)
+    assert main([*asked, "--methods", "prompt:engineered"]) == 0  # who names it is told where it fails
+    assert "prompt:engineered s0" in capsys.readouterr().out
+
+
 def test_tasks_that_need_a_failed_one_are_skipped_and_the_others_are_done():
     done = []
     tasks = [

@@ -40,6 +40,9 @@ def compare(given: dict[str, Any]) -> Any:
     if "budget" in given or not what.alphas:
         settings = CalibrateSettings(**coerced(CalibrateSettings, given, source="--"))
     behavior = load_behavior(common.behavior or "honesty", tiny=common.model == "tiny")
+    if lacking := [n for n in methods.without_texts(chosen, behavior) if n not in what.methods]:
+        chosen = [n for n in chosen if n not in lacking]
+        say(f"note: {behavior.name} has no texts for {', '.join(lacking)}, which is left out")
     evals = evals_of(
         behavior, what.evals, protocols=preset(common.preset, "protocol"), data=_files(what.data), limit=what.limit
     )  # fmt: skip

@@ -10,5 +10,6 @@ from ws.methods.registry import make as make
 from ws.methods.registry import names as names
 from ws.methods.registry import needs as needs
 from ws.methods.registry import selection as selection
+from ws.methods.registry import without_texts as without_texts
 from ws.methods.weights import as_method as as_method
 from ws.methods.weights import with_origin as with_origin

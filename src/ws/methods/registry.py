@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from ws.adapters import FAMILIES
+from ws.behaviors import Behavior
 from ws.diff import diff
 from ws.methods import prompts, random
 from ws.methods.activation import ablation, clusters, gated, imported, paper, sspace, transport, turning, vectors
@@ -178,6 +179,11 @@ def selection(asked: Sequence[str], *, draws: int | None = None) -> list[str]:
     for name in found:
         check(name)
     return list(dict.fromkeys(found))
+
+
+def without_texts(chosen: Sequence[str], behavior: Behavior) -> list[str]:
+    """Those of a selection that a behavior has no text for: a pack need not have engineered prompts."""
+    return [n for n in chosen if n == "prompt:engineered" and behavior.engineered is None]
 
 
 def names() -> list[str]:
