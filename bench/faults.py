@@ -25,7 +25,7 @@ from results import differing, results_of  # noqa: E402
 
 GRID = [
     "--adapters", "lora,pissa", "--seeds", "0,1", "--evals", "sycophancy,pairs", "--n-topics", "40", "--n-personas", "1",
-    "--epochs", "4", "--alphas=-1,1", "--retries", "3",
+    "--epochs", "12", "--patience", "9", "--alphas=-1,1", "--retries", "3",
 ]  # fmt: skip
 KINDS = ("SIGKILL of the command", "SIGINT of the command", "SIGKILL of a worker")
 

@@ -94,7 +94,7 @@ def show_sweep(found: Any) -> None:
             show(f"• {plain(outcome.task.name)}: {plain(warning)}")
     ready = sum(not v["made"] for _, v in found.studies)
     show(
-        f"\n{len(found.grid.cells)} studies: {len(found.studies)} done"
+        f"\n{some(len(found.grid.cells), 'study', 'studies')}: {len(found.studies)} done"
         + (f", {ready} of them found ready" if ready else "")
         + (f", {len(found.unfinished)} not" if found.unfinished else "")
         + f"; {duration(found.seconds)}"

@@ -115,12 +115,12 @@ def _calibrated(plan: Plan, budget: float) -> tuple[Calibration, bool]:
 @contextmanager
 def _watched(first: str) -> Iterator[None]:
     """Say how far this task is, now and then, to whoever looks."""
-    last = time.monotonic()
+    last, seen = time.monotonic(), first
 
     def watch(label: str, done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= EVERY:
-            last = time.monotonic()
+        nonlocal last, seen
+        if label != seen or time.monotonic() - last >= EVERY:
+            last, seen = time.monotonic(), label
             note({"doing": label, "done": done, "of": total})
 
     note({"doing": first})
