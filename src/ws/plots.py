@@ -35,43 +35,7 @@ def effect_by_alpha(table: Sequence[Mapping[str, Any]], title: str, path: Path) 
     figure.savefig(path, dpi=130)
 
 
-def calibration_history(calibrations: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Strength against divergence, both in logs, numbered as they were tried; grey rings are the rough ladder, a
-    band the target, the large ring what was chosen."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.4, 0.4 + 3.2 * len(calibrations)), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(calibrations), 2, squeeze=False)
-    for line, told in zip(axes, calibrations):
-        for axis, (side, sign) in zip(line, (("neg", "-"), ("pos", "+"))):
-            found = told[side]
-            tried = [(abs(a), kl) for a, kl in found["history"] if kl is not None and kl > 0]
-            axis.axhspan(
-                found["target"] * (1 - told["settings"]["tolerance"]),
-                found["target"] * (1 + told["settings"]["tolerance"]),
-                color="0.9",
-                zorder=0,
-            )
-            rough = [(abs(a), kl) for a, kl in found["ladder"] if kl is not None and kl > 0]
-            if rough:
-                axis.scatter(*zip(*rough), facecolors="none", edgecolors="0.7", s=18)
-            if tried:
-                axis.plot(*zip(*sorted(tried)), color="0.7", linewidth=1)
-                axis.scatter(*zip(*tried), color="tab:blue", s=18, zorder=3)
-            for at, (alpha, kl) in enumerate(tried, 1):
-                axis.annotate(str(at), (alpha, kl), textcoords="offset points", xytext=(4, 4), fontsize=8)
-            if found["p95"]:
-                color = "tab:green" if found["verdict"] == "matched" else "tab:red"
-                axis.scatter([abs(found["alpha"])], [found["p95"]], s=90, facecolors="none", edgecolors=color, zorder=4)
-            axis.set(xscale="log", yscale="log", xlabel=f"|alpha|, sign {sign}", ylabel="p95 KL, nats")
-            axis.set_title(f"{told['method']}: {found['verdict']}", fontsize=10)
-            axis.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130)
-
-
-# ---------------------------------------------------------------- comparisons: PNG and SVG of each
+# ---------------------------------------------------------------- strengths and comparisons: PNG and SVG of each
 
 COLORS = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f4a1f", "#6a3d9a",
@@ -155,35 +119,18 @@ def frontier(
 
 
 def histories(calibrations: Sequence[Mapping[str, Any]], title: str, path: Path) -> list[Path]:
-    """Every search for a strength in a panel of its own: |alpha| against KL, both signs."""
+    """Every search for a strength in a panel of its own: |alpha| against KL, both signs.
+
+    One search alone is drawn large, with its strengths numbered as they were tried.
+    """
     from math import ceil
 
+    alone = len(calibrations) == 1
     columns = min(4, max(1, len(calibrations)))
     rows = ceil(len(calibrations) / columns)
-    figure, axes = _grid(rows, columns, width=3.1, height=2.3)
+    figure, axes = _grid(rows, columns, width=8.4 if alone else 3.1, height=4.4 if alone else 2.3)
     for axis, told in zip(axes.flat, calibrations):
-        target = told["pos"]["target"]
-        off = told["settings"]["tolerance"]
-        axis.axhspan(target * (1 - off), target * (1 + off), color="0.88", zorder=0)
-        for side, color, marker in (("neg", COLORS[1], "v"), ("pos", COLORS[0], "^")):
-            found = told[side]
-            tried = sorted((abs(a), kl) for a, kl in found["history"] if kl is not None and kl > 0)
-            rough = sorted((abs(a), kl) for a, kl in found["ladder"] if kl is not None and kl > 0)
-            if rough:
-                axis.plot(*zip(*rough), color=color, linewidth=0.6, alpha=0.35, zorder=1)
-            if tried:
-                axis.scatter(*zip(*tried), color=color, s=12, marker=marker, zorder=3)
-            if found["p95"]:
-                matched = found["verdict"] == "matched"
-                axis.scatter(
-                    [abs(found["alpha"])], [found["p95"]], s=70, facecolors="none", linewidths=1.2,
-                    edgecolors=COLORS[2] if matched else "red", zorder=4,
-                )  # fmt: skip
-        why = {v for v in (told["neg"]["verdict"], told["pos"]["verdict"]) if v != "matched"}
-        axis.set(xscale="log", yscale="log")
-        axis.set_title(told["method"] + "".join(f"\n{w}" for w in sorted(why)), fontsize=8)
-        axis.tick_params(labelsize=7)
-        _few_ticks(axis)
+        _search(axis, told, numbered=alone)
     for spare in axes.flat[len(calibrations) :]:
         spare.set_visible(False)
     for axis in axes[-1]:
@@ -200,6 +147,39 @@ def histories(calibrations: Sequence[Mapping[str, Any]], title: str, path: Path)
     figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)
     return _saved(figure, path)
+
+
+def _search(axis: Any, told: Mapping[str, Any], *, numbered: bool) -> None:
+    """What was tried at either sign; the large ring is what was chosen."""
+    off = told["settings"]["tolerance"]
+    for target in {told["neg"]["target"], told["pos"]["target"]}:  # a prompt does not the same at both poles
+        axis.axhspan(target * (1 - off), target * (1 + off), color="0.88", zorder=0)
+    for side, color, marker in (("neg", COLORS[1], "v"), ("pos", COLORS[0], "^")):
+        found = told[side]
+        tried = [(abs(a), kl) for a, kl in found["history"] if kl is not None and kl > 0]
+        rough = sorted((abs(a), kl) for a, kl in found["ladder"] if kl is not None and kl > 0)
+        if rough:
+            axis.plot(*zip(*rough), color=color, linewidth=0.6, alpha=0.35, zorder=1)
+        if tried:
+            axis.scatter(*zip(*tried), color=color, s=12, marker=marker, zorder=3)
+        for at, (alpha, kl) in enumerate(tried if numbered else (), 1):
+            axis.annotate(str(at), (alpha, kl), textcoords="offset points", xytext=(4, 4), fontsize=8, color=color)
+        if found["p95"]:
+            ring = COLORS[2] if found["verdict"] == "matched" else "red"
+            axis.scatter(
+                [abs(found["alpha"])],
+                [found["p95"]],
+                s=70,
+                facecolors="none",
+                linewidths=1.2,
+                edgecolors=ring,
+                zorder=4,
+            )
+    why = {v for v in (told["neg"]["verdict"], told["pos"]["verdict"]) if v != "matched"}
+    axis.set(xscale="log", yscale="log")
+    axis.set_title(told["method"] + "".join(f"\n{w}" for w in sorted(why)), fontsize=8)
+    axis.tick_params(labelsize=7)
+    _few_ticks(axis)
 
 
 def bars(panels: Sequence[Mapping[str, Any]], title: str, label: str, path: Path) -> list[Path]:

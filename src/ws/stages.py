@@ -42,7 +42,7 @@ from ws.models.chat import Chat
 from ws.models.checkpoint import checkpoint_of
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, load_pairs, save_pairs
-from ws.plots import calibration_history
+from ws.plots import histories
 from ws.processes import ALONE, Group
 from ws.records import Record, canonical, key_of, once, read, slug, write_json
 from ws.sequences import held_out, split
@@ -542,7 +542,8 @@ def make_calibration(
     record = once(folder, "calibrate", told, inputs, make, beside=_beside(base))
     told = json.loads((folder / "calibration.json").read_text())
     if plot and not (folder / "history.png").is_file():
-        calibration_history([told], folder / "history.png")
+        wanted = " and ".join(sorted({f"{told[side]['target']:.3g}" for side in ("neg", "pos")}))
+        histories([told], f"{base.id}: search for {wanted} nat", folder / "history")
     return Calibration.from_json(told), record
 
 

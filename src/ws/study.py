@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ws.engine.state import note
 from ws.errors import BadFile
 from ws.settings import coerced
 
@@ -146,3 +147,30 @@ def load_base(common: Any, *, device: str | None = None, waiting: bool = False) 
         device_map=getattr(common, "device_map", None),
         waiting=waiting,
     )
+
+
+_kept: dict[tuple[Any, ...], "Base"] = {}
+
+
+def kept_base(told: Any) -> "Base":
+    """The model that a task names. A process keeps the last one: most of its tasks share it, and memory may hold no two."""
+    import torch
+
+    key = _model_of(told)
+    if key not in _kept:
+        _kept.clear()  # before the next one is loaded
+        note({"doing": f"loading {told.model}"})
+        _kept[key] = load_base(told)
+    if told.threads:  # a task of another model may have changed it
+        torch.set_num_threads(told.threads)
+    return _kept[key]
+
+
+def keep_base(base: "Base", told: Any) -> None:
+    """Let tasks that are done in this process use a base that is loaded already."""
+    _kept.clear()
+    _kept[_model_of(told)] = base
+
+
+def _model_of(told: Any) -> tuple[Any, ...]:
+    return (told.model, told.dtype, told.device, told.threads)

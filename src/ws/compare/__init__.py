@@ -18,7 +18,7 @@ from typing import Any
 from ws import methods
 from ws.behaviors import Behavior
 from ws.calibrate import CalibrateSettings
-from ws.compare.cells import Asked, Place, Spec, Study, lend, place_of, tasks_of
+from ws.compare.cells import Asked, Place, Spec, Study, place_of, tasks_of
 from ws.compare.report import write
 from ws.compare.tasks import Runner
 from ws.compare.tasks import on_workers as on_workers
@@ -29,6 +29,7 @@ from ws.eval import EVALS, PROTOCOLS, protocol, providing
 from ws.models.load import Base
 from ws.records import canonical, key_of, once, slug
 from ws.report import Sheet
+from ws.study import keep_base
 from ws.train import TrainSettings, default_train
 
 PROTOCOL = "compare/1"
@@ -168,7 +169,7 @@ def compare(
     todo = [s for s, p in zip(specs, places) if p.read() is None]
     say(f"{len(specs)} cells, {len(specs) - len(todo)} of them done already")
     # 2. the rest
-    lend(base, specs[0].study)
+    keep_base(base, specs[0].study)
     failed = run(tasks_of(todo), Progress(tasks_of(todo), say)) if todo else {}
     lost = {s.name: failed.get(s.name, "it left no record") for s, p in zip(specs, places) if p.read() is None}
     if len(lost) == len(specs):
@@ -211,17 +212,16 @@ class Progress:
 
     def __init__(self, tasks: Sequence[Task], say: Say):
         self.total, self.say, self.done = len(tasks), say, 0
-        self.start = self.last = time.monotonic()
+        self.start = time.monotonic()
 
     def __call__(self, task: Task, why: str) -> None:
         now = time.monotonic()
         self.done += 1
         each = (now - self.start) / self.done
         left = each * (self.total - self.done)
-        told = f"FAILED: {why}" if why else f"{now - self.last:.1f} s"
+        told = f"FAILED: {why}" if why else "done"
         rest = f"about {left / 60:.1f} min left at {each:.1f} s each" if self.done < self.total else "all done"
         self.say(f"[{self.done}/{self.total}] {task.name:<28} {told}; {rest}")
-        self.last = now
 
 
 def _threads(base: Base) -> int | None:

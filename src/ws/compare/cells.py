@@ -25,7 +25,7 @@ from ws.engine import Task
 from ws.eval import protocol
 from ws.eval.protocol import Protocol, items_of
 from ws.methods import Material, Method
-from ws.models.load import Base, load
+from ws.models.load import Base
 from ws.records import Record, canonical, key_of, once, read, slug, write_json
 from ws.stages import (
     Plan,
@@ -38,6 +38,7 @@ from ws.stages import (
     material,
     method_folder,
 )
+from ws.study import kept_base
 from ws.train import TrainSettings
 
 PROTOCOL = "compare-cell/1"
@@ -112,32 +113,10 @@ def spec_of(given: Mapping[str, Any]) -> Spec:
 # ---------------------------------------------------------------- what a process keeps between its cells
 
 
-_bases: dict[tuple, Base] = {}
-
-
-def base_of(study: Study) -> Base:
-    """The base, loaded once per process."""
-    key = _model_of(study)
-    if key not in _bases:
-        _bases.clear()
-        _bases[key] = load(study.model, dtype=study.dtype, device=study.device, threads=study.threads)
-    return _bases[key]
-
-
-def lend(base: Base, study: Study) -> None:
-    """Let cells that are done in this process use a base that is loaded already."""
-    _bases.clear()
-    _bases[_model_of(study)] = base
-
-
-def _model_of(study: Study) -> tuple:
-    return (study.model, study.dtype, study.device, study.threads)
-
-
 @lru_cache(maxsize=2)
 def _plan(study: str) -> tuple[Plan, Material]:
     told = Study(**json.loads(study))
-    base = base_of(told)
+    base = kept_base(told)
     train = {
         a: TrainSettings(**{**s, "lr": tuple(s["lr"]), "targets": tuple(s["targets"])}) for a, s in told.train.items()
     }

@@ -1,13 +1,12 @@
 """Who does the cells: this process, one after the other, or several workers of an engine."""
 
-import importlib
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ws import engine
 from ws.engine import Event, Task
-from ws.errors import WsError
+from ws.engine.work import function_of, sentence
 
 Ended = Callable[[Task, str], None]
 """(task, why it failed or nothing) when a task has ended."""
@@ -22,9 +21,8 @@ def serially(tasks: Sequence[Task], ended: Ended = lambda task, why: None) -> di
         if lacking := [n for n in task.needs if n in failed]:
             failed[task.name] = f"it needs {lacking[0]}, which failed"
         else:
-            module, _, function = task.call.partition(":")
             try:
-                getattr(importlib.import_module(module), function)(task.given)
+                function_of(task.call)(task.given)
             except Exception as e:  # one cell that breaks, however, is a row that says so and no end of the others
                 failed[task.name] = sentence(e)
         ended(task, failed.get(task.name, ""))
@@ -57,9 +55,3 @@ def on_workers(
         return failed
 
     return run
-
-
-def sentence(error: BaseException) -> str:
-    """An error as one line: our own say what to do, others are named by their kind."""
-    text = " ".join(str(error).split())
-    return text[:500] if isinstance(error, (WsError, ValueError)) and text else f"{type(error).__name__}: {text[:300]}"

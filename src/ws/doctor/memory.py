@@ -97,7 +97,9 @@ def memory_plan(
     try:
         parameters, always, trace = _traced(model, train)
         traced_as = of.name
-    except (RuntimeError, NotImplementedError):  # boft builds a matrix value by value, which meta tensors cannot
+    except RuntimeError as e:  # boft builds a matrix value by value, which tensors without values cannot
+        if "meta tensors" not in str(e):
+            raise
         stand_in = TrainSettings(adapter="lora", layers=train.layers or of.default_layers, targets=train.targets)
         parameters, always, trace = _traced(model, stand_in)
         traced_as = "lora"

@@ -47,7 +47,7 @@ def work(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
 def _done(task: Mapping[str, Any]) -> Any:
     """What the task's function answers; an error leaves its traceback in the log."""
     try:
-        value = _function(task["call"])(task["given"])
+        value = function_of(task["call"])(task["given"])
         json.dumps(value)  # an answer that cannot be sent is the task's error, and not its worker's death
         return value
     except Exception:
@@ -74,7 +74,8 @@ def sentence(error: BaseException) -> str:
     return text[:500] if isinstance(error, (WsError, ValueError)) and text else f"{type(error).__name__}: {text[:300]}"
 
 
-def _function(call: str) -> Any:
+def function_of(call: str) -> Any:
+    """The function that `package.module:function` names."""
     module, _, name = call.partition(":")
     return getattr(importlib.import_module(module), name)
 

@@ -1,13 +1,12 @@
 """The tasks of a sweep, as a worker does them: pairs, the unsteered model, and one study.
 
 Each is what a single verb would do, in the same place, so that a sweep finds what was made by hand, and the other way
-round. A worker keeps the last models it loaded, because most of its tasks share one.
+round.
 """
 
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,10 @@ from ws.calibrate import CalibrateSettings, Calibration
 from ws.engine import note
 from ws.eval import protocol
 from ws.eval.protocol import items_of
-from ws.models.load import Base
 from ws.replicate import replicate
 from ws.stages import Plan, make_calibration, make_direction, make_pairs, make_reference, make_sides
-from ws.study import Common, load_base, plan_of
+from ws.study import Common, kept_base, plan_of
 
-KEPT_MODELS = 2
 EVERY = 1.0
 """Seconds between two notes of how far a stage is."""
 
@@ -38,7 +35,7 @@ def pairs(given: Given) -> dict[str, Any]:
 def reference(given: Given) -> dict[str, Any]:
     """Measure the unsteered model on one evaluation, for every study of it."""
     common = Common(**given["common"])
-    base = _base(common)
+    base = kept_base(common)
     chosen = protocol(given["eval"], given["protocol"])
     with _watched(f"{given['eval']}, unsteered"):
         _, record = make_reference(base, chosen, items_of(chosen, base), Path(common.out))
@@ -83,22 +80,7 @@ def study(given: Given) -> dict[str, Any]:
 def plan_for(given: Given) -> Plan:
     """The plan of a cell, on a model that is loaded once per worker."""
     common = Common(**given["common"])
-    return plan_of(common, given["options"], _base(common))
-
-
-def _base(common: Common) -> Base:
-    import torch
-
-    base = _loaded(common.model, common.dtype, common.device, common.threads)
-    if common.threads:  # of another model's task before this one
-        torch.set_num_threads(common.threads)
-    return base
-
-
-@lru_cache(maxsize=KEPT_MODELS)
-def _loaded(model: str, dtype: str, device: str, threads: int | None) -> Base:
-    note({"doing": f"loading {model}"})
-    return load_base(Common(model=model, dtype=dtype, device=device, threads=threads))
+    return plan_of(common, given["options"], kept_base(common))
 
 
 def _calibrated(plan: Plan, budget: float) -> tuple[Calibration, bool]:
