@@ -132,7 +132,8 @@ def main() -> None:
     direction = direction_of(base, given.size)
     pool = [p.text for p in neutral_prompts(given.tokenizer is None) if p.split == "calib"]
     prompts = pool[:: len(pool) // given.prompts][: given.prompts]
-    sets = PromptSets(tuple(prompts), (prompts[0],))  # the published procedure has no audit; ours is kept to one prompt
+    other = next(p for p in pool if p not in prompts)
+    sets = PromptSets(tuple(prompts), (other,))  # the published procedure has no audit; ours is kept to one prompt
     settings = CalibrateSettings(budget=BUDGET, tolerance=TOLERANCE, tokens=given.tokens, thoughts="off")
 
     wall, start = time.perf_counter(), time.process_time()

@@ -195,6 +195,14 @@ def folded(text: str) -> str:
     return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text).casefold()).strip().rstrip(".!?…,;: ")
 
 
+MARK = 12  # letters of a question's hash
+
+
+def marks_of(prompts: Iterable[str]) -> str:
+    """Questions by their hashes: whether another one is among them can be seen, and what they are cannot."""
+    return "".join(sorted({hashlib.sha256(folded(p).encode()).hexdigest()[:MARK] for p in prompts}))
+
+
 def kept(rows: Sequence[Pair]) -> tuple[tuple[Pair, ...], dict[str, int]]:
     """Rows a direction can be learnt from, and how many were dropped for what."""
     good, dropped = [], Counter[str]()

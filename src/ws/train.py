@@ -31,7 +31,7 @@ from ws.errors import BadFile, TrainingDiverged, Unsupported
 from ws.models.chat import has_template
 from ws.models.load import Base
 from ws.models.modules import blocks_of, select
-from ws.pairs import Pairs
+from ws.pairs import Pairs, marks_of
 from ws.processes import ALONE, Group, spread
 from ws.records import key_of
 from ws.sequences import SIDES, Row, rows_of, split
@@ -191,6 +191,7 @@ def train(
         "protocol": PROTOCOL,
         "settings": asdict(settings),
         "pairs": pairs.content_hash,
+        "questions": marks_of(r.prompt for r in pairs.rows),
         "lr": best.lr,
         "step": best.step,
     }

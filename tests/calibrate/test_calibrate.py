@@ -11,11 +11,12 @@ from torch import nn
 import ws
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings, Calibration, PromptSets, calibrate, divergences, prompt_targets
-from ws.calibrate.prompts import prompt_sets
+from ws.calibrate.prompts import knows_its_questions, prompt_sets
 from ws.methods import as_method
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.method import Method, dial_of
 from ws.methods.prompts import of_behavior
+from ws.pairs import marks_of
 from ws.stages import make_calibration
 
 QUICK = CalibrateSettings(n_calib=8, n_audit=8, tokens=12, thoughts="off")
@@ -188,6 +189,21 @@ def test_prompts_are_distinct_and_apart_from_training_and_audit(monkeypatch):
     monkeypatch.setattr(prompts, "neutral_prompts", lambda tiny: twice)
     with pytest.raises(ValueError, match="share"):
         prompt_sets(True, 7, 7)
+
+
+def test_a_method_is_not_calibrated_on_questions_it_was_made_from(tiny):
+    seen, other = PROMPTS.audit[0], "What is nobody's question?"
+    method = added(tiny, 40.0)
+    made_from = replace(
+        method, provenance={"of": [{"training": {"questions": marks_of([other, f" {seen.upper()} "])}}]}
+    )
+    with pytest.raises(ValueError, match="was made from the question"):
+        calibrate(tiny, made_from, settings=QUICK, prompts=PROMPTS)
+    fine = replace(method, provenance={"training": {"questions": marks_of([other])}})
+    assert calibrate(tiny, fine, settings=replace(QUICK, max_evals=1), prompts=PROMPTS).pos.history
+    assert knows_its_questions(fine.provenance) and not knows_its_questions(method.provenance)
+    with pytest.raises(ValueError, match="both the calibration and the audit"):
+        PromptSets((seen,), (seen.lower(),))
 
 
 def test_a_calibration_is_made_once_and_keyed_by_what_it_depends_on(tiny, tmp_path):

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ws import methods
@@ -201,6 +202,79 @@ def test_the_reference_stands_beside_itself_as_nothing_and_others_are_paired_wit
         compare(specs, tiny, honesty, reference="repe")
 
 
+def altered(cell, *, method=None, seed=None, verdict=None, shift=None):
+    """A cell as it would be of another method or seed, with another verdict, or with this axis on dilemmas."""
+    spec = replace(
+        cell.spec,
+        method=method or cell.spec.method,
+        study=replace(cell.spec.study, seed=cell.spec.study.seed if seed is None else seed),
+    )
+    strength = cell.record["strength"]
+    points = [{**p, "verdict": verdict or p["verdict"]} for p in strength["points"]]
+    evals = dict(cell.evals)
+    if shift is not None:
+        rows = evals["dd-1f/1"].rows
+        evals["dd-1f/1"] = replace(evals["dd-1f/1"], rows=rows.assign(y=shift * np.sign(rows["alpha"])))
+    return Cell(spec, {**cell.record, "strength": {**strength, "points": points}}, evals)
+
+
+def table_of(kin_cells, honesty, reference):
+    """The table of dilemmas from cells, and its methods by name."""
+    found, _ = kins(kin_cells, [])
+    by_name = {k.name: k for k in found}
+    asked = reports.asked_of(kin_cells[0], honesty)[0]
+    costs = reports.costs_of(kin_cells[0])
+    return reports.table.effects(found, asked, costs, by_name[reference], {}, title="t"), by_name
+
+
+def test_a_draw_without_a_number_is_counted_and_spoils_no_other(done, tiny, honesty):
+    found = {c.spec.method: c for c in cells(done[0], tiny, honesty) if c.spec.study.seed == 0}
+    draws = [altered(found["random:act:0"], method=f"random:act:{i}", shift=(i - 4.5) / 10) for i in range(10)]
+    lost = altered(found["random:act:0"], method="random:act:10", shift=math.nan)
+    sheet, _ = table_of([*draws, lost, found["sl:mean_diff"]], honesty, "sl:mean_diff")
+    (told,) = (r for r in sheet.readings if r.startswith("random:act,"))
+    assert "10 draws" in told and "1 more without a number" in told and "which holds 0" in told
+    away, _ = table_of([*(altered(d, shift=3.0) for d in draws), found["sl:mean_diff"]], honesty, "sl:mean_diff")
+    assert any("does NOT hold 0" in r for r in away.readings)
+
+
+def test_outside_random_is_only_said_of_rows_of_the_same_kl(done, tiny, honesty):
+    found = {c.spec.method: c for c in cells(done[0], tiny, honesty) if c.spec.study.seed == 0}
+    draws = [altered(found["random:act:0"], method=f"random:act:{i}", shift=i / 100) for i in range(3)]
+    for verdict, cell, record in (("matched", "yes", True), ("unmatched (audit)", "yes (other KL)", None)):
+        far = altered(found["sl:mean_diff"], verdict=verdict, shift=50.0)
+        sheet, _ = table_of([far, *draws], honesty, "sl:mean_diff")
+        at = [line[sheet.columns.index("method")] for line in sheet.lines].index("sl:mean_diff")
+        assert sheet.lines[at][sheet.columns.index("outside random")] == cell
+        assert sheet.records[at]["outside_random"] is record
+
+
+def test_methods_are_paired_by_seed_and_draws_with_no_seed_at_all(done, tiny, honesty):
+    found = {c.spec.method: c for c in cells(done[0], tiny, honesty) if c.spec.study.seed == 0}
+    trained = [altered(found["sl:mean_diff"], seed=s, shift=s * 1.0) for s in range(3)]
+    other = [altered(found["sl:mean_diff"], method="repe", seed=s, shift=s * 1.0 + 0.5) for s in (2, 1, 0)]
+    draws = [altered(found["random:act:0"], method=f"random:act:{i}", shift=float(i)) for i in range(4)]
+    _, by = table_of([*trained, *other, *draws, found["prompt:simple"]], honesty, "sl:mean_diff")
+    told = ("dd-1f/1", "logratio_honesty", 1.0)
+    paired = by["repe"].against(by["sl:mean_diff"], *told)
+    assert paired.each == pytest.approx([0.5] * 3)  # seeds differ by 1 from each other, and not within a pair
+    assert by["sl:mean_diff"].against(by["random:act"], *told) is None
+    assert by["random:act"].against(by["sl:mean_diff"], *told) is None
+    assert len(by["random:act"].against(by["prompt:simple"], *told).each) == 4
+    assert len(by["prompt:simple"].against(by["random:act"], *told).each) == 4
+    sheet, _ = table_of([*trained, *draws], honesty, "random:act")
+    assert {line[sheet.columns.index("axis − random:act's")] for line in sheet.lines} == {"–", "reference"}
+
+
+def test_another_intent_is_another_report(done, tiny, honesty):
+    specs, found = done
+    turned = replace(honesty, intent={k: -v for k, v in honesty.intent.items()})
+    other = compare(specs, tiny, turned)
+    assert other.folder != found.folder
+    axis = {r["method"]: r["axis"] for r in effects(found).records}
+    assert {r["method"]: -r["axis"] for r in effects(other).records} == pytest.approx(axis)
+
+
 def test_random_draws_stand_in_one_row_with_their_range_and_interval(done):
     _, found = done
     row = next(r for r in effects(found).records if r["control"])
@@ -208,7 +282,8 @@ def test_random_draws_stand_in_one_row_with_their_range_and_interval(done):
     assert any(r.startswith("random:act, 2 draws") and "range" in r for r in effects(found).readings)
     trained = next(r for r in effects(found).records if r["method"] == "sl:mean_diff")
     low, high = min(row["each"]), max(row["each"])
-    assert trained["outside_random"] == (not low <= trained["axis"] <= high)
+    outside = not low <= trained["axis"] <= high
+    assert trained["outside_random"] == (outside if trained["matched"] else None)
 
 
 def test_one_seed_is_said_and_several_are_not(done, tiny, honesty):
@@ -229,6 +304,27 @@ def test_the_files_are_there_and_hold_the_published_columns(done):
     assert {p.stem.split("-")[0] for p in found.plots} == {"axis", "frontier", "calibration"}
     told = json.loads((found.folder / "report.json").read_text())
     assert len(told["tables"]) == len(found.tables)
+
+
+def test_how_strengths_were_found_stands_in_the_published_files_with_every_try(done, tiny, honesty):
+    specs, found = done
+    out = reports.Path(specs[0].study.out)
+    sheet = found.tables[-1]
+    assert sheet.columns[:3] == ("method", "alpha_pos", "alpha_neg") and "audit_pos" in sheet.columns
+    files = {f: list(csv.DictReader((found.folder / "kl_calibration" / f"{f}.csv").open())) for f in ("summary", "audit", "root_history")}  # fmt: skip
+    assert len(files["summary"]) == len(specs) and len(files["audit"]) == 2 * len(specs)
+    for c in cells(specs, tiny, honesty):
+        told = c.calibration(out)
+        mine = {f: [r for r in rows if (r["method"], r["seed"]) == (told["method"], str(c.spec.study.seed))] for f, rows in files.items()}  # fmt: skip
+        (row,) = mine["summary"]
+        assert float(row["alpha_pos"]) == c.pos and float(row["p95_at_neg"]) == told["neg"]["p95"]
+        assert row["converged_pos"] == str(told["pos"]["status"] == "ok")
+        tried = [(float(r["alpha"]), float(r["p95"])) for r in mine["root_history"] if r["stage"] == "history"]
+        assert tried == [tuple(t) for s in ("pos", "neg") for t in told[s]["history"]]
+        for line in sheet.lines:  # of the first seed and draw
+            if line[0] == told["method"] and c.spec.study.seed == 0:
+                assert (line[-1] == "matched") == told["matched"] and float(line[1]) == pytest.approx(c.pos, rel=1e-3)
+    assert sorted(line[0] for line in sheet.lines) == ["prompt:simple", "random:act:0", "sl:mean_diff"]
 
 
 def test_ws_table_reads_the_same_rows_with_their_kl(done):

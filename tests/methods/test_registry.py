@@ -1,5 +1,6 @@
 """Every name in the list makes a method of that name on the embedded model, and steers it."""
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -79,7 +80,7 @@ def test_random_draws_differ_by_number_and_repeat(material):
     assert one != two == methods.make("random:act:2", material).content_hash
     with pytest.raises(ValueError, match="FORM"):
         methods.make("random:act:x", material)
-    with pytest.raises(Unsupported, match="no gate"):
+    with pytest.raises(ValueError, match="no gates"):
         methods.make("random:gate:0", material)
 
 
@@ -90,6 +91,31 @@ def test_both_personas_are_read_over_the_same_words(tiny):
         assert at == len(a) - 1 and bt == len(b) - 1 and a != b and a[-4:] == b[-4:]
     pos, neg = answer_texts(tiny, told_pairs(), n=5)
     assert tiny.tokenizer.decode(pos[0][0][pos[0][1] :]) == "I admit that I am late."
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ws:lora:tau", "whole or one of tau+, tau-, bisector"),
+        ("ws:lora:tau+:x", "whole or one of"),
+        ("ft:lora:x", "checkpoints have no parts"),
+        ("prompt:simpel", "a prompt is one of simple, engineered"),
+        ("random:spektrum:0", "one of act, gauss, spectrum, gate"),
+        ("random:act:x", "random:FORM:NUMBER"),
+        ("random:act:0:lora:x", "random:FORM:NUMBER"),
+        ("random:gauss:0:lorra", "no adapter 'lorra'"),
+        ("random:gate:0", "random:gate:0:ia3"),
+        ("random:gate", "random:gate:0:ia3"),
+    ],
+)
+def test_a_name_that_no_line_can_make_is_refused_before_any_work(name, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        methods.selection([name])
+
+
+def test_every_listed_name_and_its_draws_are_taken():
+    assert len(methods.selection(["all"])) > 80
+    assert methods.selection(["random:gauss:7:dora"]) == ["random:gauss:7:dora"]
 
 
 def test_what_a_method_lacks_is_said(tiny):

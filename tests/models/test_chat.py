@@ -1,10 +1,12 @@
 """Chats are rendered the same way everywhere; answer tokens are proven at their slot, on real tokenizers too."""
 
+import copy
+
 import pytest
 
 from ws.errors import ScoringImpossible, Unsupported
 from ws.models.answers import find_answers
-from ws.models.chat import Chat, close_of_thought, encode, end_of_turn, render, render_whole
+from ws.models.chat import Chat, close_of_thought, encode, end_of_turn, render, render_whole, thinks, thinks_when_asked
 from ws.sequences import finished
 
 YES_NO = (("yes",), ("no",))
@@ -64,6 +66,19 @@ def test_thinking_off_closes_the_thought_and_forced_opens_one(tokenizers):
     assert "<think>" not in render(tok, Chat("Hi"), thinking="on")
     with pytest.raises(Unsupported, match="no single </think>"):
         render(tokenizers["qwen2.5"], Chat("Hi"), thinking="forced")
+
+
+@pytest.mark.real_data
+def test_a_model_thinks_if_its_template_knows_of_thoughts_and_not_by_its_vocabulary(tokenizers):
+    tok = copy.copy(tokenizers["qwen3"])
+    assert thinks_when_asked(tok)
+    tok.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}<|im_start|>assistant\n"
+    )
+    assert thinks(tok) and not thinks_when_asked(tok)  # as instruct models without thoughts are
+    tok.chat_template += "<think>\n"  # as models that always think are
+    assert thinks_when_asked(tok)
+    assert not thinks_when_asked(tokenizers["qwen2.5"]) and not thinks_when_asked(tokenizers["llama2"])
 
 
 @pytest.mark.real_data

@@ -4,6 +4,7 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from planted import flipped, moved, pairs_of, planted, rows_of
 
@@ -20,14 +21,29 @@ PUBLISHED = {
 }
 
 
-def write(out, rows, *, behavior="honesty", method="ws:lora", run="tiny-s0-aaaa", questions="q", limit=None, key="k"):
+def write(
+    out,
+    rows,
+    *,
+    behavior="honesty",
+    method="ws:lora",
+    run="tiny-s0-aaaa",
+    questions="q",
+    limit=None,
+    key="k",
+    strength=None,
+):
     """An evaluation folder, as `ws eval` leaves it."""
     first = rows.iloc[0]
     folder = out / behavior / method.removeprefix("ws:") / run / "eval" / first["eval"] / f"{key}-{method}"
     folder.mkdir(parents=True)
     rows.assign(method=method).to_parquet(folder / "rows.parquet", index=False)
     manifest = {
-        "stage": "eval", "key": key, "settings": {"method": method, "seed": 0, "limit": limit, "protocol": first["protocol"]},
+        "stage": "eval", "key": key,
+        "settings": {
+            "method": method, "seed": 0, "limit": limit, "protocol": first["protocol"],
+            **({} if strength is None else {"strength": strength}),
+        },
         "inputs": {"items": questions, "fingerprint": "f", "dtype": "float32", "direction": method},
         "model": {"id": "tiny", "source": "tiny"}, "finished": f"2026-01-01T00:00:0{len(list(out.rglob('rows.parquet')))}Z",
         "files": checksums(folder),
@@ -233,6 +249,50 @@ def test_a_row_of_another_strength_says_so_in_its_label(tmp_path):
     assert {line[0] for line in effect.lines} == {"lora", "oft (α=+0.25/-0.25)"}
     assert {line[0] for line in informed.lines} == {"ws:lora", "ws:oft (α=+0.25/-0.25)"}
     assert "α=+1/-1" in informed.title
+
+
+def sought(neg, pos, *verdicts, budget=1.0, more=()):
+    """Strengths as a calibration leaves them, and others that were given."""
+    points = [{"alpha": a, "kl": 1.0, "verdict": v} for a, v in zip((neg, pos), verdicts)]
+    given = [{"alpha": a, "kl": 0.1, "verdict": "as given"} for a in more]
+    return {"budget": budget, "neg": neg, "pos": pos, "points": [*points, *given]}
+
+
+def at_strengths(rows, **old_to_new):
+    """The same rows, measured at other strengths."""
+    return rows.assign(alpha=rows["alpha"].replace({-1.0: old_to_new["neg"], 1.0: old_to_new["pos"]}))
+
+
+def test_a_row_that_missed_the_budget_stands_below_all_that_met_it_and_says_so_at_any_width(tmp_path):
+    both = ("matched", "matched")
+    write(tmp_path, at_strengths(dilemma_rows(up=0.2), neg=-2, pos=3), strength=sought(-2, 3, *both))
+    big, missed = at_strengths(dilemma_rows(up=0.9), neg=-1, pos=1), sought(-1, 1, "matched", "unmatched (audit)")
+    write(tmp_path, big, method="ws:oft", strength=missed)
+    (effect, informed), _ = tables(tmp_path)
+    assert [line[0] for line in effect.lines] == ["lora", "oft (unmatched)"]
+    assert [line[0] for line in informed.lines] == ["ws:lora", "ws:oft (unmatched)"]
+    assert effect.records[1]["delta_pos"] > effect.records[0]["delta_pos"]
+    assert any(r.startswith("ws:oft (unmatched)") for r in effect.readings)
+
+
+def test_a_table_at_a_budget_takes_the_strengths_that_were_found_and_not_others_beside_them(tmp_path):
+    rows, more = at_strengths(dilemma_rows(), neg=-2, pos=3), at_strengths(dilemma_rows(1), neg=-1, pos=1)
+    both = pd.concat([rows, more[more["alpha"] != 0]], ignore_index=True)
+    write(tmp_path, both, strength=sought(-2, 3, "matched", "matched", more=(-1.0, 1.0)))
+    (effect, _), _ = tables(tmp_path)
+    assert (effect.records[0]["alpha_neg"], effect.records[0]["alpha_pos"]) == (-2.0, 3.0)
+    (effect, _), _ = tables(tmp_path, alpha=1.0)  # what is asked for is given
+    assert effect.records[0]["alpha_pos"] == 1.0
+
+
+def test_of_two_searches_for_one_budget_the_matched_one_counts_and_not_the_larger_strength(tmp_path):
+    later = at_strengths(dilemma_rows(), neg=-2.6, pos=2.9), sought(-2.6, 2.9, "matched", "unmatched (audit)")
+    for key, (rows, strength) in {
+        "k1": (at_strengths(dilemma_rows(), neg=-2, pos=2.5), sought(-2, 2.5, "matched", "matched")), "k2": later,
+    }.items():  # fmt: skip
+        write(tmp_path, rows, key=key, strength=strength)
+    (effect, _), _ = tables(tmp_path)
+    assert [(r["alpha_neg"], r["alpha_pos"]) for r in effect.records] == [(-2.0, 2.5)]
 
 
 def test_every_row_is_read_out(tmp_path):

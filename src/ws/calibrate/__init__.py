@@ -17,7 +17,7 @@ from ws.calibrate.kl import Divergence as Divergence
 from ws.calibrate.kl import divergences as divergences
 from ws.calibrate.kl import thinking_of
 from ws.calibrate.prompts import PromptSets as PromptSets
-from ws.calibrate.prompts import prompt_sets, training_prompts
+from ws.calibrate.prompts import apart, prompt_sets, training_prompts
 from ws.calibrate.search import Found, first_guess, searching, solve
 from ws.direction import Direction
 from ws.methods import Method, as_method
@@ -169,6 +169,7 @@ def calibrate(
         raise ValueError(f"budget is {budget} and settings say {settings.budget}; give one of them")
     method = as_method(method)
     sets = prompts or sets_of(base, settings, behavior)
+    apart(sets, method.provenance)
     wanted = dict(zip(SIGNS.values(), targets or (settings.budget, settings.budget)))
     seen: dict[float, Divergence] = {}
 

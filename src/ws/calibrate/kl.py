@@ -19,7 +19,7 @@ from torch import Tensor
 from ws.batches import Room, free_memory, in_batches
 from ws.generate import context_of
 from ws.methods.method import Method
-from ws.models.chat import Chat, encode, has_template, render, stop_tokens, token_called
+from ws.models.chat import Chat, encode, render, stop_tokens, thinks_when_asked
 from ws.models.load import Base
 from ws.reading import Steps, padded
 
@@ -106,11 +106,10 @@ def divergences(
 
 
 def thinking_of(base: Base, thinking: str) -> str:
-    """`auto` opens a thought where the model has a token to close it with."""
+    """`auto` opens a thought where the model is one that thinks."""
     if thinking != "auto":
         return thinking
-    closes = token_called(base.tokenizer, "</think>") is not None
-    return "forced" if has_template(base.tokenizer) and closes else "off"
+    return "forced" if thinks_when_asked(base.tokenizer) else "off"
 
 
 def _batch(

@@ -4,11 +4,12 @@ The pool's splits `calib` and `audit` (for `tiny`, those of its own world), fixe
 and apart is checked each time and not hoped for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ws.behaviors import Behavior, Prompt, neutral_prompts
-from ws.pairs import folded
+from ws.pairs import MARK, folded, marks_of
 
 CATEGORIES = 5
 
@@ -19,6 +20,10 @@ class PromptSets:
 
     calib: tuple[str, ...]
     audit: tuple[str, ...]
+
+    def __post_init__(self):
+        if both := {folded(t) for t in self.calib} & {folded(t) for t in self.audit}:
+            raise ValueError(f"{min(both)[:60]!r} is among both the calibration and the audit prompts")
 
 
 def prompt_sets(tiny: bool, n_calib: int, n_audit: int, *, trained_on: Sequence[str] = ()) -> PromptSets:
@@ -34,6 +39,31 @@ def prompt_sets(tiny: bool, n_calib: int, n_audit: int, *, trained_on: Sequence[
                     "found or checked on what was seen before. Take that question out of your behavior pack."
                 )
     return PromptSets(tuple(p.text for p in calib), tuple(p.text for p in audit))
+
+
+def apart(sets: PromptSets, provenance: Mapping[str, Any]) -> None:
+    """Refuse prompts that are among the questions a method was made from, by what it says of itself."""
+    known = _marks_in(provenance)
+    for text in (*sets.calib, *sets.audit):
+        if marks_of([text]) in known:
+            raise ValueError(
+                f"this method was made from the question {text[:60]!r}, which its strength would be found or checked on. Train "
+                "it on other questions."
+            )
+
+
+def knows_its_questions(provenance: Mapping[str, Any]) -> bool:
+    """Whether a method says what it was made from."""
+    return bool(_marks_in(provenance))
+
+
+def _marks_in(told: Any) -> set[str]:
+    """Every mark of a question in a provenance, which may hold those of other methods."""
+    if isinstance(told, Mapping):
+        own = told.get("questions")
+        found = {own[i : i + MARK] for i in range(0, len(own), MARK)} if isinstance(own, str) else set()
+        return found.union(*map(_marks_in, told.values()))
+    return set().union(*map(_marks_in, told)) if isinstance(told, (list, tuple)) else set()
 
 
 def training_prompts(behavior: Behavior | None) -> list[str]:

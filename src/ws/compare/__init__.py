@@ -32,7 +32,7 @@ from ws.report import Sheet
 from ws.study import keep_base
 from ws.train import TrainSettings, default_train
 
-PROTOCOL = "compare/1"
+PROTOCOL = "compare/2"
 COSTS = ("neutral-nll/1", "neutral-choice/1", "neutral-free/1")
 """Protocols that say what steering costs; always measured."""
 REFUSED = {
@@ -177,7 +177,9 @@ def compare(
     # 3. the report
     out = Path(specs[0].study.out)
     told = {"protocol": PROTOCOL, "reference": reference}
-    inputs = {"cells": [[p.folder.name, s.name] for s, p in zip(specs, places)], "failed": lost}
+    cells = [[p.folder.name, s.name] for s, p in zip(specs, places)]
+    # which way a metric is meant to go decides signs and cues, and is in no cell
+    inputs = {"cells": cells, "failed": lost, "intent": dict(behavior.intent)}
     folder = out / "compare" / slug(base.id) / behavior.name / key_of("compare", told, inputs)[:12]
 
     def make(work: Path) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from ws.stages import (
 from ws.study import kept_base
 from ws.train import TrainSettings
 
-PROTOCOL = "compare-cell/1"
+PROTOCOL = "compare-cell/2"
 
 
 @dataclass(frozen=True)

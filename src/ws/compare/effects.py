@@ -131,8 +131,8 @@ class Kin:
         """Half the difference between the arms, over seeds."""
         return self._once(("axis", asked, metric, sign), lambda: [c.axis(asked, metric, sign) for c in self.cells])
 
-    def against(self, other: "Kin", asked: str, metric: str, sign: float) -> OverSeeds:
-        """Its axis less another's, paired by unit, and by seed where both have the same seeds."""
+    def against(self, other: "Kin", asked: str, metric: str, sign: float) -> OverSeeds | None:
+        """Its axis less another's, paired by unit, and by seed where both have seeds; no number where nothing pairs them."""
 
         def pairs() -> list[Made]:
             return [
@@ -140,18 +140,18 @@ class Kin:
                 for c, o in self.paired(other)
             ]
 
-        return self._once(("against", other.name, asked, metric, sign), pairs)
+        return self._once(("against", other.name, asked, metric, sign), pairs) if self.paired(other) else None
 
     def paired(self, other: "Kin") -> list[tuple[Cell, Cell]]:
-        """Cells beside each other: by seed where both have it; what has one cell stands beside all of the other's."""
-        if len(other.cells) == 1 or self.control != other.control:
+        """Cells beside each other: what has one cell stands beside all of the other's; else by seed, which draws have not."""
+        if len(other.cells) == 1:
             return [(c, other.cells[0]) for c in self.cells]
         if len(self.cells) == 1:
             return [(self.cells[0], o) for o in other.cells]
-        by_seed = {_seed(o): o for o in other.cells}
-        return [(c, by_seed[_seed(c)]) for c in self.cells if _seed(c) in by_seed] or [
-            (c, other.cells[0]) for c in self.cells
-        ]
+        if self.control or other.control:
+            return []
+        by_seed = {c.spec.study.seed: c for c in other.cells}
+        return [(c, by_seed[c.spec.study.seed]) for c in self.cells if c.spec.study.seed in by_seed]
 
     def share(self, asked: str, column: str, arm: str) -> float:
         """The mean over cells of a column at one arm."""
@@ -162,10 +162,6 @@ class Kin:
         if key not in self._kept:
             self._kept[key] = over_seeds(mades())
         return self._kept[key]
-
-
-def _seed(cell: Cell) -> str:
-    return cell.spec.method if needs(cell.spec.method).seed == "draw" else str(cell.spec.study.seed)
 
 
 def kins(cells: Sequence[Cell], failed: Sequence[tuple[Spec, str]]) -> tuple[list[Kin], dict[str, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ws.behaviors import Behavior
-from ws.compare import table
+from ws.compare import strengths, table
 from ws.compare.cells import Place, Spec
 from ws.compare.effects import Cell, Kin, kins
 from ws.eval.foundations import AXES
@@ -65,9 +65,12 @@ def write(
                 foundation_panels(first, name, axis), f"{where} · {m.protocol.id} · {at}",
                 "change of logit(wrong), nats", work / f"foundations-{name.replace('/', '-')}",
             )  # fmt: skip
+    searches = []
     tried = [c.calibration(out) for c in first]
     if known := [t for t in tried if t is not None]:
         plots += histories(known, f"{where} · search for {at}, seed {specs[0].study.seed}", work / "calibration")
+        searches.append(strengths.sheet(known, f"{where} · strengths · {at}"))
+        write_searches(work / "kl_calibration", cells, out)
     # costs have columns of their own
     published, left = sheets([m for c in first for m in c.evals.values() if m.protocol.eval != COST_EVAL])
     several = len(cells) > len(first)
@@ -76,7 +79,12 @@ def write(
             f"The tables in published layouts hold seed {specs[0].study.seed}, and of random directions the first draw; cells.csv holds all."
         )
     notes += left
-    whole = [*made, *published]
+    whole = [*made, *published, *searches]
+    kinds = [
+        *("effects" for _ in made),
+        *(s.title.split(" · ")[0] for s in published),
+        *("strengths" for _ in searches),
+    ]
     listed = [r for asked in asked_of(cells[0], behavior) for c in cells for r in [cell_record(c, asked, costs)]]
     write_json(
         work / "report.json",
@@ -85,10 +93,19 @@ def write(
     write_text(work / "tables.md", markdown(where, whole, notes, plots))
     write_csv(
         work / "tables.csv",
-        [{"table": s.title.split(" · ")[0] if s in published else "effects", **r} for s in whole for r in s.records],
+        [{"table": kind, **r} for kind, s in zip(kinds, whole) for r in s.records],
     )
     write_csv(work / "cells.csv", listed)
     return {"n_cells": len(cells), "failed": dict(lost)}
+
+
+def write_searches(folder: Path, cells: Sequence[Cell], out: Path) -> None:
+    """How every strength was found, in the published fork's three files."""
+    folder.mkdir()
+    told = [(c.spec.study.seed, t) for c in cells if (t := c.calibration(out)) is not None]
+    write_csv(folder / "summary.csv", [strengths.summary(t, seed=s) for s, t in told])
+    write_csv(folder / "audit.csv", [r for s, t in told for r in strengths.audits(t, seed=s)])
+    write_csv(folder / "root_history.csv", [r for s, t in told for r in strengths.histories(t, seed=s)])
 
 
 def rows_of(out: Path, record: Mapping[str, Any]) -> dict[str, Measured]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ws.compare.effects import Kin
+from ws.compare.effects import Cell, Kin
 from ws.eval.foundations import NONE, mark
 from ws.eval.protocol import Protocol
 from ws.report.sheet import NO, Sheet, flat, share, with_interval
@@ -49,13 +49,18 @@ class Random:
     low: float
     high: float
     found: OverSeeds
+    """Over the draws that have a number."""
     matched: OverSeeds | None
     """Over the matched draws alone, where there are at least three."""
     n_matched: int
+    n_lost: int
+    """Draws without a number: too few of their rows could be scored."""
 
     @property
-    def holds_zero(self) -> bool:
-        return self.found.found.ci_lo <= 0 <= self.found.found.ci_hi
+    def holds_zero(self) -> bool | None:
+        """Whether the interval over draws does; None where there is no interval."""
+        e = self.found.found
+        return e.ci_lo <= 0 <= e.ci_hi if math.isfinite(e.ci_lo) else None
 
     def inside(self, value: float) -> bool:
         return self.low <= value <= self.high
@@ -66,12 +71,17 @@ def randoms(kins: Sequence[Kin], asked: Asked) -> dict[str, list[Random]]:
     found: dict[str, list[Random]] = {}
     for k in kins:
         if k.control and len(k.cells) > 1:
-            axis = k.axis(asked.name, asked.metric, asked.sign)
-            finite = [x for x in axis.each if math.isfinite(x)]
-            alike = [c for c in k.cells if c.matched]
-            some = Kin(k.name, tuple(alike)).axis(asked.name, asked.metric, asked.sign) if len(alike) >= 3 else None
-            if finite:
-                r = Random(k.name, min(finite), max(finite), axis, some, len(alike))
+            each = k.axis(asked.name, asked.metric, asked.sign).each
+            known = [c for c, x in zip(k.cells, each) if math.isfinite(x)]
+            alike = [c for c in known if c.matched]
+
+            def over(cells: list[Cell], name: str = k.name) -> OverSeeds:
+                return Kin(name, tuple(cells)).axis(asked.name, asked.metric, asked.sign)
+
+            if known:
+                axis, some = over(known), over(alike) if len(alike) >= 3 else None
+                lost = len(each) - len(known)
+                r = Random(k.name, min(axis.each), max(axis.each), axis, some, len(alike), lost)
                 found.setdefault(k.kind, []).append(r)
     return found
 
@@ -150,7 +160,11 @@ def _line(
         "axis [95 % CI]": with_interval(axis.found),
         "Δ −": with_interval(neg.found),
         "Δ +": with_interval(pos.found),
-        f"axis − {reference.name}'s": with_interval(against.found) if against else "reference",
+        f"axis − {reference.name}'s": "reference"
+        if k is reference
+        else with_interval(against.found)
+        if against
+        else NO,
         "outside random": _outside(k, around, outside),
     }
     record: dict[str, Any] = {
@@ -159,7 +173,7 @@ def _line(
         **flat("delta_neg", neg.found), **flat("delta_pos", pos.found),
         "alpha_neg": alphas[0], "alpha_pos": alphas[1], "kl_neg": kls[0], "kl_pos": kls[1],
         "verdict_each": [list(c.verdicts) for c in k.cells], "reference": reference.name,
-        "outside_random": None if not around or k.control else len(outside) == len(around),
+        "outside_random": len(outside) == len(around) if around and not k.control and (k.matched or k.given) else None,
         "random_low": min((r.low for r in around), default=None), "random_high": max((r.high for r in around), default=None),
         "n_units": axis.found.n, "n_valid": axis.found.n_valid, "n_total": axis.found.n_total,
         "failed": dict(k.failed) or None,
@@ -204,9 +218,10 @@ def _outside(k: Kin, around: Sequence[Random], outside: Sequence[Random]) -> str
     if k.control:
         own = next((r for r in around if r.name == k.name), None)
         return NO if own is None else f"{signed(own.low)}…{signed(own.high)}"
-    if len(outside) == len(around):
-        return "yes"
-    return "no" if not outside else f"not {', '.join(r.name for r in around if r not in outside)}"
+    told = "yes" if len(outside) == len(around) else "no"
+    if outside and told == "no":
+        told = f"not {', '.join(r.name for r in around if r not in outside)}"
+    return told if k.matched or k.given else f"{told} (other KL)"
 
 
 # ---------------------------------------------------------------- what it says
@@ -296,9 +311,10 @@ def _random(kins: Sequence[Kin], asked: Asked, chance: Mapping[str, list[Random]
         ]
     for kind, each in chance.items():
         for r in each:
-            holds = "holds 0" if r.holds_zero else "does NOT hold 0"
+            holds = {True: "holds 0", False: "does NOT hold 0", None: "needs more draws"}[r.holds_zero]
             alone = f", of those {with_interval(r.matched.found)}" if r.matched else ""
             known = "" if any(k.given for k in kins) else f" ({r.n_matched} matched{alone})"
+            known += f" and {r.n_lost} more without a number" if r.n_lost else ""
             told.append(
                 f"{r.name}, {len(r.found.each)} draws{known}: the axis is {with_interval(r.found.found)} over draws, which "
                 f"{holds}; range {signed(r.low)} to {signed(r.high)}."

@@ -22,7 +22,7 @@ from ws.generate import context_of
 from ws.models.answers import Answers, find_answers
 from ws.models.chat import Chat, encode, has_template, render
 from ws.models.load import Base
-from ws.reading import Level, cut, cuttable, extended, families, holds, last_logits, levels, padded
+from ws.reading import Level, Steps, cut, cuttable, extended, families, holds, last_logits, levels, padded
 
 Dial = Callable[[Sequence[float]], AbstractContextManager]
 """Strengths, one per row of the batch, to a context in which the model is steered by them."""
@@ -77,11 +77,11 @@ def score(
     dial: Dial | None = None,
     label: str = "scoring",
     reference: Sequence[Score] | None = None,
-    in_parts: bool = True,
+    per_token: bool = True,
 ) -> list[list[Score]]:
     """Scores of every item at every alpha, in the order given; `reference` holds those at alpha 0 if they are known.
 
-    Without `in_parts` every prompt is read in one pass, as a method that acts on the end of a pass needs it.
+    Without `per_token` every prompt is read in one pass, as a method that acts on the end of a pass needs it.
     """
     prompts = prompts_of(base, items)
     holds(base)  # tried here, before anything is steered
@@ -90,7 +90,7 @@ def score(
 
     def measure(part: Sequence[tuple[int, Prompt]], strengths: Sequence[float], steer: Dial) -> list[Score]:
         rows = [p.ids for _, p in part]
-        if in_parts:
+        if per_token:
             logp = shared_logprobs(base, rows, strengths, steer)
         else:
             with steer(list(strengths) * len(rows)):
@@ -117,14 +117,19 @@ def score_texts(
     dial: Dial | None = None,
     label: str = "scoring",
     reference: Sequence[Score] | None = None,
+    per_token: bool = True,
 ) -> list[list[Score]]:
-    """Scores of whole answers: the mean log-probability per token of the first text, less that of the second."""
+    """Scores of whole answers: the mean log-probability per token of the first text, less that of the second.
+
+    Without `per_token` answers are read token by token, as they would be written: a method that acts on the end of each pass
+    has to act on the prompt's last token and on every token of the answer.
+    """
     prepared = [[_with_answer(base, item, text) for text in item.texts] for item in items]
     refuse_too_long(base, {item.row_key: max(len(s[0]) for s in p) for item, p in zip(items, prepared)})
 
     return at_alphas(
         prepared,
-        lambda part, strengths, steer: _texts_scored(base, part, strengths, steer),
+        lambda part, strengths, steer: _texts_scored(base, part, strengths, steer, per_token=per_token),
         room=Room(base.model),
         length=lambda p: sum(len(ids) for ids, _ in p) * TEXTS_COST,
         alphas=alphas,
@@ -302,11 +307,17 @@ def sequence_logprobs(
 
 
 def _texts_scored(
-    base: Base, part: Sequence[Sequence[tuple[Sequence[int], int]]], strengths: Sequence[float], steer: Dial
+    base: Base,
+    part: Sequence[Sequence[tuple[Sequence[int], int]]],
+    strengths: Sequence[float],
+    steer: Dial,
+    *,
+    per_token: bool = True,
 ) -> list[Score]:
     flat = [(a, sequence) for row in part for a in strengths for sequence in row]
+    read = _mean_logprobs if per_token else _mean_logprobs_stepwise
     with steer([a for a, _ in flat]):
-        means = iter(_mean_logprobs(base, [s for _, s in flat]))
+        means = iter(read(base, [s for _, s in flat]))
     found = [[next(means) for _ in row] for row in part for _ in strengths]
     return [Score(f[0] - sum(f[1:]), math.nan, math.nan) for f in found]
 
@@ -320,6 +331,23 @@ def _mean_logprobs(base: Base, rows: Sequence[tuple[Sequence[int], int]]) -> lis
     ).logits
     logp = logprobs(logits[:, :-1]).gather(-1, ids[:, 1 - keep :, None])[..., 0]
     return [float(lp[start - len(r) :].mean()) for lp, (r, start) in zip(logp, rows)]
+
+
+@torch.inference_mode()
+def _mean_logprobs_stepwise(base: Base, rows: Sequence[tuple[Sequence[int], int]]) -> list[float]:
+    """The same, one token of the answers per pass."""
+    answers = [list(ids[start:]) for ids, start in rows]
+    longest = max(map(len, answers))
+    ids, mask, _ = padded(base, [ids[:start] for ids, start in rows])
+    # what a row reads after its end is nobody's
+    tokens = torch.tensor([a + [a[-1]] * (longest - len(a)) for a in answers], device=base.device)
+    steps = Steps(base.model, ids, mask, more=longest)
+    found = []
+    for at in range(longest):
+        found.append(logprobs(steps.logits).gather(-1, tokens[:, at : at + 1]))
+        if at + 1 < longest:
+            steps.go(tokens[:, at])
+    return [float(lp[: len(a)].mean()) for lp, a in zip(torch.cat(found, 1), answers)]
 
 
 def _with_answer(base: Base, item: Item, text: str) -> tuple[list[int], int]:

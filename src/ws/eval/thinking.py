@@ -66,8 +66,12 @@ def score_thinking(
     label: str = "thinking",
     reference: Sequence[Score] | None = None,
     reuse_cache: bool = True,
+    per_token: bool = True,
 ) -> list[list[Score]]:
-    """Scores after a thought of at most `n_think` tokens, of every item at every alpha, in the order given."""
+    """Scores after a thought of at most `n_think` tokens, of every item at every alpha, in the order given.
+
+    Without `per_token` a thought must be gone on from: read again as a whole, only its last token would be steered.
+    """
     if n_think < 1:
         raise ValueError(f"a thought needs at least one token, got n_think {n_think}; `score` is for none")
     thinkers = [thinker(base, item, cot) for item in items]
@@ -85,6 +89,7 @@ def score_thinking(
             stops,
             steer,
             reuse_cache,
+            per_token,
         ),
         room=Room(base.model, decodes=True),
         length=lambda row: row[1],
@@ -148,6 +153,7 @@ def _measured(
     stops: set[int],
     steer: Dial,
     reuse: bool,
+    per_token: bool,
 ) -> list[Score]:
     """Scores of one batch: think, and let every row that is done leave and be scored."""
     ids, mask, positions = padded(base, [r.ids for r in rows])
@@ -168,6 +174,11 @@ def _measured(
                     use_cache=True,
                 )
                 cuts = reuse and cuttable(base, cache, columns)
+                if not cuts and not per_token and any(alphas):
+                    raise ScoringImpossible(
+                        "this method acts on the last token of every pass, and what this model has read cannot be gone on from "
+                        "row by row (recurrent layers, or a window shorter than the text): use a protocol without a thought."
+                    )
                 if cuts and step is ids:
                     cache = grown(cache, columns)
                 token = logits.argmax(-1)

@@ -11,7 +11,7 @@ from ws.methods.activation.method import block_name
 from ws.methods.activation.states import ITEMS, Contrast, Text, answer_texts, contrast, persona_texts
 from ws.models.load import Base
 from ws.models.modules import layer_slice
-from ws.pairs import Pair, Pairs
+from ws.pairs import Pair, Pairs, marks_of
 from ws.train import Sides
 
 LAYERS = "0.3-0.8"
@@ -87,9 +87,13 @@ class Material:
     def made(self, **told: Any) -> dict[str, Any]:
         """The provenance of a method made from this."""
         behavior = None if self.behavior is None else {"name": self.behavior.name, "hash": self.behavior.content_hash}
+        if self.behavior is not None:
+            asked = [p.text for p in self.behavior.train]
+        else:
+            asked = [] if self.pairs is None else [r.prompt for r in self.pairs().rows]
         return {
             "base": self.base.described(), "behavior": behavior, "layers": self.layers, "items": self.items,
-            "seed": self.seed, **told,
+            "seed": self.seed, "questions": marks_of(asked), **told,
         }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ random:act:3            a random unit vector at every block that activation meth
 
 import torch
 
+from ws.adapters import FAMILIES
 from ws.diff import diff
 from ws.direction.random import FORMS, random_like
 from ws.methods.activation.method import Activation, Add
@@ -18,15 +19,26 @@ from ws.methods.weights import Weights
 FAMILY = "lora"
 
 
+def check(form: str, draw: str = "0", adapter: str = FAMILY, *more: str) -> None:
+    """Refuse a control that cannot be drawn, before anything is trained for it."""
+    if form not in ("act", *FORMS):
+        raise ValueError(f"a random control is one of act, {', '.join(FORMS)}; got {form!r}")
+    if not (draw.isascii() and draw.isdigit()) or more:
+        raise ValueError(
+            f"a random control is random:FORM:NUMBER, e.g. random:{form}:0; got {':'.join([draw, *more])!r}"
+        )
+    if form != "act" and adapter not in FAMILIES:
+        raise ValueError(f"there is no adapter {adapter!r}; there are {', '.join(FAMILIES)}")
+    if form == "gate" and adapter == FAMILY:
+        raise ValueError(f"{FAMILY} has no gates to shuffle; name a family that has, e.g. random:gate:{draw}:ia3")
+
+
 def make(material: Material, form: str = "spectrum", draw: str = "0", adapter: str = FAMILY) -> Method:
     """A random control of one form."""
-    if not draw.isdigit():
-        raise ValueError(f"a random control is random:FORM:NUMBER, e.g. random:{form}:0; got {draw!r}")
+    check(form, draw, adapter)
     name = f"random:{form}:{draw}" + ("" if adapter == FAMILY else f":{adapter}")
     if form == "act":
         return Activation(name, vectors(material, int(draw)), provenance=material.made(draw=int(draw)))
-    if form not in FORMS:
-        raise ValueError(f"a random control is one of act, {', '.join(FORMS)}; got {form!r}")
     like = diff(material.base, *material.sides_of(adapter))
     return Weights(name, random_like(like, int(draw), material.base.weight, form=form))
 

@@ -112,8 +112,9 @@ METHODS: dict[str, Maker] = {
     "gguf": lambda material, *path: imported.from_gguf(material.base, ":".join(path)),
     "vectors": lambda material, *path: imported.from_safetensors(material.base, ":".join(path)),
 }
+PARTS = ("tau+", "tau-", "bisector")
 OPEN: dict[str, Sequence[str]] = {
-    "ws": [f"{a}{mode}" for a in FAMILIES for mode in ("", ":tau+", ":tau-", ":bisector")],
+    "ws": [":".join([a, *part]) for a in FAMILIES for part in ([], *([p] for p in PARTS))],
     "ft": list(FAMILIES),
     "prompt": prompts.KINDS,
     "random": ["gauss:0", "spectrum:0", "gate:0:ia3", "act:0"],
@@ -202,6 +203,14 @@ def check(name: str) -> None:
     line, rest = _found(name)
     if line in ("ws", "ft") and rest[0] not in FAMILIES:
         raise ValueError(f"there is no adapter {rest[0]!r}; there are {', '.join(FAMILIES)}")
+    if line == "ws" and rest[1:] not in ([], *([p] for p in PARTS)):
+        raise ValueError(f"a direction is whole or one of {', '.join(PARTS)}; got {name!r}")
+    if line == "ft" and rest[1:]:
+        raise ValueError(f"checkpoints have no parts; got {name!r}, where {line}:{rest[0]} is meant")
+    if line == "prompt" and rest not in [[k] for k in prompts.KINDS]:
+        raise ValueError(f"a prompt is one of {', '.join(prompts.KINDS)}; got {name!r}")
+    if line == "random":
+        random.check(*rest)
 
 
 def _found(name: str) -> tuple[str, list[str]]:

@@ -128,6 +128,22 @@ def thinks(tokenizer: Any) -> bool:
     return has_template(tokenizer)
 
 
+def thinks_when_asked(tokenizer: Any) -> bool:
+    """Whether the model is one that thinks: its template opens a thought, or writes something else when it should not.
+
+    Models without thoughts share the vocabulary of those with, so the token alone proves nothing.
+    """
+    if not thinks(tokenizer):
+        return False
+    asked, not_asked = (
+        tokenizer.apply_chat_template(
+            _messages(Chat("Why?")), tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+        )
+        for thinking in (True, False)
+    )
+    return asked != not_asked or asked.rstrip().endswith("<think>")
+
+
 def _messages(chat: Chat) -> list[dict[str, str]]:
     system = [{"role": "system", "content": chat.system}] if chat.system is not None else []
     return [*system, {"role": "user", "content": chat.user}]

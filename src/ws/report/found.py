@@ -58,6 +58,18 @@ class Measured:
         """The KL its strengths were calibrated to; None where they were given."""
         return (self.manifest["settings"].get("strength") or {}).get("budget")
 
+    @property
+    def sought(self) -> tuple[float, float] | None:
+        """(neg, pos), the strengths that were found for the budget; None where they were given."""
+        strength = self.manifest["settings"].get("strength") or {}
+        return (float(strength["neg"]), float(strength["pos"])) if self.budget is not None else None
+
+    @property
+    def matched(self) -> bool:
+        """Whether both of these have it."""
+        points = [self.point(a) for a in self.sought or ()]
+        return bool(points) and all(p is not None and p["verdict"] == "matched" for p in points)
+
     def point(self, alpha: float | None) -> Mapping[str, Any] | None:
         """The KL of a strength and whether that is the budget, where it was measured."""
         points = (self.manifest["settings"].get("strength") or {}).get("points", ())

@@ -81,6 +81,9 @@ def _lines(group: list[Measured], alpha: float | None) -> tuple[list[Line], list
             label_of[m.study] = label
     lines, left = [], []
     for study, each in studies.items():
+        if alpha is None and (sought := closest(each).sought) is not None:
+            lines.append(Line(closest(each), label_of[study], sought[1], sought[0]))
+            continue
         pos = forward({a for m in each for a in m.alphas}, alpha)
         if pos is None:
             there = ", ".join(alpha_of(a) for a in sorted({a for m in each for a in m.alphas}))
@@ -107,13 +110,21 @@ def best(found: Sequence[Measured], alpha: float) -> Measured:
     return max(enumerate(having), key=lambda n: (not n[1].smoke, -alpha in n[1].alphas, n[0]))[1]
 
 
+def closest(found: Sequence[Measured]) -> Measured:
+    """Of several measurements at one budget, oldest first: all units before some, strengths that have it before others."""
+    return max(enumerate(found), key=lambda n: (not n[1].smoke, n[1].matched, n[0]))[1]
+
+
 def _marked(lines: Sequence[Line]) -> list[Line]:
-    """Lines of another strength than the table's carry theirs in the label."""
+    """Lines of another strength than the table's say so in the label, which is there at any width."""
     usual = strengths(lines)
-    return [
-        x if x.of.budget is not None or strengths([x]) == usual else replace(x, label=f"{x.label} ({strengths([x])})")
-        for x in lines
-    ]
+
+    def mark_of(x: Line) -> str:
+        if x.matched is not None:
+            return "" if x.matched else " (unmatched)"
+        return "" if strengths([x]) == usual else f" ({strengths([x])})"
+
+    return [replace(x, label=x.label + mark_of(x)) for x in lines]
 
 
 def strengths(lines: Sequence[Line]) -> str:
@@ -145,15 +156,16 @@ def sheet(
     lines: Sequence[Line], title: str, expected: str, columns: Sequence[Column], *, published: int = 1,
     by: Callable[[Line], float | None], reading: Callable[[Line], str | None] | None = None,
 ) -> Sheet:  # fmt: skip
-    """Lines sorted by a number, largest first, those without one last, and each of them read out.
+    """Lines sorted by a number, largest first, and each of them read out; last those of another KL than the table's, and
+    those without a number.
 
     The first `published` columns are those of the published table.
     """
 
-    def rank(line: Line) -> tuple[bool, float]:
+    def rank(line: Line) -> tuple[bool, bool, float]:
         value = by(line)
         known = value is not None and math.isfinite(value)
-        return (not known, -value if known and value is not None else 0.0)
+        return (line.matched is False, not known, -value if known and value is not None else 0.0)
 
     ranked = sorted(lines, key=rank)
     first = lines[0].of

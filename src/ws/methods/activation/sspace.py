@@ -48,7 +48,7 @@ def writers(base: Base, layers: str) -> list[str]:
 
 
 def sspace_w(pos: States, neg: States, weight: Float[Tensor, "o i"], bias: Float[Tensor, "o"] | None) -> SingularSpace:
-    u, s, _ = torch.linalg.svd(weight.double().cpu(), full_matrices=False)
+    u, s, _ = torch.linalg.svd(weight.cpu().double(), full_matrices=False)
     kept = s > NOISE * s[0]
     u, root = u[:, kept], s[kept].sqrt()
     inside = u.T / root[:, None]
