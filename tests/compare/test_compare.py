@@ -204,13 +204,14 @@ def test_the_reference_stands_beside_itself_as_nothing_and_others_are_paired_wit
 
 def altered(cell, *, method=None, seed=None, verdict=None, shift=None):
     """A cell as it would be of another method or seed, with another verdict, or with this axis on dilemmas."""
+    verdicts = verdict if isinstance(verdict, dict) else dict.fromkeys((cell.neg, cell.pos), verdict)
     spec = replace(
         cell.spec,
         method=method or cell.spec.method,
         study=replace(cell.spec.study, seed=cell.spec.study.seed if seed is None else seed),
     )
     strength = cell.record["strength"]
-    points = [{**p, "verdict": verdict or p["verdict"]} for p in strength["points"]]
+    points = [{**p, "verdict": verdicts.get(p["alpha"]) or p["verdict"]} for p in strength["points"]]
     evals = dict(cell.evals)
     if shift is not None:
         rows = evals["dd-1f/1"].rows
@@ -247,6 +248,17 @@ def test_outside_random_is_only_said_of_rows_of_the_same_kl(done, tiny, honesty)
         at = [line[sheet.columns.index("method")] for line in sheet.lines].index("sl:mean_diff")
         assert sheet.lines[at][sheet.columns.index("outside random")] == cell
         assert sheet.records[at]["outside_random"] is record
+
+
+def test_one_sign_that_misses_the_budget_is_enough_to_be_unmatched(done, tiny, honesty):
+    cell = next(c for c in cells(done[0], tiny, honesty) if c.spec.method == "sl:mean_diff")
+    for missed in ((), ("neg",), ("pos",)):
+        told = {getattr(cell, s): "unmatched (jump)" if s in missed else "matched" for s in ("neg", "pos")}
+        one = altered(cell, verdict=told)
+        assert one.matched == (not missed)
+        sheet, by = table_of([one], honesty, "sl:mean_diff")
+        assert (sheet.lines[0][0] == "⚪") == bool(missed)
+        assert by["sl:mean_diff"].verdict == ("unmatched (jump)" if missed else "matched")
 
 
 def test_methods_are_paired_by_seed_and_draws_with_no_seed_at_all(done, tiny, honesty):

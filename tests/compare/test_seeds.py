@@ -50,6 +50,14 @@ def test_one_seed_gives_the_interval_over_units_and_every_seed_is_told():
     assert three.same_sign == 2
 
 
+def test_seeds_are_read_on_the_same_draw_of_units_so_what_they_share_is_not_taken_for_their_spread():
+    (made,) = drawn(np.random.default_rng(2), effect=0.5, seeds=1, between=0.0, units=1.0, noise=0.0)
+    alike, alone = over_seeds([made] * 3).found, estimate(made)
+    assert alike.ci_hi - alike.ci_lo == pytest.approx(alone.ci_hi - alone.ci_lo, rel=0.1)  # percentile against BCa
+    shifted = over_seeds([[Group([y + k for y in made[0].values], UNITS)] for k in (-0.1, 0.0, 0.1)]).found
+    assert shifted.ci_hi - shifted.ci_lo > 1.1 * (alike.ci_hi - alike.ci_lo)
+
+
 def test_a_difference_of_two_methods_is_paired_by_unit():
     rng = np.random.default_rng(1)
     shared = rng.normal(0, 5, N)
