@@ -204,6 +204,21 @@ def test_what_ws_cannot_work_with_is_refused(folder):
         opened(str(place))
 
 
+@pytest.mark.parametrize("config", [tf.T5Config(d_model=64, num_layers=1), tf.ViTConfig(hidden_size=64)])
+def test_a_model_of_another_kind_is_one_line_of_the_report_and_not_its_end(
+    config, folder, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("ws.doctor.self_test", lambda: Check("self-test", "ok", "skipped here"))
+    place = folder(**LARGE)
+    config.save_pretrained(place)
+    with pytest.raises(Unsupported, match=f"answers by continuing a text.*{config.model_type}"):
+        opened(str(place))
+    assert main(["doctor", "--out", str(tmp_path / "out"), "--model", str(place), "--json"]) == 1
+    told = {c["name"]: c for c in json.loads(capsys.readouterr().out)["checks"]}
+    assert told["model"]["state"] == "broken" and len(told["model"]["found"]) < 400
+    assert {"libraries", "device", "self-test"} <= told.keys()
+
+
 def test_the_self_test_passes_and_leaves_no_trace(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     check = self_test()

@@ -2,13 +2,18 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import torch
 from results import differing, results_of
+
+from ws.cli import main
+from ws.models.tiny import FOLDER
 
 SMALL = [
     "--adapters", "ia3,bias", "--seeds", "0,1", "--evals", "perplexity,pairs", "--n-topics", "24", "--n-samples", "1",
@@ -107,6 +112,24 @@ def test_the_plan_says_what_is_done_and_runs_nothing(undisturbed, tmp_path):
     code, told, _ = finish(tmp_path / "new", "--check")
     assert "is not known" in told
     assert not (tmp_path / "new").exists()
+
+
+def test_models_that_cannot_be_loaded_are_told_by_the_plan(tmp_path, capsys, monkeypatch):
+    shutil.copytree(FOLDER, tmp_path / "half")
+    weights = tmp_path / "half" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    plan = ["sweep", "--models", f"tiny,{tmp_path / 'half'}", "--check", "--out", str(tmp_path / "out")]
+    assert main(plan) == 1
+    told = capsys.readouterr()
+    assert "1 study cannot be run: the model" in told.out
+    assert "1 of 2 studies cannot be run" in told.err
+
+    def full(common):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
+
+    monkeypatch.setattr(sys.modules["ws.sweep.look"], "load_base", full)
+    assert main(plan) == 1
+    assert "2 studies cannot be run: OutOfMemoryError: CUDA out of memory. Tried" in capsys.readouterr().out
 
 
 def test_single_verbs_find_what_a_sweep_made(undisturbed):
