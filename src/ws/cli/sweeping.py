@@ -1,5 +1,6 @@
 """`ws sweep`: read the grid, show it while it runs, print what all studies say together."""
 
+import re
 import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from ws.settings import coerced
 from ws.study import Common
 
 FEW_SEEDS = 5
+SERVER = "--generate-with"
 OWN = ("check", "status", "json", "engine", "address", "workers", "retries")
 
 
@@ -37,7 +39,7 @@ def sweep(given: dict[str, Any]) -> Any:
     watch.announce()
     try:
         with watch, _ended_politely():
-            found = run(grid, running, tell=watch.tell, command=command())
+            found = run(grid, running, tell=watch.tell, command=command(written=True))
     except KeyboardInterrupt:
         say(watch.stopped())
         raise
@@ -65,9 +67,13 @@ def _ended_politely() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def command() -> str:
-    """What a person would type to go on."""
-    return shlex.join(["ws", *typed])
+def command(*, written: bool = False) -> str:
+    """What a person would type to go on; the address of a server is theirs to fill in where it is written."""
+    words = ["ws", *typed]
+    if written:
+        words = [re.sub(f"^{SERVER}=.*", f"{SERVER}=URL", w, flags=re.DOTALL) for w in words]
+        words = ["URL" if before == SERVER else w for before, w in zip(["", *words], words)]
+    return shlex.join(words)
 
 
 def _unfinished(found: Any) -> str:

@@ -11,13 +11,14 @@ from ws.adapters import FAMILIES, family
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.data import DataSettings
+from ws.endpoint import Endpoint
 from ws.eval import protocol
 from ws.models.load import locate
 from ws.presets import preset
 from ws.records import key_of, slug
 from ws.replicate import ALPHAS
 from ws.settings import coerced, value_of
-from ws.study import Common
+from ws.study import Common, Served, endpoint_of, served_by
 from ws.train import TrainSettings
 
 ONE = {"models": "model", "behaviors": "behavior", "adapters": "adapter", "seeds": "seed", "lrs": "lr"}
@@ -98,13 +99,19 @@ class Grid:
     """CPU threads by model: those the single verbs would take, whatever the number of workers."""
     name: str
     notes: tuple[str, ...] = ()
+    endpoint: Endpoint | None = None
+    """The server that writes the pairs of every cell, its model settled."""
 
     def options(self, cell: Cell) -> dict[str, Any]:
-        """The options that the single verbs would be given for a cell."""
+        """The options that the single verbs would be given for a cell; a server's address among them, so never written."""
         own: dict[str, Any] = {"adapter": cell.adapter, "seed": cell.seed}
         if cell.lr is not None:
             own["lr"] = [cell.lr]
-        return {**{k: v for k, v in self.shared.items() if not _lacks(cell.adapter, k)}, **own}
+        return {
+            **{k: v for k, v in self.shared.items() if not _lacks(cell.adapter, k)},
+            **own,
+            **served_by(self.endpoint),
+        }
 
     def common_of(self, cell: Cell) -> dict[str, Any]:
         """What every verb understands, for a cell; the output folder from wherever a worker stands."""
@@ -113,8 +120,10 @@ class Grid:
 
     @property
     def described(self) -> dict[str, Any]:
-        """The grid as JSON, and what its name is made from."""
+        """The grid as JSON, and what its name is made from; of a server, its model and not where it is."""
+        served = {} if self.endpoint is None else {"endpoint": self.endpoint.described()}
         return {
+            **served,
             "cells": [c.name for c in self.cells],
             "shared": dict(self.shared),
             "evals": list(self.evals),
@@ -172,6 +181,7 @@ def grid_of(given: Mapping[str, Any], *, threads: int) -> Grid:
         threads={m: common.threads or (1 if m == "tiny" else threads) for m in axes["models"]},
         name="",
         notes=tuple(_notes(axes["adapters"], shared)),
+        endpoint=endpoint_of(Served(**coerced(Served, given, source="--")), common),
     )
     for cell in cells:  # what the settings themselves refuse
         options = grid.options(cell)
