@@ -170,6 +170,12 @@ def test_a_model_that_does_not_fit_comes_with_flags_that_exist(folder, capsys):
     assert not plan.fits
     advice = " ".join(plan.advice)
     assert "--device-map auto" in advice and "--processes 2 --shard" in advice and "--generate-with" in advice
+    assert "2 processes read 2 copies of the checkpoint into main memory, 27.9 GB together" in advice
+    devices = {"cuda:0": 12 * GB, "cuda:1": 12 * GB}
+    for main_memory, told in ((40 * GB, "and 40.0 GB are free"), (20 * GB, "but the 2 processes read 2 copies")):
+        plan = memory_plan(model, DataSettings(), TrainSettings(), dtype="auto", free=devices, main=main_memory)
+        assert told in " ".join(plan.advice)
+        assert ("ws train --processes 2 --shard" in " ".join(plan.advice)) is (main_memory == 40 * GB)
     one = memory_plan(model, DataSettings(), TrainSettings(), dtype="float32", free={"cuda:0": 30 * GB})
     assert "--dtype bfloat16" in " ".join(one.advice)
     assert memory_plan(model, DataSettings(), TrainSettings(), dtype="auto", free={"cuda:0": 400 * GB}).advice == ()
