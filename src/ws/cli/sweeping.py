@@ -161,12 +161,15 @@ def duration(seconds: float) -> str:
 
 def _check(grid: Any, running: Any, json: bool) -> Any:
     """`--check`: the plan, what of it is done, and how much is left."""
-    from ws.engine import check_engine, places_of
+    from ws.engine import places_of
     from ws.sweep import look
 
-    check_engine(running.engine, workers=running.workers, address=running.address)
+    running.check(grid)
     found = look(grid)
-    workers = len(places_of(running.workers, threads=max(grid.threads.values()), device=_device(grid)))
+    workers = running.workers or 1  # of a cluster that runs already; how many it has room for is its own business
+    if running.address is None:
+        threads = max(grid.threads.values())
+        workers = len(places_of(running.workers, threads=threads, device=grid.device, spread=grid.spread))
     done = [c for c in grid.cells if found.state(c) == "done"]
     kinds = ["data", "train", "direction", *(["calibrate"] if grid.budget is not None else []), "eval"]
     left = None if found.seconds is None else found.seconds / workers
@@ -227,10 +230,6 @@ def axes(grid: Any) -> str:
         if len(values) > 1 or name in ("behavior", "adapter"):
             parts.append(some(len(values), one, many))
     return " x ".join(parts)
-
-
-def _device(grid: Any) -> str:
-    return "cpu" if grid.common.device == "auto" and set(grid.threads) == {"tiny"} else grid.common.device
 
 
 def _status(out: Path, json: bool) -> Any:

@@ -12,6 +12,7 @@ from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.data import DataSettings
 from ws.endpoint import Endpoint
+from ws.engine import check_engine
 from ws.eval import protocol
 from ws.models.load import locate
 from ws.presets import preset
@@ -59,6 +60,10 @@ class Running:
     """Workers; one per GPU, or as many as the cores allow, when not given."""
     retries: int = 2
     """How often a study whose worker died is given to another one."""
+
+    def check(self, grid: "Grid") -> None:
+        """Refuse what cannot be, before anything runs."""
+        check_engine(self.engine, workers=self.workers, address=self.address, retries=self.retries, spread=grid.spread)
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,16 @@ class Grid:
         """What every verb understands, for a cell; the output folder from wherever a worker stands."""
         told = {f.name: getattr(self.common, f.name) for f in fields(Common)}
         return {**told, "model": cell.model, "behavior": cell.behavior, "threads": self.threads[cell.model]}
+
+    @property
+    def device(self) -> str:
+        """Where workers stand: `tiny` wants no GPU."""
+        return "cpu" if self.common.device == "auto" and set(self.threads) == {"tiny"} else self.common.device
+
+    @property
+    def spread(self) -> bool:
+        """Whether a model has every device, so that there is one worker."""
+        return self.common.device_map is not None
 
     @property
     def described(self) -> dict[str, Any]:

@@ -194,7 +194,9 @@ class Status:
     @property
     def process(self) -> State:
         """The process that runs it, or ran it last."""
-        return State(self.name, "running", self.told["pid"], self.told["host"], self.told["started"])
+        return State(
+            self.name, "running", self.told["pid"], self.told["host"], self.told["started"], born=self.told.get("born")
+        )
 
     @property
     def over(self) -> bool:
