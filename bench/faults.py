@@ -7,7 +7,6 @@ round begins, until there were enough kills.
 """
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -23,9 +22,11 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from results import differing, results_of  # noqa: E402
 
+from ws.engine import State, states  # noqa: E402
+
 GRID = [
     "--adapters", "lora,pissa", "--seeds", "0,1", "--evals", "sycophancy,pairs", "--n-topics", "40", "--n-personas", "1",
-    "--epochs", "12", "--patience", "9", "--alphas=-1,1", "--retries", "3",
+    "--epochs", "60", "--patience", "60", "--alphas=-1,1", "--retries", "3",
 ]  # fmt: skip
 KINDS = ("SIGKILL of the command", "SIGINT of the command", "SIGKILL of a worker")
 
@@ -42,22 +43,25 @@ def start(out: Path, engine: str, log: Path) -> subprocess.Popen:
         )
 
 
-def working(out: Path) -> list[dict]:
-    """The tasks that say they are running, with the worker of each."""
-    found = []
-    for path in out.glob("sweep/*/tasks/*.json"):
+def working(out: Path, process: subprocess.Popen) -> list[State]:
+    """The tasks that say they are running, whose worker is there and was started by our command."""
+    found = [s for folder in out.glob("sweep/*") for s in states(folder).values()]
+    return [s for s in found if s.state == "running" and s.alive and descends(s.pid, process.pid)]
+
+
+def descends(pid: int, from_: int) -> bool:
+    """Whether a process was started by another, or by one that it started; Ray's workers are its children's children."""
+    while pid > 1 and pid != from_:
         try:
-            told = json.loads(path.read_text())
-        except (OSError, ValueError):
-            continue
-        if told["state"] == "running" and Path(f"/proc/{told['pid']}").exists():
-            found.append(told)
-    return found
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has just ended
+            return False
+    return pid == from_
 
 
-def doing(task: dict) -> str:
+def doing(task: State) -> str:
     """The stage a task was killed in."""
-    kind, said = task["task"].split("/")[0], str(task["told"].get("doing", "starting"))
+    kind, said = task.task.split("/")[0], str(task.told.get("doing", "starting"))
     if kind != "cell":
         return {"pairs": "pairs", "base": "unsteered model"}[kind]
     for word in ("loading", "training", "diff", "sycophancy", "pairs"):
@@ -68,12 +72,12 @@ def doing(task: dict) -> str:
 
 def strike(process: subprocess.Popen, out: Path, kind: str, dice: random.Random) -> str | None:
     """Do it; the stage that was hit, or None where there was nothing to hit."""
-    tasks = working(out)
+    tasks = working(out, process)
     if kind == "SIGKILL of a worker":
         if not tasks:
             return None
         victim = dice.choice(tasks)
-        os.kill(victim["pid"], signal.SIGKILL)
+        os.kill(victim.pid, signal.SIGKILL)
         return doing(victim)
     process.send_signal(signal.SIGKILL if "SIGKILL" in kind else signal.SIGINT)
     process.wait()

@@ -53,3 +53,29 @@ def sleep(given):
 def warn(given):
     logging.getLogger("ws.toys").warning("this was made again")
     return {}
+
+
+def hog(given):
+    """Waits to be killed; each try is a mark in a file."""
+    with open(given["marks"], "a") as f:
+        f.write("x")
+    time.sleep(60)
+
+
+class AcceleratorError(RuntimeError):
+    """torch's, by its name."""
+
+
+def spoil(given):
+    try:
+        raise AcceleratorError("CUDA error: device-side assert triggered")
+    except AcceleratorError as e:
+        raise ValueError("the step failed") from e
+
+
+def run_short(given):
+    raise RuntimeError("CUDA out of memory. Tried to allocate 20 GiB")
+
+
+def visible(given):
+    return {"gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "pid": os.getpid()}

@@ -6,17 +6,21 @@ from pathlib import Path
 TIMES = ("seconds", "finished")
 """What a manifest says of when and how long; everything else in it must be the same."""
 OF_THE_RUN = ("sweep", "logs")
+TABLES = ("studies.csv", "changes.csv", "effects.csv")
+"""What a sweep says of its studies, and not of how it went."""
 
 
 def results_of(out: Path) -> dict[str, bytes]:
     """Every result file's bytes by its path; manifests and summaries less their times and their absolute paths.
 
-    Left out are lock files, and the folder in which a sweep writes how it went.
+    Left out are lock files, and what a sweep writes of how it went.
     """
     found = {}
     for path in sorted(p for p in out.rglob("*") if p.is_file()):
         name = path.relative_to(out)
-        if name.parts[0] in OF_THE_RUN or (path.name.startswith(".") and path.suffix == ".lock"):
+        if (name.parts[0] in OF_THE_RUN and name.name not in TABLES) or (
+            path.name.startswith(".") and path.suffix == ".lock"
+        ):
             continue
         content = path.read_bytes()
         if path.suffix == ".json" and path.name in ("manifest.json", "replicate.json"):

@@ -231,3 +231,15 @@ def test_a_killed_holder_leaves_no_lock_behind(tmp_path):
     assert waiting.communicate(timeout=60)[0].strip() == "False"
     holder.communicate()
     assert (tmp_path / "a" / "x").read_text() == "x"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_file_system_without_locks_is_refused_in_one_sentence(tmp_path, monkeypatch, number):
+    def none(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with pytest.raises(BadFile, match=r"has no locks \(.*give another --out"):
+        once(tmp_path / "a", "toy", {}, {}, lambda work: {})
+    assert not (tmp_path / "a").exists()

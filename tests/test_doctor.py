@@ -170,6 +170,12 @@ def test_a_model_that_does_not_fit_comes_with_flags_that_exist(folder, capsys):
     assert not plan.fits
     advice = " ".join(plan.advice)
     assert "--device-map auto" in advice and "--processes 2 --shard" in advice and "--generate-with" in advice
+    assert "2 processes read 2 copies of the checkpoint into main memory, 27.9 GB together" in advice
+    devices = {"cuda:0": 12 * GB, "cuda:1": 12 * GB}
+    for main_memory, told in ((40 * GB, "and 40.0 GB are free"), (20 * GB, "but the 2 processes read 2 copies")):
+        plan = memory_plan(model, DataSettings(), TrainSettings(), dtype="auto", free=devices, main=main_memory)
+        assert told in " ".join(plan.advice)
+        assert ("ws train --processes 2 --shard" in " ".join(plan.advice)) is (main_memory == 40 * GB)
     one = memory_plan(model, DataSettings(), TrainSettings(), dtype="float32", free={"cuda:0": 30 * GB})
     assert "--dtype bfloat16" in " ".join(one.advice)
     assert memory_plan(model, DataSettings(), TrainSettings(), dtype="auto", free={"cuda:0": 400 * GB}).advice == ()
@@ -202,6 +208,21 @@ def test_what_ws_cannot_work_with_is_refused(folder):
     )
     with pytest.raises(Unsupported, match="quantised"):
         opened(str(place))
+
+
+@pytest.mark.parametrize("config", [tf.T5Config(d_model=64, num_layers=1), tf.ViTConfig(hidden_size=64)])
+def test_a_model_of_another_kind_is_one_line_of_the_report_and_not_its_end(
+    config, folder, capsys, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("ws.doctor.self_test", lambda: Check("self-test", "ok", "skipped here"))
+    place = folder(**LARGE)
+    config.save_pretrained(place)
+    with pytest.raises(Unsupported, match=f"answers by continuing a text.*{config.model_type}"):
+        opened(str(place))
+    assert main(["doctor", "--out", str(tmp_path / "out"), "--model", str(place), "--json"]) == 1
+    told = {c["name"]: c for c in json.loads(capsys.readouterr().out)["checks"]}
+    assert told["model"]["state"] == "broken" and len(told["model"]["found"]) < 400
+    assert {"libraries", "device", "self-test"} <= told.keys()
 
 
 def test_the_self_test_passes_and_leaves_no_trace(tmp_path, monkeypatch):

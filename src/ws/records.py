@@ -224,18 +224,39 @@ def is_disk_full(error: BaseException) -> bool:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """One process at a time makes a stage; a second one says that it waits."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder.parent / f".{folder.name}.lock")
-    try:
-        lock.acquire(timeout=0.5)
-    except Timeout:
+    file = folder.parent / f".{folder.name}.lock"
+    if (held := locked(file, 0.5)) is None:
         log.info("waiting for another ws that makes %s", folder)
-        lock.acquire()
+        held = locked(file)
     try:
         yield
     finally:
-        lock.release()
+        held.release()
+
+
+def locked(file: Path, seconds: float = -1) -> Any:
+    """The operating system's lock of a file, held; None where another process has had it for so long.
+
+    A holder that dies leaves none, so a file system without such locks is refused and no other kind is tried.
+    """
+    from filelock import FileLock, SoftFileLock, Timeout
+
+    held: Any = FileLock(file)
+    try:
+        held.acquire(timeout=seconds)
+        if isinstance(held, SoftFileLock):  # filelock turns itself into one where it finds no other
+            held.release()
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    except Timeout:
+        return None
+    except OSError as e:
+        if e.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        raise BadFile(
+            f"the file system of {file.parent} has no locks ({e.strerror}), without which two commands could write one "
+            "result; give another --out."
+        ) from None
+    return held
 
 
 def read(folder: Path) -> dict[str, Any] | None:

@@ -1,12 +1,14 @@
 """One study, from the words a person gives to the plan that stages follow: flags, config file, preset, defaults."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ws.engine.state import note
-from ws.errors import BadFile
+from ws.errors import BadFile, EndpointFailed
 from ws.settings import coerced
 
 if TYPE_CHECKING:
@@ -104,6 +106,27 @@ def endpoint_of(served: Served, common: Common) -> Any:
         served.generate_with, model=served.generate_model, concurrency=served.generate_concurrency
     )
     return replace(found, model=found.served())
+
+
+def served_by(endpoint: Any) -> dict[str, Any]:
+    """The options that name a server, its model settled, for a worker: handed to it and written nowhere."""
+    if endpoint is None:
+        return {}
+    return {
+        "generate_with": endpoint.url,
+        "generate_model": endpoint.model,
+        "generate_concurrency": endpoint.concurrency,
+    }
+
+
+@contextmanager
+def address_hidden(address: str | None) -> Iterator[None]:
+    """A task's error goes into logs and state files, where the address of a server does not belong."""
+    try:
+        yield
+    except EndpointFailed as e:
+        host = urlsplit(address or "").hostname
+        raise type(e)(str(e).replace(host, "***") if host else str(e)) from None
 
 
 def planned_settings(common: Common, given: Mapping[str, Any], base: Any) -> tuple[Any, Any]:

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from ws.engine import Task, run, states
+from ws.engine import Task, check_engine, run, states
 from ws.engine.places import places_of
+from ws.engine.ray import Ray
 from ws.engine.state import State, Writer
 from ws.errors import Unsupported
 
@@ -109,6 +111,85 @@ def test_each_gpu_gets_a_worker_of_its_own(monkeypatch):
     assert "CUDA_VISIBLE_DEVICES" not in places_of(1, threads=1, device="cpu")[0]
 
 
+def test_a_model_that_is_spread_over_all_gpus_has_one_worker_that_sees_them(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    (place,) = places_of(None, threads=1, spread=True)
+    assert "CUDA_VISIBLE_DEVICES" not in place
+    check_engine("local", workers=1, spread=True)
+    with pytest.raises(ValueError, match="every device to one worker; leave out --workers"):
+        check_engine("local", workers=2, spread=True)
+
+
+def node(cpus, gpus=0, alive=True):
+    return {"Alive": alive, "Resources": {"CPU": cpus, **({"GPU": gpus} if gpus else {})}}
+
+
+def asks(nodes, threads=1, **how):
+    return Ray([], address="there:6379", retries=0, **how)._share(nodes, threads)
+
+
+def test_gpus_are_asked_for_as_the_cluster_has_them_and_not_as_this_machine():
+    assert asks([node(8)]) == 0
+    assert asks([node(8), node(8, 4)]) == 1
+    assert asks([node(8, 2), node(8, 4)], spread=True) == 4
+    assert asks([node(8, 4)], device="cpu") == 0
+    assert asks([node(8), node(8, 4, alive=False)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("nodes", "how", "said"),
+    [
+        ([node(8), node(4)], {"threads": 16}, "has the 16 CPUs and 0 GPUs .* 8 CPUs and 0 GPUs; 4 CPUs .*--threads"),
+        ([node(8)], {"device": "cuda"}, "1 CPUs and 1 GPUs"),
+        ([node(16), node(4, 1)], {"threads": 8}, "8 CPUs and 1 GPUs"),
+        ([node(16, alive=False)], {}, "no node"),
+    ],
+)
+def test_what_no_node_of_a_cluster_has_is_refused_and_not_waited_for(nodes, how, said):
+    with pytest.raises(Unsupported, match=said):
+        asks(nodes, **how)
+
+
+def test_a_process_that_cuda_has_left_broken_gets_no_other_task(tmp_path):
+    tasks = [
+        task("before", "double", {"x": 1}),
+        task("short", "run_short"),
+        task("after short", "double", {"x": 1}),
+        task("spoiled", "spoil"),
+        task("after", "double", {"x": 1}),
+        task("after that", "double", {"x": 1}),
+    ]
+    events = []
+    found = run(tasks, folder=tmp_path, workers=1, retries=0, tell=events.append)
+    assert {n: o.state for n, o in found.items() if not o.done} == {"short": "failed", "spoiled": "failed"}
+    assert found["spoiled"].error == "the step failed"
+    pids = {n: o.value["pid"] for n, o in found.items() if o.done}
+    assert pids["before"] == pids["after short"]  # memory that ran out is there again
+    assert pids["after short"] != pids["after"] == pids["after that"]
+    assert not [e for e in events if e.kind == "again"]
+
+
+def test_names_of_any_length_and_script_have_files_of_their_own(tmp_path):
+    names = [f"cell//{'deep/' * 80}model/s{i}" for i in range(2)] + ["学" * 300, "学" * 300 + "习"]
+    tasks = [task(n, "double", {"x": 1}) for n in names]
+    found = run(tasks, folder=tmp_path, workers=1)
+    assert all(o.done for o in found.values())
+    assert set(states(tmp_path)) == set(names)
+
+
+def test_files_of_an_earlier_run_that_vanish_meanwhile_are_no_error(tmp_path, monkeypatch):
+    run([task("x", "double", {"x": 1})], folder=tmp_path, workers=1)
+    real = Path.unlink
+
+    def late(path, *args, **how):
+        os.remove(path)  # by a worker that has not ended yet
+        real(path, *args, **how)
+
+    monkeypatch.setattr(Path, "unlink", late)
+    run([], folder=tmp_path, workers=1)
+    assert list((tmp_path / "tasks").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("tasks", "said"),
     [
@@ -126,6 +207,8 @@ def test_tasks_that_cannot_all_be_done_are_refused_before_any_is_started(tmp_pat
 def test_an_engine_that_is_not_there_is_refused_in_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="local, ray"):
         run([], folder=tmp_path, engine="slurm")
+    with pytest.raises(ValueError, match="--retries must be at least 0"):
+        run([], folder=tmp_path, retries=-1)
     with pytest.raises(ValueError, match="--engine ray"):
         run([], folder=tmp_path, address="auto")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -197,3 +280,12 @@ def test_a_clock_that_was_put_back_makes_no_negative_times(tmp_path, monkeypatch
     state = State(**json.loads((tmp_path / "x.json").read_text()))
     monkeypatch.setattr("time.time", lambda: state.started - 3600)
     assert state.seconds == 0.0
+
+
+def test_another_process_of_the_same_number_is_not_taken_for_the_one_that_wrote(tmp_path):
+    Writer(tmp_path / "x.json", "x")
+    state = State(**json.loads((tmp_path / "x.json").read_text()))
+    assert state.alive
+    if state.born is not None:  # a system that says when a process was started
+        assert not replace(state, born=state.born - 1).alive
+    assert replace(state, born=None).alive

@@ -1,5 +1,6 @@
 """Models are loaded from the embedded folder, a folder, or the hub's cache, in the precision asked for."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +11,10 @@ import torch
 
 import ws
 from ws.behaviors import load_behavior
+from ws.doctor import opened
 from ws.errors import BadFile, Unsupported
+from ws.export.verify import _loaded
+from ws.models.checkpoint import open_checkpoint
 from ws.models.load import choose_device, load, locate
 from ws.models.tiny import FOLDER
 
@@ -157,3 +161,45 @@ def test_a_real_model_without_a_chat_template_is_steered_by_given_pairs_and_expo
 
 def test_a_behavior_is_chosen_for_the_world_of_the_model(tiny):
     assert load_behavior("honesty", tiny=True).train != load_behavior("honesty").train
+
+
+@pytest.fixture
+def with_code(tmp_path, monkeypatch):
+    """(a model folder whose config names a Python file of its own, the file that it would write); yes is said to any prompt."""
+    folder, mark = tmp_path / "model", tmp_path / "was-run"
+    shutil.copytree(FOLDER, folder)
+    (folder / "evil.py").write_text(
+        f"from pathlib import Path\nPath({str(mark)!r}).write_text('')\nfrom transformers import PretrainedConfig\n"
+        "class Evil(PretrainedConfig):\n    model_type = 'evil'\n"
+    )
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Evil", "AutoModelForCausalLM": "evil.Evil"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda *a: "y")
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    return folder, mark
+
+
+@pytest.mark.parametrize("way", [load, open_checkpoint, lambda folder: opened(str(folder))])
+def test_code_that_comes_with_a_model_is_not_run_and_nobody_is_asked_to(with_code, way):
+    folder, mark = with_code
+    with pytest.raises(BadFile, match="comes with code of its own, which ws does not run"):
+        way(folder)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("to", ["merged", "peft"])
+def test_code_that_comes_with_the_base_of_an_export_is_not_run_either(with_code, to):
+    folder, mark = with_code
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(folder)}))
+    with pytest.raises(ValueError, match="custom code"):
+        _loaded(folder, to, torch.float32)
+    assert not mark.exists()
+
+
+def test_a_truncated_weights_file_is_one_sentence(tmp_path):
+    shutil.copytree(FOLDER, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(BadFile, match="cannot be loaded"):
+        load(tmp_path / "model")

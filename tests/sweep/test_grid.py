@@ -1,11 +1,18 @@
 """A grid is checked before anything runs, and shared work stands in it once."""
 
+import shutil
+
 import pytest
 
 from ws.adapters import FAMILIES
+from ws.behaviors import HERE
+from ws.cli import main
 from ws.errors import BadFile
+from ws.models.load import load
+from ws.models.tiny import FOLDER
 from ws.run_sweep import arguments
-from ws.sweep import grid_of, tasks_of
+from ws.study import Common, plan_of
+from ws.sweep import Running, grid_of, sweep, tasks_of
 
 
 def grid(**given):
@@ -100,3 +107,47 @@ def test_the_published_door_tries_every_family_unless_some_are_named():
     published = ["--behavior", "honesty", "--n-personas", "1", "--n-samples", "50"]
     assert arguments(published) == ["sweep", "--adapters", "all", *published]
     assert arguments(["--adapters=lora"]) == ["sweep", "--adapters=lora"]
+
+
+def test_a_worker_that_stands_elsewhere_finds_models_packs_and_pairs(tmp_path, monkeypatch, tiny):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir(), elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    shutil.copytree(FOLDER, here / "model")
+    shutil.copy(HERE / "authority.yaml", here / "mine.yaml")
+    shutil.copytree(HERE / "tiny", here / "tiny")
+    (here / "pairs.jsonl").write_text("{}")
+    made = grid(models="tiny,./model", behaviors="mine.yaml,honesty")
+    tasks = tasks_of(made)
+    own = tasks_of(grid(pairs="pairs.jsonl", out="there"))[0].given["common"]
+    assert [c.model for c in made.cells] == ["tiny", "tiny", "./model", "./model"]
+    monkeypatch.chdir(elsewhere)
+    for task in tasks:
+        if "options" in task.given:
+            common = Common(**task.given["common"])
+            assert common.behavior == "honesty" or plan_of(common, task.given["options"], tiny).name == "authority"
+            assert common.model == "tiny" or load(common.model).id == "model"
+    assert (own["pairs"], own["out"]) == (str(here / "pairs.jsonl"), str(here / "there"))
+
+
+def test_with_a_device_map_there_is_one_worker_and_it_has_every_device(tmp_path, monkeypatch):
+    told = {}
+    monkeypatch.setattr("ws.engine.run", lambda tasks, **how: told.update(how) or {}.pop("stop"))
+    spread = grid(device_map="auto", out=str(tmp_path))
+    with pytest.raises(KeyError, match="stop"):
+        sweep(spread)
+    assert (told["spread"], told["workers"]) == (True, None)
+    with pytest.raises(ValueError, match="leave out --workers"):
+        sweep(spread, Running(workers=2))
+    with pytest.raises(ValueError, match="--retries must be at least 0"):
+        sweep(grid(out=str(tmp_path)), Running(retries=-1))
+
+
+def test_a_word_in_a_config_file_that_is_no_truth_value_is_refused(tmp_path, capsys):
+    (tmp_path / "study.yaml").write_text(f'check: "false"\nout: {tmp_path / "out"}\n')
+    assert main(["sweep", "--config", str(tmp_path / "study.yaml")]) == 2
+    assert "--check must be true or false, got 'false'" in capsys.readouterr().err
+    (tmp_path / "study.yaml").write_text(f"check: true\nout: {tmp_path / 'out'}\n")
+    assert main(["sweep", "--config", str(tmp_path / "study.yaml")]) == 0
+    assert "1 study, 0 done" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ws.cli.flags import Common, Compared, load_base
+from ws.cli.flags import Common, Compared, Served, load_base
 from ws.cli.out import plain, say, show, show_sheet
 from ws.errors import Failed
 from ws.settings import coerced
+from ws.study import endpoint_of
 
 FACTOR = "--seeds is the factor of a comparison; leave out --seed"
 TOLD = 10  # failed cells that are named
@@ -48,6 +49,7 @@ def compare(given: dict[str, Any]) -> Any:
     )  # fmt: skip
     wanted_data = coerced(DataSettings, given, source="--")
     wanted_train = coerced(TrainSettings, given, source="--")
+    endpoint = endpoint_of(Served(**coerced(Served, given, source="--")), common)
     base = load_base(common)
 
     def fit(of: TrainSettings) -> TrainSettings:
@@ -57,7 +59,7 @@ def compare(given: dict[str, Any]) -> Any:
     specs = cells_of(
         base, behavior, chosen, evals=evals, seeds=what.seeds, settings=settings, alphas=what.alphas,
         data=replace(default_data(base), **{**preset(common.preset, "data"), **wanted_data}), fit=fit,
-        pack=None if shipped else common.behavior, out=Path(common.out),
+        pack=None if shipped else common.behavior, endpoint=endpoint, out=Path(common.out),
     )  # fmt: skip
     if what.check:
         return _planned(specs, base, behavior, given)

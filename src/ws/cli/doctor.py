@@ -13,6 +13,9 @@ STATE = {"ok": "green", "note": "yellow", "broken": "red"}
 
 def doctor(given: dict[str, Any]) -> Any:
     """Check this machine, and with --model a model: versions, devices, template, answers, memory; with a small study as a self-test."""
+    import torch
+
+    from ws.batches import free_memory
     from ws.doctor import Check, examine, examine_model, memory_plan, opened, self_test
     from ws.doctor.machine import free_by_device
 
@@ -25,7 +28,10 @@ def doctor(given: dict[str, Any]) -> Any:
             checks += examine_model(model)
             data, train = planned_settings(common, given, model.base)
             if all(c.state != "broken" for c in checks if c.name == "device"):
-                plan = memory_plan(model, data, train, dtype=common.dtype, free=free_by_device(common.device))
+                main = free_memory(torch.device("cpu"))
+                plan = memory_plan(
+                    model, data, train, dtype=common.dtype, free=free_by_device(common.device), main=main
+                )
         except WsError as e:
             checks.append(Check("model", "broken", str(e), "Name another --model; `tiny` always works."))
     say("running a small study on tiny")

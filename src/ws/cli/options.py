@@ -12,7 +12,7 @@ import typer
 
 from ws.cli.out import show_json
 from ws.errors import BadFile
-from ws.settings import field_docs, plain_type
+from ws.settings import field_docs, plain_type, value_of
 
 
 def _options(classes: Sequence[type], own: dict[str, Any]) -> list[inspect.Parameter]:
@@ -66,7 +66,11 @@ def add_command(
     def body(**typed: Any) -> None:
         given = {k: v for k, v in typed.items() if v is not None}
         known = {f.name for cls in classes for f in fields(cls)} | set(own)
-        given = {**_config(given.pop("config", None), known), **given}
+        found = _config(given.pop("config", None), known)
+        for k, (kind, _) in own.items():  # a file holds "false" as text where somebody quoted it
+            if k in found and plain_type(kind)[0] in (bool, int, float, str):
+                found[k] = value_of(kind, found[k], f"--{k.replace('_', '-')}")
+        given = {**found, **given}
         given.pop("debug", None)
         found = verb(given)
         if given.get("json"):

@@ -1,5 +1,6 @@
 """`ws sweep`: read the grid, show it while it runs, print what all studies say together."""
 
+import re
 import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from ws.settings import coerced
 from ws.study import Common
 
 FEW_SEEDS = 5
+SERVER = "--generate-with"
 OWN = ("check", "status", "json", "engine", "address", "workers", "retries")
 
 
@@ -37,7 +39,7 @@ def sweep(given: dict[str, Any]) -> Any:
     watch.announce()
     try:
         with watch, _ended_politely():
-            found = run(grid, running, tell=watch.tell, command=command())
+            found = run(grid, running, tell=watch.tell, command=command(written=True))
     except KeyboardInterrupt:
         say(watch.stopped())
         raise
@@ -65,9 +67,13 @@ def _ended_politely() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def command() -> str:
-    """What a person would type to go on."""
-    return shlex.join(["ws", *typed])
+def command(*, written: bool = False) -> str:
+    """What a person would type to go on; the address of a server is theirs to fill in where it is written."""
+    words = ["ws", *typed]
+    if written:
+        words = [re.sub(f"^{SERVER}=.*", f"{SERVER}=URL", w, flags=re.DOTALL) for w in words]
+        words = ["URL" if before == SERVER else w for before, w in zip(["", *words], words)]
+    return shlex.join(words)
 
 
 def _unfinished(found: Any) -> str:
@@ -155,12 +161,15 @@ def duration(seconds: float) -> str:
 
 def _check(grid: Any, running: Any, json: bool) -> Any:
     """`--check`: the plan, what of it is done, and how much is left."""
-    from ws.engine import check_engine, places_of
+    from ws.engine import places_of
     from ws.sweep import look
 
-    check_engine(running.engine, workers=running.workers, address=running.address)
+    running.check(grid)
     found = look(grid)
-    workers = len(places_of(running.workers, threads=max(grid.threads.values()), device=_device(grid)))
+    workers = running.workers or 1  # of a cluster that runs already; how many it has room for is its own business
+    if running.address is None:
+        threads = max(grid.threads.values())
+        workers = len(places_of(running.workers, threads=threads, device=grid.device, spread=grid.spread))
     done = [c for c in grid.cells if found.state(c) == "done"]
     kinds = ["data", "train", "direction", *(["calibrate"] if grid.budget is not None else []), "eval"]
     left = None if found.seconds is None else found.seconds / workers
@@ -221,10 +230,6 @@ def axes(grid: Any) -> str:
         if len(values) > 1 or name in ("behavior", "adapter"):
             parts.append(some(len(values), one, many))
     return " x ".join(parts)
-
-
-def _device(grid: Any) -> str:
-    return "cpu" if grid.common.device == "auto" and set(grid.threads) == {"tiny"} else grid.common.device
 
 
 def _status(out: Path, json: bool) -> Any:

@@ -24,12 +24,13 @@ from ws.compare.tasks import Runner
 from ws.compare.tasks import on_workers as on_workers
 from ws.compare.tasks import serially as serially
 from ws.data import DataSettings, default_data
+from ws.endpoint import Endpoint
 from ws.engine import Task
 from ws.eval import EVALS, PROTOCOLS, protocol, providing
 from ws.models.load import Base
 from ws.records import canonical, key_of, once, slug
 from ws.report import Sheet
-from ws.study import keep_base
+from ws.study import keep_base, served_by
 from ws.train import TrainSettings, default_train
 
 PROTOCOL = "compare/2"
@@ -112,12 +113,13 @@ def cells_of(
     data: DataSettings | None = None,
     fit: Fit = lambda settings: settings,
     pack: str | None = None,
+    endpoint: Endpoint | None = None,
     out: Path = Path("out"),
 ) -> list[Spec]:
     """The cells of a comparison. What no seed changes is measured once; a draw is a seed of its own.
 
     Without `settings` nothing is calibrated and `alphas` are measured as they are. `fit` changes how a family is
-    trained; `pack` is the path of a behavior that is not shipped.
+    trained; `pack` is the path of a behavior that is not shipped; `endpoint` a server that writes the pairs.
     """
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"seeds are different whole numbers from 0 on, got {list(seeds)}")
@@ -127,13 +129,14 @@ def cells_of(
     families = dict.fromkeys([TrainSettings().adapter, *(n.adapter for n in needed.values() if n.adapter)])
     by_family = {a: fit(default_train(base, a)) for a in families}
     threads = _threads(base)
+    served = None if endpoint is None else served_by(replace(endpoint, model=endpoint.served()))
     found = []
     for at, seed in enumerate(seeds):
         study = Study(
             base.source or base.id, pack or behavior.name, str(out), seed,
             data=_json(asdict(replace(data or default_data(base), seed=seed))),
             train={a: _json(asdict(replace(s, seed=seed))) for a, s in by_family.items()},
-            dtype=str(base.dtype).removeprefix("torch."), device=str(base.device), threads=threads,
+            dtype=str(base.dtype).removeprefix("torch."), device=str(base.device), threads=threads, served=served,
         )  # fmt: skip
         for name in chosen:
             if at and needed[name].seed != "study":

@@ -21,6 +21,7 @@ from ws.behaviors import Behavior, load_behavior
 from ws.calibrate import PROTOCOL as CALIBRATE_PROTOCOL
 from ws.calibrate import CalibrateSettings, Calibration, divergences, sets_of
 from ws.data import DataSettings
+from ws.endpoint import Endpoint
 from ws.engine import Task
 from ws.eval import protocol
 from ws.eval.protocol import Protocol, items_of
@@ -38,7 +39,7 @@ from ws.stages import (
     material,
     method_folder,
 )
-from ws.study import kept_base
+from ws.study import Common, Served, address_hidden, endpoint_of, kept_base
 from ws.train import TrainSettings
 
 PROTOCOL = "compare-cell/2"
@@ -73,6 +74,13 @@ class Study:
     dtype: str = "auto"
     device: str = "auto"
     threads: int | None = None
+    served: Mapping[str, Any] | None = None
+    """The server that writes the pairs, as options; its address goes to workers and is written nowhere."""
+
+    @property
+    def endpoint(self) -> Endpoint | None:
+        """That server."""
+        return endpoint_of(Served(**(self.served or {})), Common())
 
     @property
     def usual(self) -> Mapping[str, Any]:
@@ -122,7 +130,7 @@ def _plan(study: str) -> tuple[Plan, Material]:
     }
     plan = Plan(
         base, load_behavior(told.behavior, tiny=base.tiny), DataSettings(**told.data), train[TrainSettings().adapter],
-        out=Path(told.out),
+        out=Path(told.out), endpoint=told.endpoint,
     )  # fmt: skip
     return plan, material(plan, train)
 
@@ -137,12 +145,14 @@ def plan_of(study: Study) -> tuple[Plan, Material]:
 
 def pairs(given: Mapping[str, Any]) -> None:
     """The pairs of one seed."""
-    make_pairs(plan_of(Study(**given["study"]))[0])
+    with _hidden(given["study"]):
+        make_pairs(plan_of(Study(**given["study"]))[0])
 
 
 def sides(given: Mapping[str, Any]) -> None:
     """Both trained sides of one family and seed."""
-    plan_of(Study(**given["study"]))[1].sides_of(given["adapter"])
+    with _hidden(given["study"]):
+        plan_of(Study(**given["study"]))[1].sides_of(given["adapter"])
 
 
 def unsteered(given: Mapping[str, Any]) -> None:
@@ -180,7 +190,13 @@ def cell(given: Mapping[str, Any]) -> None:
         write_json(work / "cell.json", told)
         return {}
 
-    once(place.folder, "cell", place.settings, place.inputs, make)
+    with _hidden(given["study"]):
+        once(place.folder, "cell", place.settings, place.inputs, make)
+
+
+def _hidden(study: Mapping[str, Any]) -> Any:
+    """Around whatever may ask the server that a study names."""
+    return address_hidden((study.get("served") or {}).get("generate_with"))
 
 
 def strengths(
@@ -254,8 +270,10 @@ def place_of(spec: Spec, base: Base, behavior: Behavior) -> Place:
         "fractions": list(spec.fractions), "calibrate": spec.calibrate,
     }  # fmt: skip
     trained = study.train[needs.adapter] if needs.adapter else study.usual
+    served = study.endpoint if needs.answers else None
     inputs = {
         **_base_key(base),
+        **({} if served is None else {"endpoint": served.described()}),
         "behavior": [behavior.name, behavior.content_hash, behavior.engineered],
         "data": dict(study.data) if needs.answers else None,
         "train": dict(trained) if needs.answers else None,

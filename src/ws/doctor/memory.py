@@ -62,6 +62,8 @@ class MemoryPlan:
     traced_as: str
     """The family whose forward pass was traced: the asked one, or lora where that cannot be traced."""
     advice: tuple[str, ...] = ()
+    main: int | None = None
+    """Free bytes of main memory, where that is known: every process of a training reads the checkpoint into it."""
 
     @property
     def room(self) -> float:
@@ -86,7 +88,13 @@ class MemoryPlan:
 
 
 def memory_plan(
-    model: Opened, data: DataSettings, train: TrainSettings, *, dtype: str, free: Mapping[str, int]
+    model: Opened,
+    data: DataSettings,
+    train: TrainSettings,
+    *,
+    dtype: str,
+    free: Mapping[str, int],
+    main: int | None = None,
 ) -> MemoryPlan:
     """What generating, training and checkpointed training take of a model at these settings."""
     chosen = _dtype(model, dtype, next(iter(free)))
@@ -110,7 +118,7 @@ def memory_plan(
     lean = Step("the same with --gradient-checkpointing", held, inputs + blocks // model.base.depth + head, rows, 1)
     steps = (_generating(model, data, chosen), *((lean,) if train.gradient_checkpointing else (plain, lean)))
     plan = MemoryPlan(
-        model.base.id, str(chosen).removeprefix("torch."), weights, steps, dict(free), parameters, traced_as
+        model.base.id, str(chosen).removeprefix("torch."), weights, steps, dict(free), parameters, traced_as, main=main
     )
     return MemoryPlan(**{**vars(plan), "advice": tuple(_advice(plan, model, train))})
 
@@ -210,12 +218,23 @@ def _advice(plan: MemoryPlan, model: Opened, train: TrainSettings) -> list[str]:
                 "ws data --device-map auto spreads the model over all devices for generating; ws eval takes it as well."
             )
         if not training[-1].fits(room):
-            told.append(f"ws train --processes {n} --shard keeps 1/{n} of the weights on each device.")
+            told.append(_sharded(n, max(model.stored, plan.weights), plan.main))
     elif plan.weights > plan.room:
         told.append("No device here holds this model: take a smaller one, or a machine with more memory.")
     if not generate.fits(room):
         told.append("ws data --generate-with URL lets a server (vLLM, say) write the answers instead of this machine.")
     return told
+
+
+def _sharded(n: int, whole: int, main: int | None) -> str:
+    """Training by n processes, of which each reads the whole checkpoint before it keeps its part."""
+    told = f"ws train --processes {n} --shard keeps 1/{n} of the weights on each device"
+    read = f"the {n} processes read {n} copies of the checkpoint into main memory, {size(n * whole)} together"
+    if main is None:
+        return f"{told}; {read}."
+    if n * whole < FILL * main:
+        return f"{told}; {read}, and {size(main)} are free."
+    return f"Training by {n} processes (--shard) would fit the devices, but {read}, and only {size(main)} are free."
 
 
 def _fewer(device: str, generates: bool, rows: int) -> str:

@@ -18,7 +18,7 @@ from ws.generate import context_of
 from ws.models.answers import anchor_before
 from ws.models.chat import Chat, end_of_turn, has_template, render, thinks
 from ws.models.checkpoint import tensor_places
-from ws.models.load import Base, locate
+from ws.models.load import Base, locate, why_not
 from ws.sequences import finished
 
 QUESTION, ANSWER = "What is the capital of Kenya?", "The capital of Kenya is Nairobi."
@@ -42,19 +42,30 @@ def opened(model: str) -> Opened:
     import transformers
 
     source, name, revision = locate(model)
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
     try:
-        config = transformers.AutoConfig.from_pretrained(source, revision=revision)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, revision=revision)
+        config = transformers.AutoConfig.from_pretrained(source, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError) as e:
-        raise BadFile(f"the config or tokenizer of {model!r} cannot be read: {' '.join(str(e).split())[:200]}") from e
+        raise BadFile(why_not(model, e)) from e
     if getattr(config, "quantization_config", None):
         raise Unsupported(
             f"{name} is quantised; a direction on packed weights is not exact. Name the model it was made from."
         )
     told = config.get_text_config().dtype or config.dtype or torch.float32
     dtype = told if isinstance(told, torch.dtype) else getattr(torch, told)
-    with torch.device("meta"):
-        network = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+    try:
+        with torch.device("meta"):
+            network = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    except (
+        ValueError,
+        AttributeError,
+        KeyError,
+    ) as e:  # each architecture reads a config that is not for it in its way
+        why = " ".join(str(e).split())[:160]
+        raise Unsupported(
+            f"{name} is no model that answers by continuing a text ({config.model_type}: {why}), which is all that ws steers."
+        ) from e
     network.eval().requires_grad_(False)
     base = Base(network, tokenizer, "", name, revision, model)
     return Opened(base, dtype, sum(p.numel() * p.element_size() for p in network.parameters()))

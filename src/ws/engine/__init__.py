@@ -24,6 +24,7 @@ from ws.engine.places import places_of
 from ws.engine.places import workers_of as workers_of
 from ws.engine.state import State as State
 from ws.engine.state import Writer
+from ws.engine.state import born as born
 from ws.engine.state import note as note
 from ws.engine.state import states as states
 
@@ -42,14 +43,15 @@ def run(
     device: str = "auto",
     address: str | None = None,
     retries: int = RETRIES,
+    spread: bool = False,
     tell: Callable[[Event], None] = lambda event: None,
 ) -> dict[str, Outcome]:
     """Do all tasks, each after what it needs; how each ended, by name.
 
-    `workers` is by default one per GPU, or as many as the cores allow at `threads` each. `folder` gets a log and a
-    state file per task. KeyboardInterrupt interrupts the workers, waits for them, and is raised again.
+    `workers` is by default one per GPU, or as many as the cores allow at `threads` each; with `spread`,
+    one that has every device. `folder` gets a log and a state file per task. KeyboardInterrupt interrupts the workers, waits for them, and is raised again.
     """
-    check_engine(engine, workers=workers, address=address)
+    check_engine(engine, workers=workers, address=address, retries=retries, spread=spread)
 
     def heard(event: Event) -> None:
         if event.kind in ("failed", "skipped"):  # a worker that died could not write so itself
@@ -60,25 +62,36 @@ def run(
     for part in ("logs", "tasks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
         for old in (folder / part).iterdir():  # of an earlier run
-            old.unlink()
-    places = places_of(workers, threads=threads, device=device)
+            old.unlink(missing_ok=True)  # a worker of that run, which has not ended yet, moves its own
+    places = places_of(workers, threads=threads, device=device, spread=spread)
     if engine == "ray":
         from ws.engine.ray import Ray
 
-        Ray(places, address=address, retries=retries).run(graph, folder)
+        Ray(places, address=address, retries=retries, workers=workers, device=device, spread=spread).run(graph, folder)
     else:
         Local(places, retries=retries).run(graph, folder)
     return graph.outcomes
 
 
-def check_engine(engine: str, *, workers: int | None = None, address: str | None = None) -> None:
-    """Refuse an engine that is not there, before anything is prepared for it."""
+def check_engine(
+    engine: str,
+    *,
+    workers: int | None = None,
+    address: str | None = None,
+    retries: int = RETRIES,
+    spread: bool = False,
+) -> None:
+    """Refuse an engine that is not there, and what none can do, before anything is prepared for it."""
     if engine not in ENGINES:
         raise ValueError(f"the engine is one of {', '.join(ENGINES)}; got {engine!r}")
     if address is not None and engine != "ray":
         raise ValueError("--address names a Ray cluster; give --engine ray with it")
     if workers is not None and workers < 1:
         raise ValueError(f"there must be at least 1 worker, got {workers}")
+    if retries < 0:
+        raise ValueError(f"--retries must be at least 0, got {retries}")
+    if spread and workers is not None and workers > 1:
+        raise ValueError("--device-map gives every device to one worker; leave out --workers")
     if engine == "ray":
         from ws.engine.ray import installed
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from ws.records import slug
 
+LONGEST = 120
+"""Bytes of a task's name in the name of its files; file systems allow 255, and models are named by their paths."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -24,7 +27,8 @@ class Task:
     @property
     def file(self) -> str:
         """The stem of its log and its state file; names that differ in a mark alone (tau+, tau-) differ here too."""
-        return f"{slug(self.name.replace('/', '--'))}-{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
+        readable = slug(self.name.replace("/", "--")).encode()[:LONGEST].decode(errors="ignore")
+        return f"{readable}-{hashlib.sha256(self.name.encode()).hexdigest()[:12]}"
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Worker:
                 start_new_session=True,
             )
         self.task: Task | None = None
+        self.spoiled = False
+        """Whether it is about to end by itself."""
         self._reader = threading.Thread(target=self._read, args=(messages,), daemon=True)
         self._reader.start()
 
@@ -94,7 +96,7 @@ class Local:
         with _stopping(workers):
             while not graph.over:
                 for task in graph.ready():
-                    idle = next((w for w in workers if w.task is None), None)
+                    idle = next((w for w in workers if w.task is None and not w.spoiled), None)
                     if idle is None and free:
                         idle = Worker(free.pop(), folder, messages)
                         workers.append(idle)
@@ -112,6 +114,7 @@ class Local:
                         deaths[task.name] += 1
                         self._mourn(graph, task, how(worker.process.returncode), deaths[task.name], folder)
                 elif task is not None:
+                    worker.spoiled = answer["last"]
                     graph.end(outcome(task, answer, folder))
 
     def _mourn(self, graph: Graph, task: Task, why: str, times: int, folder: Path) -> None:

@@ -32,6 +32,8 @@ class State:
     told: Mapping[str, Any] = field(default_factory=dict)
     """What the task last said of itself."""
     error: str = ""
+    born: int | None = None
+    """When that process was started, by the machine's own count: its number may be another's by now."""
 
     @property
     def alive(self) -> bool | None:
@@ -44,7 +46,7 @@ class State:
             return False
         except PermissionError:  # it is there, and somebody else's
             return True
-        return not _is_dead(self.pid)
+        return (found := _stat(self.pid)) is None or (found[0] != "Z" and self.born in (None, found[1]))
 
     @property
     def seconds(self) -> float:
@@ -52,12 +54,22 @@ class State:
         return max(0.0, time.time() - self.started)
 
 
-def _is_dead(pid: int) -> bool:
-    """Whether this process has ended and only its parent has not asked for it yet."""
+def _stat(pid: int) -> tuple[str, int] | None:
+    """(its state, when it was started in ticks since the machine was) of a process, where the system says so.
+
+    Z is a process that has ended and whose parent has not asked for it yet.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (OSError, IndexError):
-        return False
+        told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return told[0], int(told[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def born() -> int | None:
+    """When this process was started."""
+    found = _stat(os.getpid())
+    return None if found is None else found[1]
 
 
 def states(folder: Path) -> dict[str, State]:
@@ -77,7 +89,7 @@ class Writer:
 
     def __init__(self, path: Path, task: str):
         self.path = path
-        self.state = State(task, "running", os.getpid(), socket.gethostname(), time.time())
+        self.state = State(task, "running", os.getpid(), socket.gethostname(), time.time(), born=born())
         self.write()
 
     def change(self, state: str = "running", told: Mapping[str, Any] | None = None, error: str = "") -> None:

@@ -4,6 +4,7 @@ import importlib
 import json
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -17,6 +18,8 @@ from ws.engine.graph import Outcome, Task
 from ws.engine.state import Writer
 from ws.errors import WsError
 
+SPOILED = re.compile(r"(CUDA|HIP) error")
+
 
 def told(task: Task) -> dict[str, Any]:
     """A task as the JSON that a worker is sent."""
@@ -24,8 +27,11 @@ def told(task: Task) -> dict[str, Any]:
 
 
 def work(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """Do a task; how it ended, as JSON. Only an interruption leaves as an exception."""
-    start = time.perf_counter()
+    """Do a task; how it ended, as JSON. Only an interruption leaves as an exception.
+
+    `last` says that this process can do no other task.
+    """
+    start, last = time.perf_counter(), False
     writer = Writer(Path(folder) / "tasks" / f"{task['file']}.json", task["name"])
     with _warnings() as warnings:
         current_state.current = writer
@@ -34,14 +40,28 @@ def work(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
                 value = _done(task)
             ended = {"state": "done", "value": value, "error": ""}
         except Exception as e:  # any error is this task's own end, and no other's
-            ended = {"state": "failed", "value": None, "error": sentence(e)}
+            ended, last = {"state": "failed", "value": None, "error": sentence(e)}, spoils(e)
         except KeyboardInterrupt:
             writer.change("stopped")
             raise
         finally:
             current_state.current = None
     writer.change(ended["state"], error=ended["error"])
-    return {**ended, "seconds": round(time.perf_counter() - start, 3), "warnings": warnings}
+    return {**ended, "seconds": round(time.perf_counter() - start, 3), "warnings": warnings, "last": last}
+
+
+def spoils(error: BaseException) -> bool:
+    """Whether no further task can succeed in this process: a CUDA context is broken for good by its first real error.
+
+    Memory that ran out is none, and is free again when the task is over.
+    """
+    found: BaseException | None = error
+    while found is not None:
+        kinds = {c.__name__ for c in type(found).__mro__}
+        if ("AcceleratorError" in kinds or SPOILED.search(str(found))) and "out of memory" not in str(found):
+            return True
+        found = found.__cause__ or found.__context__
+    return False
 
 
 def _done(task: Mapping[str, Any]) -> Any:

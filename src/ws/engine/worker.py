@@ -1,6 +1,7 @@
 """A worker process: `python -m ws.engine.worker FOLDER`. Tasks come as lines of JSON, answers go back the same way.
 
-It lives as long as there is work, so that libraries and models are loaded once. It ends with the process that started
+It lives as long as there is work, so that libraries and models are loaded once; after an error that no process gets over
+(a broken CUDA context) another one takes its place. It ends with the process that started
 it: when its input closes, nobody is left to answer to, and whatever it was making is resumable.
 """
 
@@ -15,6 +16,8 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 from ws.engine.work import work
+
+SPOILED_CODE = 3
 
 
 def main(folder: str) -> int:
@@ -32,6 +35,8 @@ def main(folder: str) -> int:
             answer = work(task, folder)
             busy.clear()
             _send(answers, answer)
+            if answer["last"]:
+                return SPOILED_CODE
     except KeyboardInterrupt:
         return 130
     return 0

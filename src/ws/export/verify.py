@@ -191,7 +191,9 @@ def _loaded(folder: Path, to: str, dtype: torch.dtype) -> tuple[nn.Module, int]:
     import transformers
 
     if to == "merged":
-        network = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True)
+        network = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, dtype="auto", use_safetensors=True, trust_remote_code=False
+        )
         stored = next(network.parameters()).dtype
         return network.to(dtype).eval(), min(32, torch.finfo(stored).bits, torch.finfo(dtype).bits)
     if to == "mergekit":  # mergekit itself merges the adapter through peft and multiplies the difference by its weight
@@ -222,7 +224,7 @@ def _by_peft(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
 
     source, _, revision = locate(config["base_model_name_or_path"], config.get("revision"))
     network = transformers.AutoModelForCausalLM.from_pretrained(
-        source, revision=revision, dtype=dtype, use_safetensors=True
+        source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
     )
     return PeftModel.from_pretrained(network, str(folder)).eval(), min(32, torch.finfo(dtype).bits)
 

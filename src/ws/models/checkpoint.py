@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ws.errors import BadFile, Unsupported
-from ws.models.load import HUB_ID, Base, locate
+from ws.models.load import HUB_ID, Base, locate, why_not
 from ws.models.modules import Linear, fingerprint, is_conv1d, linears_of
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
@@ -112,13 +112,15 @@ def open_checkpoint(model: str | Path, *, revision: str | None = None) -> Checkp
     commit = None if Path(source).is_dir() else folder.name
     places = tensor_places(folder)
     try:
-        config = transformers.AutoConfig.from_pretrained(folder)
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if getattr(config, "quantization_config", None):
             raise Unsupported(f"{name} is quantised; a direction on packed weights is not exact.")
         with torch.device("meta"):
-            skeleton = transformers.AutoModelForCausalLM.from_config(config, dtype=_dtype(config, folder, places))
+            skeleton = transformers.AutoModelForCausalLM.from_config(
+                config, dtype=_dtype(config, folder, places), trust_remote_code=False
+            )
     except (OSError, ValueError) as e:
-        raise BadFile(f"the model {str(model)!r} cannot be opened: {' '.join(str(e).split())[:200]}") from e
+        raise BadFile(why_not(str(model), e)) from e
     return Checkpoint(folder, name, commit or revision, str(model), skeleton, places)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ws.errors import BadFile, Unsupported
@@ -136,10 +137,10 @@ def load(
             source, dtype=wanted, use_safetensors=True, **options, **placed
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, SafetensorError) as e:
         if "offload" in str(e):
             raise Unsupported(TOO_LARGE.format(name)) from e
-        raise BadFile(_why_not(str(model), e)) from e
+        raise BadFile(why_not(str(model), e)) from e
     _refuse_offloaded(network, name)
     network.eval().requires_grad_(False)
 
@@ -231,8 +232,14 @@ def _commit(source: str, revision: str | None) -> str | None:
     return Path(path).parent.name if isinstance(path, str) else None
 
 
-def _why_not(model: str, error: Exception) -> str:
+def why_not(model: str, error: Exception) -> str:
+    """Why a model cannot be loaded or opened, in one sentence."""
     text = " ".join(str(error).split())
+    if "trust_remote_code" in text:
+        return (
+            f"the model {model!r} comes with code of its own, which ws does not run; take one that transformers knows, or "
+            "read that code and load the model in Python (ws.load, trust_remote_code)."
+        )
     if isinstance(error, OSError) and re.search(r"offline|connect|resolve|network|couldn't|cached", text, re.I):
         return (
             f"the model {model!r} is not in the local cache and the hub cannot be reached (or has no such model). "

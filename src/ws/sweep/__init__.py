@@ -21,7 +21,7 @@ from typing import Any
 from ws import engine
 from ws.engine import Event, Outcome
 from ws.errors import BadFile
-from ws.records import write_json, write_text
+from ws.records import locked, write_json, write_text
 from ws.sweep.across import Effect as Effect
 from ws.sweep.across import effects as effects
 from ws.sweep.grid import Cell as Cell
@@ -87,7 +87,7 @@ def sweep(
     `command` is what a person would type to go on, for whoever looks at it from elsewhere.
     """
     start, running = time.perf_counter(), running or Running()
-    engine.check_engine(running.engine, workers=running.workers, address=running.address)
+    running.check(grid)
     folder = folder_of(grid)
     tasks = tasks_of(grid)
     with _alone(folder, grid):
@@ -99,6 +99,7 @@ def sweep(
                 "tasks": [t.name for t in tasks],
                 "engine": running.engine,
                 "pid": os.getpid(),
+                "born": engine.born(),
                 "host": socket.gethostname(),
                 "started": time.time(),
                 "command": command,
@@ -110,9 +111,10 @@ def sweep(
             engine=running.engine,
             workers=running.workers,
             threads=max(grid.threads.values()),
-            device="cpu" if grid.common.device == "auto" and set(grid.threads) == {"tiny"} else grid.common.device,
+            device=grid.device,
             address=running.address,
             retries=running.retries,
+            spread=grid.spread,
             tell=tell,
         )
         done = [(c, o.value) for c in grid.cells if (o := outcomes[c.name]).done]
@@ -129,26 +131,21 @@ def _told(cell: Cell) -> dict[str, Any]:
 @contextmanager
 def _alone(folder: Path, grid: Grid) -> Iterator[None]:
     """One command at a time runs one sweep: a second would write over what the first says of itself."""
-    from filelock import FileLock, Timeout
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise BadFile(f"the output folder {folder} cannot be written ({e.strerror}); give another --out.") from None
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0.5)
-    except Timeout:
+    if (held := locked(folder / ".lock", 0.5)) is None:
         at = ""
         if (told := told_of(folder)) is not None:
             at = f" (process {told['pid']} on {told['host']})"
         raise BadFile(
             f"the sweep {grid.name} is running already{at}; `ws sweep --status` shows it. To run it twice, give another --name."
-        ) from None
+        )
     try:
         yield
     finally:
-        lock.release()
+        held.release()
 
 
 def _write_tables(found: SweepResult) -> None:

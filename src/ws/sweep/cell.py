@@ -17,7 +17,7 @@ from ws.eval import protocol
 from ws.eval.protocol import items_of
 from ws.replicate import replicate
 from ws.stages import Plan, make_calibration, make_direction, make_pairs, make_reference, make_sides
-from ws.study import Common, kept_base, plan_of
+from ws.study import Common, address_hidden, kept_base, plan_of
 
 EVERY = 1.0
 """Seconds between two notes of how far a stage is."""
@@ -27,7 +27,7 @@ Given = Mapping[str, Any]
 
 def pairs(given: Given) -> dict[str, Any]:
     """Make the pairs of one behavior, model and seed."""
-    with _watched("pairs"):
+    with _watched("pairs"), _hidden(given):
         _, record = make_pairs(plan_for(given))
     return {"folder": str(record.folder), "reused": record.reused}
 
@@ -55,7 +55,7 @@ def study(given: Given) -> dict[str, Any]:
             made.append(stage)
         note({"doing": f"{stage} is done"})
 
-    with _watched("study"):
+    with _watched("study"), _hidden(given):
         if given["budget"] is not None:
             found, reused = _calibrated(plan, given["budget"])
             alphas = (found.alpha_neg, 0.0, found.alpha_pos)
@@ -81,6 +81,11 @@ def plan_for(given: Given) -> Plan:
     """The plan of a cell, on a model that is loaded once per worker."""
     common = Common(**given["common"])
     return plan_of(common, given["options"], kept_base(common))
+
+
+def _hidden(given: Given) -> Any:
+    """Around whatever may ask the server that a study names."""
+    return address_hidden(given["options"].get("generate_with"))
 
 
 def _calibrated(plan: Plan, budget: float) -> tuple[Calibration, bool]:

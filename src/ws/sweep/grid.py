@@ -11,13 +11,15 @@ from ws.adapters import FAMILIES, family
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.data import DataSettings
+from ws.endpoint import Endpoint
+from ws.engine import check_engine
 from ws.eval import protocol
 from ws.models.load import locate
 from ws.presets import preset
 from ws.records import key_of, slug
 from ws.replicate import ALPHAS
 from ws.settings import coerced, value_of
-from ws.study import Common
+from ws.study import Common, Served, endpoint_of, served_by
 from ws.train import TrainSettings
 
 ONE = {"models": "model", "behaviors": "behavior", "adapters": "adapter", "seeds": "seed", "lrs": "lr"}
@@ -59,6 +61,10 @@ class Running:
     retries: int = 2
     """How often a study whose worker died is given to another one."""
 
+    def check(self, grid: "Grid") -> None:
+        """Refuse what cannot be, before anything runs."""
+        check_engine(self.engine, workers=self.workers, address=self.address, retries=self.retries, spread=grid.spread)
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -98,13 +104,19 @@ class Grid:
     """CPU threads by model: those the single verbs would take, whatever the number of workers."""
     name: str
     notes: tuple[str, ...] = ()
+    endpoint: Endpoint | None = None
+    """The server that writes the pairs of every cell, its model settled."""
 
     def options(self, cell: Cell) -> dict[str, Any]:
-        """The options that the single verbs would be given for a cell."""
+        """The options that the single verbs would be given for a cell; a server's address among them, so never written."""
         own: dict[str, Any] = {"adapter": cell.adapter, "seed": cell.seed}
         if cell.lr is not None:
             own["lr"] = [cell.lr]
-        return {**{k: v for k, v in self.shared.items() if not _lacks(cell.adapter, k)}, **own}
+        return {
+            **{k: v for k, v in self.shared.items() if not _lacks(cell.adapter, k)},
+            **own,
+            **served_by(self.endpoint),
+        }
 
     def common_of(self, cell: Cell) -> dict[str, Any]:
         """What every verb understands, for a cell; the output folder from wherever a worker stands."""
@@ -112,9 +124,21 @@ class Grid:
         return {**told, "model": cell.model, "behavior": cell.behavior, "threads": self.threads[cell.model]}
 
     @property
+    def device(self) -> str:
+        """Where workers stand: `tiny` wants no GPU."""
+        return "cpu" if self.common.device == "auto" and set(self.threads) == {"tiny"} else self.common.device
+
+    @property
+    def spread(self) -> bool:
+        """Whether a model has every device, so that there is one worker."""
+        return self.common.device_map is not None
+
+    @property
     def described(self) -> dict[str, Any]:
-        """The grid as JSON, and what its name is made from."""
+        """The grid as JSON, and what its name is made from; of a server, its model and not where it is."""
+        served = {} if self.endpoint is None else {"endpoint": self.endpoint.described()}
         return {
+            **served,
             "cells": [c.name for c in self.cells],
             "shared": dict(self.shared),
             "evals": list(self.evals),
@@ -172,6 +196,7 @@ def grid_of(given: Mapping[str, Any], *, threads: int) -> Grid:
         threads={m: common.threads or (1 if m == "tiny" else threads) for m in axes["models"]},
         name="",
         notes=tuple(_notes(axes["adapters"], shared)),
+        endpoint=endpoint_of(Served(**coerced(Served, given, source="--")), common),
     )
     for cell in cells:  # what the settings themselves refuse
         options = grid.options(cell)

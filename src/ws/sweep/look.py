@@ -10,6 +10,7 @@ from typing import Any
 
 from ws.direction import load as load_direction
 from ws.engine import State, states
+from ws.engine.work import sentence
 from ws.errors import WsError
 from ws.eval import protocol
 from ws.eval.protocol import items_of
@@ -71,8 +72,8 @@ def look(grid: Grid) -> Look:
         cells = [c for c in grid.cells if c.model == model]
         try:
             base = load_base(Common(**grid.common_of(cells[0])))
-        except (WsError, ValueError) as e:
-            impossible |= {cell: str(e) for cell in cells}
+        except (WsError, ValueError, RuntimeError) as e:  # memory that runs out is the last, and costs its own cells
+            impossible |= dict.fromkeys(cells, sentence(e))
             continue
         for cell in cells:
             try:
@@ -193,7 +194,9 @@ class Status:
     @property
     def process(self) -> State:
         """The process that runs it, or ran it last."""
-        return State(self.name, "running", self.told["pid"], self.told["host"], self.told["started"])
+        return State(
+            self.name, "running", self.told["pid"], self.told["host"], self.told["started"], born=self.told.get("born")
+        )
 
     @property
     def over(self) -> bool:

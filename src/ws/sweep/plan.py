@@ -1,11 +1,12 @@
 """A grid as tasks that need each other, and where a sweep keeps what it says of itself."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ws.behaviors import load_behavior
+from ws.behaviors import SHIPPED, load_behavior
 from ws.engine import Task
 from ws.eval import providing
 from ws.presets import preset
@@ -24,10 +25,9 @@ def folder_of(grid: Grid) -> Path:
 def tasks_of(grid: Grid) -> list[Task]:
     """Everything that has to be done, shared work first; each study needs its pairs and the unsteered arms."""
     found: dict[str, Task] = {}
-    out = str(Path(grid.common.out).resolve())  # a worker may stand elsewhere
     protocols = preset(grid.common.preset, "protocol")
     for cell in grid.cells:
-        common = {**grid.common_of(cell), "out": out}
+        common = _anywhere(grid.common_of(cell))
         options = grid.options(cell)
         pairs = f"pairs/{cell.model}/{cell.behavior}/s{cell.seed}"
         found.setdefault(pairs, Task(pairs, "ws.sweep.cell:pairs", {"common": common, "options": options}))
@@ -49,6 +49,17 @@ def tasks_of(grid: Grid) -> list[Task]:
         found[cell.name] = Task(cell.name, "ws.sweep.cell:study", given, tuple(needs))
     order = {"pairs": 0, "base": 0, "cell": 1}
     return sorted(found.values(), key=lambda t: order[t.name.partition("/")[0]])
+
+
+def _anywhere(common: Mapping[str, Any]) -> dict[str, Any]:
+    """What every verb understands, with its paths from wherever a worker stands; names stay names."""
+    found = {**common, "out": str(Path(common["out"]).resolve())}
+    if common["model"] != "tiny" and (folder := Path(common["model"]).expanduser()).is_dir():
+        found["model"] = os.path.abspath(folder)
+    for k in ("behavior", "pairs"):
+        if common[k] is not None and common[k] not in SHIPPED and Path(common[k]).is_file():
+            found[k] = os.path.abspath(common[k])
+    return found
 
 
 def evals_of(grid: Grid, cell: Cell) -> list[str]:
