@@ -86,6 +86,14 @@ def test_several_processes_that_are_stopped_go_on_to_the_same_tensors(told):
         assert "give an --out that all machines share" in process["apart"]
 
 
+def test_one_of_several_processes_tells_the_trackers_and_every_learning_rate_is_a_run(told):
+    how, seen, _ = told
+    if how == "whole":
+        assert len(seen[0]["tried"]) == 2
+        assert seen[0]["told"] == seen[0]["tried"] == seen[1]["tried"]
+        assert seen[1]["told"] == []
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("rows", [0, 1, 4, 7])
 def test_every_row_is_taken_once_and_sharded_processes_pass_equally_often(size, rows):
