@@ -16,7 +16,7 @@ from ws.behaviors import load_behavior
 from ws.cli import main
 from ws.data import DataSettings, data
 from ws.endpoint import Asked, Endpoint
-from ws.errors import BadFile, EndpointFailed
+from ws.errors import BadFile, EndpointFailed, PairsUnfit
 from ws.generate import Sampling
 from ws.stages import Plan, make_pairs
 from ws.train import TrainSettings
@@ -323,7 +323,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(server, tmp_path):
         (error(400, "unknown field top_k"), "--top-k 0"),
         (error(400, "context too long"), "400: context too long"),
         ((302, b"", {"Location": "http://elsewhere.example/v1"}), "redirects to http://elsewhere.example/v1"),
-        ((302, b"", {"Location": "http://[x"}), "redirects to something that is no address"),
+        ((302, b"", {"Location": "http://[x"}), r"redirects to http://\[x; give"),
         ((200, b'data: {"choices": []}\n\ndata: [DONE]\n\n', {}), "streams its replies"),
     ],
 )
@@ -377,6 +377,15 @@ def test_pairs_say_that_a_server_wrote_them_and_never_where_or_with_which_key(se
 
 def _honesty():
     return load_behavior("honesty", tiny=True)
+
+
+def test_answers_that_are_no_use_are_named_so_that_the_server_can_be_asked_again(server, tiny, tmp_path):
+    blank = {"index": 0, "message": {"content": " \n"}, "finish_reason": "stop"}
+    server.answer = lambda sent, at: blank
+    with server.running() as endpoint:
+        for work, told in ((tmp_path, f"kept in {tmp_path / 'resume'}: move that away"), (None, "Look at the answers")):
+            with pytest.raises(PairsUnfit, match=told):
+                data(tiny, "honesty", SETTINGS, endpoint=endpoint, work=work)
 
 
 def test_a_killed_generation_goes_on_from_the_answers_it_has(server, tiny, tmp_path):

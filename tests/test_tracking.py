@@ -130,6 +130,12 @@ def test_tensorboard_needs_a_folder_and_a_training_that_goes_on_gets_one_of_its_
         with Tracking(["tensorboard"], tmp_path).run({"lr": 1e-3}) as row:
             row({"step": 0, "val_pos": 1.0})
     assert [run.folder.name for run in fake] == ["lr0.001", "lr0.001-2"]
+    (tmp_path / "file").write_text("no folder")
+    with (
+        pytest.raises(Failed, match="tensorboard cannot start a run"),
+        Tracking(["tensorboard"], tmp_path / "file").run({"lr": 1e-3}),
+    ):
+        pass
 
 
 def test_tracking_changes_no_number_and_is_off_unless_asked_for(tiny, fake):

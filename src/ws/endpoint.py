@@ -470,11 +470,5 @@ def _is_address(url: str) -> bool:
 
 
 def _bare(url: str) -> str:
-    """An address without name, password and query."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "something that is no address"
-    if "@" in url:  # where the name ends is not clear in an address that is wrong
-        return "an address with an @"
-    return f"{parts.scheme}://{parts.netloc}{parts.path}" if parts.netloc else parts.path
+    """An address without name, password and query; where the name ends is not clear in one that is wrong."""
+    return "an address with an @" if "@" in url else re.split("[?#]", url)[0]

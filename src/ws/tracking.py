@@ -74,8 +74,8 @@ class Tracking:
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
         named = {NAMED[name]: f"{self.config.get('run', PROJECT)}-lr{lr:g}"} if name in NAMED else {}
-        where = [self._new_folder(lr)] if name == "tensorboard" else []
         try:
+            where = [self._new_folder(lr)] if name == "tensorboard" else []
             with redirect_stdout(sys.stderr):  # what they print must not mix with results
                 tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT, *where, **named)
                 tracker.start()
