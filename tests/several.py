@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from test_tracking import Fake
 from test_train import PAIRS, quick
 from torch.distributed.tensor import DTensor
 
@@ -14,6 +15,7 @@ import ws.train
 from ws.errors import BadFile
 from ws.models.load import load
 from ws.processes import join
+from ws.tracking import TRACKERS, UNTRACKED, Tracking
 
 FAMILIES = ("lora", "dora", "pissa", "delora", "bias")
 SETTINGS = {name: quick(name, epochs=2, eval_every=2, lr=(2e-3,)) for name in FAMILIES}
@@ -38,9 +40,22 @@ def run(out: Path, shard: bool) -> None:
             seen["held"] = sum(p.numel() for p in local) / sum(p.numel() for p in spread.values())
     if shard:
         stopped(out, group, seen)
+    else:
+        tracked(group, seen)
     (out / f"{group.rank}.json").write_text(json.dumps(seen))
     group.wait()
     torch.distributed.destroy_process_group()
+
+
+def tracked(group, seen: dict) -> None:
+    """Two learning rates with a tracker, which ends its run in between while the group goes on."""
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    TRACKERS["wandb"], LOGGER_TYPE_TO_CLASS["wandb"] = "json", Fake
+    tracking = Tracking(["wandb"]) if group.main else UNTRACKED
+    sides = ws.train(load("tiny"), PAIRS, quick(lr=(1e-3, 2e-3), epochs=1), group=group, tracking=tracking)
+    seen["tried"] = [t["history"] for t in sides.report["tried"]]
+    seen["told"] = [run.rows for run in Fake.runs if run.finished]
 
 
 def stopped(out: Path, group, seen: dict) -> None:

@@ -138,6 +138,15 @@ def test_a_full_disk_is_one_sentence_and_the_stage_goes_on_later(tmp_path, numbe
     assert not once(tmp_path / "a", "toy", {}, {}, make).reused
 
 
+def test_a_disk_too_full_for_a_folder_is_not_called_unwritable(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.mkdir", full)
+    with pytest.raises(OSError, match="No space left"):
+        once(tmp_path / "new" / "a", "toy", {}, {}, table)
+
+
 FULL = """
 import resource, sys
 from pathlib import Path

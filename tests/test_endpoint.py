@@ -1,5 +1,6 @@
 """Pairs written by a server: the same rows whatever the order of its replies, and no failure of it is hidden."""
 
+import errno
 import hashlib
 import json
 import logging
@@ -11,10 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from ws.behaviors import load_behavior
 from ws.cli import main
 from ws.data import DataSettings, data
 from ws.endpoint import Asked, Endpoint
-from ws.errors import BadFile, EndpointFailed
+from ws.errors import BadFile, EndpointFailed, PairsUnfit
 from ws.generate import Sampling
 from ws.stages import Plan, make_pairs
 from ws.train import TrainSettings
@@ -33,6 +35,7 @@ class Server:
         self.most = 99
         self.slow = lambda sent: 0.0
         self.models = ["org/served-model"]
+        self.listing = None  # what it says instead of its models
         self.now = self.peak = 0
         self.lock = threading.Lock()
 
@@ -62,7 +65,8 @@ class Server:
                 self.wfile.write(body)
 
             def do_GET(self):
-                self.say(200, json.dumps({"data": [{"id": m} for m in outer.models]}).encode())
+                code, body = outer.listing or (200, json.dumps({"data": [{"id": m} for m in outer.models]}).encode())
+                self.say(code, body)
 
             def do_POST(self):
                 sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -75,6 +79,9 @@ class Server:
                 try:
                     time.sleep(outer.slow(sent))
                     bad = outer.bad(number, sent)
+                    if callable(bad):
+                        bad(self.wfile)
+                        return
                     code, body, head = (200, json.dumps(outer.reply(sent)).encode(), {}) if bad is None else bad
                     self.say(code, body, **head)
                 except BrokenPipeError:
@@ -153,6 +160,14 @@ def test_a_server_that_gives_one_answer_at_a_time_is_asked_again_with_another_se
         lambda sent: (200, b"<html>not json", {}),
         lambda sent: (200, b'{"choices": []}', {}),
         lambda sent: (200, b'{"choices": [{"message": {"content": "x"}, "finish_reason": "banana"}]}', {}),
+        lambda sent: (200, b'{"error": {"message": "busy"}}', {}),
+        lambda sent: (200, b'{"choices": [', {"Content_Length": "9999"}),
+        lambda sent: error(503, "busy", Content_Length="9999"),
+        lambda sent: error(429, "slow down", Retry_After="\u00b2"),
+        lambda sent: (200, b"[" * 200_000, {}),
+        lambda sent: lambda wire: wire.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{"),
+        lambda sent: lambda wire: wire.write(b"nonsense\r\n\r\n"),
+        lambda sent: lambda wire: None,
     ],
 )
 def test_a_passing_failure_is_tried_again_and_changes_nothing(server, bad, caplog):
@@ -171,6 +186,23 @@ def test_a_timeout_is_tried_again(server):
     server.slow = lambda sent: next(late, 0.0)
     with server.running() as endpoint:
         found, _ = replace(endpoint, timeout=0.2).complete(ASKED[:1], Sampling(1.0), seed=0)
+    assert len(found[0]) == 3
+    assert len(server.requests) == 2
+
+
+def test_a_server_that_sends_a_little_now_and_then_is_not_waited_for_for_ever(server):
+    def drip(wire):
+        wire.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        for _ in range(30):
+            wire.write(b" ")
+            wire.flush()
+            time.sleep(0.05)
+
+    server.bad = lambda number, sent: drip if number == 1 else None
+    with server.running() as endpoint:
+        start = time.monotonic()
+        found, _ = replace(endpoint, timeout=0.2).complete(ASKED[:1], Sampling(1.0), seed=0)
+        assert time.monotonic() - start < 1.2
     assert len(found[0]) == 3
     assert len(server.requests) == 2
 
@@ -207,6 +239,79 @@ def test_a_line_cut_off_by_a_kill_is_asked_for_again_and_other_settings_are_refu
             endpoint.complete(ASKED, Sampling(0.5), seed=0, work=tmp_path)
 
 
+@pytest.mark.parametrize("left", ["", "half of the first li"])
+def test_a_file_of_answers_without_its_first_line_counts_as_none(server, tmp_path, left):
+    (tmp_path / "resume").mkdir()
+    (tmp_path / "resume" / "answers.jsonl").write_text(left)
+    with server.running() as endpoint:
+        whole, _ = endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)
+        server.requests.clear()
+        assert endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)[0] == whole
+    assert server.requests == []
+
+
+def test_going_on_writes_no_kept_answer_again(server, tmp_path, monkeypatch):
+    with server.running() as endpoint:
+        whole, _ = endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)
+        file = tmp_path / "resume" / "answers.jsonl"
+        before = file.read_bytes()
+        file.write_bytes(before + b'{"name": "pos')
+
+        def full(*_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("ws.endpoint.write_text", full)
+        assert endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)[0] == whole
+    assert file.read_bytes() == before
+
+
+def test_a_kept_answer_that_is_damaged_is_asked_for_again_and_that_is_said(server, tmp_path, caplog):
+    with server.running() as endpoint:
+        whole, _ = endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)
+        file = tmp_path / "resume" / "answers.jsonl"
+        lines = file.read_bytes().split(b"\n")
+        lines[2], lines[3], lines[4] = bytes(len(lines[2])), b"7", b'{"asks": "a\xff"}'
+        file.write_bytes(b"\n".join(lines))
+        server.requests.clear()
+        assert endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)[0] == whole
+    assert len(server.requests) == 3
+    assert "3 of 6 answers" in caplog.text
+
+
+def test_kept_answers_are_those_to_the_very_question_and_not_to_one_of_the_same_name(server, tmp_path):
+    with server.running() as endpoint:
+        for asked in (
+            ASKED,
+            [replace(a, system="be long") for a in ASKED],
+            [replace(a, user=a.user + "?") for a in ASKED],
+            [replace(a, max_new=9) for a in ASKED],
+            [replace(a, samples=2) for a in ASKED],
+        ):
+            server.requests.clear()
+            alone, _ = endpoint.complete(asked, Sampling(1.0), seed=0)
+            kept, _ = endpoint.complete(asked, Sampling(1.0), seed=0, work=tmp_path)
+            assert kept == alone
+            assert len(server.requests) == 12
+        server.requests.clear()
+        endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)
+    assert server.requests == []
+
+
+def test_two_behaviors_with_one_working_folder_get_their_own_answers(server, tiny, tmp_path):
+    with server.running() as endpoint:
+        behaviors = [load_behavior(name) for name in ("trad_care", "authority")]  # of the same questions and names
+        apart = [data(tiny, b, SETTINGS, endpoint=endpoint) for b in behaviors]
+        shared = [data(tiny, b, SETTINGS, endpoint=endpoint, work=tmp_path) for b in behaviors]
+    assert [p.content_hash for p in shared] == [p.content_hash for p in apart]
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(server, tmp_path):
+    (tmp_path / "resume").write_text("no folder")
+    with server.running() as endpoint, pytest.raises(BadFile, match="cannot be written"):
+        endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)
+    assert server.requests == []
+
+
 @pytest.mark.parametrize(
     ("bad", "told"),
     [
@@ -218,6 +323,8 @@ def test_a_line_cut_off_by_a_kill_is_asked_for_again_and_other_settings_are_refu
         (error(400, "unknown field top_k"), "--top-k 0"),
         (error(400, "context too long"), "400: context too long"),
         ((302, b"", {"Location": "http://elsewhere.example/v1"}), "redirects to http://elsewhere.example/v1"),
+        ((302, b"", {"Location": "http://[x"}), r"redirects to http://\[x; give"),
+        ((200, b'data: {"choices": []}\n\ndata: [DONE]\n\n', {}), "streams its replies"),
     ],
 )
 def test_what_another_try_cannot_mend_stops_at_once(server, bad, told):
@@ -228,12 +335,14 @@ def test_what_another_try_cannot_mend_stops_at_once(server, bad, told):
     assert server.heads[0]["Authorization"] == "Bearer s3cret"
 
 
-def test_an_answer_cut_at_the_limit_has_no_end_and_a_filtered_or_missing_one_is_empty(server):
+def test_an_answer_cut_at_the_limit_has_no_end_and_a_filtered_missing_or_blank_one_is_empty(server):
     def choice(sent):
         reasons = {
             "question 0": ("cut off", "length"),
             "question 1": ("secret", "content_filter"),
             "question 2": (None, "stop"),
+            "question 3": (" \n ", "stop"),
+            "question 4": ("half a smile \ud83d", "stop"),
         }
         text, reason = reasons[sent["messages"][-1]["content"]]
         reply = {"choices": [{"message": {"content": text}, "finish_reason": reason}] * sent["n"]}
@@ -241,8 +350,9 @@ def test_an_answer_cut_at_the_limit_has_no_end_and_a_filtered_or_missing_one_is_
 
     server.bad = lambda number, sent: choice(sent)
     with server.running() as endpoint:
-        found, _ = endpoint.complete(ASKED[:3], Sampling(1.0), seed=0)
-    assert [(a[0].text, a[0].ended) for a in found] == [("cut off", False), ("", False), ("", True)]
+        found, _ = endpoint.complete(ASKED[:5], Sampling(1.0), seed=0)
+    expected = [("cut off", False), ("", False), ("", True), ("", True), ("half a smile \ufffd", True)]
+    assert [(a[0].text, a[0].ended) for a in found] == expected
 
 
 def test_pairs_say_that_a_server_wrote_them_and_never_where_or_with_which_key(server, tiny, tmp_path):
@@ -266,9 +376,16 @@ def test_pairs_say_that_a_server_wrote_them_and_never_where_or_with_which_key(se
 
 
 def _honesty():
-    from ws.behaviors import load_behavior
-
     return load_behavior("honesty", tiny=True)
+
+
+def test_answers_that_are_no_use_are_named_so_that_the_server_can_be_asked_again(server, tiny, tmp_path):
+    blank = {"index": 0, "message": {"content": " \n"}, "finish_reason": "stop"}
+    server.answer = lambda sent, at: blank
+    with server.running() as endpoint:
+        for work, told in ((tmp_path, f"kept in {tmp_path / 'resume'}: move that away"), (None, "Look at the answers")):
+            with pytest.raises(PairsUnfit, match=told):
+                data(tiny, "honesty", SETTINGS, endpoint=endpoint, work=work)
 
 
 def test_a_killed_generation_goes_on_from_the_answers_it_has(server, tiny, tmp_path):
@@ -289,6 +406,18 @@ def test_a_killed_generation_goes_on_from_the_answers_it_has(server, tiny, tmp_p
         ("localhost:8000", {}, "takes an address"),
         ("ftp://x/v1", {}, "takes an address"),
         ("http://me:pw@x/v1", {}, "WS_GENERATE_KEY"),
+        ("http:/me:pw@x/v1", {}, "takes an address"),
+        ("me:pw@x/v1", {}, "takes an address"),
+        ("http://x/v1?key=pw", {}, "WS_GENERATE_KEY"),
+        ("http://x/v1#pw", {}, "WS_GENERATE_KEY"),
+        ("http://x:port/v1", {}, "takes an address"),
+        ("http://x:99999/v1", {}, "takes an address"),
+        ("http://[::1/v1", {}, "takes an address"),
+        ("http://x..y/v1", {}, "takes an address"),
+        ("http://x/v1 and more", {}, "takes an address"),
+        ("http://x/v\u00e9", {}, "takes an address"),
+        ("https://x/v1", {"key": "pw\nx"}, "line break"),
+        ("https://x/v1", {"key": "pw\u2013"}, "line break"),
         ("http://far.example/v1", {"key": "k"}, "plain http"),
         ("http://localhost/v1", {"concurrency": 0}, "at least 1"),
     ],
@@ -301,6 +430,30 @@ def test_an_address_that_cannot_be_right_is_refused(url, more, told):
         repr(Endpoint("https://far.example/v1", key="k"))
         == "Endpoint(model=None, concurrency=8, timeout=600.0, wait=1.0)"
     )
+
+
+def test_the_newline_at_the_end_of_a_key_is_not_part_of_it(monkeypatch):
+    monkeypatch.setenv("WS_GENERATE_KEY", " s3cret\n")
+    assert Endpoint.from_environment("https://far.example/v1").key == "s3cret"
+    monkeypatch.setenv("WS_GENERATE_KEY", "\n")
+    assert Endpoint.from_environment("https://far.example/v1").key is None
+
+
+def test_a_server_that_answers_with_a_page_is_asked_six_times_and_then_quoted(server):
+    page = (
+        b"<html><head><style>p {color: red}</style><title>Please sign in</title></head><body>\x1b[31mHi s3cret</body>"
+    )
+    server.listing = (200, page)
+    server.bad = lambda number, sent: (200, page, {})
+    with server.running() as endpoint:
+        with pytest.raises(EndpointFailed, match="lists no models"):
+            endpoint.complete(ASKED, Sampling(1.0), seed=0)
+        endpoint = replace(endpoint, model="m", key="s3cret", concurrency=1)
+        with pytest.raises(
+            EndpointFailed, match=r"6 times in a row \(the reply is not JSON \(Please sign in \[31mHi \*\*\*"
+        ):
+            endpoint.complete(ASKED, Sampling(1.0), seed=0)
+    assert len(server.requests) == 6
 
 
 def test_the_command_names_the_models_of_a_server_that_has_several_and_says_when_there_is_none(

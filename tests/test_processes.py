@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from test_train import PAIRS
 
 import ws
-from ws.cli import main
+from ws.cli import main, together
+from ws.errors import ProcessLost
 from ws.pairs import save_pairs
 from ws.processes import ALONE, Group, join
 
@@ -84,6 +85,14 @@ def test_several_processes_that_are_stopped_go_on_to_the_same_tensors(told):
         assert process["judged"] > 4
         assert process["same"]
         assert "give an --out that all machines share" in process["apart"]
+
+
+def test_one_of_several_processes_tells_the_trackers_and_every_learning_rate_is_a_run(told):
+    how, seen, _ = told
+    if how == "whole":
+        assert len(seen[0]["tried"]) == 2
+        assert seen[0]["told"] == seen[0]["tried"] == seen[1]["tried"]
+        assert seen[1]["told"] == []
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
@@ -154,6 +163,63 @@ def test_a_lost_process_ends_all_with_one_sentence(command, tmp_path):
     assert not any(Path(f"/proc/{c}/stat").exists() for c in children)
 
 
+def test_processes_that_cannot_reach_each_other_say_why_in_one_sentence(command, monkeypatch):
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nowhere0")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: the processes of this training cannot reach each other (")
+    assert "nowhere0" in line
+
+
+class Ended(subprocess.Popen):
+    """A process that has ended with this code."""
+
+    def __init__(self, code):
+        self.code = code
+
+    def poll(self):
+        return self.code
+
+    def __del__(self):
+        pass
+
+
+LOST_NOTE = "another process of this training ended or cannot be reached (NCCL error)"
+
+
+@pytest.mark.parametrize(
+    ("codes", "told"),
+    [
+        ((75, -9, 75), "process 1 of 3 was ended by signal 9; what was done is kept"),
+        ((75, 75, -9), "process 2 of 3 was ended by signal 9; what was done is kept"),
+        ((-9, 75, 75), "process 0 of 3 was ended by signal 9; what was done is kept"),
+        ((75, 1, 75), "process 1 of 3 ended with code 1: the disk is gone; what was done is kept"),
+        ((75, 75, 75), LOST_NOTE),
+        ((0, 0, 1), "process 2 of 3 ended with code 1: the disk is gone; what was done is kept"),
+        ((1, 75, 75), None),  # it has said why
+    ],
+)
+def test_of_several_that_failed_the_first_cause_is_said(codes, told, tmp_path, monkeypatch, capsys):
+    said = {75: f"error: {LOST_NOTE}", 1: "error: the disk is gone"}
+    logs = [tmp_path / str(rank) for rank in range(3)]
+    for log, code in zip(logs[1:], codes[1:]):
+        log.write_text(said.get(code, ""))
+    monkeypatch.setattr(together, "started", [Ended(code) for code in codes])
+    assert together._watch(logs) == 1
+    err = capsys.readouterr().err
+    assert err == "" if told is None else err.startswith(f"error: {told}")
+
+
+def test_only_an_error_of_a_connection_means_that_another_process_is_gone():
+    group = Group(0, 2)
+    for text in ("[/a/b.cc:5] Connection closed by peer [::1]:5", "NCCL error: remote", "failed to recv, Connection was likely closed"):  # fmt: skip
+        with pytest.raises(ProcessLost, match=r"cannot be reached \(\w"), group.together():
+            raise RuntimeError(text)
+    with pytest.raises(RuntimeError, match="restore"), group.together():
+        raise RuntimeError("cannot restore the storage of this tensor")
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "told"),
     [
@@ -162,6 +228,7 @@ def test_a_lost_process_ends_all_with_one_sentence(command, tmp_path):
         (["train", "--processes", "2", "--device-map", "auto"], {}, "give one of them"),
         (["train", "--processes", "3"], {"WORLD_SIZE": "2"}, "started as 2 processes"),
         (["data"], {"WORLD_SIZE": "2"}, "only `ws train` runs as several processes"),
+        (["runs"], {"WORLD_SIZE": "two"}, "WORLD_SIZE"),
     ],
 )
 def test_what_cannot_be_started_is_refused(capsys, monkeypatch, arguments, environment, told):

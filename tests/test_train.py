@@ -1,7 +1,9 @@
 """Two sides in step: what they share cancels, and a killed training ends where an undisturbed one does."""
 
 import dataclasses
+import os
 import sys
+from pathlib import Path
 
 import pytest
 import small
@@ -272,16 +274,99 @@ def test_what_is_held_out_is_found_again_whatever_was_dropped():
     assert len(held_out(PAIRS, share=0.3, seed=0).rows) == len(outside) == 2
 
 
-def test_half_a_checkpoint_is_said_and_training_starts_again(tiny, tmp_path, monkeypatch, caplog):
+def half(data):
+    return data[: len(data) // 2]
+
+
+def one_bit(data):
+    return data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]
+
+
+def another_count(data):
+    return data.replace(b'\\"stale\\": 0', b'\\"stale\\": 1')
+
+
+def zeros(data):
+    return data[: -len(data) // 3] + bytes(len(data) - len(data[: -len(data) // 3]))
+
+
+@pytest.mark.parametrize("damage", [half, one_bit, another_count, zeros])
+def test_a_damaged_checkpoint_is_said_and_training_starts_again(tiny, tmp_path, monkeypatch, caplog, damage):
     monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
-    whole = train(tiny, PAIRS, quick(), work=tmp_path)
+    settings = quick(epochs=4)
+    whole = train(tiny, PAIRS, settings, work=tmp_path)
     (checkpoint,) = (tmp_path / "resume").glob("*.safetensors")
-    checkpoint.write_bytes(checkpoint.read_bytes()[: checkpoint.stat().st_size // 2])
+    before = checkpoint.read_bytes()
+    checkpoint.write_bytes(damage(before))
+    assert checkpoint.read_bytes() != before
     with caplog.at_level("WARNING", logger="ws"):
-        again = train(tiny, PAIRS, quick(), work=tmp_path)
+        again = train(tiny, PAIRS, settings, work=tmp_path)
     assert "is damaged; this learning rate is trained from its beginning" in caplog.text
     for a, b in zip(whole, again):
         assert all(torch.equal(a.tensors[k], b.tensors[k]) for k in a.tensors)
+
+
+def test_a_save_that_is_killed_or_finds_no_room_leaves_the_checkpoint_before_it(tiny, tmp_path, monkeypatch, caplog):
+    module = sys.modules["ws.train"]
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    whole = train(tiny, PAIRS, quick())
+    save_file, saves = module.save_file, []
+
+    def second_fails(tensors, path, metadata):
+        saves.append(path)
+        save_file(tensors, path, metadata=metadata)
+        if len(saves) == 2:
+            path.write_bytes(half(path.read_bytes()))
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "save_file", second_fails)
+    with pytest.raises(OSError, match="No space"):
+        train(tiny, PAIRS, quick(), work=tmp_path)
+    assert [p.name for p in (tmp_path / "resume").iterdir()] == ["lr-0.safetensors"]
+    saves[0].write_bytes(b"what a kill leaves")
+    with caplog.at_level("INFO", logger="ws"):
+        again = train(tiny, PAIRS, quick(), work=tmp_path)
+    assert "going on at step 4" in caplog.text
+    for a, b in zip(whole, again):
+        assert all(torch.equal(a.tensors[k], b.tensors[k]) for k in a.tensors)
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tiny, tmp_path, monkeypatch):
+    module, done = sys.modules["ws.train"], []
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    replace, fsync = Path.replace, os.fsync
+    monkeypatch.setattr("os.fsync", lambda fd: done.append("fsync") or fsync(fd))
+    monkeypatch.setattr(Path, "replace", lambda a, b: done.append("replace") or replace(a, b))
+    train(tiny, PAIRS, quick(), work=tmp_path)
+    assert done[:2] == ["fsync", "replace"]
+
+
+def test_a_folder_for_checkpoints_that_cannot_be_written_is_one_sentence(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
+    (tmp_path / "resume").write_text("no folder")
+    with pytest.raises(BadFile, match="cannot be written"):
+        train(tiny, PAIRS, quick(), work=tmp_path)
+
+
+def test_a_training_goes_on_with_another_number_of_rows_at_once(tiny, tmp_path, monkeypatch):
+    module = sys.modules["ws.train"]
+    whole = train(tiny, PAIRS, quick())
+    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    save = _Fit._save
+
+    def killed(self, *args):
+        save(self, *args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_Fit, "_save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny, PAIRS, quick(), work=tmp_path)
+    monkeypatch.setattr(_Fit, "_save", save)
+    again = train(tiny, PAIRS, quick(), work=tmp_path, rows_at_once=1)
+    assert again.report["rows_at_once"] == 1
+    for a, b in zip(whole, again):  # sums in another order, some steps of AdamW after it
+        for k, t in a.tensors.items():
+            torch.testing.assert_close(b.tensors[k], t, atol=1e-5, rtol=1e-3)
 
 
 def test_a_checkpoint_of_other_pairs_or_settings_is_not_taken(tiny, tmp_path, monkeypatch):

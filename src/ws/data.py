@@ -12,7 +12,7 @@ from typing import Any
 
 from ws.behaviors import Behavior, load_behavior
 from ws.endpoint import Asked, Endpoint
-from ws.errors import Unsupported
+from ws.errors import PairsUnfit, Unsupported
 from ws.generate import Answer, Request, Sampling, complete, context_of
 from ws.models.chat import THINKING, Chat, encode, has_template, render, thinks, token_called
 from ws.models.load import Base
@@ -101,7 +101,12 @@ def data(
             )
         )
     checks = check(rows, min_distinct=settings.min_distinct)
-    insist(checks)
+    try:
+        insist(checks)
+    except PairsUnfit as e:
+        if endpoint is None or work is None:
+            raise
+        raise PairsUnfit(f"{e} They are kept in {work / 'resume'}: move that away to ask the server again.") from None
     good, dropped = kept(rows)
     return Pairs(
         good,

@@ -10,12 +10,14 @@ is written anywhere.
 """
 
 import hashlib
+import http.client
 import json
 import logging
 import os
 import queue
 import re
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -27,6 +29,7 @@ from urllib.parse import urlsplit
 from ws.batches import progress
 from ws.errors import BadFile, EndpointFailed
 from ws.generate import Answer, Sampling
+from ws.records import writable, write_text
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +73,15 @@ class Endpoint:
     """Seconds before the second try, doubled for every further one."""
 
     def __post_init__(self):
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_address(self.url):
             raise ValueError(
                 f"--generate-with takes an address such as http://localhost:8000/v1, got {_bare(self.url)!r}"
             )
-        if parts.username or parts.password or parts.query:
-            raise ValueError(f"the address of a server holds no name, password or query; a key goes into {KEY}")
+        parts = urlsplit(self.url)
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError(f"the address of a server holds no name, password, query or #; a key goes into {KEY}")
+        if self.key and not re.fullmatch(r"[!-~]+", self.key):  # http.client would refuse it too, and print it
+            raise ValueError(f"the key holds a space, a line break or a letter that no key has; look at {KEY}")
         if self.key and parts.scheme == "http" and parts.hostname not in LOCAL:
             raise ValueError(
                 "a key is not sent over plain http to another machine; use https, or a tunnel to localhost"
@@ -86,8 +91,8 @@ class Endpoint:
 
     @staticmethod
     def from_environment(url: str, *, model: str | None = None, concurrency: int = 8) -> "Endpoint":
-        """A server whose key, if it wants one, stands in WS_GENERATE_KEY."""
-        return Endpoint(url, model, concurrency, key=os.environ.get(KEY) or None)
+        """A server whose key, if it wants one, stands in WS_GENERATE_KEY; files end in a newline, keys do not."""
+        return Endpoint(url.strip(), model, concurrency, key=os.environ.get(KEY, "").strip() or None)
 
     def described(self) -> dict[str, Any]:
         """What a record keeps: that a server answered, and its model; not where it is."""
@@ -102,7 +107,7 @@ class Endpoint:
         names = [m["id"] for m in self.models()]
         if len(names) == 1:
             return names[0]
-        listed = ", ".join(names[:8]) or "none"
+        listed = ", ".join(_harmless(n) for n in names[:8]) or "none"
         raise ValueError(f"the server has {len(names)} models ({listed}); name one with --generate-model")
 
     def models(self) -> list[dict[str, Any]]:
@@ -145,17 +150,17 @@ class Endpoint:
         model = self.served()
         body = {**_sampled(sampling), **(extra or {}), "model": model}
         kept = _Kept(work, hashlib.sha256(json.dumps([PROTOCOL, body, seed], sort_keys=True).encode()).hexdigest())
-        missing = [a for a in asked if a.name not in kept.found]
+        missing = [a for a in asked if _asks(a) not in kept.found]
         if missing:
             self._reach()
-        if kept.found:
+        if len(missing) < len(asked):
             log.info("%d of %d questions were answered before", len(asked) - len(missing), len(asked))
         with progress(sum(a.samples for a in missing), label) as tick:
             for one, answers, told in self._all(missing, body, seed):
-                kept.add(one.name, answers, told)
+                kept.add(one, answers, told)
                 tick(len(answers))
-        told = {**self.described(), "reported": sorted({t for a in asked for t in kept.told[a.name]})}
-        return [kept.found[a.name] for a in asked], told
+        told = {**self.described(), "reported": sorted({t for a in asked for t in kept.told[_asks(a)]})}
+        return [kept.found[_asks(a)] for a in asked], told
 
     def _all(self, asked: Sequence[Asked], body: Mapping[str, Any], seed: int):
         """(question, answers, what the server reported), as they come; the first failure ends all.
@@ -225,8 +230,9 @@ class Endpoint:
                         f"the server failed {TRIES} times in a row ({e}). What was answered is kept: the same command "
                         "goes on from there, with --generate-concurrency 1 if it is too much for the server."
                     ) from None
-                log.warning("%s; trying again in %.0f s", e, max(wait, e.after))
-                if stop.wait(min(max(wait, e.after), LONGEST_WAIT)):
+                pause = min(max(wait, e.after), LONGEST_WAIT)
+                log.warning("%s; trying again in %.0f s", e, pause)
+                if stop.wait(pause):
                     raise EndpointFailed("stopped") from None
                 wait = min(2 * wait, LONGEST_WAIT)
         raise AssertionError
@@ -238,12 +244,13 @@ class Endpoint:
             head["Authorization"] = f"Bearer {self.key}"
         data = None if sent is None else json.dumps(sent).encode()
         request = urllib.request.Request(f"{self.url.rstrip('/')}/{path}", data, head)
+        until = time.monotonic() + self.timeout
         try:
             with self._opener().open(request, timeout=self.timeout) as reply:
-                raw = reply.read(BIGGEST + 1)
+                raw = _read(reply, BIGGEST + 1, until)
         except urllib.error.HTTPError as e:
             with e:
-                self._refused(e)
+                self._refused(e, until)
         except TimeoutError:
             raise _Passing(f"no answer in {self.timeout:g} s") from None
         except OSError as e:  # no route, refused, reset: all of urllib's, and the socket's own
@@ -256,12 +263,23 @@ class Endpoint:
                     f"there is no server at {_bare(self.url)} ({why}); start it, or give another --generate-with"
                 ) from None
             raise _Passing(f"the connection failed ({why})") from None
+        except http.client.HTTPException as e:  # no OSError: a reply that was cut off, or that is no HTTP
+            raise _Passing(f"the reply was cut off or is not HTTP ({type(e).__name__})") from None
         if len(raw) > BIGGEST:
             raise EndpointFailed(f"the server's reply is longer than {BIGGEST // 1_000_000} MB")
         try:
-            return json.loads(raw)
+            found = json.loads(raw)
         except ValueError:
-            raise _Passing("the reply is not JSON") from None
+            if re.match(rb"\s*(data|event|id|retry)?:", raw):
+                raise EndpointFailed(
+                    "the server streams its replies, which nobody asked for; switch that off"
+                ) from None
+            raise _Passing(f"the reply is not JSON ({self._said(raw[:4096]) or 'empty'})") from None
+        except RecursionError:
+            raise _Passing("the reply is JSON of no sensible depth") from None
+        if isinstance(found, dict) and found.get("error"):  # some say 200 and mean something else
+            raise _Passing(f"the server says: {self._said(raw[:4096])}")
+        return found
 
     def _opener(self) -> urllib.request.OpenerDirector:
         handlers: list[Any] = [_NoRedirect()]
@@ -269,20 +287,25 @@ class Endpoint:
             handlers.append(urllib.request.ProxyHandler({}))  # a proxy would look for this machine's server on itself
         return urllib.request.build_opener(*handlers)
 
-    def _refused(self, e: urllib.error.HTTPError) -> None:
+    def _said(self, raw: bytes) -> str:
+        """The server's own words, short and harmless, without the key that some repeat."""
+        said = _message(raw)
+        return said.replace(self.key, "***") if self.key else said
+
+    def _refused(self, e: urllib.error.HTTPError, until: float) -> None:
         """What an HTTP error means: another try, or one sentence with the server's own words."""
-        said = _message(e.read(4096))
-        if self.key:
-            said = said.replace(self.key, "***")
+        try:
+            said = self._said(_read(e, 4096, until))
+        except (OSError, http.client.HTTPException):  # the code says enough
+            said = ""
         if e.code in TRY_AGAIN:
             after = e.headers.get("Retry-After") or "" if e.headers else ""
             raise _Passing(
-                f"the server says {e.code}{f': {said}' if said else ''}", float(after) if after.isdigit() else 0.0
+                f"the server says {e.code}{f': {said}' if said else ''}", float(after) if after.isdecimal() else 0.0
             )
         if 300 <= e.code < 400:
-            raise EndpointFailed(
-                f"the server redirects to {_bare(e.headers.get('Location') or 'nowhere')}; give that address"
-            )
+            where = _harmless(_bare(e.headers.get("Location") or "nowhere"))
+            raise EndpointFailed(f"the server redirects to {where}; give that address")
         hint = {
             401: f" Its key goes into the environment variable {KEY}.",
             403: f" Its key goes into the environment variable {KEY}.",
@@ -308,12 +331,17 @@ class _NoServer(EndpointFailed):
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the key to another place."""
 
-    def redirect_request(self, *args: Any) -> None:
+    def http_error_302(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any) -> None:
         return None
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
 class _Kept:
-    """Answers as they come, one line of JSON each; a line that was cut off by a kill does not count."""
+    """Answers as they come, one line of JSON each; a line that was cut off by a kill does not count.
+
+    A line is found by the question itself and not by its name: behaviors share the names of their questions.
+    """
 
     def __init__(self, work: Path | None, identity: str):
         self.file = None if work is None else work / "resume" / "answers.jsonl"
@@ -321,26 +349,59 @@ class _Kept:
         self.told: dict[str, list[str]] = {}
         if self.file is None:
             return
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        lines = self.file.read_text(encoding="utf-8").split("\n") if self.file.is_file() else []
-        if lines and lines[0] != identity:
+        writable(self.file.parent)
+        raw = self.file.read_bytes() if self.file.is_file() else b""
+        first, *lines = raw.split(b"\n")
+        if not lines:  # nothing is there, or less than the first line, which a full disk leaves behind
+            write_text(self.file, f"{identity}\n")
+            return
+        if first.decode(errors="replace") != identity:
             raise BadFile(f"{self.file} holds answers of another model or other settings; move it away and run again.")
-        for line in lines[1:-1]:  # what follows the last newline is half a line
-            try:
-                row = json.loads(line)
-            except ValueError:
-                raise BadFile(f"{self.file} is damaged; move it away and run again.") from None
-            self.found[row["name"]] = [Answer(**a) for a in row["answers"]]
-            self.told[row["name"]] = row["told"]
-        whole = [identity, *lines[1:-1]]
-        self.file.write_text("\n".join(whole) + "\n", encoding="utf-8")
+        half = lines.pop()  # what follows the last newline
+        damaged = sum(not self._take(line) for line in lines)
+        if damaged:
+            log.warning("%d of %d answers in %s are damaged and asked for again", damaged, len(lines), self.file)
+        if half:  # cut off where it begins, which needs no room on the disk and touches nothing before it
+            os.truncate(self.file, len(raw) - len(half))
 
-    def add(self, name: str, answers: list[Answer], told: list[str]) -> None:
-        self.found[name], self.told[name] = answers, told
+    def _take(self, line: bytes) -> bool:
+        """Whether a line is what `add` wrote."""
+        try:
+            row = json.loads(line)
+            answers = [Answer(**a) for a in row["answers"]]
+            asks, told = row["asks"], row["told"]
+        except (ValueError, KeyError, TypeError):
+            return False
+        self.found[asks], self.told[asks] = answers, told
+        return True
+
+    def add(self, one: Asked, answers: list[Answer], told: list[str]) -> None:
+        asks = _asks(one)
+        self.found[asks], self.told[asks] = answers, told
         if self.file is not None:
-            row = {"name": name, "answers": [vars(a) for a in answers], "told": told}
+            row = {"name": one.name, "asks": asks, "answers": [vars(a) for a in answers], "told": told}
             with open(self.file, "a", encoding="utf-8") as f:
                 f.write(json.dumps(row) + "\n")
+
+
+def _asks(one: Asked) -> str:
+    """A hash of all that a question asks for."""
+    return hashlib.sha256(json.dumps(vars(one), sort_keys=True).encode()).hexdigest()
+
+
+def _read(reply: Any, most: int, until: float) -> bytes:
+    """A reply's body; a socket's own limit would let a server that sends a byte now and then go on for ever."""
+    raw = bytearray()
+    while len(raw) < most:
+        part = reply.read1(min(65536, most - len(raw)))
+        if not part:
+            if reply.length:  # read1 says nothing of what was promised and did not come
+                raise http.client.IncompleteRead(bytes(raw), reply.length)
+            break
+        raw += part
+        if time.monotonic() > until:
+            raise TimeoutError
+    return bytes(raw)
 
 
 def _sampled(sampling: Sampling) -> dict[str, Any]:
@@ -362,6 +423,8 @@ def _answers(reply: Any) -> tuple[list[Answer], set[str]]:
             text, reason = c["message"].get("content") or "", c["finish_reason"]
             if not isinstance(text, str) or reason not in ("stop", "length", "content_filter"):
                 raise TypeError
+            # half of a pair of surrogates is no text that could be written, and comes where an emoji was cut
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             # a filtered answer is nobody's: it counts as empty, and the checks of pairs count empty ones
             found.append(Answer("" if reason == "content_filter" else text.rstrip(), 0, reason == "stop"))
         if not found:
@@ -380,8 +443,13 @@ def _message(raw: bytes) -> str:
         inner = told.get("error", told)
         text = str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
     except (ValueError, AttributeError):
-        text = re.sub(r"<[^>]*>", " ", text)
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())[:240].rstrip(".")
+        text = re.sub(r"(?s)<(style|script)\b.*?(</\1>|$)|<[^>]*>", " ", text)
+    return _harmless(text).rstrip(".")
+
+
+def _harmless(text: str) -> str:
+    """One short line that no terminal obeys."""
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())[:240]
 
 
 def _public(model: str) -> str:
@@ -389,8 +457,18 @@ def _public(model: str) -> str:
     return PurePath(model).name if model.startswith(("/", "~", ".")) else model
 
 
+def _is_address(url: str) -> bool:
+    """Whether urllib can ask there at all; it finds out late, and with errors of many kinds."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("idna")
+        numbered = parts.port != 0
+    except ValueError:  # brackets, a port that is no number, a label that is empty or too long
+        return False
+    plain = re.fullmatch(r"[!-~]*", parts.path) and not re.search(r"[\s\x00-\x1f\x7f]", url)
+    return parts.scheme in ("http", "https") and bool(host) and numbered and bool(plain)
+
+
 def _bare(url: str) -> str:
-    """An address without name, password and query."""
-    parts = urlsplit(url)
-    host = (parts.hostname or "") + (f":{parts.port}" if parts.port else "")
-    return f"{parts.scheme}://{host}{parts.path}" if host else parts.path
+    """An address without name, password and query; where the name ends is not clear in one that is wrong."""
+    return "an address with an @" if "@" in url else re.split("[?#]", url)[0]

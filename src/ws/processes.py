@@ -22,12 +22,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ws.errors import ProcessLost
+from ws.errors import Failed, ProcessLost
 
 T = TypeVar("T")
 
 LONGEST = timedelta(days=7)  # one process may generate pairs for long while the others wait
-LOST = re.compile(r"connection (closed|reset|refused)|broken pipe|closed by peer|gloo|nccl|socket|store", re.I)
+LOST = re.compile(
+    r"connection (was likely )?(closed|reset|refused)|broken pipe|closed by peer|gloo|nccl|\bsocket\b|tcpstore", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,17 @@ class Group:
         except RuntimeError as e:
             if self.size > 1 and LOST.search(str(e)):
                 raise ProcessLost(
-                    "another process of this training ended; what was done is kept, and the same command goes on from it."
+                    f"another process of this training ended or cannot be reached ({_short(e)}); what was done is kept, "
+                    "and the same command goes on from it."
                 ) from e
             raise
         if self.size > 1:
             torch.distributed.destroy_process_group()
+
+
+def _short(e: Exception) -> str:
+    """The sentence of an error of torch, without where in its sources it was met."""
+    return " ".join(re.sub(r"\[[^]]*/[^]]*\]", " ", str(e)).split())[:240].rstrip(".")
 
 
 ALONE = Group()
@@ -140,7 +148,10 @@ ALONE = Group()
 
 def several() -> bool:
     """Whether this process was started as one of several, by torchrun, accelerate or `ws` itself."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    told = os.environ.get("WORLD_SIZE") or "1"
+    if not told.isdecimal():
+        raise ValueError(f"WORLD_SIZE, the number of processes that a launcher sets, is {told!r}; unset it")
+    return int(told) > 1
 
 
 def join(*, cpu: bool, shard: bool = False) -> Group:
@@ -152,7 +163,10 @@ def join(*, cpu: bool, shard: bool = False) -> Group:
         return ALONE
     from accelerate import PartialState
 
-    state = PartialState(cpu=cpu, timeout=LONGEST)
+    try:
+        state = PartialState(cpu=cpu, timeout=LONGEST)
+    except RuntimeError as e:
+        raise Failed(f"the processes of this training cannot reach each other ({_short(e)}).") from e
     device = "cpu" if state.device.type == "cpu" else str(state.device)  # accelerate numbers the CPU, which is one
     return Group(state.process_index, state.num_processes, shard, device)
 

@@ -87,7 +87,7 @@ def once(
     and in no key (device, batch size).
     """
     key = key_of(stage, settings, inputs)
-    _writable(folder.parent)
+    writable(folder.parent)
     with _alone(folder):
         found = read(folder)
         if found is not None:
@@ -303,13 +303,16 @@ def slug(text: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip(".-") or "unnamed"
 
 
-def _writable(folder: Path) -> None:
+def writable(folder: Path) -> None:
+    """Make a folder and refuse one that cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe.{os.getpid()}"
         probe.touch()
         probe.unlink(missing_ok=True)  # a process of the same number on another machine may have been quicker
     except OSError as e:
+        if is_disk_full(e):
+            raise
         raise BadFile(f"the output folder {folder} cannot be written ({e.strerror}); give another --out.") from None
 
 

@@ -6,6 +6,7 @@ base: an interval of steps for pos, the same for neg, then both are judged. What
 then the behavior, and not the luck of two runs.
 """
 
+import hashlib
 import json
 import logging
 import math
@@ -33,7 +34,7 @@ from ws.models.load import Base
 from ws.models.modules import blocks_of, select
 from ws.pairs import Pairs, marks_of
 from ws.processes import ALONE, Group, spread
-from ws.records import key_of
+from ws.records import key_of, writable
 from ws.sequences import SIDES, Row, rows_of, split
 from ws.steer import steer
 from ws.tracking import UNTRACKED, Tracking
@@ -450,7 +451,7 @@ class _Fit:
         return self.work / "resume" / f"lr-{at}.safetensors"
 
     def _save(self, at: int, sides: Sequence[_Side], best: _Best, step: int, stale: int, history: list) -> None:
-        """The whole state as one safetensors file, atomically: tensors, and the rest as JSON in its header."""
+        """The whole state as one safetensors file, atomically: tensors, and the rest as JSON in its header, with a hash."""
         flat: dict[str, Tensor] = {}
         for name, side, kept in zip(SIDES, sides, best.state):
             flat |= {f"{name}/now/{k}": t for k, t in side.state.items()} | {
@@ -466,13 +467,18 @@ class _Fit:
             "stale": stale,
             "history": history,
         }
-        path = self._file(at)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path, state = self._file(at), json.dumps(head)
+        flat = {k: t.cpu().contiguous().clone() for k, t in flat.items()}
+        writable(path.parent)
         temporary = path.with_suffix(".tmp")
-        save_file(
-            {k: t.cpu().contiguous().clone() for k, t in flat.items()}, temporary, metadata={"state": json.dumps(head)}
-        )
-        temporary.replace(path)
+        try:
+            save_file(flat, temporary, metadata={"state": state, "sha256": _digest(state, flat)})
+            with open(temporary, "rb") as f:
+                os.fsync(f.fileno())  # or a machine that goes down may keep the name and not what it names
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def _resume(self, at: int):
         """The saved state of learning rate number `at`, or None."""
@@ -481,16 +487,17 @@ class _Fit:
             raise BadFile(f"only some processes see {self._file(at)}; give an --out that all machines share.")
         if not there:
             return None
-        if not _is_whole(self._file(at)):  # the machine went down before all of it was on the disk
+        saved = _read_checkpoint(self._file(at))
+        damaged = self.group.total(saved is None) > 0  # to one is to all, or they would not go in step
+        if saved is None or damaged:
             log.warning("%s is damaged; this learning rate is trained from its beginning", self._file(at))
             return None
-        with safe_open(self._file(at), framework="pt", device=str(self.device)) as f:
-            head = json.loads(f.metadata()["state"])
-            if head["identity"] != self.identity:
-                raise BadFile(
-                    f"{self._file(at)} is a checkpoint of other pairs, settings or another base; give another work folder."
-                )
-            flat = {k: f.get_tensor(k) for k in f.keys()}
+        head, tensors = saved
+        if head["identity"] != self.identity:
+            raise BadFile(
+                f"{self._file(at)} is a checkpoint of other pairs, settings or another base; give another work folder."
+            )
+        flat = {k: t.to(self.device) for k, t in tensors.items()}
         sides, kept = [], []
         for name in SIDES:
             parts: dict[str, dict[str, Tensor]] = {}
@@ -581,13 +588,27 @@ def _drop_new_hooks(module: nn.Module, before: Mapping[int, Any]) -> None:
         del module._forward_hooks[key]
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a checkpoint can be read to its end."""
+def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """What `_save` wrote, or None where the file is anything else: half of it, or with other bytes in it."""
     try:
         with safe_open(path, framework="pt") as f:
-            return f.metadata() is not None
+            told = f.metadata() or {}
+            tensors = {k: f.get_tensor(k) for k in f.keys()}
     except (SafetensorError, OSError):
-        return False
+        return None
+    if told.get("sha256") != _digest(told.get("state", ""), tensors):
+        return None
+    return json.loads(told["state"]), tensors
+
+
+def _digest(state: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over all of a checkpoint."""
+    h = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        t = tensors[name]
+        h.update(f"{name} {t.dtype} {tuple(t.shape)} ".encode())
+        h.update(t.reshape(-1).view(torch.uint8).numpy().data)
+    return h.hexdigest()
 
 
 def _schedule(step: int, steps: int, warmup: int) -> float:

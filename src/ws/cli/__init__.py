@@ -131,12 +131,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # 2026-11: peft 0.21.2 reads what transformers 5.23 has renamed; nothing a user of ours can do about it
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-    if several() and arguments[:1] != ["train"]:
-        say("error: only `ws train` runs as several processes; run the other verbs as one, which find what it made")
-        return 2
     if not app.registered_commands:
         _register()
     try:
+        if several() and arguments[:1] != ["train"]:
+            raise ValueError(
+                "only `ws train` runs as several processes; run the other verbs as one, which find what it made"
+            )
         code = app(arguments, prog_name="ws", standalone_mode=False)  # doors are words for a verb: its usage is shown
         code = code if isinstance(code, int) else 0
         if code == INTERRUPTED and not together.started:  # typer turns Ctrl-C into this
@@ -154,7 +155,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--debug" in arguments:
             raise
         if isinstance(e, ProcessLost) and together.OURS in os.environ:
-            return together.LOST_CODE  # the process that started this one says what happened
+            if os.environ.get("RANK") != "0":  # into the log that the process that started this one reads
+                say(f"error: {e}")
+            return together.LOST_CODE  # which says what happened
         say(f"error: {e}")
         return getattr(e, "exit_code", 2)
     except OSError as e:

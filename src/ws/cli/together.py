@@ -110,21 +110,18 @@ def _watch(logs: list[Path]) -> int:
         try:
             time.sleep(POLL)
             codes = [p.poll() for p in started]
-            failed = [rank for rank, code in enumerate(codes) if code]
-            if not failed:
-                if all(code == 0 for code in codes):
+            if not any(codes):
+                if None not in codes:
                     return 0
                 continue
-            if codes[0] is None:  # it may be about to say the same
-                _wait(started[:1], 1.0)
-            if started[0].poll() in (None, LOST_CODE):
-                rank = failed[0] if failed[0] else failed[-1]
-                say(f"error: {_why(rank, len(started), codes[rank] or 0, logs[rank])}")
-                return 1
-            code = int(started[0].poll() or 1)
-            if code < 0:
-                say(f"error: {_why(0, len(started), code, logs[0])}")
-            return max(1, code)
+            _wait(started, 1.0)  # how the others end tells which was the first
+            ends = [p.poll() or 0 for p in started]
+            if ends[0] > 0 and ends[0] != LOST_CODE:
+                return ends[0]  # it has said why
+            # rank 0 keeps no log, and one that only lost the others is not what went wrong, if there is another
+            rank = min((r for r, code in enumerate(ends) if code), key=lambda r: (ends[r] == LOST_CODE, r == 0, r))
+            say(f"error: {_why(rank, len(started), ends[rank], logs[rank])}")
+            return 1
         except KeyboardInterrupt:
             for p in started:
                 p.send_signal(signal.SIGINT)
@@ -139,6 +136,8 @@ LOST_CODE = 75  # a process that ended because another one did, and has nothing 
 def _why(rank: int, n: int, code: int, log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
     said = lines[-1].removeprefix("error: ") if lines else ""
+    if code == LOST_CODE and said:  # all of them lost each other
+        return said
     ended = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
     return f"process {rank} of {n} {ended}{f': {said}' if said else ''}; what was done is kept, and the same command goes on."
 
