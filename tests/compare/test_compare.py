@@ -421,6 +421,7 @@ def test_tasks_that_need_a_failed_one_are_skipped_and_the_others_are_done():
         (["--alphas=1"], "one below 0 and one above"),
         (["--draws", "0"], "draws must be at least 1"),
         (["--seed", "1"], "--seeds is the factor"),
+        (["--device-map", "auto", "--workers", "2"], "leave out --workers"),
         (["--data", "dilemmas"], "--data takes NAME=FILE"),
         (["--data", "airisk=x.csv"], "not among the evaluations"),
     ],

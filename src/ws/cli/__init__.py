@@ -103,7 +103,7 @@ def _register() -> None:
     add_command(app, "export", verbs.export, [Exported], file=file)
     folder = typer.Argument(help="A folder that `ws export` wrote.")
     add_command(app, "verify", verbs.verify, [], folder=(str, folder))
-    add_command(app, "doctor", doctor, stage)
+    add_command(app, "doctor", doctor, stage[:-1])
     add_command(app, "runs", verbs.runs, [Common], adapter=(str | None, adapter), seed=(int | None, seed))
 
 

@@ -34,6 +34,8 @@ def compare(given: dict[str, Any]) -> Any:
     for flag, why in (("seed", FACTOR), ("adapter", "a method names its adapter: --methods ws:lora,ws:oft")):
         if flag in given:
             raise ValueError(f"{why}")
+    if common.device_map and what.workers not in (None, 1):
+        raise ValueError("--device-map gives one process all devices; leave out --workers")
     # 1. everything that can be refused is refused before a model is loaded
     chosen = methods.selection(what.methods, draws=what.draws)
     checked_reference(chosen, what.reference)
@@ -64,7 +66,7 @@ def compare(given: dict[str, Any]) -> Any:
     if what.check:
         return _planned(specs, base, behavior, given)
     # 2. the cells, and the report
-    run, logs = _runner(specs, base, behavior, what.workers)
+    run, logs = _runner(specs, base, behavior, what.workers, common.device_map)
     found = compared(specs, base, behavior, reference=what.reference, run=run, say=say)
     told: dict[str, Any] = {
         "model": base.id,
@@ -88,13 +90,15 @@ def compare(given: dict[str, Any]) -> Any:
     return told
 
 
-def _runner(specs: Any, base: Any, behavior: Any, workers: int | None) -> Any:
+def _runner(specs: Any, base: Any, behavior: Any, workers: int | None, device_map: str | None) -> Any:
     """This process alone, or several; a GPU holds one model, so there this process is all unless more are asked for."""
     import torch
 
     from ws.compare import on_workers, serially
     from ws.engine import workers_of
 
+    if device_map is not None:
+        return serially, None
     on_cpu = base.device.type == "cpu"
     threads = torch.get_num_threads() if on_cpu else 1
     n = workers or (workers_of(threads) if on_cpu else 1)
