@@ -61,7 +61,7 @@ def opened(model: str) -> Opened:
         ValueError,
         AttributeError,
         KeyError,
-    ) as e:  # each architecture reads a config that is not for it in its way
+    ) as e:  # each architecture refuses a config that is not for it in its way
         why = " ".join(str(e).split())[:160]
         raise Unsupported(
             f"{name} is no model that answers by continuing a text ({config.model_type}: {why}), which is all that ws steers."

@@ -48,8 +48,9 @@ def run(
 ) -> dict[str, Outcome]:
     """Do all tasks, each after what it needs; how each ended, by name.
 
-    `workers` is by default one per GPU, or as many as the cores allow at `threads` each; with `spread`,
-    one that has every device. `folder` gets a log and a state file per task. KeyboardInterrupt interrupts the workers, waits for them, and is raised again.
+    `workers` is by default one per GPU, or as many as the cores allow at `threads` each; with `spread`, one that has every
+    device. `folder` gets a log and a state file per task. KeyboardInterrupt interrupts the workers, waits for them, and is
+    raised again.
     """
     check_engine(engine, workers=workers, address=address, retries=retries, spread=spread)
 
