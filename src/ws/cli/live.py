@@ -6,9 +6,10 @@ import time
 from typing import Any
 
 from ws.cli.out import plain, say
-from ws.cli.sweeping import axes, doing, duration, some, spoken
+from ws.cli.words import axes, doing, duration, spoken
 from ws.engine import Event, states
 from ws.sweep import Cell, Grid, Running, folder_of
+from ws.tables import some
 
 SHOWN_WAITING = 3
 

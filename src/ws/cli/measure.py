@@ -387,8 +387,7 @@ def _show_units(
     m: Any, told: dict[str, Any], units: Sequence[Any], shown: Sequence[Any], *, best: bool, wanted: bool
 ) -> None:
     from ws.report import COSTS
-    from ws.report.summary import some
-    from ws.tables import signed
+    from ws.tables import signed, some
 
     alpha = told["alpha"]
     way = "as the behavior wants" if wanted else "upwards" if alpha > 0 else "downwards"

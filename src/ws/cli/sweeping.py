@@ -3,15 +3,17 @@
 import re
 import shlex
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ws.cli.out import plain, say, show, show_json, typed
+from ws.cli.words import axes, doing, duration, spoken
 from ws.errors import Failed
 from ws.settings import coerced
 from ws.study import Common
+from ws.tables import some
 
 FEW_SEEDS = 5
 SERVER = "--generate-with"
@@ -149,13 +151,6 @@ def readings(found: Any, effects: Sequence[Any]) -> list[str]:
     return lines
 
 
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 # ---------------------------------------------------------------- looking
 
 
@@ -213,23 +208,6 @@ def _check(grid: Any, running: Any, json: bool) -> Any:
 NAMES = {
     "data": "pairs", "train": "trainings", "direction": "directions", "calibrate": "calibrations", "eval": "evaluations",
 }  # fmt: skip
-
-
-def some(n: int, one: str, many: str = "") -> str:
-    """A number with its noun."""
-    return f"{n} {one if n == 1 else many or one + 's'}"
-
-
-def axes(grid: Any) -> str:
-    """What a grid is made of, in a few words."""
-    parts = []
-    for name, one, many in (
-        ("behavior", "behavior", ""), ("adapter", "family", "families"), ("seed", "seed", ""), ("model", "model", ""), ("lr", "learning rate", ""),
-    ):  # fmt: skip
-        values = {getattr(c, name) for c in grid.cells}
-        if len(values) > 1 or name in ("behavior", "adapter"):
-            parts.append(some(len(values), one, many))
-    return " x ".join(parts)
 
 
 def _status(out: Path, json: bool) -> Any:
@@ -290,15 +268,3 @@ def show_status(s: Any) -> None:
         show(f"  [red]failed[/]   {plain(spoken(name))}: {plain(s.states[name].error)}")
     if here is False and not s.over and s.told.get("command"):
         show(f"  go on with: {plain(s.told['command'])}")
-
-
-def spoken(task: str) -> str:
-    """A task's name for people."""
-    kind, _, rest = task.partition("/")
-    return f"{ {'base': 'unsteered ', 'pairs': 'pairs '}.get(kind, '') }{rest}"
-
-
-def doing(told: Mapping[str, Any]) -> str:
-    """What a task said of itself last."""
-    far = f" {told['done']}/{told['of']}" if told.get("of") else ""
-    return f"{told.get('doing', 'starting')}{far}"

@@ -17,7 +17,7 @@ from ws.report.found import Measured
 from ws.report.line import Line
 from ws.report.sheet import NO, Sheet, flat, p_value, share, spread, with_interval
 from ws.stats import Estimate
-from ws.tables import alpha_of, digits_for, signed
+from ws.tables import alpha_of, digits_for, signed, some
 
 Cell = tuple[str, Mapping[str, Any]]
 """What people read, and the numbers behind it."""
@@ -201,11 +201,6 @@ READ = 12  # rows of a table that are read out
 def _titled(title: str, m: Measured, *more: str) -> str:
     smoke = ("SMOKE: not all units",) if m.smoke else ()
     return " · ".join([title, m.protocol.id, m.model, *more, m.data, *smoke])
-
-
-def some(n: int, what: str) -> str:
-    """A count with its noun."""
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _warnings(lines: Sequence[Line]) -> list[str]:

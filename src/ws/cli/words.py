@@ -1,0 +1,37 @@
+"""How a sweep is spoken of: its size, its tasks, and times."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ws.tables import some
+
+
+def axes(grid: Any) -> str:
+    """What a grid is made of, in a few words."""
+    parts = []
+    for name, one, many in (
+        ("behavior", "behavior", ""), ("adapter", "family", "families"), ("seed", "seed", ""), ("model", "model", ""), ("lr", "learning rate", ""),
+    ):  # fmt: skip
+        values = {getattr(c, name) for c in grid.cells}
+        if len(values) > 1 or name in ("behavior", "adapter"):
+            parts.append(some(len(values), one, many))
+    return " x ".join(parts)
+
+
+def spoken(task: str) -> str:
+    """A task's name for people."""
+    kind, _, rest = task.partition("/")
+    return f"{ {'base': 'unsteered ', 'pairs': 'pairs '}.get(kind, '') }{rest}"
+
+
+def doing(told: Mapping[str, Any]) -> str:
+    """What a task said of itself last."""
+    far = f" {told['done']}/{told['of']}" if told.get("of") else ""
+    return f"{told.get('doing', 'starting')}{far}"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
