@@ -15,6 +15,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "sycophancy": "syco-yn/pub1", "dilemmas": "dd-1f/pub-new", "airisk": "airisk-truth/pub1",
             "tinymfv": "mfv-json/pub", "foundations": "mfv-json/pub",
         },
+        "calibrate": {"budget": 0.5, "tolerance": 0.1},  # half a nat, within 0.05 nat
     },
     "paper": {
         "data": {"n_topics": 20, "n_personas": 5, "n_samples": 10, "temperature": 1.0, "top_p": 1.0, "top_k": 0, "max_len": 4096},
@@ -25,7 +26,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def preset(name: str, part: str) -> dict[str, Any]:
-    """What a preset says about one part: data, train or protocol."""
+    """What a preset says about one part: data, train, protocol or calibrate."""
     if name not in PRESETS:
         raise ValueError(f"preset is one of {', '.join(PRESETS)}; got {name!r}")
     return PRESETS[name].get(part, {})

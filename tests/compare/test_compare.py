@@ -445,5 +445,26 @@ def test_a_check_says_what_would_be_done_and_does_nothing(capsys, tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("flags", "budget", "tolerance"),
+    [([], 1.0, 0.05), (["--preset", "pub"], 0.5, 0.1), (["--preset", "pub", "--budget", "2"], 2.0, 0.1)],
+)
+def test_a_preset_names_the_budget_and_a_flag_wins(capsys, tmp_path, flags, budget, tolerance):
+    asked = [
+        "compare",
+        "--check",
+        "--json",
+        "--methods",
+        "prompt:simple",
+        "--evals",
+        "dilemmas",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main([*asked, *flags]) == 0
+    told = json.loads(capsys.readouterr().out)["calibrate"]
+    assert (told["budget"], told["tolerance"]) == (budget, tolerance)
+
+
 def test_asked_is_a_key_of_questions_and_not_of_names():
     assert Asked("dilemmas", "dd-1f/1") != Asked("dilemmas", "dd-cot/1")

@@ -41,7 +41,8 @@ def compare(given: dict[str, Any]) -> Any:
     checked_reference(chosen, what.reference)
     settings = None
     if "budget" in given or not what.alphas:
-        settings = CalibrateSettings(**coerced(CalibrateSettings, given, source="--"))
+        wanted = {**preset(common.preset, "calibrate"), **coerced(CalibrateSettings, given, source="--")}
+        settings = CalibrateSettings(**wanted)
     behavior = load_behavior(common.behavior or "honesty", tiny=common.model == "tiny")
     if lacking := [n for n in methods.without_texts(chosen, behavior) if n not in what.methods]:
         chosen = [n for n in chosen if n not in lacking]
@@ -135,10 +136,11 @@ def _planned(specs: Any, base: Any, behavior: Any, given: dict[str, Any]) -> Any
     tasks = tasks_of(todo)
     told: dict[str, Any] = {
         "cells": [{"cell": s.name, "done": d} for s, d in zip(specs, done)], "tasks": [t.name for t in tasks],
-        "evals": [f"{e.name}@{e.protocol}" for e in specs[0].evals],
+        "evals": [f"{e.name}@{e.protocol}" for e in specs[0].evals], "calibrate": specs[0].calibrate,
     }  # fmt: skip
     if not given.get("json"):
-        show(f"{len(specs)} cells, {len(specs) - len(todo)} done; each measures {', '.join(told['evals'])}")
+        at = f"at {told['calibrate']['budget']:g} nat" if told["calibrate"] else "at the strengths given"
+        show(f"{len(specs)} cells, {len(specs) - len(todo)} done; each measures {', '.join(told['evals'])}, {at}")
         for t in tasks:
             show(f"  {plain(t.name)}")
     return told

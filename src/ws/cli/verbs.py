@@ -184,12 +184,14 @@ def calibrate(given: dict[str, Any]) -> Any:
     from ws import methods
     from ws.calibrate import CalibrateSettings
     from ws.calibrate.prompts import knows_its_questions
+    from ws.presets import preset
     from ws.stages import make_calibration, material
     from ws.tables import calibration_table
 
     common = Common(**coerced(Common, given, source="--"))
     what = Calibrated(**coerced(Calibrated, given, source="--"))
-    settings = CalibrateSettings(**coerced(CalibrateSettings, given, source="--"))
+    wanted = {**preset(common.preset, "calibrate"), **coerced(CalibrateSettings, given, source="--")}
+    settings = CalibrateSettings(**wanted)
     if bool(what.direction) == bool(what.method):
         raise ValueError("ws calibrate needs one of --direction FILE and --method NAME (with --behavior)")
     if what.like and "budget" in given:
