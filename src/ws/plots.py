@@ -75,7 +75,7 @@ def forest(lines: Sequence[Mapping[str, Any]], title: str, label: str, path: Pat
     axis.set_title(title, fontsize=10, loc="left")
     marks = [
         ("o", COLORS[0], COLORS[0], "of equal strength"),
-        ("o", COLORS[1], "white", "another KL (unmatched)"),
+        ("o", COLORS[1], "white", "unmatched (see kl, audit)"),
         ("o", GREY, GREY, "random"),
     ]
     handles = [_mark(m, c, face, text) for m, c, face, text in marks]

@@ -134,7 +134,12 @@ def effects_table(effects: Sequence[Mapping[str, Any]]):
             str(e["adapter"]),
             *(() if same else (_ends(e),)),
             # the interval stands below its number
-            f"{signed(over['mean'], digits)}\n\\[{signed(over['ci_lo'], digits)}, {signed(over['ci_hi'], digits)}]",
+            f"{signed(over['mean'], digits)}\n"
+            + (
+                f"\\[{signed(over['ci_lo'], digits)}, {signed(over['ci_hi'], digits)}]"
+                if _finite(over["ci_lo"])
+                else "–"
+            ),
             f"{e['spread']:.{digits}f}" if _finite(e["spread"]) else "–",
             f"{e['agree']}/{n}" if e["sign"] else f"({e['agree']}/{n})",
             " ".join(signed(x, digits) for x in each),

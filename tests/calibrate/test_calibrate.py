@@ -12,6 +12,7 @@ import ws
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings, Calibration, PromptSets, calibrate, divergences, prompt_targets
 from ws.calibrate.prompts import knows_its_questions, prompt_sets
+from ws.cli import main
 from ws.methods import as_method
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.method import Method, dial_of
@@ -230,3 +231,17 @@ def test_settings_that_mean_nothing_are_refused():
         with pytest.raises(ValueError, match=next(iter(bad))):
             CalibrateSettings(**bad)
     assert PromptSets(("a",), ("b",)).calib == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--like", "prompt:simple"], "say which with --behavior"),
+        (["--save", "x.txt"], "ends in .safetensors"),
+    ],
+)
+def test_a_calibration_that_cannot_be_meant_is_refused_before_it_is_made(capsys, tmp_path, flags, words):
+    code = main(["calibrate", "--direction", str(tmp_path / "d.safetensors"), "--out", str(tmp_path / "out"), *flags])
+    assert code == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

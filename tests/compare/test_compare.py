@@ -242,12 +242,28 @@ def test_a_draw_without_a_number_is_counted_and_spoils_no_other(done, tiny, hone
 def test_outside_random_is_only_said_of_rows_of_the_same_kl(done, tiny, honesty):
     found = {c.spec.method: c for c in cells(done[0], tiny, honesty) if c.spec.study.seed == 0}
     draws = [altered(found["random:act:0"], method=f"random:act:{i}", shift=i / 100) for i in range(3)]
-    for verdict, cell, record in (("matched", "yes", True), ("unmatched (audit)", "yes (other KL)", None)):
+    for verdict, cell, record in (("matched", "yes", True), ("unmatched (audit)", "yes (unmatched)", None)):
         far = altered(found["sl:mean_diff"], verdict=verdict, shift=50.0)
         sheet, _ = table_of([far, *draws], honesty, "sl:mean_diff")
         at = [line[sheet.columns.index("method")] for line in sheet.lines].index("sl:mean_diff")
         assert sheet.lines[at][sheet.columns.index("outside random")] == cell
         assert sheet.records[at]["outside_random"] is record
+
+
+def test_rows_without_a_score_are_counted_and_what_cannot_be_computed_is_said(done, tiny, honesty):
+    cell = next(c for c in cells(done[0], tiny, honesty) if c.spec.method == "sl:mean_diff")
+    assert not any("without a score" in r for r in table_of([cell], honesty, "sl:mean_diff")[0].readings)
+    whole = cell.evals["dd-1f/1"]
+    at = whole.rows["alpha"].isin([cell.neg, cell.pos])
+    holed = whole.rows.assign(y=whole.rows["y"].mask(whole.rows.index.isin(whole.rows.index[at][:3])))
+    one = Cell(cell.spec, cell.record, {**cell.evals, "dd-1f/1": replace(whole, rows=holed)})
+    sheet, _ = table_of([one], honesty, "sl:mean_diff")
+    assert any(f"left out of every number: sl:mean_diff 3 of {at.sum()}." in r for r in sheet.readings)
+    assert reports.not_computed(cell, honesty) == []
+    lacking = altered(cell)
+    lacking._metrics["dd-1f/1"] = {"common": {}}
+    (told,) = reports.not_computed(lacking, honesty)
+    assert told == "dd-1f/1: logratio_honesty cannot be computed from these units, so common stands in its place."
 
 
 def test_one_sign_that_misses_the_budget_is_enough_to_be_unmatched(done, tiny, honesty):
@@ -407,7 +423,9 @@ def test_tasks_that_need_a_failed_one_are_skipped_and_the_others_are_done():
     ]  # fmt: skip
     failed = serially(tasks, lambda task, why: done.append((task.name, bool(why))))
     assert done == [("gone", True), ("after", True), ("alone", False)]
-    assert "ModuleNotFoundError" in failed["gone"] and failed["after"] == "it needs gone, which failed"
+    assert "ModuleNotFoundError" in failed["gone"] and failed["after"].startswith(
+        "it needs gone, which failed: ModuleNotFoundError"
+    )
 
 
 @pytest.mark.parametrize(
@@ -415,7 +433,7 @@ def test_tasks_that_need_a_failed_one_are_skipped_and_the_others_are_done():
     [
         (["--methods", "ws:lorra"], "there is no adapter 'lorra'"),
         (["--methods", "repe", "--reference", "ws:lora"], "the reference 'ws:lora' is not among the methods repe"),
-        (["--evals", "pairs"], "pairs cannot be compared"),
+        (["--evals", "pairs"], "there are airisk, dilemmas, foundations, perplexity"),
         (["--evals", "dilemas"], "evaluation 'dilemas' is not known"),
         (["--seeds", "0,0"], "seeds are different whole numbers"),
         (["--alphas=1"], "one below 0 and one above"),
@@ -424,6 +442,9 @@ def test_tasks_that_need_a_failed_one_are_skipped_and_the_others_are_done():
         (["--device-map", "auto", "--workers", "2"], "leave out --workers"),
         (["--data", "dilemmas"], "--data takes NAME=FILE"),
         (["--data", "airisk=x.csv"], "not among the evaluations"),
+        (["--limit", "0"], "limit must be at least 1"),
+        (["--methods", ""], "--methods is empty"),
+        (["--workers", "0"], "--workers must be at least 1"),
     ],
 )
 def test_what_cannot_be_meant_is_one_sentence(capsys, tmp_path, flags, words):
@@ -432,6 +453,14 @@ def test_what_cannot_be_meant_is_one_sentence(capsys, tmp_path, flags, words):
     assert (code, out) == (2, "")
     assert words in err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_is_a_file_is_one_sentence(capsys, tmp_path):
+    (tmp_path / "file").touch()
+    code = main(["compare", "--methods", "prompt:simple", "--evals", "dilemmas", "--out", str(tmp_path / "file")])
+    told = capsys.readouterr()
+    assert (code, told.out) == (2, "")
+    assert "cannot be written" in told.err and "Traceback" not in told.err
 
 
 def test_a_check_says_what_would_be_done_and_does_nothing(capsys, tmp_path):

@@ -295,6 +295,17 @@ def test_of_two_searches_for_one_budget_the_matched_one_counts_and_not_the_large
     assert [(r["alpha_neg"], r["alpha_pos"]) for r in effect.records] == [(-2.0, 2.5)]
 
 
+def test_a_random_direction_is_not_said_to_move_as_intended_and_nothing_is_no_clear_change(tmp_path):
+    write(tmp_path, dilemma_rows(up=0.9), method="random:act:0")
+    (effect, _), _ = tables(tmp_path)
+    assert "a random direction, of which nothing is expected" in effect.readings[0]
+    still = dilemma_rows(up=0.0, down=0.0)
+    rows = still.assign(y=still["y"] + 1e-6 * still["alpha"])
+    write(tmp_path / "none", rows, behavior="sycophancy")  # claims nothing about dilemmas
+    (effect, _), _ = tables(tmp_path / "none")
+    assert "next to nothing; the behavior makes no claim" in effect.readings[0]
+
+
 def test_every_row_is_read_out(tmp_path):
     write(tmp_path, dilemma_rows())
     write(tmp_path, dilemma_rows(1), method="ws:oft")

@@ -8,6 +8,7 @@ from typing import Any
 from ws.cli.flags import Common, Compared, Served, load_base
 from ws.cli.out import plain, say, show, show_sheet
 from ws.errors import Failed
+from ws.records import writable
 from ws.settings import coerced
 from ws.study import endpoint_of
 
@@ -34,6 +35,10 @@ def compare(given: dict[str, Any]) -> Any:
     for flag, why in (("seed", FACTOR), ("adapter", "a method names its adapter: --methods ws:lora,ws:oft")):
         if flag in given:
             raise ValueError(f"{why}")
+    if "methods" in given and not what.methods:
+        raise ValueError("--methods is empty; name at least one, or leave it out")
+    if what.workers is not None and what.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {what.workers}")
     if common.device_map and what.workers not in (None, 1):
         raise ValueError("--device-map gives one process all devices; leave out --workers")
     # 1. everything that can be refused is refused before a model is loaded
@@ -67,6 +72,7 @@ def compare(given: dict[str, Any]) -> Any:
     if what.check:
         return _planned(specs, base, behavior, given)
     # 2. the cells, and the report
+    writable(Path(common.out))
     run, logs = _runner(specs, base, behavior, what.workers, common.device_map)
     found = compared(specs, base, behavior, reference=what.reference, run=run, say=say)
     told: dict[str, Any] = {
@@ -103,8 +109,6 @@ def _runner(specs: Any, base: Any, behavior: Any, workers: int | None, device_ma
     on_cpu = base.device.type == "cpu"
     threads = torch.get_num_threads() if on_cpu else 1
     n = workers or (workers_of(threads) if on_cpu else 1)
-    if n < 1:
-        raise ValueError(f"--workers must be at least 1, got {n}")
     if n == 1:
         return serially, None
     study = specs[0].study

@@ -123,6 +123,8 @@ def by_error(unfinished: Sequence[tuple[Any, Any]]) -> dict[str, list[Any]]:
 
 def readings(found: Any, effects: Sequence[Any]) -> list[str]:
     """What the table says, computed from its numbers."""
+    from ws.stats import FEW_UNITS
+
     lines = []
     several = max(len(e.seeds) for e in effects) > 1
     claimed = [e for e in effects if e.sign]
@@ -132,6 +134,12 @@ def readings(found: Any, effects: Sequence[Any]) -> list[str]:
             "." if len(whole) == len(claimed) else "; the others are not to be relied on, whatever their interval."
         )
         lines += [told] if claimed else []
+        clear = [e for e in claimed if e.over.found.ci_lo > 0 or e.over.found.ci_hi < 0]
+        lines += [f"intervals: {len(clear)} of {len(claimed)} rows with a claim are clear of 0."] if claimed else []
+        if few_units := sorted({f"{e.metric} {n}" for e in effects if (n := e.over.found.fewest) < FEW_UNITS}):
+            lines.append(
+                f"few units ({', '.join(few_units)}): below {FEW_UNITS} an interval undercovers, and of one there is none."
+            )
         few = min(len(e.seeds) for e in effects)
         wide = " few seeds make it wide, as they should" if few < FEW_SEEDS else ""
         lines.append(

@@ -194,6 +194,10 @@ def calibrate(given: dict[str, Any]) -> Any:
     settings = CalibrateSettings(**wanted)
     if bool(what.direction) == bool(what.method):
         raise ValueError("ws calibrate needs one of --direction FILE and --method NAME (with --behavior)")
+    if what.like and not common.behavior:
+        raise ValueError("--like names a prompt of a behavior; say which with --behavior")
+    if what.save and Path(what.save).suffix != ".safetensors":
+        raise ValueError(f"--save names the file to write, which ends in .safetensors; got {what.save}")
     if what.like and "budget" in given:
         raise ValueError("give --budget or --like, not both")
     for name in filter(None, (what.method, what.like)):

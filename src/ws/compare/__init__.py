@@ -82,6 +82,8 @@ def evals_of(
     limit: int | None = None,
 ) -> list[Asked]:
     """The evaluations of a comparison: by name or NAME@PROTOCOL; what the behavior claims by default; and always the costs."""
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be at least 1, got {limit}")
     own = dict.fromkeys(e for m, sign in behavior.intent.items() if sign and (e := providing(m)))
     words = list(asked) or list(own)
     if not words:
@@ -90,7 +92,8 @@ def evals_of(
     for word in words:
         name, _, protocol_id = word.partition("@")
         if name in REFUSED:
-            raise ValueError(f"{name} cannot be compared: {REFUSED[name]}; there are {', '.join(sorted(EVALS))}")
+            others = ", ".join(sorted(EVALS.keys() - REFUSED.keys()))
+            raise ValueError(f"{name} cannot be compared: {REFUSED[name]}; there are {others}")
         chosen = protocol(name, protocol_id or (protocols or {}).get(name))
         found.append(Asked(name, chosen.id, data=(data or {}).get(name), limit=limit))
     costs = [Asked(p.eval, p.id, data=(data or {}).get(p.eval)) for p in PROTOCOLS.values() if p.id in COSTS]

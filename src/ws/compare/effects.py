@@ -158,6 +158,12 @@ class Kin:
         found = [c.share(asked, column, getattr(c, arm)) for c in self.cells]
         return sum(found) / len(found)
 
+    def unscored(self, asked: str) -> tuple[int, int]:
+        """(rows without a score, all rows) at both arms, over all cells."""
+        parts = [c.evals[asked].rows for c in self.cells]
+        arms = [r.loc[r["alpha"].isin([c.neg, c.pos]), "y"] for c, r in zip(self.cells, parts)]
+        return sum(int(y.isna().sum()) for y in arms), sum(len(y) for y in arms)
+
     def _once(self, key: tuple, mades: Any) -> OverSeeds:
         if key not in self._kept:
             self._kept[key] = over_seeds(mades())

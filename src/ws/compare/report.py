@@ -11,6 +11,7 @@ from ws.behaviors import Behavior
 from ws.compare import strengths, table
 from ws.compare.cells import Place, Spec
 from ws.compare.effects import Cell, Kin, kins
+from ws.eval import providing
 from ws.eval.foundations import AXES
 from ws.eval.tinymfv import FOUNDATIONS
 from ws.models.load import Base
@@ -44,6 +45,7 @@ def write(
     costs = costs_of(cells[0])
     made, plots = [], []
     where = f"{behavior.name} · {base.id}"
+    notes += not_computed(cells[0], behavior)
     budget = next((c.record["strength"]["budget"] for c in cells), None)
     at = "strengths as given" if budget is None else f"{budget:g} nat"
     for asked in asked_of(cells[0], behavior):
@@ -124,6 +126,20 @@ def asked_of(cell: Cell, behavior: Behavior) -> list[table.Asked]:
             beside = tuple(metric + b for b in BESIDE if metric + b in there)
             found.append(table.Asked(name, metric, behavior.intent.get(metric, 0), m.protocol, beside))
     return found
+
+
+def not_computed(cell: Cell, behavior: Behavior) -> list[str]:
+    """What the behavior claims and these rows do not tell, as where only a few units were scored."""
+    told = []
+    claimed = [m for m, sign in behavior.intent.items() if sign]
+    for name, m in cell.evals.items():
+        own = [x for x in claimed if providing(x) == m.protocol.eval]
+        if own and not any(x in cell.metrics(name) for x in own):
+            there = next(iter(cell.metrics(name)))
+            told.append(
+                f"{name}: {', '.join(own)} cannot be computed from these units, so {there} stands in its place."
+            )
+    return told
 
 
 def costs_of(cell: Cell) -> table.Costs:

@@ -145,9 +145,10 @@ def _line(
     neg, pos = (k.moved(asked.name, asked.metric, arm) for arm in ("neg", "pos"))
     against = None if k is reference else k.against(reference, asked.name, asked.metric, asked.sign)
     kls = [[c.point(getattr(c, arm))["kl"] for c in k.cells] for arm in ("neg", "pos")]
+    audits = [[c.point(getattr(c, arm))["audit"] for c in k.cells] for arm in ("neg", "pos")]
     alphas = [[getattr(c, arm) for c in k.cells] for arm in ("neg", "pos")]
     known = math.isfinite(axis.found.mean)
-    around = (chance.get(k.kind) or [r for each in chance.values() for r in each]) if known else []
+    around = chance.get(k.kind, []) if known else []
     outside = [r for r in around if not r.inside(axis.found.mean)]
     n = len(k.cells)
     what = "draw" if k.control else "seed"
@@ -157,6 +158,7 @@ def _line(
         "method": k.name + (f" ({n} draws)" if k.control else ""),
         "C − / +": " / ".join(_over(x, "+.3g") for x in alphas),
         "kl − / +": " / ".join(_over(x, ".2f") for x in kls) + ("" if k.matched or k.given else f" {k.verdict}"),
+        "audit − / +": " / ".join(_over(x, ".2f") for x in audits) if any(any(x) for x in audits) else NO,
         "axis [95 % CI]": with_interval(axis.found),
         "Δ −": with_interval(neg.found),
         "Δ +": with_interval(pos.found),
@@ -172,6 +174,7 @@ def _line(
         "of": what, **flat("axis", axis.found), "each": list(axis.each), "sd": axis.sd, "same_sign": axis.same_sign,
         **flat("delta_neg", neg.found), **flat("delta_pos", pos.found),
         "alpha_neg": alphas[0], "alpha_pos": alphas[1], "kl_neg": kls[0], "kl_pos": kls[1],
+        "audit_neg": audits[0], "audit_pos": audits[1],
         "verdict_each": [list(c.verdicts) for c in k.cells], "reference": reference.name,
         "outside_random": len(outside) == len(around) if around and not k.control and (k.matched or k.given) else None,
         "random_low": min((r.low for r in around), default=None), "random_high": max((r.high for r in around), default=None),
@@ -221,7 +224,7 @@ def _outside(k: Kin, around: Sequence[Random], outside: Sequence[Random]) -> str
     told = "yes" if len(outside) == len(around) else "no"
     if outside and told == "no":
         told = f"not {', '.join(r.name for r in around if r not in outside)}"
-    return told if k.matched or k.given else f"{told} (other KL)"
+    return told if k.matched or k.given else f"{told} (unmatched)"
 
 
 # ---------------------------------------------------------------- what it says
@@ -234,6 +237,9 @@ def readings(
     found = [*_shown(kins, asked), *_seeds(kins), *_unmatched(kins, reference)]
     found += _random(kins, asked, chance)
     found += _masses(kins, asked)
+    if lost := {k.name: n for k in kins if (n := k.unscored(asked.name))[0]}:
+        listed = ", ".join(f"{name} {n} of {of}" for name, (n, of) in lost.items())
+        found.append(f"Rows without a score at these strengths, left out of every number: {listed}.")
     axes = {k.name: k.axis(asked.name, asked.metric, asked.sign).found for k in kins}
     missing = [name for name, e in axes.items() if not math.isfinite(e.mean)]
     if missing:
@@ -271,7 +277,8 @@ def _shown(kins: Sequence[Kin], asked: Asked) -> list[str]:
     told += "as intended, clear of 0" if asked.intent else "up, clear of 0 (the behavior claims nothing about it)"
     best = max(axes, key=lambda name: axes[name].mean if math.isfinite(axes[name].mean) else -math.inf)
     told += f"; the largest axis is {best}'s, {with_interval(axes[best])}." if clear else "."
-    return [told, *([f"REVERSED, clear of 0: {', '.join(wrong)}."] if wrong else [])]
+    against = "REVERSED" if asked.intent else "Down"
+    return [told, *([f"{against}, clear of 0: {', '.join(wrong)}."] if wrong else [])]
 
 
 def _seeds(kins: Sequence[Kin]) -> list[str]:
@@ -298,7 +305,7 @@ def _unmatched(kins: Sequence[Kin], reference: Kin) -> list[str]:
         )
     return [
         *told,
-        f"Not of equal strength, shown with the KL they have and not to be ranked with the others ({len(off)} of "
+        f"Not of equal strength, shown with the KL they have here and on other prompts (audit), and not to be ranked ({len(off)} of "
         f"{len(trained)}): {', '.join(f'{k.name} {k.verdict}' for k in off)}.",
     ]
 

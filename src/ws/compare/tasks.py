@@ -19,7 +19,7 @@ def serially(tasks: Sequence[Task], ended: Ended = lambda task, why: None) -> di
     failed: dict[str, str] = {}
     for task in tasks:
         if lacking := [n for n in task.needs if n in failed]:
-            failed[task.name] = f"it needs {lacking[0]}, which failed"
+            failed[task.name] = f"it needs {lacking[0]}, which failed: {failed[lacking[0]]}"
         else:
             try:
                 function_of(task.call)(task.given)

@@ -34,6 +34,11 @@ class Line:
         points = [self.of.point(a) for a in (self.pos, self.neg) if a is not None]
         return all(p is not None and p["verdict"] == "matched" for p in points)
 
+    @property
+    def control(self) -> bool:
+        """Whether it is a draw of something random."""
+        return self.of.method.startswith("random:")
+
     @cached_property
     def metrics(self) -> Metrics:
         return self.of.protocol.metrics(self.of.rows)

@@ -399,6 +399,9 @@ def first_of(line: Line) -> str:
     return line.of.protocol.metric
 
 
+NEXT_TO_NOTHING = 1e-3  # an interval can be narrow and beside 0, and the change still be none
+
+
 def verdict(line: Line, *, metric: str | None = None, unit: str = " nat", named: bool = False) -> str | None:
     """The main number of a line, with its interval and what it says."""
     metric = metric or first_of(line)
@@ -410,10 +413,14 @@ def verdict(line: Line, *, metric: str | None = None, unit: str = " nat", named:
     if not math.isfinite(e.mean):
         return f"{what}: nothing could be scored."
     wanted = line.intents.get(metric, 0)
-    if not math.isfinite(e.ci_lo):
+    if line.control:
+        says = "a random direction, of which nothing is expected"
+    elif not math.isfinite(e.ci_lo):
         says = "no interval, too few units"
     elif e.ci_lo <= 0 <= e.ci_hi:
         says = "no clear effect: the paired interval holds 0"
+    elif not wanted and abs(e.mean) < NEXT_TO_NOTHING:
+        says = "next to nothing; the behavior makes no claim about it"
     elif not wanted:
         says = "a clear change; the behavior makes no claim about it"
     else:
@@ -619,7 +626,8 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
     second = sheet(
         lines,
         "foundations, Δlogit against the bare model, mean±sd over cells",
-        "expected: the targeted foundations move against the others. Otherwise: common as large as axis is strictness, not values."
+        "expected: the targeted foundations move against the others. Otherwise: common as large as axis is strictness, not values. "
+        "axis here: the change at the + arm alone, as published."
         + (
             " kl n/a: strengths are as given and not matched, so methods may differ in how hard they push."
             if any(line.of.point(line.pos) is None for line in lines)
