@@ -104,10 +104,15 @@ def extended(
 class Steps:
     """A model that reads one batch token by token; `logits` are those of what comes next."""
 
-    def __init__(self, model: nn.Module, ids: Tensor, mask: Tensor, *, more: int):
+    def __init__(self, model: nn.Module, ids: Tensor, mask: Tensor, *, more: int, known: "Beginnings | None" = None):
         self.model, self.mask, self._cache = model, mask, None
-        self._columns = ids.shape[1] + more
-        self._read(ids, (mask.cumsum(-1) - 1).clamp(min=0))
+        self._columns, self._known = ids.shape[1] + more, known
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        if known is None or (begun := known.of(ids, mask)) is None:
+            self._read(ids, positions)
+        else:
+            self.logits, cache = begun
+            self._cache, self._last = grown(cache, self._columns), positions[:, -1:]
 
     def go(self, token: Tensor) -> None:
         """One token of every row further."""
@@ -122,7 +127,43 @@ class Steps:
         )  # fmt: skip
         self._last = positions[:, -1:]
         if first:
+            if self._known is not None:
+                self._known.keep(ids, self.mask, self.logits, self._cache)
             self._cache = grown(self._cache, self._columns)
+
+
+class Beginnings:
+    """What a bare model has read last: the same batch of prompts, again, is gone on from and not read anew.
+
+    Only the very same tensors are, so that nothing changes in the last bits; and only plain caches, which a copy of their layers
+    protects from what is written behind them.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[Tensor, Tensor, Tensor, Any] | None = None
+
+    def keep(self, ids: Tensor, mask: Tensor, logits: Tensor, cache: Any) -> None:
+        """Remember a batch that was just read, in the place of the one before."""
+        from transformers.cache_utils import DynamicLayer
+
+        layers = getattr(cache, "layers", ())
+        plain = bool(layers) and all(type(x) is DynamicLayer for x in layers)
+        self._last = (ids, mask, logits, _apart(cache)) if plain else None
+
+    def of(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Any] | None:
+        """(logits, cache) after this batch, or None where another one was read last."""
+        if self._last is None:
+            return None
+        known_ids, known_mask, logits, cache = self._last
+        same = torch.equal(known_ids, ids) and torch.equal(known_mask, mask)
+        return (logits, _apart(cache)) if same else None
+
+
+def _apart(cache: Any) -> Any:
+    """A cache whose layers can grow without the other's: tensors are shared, and replaced and not written into."""
+    copied = copying.copy(cache)
+    copied.layers = [copying.copy(layer) for layer in cache.layers]
+    return copied
 
 
 def cuttable(base: Base, cache: Any, columns: int) -> bool:

@@ -18,6 +18,7 @@ from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.method import Method, dial_of
 from ws.methods.prompts import of_behavior
 from ws.pairs import marks_of
+from ws.reading import Beginnings, Steps
 from ws.stages import make_calibration
 
 QUICK = CalibrateSettings(n_calib=8, n_audit=8, tokens=12, thoughts="off")
@@ -190,6 +191,26 @@ def test_prompts_are_distinct_and_apart_from_training_and_audit(monkeypatch):
     monkeypatch.setattr(prompts, "neutral_prompts", lambda tiny: twice)
     with pytest.raises(ValueError, match="share"):
         prompt_sets(True, 7, 7)
+
+
+def test_what_the_base_has_read_is_gone_on_from_and_changes_no_bit(tiny, monkeypatch):
+    method, known, reads = added(tiny, 40.0), Beginnings(), []
+    read = Steps._read
+    monkeypatch.setattr(Steps, "_read", lambda self, ids, at: reads.append(ids.shape[1]) or read(self, ids, at))
+
+    def prompts_read():
+        found = sum(n > 1 for n in reads)
+        reads.clear()
+        return found
+
+    for alphas in ([1.0, -1.0], [0.5, -0.7], [0.0, 2.0]):
+        plain = divergences(tiny, method, PROMPTS.calib, alphas, tokens=6)
+        assert prompts_read() == 2  # the steered model's and the base's
+        again = divergences(tiny, method, PROMPTS.calib, alphas, tokens=6, known=known)
+        assert again == plain
+        assert prompts_read() == (2 if alphas == [1.0, -1.0] else 1)
+    one = divergences(tiny, method, PROMPTS.calib, [1.0], tokens=6, known=known)  # another batch is read
+    assert prompts_read() == 2 and one == divergences(tiny, method, PROMPTS.calib, [1.0], tokens=6)
 
 
 def test_a_method_is_not_calibrated_on_questions_it_was_made_from(tiny):

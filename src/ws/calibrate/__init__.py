@@ -22,6 +22,7 @@ from ws.calibrate.search import Found, first_guess, searching, solve
 from ws.direction import Direction
 from ws.methods import Method, as_method
 from ws.models.load import Base
+from ws.reading import Beginnings
 
 PROTOCOL = "kl-p95/1"
 GATE = 1.5
@@ -172,9 +173,12 @@ def calibrate(
     apart(sets, method.provenance)
     wanted = dict(zip(SIGNS.values(), targets or (settings.budget, settings.budget)))
     seen: dict[float, Divergence] = {}
+    known = Beginnings()
 
     def evaluate(alphas: Sequence[float]) -> list[float]:
-        found = divergences(base, method, sets.calib, alphas, tokens=settings.tokens, thinking=settings.thoughts)
+        found = divergences(
+            base, method, sets.calib, alphas, tokens=settings.tokens, thinking=settings.thoughts, known=known
+        )
         seen.update(zip(alphas, found))
         progress(", ".join(f"alpha {d.alpha:+.4g}: {d.p95:.4g} nat" for d in found))
         return [d.p95 for d in found]

@@ -21,7 +21,7 @@ from ws.generate import context_of
 from ws.methods.method import Method
 from ws.models.chat import Chat, encode, render, stop_tokens, thinks_when_asked
 from ws.models.load import Base
-from ws.reading import Steps, padded
+from ws.reading import Beginnings, Steps, padded
 
 QUANTILE = 0.95
 RESAMPLES = 400
@@ -74,8 +74,12 @@ def divergences(
     tokens: int = 50,
     thinking: str = "auto",
     batch_size: int | None = None,
+    known: Beginnings | None = None,
 ) -> list[Divergence]:
-    """The divergence at every strength, over all prompts: all of them side by side in few batches."""
+    """The divergence at every strength, over all prompts: all of them side by side in few batches.
+
+    The base reads the same prompts at any strength; with `known` what it read last time is gone on from.
+    """
     how = thinking_of(base, thinking)
 
     def ids(chat: Chat) -> tuple[int, ...]:
@@ -99,7 +103,11 @@ def divergences(
     size = batch_size or (lambda row: min(kept, room.fits(length(row))))
     stops = stop_tokens(base.tokenizer, base.model)
     found, _ = in_batches(
-        rows, lambda part: _batch(base, method, part, tokens, stops), size=size, length=length, label="divergence"
+        rows,
+        lambda part: _batch(base, method, part, tokens, stops, known),
+        size=size,
+        length=length,
+        label="divergence",
     )
     k = len(alphas)
     return [_summed(alpha, found[at::k]) for at, alpha in enumerate(alphas)]
@@ -113,11 +121,16 @@ def thinking_of(base: Base, thinking: str) -> str:
 
 
 def _batch(
-    base: Base, method: Method, rows: Sequence[_Row], tokens: int, stops: Sequence[int]
+    base: Base,
+    method: Method,
+    rows: Sequence[_Row],
+    tokens: int,
+    stops: Sequence[int],
+    known: Beginnings | None,
 ) -> list[tuple[float, ...]]:
     with method.at(base, [r.alpha for r in rows]):
         walk = _walk(base, [r.asked for r in rows], tokens, stops)
-    return _divergence_along(base, [r.plain for r in rows], walk)
+    return _divergence_along(base, [r.plain for r in rows], walk, known)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,9 +162,11 @@ def _walk(base: Base, prompts: Sequence[Sequence[int]], limit: int, stops: Seque
 
 
 @torch.inference_mode()
-def _divergence_along(base: Base, prompts: Sequence[Sequence[int]], walk: _Walk) -> list[tuple[float, ...]]:
+def _divergence_along(
+    base: Base, prompts: Sequence[Sequence[int]], walk: _Walk, known: Beginnings | None
+) -> list[tuple[float, ...]]:
     """KL per counted token, the base reading what was written."""
-    steps = _steps(base, prompts, len(walk.logp))
+    steps = _steps(base, prompts, len(walk.logp), known)
     found = []
     for t, steered in enumerate(walk.logp):
         found.append(kl(steered, _logp(steps.logits)))
@@ -169,9 +184,9 @@ def kl(steered: Tensor, plain: Tensor) -> Tensor:
     return torch.cat([((s - p) * s.exp()).sum(-1) for s, p in parts]).clamp(min=0)
 
 
-def _steps(base: Base, prompts: Sequence[Sequence[int]], more: int) -> Steps:
+def _steps(base: Base, prompts: Sequence[Sequence[int]], more: int, known: Beginnings | None = None) -> Steps:
     ids, mask, _ = padded(base, prompts)
-    return Steps(base.model, ids, mask, more=more)
+    return Steps(base.model, ids, mask, more=more, known=known)
 
 
 def _logp(logits: Tensor) -> Tensor:
