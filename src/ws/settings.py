@@ -52,7 +52,10 @@ def value_of(hint: Any, value: Any, where: str) -> Any:
         raise ValueError(f"{where} is empty; leave the key out, or give a value")
     if many:
         parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
-        return tuple(_one(kind, p.strip() if isinstance(p, str) else p, where) for p in parts if p != "")
+        try:
+            return tuple(_one(kind, p.strip() if isinstance(p, str) else p, where) for p in parts if p != "")
+        except ValueError as e:
+            raise ValueError(f"{e}; several are separated by commas") from None
     return _one(kind, value, where)
 
 

@@ -37,6 +37,7 @@ def sweep(given: dict[str, Any]) -> Any:
         return _check(grid, running, bool(given.get("json")))
     from ws.cli.live import Watch
 
+    running.check(grid)  # before anything is announced
     watch = Watch(grid, running)
     watch.announce()
     try:
