@@ -5,38 +5,11 @@ from dataclasses import fields
 from pathlib import Path
 
 import ws
-from ws.cli import comparing, flags, measure, sweeping, verbs
-from ws.cli.doctor import doctor
+from ws.cli import COMMANDS, flags
 from ws.data import DataSettings, default_data
 from ws.settings import field_docs
 from ws.train import TrainSettings, default_train
 
-VERBS = {
-    "replicate": [flags.Common, flags.Dialed],
-    "sweep": [*flags.sweep_settings(), flags.Common, flags.Dialed],
-    "data": [flags.Common],
-    "train": [flags.Common, flags.Across],
-    "diff": [flags.Common],
-    "eval": [flags.Common, flags.Evaluated, flags.Dialed],
-    "show": [flags.Shown],
-    "table": [flags.Tabled],
-    "generate": [flags.Generated, flags.Common],
-    "calibrate": [flags.Calibrated, flags.calibrate_settings(), flags.Common],
-    "compare": [flags.Compared, flags.calibrate_settings(), flags.Common],
-    "runs": [flags.Common],
-    "inspect": [flags.Common],
-    "export": [flags.Exported],
-    "verify": [],
-    "doctor": [flags.Common],
-}
-FUNCTION = {
-    "compare": comparing.compare,
-    "doctor": doctor,
-    "eval": measure.evaluate,
-    "show": measure.show_items,
-    "sweep": sweeping.sweep,
-    "table": measure.table,
-}
 WORDS = {
     "eval": " NAME",
     "show": " RUN",
@@ -50,7 +23,7 @@ WORDS = {
 def text() -> str:
     """The whole page."""
     stages = flags.stage_settings()
-    shared = [flags.Common, stages["data"], stages["train"]]
+    shared = [flags.Common, stages["data"], stages["train"], flags.Served]
     page = ["# The command line", "", "Made by `python docs/make_cli.py` from the settings themselves.", ""]
     page += [
         "Results go to stdout (`--json` for programs), progress and logs to stderr. Exit code 0: done, 1: it failed,"
@@ -64,9 +37,10 @@ def text() -> str:
         "| verb | does | its own options |",
         "|---|---|---|",
     ]
-    for verb, classes in VERBS.items():
-        own = ", ".join(f"`--{f.name.replace('_', '-')}`" for c in classes if c not in shared for f in fields(c))
-        doc = ((FUNCTION.get(verb) or getattr(verbs, verb)).__doc__ or "").strip()
+    for verb, command in COMMANDS.items():
+        classes = [c for c in command.settings() if c not in shared]
+        own = ", ".join(f"`--{f.name.replace('_', '-')}`" for c in classes for f in fields(c))
+        doc = (command.run.__doc__ or "").strip()
         page.append(f"| `ws {verb}{WORDS.get(verb, '')}` | {doc} | {own} |")
     page += [
         "",

@@ -75,27 +75,28 @@ def run(code: str) -> str:
     return done.stdout.strip()
 
 
+HEAVY = ["torch", "transformers", "peft", "datasets", "pandas", "scipy", "matplotlib", "accelerate", "pyarrow", "numpy"]
+
+
 def test_importing_ws_loads_no_heavy_library():
-    heavy = [
-        "transformers",
-        "peft",
-        "datasets",
-        "pandas",
-        "scipy",
-        "matplotlib",
-        "accelerate",
-        "pyarrow",
-        "pydantic",
-        "typer",
-        "rich",
-    ]
+    heavy = [*HEAVY, "pydantic", "typer", "rich"]
     assert run(f"import sys, ws; print([m for m in {heavy} if m in sys.modules])") == "[]"
 
 
-def test_help_loads_at_most_torch():
-    heavy = ["transformers", "peft", "datasets", "pandas", "scipy", "matplotlib", "accelerate", "pyarrow"]
-    code = f"import sys; from ws.cli import main; main(['--help']); print([m for m in {heavy} if m in sys.modules])"
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["evla"], []])
+def test_help_the_version_and_a_typing_error_need_no_heavy_library(arguments):
+    code = f"import sys; from ws.cli import main; main({arguments}); print([m for m in {HEAVY} if m in sys.modules])"
     assert run(code).splitlines()[-1] == "[]"
+
+
+def test_help_of_a_verb_lists_its_options_and_help_of_all_lists_the_verbs(capsys):
+    from ws.cli import COMMANDS, main
+
+    assert main(["calibrate", "--help"]) == 0
+    assert "--budget" in capsys.readouterr().out
+    assert main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert all(verb in listed for verb in COMMANDS)
 
 
 DOORS = [
@@ -109,6 +110,27 @@ def test_every_door_opens_without_a_warning(door):
     done = subprocess.run([sys.executable, "-W", "error", "-m", door, "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
+
+
+def test_every_export_is_there_and_type_checkers_see_the_same_list():
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    block = next(n for n in tree.body if isinstance(n, ast.If))
+    seen = {a.asname: f"{n.module}:{a.name}" for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert seen == ws.EXPORTS
+    assert {n for n in dir(ws) if not n.startswith("__")} == set(ws.EXPORTS) - {"__version__"}
+    for name in ws.EXPORTS:
+        assert getattr(ws, name) is not None
+
+
+def test_a_verb_stays_a_verb_after_the_module_of_its_name_was_imported():
+    code = "import ws, ws.data, ws.train; from ws.data import DataSettings; from ws import steer; import ws.steer as again;"
+    code += "print([callable(x) for x in (ws.data, ws.train, ws.steer, steer, again)], ws.methods.names()[0])"
+    assert run(code) == "[True, True, True, True, True] ws:lora"
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ws.nothing
 
 
 def test_exports_keep_their_types_after_every_module_was_imported():

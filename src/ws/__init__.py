@@ -6,28 +6,93 @@ pos, neg = ws.train(base, pairs, adapter="lora")
 direction = ws.diff(base, pos, neg)
 with ws.steer(base, direction, alpha=-1.0):
     print(ws.generate(base, "What is the capital of Kenya?"))
+
+Each name below is imported when it is first asked for, so that `ws --help` need not wait for torch.
 """
 
-from ws.calibrate import calibrate as calibrate
-from ws.data import data as data
-from ws.diff import diff as diff
-from ws.diff import diff_adapters as diff_adapters
-from ws.diff import diff_checkpoints as diff_checkpoints
-from ws.diff import from_tensors as from_tensors
-from ws.direction import Direction as Direction
-from ws.direction import from_pretrained as from_pretrained
-from ws.direction import load as load_direction
-from ws.direction import push_to_hub as push_to_hub
-from ws.direction import save as save_direction
-from ws.direction import save_pretrained as save_pretrained
-from ws.errors import WsError as WsError
-from ws.generate import generate as generate
-from ws.generate import generate_all as generate_all
-from ws.models import Base as Base
-from ws.models import load as load
-from ws.models import open_checkpoint as open_checkpoint
-from ws.pairs import Pairs as Pairs
-from ws.pairs import load_pairs as load_pairs
-from ws.steer import steer as steer
-from ws.train import train as train
-from ws.version import __version__ as __version__
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the same list again, for type checkers and editors
+    from ws.calibrate import calibrate as calibrate
+    from ws.data import data as data
+    from ws.diff import diff as diff
+    from ws.diff import diff_adapters as diff_adapters
+    from ws.diff import diff_checkpoints as diff_checkpoints
+    from ws.diff import from_tensors as from_tensors
+    from ws.direction import Direction as Direction
+    from ws.direction import from_pretrained as from_pretrained
+    from ws.direction import load as load_direction
+    from ws.direction import push_to_hub as push_to_hub
+    from ws.direction import save as save_direction
+    from ws.direction import save_pretrained as save_pretrained
+    from ws.errors import WsError as WsError
+    from ws.generate import generate as generate
+    from ws.generate import generate_all as generate_all
+    from ws.models import Base as Base
+    from ws.models import load as load
+    from ws.models import open_checkpoint as open_checkpoint
+    from ws.pairs import Pairs as Pairs
+    from ws.pairs import load_pairs as load_pairs
+    from ws.steer import steer as steer
+    from ws.train import train as train
+    from ws.version import __version__ as __version__
+
+EXPORTS = {
+    "Base": "ws.models:Base",
+    "Direction": "ws.direction:Direction",
+    "Pairs": "ws.pairs:Pairs",
+    "WsError": "ws.errors:WsError",
+    "__version__": "ws.version:__version__",
+    "calibrate": "ws.calibrate:calibrate",
+    "data": "ws.data:data",
+    "diff": "ws.diff:diff",
+    "diff_adapters": "ws.diff:diff_adapters",
+    "diff_checkpoints": "ws.diff:diff_checkpoints",
+    "from_pretrained": "ws.direction:from_pretrained",
+    "from_tensors": "ws.diff:from_tensors",
+    "generate": "ws.generate:generate",
+    "generate_all": "ws.generate:generate_all",
+    "load": "ws.models:load",
+    "load_direction": "ws.direction:load",
+    "load_pairs": "ws.pairs:load_pairs",
+    "open_checkpoint": "ws.models:open_checkpoint",
+    "push_to_hub": "ws.direction:push_to_hub",
+    "save_direction": "ws.direction:save",
+    "save_pretrained": "ws.direction:save_pretrained",
+    "steer": "ws.steer:steer",
+    "train": "ws.train:train",
+}
+"""Name to module:attribute."""
+
+
+class _FrontDoor(ModuleType):
+    """A package whose exports are imported when they are first asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in EXPORTS:
+            module, _, attribute = EXPORTS[name].partition(":")
+            value = getattr(import_module(module), attribute)
+            self.__dict__[name] = value
+            return value
+        if not name.startswith("_"):
+            try:
+                return import_module(f"{__name__}.{name}")
+            except ModuleNotFoundError as e:
+                if e.name != f"{__name__}.{name}":
+                    raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # importing `ws.data` binds the module in its package, where the verb `ws.data` belongs
+        if name in EXPORTS and isinstance(value, ModuleType):
+            return
+        super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*EXPORTS, *(k for k in self.__dict__ if k.startswith("__"))})
+
+
+sys.modules[__name__].__class__ = _FrontDoor

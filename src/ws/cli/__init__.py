@@ -31,83 +31,99 @@ from ws.cli.flags import (
     stage_settings,
     sweep_settings,
 )
-from ws.cli.options import add_command
+from ws.cli.options import Command, add_command
 from ws.cli.out import say, typed
 from ws.errors import ProcessLost, WsError
-from ws.processes import several
 from ws.version import __version__
 
 INTERRUPTED = 130
 GO_ON = "interrupted; the same command goes on from what is done"
 
 log = logging.getLogger("ws")
-app = typer.Typer(
-    name="ws",
-    help="Weight steering: turn a behavior into a direction in weight space, and the dial by it.\n\nStart with: ws replicate",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=True,
+
+
+def _study() -> list[type]:
+    return [Common, *stage_settings().values(), Served]
+
+
+_ADAPTER = (str | None, typer.Option("--adapter", help="Adapter family of the study."))
+_SEED = (
+    int | None,
+    typer.Option("--seed", help="Seed of the study, and of sampling where the temperature is above 0."),
 )
+_STUDY_NAME = {"adapter": _ADAPTER, "seed": _SEED}
+_FILE = {"file": (str, typer.Argument(help="A direction.safetensors."))}
+_SIDES = "a checkpoint (folder, hub id), BASE+ADAPTER, a run, a direction or a file of plain tensors"
+_DIFF = {
+    "mode": (
+        str | None,
+        typer.Option("--mode", help="contrastive, tau+ (pos against base) or tau- (base against neg)."),
+    ),
+    "upstream_bf16": (
+        bool | None,
+        typer.Option("--upstream-bf16", help="Also print what the published way, in bf16, would have lost."),
+    ),
+    "left": (
+        str | None,
+        typer.Argument(help=f"Instead of a study: {_SIDES}. Then --out is the file to write, and --rank cuts."),
+    ),
+    "right": (
+        str | None,
+        typer.Argument(help="What to subtract, in the same forms; the base of LEFT if left out."),
+    ),
+}
+_SWEEP = {
+    "check": (
+        bool | None,
+        typer.Option("--check", help="Print the plan and what of it is done already; run nothing."),
+    ),
+    "status": (bool | None, typer.Option("--status", help="Show the sweeps below --out, running or not; run nothing.")),
+}
+_NAMED = typer.Argument(
+    help="sycophancy, dilemmas, airisk, tinymfv, foundations, perplexity, pairs, file (your own questions) or lm-eval."
+)
+_PLACES = typer.Argument(help="Runs, by folder or by name, or folders with runs; everything below --out when left out.")
+
+COMMANDS = {
+    "replicate": Command(verbs.replicate, lambda: [Common, Dialed, *_study()[1:]]),
+    "data": Command(verbs.data, _study),
+    "train": Command(verbs.train, lambda: [*_study(), Across]),
+    "diff": Command(verbs.diff, _study, _DIFF),
+    "sweep": Command(sweeping.sweep, lambda: [*sweep_settings(), Common, Dialed, *_study()[1:]], _SWEEP),
+    "eval": Command(measure.evaluate, lambda: [Common, Evaluated, Dialed, *_study()[1:]], {"name": (str, _NAMED)}),
+    "generate": Command(verbs.generate, lambda: [Generated, Common], _STUDY_NAME),
+    "calibrate": Command(verbs.calibrate, lambda: [Calibrated, calibrate_settings(), Common], _STUDY_NAME),
+    "compare": Command(comparing.compare, lambda: [Compared, calibrate_settings(), Common, *_study()[1:]]),
+    "show": Command(
+        measure.show_items, lambda: [Shown], {"run": (str, typer.Argument(help="A run, by folder or by name."))}
+    ),
+    "table": Command(measure.table, lambda: [Tabled], {"places": (list[str] | None, _PLACES)}),
+    "inspect": Command(verbs.inspect, lambda: [Common], _FILE),
+    "export": Command(verbs.export, lambda: [Exported], _FILE),
+    "verify": Command(verbs.verify, own={"folder": (str, typer.Argument(help="A folder that `ws export` wrote."))}),
+    "doctor": Command(doctor, lambda: _study()[:-1]),
+    "runs": Command(verbs.runs, lambda: [Common], _STUDY_NAME),
+}
 
 
-def _register() -> None:
-    stage = [Common, *stage_settings().values(), Served]
-    mode = typer.Option("--mode", help="contrastive, tau+ (pos against base) or tau- (base against neg).")
-    add_command(app, "replicate", verbs.replicate, [Common, Dialed, *stage[1:]])
-    add_command(app, "data", verbs.data, stage)
-    add_command(app, "train", verbs.train, [*stage, Across])
-    named_sides = "a checkpoint (folder, hub id), BASE+ADAPTER, a run, a direction or a file of plain tensors"
-    sides = {
-        "left": (
-            str | None,
-            typer.Argument(
-                help=f"Instead of a study: {named_sides}. Then --out is the file to write, and --rank cuts."
-            ),
-        ),
-        "right": (
-            str | None,
-            typer.Argument(help="What to subtract, in the same forms; the base of LEFT if left out."),
-        ),
-    }
-    bf16 = typer.Option("--upstream-bf16", help="Also print what the published way, in bf16, would have lost.")
-    add_command(app, "diff", verbs.diff, stage, mode=(str | None, mode), upstream_bf16=(bool | None, bf16), **sides)
-    check = typer.Option("--check", help="Print the plan and what of it is done already; run nothing.")
-    status = typer.Option("--status", help="Show the sweeps below --out, running or not; run nothing.")
-    add_command(
-        app, "sweep", sweeping.sweep, [*sweep_settings(), Common, Dialed, *stage[1:]],
-        check=(bool | None, check), status=(bool | None, status),
-    )  # fmt: skip
-    named = typer.Argument(
-        help="sycophancy, dilemmas, airisk, tinymfv, foundations, perplexity, pairs, file (your own questions) or lm-eval."
+def app_for(arguments: Sequence[str]) -> typer.Typer:
+    """The command line. The verb that is called has its options; the others only their names, which need no torch."""
+    app = typer.Typer(
+        name="ws",
+        help="Weight steering: turn a behavior into a direction in weight space, and the dial by it.\n\nStart with: ws replicate",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        add_completion=True,
     )
-    add_command(app, "eval", measure.evaluate, [Common, Evaluated, Dialed, *stage[1:]], name=(str, named))
-    adapter = typer.Option("--adapter", help="Adapter family of the study.")
-    seed = typer.Option("--seed", help="Seed of the study, and of sampling where the temperature is above 0.")
-    add_command(
-        app, "generate", verbs.generate, [Generated, Common], adapter=(str | None, adapter), seed=(int | None, seed)
-    )
-    add_command(
-        app, "calibrate", verbs.calibrate, [Calibrated, calibrate_settings(), Common],
-        adapter=(str | None, adapter), seed=(int | None, seed),
-    )  # fmt: skip
-    add_command(app, "compare", comparing.compare, [Compared, calibrate_settings(), Common, *stage[1:]])
-    run = typer.Argument(help="A run, by folder or by name.")
-    add_command(app, "show", measure.show_items, [Shown], run=(str, run))
-    places = typer.Argument(
-        help="Runs, by folder or by name, or folders with runs; everything below --out when left out."
-    )
-    add_command(app, "table", measure.table, [Tabled], places=(list[str] | None, places))
-    file = (str, typer.Argument(help="A direction.safetensors."))
-    add_command(app, "inspect", verbs.inspect, [Common], file=file)
-    add_command(app, "export", verbs.export, [Exported], file=file)
-    folder = typer.Argument(help="A folder that `ws export` wrote.")
-    add_command(app, "verify", verbs.verify, [], folder=(str, folder))
-    add_command(app, "doctor", doctor, stage[:-1])
-    add_command(app, "runs", verbs.runs, [Common], adapter=(str | None, adapter), seed=(int | None, seed))
+    app.callback(invoke_without_command=True)(_top)
+    called = next((a for a in arguments if not a.startswith("-")), None)
+    completes = "_WS_COMPLETE" in os.environ  # the shell then says elsewhere which verb it asks about
+    for name, command in COMMANDS.items():
+        add_command(app, name, command, options=completes or name == called)
+    return app
 
 
-@app.callback(invoke_without_command=True)
 def _top(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
 ) -> None:
@@ -131,14 +147,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # 2026-11: peft 0.21.2 reads what transformers 5.23 has renamed; nothing a user of ours can do about it
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-    if not app.registered_commands:
-        _register()
     try:
-        if several() and arguments[:1] != ["train"]:
-            raise ValueError(
-                "only `ws train` runs as several processes; run the other verbs as one, which find what it made"
-            )
-        code = app(arguments, prog_name="ws", standalone_mode=False)  # doors are words for a verb: its usage is shown
+        if arguments[:1] != ["train"]:
+            together.refuse_several()
+        code = app_for(arguments)(
+            arguments, prog_name="ws", standalone_mode=False
+        )  # doors are words for a verb: its usage is shown
         code = code if isinstance(code, int) else 0
         if code == INTERRUPTED and not together.started:  # typer turns Ctrl-C into this
             say(_stopped(arguments))

@@ -2,8 +2,8 @@
 
 import inspect
 import typing
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,10 +58,24 @@ SHARED: dict[str, Any] = {
 }
 
 
-def add_command(
-    app: typer.Typer, name: str, verb: Callable[[dict[str, Any]], Any], classes: Sequence[type], /, **own: Any
-) -> None:
-    """Register a verb: options from its settings, a config file under them, JSON on request."""
+@dataclass(frozen=True)
+class Command:
+    """A verb of the command line."""
+
+    run: Callable[[dict[str, Any]], Any]
+    """From the options that were typed to the object that `--json` prints."""
+    settings: Callable[[], Sequence[type]] = lambda: ()
+    """The settings its options are made from; a call, because most of them import torch."""
+    own: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    """Options and arguments that stand in no settings: name to (type, typer's declaration)."""
+
+
+def add_command(app: typer.Typer, name: str, command: Command, *, options: bool = True) -> None:
+    """Register a verb: options from its settings, a config file under them, JSON on request. Without `options` only its name."""
+    if not options:
+        app.command(name, help=command.run.__doc__)(lambda: None)
+        return
+    classes, own = command.settings(), dict(command.own)
 
     def body(**typed: Any) -> None:
         given = {k: v for k, v in typed.items() if v is not None}
@@ -72,12 +86,12 @@ def add_command(
                 found[k] = value_of(kind, found[k], f"--{k.replace('_', '-')}")
         given = {**found, **given}
         given.pop("debug", None)
-        found = verb(given)
+        found = command.run(given)
         if given.get("json"):
             show_json(found)
 
     body.__name__ = name
-    body.__doc__ = verb.__doc__
+    body.__doc__ = command.run.__doc__
     body.__signature__ = inspect.Signature(_options(classes, {**own, **SHARED}))  # type: ignore[attr-defined]
     app.command(name)(body)
 

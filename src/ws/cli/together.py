@@ -13,13 +13,15 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ws.cli.flags import Across, Common
 from ws.cli.out import say
-from ws.processes import Group, join, several
+
+if TYPE_CHECKING:
+    from ws.processes import Group
 
 OURS = "WS_PROCESSES"  # set in the processes that we started ourselves
 POLL = 0.05
@@ -31,8 +33,22 @@ started: list[subprocess.Popen] = []
 """The processes that run it, where there are several."""
 
 
+def refuse_several() -> None:
+    """Stop a verb that runs as one process where a launcher has started several."""
+    if os.environ.get("WORLD_SIZE") in (None, "", "1"):  # torch is not imported only to say so
+        return
+    from ws.processes import several
+
+    if several():
+        raise ValueError(
+            "only `ws train` runs as several processes; run the other verbs as one, which find what it made"
+        )
+
+
 def to_start(across: Across, common: Common) -> int:
     """How many processes to start; 0 where this is one of several already, or meant to be alone."""
+    from ws.processes import several
+
     if several():
         started = int(os.environ["WORLD_SIZE"])
         if across.processes not in (1, started):
@@ -52,8 +68,10 @@ def to_start(across: Across, common: Common) -> int:
     return across.processes if across.processes > 1 else 0
 
 
-def joined(across: Across, common: Common) -> Group:
+def joined(across: Across, common: Common) -> "Group":
     """The group of this process, which may be itself alone."""
+    from ws.processes import join, several
+
     if several() and common.device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"every process takes a device of its own; leave out --device {common.device}")
     if OURS in os.environ:
