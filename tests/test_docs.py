@@ -3,9 +3,18 @@
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from ws.adapters import FAMILIES
+from ws.calibrate import CalibrateSettings
+from ws.data import DataSettings
+from ws.eval import protocol
+from ws.presets import PRESETS, preset
+from ws.stages import fitted
+from ws.train import TrainSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,6 +40,37 @@ def test_the_story_of_the_readme_runs_and_steers(capsys):
             answers[alpha] = [ws.generate(base, q) for q in questions]
     different = sum(a != b for a, b in zip(answers[-1.5], answers[1.5]))
     assert different >= len(questions) // 2
+
+
+def shown(value):
+    if value is None or value == ():
+        return "–"
+    if isinstance(value, tuple):
+        return ", ".join(map(shown, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_the_tables_of_the_presets_hold_every_field_as_it_is_in_the_code_and_its_source():
+    parts = dict(re.findall(r"\n## (\w+)\n(.*?)(?=\n## )", (ROOT / "docs" / "presets.md").read_text(), re.S))
+    tables = {
+        part: {cells[0]: cells[1:] for row in re.findall(r"\n\| (`.*) \|", text) if (cells := row.split(" | "))}
+        for part, text in parts.items()
+    }
+    wanted = {"data": {}, "train": {}, "calibrate": {}, "protocol": {}}
+    for part, kind in (("data", DataSettings), ("train", TrainSettings), ("calibrate", CalibrateSettings)):
+        for f in fields(kind):
+            if part != "train" or f.name not in ("lr", "layers"):
+                wanted[part][f"`{f.name}`"] = [shown(getattr(kind(**preset(p, part)), f.name)) for p in PRESETS]
+    for name, family in FAMILIES.items():
+        trained = [fitted(TrainSettings(name), preset(p, "train", name)) for p in PRESETS]
+        wanted["train"][f"`lr` of {name}"] = [shown(t.lr or family.lr) for t in trained]
+        wanted["train"][f"`layers` of {name}"] = [t.layers or family.default_layers for t in trained]
+    for name in {n for p in PRESETS for n in preset(p, "protocol")}:
+        wanted["protocol"][f"`{name}`"] = [protocol(name, preset(p, "protocol").get(name)).id for p in PRESETS]
+    assert {part: {k: v[:3] for k, v in rows.items()} for part, rows in tables.items()} == wanted
+    assert all(len(cells) == 4 and cells[3].strip() for rows in tables.values() for cells in rows.values())
 
 
 def test_every_relative_link_of_the_documents_leads_somewhere():

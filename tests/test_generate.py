@@ -32,6 +32,23 @@ def test_greedy_decoding_of_a_padded_batch_equals_transformers_row_by_row(kind):
         assert tokens == alone[0, len(r.ids) :].tolist()
 
 
+def test_an_answer_may_not_end_before_its_least_length_and_then_may():
+    model, asked = small.model("llama"), (3, 4, 5)
+    plain = decode(model, [Request(asked, 12)], Sampling(), stops=[0], pad=0, seed=0)[0]
+    stop = plain[2]  # as if that were the end of a turn
+    batch = [Request(asked, 12, min_new=n) for n in (0, 6, 12)]
+    free, later, never = decode(model, batch, Sampling(), stops=[stop], pad=0, seed=0)
+    assert free == plain[: plain.index(stop) + 1]
+    for tokens, fewest in ((later, 6), (never, 12)):
+        alone = model.generate(
+            torch.tensor([asked]), max_new_tokens=12, min_new_tokens=fewest, do_sample=False, eos_token_id=stop,
+            pad_token_id=stop,
+        )  # fmt: skip
+        assert tokens == alone[0, len(asked) :].tolist()
+    assert stop not in later[:6]
+    assert stop not in never
+
+
 def test_a_repetition_penalty_of_the_checkpoint_does_not_ride_along():
     model = small.model("llama")
     batch = [Request((3, 4, 5), 12, "a")]

@@ -14,8 +14,10 @@ from ws.diff import diff, geometry
 from ws.direction.forms import tensors
 from ws.errors import BadFile, DirectionMismatch, TrainingDiverged, Unsupported
 from ws.pairs import Pair, Pairs
+from ws.presets import PRESETS
 from ws.sequences import held_out, rows_of, split
-from ws.train import TrainSettings, _Fit, train
+from ws.study import Common, planned_settings
+from ws.train import TrainSettings, _Fit, spec_of, train
 
 PAIRS = Pairs(
     tuple(
@@ -80,8 +82,10 @@ def test_independent_starts_differ_and_shared_ones_do_not(tiny):
     assert abs(cos["shared"]) > 2 * abs(cos["independent"])
 
 
-def test_a_training_stopped_anywhere_ends_with_the_same_tensors(tiny, tmp_path, monkeypatch):
-    whole = train(tiny, PAIRS, quick())
+@pytest.mark.parametrize("stop", ["shared", "per_branch"])
+def test_a_training_stopped_anywhere_ends_with_the_same_tensors(tiny, tmp_path, monkeypatch, stop):
+    settings = quick(stop=stop)
+    whole = train(tiny, PAIRS, settings)
     monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
     saves = []
     save = _Fit._save
@@ -95,11 +99,89 @@ def test_a_training_stopped_anywhere_ends_with_the_same_tensors(tiny, tmp_path, 
     monkeypatch.setattr(_Fit, "_save", killed)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            train(tiny, PAIRS, quick(), work=tmp_path)
-    resumed = train(tiny, PAIRS, quick(), work=tmp_path)
+            train(tiny, PAIRS, settings, work=tmp_path)
+    resumed = train(tiny, PAIRS, settings, work=tmp_path)
     assert len(saves) > 2
     for a, b in zip(whole, resumed):
         assert all(torch.equal(t, b.tensors[k]) for k, t in a.tensors.items())
+
+
+PLANTED = {"pos": [5.0, 4.0, 3.0, 3.5, 3.6, 3.7, 1.0, 1.0, 1.0], "neg": [5.0, 4.9, 4.8, 4.0, 4.5, 4.6, 1.0, 1.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    ("stop", "steps", "last"), [("shared", [3, 3], 5), ("per_branch", [2, 3], 5), ("none", [8, 8], 8)]
+)
+def test_the_step_that_is_kept_is_the_one_that_stop_names(tiny, monkeypatch, stop, steps, last):
+    seen = {"pos": 0, "neg": 0}
+
+    def judged(self, side, name):
+        seen[name] += 1
+        return PLANTED[name][seen[name] - 1]
+
+    monkeypatch.setattr(_Fit, "_judge", judged)
+    planned = quick(stop=stop, eval_every=1, patience=2, epochs=8, batch_size=7, val_share=0.1)
+    report = train(tiny, PAIRS, planned).report
+    history = report["tried"][0]["history"]
+    assert report["steps"] == steps
+    assert report["step"] == min(steps)
+    assert [report["val_pos"], report["val_neg"]] == [PLANTED[n][at] for n, at in zip(("pos", "neg"), steps)]
+    assert history[-1]["step"] == last
+    assert report["tried"][0]["val"] == sum(PLANTED[n][at] for n, at in zip(("pos", "neg"), steps)) / 2
+    # a side that has stopped is neither trained nor judged again
+    assert ["val_pos" in h for h in history[1:]] == [h["step"] <= 4 or stop != "per_branch" for h in history[1:]]
+
+
+def test_a_branch_that_stops_alone_is_the_branch_trained_alone(tiny):
+    settings = quick(stop="per_branch", lr=(1e-2,), eval_every=1, patience=1)
+    apart = train(tiny, PAIRS, settings)
+    for side, name in zip(apart, ("pos", "neg")):
+        own = tuple(
+            dataclasses.replace(r, response_pos=(a := getattr(r, f"response_{name}")), response_neg=a)
+            for r in PAIRS.rows
+        )
+        alone, _ = train(tiny, Pairs(own), dataclasses.replace(settings, stop="shared"))
+        assert all(torch.equal(t, alone.tensors[k]) for k, t in side.tensors.items())
+
+
+def test_without_a_stop_validation_changes_nothing_of_what_is_kept(tiny):
+    often, never = (train(tiny, PAIRS, quick(stop="none", eval_every=n, patience=1, epochs=2)) for n in (1, 99))
+    assert often.report["step"] == never.report["step"] == 4
+    assert all(torch.equal(t, b.tensors[k]) for a, b in zip(often, never) for k, t in a.tensors.items())
+
+
+def published(name, adapter):
+    base = small.base("qwen3")
+    own = {"rank": 4} if adapter == "pissa" else {}  # a rank of 32 is more than so small a model has
+    train = planned_settings(Common(preset=name), {"adapter": adapter, **own}, base)[1]
+    train = dataclasses.replace(train, rank=PRESETS[name].get("train", {}).get("rank")) if own else train
+    small_enough = dataclasses.replace(train, rank=4 if train.rank else None)
+    return base, train, {m.split(".", 3)[3] for m in spec_of(base, small_enough).modules}
+
+
+@pytest.mark.parametrize("adapter", ["lora", "dora", "pissa", "delora", "oft", "boft", "ia3"])
+def test_the_preset_pub_trains_as_the_published_fork_does(adapter):
+    base, train, modules = published("pub", adapter)
+    assert (train.lr, train.epochs, train.batch_size, train.weight_decay, train.warmup) == ((2e-4,), 1, 16, 0.01, 5)
+    assert (train.stop, train.max_len, train.seed) == ("none", 512, 0)
+    attention, mlp = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]
+    every = {f"self_attn.{n}" for n in attention} | {f"mlp.{n}" for n in mlp}
+    assert modules == ({"self_attn.k_proj", "self_attn.v_proj", "mlp.down_proj"} if adapter == "ia3" else every)
+    assert (train.layers == "all") == (adapter == "ia3")
+    assert train.rank == (32 if FAMILIES[adapter].default_rank else None)
+    assert train.lora_alpha == (64 if FAMILIES[adapter].scaled else None)
+
+
+def test_the_preset_paper_trains_as_the_paper_does():
+    base, lora, modules = published("paper", "lora")
+    assert (lora.rank, lora.lora_alpha, lora.lr, lora.layers, lora.batch_size) == (32, 16, (1e-5,), "all", 8)
+    assert (lora.stop, lora.init, lora.eval_every, lora.patience) == ("per_branch", "independent", 20, 2)
+    assert len(modules) == 7
+    bias = published("paper", "bias")[1]
+    assert (min(bias.lr), max(bias.lr), bias.layers) == (1e-4, 1e-3, "all")
+    assert published("ws", "lora")[1] == TrainSettings("lora")
+    given = planned_settings(Common(preset="paper"), {"lr": [1e-3], "stop": "shared"}, base)[1]
+    assert (given.lr, given.stop, given.batch_size) == ((1e-3,), "shared", 8)  # what is typed wins
 
 
 def test_validation_questions_are_never_trained_on(tiny):

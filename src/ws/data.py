@@ -36,6 +36,8 @@ class DataSettings:
     """Longest training sequence; answers are generated to fit."""
     max_new_tokens: int | None = None
     """Cap on the length of an answer, below what fits."""
+    min_new_tokens: int = 0
+    """Tokens before which no answer may end; 0 lets every answer end by itself."""
     temperature: float | None = None
     """Sampling temperature; the model family's default when not given."""
     top_p: float | None = None
@@ -55,6 +57,8 @@ class DataSettings:
         for name in ("n_topics", "n_personas", "n_samples", "max_new_tokens"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.min_new_tokens < 0:
+            raise ValueError(f"min_new_tokens must not be negative, got {self.min_new_tokens}")
         if self.max_len < 16:
             raise ValueError(f"max_len must be at least 16, got {self.max_len}")
         if self.thinking not in THINKING:
@@ -102,7 +106,8 @@ def data(
         )
     checks = check(rows, min_distinct=settings.min_distinct)
     try:
-        insist(checks)
+        # answers that must not end by themselves are not refused for it
+        insist([c for c in checks if not (settings.min_new_tokens and c.name == "ended")])
     except PairsUnfit as e:
         if endpoint is None or work is None:
             raise
@@ -130,12 +135,12 @@ def _own(
     base: Base, grid: Sequence[Pair], settings: DataSettings, sampling: Sampling, batch_size: int | None, name: str
 ) -> tuple[list[Answer], dict[str, Any]]:
     """The base's own answers, pos and neg of every row in turn, and the batch size that fitted."""
-    requests = []
+    requests, fewest = [], settings.min_new_tokens
     for cell, room in zip(grid, _rooms(base, grid, settings)):
         for side, system in _sides(cell):
             text = render(base.tokenizer, Chat(cell.prompt, system), thinking=settings.thinking)
             requests.append(
-                Request(tuple(encode(base.tokenizer, text)), room, f"{side}/{_name(cell)}/{cell.sample_idx}")
+                Request(tuple(encode(base.tokenizer, text)), room, f"{side}/{_name(cell)}/{cell.sample_idx}", fewest)
             )
     answers, fitted = complete(
         base, requests, sampling, seed=settings.seed, batch_size=batch_size, label=f"{name} answers"
@@ -155,6 +160,8 @@ def _served(
     """A server's answers in the same order; the samples of one question and persona are asked for together."""
     if settings.thinking == "forced":
         raise Unsupported("a thought cannot be forced through an endpoint; use --thinking off or on.")
+    if settings.min_new_tokens:
+        raise Unsupported("a server lets every answer end by itself; give --min-new-tokens 0, or no --generate-with.")
     # only where there is something to switch: not every server knows the field
     extra = {"chat_template_kwargs": {"enable_thinking": settings.thinking == "on"}} if thinks(base.tokenizer) else {}
     together: dict[str, Asked] = {}

@@ -43,11 +43,12 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Request:
-    """One prompt to continue: its token ids, how far, and the name its random numbers are drawn from."""
+    """One prompt to continue: its token ids, how far, the name its random numbers are drawn from, and how far at least."""
 
     ids: tuple[int, ...]
     max_new: int
     name: str = ""
+    min_new: int = 0
 
 
 @dataclass(frozen=True)
@@ -157,12 +158,16 @@ def decode(
     draws = _draws(batch, limit, seed).to(device) if sampling.temperature > 0 else None
     ends = torch.tensor(list(stops), device=device)
     budgets = torch.tensor([r.max_new for r in batch], device=device)
+    fewest = torch.tensor([r.min_new for r in batch], device=device)
 
     new = torch.full((len(batch), limit), pad, device=device)
     done = torch.zeros(len(batch), dtype=torch.bool, device=device)
     steps = Steps(model, ids, mask, more=limit)
     for t in range(limit):
-        token = pick(steps.logits, sampling, None if draws is None else draws[:, t])
+        logits = steps.logits
+        if t < max(r.min_new for r in batch):
+            logits = logits.index_fill(1, ends, -torch.inf).where((t < fewest)[:, None], logits)
+        token = pick(logits, sampling, None if draws is None else draws[:, t])
         new[:, t] = torch.where(done, pad, token)
         done |= torch.isin(token, ends) | (t + 1 >= budgets)
         if done.all() or t + 1 == limit:

@@ -580,9 +580,8 @@ def runs(out: Path) -> list[dict[str, Any]]:
 
 def fitted(settings: TrainSettings, of_preset: dict[str, Any]) -> TrainSettings:
     """A preset's training values, without those the family does not have."""
-    of = family(settings.adapter)
-    lacks = {"rank": of.default_rank is None, "lora_alpha": not of.scaled}
-    return replace(settings, **{k: v for k, v in of_preset.items() if not lacks.get(k)})
+    has = family(settings.adapter).own_settings
+    return replace(settings, **{k: v for k, v in of_preset.items() if has.get(k, True)})
 
 
 def _beside(base: Base) -> dict[str, Any]:

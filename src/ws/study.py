@@ -141,7 +141,7 @@ def planned_settings(common: Common, given: Mapping[str, Any], base: Any) -> tup
     wanted_train = coerced(TrainSettings, given, source="--")
     of = family(wanted_train.get("adapter", "lora"))
     data_settings = replace(default_data(base), **preset(common.preset, "data"))
-    train_settings = fitted(default_train(base, of.name), preset(common.preset, "train"))
+    train_settings = fitted(default_train(base, of.name), preset(common.preset, "train", of.name))
     train_settings = replace(train_settings, **wanted_train)
     spec_of(base, train_settings)  # layers, targets and rank are refused here, not after an hour of generation
     return replace(data_settings, **wanted_data), train_settings

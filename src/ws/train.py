@@ -3,7 +3,8 @@
 Both sides start from the same stored tensors, see the same pairs in the same order for the same number of steps, and
 share learning rate and stopping step, chosen by the mean of their validation losses. They take turns on one loaded
 base: an interval of steps for pos, the same for neg, then both are judged. What one side has and the other lacks is
-then the behavior, and not the luck of two runs.
+then the behavior, and not the luck of two runs. How published work does it (a stopping step per side, none at all, a
+start per side) is one setting each.
 """
 
 import hashlib
@@ -42,6 +43,7 @@ from ws.tracking import UNTRACKED, Tracking
 log = logging.getLogger(__name__)
 
 PROTOCOL = "train/1"
+STOPS = ("shared", "per_branch", "none")
 CHECKPOINT_SECONDS = float(os.environ.get("WS_CHECKPOINT_SECONDS", "20"))
 
 
@@ -81,6 +83,8 @@ class TrainSettings:
     """Steps between validations."""
     patience: int = 2
     """Validations without improvement before training stops."""
+    stop: str = "shared"
+    """Which step is kept: shared (one for both sides, the lowest mean validation loss), per_branch (each side's own lowest) or none (the last)."""
     init: str = "shared"
     """Whether both sides start from the same tensors (shared) or not (independent)."""
     seed: int = 0
@@ -94,6 +98,8 @@ class TrainSettings:
         family(self.adapter)
         if self.init not in ("shared", "independent"):
             raise ValueError(f"init is shared or independent, got {self.init!r}")
+        if self.stop not in STOPS:
+            raise ValueError(f"stop is one of {', '.join(STOPS)}; got {self.stop!r}")
         if any(not 0 < x < 10 or not math.isfinite(x) for x in self.lr):
             raise ValueError(f"every learning rate must lie between 0 and 10, got {self.lr}")
         for name in ("batch_size", "eval_every", "patience"):
@@ -182,7 +188,8 @@ def train(
         "template": "chat" if has_template(base.tokenizer) else "plain",
         "rows_at_once": fit.micro,
         "lr": best.lr,
-        "step": best.step,
+        "step": min(best.steps),
+        "steps": list(best.steps),
         "val_pos": best.val[0],
         "val_neg": best.val[1],
         "tried": tried,
@@ -194,7 +201,8 @@ def train(
         "pairs": pairs.content_hash,
         "questions": marks_of(r.prompt for r in pairs.rows),
         "lr": best.lr,
-        "step": best.step,
+        "step": min(best.steps),
+        "steps": list(best.steps),
     }
     made = [
         Adapter(spec, {**best.state[i]}, start, base.described(), {**provenance, "side": side})
@@ -253,21 +261,31 @@ def spec_of(base: Base, settings: TrainSettings) -> Spec:
 
 @dataclass
 class _Side:
-    """One side in between its turns: parameter values and optimiser state."""
+    """One side in between its turns: parameter values, optimiser state, and the step that is kept so far."""
 
     state: dict[str, Tensor]
     moments: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """Per parameter: AdamW's step, exp_avg and exp_avg_sq."""
+    best: dict[str, Tensor] = field(default_factory=dict)
+    step: int = 0
+    """The step of `best`, and its validation loss."""
+    val: float = math.inf
+    stale: int = 0
+    """Validations since then."""
+
+    def keep(self, step: int, val: float) -> None:
+        """Take the state of now for the one that is kept."""
+        self.best, self.step, self.val, self.stale = dict(self.state), step, val, 0
 
 
 @dataclass
 class _Best:
-    """The best step so far, of one learning rate."""
+    """What one learning rate came to: of each side, the step that is kept."""
 
     lr: float
-    step: int = -1
-    val: tuple[float, float] = (math.inf, math.inf)
-    state: list[dict[str, Tensor]] = field(default_factory=list)
+    steps: tuple[int, int]
+    val: tuple[float, float]
+    state: list[dict[str, Tensor]]
 
     @property
     def mean(self) -> float:
@@ -305,15 +323,8 @@ class _Fit:
         self.steps = len(self.plan)
 
     def run(self, lr: float, at: int) -> _Best:
-        """Train both sides at one learning rate; the best step's tensors."""
-        sides = [_Side({k: t.clone() for k, t in s.items()}) for s in self.starts]
-        best, step, stale, history = _Best(lr), 0, 0, []
-        if (saved := self._resume(at)) is not None:
-            sides, best, step, stale, history = saved
-        else:
-            first = self._judge(sides)
-            history.append({"step": 0, "val_pos": first[0], "val_neg": first[1]})
-            best = _Best(lr, 0, first, [dict(s.state) for s in sides])
+        """Train both sides at one learning rate; of each, the tensors of the step that is kept."""
+        sides, step, history = self._resume(at) or self._begun()
         initial = 0.5 * (history[0]["val_pos"] + history[0]["val_neg"])
         saved_at = time.monotonic()
         told = {**asdict(self.settings), "lr": lr}
@@ -321,33 +332,54 @@ class _Fit:
             self.tracking.run(told) as report,
             progress(self.steps, f"training {self.settings.adapter}, lr {lr:g}", shown=self.group.main) as tick,
         ):
-            for row in history:
-                report(row)
+            for past in history:
+                report(past)
             tick(step)
-            while step < self.steps and stale < self.settings.patience:
+            while step < self.steps and any(going := [s.stale < self.settings.patience for s in sides]):
                 until = min(step + self.settings.eval_every, self.steps)
-                losses = [self._interval(side, name, lr, step, until) for side, name in zip(sides, SIDES)]
+                row: dict[str, Any] = {"step": until}
+                for side, name, on in zip(sides, SIDES, going):
+                    if on:
+                        row[f"train_{name}"] = self._interval(side, name, lr, step, until)
                 tick(until - step)
                 step = until
-                val = self._judge(sides)
-                history.append(
-                    {"step": step, "train_pos": losses[0], "train_neg": losses[1], "val_pos": val[0], "val_neg": val[1]}
-                )
-                report(history[-1])
+                # a side that has stopped is as it was
+                val = [self._judge(s, n) if on else s.val for s, n, on in zip(sides, SIDES, going)]
+                row |= {f"val_{n}": v for n, v, on in zip(SIDES, val, going) if on}
+                history.append(row)
+                report(row)
                 mean = 0.5 * (val[0] + val[1])
                 if not math.isfinite(mean) or mean > 3 * initial + 2:
                     raise TrainingDiverged(
                         f"the validation loss went from {initial:.2f} to {mean:.2f} at step {step} with lr {lr:g}; use a smaller --lr."
                     )
-                if mean < best.mean:
-                    best, stale = _Best(lr, step, val, [dict(s.state) for s in sides]), 0
-                else:
-                    stale += 1
+                self._choose(sides, step, val)
                 if self.work is not None and self.group.main and time.monotonic() - saved_at > CHECKPOINT_SECONDS:
-                    self._save(at, sides, best, step, stale, history)
+                    self._save(at, lr, sides, step, history)
                     saved_at = time.monotonic()
         self.history = history
-        return best
+        return _Best(lr, (sides[0].step, sides[1].step), (sides[0].val, sides[1].val), [s.best for s in sides])
+
+    def _begun(self) -> tuple[list[_Side], int, list[dict[str, Any]]]:
+        """Both sides at their start, judged."""
+        sides = [_Side({k: t.clone() for k, t in s.items()}) for s in self.starts]
+        for side, name in zip(sides, SIDES):
+            side.keep(0, self._judge(side, name))
+        return sides, 0, [{"step": 0, "val_pos": sides[0].val, "val_neg": sides[1].val}]
+
+    def _choose(self, sides: Sequence[_Side], step: int, val: Sequence[float]) -> None:
+        """Keep this step of both sides, of one, or of none, as `stop` says."""
+        if self.settings.stop == "shared":
+            better = [val[0] + val[1] < sides[0].val + sides[1].val] * 2
+        elif self.settings.stop == "per_branch":
+            better = [v < s.val for s, v in zip(sides, val)]
+        else:
+            better = [True, True]
+        for side, v, keep in zip(sides, val, better):
+            if keep:
+                side.keep(step, v)
+            else:
+                side.stale += 1
 
     def _interval(self, side: _Side, name: str, lr: float, start: int, until: int) -> float:
         """Steps `start` to `until` of one side; its mean training loss."""
@@ -390,16 +422,13 @@ class _Fit:
         optimizer.step()
         return total
 
-    def _judge(self, sides: Sequence[_Side]) -> tuple[float, float]:
-        """Validation loss per target token, of both sides."""
-        found = []
-        for side, name in zip(sides, SIDES):
-            self.attached.load(side.state)
-            rows = sorted((self.rows[name][i] for i in self.outside), key=lambda r: len(r.ids))
-            with torch.no_grad():
-                total = self._in_parts(rows, lambda some, weight: weight * float(self._loss(some)), again=lambda: None)
-            found.append(total / sum(len(r.ids) - r.start for r in rows))
-        return found[0], found[1]
+    def _judge(self, side: _Side, name: str) -> float:
+        """Validation loss per target token of one side."""
+        self.attached.load(side.state)
+        rows = sorted((self.rows[name][i] for i in self.outside), key=lambda r: len(r.ids))
+        with torch.no_grad():
+            total = self._in_parts(rows, lambda some, weight: weight * float(self._loss(some)), again=lambda: None)
+        return total / sum(len(r.ids) - r.start for r in rows)
 
     def _in_parts(
         self, rows: Sequence[Row], part: Callable[[Sequence[Row], float], float], again: Callable[[], None]
@@ -450,23 +479,15 @@ class _Fit:
         assert self.work is not None
         return self.work / "resume" / f"lr-{at}.safetensors"
 
-    def _save(self, at: int, sides: Sequence[_Side], best: _Best, step: int, stale: int, history: list) -> None:
+    def _save(self, at: int, lr: float, sides: Sequence[_Side], step: int, history: list[dict[str, Any]]) -> None:
         """The whole state as one safetensors file, atomically: tensors, and the rest as JSON in its header, with a hash."""
         flat: dict[str, Tensor] = {}
-        for name, side, kept in zip(SIDES, sides, best.state):
-            flat |= {f"{name}/now/{k}": t for k, t in side.state.items()} | {
-                f"{name}/best/{k}": t for k, t in kept.items()
-            }
+        for name, side in zip(SIDES, sides):
+            parts = {"now": side.state, "best": side.best}
+            flat |= {f"{name}/{part}/{k}": t for part, tensors in parts.items() for k, t in tensors.items()}
             flat |= {f"{name}/{m}/{k}": t for k, moments in side.moments.items() for m, t in moments.items()}
-        head = {
-            "identity": self.identity,
-            "lr": best.lr,
-            "best_step": best.step,
-            "val": best.val,
-            "step": step,
-            "stale": stale,
-            "history": history,
-        }
+        kept = [{"step": s.step, "val": s.val, "stale": s.stale} for s in sides]
+        head = {"identity": self.identity, "lr": lr, "step": step, "kept": kept, "history": history}
         path, state = self._file(at), json.dumps(head)
         flat = {k: t.cpu().contiguous().clone() for k, t in flat.items()}
         writable(path.parent)
@@ -480,7 +501,7 @@ class _Fit:
             temporary.unlink(missing_ok=True)
             raise
 
-    def _resume(self, at: int):
+    def _resume(self, at: int) -> tuple[list[_Side], int, list[dict[str, Any]]] | None:
         """The saved state of learning rate number `at`, or None."""
         there = self.work is not None and self._file(at).is_file()
         if 0 < self.group.total(there) < self.group.size:
@@ -498,23 +519,21 @@ class _Fit:
                 f"{self._file(at)} is a checkpoint of other pairs, settings or another base; give another work folder."
             )
         flat = {k: t.to(self.device) for k, t in tensors.items()}
-        sides, kept = [], []
-        for name in SIDES:
+        sides = []
+        for name, kept in zip(SIDES, head["kept"]):
             parts: dict[str, dict[str, Tensor]] = {}
             for key, t in flat.items():
                 side, what, parameter = key.split("/", 2)
                 if side == name:
                     parts.setdefault(what, {})[parameter] = t
-            now, kept_best = parts.pop("now"), parts.pop("best")
+            now, best = parts.pop("now"), parts.pop("best")
             moments = {
                 p: {m: parts[m][p].cpu() if m == "step" else parts[m][p] for m in parts}
                 for p in next(iter(parts.values()))
             }
-            sides.append(_Side(now, moments))
-            kept.append(kept_best)
+            sides.append(_Side(now, moments, best, **kept))
         log.info("going on at step %d of %d", head["step"], self.steps)
-        best = _Best(head["lr"], head["best_step"], tuple(head["val"]), kept)
-        return sides, best, head["step"], head["stale"], head["history"]
+        return sides, head["step"], head["history"]
 
 
 def _choose_lr(fit: _Fit, grid: Sequence[float], *, extend: bool) -> tuple[_Best, list[dict[str, Any]], list[str]]:
@@ -526,7 +545,7 @@ def _choose_lr(fit: _Fit, grid: Sequence[float], *, extend: bool) -> tuple[_Best
     def attempt(lr: float) -> None:
         try:
             found[lr] = fit.run(lr, len(tried))
-            tried.append({"lr": lr, "step": found[lr].step, "val": found[lr].mean, "history": fit.history})
+            tried.append({"lr": lr, "step": min(found[lr].steps), "val": found[lr].mean, "history": fit.history})
         except TrainingDiverged as e:
             tried.append({"lr": lr, "step": None, "val": None, "diverged": str(e)})
             notes.append(str(e))
@@ -545,7 +564,7 @@ def _choose_lr(fit: _Fit, grid: Sequence[float], *, extend: bool) -> tuple[_Best
             f"training diverged at every learning rate tried ({', '.join(f'{x:g}' for x in grid)}); use a smaller --lr."
         )
     best = min(found.values(), key=lambda b: (b.mean, b.lr))
-    if best.step == 0:
+    if not any(best.steps):
         raise TrainingDiverged(
             "no step of training lowered the validation loss, so there is nothing to subtract; use another --lr or more pairs."
         )

@@ -101,6 +101,16 @@ class Family:
     start: Callable[[Theta, Spec], Tensors] | None = None
     """Tensors fixed by the base's own weights that both sides start from (PiSSA)."""
 
+    @property
+    def own_settings(self) -> dict[str, bool]:
+        """The settings that some families have and others do not, and whether this one has them."""
+        return {
+            "rank": self.default_rank is not None,
+            "lora_alpha": self.scaled,
+            "block_size": self.default_block is not None,
+            "delora_lambda": self.default_lambda is not None,
+        }
+
     def spec(
         self,
         chosen: Sequence[Linear],
@@ -111,14 +121,9 @@ class Family:
         delora_lambda: float | None = None,
     ) -> Spec:
         """A spec on these layers, with impossible combinations refused."""
-        own = {
-            "rank": (rank, self.default_rank is not None),
-            "lora_alpha": (lora_alpha, self.scaled),
-            "block_size": (block_size, self.default_block is not None),
-            "delora_lambda": (delora_lambda, self.default_lambda is not None),
-        }
-        for setting, (value, has) in own.items():
-            if value is not None and not has:
+        given = {"rank": rank, "lora_alpha": lora_alpha, "block_size": block_size, "delora_lambda": delora_lambda}
+        for setting, has in self.own_settings.items():
+            if given[setting] is not None and not has:
                 raise ValueError(f"{self.name} has no {setting}; leave out --{setting.replace('_', '-')}")
         if rank is not None and not 1 <= rank <= 512:
             raise ValueError(f"rank must lie between 1 and 512, got {rank}")

@@ -61,7 +61,7 @@ def compare(given: dict[str, Any]) -> Any:
     base = load_base(common)
 
     def fit(of: TrainSettings) -> TrainSettings:
-        return fitted(of, {**preset(common.preset, "train"), **wanted_train})
+        return fitted(of, {**preset(common.preset, "train", of.adapter), **wanted_train})
 
     shipped = behavior.name == (common.behavior or "honesty")
     specs = cells_of(

@@ -88,8 +88,11 @@ def train(given: dict[str, Any]) -> Any:
     g, report = record.manifest["geometry"], sides.report
     if given.get("json"):
         return {"folder": str(record.folder.resolve()), "report": dict(report), "geometry": g}
+    pos, neg = report["steps"]
+    kept = f"step {pos}" if pos == neg else f"steps {pos} and {neg}"
+    word = "last" if plan.train.stop == "none" else "best"
     show(
-        f"{plan.train.adapter}: lr {report['lr']:g}, best at step {report['step']}, validation loss pos {report['val_pos']:.3f}, "
+        f"{plan.train.adapter}: lr {report['lr']:g}, {word} at {kept}, validation loss pos {report['val_pos']:.3f}, "
         f"neg {report['val_neg']:.3f}; |tau+| {g['norm_pos']:.3g}, |tau-| {g['norm_neg']:.3g}, |dW| {g['norm']:.3g}, "
         f"cos(tau+, tau-) {number(g['cos_tau'])}\n{record.folder.resolve()}"
     )

@@ -271,20 +271,14 @@ def _evals(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _lacks(adapter: str, option: str) -> bool:
     """Whether a family has no such setting."""
-    of = family(adapter)
-    return {
-        "rank": of.default_rank is None,
-        "lora_alpha": not of.scaled,
-        "block_size": of.default_block is None,
-        "delora_lambda": of.default_lambda is None,
-    }.get(option, False)
+    return not family(adapter).own_settings.get(option, True)
 
 
 def _notes(adapters: tuple[str, ...], shared: Mapping[str, Any]) -> list[str]:
     found = []
-    for option in ("rank", "lora_alpha", "block_size", "delora_lambda"):
+    for option in shared:
         without = [a for a in adapters if _lacks(a, option)]
-        if option in shared and without:
+        if without:
             if len(without) == len(adapters):
                 raise ValueError(f"--{option.replace('_', '-')} means nothing to {', '.join(without)}; leave it out")
             found.append(f"--{option.replace('_', '-')} means nothing to {', '.join(without)}, and is left out there")
