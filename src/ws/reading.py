@@ -11,6 +11,7 @@ positions counted in columns (ALiBi) fail the trial, and everything is then read
 import copy as copying
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache as cache_once
 from functools import partial
 from typing import Any
@@ -26,6 +27,26 @@ HEAD_ROWS = 512  # of the vocabulary at once
 WORTH = 0.9  # shared reading must save a tenth of the tokens
 
 _holds: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
+_starts: ContextVar[tuple[int, ...] | None] = ContextVar("starts", default=None)
+
+
+@contextmanager
+def answering(starts: Sequence[int]) -> Iterator[None]:
+    """Inside, row i of every batch is the model's own from position `starts[i]` on: the last token of its prompt.
+
+    For methods that steer answers and not prompts. They look when they are entered, so this goes around them. Without it a
+    pass is taken for a step of writing: its last token is where the answer goes on.
+    """
+    before = _starts.set(tuple(starts))
+    try:
+        yield
+    finally:
+        _starts.reset(before)
+
+
+def answer_starts() -> tuple[int, ...] | None:
+    """Where the rows' answers start, if that was said."""
+    return _starts.get()
 
 
 def padded(base: Base, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:

@@ -300,7 +300,7 @@ def make_eval(
     }
     inputs: dict[str, Any] = {**base_key(base), "direction": content}
     if steered is not None and not steered.per_token:
-        inputs["answers"] = "token by token"  # they were once read at once, with only their last token steered
+        inputs["answers"] = "from the prompt's last token on"  # of an anchor, only the last token was once steered
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
     if name == "pairs":
@@ -366,9 +366,9 @@ def plain_dial(base: Base, by: Method | None, name: str) -> Dial | None:
     plain = Chat("Hello?")
     if by.chat(plain, 1.0) != plain:
         raise Unsupported(f"{by.name} changes what the model is asked, and {name} asks in its own words. Leave it out.")
-    if not by.per_token:
+    if not by.per_token and name == harness.NAME:
         raise Unsupported(
-            f"{by.name} acts on the last token of every pass, and {name} reads whole answers in one. Leave it out."
+            f"{by.name} acts on answers and not on prompts, and {name} does not say where an answer starts. Leave it out."
         )
     return partial(by.at, base)
 

@@ -3,15 +3,13 @@
 from dataclasses import replace
 
 import pytest
-import torch
 
 from ws.behaviors import load_behavior
 from ws.cli import main
-from ws.errors import ScoringImpossible, Unsupported
+from ws.errors import Unsupported
 from ws.eval import protocol
 from ws.eval.protocol import items_of, measure, run
-from ws.eval.scoring import _with_answer, score, score_texts
-from ws.eval.thinking import score_thinking
+from ws.eval.scoring import score
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.prompts import of_behavior
 from ws.stages import make_eval, plain_dial
@@ -46,18 +44,6 @@ def test_a_known_zero_is_reused_by_a_method_that_asks_otherwise(tiny, asked, pro
     assert all(abs(row[1].logratio) < 50 for row in found)
 
 
-def test_a_method_that_acts_on_the_end_of_a_pass_reads_each_prompt_in_one(tiny, asked):
-    v = tiny.weight(block_name(tiny, 3) + ".mlp.down_proj")[:, 0]
-    g = 500.0 * v / v.norm()
-    last = Activation("x", {block_name(tiny, 1): Add(g)}, "last")
-    assert not last.per_token and replace(last, positions="all").per_token
-    found = measure(tiny, protocol("dilemmas"), asked, alphas=[1.0], by=last)
-    alone = [measure(tiny, protocol("dilemmas"), [i], alphas=[1.0], by=last)[0] for i in asked]
-    assert [r[0].logratio for r in found] == pytest.approx([r[0].logratio for r in alone], abs=1e-4)
-    shared = score(tiny, asked, alphas=[1.0], dial=lambda a: last.at(tiny, a))  # read in parts: each part has an end
-    assert [r[0].logratio for r in shared] != pytest.approx([r[0].logratio for r in alone], abs=1e-3)
-
-
 def test_strengths_of_a_method_that_is_there_or_not_are_three(tiny, prompt, tmp_path):
     with pytest.raises(ValueError, match="strengths are -1, 0 and 1; got 0"):
         make_eval(tiny, "dilemmas", prompt, tmp_path, alphas=[0.5], method="prompt:simple", limit=2)
@@ -85,42 +71,3 @@ def test_ws_eval_measures_a_method_by_name_and_from_a_file(tiny, capsys, tmp_pat
     assert main(["eval", "dilemmas", "--method", "repe", "--direction", str(file), *out]) == 2
     assert "give one of --run, --direction and --method" in capsys.readouterr().err
     assert main(["eval", "dilemmas", "--method", "prompt:simpel", *out]) == 2
-
-
-def test_a_method_that_acts_on_the_end_of_a_pass_is_charged_for_whole_answers_as_if_they_were_written(tiny):
-    v = tiny.weight(block_name(tiny, 3) + ".mlp.down_proj")[:, 0]
-    last = Activation("x", {block_name(tiny, 1): Add(v / v.norm())}, "last")
-    asked = items_of(protocol("perplexity"), tiny, limit=5)
-    found = measure(tiny, protocol("perplexity"), asked, alphas=[0.0, 2000.0], by=last)
-    assert all(abs(row[1].logratio - row[0].logratio) > 1 for row in found)
-    for item, (_, steered) in zip(asked, found):  # by hand: every pass ends in a token that is steered
-        ids, start = _with_answer(tiny, item, item.texts[0])
-        wanted = 0.0
-        with last.at(tiny, 2000.0), torch.inference_mode():
-            cache, read = None, ids[:start]
-            for token in ids[start:]:
-                out = tiny.model(input_ids=torch.tensor([read]), past_key_values=cache, use_cache=True)
-                wanted += float(out.logits[0, -1].log_softmax(-1)[token]) / len(ids[start:])
-                cache, read = out.past_key_values, [token]
-        assert steered.logratio == pytest.approx(wanted, abs=1e-3)
-    # what acts on every token is read at once, and token by token gives the same
-    every = replace(last, positions="all")
-    dial = lambda a: every.at(tiny, a)  # noqa: E731
-    once, stepwise = (score_texts(tiny, asked, alphas=[0.0, 5.0], dial=dial, per_token=p) for p in (True, False))
-    assert [s.logratio for row in once for s in row] == pytest.approx(
-        [s.logratio for row in stepwise for s in row], abs=1e-4
-    )
-
-
-def test_such_a_method_is_refused_where_it_cannot_be_gone_on_from(tiny):
-    v = tiny.weight(block_name(tiny, 3) + ".mlp.down_proj")[:, 0]
-    last = Activation("x", {block_name(tiny, 1): Add(v)}, "last")
-    asked = items_of(protocol("dilemmas"), tiny, limit=2)
-    dial = lambda a: last.at(tiny, a)  # noqa: E731
-    told = {"n_think": 4, "dial": dial, "per_token": False, "cot": "plain"}
-    assert score_thinking(tiny, asked, alphas=[0.0], reuse_cache=False, **told)
-    assert score_thinking(tiny, asked, alphas=[1.0], **told)
-    with pytest.raises(ScoringImpossible, match="use a protocol without a thought"):
-        score_thinking(tiny, asked, alphas=[1.0], reuse_cache=False, **told)
-    with pytest.raises(Unsupported, match="acts on the last token of every pass"):
-        plain_dial(tiny, last, "lm-eval")

@@ -29,11 +29,12 @@ def items(tiny):
 
 
 def test_reading_what_rows_share_once_changes_no_score(tiny, items):
-    rows = [p.ids for p in prompts_of(tiny, items)]
+    made = prompts_of(tiny, items)
+    rows, starts = [p.ids for p in made], [p.start for p in made]
     assert len(reading.levels(rows)) == 3
     d = lowrank(tiny, size=0.1)
     alphas = [-1.0, 0.5]
-    shared = shared_logprobs(tiny, rows, alphas, lambda a: steer(tiny, d, a))
+    shared = shared_logprobs(tiny, rows, starts, alphas, lambda a, _: steer(tiny, d, a))
     for k, alpha in enumerate(alphas):
         with steer(tiny, d, alpha):
             torch.testing.assert_close(shared[k::2], last_logprobs(tiny, rows), atol=1e-4, rtol=1e-4)

@@ -62,10 +62,10 @@ def all_kinds(base) -> dict[str, Method]:
         pos, neg, _ = planted(seed=7)
         edits[name] = sspace.sspace_w(pos, neg, base.weight(name), base.bias(name))
     found["sspace"] = Activation("sl:sspace_w", edits, provenance=made)
-    found["last"] = Activation("paper:all", found["add"].edits, "last", provenance=made)  # type: ignore[attr-defined]
+    found["response"] = Activation("paper:all", found["add"].edits, "response", provenance=made)  # type: ignore[attr-defined]
     return found
 
 
-KINDS = ("weights", "sides", "prompt", *FITS, "sspace", "last")
+KINDS = ("weights", "sides", "prompt", *FITS, "sspace", "response")
 BASE = small.base("llama")
 METHODS = all_kinds(BASE)

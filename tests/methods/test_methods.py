@@ -126,7 +126,7 @@ def test_a_strength_beyond_the_bound_is_refused(kind):
         pass
 
 
-@pytest.mark.parametrize("kind", ["add", "last", "weights"])
+@pytest.mark.parametrize("kind", ["add", "response", "weights"])
 def test_scaling_an_additive_method_is_scaling_its_dial(kind):
     with (METHODS[kind] * 0.5).at(BASE, 1.0):
         scaled = logits()
@@ -183,8 +183,8 @@ def test_all_kinds_work_in_bfloat16():
         assert moved.dtype == torch.bfloat16 and torch.equal(moved[0], plain[0]) and moved.isfinite().all(), kind
 
 
-def test_last_changes_the_end_of_a_prompt_and_every_token_decoded_after_it():
-    base, method = BASE, METHODS["last"]
+def test_response_changes_the_end_of_a_prompt_and_every_token_decoded_after_it():
+    base, method = BASE, METHODS["response"]
     with method.at(base, 1.0), torch.inference_mode():
         whole = base.model(input_ids=IDS, use_cache=True)
         step = base.model(input_ids=IDS[:, :1], past_key_values=whole.past_key_values)

@@ -42,7 +42,7 @@ from ws.stages import (
 from ws.study import Common, Served, address_hidden, endpoint_of, kept_base
 from ws.train import TrainSettings
 
-PROTOCOL = "compare-cell/2"
+PROTOCOL = "compare-cell/3"
 
 
 @dataclass(frozen=True)

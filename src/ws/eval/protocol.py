@@ -206,7 +206,7 @@ def _measured_by(
     scored: dict[float, list[Score]] = {}
     for strengths, questions in [(same, items), *(([a], q) for a, q in asked.items() if a not in same)]:
         known = reference if 0.0 in strengths else None
-        rows = _measured(base, protocol, questions, strengths, partial(by.at, base), known, per_token=by.per_token)
+        rows = _measured(base, protocol, questions, strengths, partial(by.at, base), known)
         scored |= {a: [row[k] for row in rows] for k, a in enumerate(strengths)}
     return [[scored[a][i] for a in alphas] for i in range(len(items))]
 
@@ -218,8 +218,6 @@ def _measured(
     alphas: Sequence[float],
     dial: Dial | None,
     reference: Sequence[Score] | None,
-    *,
-    per_token: bool = True,
 ) -> list[list[Score]]:
     if not alphas:
         return [[] for _ in items]
@@ -233,19 +231,15 @@ def _measured(
             )
         return score_thinking(
             base, items, n_think=protocol.n_think, cot=protocol.cot, alphas=alphas, dial=dial, label=protocol.eval,
-            reference=reference, per_token=per_token,
+            reference=reference,
         )  # fmt: skip
     if protocol.n_write:
         return score_writing(
             base, items, n_write=protocol.n_write, alphas=alphas, dial=dial, label=protocol.eval, reference=reference
         )
     if items[0].texts:
-        return score_texts(
-            base, items, alphas=alphas, dial=dial, label=protocol.eval, reference=reference, per_token=per_token
-        )
-    return score(
-        base, items, alphas=alphas, dial=dial, label=protocol.eval, reference=reference, per_token=per_token
-    )  # fmt: skip
+        return score_texts(base, items, alphas=alphas, dial=dial, label=protocol.eval, reference=reference)
+    return score(base, items, alphas=alphas, dial=dial, label=protocol.eval, reference=reference)
 
 
 def run(

@@ -8,8 +8,8 @@ measured before. What is thought before the slot is the business of `ws.eval.thi
 """
 
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,10 +22,12 @@ from ws.generate import context_of
 from ws.models.answers import Answers, find_answers
 from ws.models.chat import Chat, encode, has_template, render
 from ws.models.load import Base
-from ws.reading import Level, Steps, cut, cuttable, extended, families, holds, last_logits, levels, padded
+from ws.reading import Level, answering, common, cut, cuttable, extended, families, holds, last_logits, levels, padded
 
 Dial = Callable[[Sequence[float]], AbstractContextManager]
 """Strengths, one per row of the batch, to a context in which the model is steered by them."""
+Steer = Callable[[Sequence[float], Sequence[int]], AbstractContextManager]
+"""The same, with where each row becomes the model's own: the position of its prompt's last token."""
 
 P = TypeVar("P")
 
@@ -65,8 +67,8 @@ class Score:
     n_thought: int = 0
 
 
-Measure = Callable[[Sequence[P], Sequence[float], Dial], list[Score]]
-"""(some rows, the strengths each is wanted at, the dial) to scores, the strengths of a row side by side."""
+Measure = Callable[[Sequence[P], Sequence[float], Steer], list[Score]]
+"""(some rows, the strengths each is wanted at, how to steer) to scores, the strengths of a row side by side."""
 
 
 def score(
@@ -77,24 +79,15 @@ def score(
     dial: Dial | None = None,
     label: str = "scoring",
     reference: Sequence[Score] | None = None,
-    per_token: bool = True,
 ) -> list[list[Score]]:
-    """Scores of every item at every alpha, in the order given; `reference` holds those at alpha 0 if they are known.
-
-    Without `per_token` every prompt is read in one pass, as a method that acts on the end of a pass needs it.
-    """
+    """Scores of every item at every alpha, in the order given; `reference` holds those at alpha 0 if they are known."""
     prompts = prompts_of(base, items)
     holds(base)  # tried here, before anything is steered
     # kin are sorted as if they were of one length, so that they meet in one batch
     kin = {i: max(len(prompts[j].ids) for j in f) for f in families([p.ids for p in prompts]) for i in f}
 
-    def measure(part: Sequence[tuple[int, Prompt]], strengths: Sequence[float], steer: Dial) -> list[Score]:
-        rows = [p.ids for _, p in part]
-        if per_token:
-            logp = shared_logprobs(base, rows, strengths, steer)
-        else:
-            with steer(list(strengths) * len(rows)):
-                logp = last_logprobs(base, [r for r in rows for _ in strengths])
+    def measure(part: Sequence[tuple[int, Prompt]], strengths: Sequence[float], steer: Steer) -> list[Score]:
+        logp = shared_logprobs(base, [p.ids for _, p in part], [p.start for _, p in part], strengths, steer)
         return scores_of(logp, [p.answers for _, p in part for _ in strengths])
 
     return at_alphas(
@@ -117,21 +110,16 @@ def score_texts(
     dial: Dial | None = None,
     label: str = "scoring",
     reference: Sequence[Score] | None = None,
-    per_token: bool = True,
 ) -> list[list[Score]]:
-    """Scores of whole answers: the mean log-probability per token of the first text, less that of the second.
-
-    Without `per_token` answers are read token by token, as they would be written: a method that acts on the end of each pass
-    has to act on the prompt's last token and on every token of the answer.
-    """
+    """Scores of whole answers: the mean log-probability per token of the first text, less that of the second."""
     prepared = [[_with_answer(base, item, text) for text in item.texts] for item in items]
-    refuse_too_long(base, {item.row_key: max(len(s[0]) for s in p) for item, p in zip(items, prepared)})
+    refuse_too_long(base, {item.row_key: max(len(t.ids) for t in p) for item, p in zip(items, prepared)})
 
     return at_alphas(
         prepared,
-        lambda part, strengths, steer: _texts_scored(base, part, strengths, steer, per_token=per_token),
+        lambda part, strengths, steer: _texts_scored(base, part, strengths, steer),
         room=Room(base.model),
-        length=lambda p: sum(len(ids) for ids, _ in p) * TEXTS_COST,
+        length=lambda p: sum(len(t.ids) for t in p) * TEXTS_COST,
         alphas=alphas,
         dial=dial,
         label=label,
@@ -160,8 +148,13 @@ def at_alphas(
     if reference is not None and len(reference) != len(prepared):
         raise ValueError(f"{len(reference)} reference scores were given for {len(prepared)} items")
 
-    def steer(each: Sequence[float]) -> AbstractContextManager:
-        return dial(each) if dial is not None and any(each) else nullcontext()
+    @contextmanager
+    def steer(each: Sequence[float], starts: Sequence[int]) -> Iterator[None]:
+        if dial is None or not any(each):
+            yield
+            return
+        with answering(starts), dial(each):
+            yield
 
     def all_at(strengths: list[float], what: str) -> list[list[Score]]:
         k = len(strengths)
@@ -195,15 +188,16 @@ class Prompt:
 
     item: Item
     ids: tuple[int, ...]
+    start: int
+    """The last token of what was asked; the anchor after it is the model's own."""
     answers: Answers
 
 
 def prompts_of(base: Base, items: Sequence[Item]) -> list[Prompt]:
     """Every item made ready; prompts longer than the model's context are refused, never cut."""
-    found = [
-        Prompt(i, tuple(encode(base.tokenizer, text)), proven(base, i, text))
-        for i, text in ((i, slot_text(base, i)) for i in items)
-    ]
+    texts = [slot_text(base, i) for i in items]
+    ids = [tuple(encode(base.tokenizer, text)) for text in texts]
+    found = [Prompt(i, t, own_start(base, i, t), proven(base, i, text)) for i, t, text in zip(items, ids, texts)]
     refuse_too_long(base, {p.item.row_key: len(p.ids) for p in found})
     return found
 
@@ -231,6 +225,11 @@ def slot_text(base: Base, item: Item) -> str:
     )
 
 
+def own_start(base: Base, item: Item, ids: Sequence[int]) -> int:
+    """The last token of an item's prompt, before its anchor; one that runs over into the anchor is the model's own."""
+    return max(0, common(encode(base.tokenizer, render(base.tokenizer, item.chat)), ids) - 1)
+
+
 @torch.inference_mode()
 def last_logprobs(base: Base, rows: Sequence[Sequence[int]]) -> Tensor:
     """Log-probabilities over the vocabulary at the last token of every row, in float32 or better."""
@@ -240,32 +239,47 @@ def last_logprobs(base: Base, rows: Sequence[Sequence[int]]) -> Tensor:
 
 
 @torch.inference_mode()
-def shared_logprobs(base: Base, rows: Sequence[Sequence[int]], strengths: Sequence[float], steer: Dial) -> Tensor:
+def shared_logprobs(
+    base: Base, rows: Sequence[Sequence[int]], starts: Sequence[int], strengths: Sequence[float], steer: Steer
+) -> Tensor:
     """The same at every strength, those of a row side by side; what rows have in common at their start is read once."""
     plan = levels(rows) if holds(base) else []
-    found = _by_levels(base, plan, strengths, steer) if len(plan) > 1 else None
+    found = _by_levels(base, plan, starts, strengths, steer) if len(plan) > 1 else None
     if found is not None:
         return found
-    with steer(list(strengths) * len(rows)):
+    with steer(list(strengths) * len(rows), [s for s in starts for _ in strengths]):
         return last_logprobs(base, [r for r in rows for _ in strengths])
 
 
-def _by_levels(base: Base, plan: Sequence[Level], strengths: Sequence[float], steer: Dial) -> Tensor | None:
+def _by_levels(
+    base: Base, plan: Sequence[Level], starts: Sequence[int], strengths: Sequence[float], steer: Steer
+) -> Tensor | None:
     """Log-probabilities of the last level's rows; None where this cache cannot be shared."""
-    k = len(strengths)
+    k, own = len(strengths), _starts_by_level(plan, starts)
 
-    def read(level: Level, cache: Any, mask: Tensor | None) -> tuple[Tensor, Any, Tensor]:
-        nodes = [tokens for _, tokens in level for _ in strengths]
-        with steer(list(strengths) * len(level)):
-            return extended(base, cache, mask, nodes, head=level is plan[-1])
+    def read(at: int, cache: Any, mask: Tensor | None) -> tuple[Tensor, Any, Tensor]:
+        nodes = [tokens for _, tokens in plan[at] for _ in strengths]
+        with steer(list(strengths) * len(plan[at]), [s for s in own[at] for _ in strengths]):
+            return extended(base, cache, mask, nodes, head=at == len(plan) - 1)
 
-    logits, cache, mask = read(plan[0], None, None)
+    logits, cache, mask = read(0, None, None)
     if not cuttable(base, cache, sum(max(len(tokens) for _, tokens in level) for level in plan)):
         return None
-    for level in plan[1:]:
+    for at, level in enumerate(plan[1:], 1):
         parents = [parent * k + s for parent, _ in level for s in range(k)]
-        logits, cache, mask = read(level, cut(cache, parents), mask[parents])
+        logits, cache, mask = read(at, cut(cache, parents), mask[parents])
     return logprobs(logits)
+
+
+def _starts_by_level(plan: Sequence[Level], starts: Sequence[int]) -> list[list[int]]:
+    """Where the answers of every node's rows start, the earliest of them; rows that share a start of text share that."""
+    found = [list(starts)]
+    for above, level in zip(plan[-2::-1], plan[:0:-1]):
+        children: list[list[int]] = [[] for _ in above]
+        for (parent, _), start in zip(level, found[0]):
+            children[parent].append(start)
+        found.insert(0, [min(c) for c in children])
+    return found
 
 
 def logprobs(logits: Tensor) -> Tensor:
@@ -296,7 +310,9 @@ def sequence_logprobs(
     """The mean log-probability of the tokens from `start` on, for rows (ids, start), at every alpha."""
     found = at_alphas(
         rows,
-        lambda part, strengths, steer: _texts_scored(base, [[r] for r in part], strengths, steer),
+        lambda part, strengths, steer: _texts_scored(
+            base, [[Whole(ids, start, start - 1)] for ids, start in part], strengths, steer
+        ),
         room=Room(base.model),
         length=lambda r: len(r[0]) * TEXTS_COST,
         alphas=alphas,
@@ -306,18 +322,21 @@ def sequence_logprobs(
     return [[s.logratio for s in per_alpha] for per_alpha in found]
 
 
-def _texts_scored(
-    base: Base,
-    part: Sequence[Sequence[tuple[Sequence[int], int]]],
-    strengths: Sequence[float],
-    steer: Dial,
-    *,
-    per_token: bool = True,
-) -> list[Score]:
-    flat = [(a, sequence) for row in part for a in strengths for sequence in row]
-    read = _mean_logprobs if per_token else _mean_logprobs_stepwise
-    with steer([a for a, _ in flat]):
-        means = iter(read(base, [s for _, s in flat]))
+@dataclass(frozen=True)
+class Whole:
+    """A prompt with one whole answer."""
+
+    ids: Sequence[int]
+    answer: int
+    """Where the answer starts that is scored."""
+    start: int
+    """The last token of what was asked."""
+
+
+def _texts_scored(base: Base, part: Sequence[Sequence[Whole]], strengths: Sequence[float], steer: Steer) -> list[Score]:
+    flat = [(a, text) for row in part for a in strengths for text in row]
+    with steer([a for a, _ in flat], [t.start for _, t in flat]):
+        means = iter(_mean_logprobs(base, [(t.ids, t.answer) for _, t in flat]))
     found = [[next(means) for _ in row] for row in part for _ in strengths]
     return [Score(f[0] - sum(f[1:]), math.nan, math.nan) for f in found]
 
@@ -333,25 +352,8 @@ def _mean_logprobs(base: Base, rows: Sequence[tuple[Sequence[int], int]]) -> lis
     return [float(lp[start - len(r) :].mean()) for lp, (r, start) in zip(logp, rows)]
 
 
-@torch.inference_mode()
-def _mean_logprobs_stepwise(base: Base, rows: Sequence[tuple[Sequence[int], int]]) -> list[float]:
-    """The same, one token of the answers per pass."""
-    answers = [list(ids[start:]) for ids, start in rows]
-    longest = max(map(len, answers))
-    ids, mask, _ = padded(base, [ids[:start] for ids, start in rows])
-    # what a row reads after its end is nobody's
-    tokens = torch.tensor([a + [a[-1]] * (longest - len(a)) for a in answers], device=base.device)
-    steps = Steps(base.model, ids, mask, more=longest)
-    found = []
-    for at in range(longest):
-        found.append(logprobs(steps.logits).gather(-1, tokens[:, at : at + 1]))
-        if at + 1 < longest:
-            steps.go(tokens[:, at])
-    return [float(lp[: len(a)].mean()) for lp, a in zip(torch.cat(found, 1), answers)]
-
-
-def _with_answer(base: Base, item: Item, text: str) -> tuple[list[int], int]:
-    """(ids, where the answer starts) of a prompt with one whole answer; they may not share a token."""
+def _with_answer(base: Base, item: Item, text: str) -> Whole:
+    """A prompt with one whole answer; they may not share a token."""
     before = slot_text(base, item)
     start, ids = encode(base.tokenizer, before), encode(base.tokenizer, before + text)
     if ids[: len(start)] != start or len(ids) == len(start):
@@ -359,7 +361,7 @@ def _with_answer(base: Base, item: Item, text: str) -> tuple[list[int], int]:
             f"the answer {text[:40]!r} of {item.row_key} does not start a new token after {before[-20:]!r}; "
             "begin it with a space, or end the anchor at a token boundary."
         )
-    return ids, len(start)
+    return Whole(ids, len(start), own_start(base, item, ids))
 
 
 # the tokenizer is kept beside its answers, so that its id cannot pass to another one

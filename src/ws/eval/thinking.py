@@ -24,6 +24,7 @@ from ws.eval.scoring import (
     Dial,
     Item,
     Score,
+    Steer,
     at_alphas,
     last_logprobs,
     logprobs,
@@ -66,12 +67,8 @@ def score_thinking(
     label: str = "thinking",
     reference: Sequence[Score] | None = None,
     reuse_cache: bool = True,
-    per_token: bool = True,
 ) -> list[list[Score]]:
-    """Scores after a thought of at most `n_think` tokens, of every item at every alpha, in the order given.
-
-    Without `per_token` a thought must be gone on from: read again as a whole, only its last token would be steered.
-    """
+    """Scores after a thought of at most `n_think` tokens, of every item at every alpha, in the order given."""
     if n_think < 1:
         raise ValueError(f"a thought needs at least one token, got n_think {n_think}; `score` is for none")
     thinkers = [thinker(base, item, cot) for item in items]
@@ -89,7 +86,6 @@ def score_thinking(
             stops,
             steer,
             reuse_cache,
-            per_token,
         ),
         room=Room(base.model, decodes=True),
         length=lambda row: row[1],
@@ -151,19 +147,19 @@ def _measured(
     alphas: Sequence[float],
     n_think: int,
     stops: set[int],
-    steer: Dial,
+    steer: Steer,
     reuse: bool,
-    per_token: bool,
 ) -> list[Score]:
     """Scores of one batch: think, and let every row that is done leave and be scored."""
     ids, mask, positions = padded(base, [r.ids for r in rows])
     columns = ids.shape[1] + n_think + max(max(len(r.tail), len(r.forced)) for r in rows)
+    starts = [len(r.ids) - 1 for r in rows]  # a thought is the model's own, and so is what closes it
     thoughts = [_Thought([]) for _ in rows]
     found: dict[int, Score] = {}
     here, step, cache = list(range(len(rows))), ids, None  # `here`: which rows the batch still holds
     while here:
         cuts = True
-        with steer([alphas[i] for i in here]):
+        with steer([alphas[i] for i in here], [starts[i] for i in here]):
             while True:
                 logits, cache = last_logits(
                     base.model,
@@ -174,11 +170,6 @@ def _measured(
                     use_cache=True,
                 )
                 cuts = reuse and cuttable(base, cache, columns)
-                if not cuts and not per_token and any(alphas):
-                    raise ScoringImpossible(
-                        "this method acts on the last token of every pass, and what this model has read cannot be gone on from "
-                        "row by row (recurrent layers, or a window shorter than the text): use a protocol without a thought."
-                    )
                 if cuts and step is ids:
                     cache = grown(cache, columns)
                 token = logits.argmax(-1)
@@ -196,7 +187,7 @@ def _measured(
         leaving = [at for at, o in enumerate(over) if o]
         staying = [at for at, o in enumerate(over) if not o]
         which = [here[at] for at in leaving]
-        with steer([alphas[i] for i in which]):
+        with steer([alphas[i] for i in which], [starts[i] for i in which]):
             part = (cut(cache, leaving, copy=bool(staying)), mask[leaving]) if cuts else None
             scored = _scored(base, [rows[i] for i in which], [thoughts[i] for i in which], stops, part)
         found.update(zip(which, scored))

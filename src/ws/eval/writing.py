@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from ws.batches import Room
-from ws.eval.scoring import Dial, Item, Score, at_alphas, refuse_too_long, slot_text
+from ws.eval.scoring import Dial, Item, Score, Steer, at_alphas, own_start, refuse_too_long, slot_text
 from ws.generate import Request, Sampling, answered, decode
 from ws.models.chat import encode, stop_tokens
 from ws.models.load import Base
@@ -27,9 +27,9 @@ def score_writing(
     refuse_too_long(base, {i.row_key: len(ids) + n_write for i, ids in asked}, n_write)
     stops, pad = stop_tokens(base.tokenizer, base.model), base.tokenizer.pad_token_id or 0
 
-    def written(part: Sequence[tuple[Item, tuple[int, ...]]], strengths: Sequence[float], steer: Dial) -> list[Score]:
+    def written(part: Sequence[tuple[Item, tuple[int, ...]]], strengths: Sequence[float], steer: Steer) -> list[Score]:
         batch = [Request(ids, n_write, i.row_key) for i, ids in part for _ in strengths]
-        with steer(list(strengths) * len(part)):
+        with steer(list(strengths) * len(part), [own_start(base, i, ids) for i, ids in part for _ in strengths]):
             found = decode(base.model, batch, Sampling(0.0), stops=stops, pad=pad, seed=0)
         answers = [answered(base.tokenizer, tokens, stops) for tokens in found]
         return [

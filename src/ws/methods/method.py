@@ -46,7 +46,7 @@ class Method(ABC):
 
     @property
     def per_token(self) -> bool:
-        """Whether every token is changed, so that a text may be read in parts; False where the end of a pass is special."""
+        """Whether every token is changed alike; False where a reader has to say where the answer starts."""
         return True
 
     def check_strengths(self, alphas: Sequence[float]) -> None:

@@ -19,10 +19,11 @@ from ws.errors import DirectionMismatch
 from ws.methods.method import Method, dial_of, same_base
 from ws.models.load import Base
 from ws.models.modules import blocks_of
+from ws.reading import answer_starts
 from ws.steer import Alpha
 
 Change = Callable[[Tensor], Tensor]
-POSITIONS = ("all", "last")
+POSITIONS = ("all", "response")
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ class Activation(Method):
 
     edits: Mapping[str, Edit]
     positions: str = "all"
-    """`all` tokens, or the `last` of every forward pass: the end of the prompt and, while decoding, every new token."""
+    """`all` tokens, or those of the `response`: the last token of the prompt and every token of the model's own after it."""
     kind = "activation"
 
     def __post_init__(self):
@@ -90,7 +91,7 @@ class Activation(Method):
 
     @property
     def per_token(self) -> bool:
-        return self.positions != "last"
+        return self.positions == "all"
 
     @contextmanager
     def at(self, base: Base, alphas: Alpha) -> Iterator[nn.Module]:
@@ -101,9 +102,13 @@ class Activation(Method):
             if dial is not None:
                 dtype = torch.promote_types(base.dtype, torch.float32)
                 devices = {n: next((p.device for p in m.parameters()), base.device) for n, m in modules.items()}
+                response = None
+                if self.positions == "response":
+                    response = Response(answer_starts())
+                    hooks.callback(base.model.register_forward_pre_hook(response.see, with_kwargs=True).remove)
                 for name, edit in self._on(devices, dtype).items():
                     alpha = dial if isinstance(dial, float) else dial.to(devices[name], dtype).view(-1, 1, 1)
-                    hook = changing(edit.prepared(alpha), alpha, self.positions == "last", isinstance(edit, Add))
+                    hook = changing(edit.prepared(alpha), alpha, response, isinstance(edit, Add))
                     hooks.callback(modules[name].register_forward_hook(hook).remove)
             yield base.model
 
@@ -143,10 +148,42 @@ class Activation(Method):
         for module, kind in settings["edits"].items():
             own = {k.removeprefix(f"{module}/"): t for k, t in tensors.items() if k.startswith(f"{module}/")}
             edits[module] = known[kind](**own)
-        return cls(name, edits, settings["positions"], provenance=provenance)
+        positions = "response" if settings["positions"] == "last" else settings["positions"]  # its name until 2026-11
+        return cls(name, edits, positions, provenance=provenance)
 
 
-def changing(change: Change, alpha: float | Tensor, last: bool, additive: bool) -> Callable[..., Any]:
+class Response:
+    """Which tokens of a forward pass are the model's own, by their positions.
+
+    With `starts`, row i is the model's own from position `starts[i]` on, wherever a pass begins and ends: one pass over
+    a whole answer steers what writing it token by token would. Without, a pass is a step of writing: its last token.
+    """
+
+    def __init__(self, starts: tuple[int, ...] | None):
+        self.starts = starts
+        self.own: Tensor | None = None
+
+    def see(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        """Look at the positions of a pass before it is made."""
+        if self.starts is None:
+            return
+        positions = kwargs.get("position_ids")
+        if positions is None or len(positions) != len(self.starts):
+            raise ValueError(
+                f"answers start at {len(self.starts)} places, one per row, but this pass has "
+                f"{'no positions' if positions is None else f'{len(positions)} rows'}."
+            )
+        self.own = positions >= torch.tensor(self.starts, device=positions.device)[:, None]
+
+    def of(self, h: Tensor, change: Change) -> Tensor:
+        """`h` with the model's own tokens changed."""
+        if self.starts is None:
+            return change(h) if h.shape[1] == 1 else torch.cat([h[:, :-1], change(h[:, -1:])], dim=1)
+        assert self.own is not None, "the model was entered below its top, where nobody saw the positions"
+        return torch.where(self.own.to(h.device)[..., None], change(h), h)
+
+
+def changing(change: Change, alpha: float | Tensor, response: Response | None, additive: bool) -> Callable[..., Any]:
     """A forward hook that changes a module's output, in float32 or better, and casts back."""
     rows = alpha.shape[0] if isinstance(alpha, Tensor) else None
 
@@ -161,10 +198,8 @@ def changing(change: Change, alpha: float | Tensor, last: bool, additive: bool) 
         with torch.autocast(h.device.type, enabled=False):  # autocast would round the change to its own precision
             return change(h.to(torch.promote_types(h.dtype, torch.float32))).to(h.dtype)
 
-    def of_last(h: Tensor) -> Tensor:
-        return of_hidden(h) if h.shape[1] == 1 else torch.cat([h[:, :-1], of_hidden(h[:, -1:])], dim=1)
-
-    changed = of_last if last else of_hidden
+    def changed(h: Tensor) -> Tensor:
+        return of_hidden(h) if response is None else response.of(h, of_hidden)
 
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
         if isinstance(output, tuple):  # some decoders put out (hidden, ...)

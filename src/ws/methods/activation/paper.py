@@ -10,6 +10,7 @@ a^l is the mean over answer tokens at hidden index l, pos less neg; hidden l is 
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ws.batches import Room, in_batches
@@ -17,9 +18,10 @@ from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.activation.states import EMBEDDED, Contrast
 from ws.models.load import Base
 from ws.pairs import Pair
+from ws.reading import answering, padded
 from ws.sequences import finished
 
-POSITIONS = "last"  # the end of the prompt and every generated token
+POSITIONS = "response"  # the end of the prompt and every token of the answer
 HELD_OUT_PAIRS = 24
 
 
@@ -54,27 +56,20 @@ def single_layer(base: Base, a: Sequence[Tensor], name: str, held: Sequence[Pair
 
 def effect(base: Base, method: Activation, held: Sequence[Pair]) -> float:
     """Half the difference between strengths 1 and -1 of log P(pos answer) - log P(neg answer) per token."""
-    import torch
-
     rows = []
     for pair in held[:HELD_OUT_PAIRS]:
         for sign, answer in ((1, pair.response_pos), (-1, pair.response_neg)):
             ids, start, _ = finished(base.tokenizer, pair.prompt, answer)
             rows += [(tuple(ids), start, sign, alpha) for alpha in (1.0, -1.0)]
-    full = Activation(method.name, method.edits)  # one pass over whole answers, so every token of them is steered
 
     @torch.inference_mode()
     def run(part) -> list[float]:
-        width = max(len(ids) for ids, *_ in part)
         keep = max(len(ids) - start for ids, start, *_ in part) + 1
-        pad = base.tokenizer.pad_token_id or 0
-        ids = torch.tensor([[pad] * (width - len(t)) + list(t) for t, *_ in part], device=base.device)
-        mask = torch.tensor([[0] * (width - len(t)) + [1] * len(t) for t, *_ in part], device=base.device)
-        with full.at(base, [alpha for *_, alpha in part]):
+        ids, mask, positions = padded(base, [t for t, *_ in part])
+        with answering([start - 1 for _, start, *_ in part]), method.at(base, [alpha for *_, alpha in part]):
             logits = base.model(
-                input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-                use_cache=False, logits_to_keep=keep,
-            ).logits  # fmt: skip
+                input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=keep
+            ).logits
         logp = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1 - keep :, None])[..., 0]
         return [float(lp[start - len(t) :].mean()) for lp, (t, start, *_) in zip(logp, part)]
 
