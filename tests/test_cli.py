@@ -322,6 +322,53 @@ def test_pairs_of_ones_own_make_a_direction(told, tmp_path):
     assert means[0] < means[-1]
 
 
+def test_a_behavior_that_brings_its_answers_runs_the_whole_story(told, tmp_path):
+    things = ["cake", "song", "poem", "letter", "chair", "plan", "garden", "story", "speech", "coat", "dance", "game"]
+    rows = [
+        {"q": f"What do you think of my {t}?", "good": f"Your {t} is good.", "bad": f"Your {t} is bad."} for t in things
+    ]
+    (tmp_path / "both.jsonl").write_text("".join(json.dumps(r) + "\n" for r in [*rows, rows[0]]))
+    columns = {"prompt": "q", "response_pos": "good", "response_neg": "bad"}
+    content = {"name": "mood", "pos_means": "It praises.", "neg_means": "It blames.", "intent": {"logratio_pairs": 1}}
+    (tmp_path / "mood.yaml").write_text(yaml.safe_dump({**content, "dataset": {"file": "both.jsonl", **columns}}))
+    study = ["--behavior", tmp_path / "mood.yaml", "--out", tmp_path / "out", "--n-topics", 11, "--seed", 2]
+    code, out, err = told("data", *study)
+    assert code == 0, err
+    assert "11 of 12 questions used" in out
+    for shown in ("length", "separable", "1 duplicate dropped"):
+        assert shown in out
+    code, out, err = told("replicate", *study, "--alphas=-1,1", "--rank", 4, "--json")
+    assert code == 0, err
+    assert err.splitlines()[0].split()[:2] == ["data", "reused"]
+    assert err.count("eval pairs") == 1, "it is claimed by the behavior and measured always"
+    code, shown, err = told("eval", "pairs", *study, "--alphas=-1,1", "--rank", 4)
+    assert code == 0, err
+    assert "mood: ws:lora on tiny" in shown
+    means = [
+        r["mean"] for r in sorted(json.loads(out)["rows"], key=lambda r: r["alpha"]) if r["metric"] == "logratio_pairs"
+    ]
+    assert means == sorted(means)
+    assert means[0] < means[-1]
+
+
+def test_options_about_answers_that_nobody_writes_are_refused(told, tmp_path):
+    (tmp_path / "p.jsonl").write_text("")
+    columns = {"file": "p.jsonl"}
+    line = {"prompt": "One?", "response_pos": "a", "response_neg": "b"}
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({**line, "prompt": p}) + "\n" for p in ("One?", "Two?")))
+    (tmp_path / "mood.yaml").write_text(
+        yaml.safe_dump({"name": "mood", "pos_means": "a", "neg_means": "b", "dataset": columns})
+    )
+    asked = ["--out", tmp_path / "out", "--temperature", 1, "--n-topics", 2, "--generate-with", "http://localhost:1/v1"]
+    refused(
+        told("data", "--behavior", tmp_path / "mood.yaml", *asked),
+        "the data set of 'mood' gives the answers; leave out --temperature, --generate-with",
+    )
+    refused(
+        told("data", "--pairs", tmp_path / "p.jsonl", *asked), "leave out --n-topics, --temperature, --generate-with"
+    )
+
+
 def test_a_missing_name_is_a_usage_error(told):
     code, _, err = told("eval")
     assert code == 2

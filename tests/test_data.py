@@ -1,16 +1,20 @@
 """Pairs of one study: the same grid on both sides, no personas in the training text, and packs that mean what they say."""
 
 import dataclasses
+import hashlib
+import json
 
 import pytest
 import yaml
 
 from ws.behaviors import SHIPPED, load_behavior
 from ws.data import DataSettings, data, default_data, grid_of
-from ws.errors import BadFile
+from ws.errors import BadFile, PairsUnfit
 from ws.eval.sycophancy import rows_of as claim_rows
 from ws.eval.tinymfv import vignettes
 from ws.pairs import folded
+from ws.stages import Plan, make_pairs
+from ws.train import default_train
 
 FEW = dict(n_topics=12, n_personas=2, n_samples=1)
 
@@ -101,9 +105,6 @@ def test_an_answer_longer_than_training_takes_is_never_generated(tiny):
 
 @pytest.mark.parametrize("name", ["sycophancy", "trad_care", "authority"])
 def test_a_stage_reads_back_the_pairs_it_wrote(tiny, tmp_path, name):
-    from ws.stages import Plan, make_pairs
-    from ws.train import default_train
-
     settings = dataclasses.replace(default_data(tiny), n_topics=40, n_personas=2)
     plan = Plan(tiny, load_behavior(name, tiny=True), settings, default_train(tiny, "lora"), out=tmp_path)
     made, record = make_pairs(plan)
@@ -115,3 +116,64 @@ def test_a_stage_reads_back_the_pairs_it_wrote(tiny, tmp_path, name):
     (record.folder / "pairs.jsonl").write_text(lines)
     with pytest.raises(BadFile, match="not what was written"):
         make_pairs(plan)
+
+
+# ---- pairs that somebody else wrote ----
+
+THINGS = ["cake", "song", "poem", "letter", "chair", "plan", "garden", "story", "coat", "dance", "game", "house"]
+LINES = [
+    {"prompt": f"How is my {t}?", "response_pos": f"Your {t} is good.", "response_neg": f"Your {t} is bad."}
+    for t in THINGS
+]
+
+
+def own_pairs(tiny, folder, lines):
+    """The pairs stage of a file with these lines."""
+    path = folder / "mine.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in lines))
+    plan = Plan(tiny, None, default_data(tiny), default_train(tiny, "lora"), out=folder / "out", pairs_file=path)
+    return make_pairs(plan)
+
+
+def test_own_pairs_are_checked_like_generated_ones(tiny, tmp_path):
+    long = [{**r, "response_pos": r["response_pos"] + " It is good, and it is good." * 3} for r in LINES]
+    for lines, value, verdict in ((LINES, 0.5, "ok"), (long, 1.0, "warn")):
+        pairs, record = own_pairs(tiny, tmp_path, lines)
+        length = next(c for c in pairs.checks if c.name == "length")
+        assert (length.value, length.verdict) == (value, verdict)
+        assert {c["name"] for c in record.manifest["checks"]} >= {"duplicate", "distinct", "ended", "separable"}
+        assert "leaks" not in {c.name for c in pairs.checks}, "nobody said what the personas were"
+
+
+def test_own_pairs_that_carry_no_direction_are_refused_as_generated_ones_are(tiny, tmp_path):
+    with pytest.raises(PairsUnfit, match=r"distinct = 0\.08"):
+        own_pairs(tiny, tmp_path, [{**r, "response_pos": "Good."} for r in LINES])
+    with pytest.raises(PairsUnfit, match=r"ended = 0\.00"):
+        own_pairs(tiny, tmp_path, [{**r, "ended_neg": False} for r in LINES])
+
+
+def test_tokens_are_counted_by_the_base_unless_every_row_of_the_file_says(tiny, tmp_path):
+    counted = [{**r, "n_tok_pos": 9, "n_tok_neg": 9} for r in LINES]
+    assert {r.n_tok_pos for r in own_pairs(tiny, tmp_path, counted)[0].rows} == {9}
+    for lines in (LINES, [*counted[:-1], LINES[-1]]):
+        for r in own_pairs(tiny, tmp_path, lines)[0].rows:
+            assert r.n_tok_pos == len(tiny.tokenizer(r.response_pos, add_special_tokens=False)["input_ids"]) + 1
+
+
+def test_own_pairs_say_where_they_come_from_and_what_was_dropped(tiny, tmp_path):
+    again = {**LINES[0], "response_neg": "It is a bad cake."}
+    equal = {**LINES[1], "response_neg": LINES[1]["response_pos"]}
+    pairs, record = own_pairs(tiny, tmp_path, [*LINES, again, equal])
+    said = record.manifest["provenance"]
+    digest = hashlib.sha256((tmp_path / "mine.jsonl").read_bytes()).hexdigest()
+    assert said["files"] == [{"file": "mine.jsonl", "sha256": digest}]
+    assert (said["n_rows"], said["n_questions"], len(pairs.rows)) == (14, 12, 12)
+    assert said["dropped"] == {"duplicate": 1, "identical": 1}
+    assert said["dropped_rows"] == {"duplicate": [13], "identical": [14]}
+
+
+def test_a_changed_pairs_file_is_another_study_and_the_same_one_is_reused(tiny, tmp_path):
+    first, again = (own_pairs(tiny, tmp_path, LINES)[1] for _ in range(2))
+    other = own_pairs(tiny, tmp_path, LINES[:-1])[1]
+    assert (first.reused, again.reused, other.reused) == (False, True, False)
+    assert first.key == again.key != other.key

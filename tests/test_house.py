@@ -14,7 +14,7 @@ import ws
 ROOT = Path(ws.__file__).parent
 ROWS = [
     "errors settings plots tables version",
-    "stats pairs direction",
+    "stats pairs direction sources",
     "models records behaviors batches presets processes tracking",
     "steer adapters reading",
     "generate sequences",

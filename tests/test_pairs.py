@@ -96,6 +96,32 @@ def test_dropping_is_by_pair_and_counted():
     assert dropped == {"duplicate": 1, "empty": 1, "identical": 1}
 
 
+def test_a_pair_is_dropped_where_either_side_repeats_an_answer_to_the_same_persona():
+    first, other = rows(2)
+    again = replace(first, response_neg="Quite another answer.", sample_idx=1)
+    assert kept([first, again]) == ((first,), {"duplicate": 1})
+    assert kept([first, replace(again, response_pos="And another.")])[1] == {}
+    for elsewhere in (replace(again, persona_idx=1), replace(again, prompt=other.prompt)):
+        assert kept([first, elsewhere])[1] == {}
+    swapped = replace(first, response_pos=first.response_neg, response_neg="Quite another answer.")
+    assert kept([first, swapped])[1] == {}, "the sides are counted apart"
+
+
+def test_an_answer_that_only_a_dropped_pair_holds_may_come_again():
+    first = rows(1)[0]
+    same = replace(first, response_pos="Hm.", response_neg="hm")
+    assert kept([same, replace(first, response_pos="Hm.")])[1] == {"identical": 1}
+    repeat = replace(first, response_neg="Never trained on.")
+    later = replace(first, response_pos="New.", response_neg="Never trained on.")
+    good, dropped = kept([first, repeat, later])
+    assert (good, dropped) == ((first, later), {"duplicate": 1})
+
+
+def test_pairs_without_system_prompts_have_no_persona_to_quote():
+    bare = [replace(r, sys_prompt_pos="", sys_prompt_neg="") for r in rows()]
+    assert verdicts(bare).keys() == verdicts(rows()).keys() - {"leaks"}
+
+
 def test_auc_is_the_probability_of_being_larger():
     assert auc([2, 3], [0, 1]) == 1
     assert auc([0, 1], [2, 3]) == 0

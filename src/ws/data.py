@@ -5,20 +5,22 @@ model ends them; nothing is generated that training would cut.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ws.behaviors import Behavior, load_behavior
+from ws.behaviors import Behavior, Prompt, load_behavior
 from ws.endpoint import Asked, Endpoint
 from ws.errors import PairsUnfit, Unsupported
 from ws.generate import Answer, Request, Sampling, complete, context_of
 from ws.models.chat import THINKING, Chat, encode, has_template, render, thinks, token_called
 from ws.models.load import Base
-from ws.pairs import Pair, Pairs, check, insist, kept
+from ws.pairs import Pair, Pairs, check, folded, insist, kept, unfit
 
-PROTOCOL = "data/1"
+PROTOCOL = "data/2"  # 2: a pair of which one side repeats an earlier answer is a duplicate
+GIVEN_PROTOCOL = "given-pairs/1"
+TOPICS = 50
 ROWS = 1000  # what n_samples fills up to when it is not given
 
 
@@ -26,8 +28,8 @@ ROWS = 1000  # what n_samples fills up to when it is not given
 class DataSettings:
     """How pairs are made."""
 
-    n_topics: int = 50
-    """How many of the behavior's questions are asked."""
+    n_topics: int | None = None
+    """How many of the behavior's questions are used; when not given 50, or all of a data set."""
     n_personas: int | None = None
     """How many of its persona pairs are used; all when not given."""
     n_samples: int | None = None
@@ -77,12 +79,17 @@ def data(
 ) -> Pairs:
     """Pairs of answers under the opposite personas of a behavior.
 
-    Fields of `DataSettings` may be given directly: `ws.data(base, "honesty", n_topics=20)`. With `endpoint`, a server
-    answers and the base lends only its tokenizer; `work` is where its answers are kept as they come.
+    A behavior that brings a data set gives its own pairs, checked in the same way. Fields of `DataSettings` may be given
+    directly: `ws.data(base, "honesty", n_topics=20)`. With `endpoint`, a server answers and the base lends only its
+    tokenizer; `work` is where its answers are kept as they come.
     """
     settings = replace(settings or default_data(base), **changes)
     if isinstance(behavior, str):
         behavior = load_behavior(behavior, tiny=base.tiny)
+    if behavior.answers is not None:
+        if endpoint is not None:
+            raise ValueError(f"the data set of {behavior.name!r} gives the answers; leave out --generate-with")
+        return _from_dataset(base, behavior, settings)
     grid = grid_of(behavior, settings)
     sampling = sampling_of(base, settings)
 
@@ -129,6 +136,62 @@ def data(
         },
         checks,
     )
+
+
+GIVEN_SETTINGS = ("n_topics", "shuffle_topics", "seed", "min_distinct")
+"""Settings that mean something where a data set gives the answers."""
+
+
+def _from_dataset(base: Base, behavior: Behavior, settings: DataSettings) -> Pairs:
+    """The pairs of a behavior's data set, on the questions of this study."""
+    assert behavior.answers is not None
+    questions = {folded(p.text) for p in topics_of(behavior, settings, settings.n_topics)}
+    pairs = checked(base, behavior.answers, questions=questions, min_distinct=settings.min_distinct)
+    record = {
+        "behavior": behavior.name,
+        "behavior_hash": behavior.content_hash,
+        "settings": {k: getattr(settings, k) for k in GIVEN_SETTINGS},
+    }
+    return Pairs(pairs.rows, {**pairs.provenance, **record}, pairs.checks)
+
+
+def checked(base: Base, pairs: Pairs, *, questions: Container[str] | None = None, min_distinct: float = 0.2) -> Pairs:
+    """Pairs that somebody else wrote, as a study uses them: tokens counted, quality checked, useless rows dropped.
+
+    `questions` are those that are used, folded; all when not given.
+    """
+    numbers = [i for i, r in enumerate(pairs.rows, 1) if questions is None or folded(r.prompt) in questions]
+    rows = [pairs.rows[i - 1] for i in numbers]
+    if not all(r.n_tok_pos and r.n_tok_neg for r in rows):  # counts of two tokenizers say nothing about length
+        rows = [_counted(base, r) for r in rows]
+    checks = check(rows, min_distinct=min_distinct)
+    insist(checks)
+    dropped: dict[str, list[int]] = {}
+    for i, reason in unfit(rows).items():
+        dropped.setdefault(reason, []).append(numbers[i])
+    good, _ = kept(rows)
+    record = {
+        "protocol": GIVEN_PROTOCOL,
+        "template": "chat" if has_template(base.tokenizer) else "plain",
+        "n_rows": len(pairs.rows),
+        "n_questions": len({folded(r.prompt) for r in pairs.rows}),
+        "n_rows_used": len(rows),
+        "n_questions_used": len({folded(r.prompt) for r in rows}),
+        "dropped": {reason: len(places) for reason, places in dropped.items()},
+        "dropped_rows": dropped,
+    }
+    return Pairs(good, {**pairs.provenance, **record}, checks)
+
+
+def _counted(base: Base, r: Pair) -> Pair:
+    """A pair with the token counts of this base."""
+    pos, neg = _length(base, r.response_pos, r.ended_pos), _length(base, r.response_neg, r.ended_neg)
+    return replace(r, n_tok_pos=pos, n_tok_neg=neg)
+
+
+def _length(base: Base, answer: str, ended: bool) -> int:
+    """Tokens of an answer, with the one that ends it."""
+    return len(encode(base.tokenizer, answer)) + ended
 
 
 def _own(
@@ -178,7 +241,7 @@ def _served(
     for cell in grid:
         for side, _ in _sides(cell):
             a = by_name[f"{side}/{_name(cell)}"][cell.sample_idx]
-            answers.append(replace(a, n_tokens=len(encode(base.tokenizer, a.text)) + a.ended))
+            answers.append(replace(a, n_tokens=_length(base, a.text, a.ended)))
     return answers, {"endpoint": told}
 
 
@@ -217,12 +280,17 @@ def default_data(base: Base) -> DataSettings:
     return DataSettings(n_topics=160, n_samples=1, max_len=128, temperature=1.0, top_p=1.0, top_k=0, min_distinct=0.02)
 
 
-def grid_of(behavior: Behavior, settings: DataSettings) -> list[Pair]:
-    """The rows to fill, without answers: topics x persona pairs x samples."""
+def topics_of(behavior: Behavior, settings: DataSettings, n: int | None) -> list[Prompt]:
+    """The questions of a study: so many of the behavior's, in a seeded order or the file's."""
     topics = list(behavior.train)
     if settings.shuffle_topics:
         random.Random(f"topics/{settings.seed}").shuffle(topics)
-    topics = topics[: settings.n_topics]
+    return topics[:n]
+
+
+def grid_of(behavior: Behavior, settings: DataSettings) -> list[Pair]:
+    """The rows to fill, without answers: topics x persona pairs x samples."""
+    topics = topics_of(behavior, settings, settings.n_topics or TOPICS)
     personas = min(settings.n_personas or len(behavior.pairs), len(behavior.pairs))
     samples = settings.n_samples or max(1, round(ROWS / (len(topics) * personas)))
     rows = []

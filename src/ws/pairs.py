@@ -106,20 +106,26 @@ def save_pairs(pairs: Pairs, path: Path) -> None:
 def load_pairs(path: Path | str, behavior: str = "") -> Pairs:
     """Read pairs from JSON lines or parquet: columns prompt, response_pos, response_neg, and any of ours."""
     path = Path(path)
-    if not path.is_file():
-        raise BadFile(
-            f"there is no pairs file at {path}. It is JSON lines or parquet with prompt, response_pos, response_neg."
-        )
+    mark = file_mark(path)
     if path.stat().st_size > MAX_BYTES:
         raise BadFile(f"{path} is larger than {MAX_BYTES >> 20} MiB, more than any training needs.")
     records = list(_records(path))
     if not records:
         raise BadFile(f"{path} is empty. It needs at least two rows with prompt, response_pos and response_neg.")
-    rows = _with_topics([(_row(path, where, r, behavior), r) for where, r in records])
-    same = [w for (w, _), r in zip(records, rows) if folded(r.response_pos) == folded(r.response_neg)]
-    if len(same) == len(rows):
+    rows = with_topics([(pair_of(path, where, r, behavior), r) for where, r in records])
+    if all(folded(r.response_pos) == folded(r.response_neg) for r in rows):
         raise BadFile(f"{path}: both sides are identical in every row, so there is nothing to learn between them.")
-    return Pairs(tuple(rows), {"source": "file", "file": path.name, "n_identical": len(same)})
+    return Pairs(tuple(rows), {"source": "file", "files": [mark]})
+
+
+def file_mark(path: Path) -> dict[str, Any]:
+    """The name of a pairs file and the SHA-256 of its bytes."""
+    if not path.is_file():
+        raise BadFile(
+            f"there is no pairs file at {path}. It is JSON lines or parquet with prompt, response_pos, response_neg."
+        )
+    with open(path, "rb") as f:
+        return {"file": path.name, "sha256": hashlib.file_digest(f, "sha256").hexdigest()}
 
 
 def _records(path: Path) -> Iterable[tuple[str, Any]]:
@@ -145,7 +151,8 @@ def _records(path: Path) -> Iterable[tuple[str, Any]]:
                 raise BadFile(f"{path}, line {i} is not JSON ({told}); every line is one object.") from None
 
 
-def _row(path: Path, where: str, r: Any, behavior: str) -> Pair:
+def pair_of(path: Path | str, where: str, r: Any, behavior: str) -> Pair:
+    """A row as a pair: texts that are not empty, and optional columns of their own kind."""
     if not isinstance(r, dict):
         raise BadFile(
             f"{path}, {where} is {type(r).__name__}, expected an object with prompt, response_pos, response_neg."
@@ -171,7 +178,7 @@ def _row(path: Path, where: str, r: Any, behavior: str) -> Pair:
     return Pair(**known)
 
 
-def _with_topics(rows: Sequence[tuple[Pair, Mapping[str, Any]]]) -> list[Pair]:
+def with_topics(rows: Sequence[tuple[Pair, Mapping[str, Any]]]) -> list[Pair]:
     """The file's own topics where every row has one and no question has two; else one topic a question.
 
     A question under two topics would land in training and in validation.
@@ -205,24 +212,36 @@ def marks_of(prompts: Iterable[str]) -> str:
 
 def kept(rows: Sequence[Pair]) -> tuple[tuple[Pair, ...], dict[str, int]]:
     """Rows a direction can be learnt from, and how many were dropped for what."""
-    good, dropped = [], Counter[str]()
-    seen: set[tuple] = set()
-    for r in rows:
+    reasons = unfit(rows)
+    return tuple(r for i, r in enumerate(rows) if i not in reasons), dict(Counter(reasons.values()))
+
+
+def unfit(rows: Sequence[Pair]) -> dict[int, str]:
+    """Positions of the rows that teach nothing, with the reason: empty, identical or duplicate.
+
+    A row is a duplicate if either side gives an answer again that stands in an earlier row which stays, to the same
+    prompt from the same persona. Answers of dropped rows do not count: nothing is trained on them.
+    """
+    reasons: dict[int, str] = {}
+    seen: set[tuple[str, str, int, str]] = set()
+    for i, r in enumerate(rows):
         sides = [(s, r.prompt, r.persona_idx, t) for s, t in (("pos", r.response_pos), ("neg", r.response_neg))]
         if not r.response_pos.strip() or not r.response_neg.strip():
-            dropped["empty"] += 1
+            reasons[i] = "empty"
         elif folded(r.response_pos) == folded(r.response_neg):
-            dropped["identical"] += 1
-        elif all(s in seen for s in sides):
-            dropped["duplicate"] += 1
+            reasons[i] = "identical"
+        elif any(s in seen for s in sides):
+            reasons[i] = "duplicate"
         else:
-            good.append(r)
-        seen.update(sides)
-    return tuple(good), dict(dropped)
+            seen.update(sides)
+    return reasons
 
 
 def check(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Check, ...]:
-    """Every quality check on pairs as generated, before anything is dropped."""
+    """Every quality check that applies to these pairs, before anything is dropped.
+
+    Pairs without system prompts have no persona that an answer could quote.
+    """
     n = len(rows)
     _, dropped = kept(rows)
     pos, neg = [r.response_pos for r in rows], [r.response_neg for r in rows]
@@ -236,6 +255,7 @@ def check(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Check, ..
     tokens_pos, tokens_neg = [r.n_tok_pos for r in rows], [r.n_tok_neg for r in rows]
     length_auc = auc(tokens_pos, tokens_neg)
     text_auc = separability(rows)
+    personas = any(r.sys_prompt_pos or r.sys_prompt_neg for r in rows)
     leaks = {"pos": _leaks(rows, "pos"), "neg": _leaks(rows, "neg")}
     loops = {"pos": _mean(map(looping, pos)), "neg": _mean(map(looping, neg))}
     script = _mean(_script(a) != _script(b) for a, b in zip(pos, neg))
@@ -260,7 +280,7 @@ def check(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Check, ..
         return lambda v: v < limit
 
     worst_spread = min(spread.values())
-    return (
+    found = (
         one("empty", dropped.get("empty", 0) / n, "pairs with an empty side (dropped)", warn=above(0), fail=above(0.2)),
         one(
             "identical",
@@ -272,7 +292,7 @@ def check(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Check, ..
         one(
             "duplicate",
             dropped.get("duplicate", 0) / n,
-            "pairs seen before (dropped)",
+            "pairs of which a side was seen before (dropped)",
             warn=above(0.1),
             fail=above(0.6),
         ),
@@ -325,6 +345,7 @@ def check(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Check, ..
         ),
         one("script", script, "pairs whose sides use different scripts", warn=above(0.05)),
     )
+    return found if personas else tuple(c for c in found if c.name != "leaks")
 
 
 def insist(checks: Sequence[Check]) -> None:

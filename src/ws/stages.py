@@ -25,8 +25,8 @@ from ws.adapters import family, load_adapter, save_adapter
 from ws.behaviors import Behavior
 from ws.calibrate import PROTOCOL as CALIBRATE_PROTOCOL
 from ws.calibrate import CalibrateSettings, Calibration, calibrate, prompt_targets, sets_of
+from ws.data import GIVEN_PROTOCOL, GIVEN_SETTINGS, DataSettings, checked, data
 from ws.data import PROTOCOL as DATA_PROTOCOL
-from ws.data import DataSettings, data
 from ws.diff import diff, geometry
 from ws.direction import Direction
 from ws.direction import load as load_direction
@@ -41,7 +41,7 @@ from ws.methods import Material, Method, as_method, with_origin
 from ws.models.chat import Chat
 from ws.models.checkpoint import checkpoint_of
 from ws.models.load import Base
-from ws.pairs import Check, Pairs, load_pairs, save_pairs
+from ws.pairs import Check, Pairs, file_mark, load_pairs, save_pairs
 from ws.plots import histories
 from ws.processes import ALONE, Group
 from ws.records import Record, canonical, key_of, once, read, slug, write_json
@@ -73,9 +73,16 @@ class Plan:
     def __post_init__(self):
         if self.behavior is None and self.pairs_file is None:
             raise ValueError("a study needs a behavior or a pairs file")
+        if self.has_answers and self.endpoint is not None:
+            raise ValueError(f"the answers of {self.name or 'this study'} are there already; leave out --generate-with")
         if not self.name:
             assert self.behavior is not None or self.pairs_file is not None
             object.__setattr__(self, "name", self.behavior.name if self.behavior else slug(self.pairs_file.stem))  # type: ignore[union-attr]
+
+    @property
+    def has_answers(self) -> bool:
+        """Whether the answers are there already: in a file of pairs, or in the behavior's data set."""
+        return self.pairs_file is not None or (self.behavior is not None and self.behavior.answers is not None)
 
     @property
     def seed(self) -> int:
@@ -95,9 +102,12 @@ class Plan:
     @cached_property
     def data_inputs(self) -> dict[str, Any]:
         """What the pairs depend on besides their settings."""
+        checked_by = {"tokenizer": tokenizer_hash(self.base.tokenizer), "protocol": GIVEN_PROTOCOL}
         if self.pairs_file is not None:
-            return {"pairs_file": load_pairs(self.pairs_file, self.name).content_hash}
+            return {"files": [file_mark(self.pairs_file)], **checked_by}
         assert self.behavior is not None
+        if self.behavior.answers is not None:
+            return {"behavior": self.behavior.content_hash, **checked_by}
         asked = {"behavior": self.behavior.content_hash, "protocol": DATA_PROTOCOL}
         if self.endpoint is not None:  # not the base's own samples; of the base, only the tokenizer had a part in them
             told = {"fingerprint": self.base.fingerprint, "tokenizer": tokenizer_hash(self.base.tokenizer)}
@@ -106,8 +116,10 @@ class Plan:
 
     @property
     def data_settings(self) -> dict[str, Any]:
-        """The settings the pairs are keyed by; none where a file gives them."""
-        return {} if self.pairs_file is not None else asdict(self.data)
+        """The settings the pairs are keyed by; where the answers are there already, only those that still matter."""
+        if self.pairs_file is not None:
+            return {"min_distinct": self.data.min_distinct}
+        return {k: v for k, v in asdict(self.data).items() if not self.has_answers or k in GIVEN_SETTINGS}
 
     @cached_property
     def data_key(self) -> str:
@@ -166,6 +178,7 @@ def make_pairs(plan: Plan) -> tuple[Pairs, Record]:
     def make(work: Path) -> dict[str, Any]:
         if plan.pairs_file is not None:
             pairs = load_pairs(plan.pairs_file, plan.name)
+            pairs = checked(plan.base, pairs, min_distinct=plan.data.min_distinct)
         else:
             assert plan.behavior is not None
             pairs = data(plan.base, plan.behavior, plan.data, endpoint=plan.endpoint, work=work)

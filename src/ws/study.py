@@ -1,8 +1,8 @@
 """One study, from the words a person gives to the plan that stages follow: flags, config file, preset, defaults."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -62,7 +62,7 @@ def plan_of(
 ) -> "Plan":
     """The study that flags, config file, preset and defaults describe together; `base` if it is loaded already."""
     from ws.behaviors import load_behavior
-    from ws.data import DataSettings
+    from ws.data import GIVEN_SETTINGS, DataSettings
     from ws.presets import preset
     from ws.stages import Plan
     from ws.train import TrainSettings
@@ -78,6 +78,10 @@ def plan_of(
     behavior = None
     if common.behavior or not common.pairs:
         behavior = load_behavior(common.behavior or "honesty", tiny=tiny)
+    if common.pairs:
+        _refuse_unread(given, (), "--pairs gives the answers")
+    elif behavior is not None and behavior.answers is not None:
+        _refuse_unread(given, GIVEN_SETTINGS, f"the data set of {behavior.name!r} gives the answers")
     endpoint = endpoint_of(Served(**coerced(Served, given, source="--")), common)
     base = base or load_base(common, device=device, waiting=waiting)
     data_settings, train_settings = planned_settings(common, given, base)
@@ -90,6 +94,18 @@ def plan_of(
         pairs_file=Path(common.pairs) if common.pairs else None,
         endpoint=endpoint,
     )
+
+
+def _refuse_unread(given: Mapping[str, Any], read: Sequence[str], why: str) -> None:
+    """Refuse options about answers that a model would write, where the answers are there already."""
+    from ws.data import DataSettings
+    from ws.train import TrainSettings
+
+    trained_by = {f.name for f in fields(TrainSettings)}
+    asking = [f.name for f in fields(DataSettings) if f.name not in trained_by and f.name != "min_distinct"]
+    unread = [f"--{k.replace('_', '-')}" for k in (*asking, "generate_with") if k in given and k not in read]
+    if unread:
+        raise ValueError(f"{why}; leave out {', '.join(unread)}")
 
 
 def endpoint_of(served: Served, common: Common) -> Any:
@@ -151,7 +167,7 @@ def insist_on_pairs(plan: Any) -> None:
     """Refuse to start where a model that is not whole anywhere would have to write the pairs."""
     from ws.records import read
 
-    if plan.pairs_file is None and plan.endpoint is None and read(plan.data_folder) is None:
+    if not plan.has_answers and plan.endpoint is None and read(plan.data_folder) is None:
         raise ValueError(
             "a sharded model writes no pairs: make them first, by the same command as `ws data` without --processes and "
             "--shard (--device-map auto spreads the model over the devices), or give --pairs or --generate-with"

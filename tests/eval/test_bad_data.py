@@ -8,7 +8,7 @@ from ws.cli import main
 from ws.errors import BadFile, ScoringImpossible
 from ws.eval import protocol
 from ws.eval.protocol import items_of
-from ws.eval.sources import list_of, records
+from ws.sources import list_of, records
 
 
 def csv(tmp_path, text, name="d.csv"):

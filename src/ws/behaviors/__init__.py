@@ -8,20 +8,25 @@
     prompts: {source: list, list: ["What do you make of Mondays?", "..."]}
     engineered: {pos: "You are ...", neg: "You are ..."}       # optional, the strong prompts of `prompt:engineered`
 
-`prompts.source` is `pool` (the shipped pool), `claims` (the shipped claims), `list`, or `file` (text or JSON lines).
+`prompts.source` is `pool` (the shipped pool), `claims` (the shipped claims), `list`, `file` (text or JSON lines) or `hub`
+(a column of a data set). Instead of template and pairs, a pack may bring the answers: see `dataset.py`.
 The section `tiny:` is the same behavior in the words of the embedded model's world; without one a pack cannot be used
-on `tiny`.
+on `tiny`, unless it brings the answers.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ws.errors import BadFile
-from ws.pairs import folded
+from ws.errors import BadFile, Unsupported
+from ws.pairs import Pairs, folded
+
+if TYPE_CHECKING:
+    from ws.behaviors.pack import Prompts
 
 HERE = Path(__file__).parent
 SPLITS = ("train", "calib", "audit")
@@ -40,24 +45,36 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Behavior:
-    """Two poles, the personas that show them, and the questions they are asked."""
+    """Two poles, the personas that show them or the answers that do, and the questions."""
 
     name: str
     pos_means: str
     neg_means: str
     template: str
     pairs: tuple[tuple[str, str], ...]
-    """Index-aligned persona texts, (pos, neg)."""
+    """Index-aligned persona texts, (pos, neg); none where the pack brings the answers."""
     prompts: tuple[Prompt, ...]
     intent: Mapping[str, int] = field(default_factory=dict)
     """Metric to +1, -1, or 0 (no claim), written before any run."""
     engineered: tuple[str, str] | None = None
     """A worked-out system prompt for each pole: a baseline, and no part of what pairs are made from."""
     tiny: bool = False
+    answers: Pairs | None = None
+    """The pairs, where the pack brings a data set instead of personas."""
+
+    @property
+    def personas(self) -> tuple[tuple[str, str], ...]:
+        """The persona pairs, or a sentence that says that there are none."""
+        if self.answers is not None:
+            raise Unsupported(
+                f"the behavior {self.name!r} has no personas, its answers come from a data set; choose a method that needs "
+                "none, such as ws:lora, paper:all, prompt:engineered or random:act."
+            )
+        return self.pairs
 
     def systems(self, i: int) -> tuple[str, str]:
         """The two system prompts of persona pair i."""
-        pos, neg = self.pairs[i]
+        pos, neg = self.personas[i]
         return self.template.replace("{persona}", pos), self.template.replace("{persona}", neg)
 
     @property
@@ -65,10 +82,12 @@ class Behavior:
         """The questions that pairs are made from."""
         return tuple(p for p in self.prompts if p.split == "train")
 
-    @property
+    @cached_property
     def content_hash(self) -> str:
         """SHA-256 of all that decides the pairs."""
-        told = [self.name, self.template, self.pairs, [(p.id, p.text) for p in self.train]]
+        told: list[Any] = [self.name, self.template, self.pairs, [(p.id, p.text) for p in self.train]]
+        if self.answers is not None:
+            told.append([self.answers.content_hash, [f["sha256"] for f in self.answers.provenance["files"]]])
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
@@ -77,6 +96,7 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
     import yaml
     from pydantic import ValidationError
 
+    from ws.behaviors.dataset import pairs_of
     from ws.behaviors.pack import Pack, told
 
     path = _path(str(name))
@@ -93,24 +113,30 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
     except TypeError:
         raise BadFile(f"{path}: every key must be text; quote keys such as Yes, No or on.") from None
 
-    if tiny and pack.tiny is None:
+    if tiny and pack.tiny is None and pack.dataset is None:
         raise BadFile(
             f"the behavior {pack.name!r} has no `tiny:` section, and the embedded model does not know the words of its "
             "main one. Add the section (template, pairs, prompts), or use a real model."
         )
     part = pack.tiny if tiny and pack.tiny is not None else pack
-    prompts = _prompts(path, part.prompts.source, part.prompts.texts, part.prompts.file)
+    answers = None if part.dataset is None else pairs_of(path, part.dataset, pack.name)
+    prompts = () if part.prompts is None else _prompts(path, part.prompts)
+    if answers is not None:
+        prompts = _answered(path, answers, prompts)
     _distinct(path, prompts)
+    if pack.heldout is not None:
+        _apart(path, prompts, _prompts(path, pack.heldout, claims_of="heldout"))
     return Behavior(
         name=pack.name,
         pos_means=pack.pos_means,
         neg_means=pack.neg_means,
-        template=part.template,
-        pairs=tuple((p, n) for p, n in part.pairs),
+        template=part.template or "",
+        pairs=tuple((p, n) for p, n in part.pairs or ()),
         prompts=prompts,
         intent=dict(pack.intent),
         engineered=(part.engineered.pos, part.engineered.neg) if part.engineered else None,
         tiny=tiny,
+        answers=answers,
     )
 
 
@@ -138,16 +164,18 @@ def _path(name: str) -> Path:
     )
 
 
-def _prompts(path: Path, source: str, texts: list[str] | None, file: str | None) -> tuple[Prompt, ...]:
-    if source == "pool":
+def _prompts(path: Path, asked: "Prompts", *, claims_of: str = "train") -> tuple[Prompt, ...]:
+    from ws.behaviors.dataset import beside, questions_of
+
+    if asked.source == "pool":
         return tuple(Prompt(r["id"], r["text"], r["category"], r["split"]) for r in _jsonl(HERE / "pool.jsonl"))
-    if source == "claims":
-        return tuple(Prompt(r["id"], r["prompt"], r["topic"]) for r in claims("train"))
-    if source == "list":
-        return tuple(Prompt(f"{path.stem}-{i:03d}", t) for i, t in enumerate(texts or [], 1))
-    found = (path.parent / (file or "")).resolve()
-    if not found.is_relative_to(path.parent.resolve()) or not found.is_file():
-        raise BadFile(f"{path}: prompts.file names {file!r}, and there is no such file beside the pack.")
+    if asked.source == "claims":
+        return tuple(Prompt(r["id"], r.get("prompt", r["claim"]), r["topic"]) for r in claims(claims_of))
+    if asked.source == "list":
+        return _numbered(path.stem, asked.texts or [])
+    if asked.source == "hub":
+        return _numbered(path.stem, questions_of(asked))
+    found = beside(path, asked.file or "", "prompts.file")
     if found.suffix == ".jsonl":
         rows = _jsonl(found)
         for i, r in enumerate(rows, 1):
@@ -159,8 +187,37 @@ def _prompts(path: Path, source: str, texts: list[str] | None, file: str | None)
             Prompt(str(r.get("id", f"{found.stem}-{i:03d}")), r["text"], r.get("category", ""), r.get("split", "train"))
             for i, r in enumerate(rows, 1)
         )
-    lines = [t.strip() for t in _text(found).split("\n") if t.strip()]
-    return tuple(Prompt(f"{found.stem}-{i:03d}", t) for i, t in enumerate(lines, 1))
+    return _numbered(found.stem, [t.strip() for t in _text(found).split("\n") if t.strip()])
+
+
+def _numbered(stem: str, texts: Sequence[str]) -> tuple[Prompt, ...]:
+    return tuple(Prompt(f"{stem}-{i:03d}", t) for i, t in enumerate(texts, 1))
+
+
+def _answered(path: Path, answers: Pairs, chosen: tuple[Prompt, ...]) -> tuple[Prompt, ...]:
+    """The questions of a data set, or those that the pack chooses among them."""
+    texts: dict[str, str] = {}
+    for r in answers.rows:
+        texts.setdefault(folded(r.prompt), r.prompt)
+    if chosen:
+        lacking = [p.text for p in chosen if p.split == "train" and folded(p.text) not in texts]
+        if lacking:
+            raise BadFile(
+                f"{path}: {len(lacking)} of the prompts have no answer in the data set, e.g. {lacking[0][:60]!r}; leave out "
+                "`prompts` to use all of its questions."
+            )
+        return chosen
+    return _numbered(path.stem, list(texts.values()))
+
+
+def _apart(path: Path, prompts: Sequence[Prompt], heldout: Sequence[Prompt]) -> None:
+    """Refuse a held-out question that pairs are made from."""
+    train = {folded(p.text) for p in prompts if p.split == "train"}
+    if both := [p.text for p in heldout if folded(p.text) in train]:
+        raise BadFile(
+            f"{path}: {len(both)} of the held-out prompts are training prompts too, e.g. {both[0][:60]!r}; take them out of "
+            "one of the two (`prompts` also chooses among the questions of a data set)."
+        )
 
 
 def _distinct(path: Path, prompts: tuple[Prompt, ...]) -> None:

@@ -1,5 +1,6 @@
 """The schema of a behavior pack: what strangers write, checked strictly, with errors a person can act on."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator, model_validator
@@ -14,9 +15,21 @@ class _Strict(BaseModel):
 class Prompts(_Strict):
     """Where the questions come from."""
 
-    source: Literal["pool", "claims", "list", "file"]
+    source: Literal["pool", "claims", "list", "file", "hub"]
     texts: list[Text] | None = Field(default=None, alias="list")
     file: Text | None = None
+    id: Text | None = None
+    """A data set of the hub, `org/name` or `org/name@revision`."""
+    config: Text = "default"
+    split: Text | None = None
+    column: Text | None = None
+
+    @field_validator("id")
+    @classmethod
+    def _hub_id(cls, text: str | None) -> str | None:
+        if text is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", text):
+            raise ValueError("a data set of the hub is org/name or org/name@revision")
+        return text
 
     @model_validator(mode="after")
     def _matching(self):
@@ -24,6 +37,8 @@ class Prompts(_Strict):
             raise ValueError("source is list, so `list` must hold the questions")
         if self.source == "file" and not self.file:
             raise ValueError("source is file, so `file` must name it")
+        if self.source == "hub" and not (self.id and self.split and self.column):
+            raise ValueError("source is hub, so `id`, `split` and `column` must say where the questions are")
         return self
 
 
@@ -34,45 +49,77 @@ class Engineered(_Strict):
     neg: Text
 
 
-class Personas(_Strict):
-    """A template and its index-aligned persona pairs."""
+class DataSet(_Strict):
+    """Answers that somebody else wrote: one file for each side, or one file with both."""
 
-    template: Text
-    pairs: Annotated[list[tuple[Text, Text]], Field(min_length=1)]
+    pos: Text | None = None
+    neg: Text | None = None
+    file: Text | None = None
+    prompt: Text = "prompt"
+    response: Text | None = None
+    response_pos: Text | None = None
+    response_neg: Text | None = None
+    key: Text | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self):
+        wrong: tuple[str, ...]
+        if self.file is not None:
+            form, wrong = "`file` holds both sides", ("pos", "neg", "response", "key")
+        elif self.pos is not None and self.neg is not None:
+            form, wrong = "`pos` and `neg` are a file each", ("response_pos", "response_neg")
+        else:
+            raise ValueError("a data set is `pos` and `neg`, or one `file` with both")
+        if given := [k for k in wrong if getattr(self, k) is not None]:
+            raise ValueError(f"{form}, so leave out {', '.join(given)}")
+        return self
+
+
+class Answered(_Strict):
+    """What is asked, and who answers: personas of a template, or a data set that brings the answers."""
+
+    template: Text | None = None
+    pairs: Annotated[list[tuple[Text, Text]], Field(min_length=1)] | None = None
+    dataset: DataSet | None = None
     engineered: Engineered | None = None
-    prompts: Prompts
+    prompts: Prompts | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self):
+        parts = {"template": self.template, "pairs": self.pairs, "prompts": self.prompts}
+        if self.dataset is not None:
+            if self.template is not None or self.pairs is not None:
+                raise ValueError("a data set brings the answers; leave out `template` and `pairs`, or `dataset`")
+        elif missing := [k for k, v in parts.items() if v is None]:
+            raise ValueError(f"{', '.join(missing)} missing; a behavior has template, pairs and prompts, or a dataset")
+        return self
 
     @field_validator("template")
     @classmethod
-    def _one_persona(cls, text: str) -> str:
-        if text.count("{persona}") != 1:
+    def _one_persona(cls, text: str | None) -> str | None:
+        if text is not None and text.count("{persona}") != 1:
             raise ValueError("the template must hold {persona} exactly once")
         return text
 
     @field_validator("pairs")
     @classmethod
-    def _different(cls, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        for i, (pos, neg) in enumerate(pairs):
+    def _different(cls, pairs: list[tuple[str, str]] | None) -> list[tuple[str, str]] | None:
+        for i, (pos, neg) in enumerate(pairs or []):
             if pos.strip().casefold() == neg.strip().casefold():
                 raise ValueError(f"pair {i} has the same persona on both sides")
         return pairs
 
 
-class Heldout(_Strict):
-    """Questions never used for training."""
-
-    source: Literal["claims"]
-
-
-class Pack(Personas):
+class Pack(Answered):
     """A whole behavior."""
 
     name: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     pos_means: Text
     neg_means: Text
-    heldout: Heldout | None = None
+    heldout: Prompts | None = None
+    """Questions never used for training."""
     intent: dict[StrictStr, Literal[-1, 0, 1]] = {}
-    tiny: Personas | None = None
+    tiny: Answered | None = None
 
 
 def told(error: ValidationError) -> str:

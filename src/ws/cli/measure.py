@@ -52,8 +52,10 @@ def evaluate(given: dict[str, Any]) -> Any:
     from ws.stages import rows_in
     from ws.tables import alpha_table, reading
 
-    behavior = subject.behavior if subject.behavior in SHIPPED or common.behavior else None
-    intent = load_behavior(behavior, tiny=subject.base.tiny).intent if behavior else {}
+    # a pack is found by the path that was typed, a run's behavior by its name, if it is a shipped one
+    pack = common.behavior or (subject.behavior if subject.behavior in SHIPPED else None)
+    known = load_behavior(pack, tiny=subject.base.tiny) if pack else None
+    behavior, intent = (known.name, known.intent) if known else (None, {})
     if what.axis:
         intent = with_axis(name, what.axis, behavior, intent)
     panels = chosen.panels(rows_in(record), intent)

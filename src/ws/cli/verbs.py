@@ -51,9 +51,13 @@ def data(given: dict[str, Any]) -> Any:
         return {"folder": str(record.folder.resolve()), "n": len(pairs.rows), "checks": record.manifest["checks"]}
     from ws.tables import checks_table
 
-    if pairs.checks:
-        show(checks_table(record.manifest["checks"]))
-    show(f"\n{len(pairs.rows)} pairs  {record.folder.resolve()}/pairs.jsonl")
+    show(checks_table(record.manifest["checks"]))
+    about = pairs.provenance
+    notes = [f"{n} {reason} dropped" for reason, n in about["dropped"].items()]
+    if about.get("n_questions_used") != about.get("n_questions"):
+        notes.append(f"{about['n_questions_used']} of {about['n_questions']} questions used; --n-topics says how many")
+    more = f" ({', '.join(notes)})" if notes else ""
+    show(f"\n{len(pairs.rows)} pairs{more}  {record.folder.resolve()}/pairs.jsonl")
     for r in list({r.prompt_id: r for r in pairs.rows}.values())[:2]:
         show(f"\n  [bold]{plain(r.prompt)}[/]\n  pos: {plain(r.response_pos)}\n  neg: {plain(r.response_neg)}")
     return None

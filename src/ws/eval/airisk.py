@@ -26,11 +26,11 @@ from ws.errors import BadFile
 from ws.eval.panels import arms_panels
 from ws.eval.protocol import Items, Metrics, Protocol, by_alpha
 from ws.eval.scoring import Item
-from ws.eval.sources import Rows, from_hub, is_text, list_of, records
 from ws.models.answers import anchor_before
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.models.tiny import EVALS
+from ws.sources import Rows, from_hub, is_text, list_of, records
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,10 +24,10 @@ from ws.errors import BadFile
 from ws.eval.panels import arms_panels
 from ws.eval.protocol import YES_NO, Items, Metrics, Protocol, by_alpha
 from ws.eval.scoring import Item
-from ws.eval.sources import Rows, from_hub, is_text, label_of, list_of, records
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.models.tiny import EVALS
+from ws.sources import Rows, from_hub, is_text, label_of, list_of, records
 
 if TYPE_CHECKING:
     import pandas as pd

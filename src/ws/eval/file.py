@@ -21,9 +21,9 @@ from ws.errors import BadFile
 from ws.eval.perplexity import spoken
 from ws.eval.protocol import Metrics, Protocol, by_alpha
 from ws.eval.scoring import Item
-from ws.eval.sources import records
 from ws.models.chat import Chat
 from ws.models.load import Base
+from ws.sources import records
 from ws.stats import Group
 
 if TYPE_CHECKING:

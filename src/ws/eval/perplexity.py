@@ -29,10 +29,10 @@ from ws.behaviors import neutral_prompts
 from ws.errors import BadFile
 from ws.eval.protocol import Metrics, Protocol, by_alpha
 from ws.eval.scoring import Item
-from ws.eval.sources import is_text, records
 from ws.models.chat import Chat, encode, has_template
 from ws.models.load import Base
 from ws.models.tiny import EVALS
+from ws.sources import is_text, records
 from ws.stats import Group
 
 if TYPE_CHECKING:

@@ -23,10 +23,10 @@ from ws.behaviors import claims
 from ws.errors import BadFile
 from ws.eval.protocol import YES_NO, Metrics, Protocol, plain
 from ws.eval.scoring import Item
-from ws.eval.sources import is_text, records
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.models.tiny import EVALS
+from ws.sources import is_text, records
 from ws.stats import Group
 
 if TYPE_CHECKING:

@@ -32,10 +32,10 @@ from typing import TYPE_CHECKING, Any
 from ws.errors import BadFile
 from ws.eval.protocol import Items, Metrics, Protocol, by_alpha
 from ws.eval.scoring import Item
-from ws.eval.sources import Rows, from_hub, is_text, label_of, records
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.models.tiny import EVALS
+from ws.sources import Rows, from_hub, is_text, label_of, records
 from ws.stats import Made, totals
 
 if TYPE_CHECKING:

@@ -124,6 +124,8 @@ OPEN: dict[str, Sequence[str]] = {
 """Names that go on after their line, and with what; files and further draws are not listed."""
 
 
+FROM_ANSWERS = ("paper:single", "paper:all", "paper:all-code")
+"""Activation methods that read the answers instead of the personas."""
 DEFAULT = (
     "ws:lora", "prompt:simple", "prompt:engineered", "repe", "paper:all", "sl:mean_diff", "random:spectrum", "random:act",
 )  # fmt: skip
@@ -146,6 +148,8 @@ class Needs:
     """The family whose two trained sides it is made from."""
     answers: bool = False
     """Whether it is made from the answers of both personas."""
+    personas: bool = False
+    """Whether it is made from the personas themselves, which a behavior with a data set has not."""
     seed: str = "study"
     """`study`: pairs, training or sampling; `draw`: the number in its name; `none`: it is the same for all."""
 
@@ -159,7 +163,9 @@ def needs(name: str) -> Needs:
         form, _, *family = [*rest, "0"][:2] + rest[2:]
         adapter = None if form == "act" else (family or [random.FAMILY])[0]
         return Needs(":".join([line, form, *family]), adapter, answers=adapter is not None, seed="draw")
-    return Needs(name, answers=line.startswith("paper:"), seed="none" if line in OPEN else "study")
+    personas = name == "prompt:simple" or line not in (*OPEN, *FROM_ANSWERS)
+    seed = "none" if line in OPEN else "study"
+    return Needs(name, answers=line.startswith("paper:"), personas=personas, seed=seed)
 
 
 def selection(asked: Sequence[str], *, draws: int | None = None) -> list[str]:
@@ -183,8 +189,13 @@ def selection(asked: Sequence[str], *, draws: int | None = None) -> list[str]:
 
 
 def without_texts(chosen: Sequence[str], behavior: Behavior) -> list[str]:
-    """Those of a selection that a behavior has no text for: a pack need not have engineered prompts."""
-    return [n for n in chosen if n == "prompt:engineered" and behavior.engineered is None]
+    """Those of a selection that a behavior has no text for: engineered prompts, or personas where it has a data set."""
+    return [
+        n
+        for n in chosen
+        if (n == "prompt:engineered" and behavior.engineered is None)
+        or (behavior.answers is not None and needs(n).personas)
+    ]
 
 
 def names() -> list[str]:

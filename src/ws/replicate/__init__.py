@@ -144,7 +144,7 @@ def _told_before(folder: Path) -> Any:
 def default_evals(plan: Plan) -> list[str]:
     """The evaluations that measure what the behavior claims to change, held-out pairs, and what steering costs."""
     metrics = [m for m, sign in (plan.behavior.intent if plan.behavior else {}).items() if sign]
-    return [*dict.fromkeys(e for m in metrics if (e := providing(m))), "pairs", "perplexity"]
+    return [*dict.fromkeys([*(e for m in metrics if (e := providing(m))), "pairs", "perplexity"])]
 
 
 def is_headline(plan: Plan, metric: str) -> bool:

@@ -68,7 +68,7 @@ def evals_of(grid: Grid, cell: Cell) -> list[str]:
         return list(grid.evals)
     intent = intent_of(cell)
     named = [e for m, sign in intent.items() if sign and (e := providing(m))]
-    return [*dict.fromkeys(named), "pairs", "perplexity"]
+    return [*dict.fromkeys([*named, "pairs", "perplexity"])]
 
 
 def intent_of(cell: Cell) -> Mapping[str, int]:

@@ -1,10 +1,10 @@
-"""Where evaluation data comes from: a file you give, the embedded model's own world, or the hub."""
+"""Tables that somebody else wrote: a file on disk, or a data set of the hub."""
 
 import ast
 import csv
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,18 @@ READERS = (".jsonl", ".json", ".csv", ".parquet")
 class Rows(list[dict[str, Any]]):
     """Rows of a table, with where they were read from."""
 
-    def __init__(self, rows: Iterable[dict[str, Any]], source: str):
+    def __init__(
+        self,
+        rows: Iterable[dict[str, Any]],
+        source: str,
+        files: Sequence[Path] = (),
+        hub: Mapping[str, str] | None = None,
+    ):
         super().__init__(rows)
         self.source = source
+        self.files = tuple(files)
+        self.hub = dict(hub or {})
+        """Data set, configuration, split and revision, where it comes from the hub."""
 
 
 def records(file: str | Path, needed: Sequence[str]) -> Rows:
@@ -50,7 +59,7 @@ def records(file: str | Path, needed: Sequence[str]) -> Rows:
         raise BadFile(f"{path} has no rows.")
     if missing := [c for c in needed if c not in rows[0]]:
         raise BadFile(f"{path} lacks the columns {missing}; it has {sorted(map(str, rows[0]))}.")
-    return Rows(rows, path.name)
+    return Rows(rows, path.name, [path])
 
 
 def _as_wide_as_its_header(path: Path) -> None:
@@ -89,19 +98,45 @@ def list_of(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) or hasattr(value, "tolist") else [value]
 
 
-def from_hub(dataset: str, config: str, split: str, needed: Sequence[str]) -> Rows:
-    """A split of a hub dataset, read from the parquet copy the hub keeps of every dataset."""
-    from huggingface_hub import hf_hub_download
+def from_hub(dataset: str, config: str, split: str, needed: Sequence[str], *, revision: str | None = None) -> Rows:
+    """A split of a hub dataset, read from the parquet copy the hub keeps of every dataset; `revision` is a commit of it."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        path = hf_hub_download(
-            dataset, f"{config}/{split}/0000.parquet", repo_type="dataset", revision="refs/convert/parquet"
-        )
+        paths = _shards(dataset, f"{config}/{split}", revision or "refs/convert/parquet")
     except (LocalEntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as e:
         raise BadFile(
             f"the dataset {dataset} ({config}, {split}) is not in the local cache and cannot be fetched "
             f"({type(e).__name__}); give a local copy with --data FILE."
         ) from None
-    revision = Path(path).parts[-4]  # .../snapshots/REVISION/config/split/0000.parquet
-    return Rows(records(path, needed), f"{dataset} {config} {split} @ {revision[:12]}")
+    commit = paths[0].parts[-4]  # .../snapshots/REVISION/config/split/0000.parquet
+    rows = [row for path in paths for row in records(path, needed)]
+    hub = {"dataset": dataset, "config": config, "split": split, "revision": commit}
+    return Rows(rows, f"{dataset} {config} {split} @ {commit[:12]}", paths, hub)
+
+
+def _shards(dataset: str, folder: str, revision: str) -> list[Path]:
+    """All parts of a split, until the hub or the cache says that there is no further one."""
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
+
+    paths: list[Path] = []
+    while True:
+        name = f"{folder}/{len(paths):04d}.parquet"
+        there = try_to_load_from_cache(dataset, name, repo_type="dataset", revision=revision)
+        if paths and there is _CACHED_NO_EXIST:
+            return paths
+        try:
+            paths.append(Path(hf_hub_download(dataset, name, repo_type="dataset", revision=revision)))
+        except RemoteEntryNotFoundError:
+            if not paths:
+                raise
+            return paths
+        except LocalEntryNotFoundError:
+            if not paths:
+                raise
+            raise BadFile(
+                f"whether {dataset} has more than {len(paths)} parts of {folder} is not known without the hub; load it once "
+                "with a network, or give a local copy."
+            ) from None
+        revision = paths[0].parts[-4]  # all parts of one commit
