@@ -1,13 +1,16 @@
 """Stages: made once, found by key, never taken for another, never half there."""
 
+import copy
 import dataclasses
 import json
 
 import pytest
+import torch
 
 from ws.data import DataSettings
 from ws.errors import BadFile
 from ws.records import canonical, key_of, once, read, slug, write_json
+from ws.stages import base_key
 from ws.train import TrainSettings
 
 
@@ -32,6 +35,24 @@ def test_two_configs_that_differ_in_one_field_never_share_a_key(cls):
     assert key_of("stage", dataclasses.asdict(cls()), {}) in keys
     assert key_of("stage", whole, {"pairs": "a"}) != key_of("stage", whole, {"pairs": "b"})
     assert key_of("data", whole, {}) != key_of("train", whole, {})
+
+
+def test_the_key_of_a_base_changes_with_all_that_can_change_a_number_and_with_nothing_else(tiny):
+    def key(**changes):
+        return canonical(base_key(dataclasses.replace(tiny, **changes)))
+
+    words, template, network, rounded = (copy.deepcopy(x) for x in (tiny.tokenizer, tiny.tokenizer, *[tiny.model] * 2))
+    words.add_tokens(["zyxw"])
+    template.chat_template += " "
+    network.config.rms_norm_eps *= 2
+    found = [key(), key(tokenizer=words), key(tokenizer=template), key(model=network), key(model=rounded.bfloat16())]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    found.append(key())
+    torch.set_num_threads(threads)
+    assert len(set(found)) == 6
+    tiny.tokenizer(["Snow.", "What color is snow?"], padding=True)
+    assert found[0] == key() == key(id="elsewhere", tokenizer=copy.deepcopy(tiny.tokenizer))
 
 
 def test_a_stage_is_made_once_and_then_found(tmp_path):

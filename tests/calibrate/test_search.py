@@ -92,6 +92,13 @@ def test_the_smallest_of_two_crossings_is_kept():
         assert found.status == "ok" and found.c == pytest.approx(0.5, rel=0.05)
 
 
+def test_a_curve_with_a_sharp_bend_is_solved_because_an_end_that_stays_is_weighed_less_each_time():
+    bend = lambda c: (c / 10) ** 0.2 if c < 9 else (c / 10) ** 20  # noqa: E731
+    assert run(bend, probe=30.0).status == "ok" and len(run(bend, probe=30.0).tried) <= 9
+    cliff = lambda c: 0.02 + (c / 10) ** 14  # noqa: E731
+    assert run(cliff, probe=300.0).status == "ok" and len(run(cliff, probe=300.0).tried) <= 8
+
+
 def test_what_is_reported_is_the_closest_point_and_its_own_number():
     found = run(lambda c: 0.5 if c < 2.7 else 2.0)
     assert (found.c, found.stat) in found.tried
