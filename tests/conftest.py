@@ -15,6 +15,12 @@ REAL_DATA = Path(os.environ.get("WS_REAL_DATA", Path(__file__).parents[2] / "sha
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """What ws remembers of files goes to a folder of the tests."""
+    os.environ["WS_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
 

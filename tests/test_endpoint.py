@@ -362,9 +362,9 @@ def test_pairs_say_that_a_server_wrote_them_and_never_where_or_with_which_key(se
         plan = Plan(tiny, _honesty(), SETTINGS, TrainSettings(), out=tmp_path, endpoint=endpoint)
         pairs, record = make_pairs(plan)
         own = replace(plan, endpoint=None)
-        assert plan.data_key != own.data_key
-        assert plan.data_key != replace(plan, endpoint=replace(endpoint, model="other")).data_key
-        assert plan.data_key == replace(plan, endpoint=replace(endpoint, concurrency=3)).data_key
+        assert plan.data_place.key != own.data_place.key
+        assert plan.data_place.key != replace(plan, endpoint=replace(endpoint, model="other")).data_place.key
+        assert plan.data_place.key == replace(plan, endpoint=replace(endpoint, concurrency=3)).data_place.key
     assert pairs.provenance["source"] == "endpoint"
     assert pairs.provenance["endpoint"]["model"] == "served-model"
     assert "system_fingerprint stub-1" in pairs.provenance["endpoint"]["reported"]

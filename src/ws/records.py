@@ -25,10 +25,11 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ws.errors import BadFile, DiskFull
 from ws.version import __version__
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "scipy")
 MANIFEST = "manifest.json"
+P = TypeVar("P", bound="Place")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,36 @@ def canonical(value: Any) -> str:
 def key_of(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
     """The key of a stage: its settings and what it was given, nothing about where or when."""
     return hashlib.sha256(canonical({"stage": stage, "settings": settings, "inputs": inputs}).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one stage lies and what determines it: who makes it, who finds it and who only looks go by the same value."""
+
+    stage: str
+    folder: Path
+    settings: Mapping[str, Any] = field(repr=False)
+    inputs: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def below(cls: type[P], folder: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> P:
+        """The place of a stage whose folder, below another, is called by its key."""
+        return cls(stage, folder / key_of(stage, settings, inputs)[:12], settings, inputs)
+
+    @cached_property
+    def key(self) -> str:
+        """The hash that names its settings and inputs."""
+        return key_of(self.stage, self.settings, self.inputs)
+
+    @property
+    def manifest(self) -> dict[str, Any] | None:
+        """Its manifest where it is done; what was made here from anything else does not count."""
+        manifest = read(self.folder)
+        return manifest if manifest is not None and manifest["key"] == self.key else None
+
+    def once(self, make: Callable[[Path], Mapping[str, Any]], *, beside: Mapping[str, Any] | None = None) -> "Record":
+        """Its record, made by `make(working_folder)` unless it is there already."""
+        return once(self.folder, self.stage, self.settings, self.inputs, make, beside=beside)
 
 
 def find_run(run: str, out: Path | str) -> tuple[Path, dict[str, Any]]:

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -40,11 +41,12 @@ from ws.eval.scoring import Dial, Item, Score
 from ws.methods import Material, Method, as_method, with_origin
 from ws.models.chat import Chat
 from ws.models.checkpoint import checkpoint_of
+from ws.models.hashes import stamp
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, file_mark, load_pairs, save_pairs
 from ws.plots import histories
 from ws.processes import ALONE, Group
-from ws.records import Record, canonical, key_of, once, read, slug, write_json
+from ws.records import Place, Record, canonical, key_of, read, slug, write_json
 from ws.sequences import held_out, split
 from ws.tracking import UNTRACKED, Tracking
 from ws.train import PROTOCOL as TRAIN_PROTOCOL
@@ -90,14 +92,30 @@ class Plan:
         return self.train.seed
 
     @property
-    def data_folder(self) -> Path:
-        """Where the pairs lie."""
-        return self.out / "data" / slug(self.base.id) / self.name / self.data_key[:12]
-
-    @property
     def run_folder(self) -> Path:
         """Where this study's training, directions and evaluations lie."""
-        return self.out / self.name / self.train.adapter / f"{slug(self.base.id)}-s{self.seed}-{self.train_key[:8]}"
+        return self.train_place.folder.parent
+
+    @cached_property
+    def data_place(self) -> Place:
+        """Where the pairs lie."""
+        below = self.out / "data" / slug(self.base.id) / self.name
+        return Place.below(below, "data", self.data_settings, self.data_inputs)
+
+    @cached_property
+    def train_place(self) -> Place:
+        """Where both trained sides lie, in the run's folder."""
+        settings = asdict(self.train)
+        inputs = {**base_key(self.base), "pairs": self.data_place.key, "protocol": TRAIN_PROTOCOL}
+        run = f"{slug(self.base.id)}-s{self.seed}-{key_of('train', settings, inputs)[:8]}"
+        return Place("train", self.out / self.name / self.train.adapter / run / "train", settings, inputs)
+
+    @cached_property
+    def direction_place(self) -> Place:
+        """Where the direction lies, in the run's folder."""
+        name = "direction" if self.mode == "contrastive" else f"direction-{self.mode}"
+        inputs = {"train": self.train_place.key, **base_key(self.base)}
+        return Place("direction", self.run_folder / name, {"mode": self.mode}, inputs)
 
     @cached_property
     def data_inputs(self) -> dict[str, Any]:
@@ -109,9 +127,9 @@ class Plan:
         if self.behavior.answers is not None:
             return {"behavior": self.behavior.content_hash, **checked_by}
         asked = {"behavior": self.behavior.content_hash, "protocol": DATA_PROTOCOL}
-        if self.endpoint is not None:  # not the base's own samples; of the base, only the tokenizer had a part in them
-            told = {"fingerprint": self.base.fingerprint, "tokenizer": tokenizer_hash(self.base.tokenizer)}
-            return {**told, **asked, "endpoint": self.endpoint.described()}
+        if self.endpoint is not None:  # not the base's own samples; tokenizer and context had a part in them
+            known = {k: v for k, v in base_key(self.base).items() if k in ("fingerprint", "config", "tokenizer")}
+            return {**known, **asked, "endpoint": self.endpoint.described()}
         return {**base_key(self.base), **asked}
 
     @property
@@ -121,24 +139,12 @@ class Plan:
             return {"min_distinct": self.data.min_distinct}
         return {k: v for k, v in asdict(self.data).items() if not self.has_answers or k in GIVEN_SETTINGS}
 
-    @cached_property
-    def data_key(self) -> str:
-        return key_of("data", self.data_settings, self.data_inputs)
-
-    @cached_property
-    def train_inputs(self) -> dict[str, Any]:
-        """What both sides depend on besides their settings."""
-        return {**base_key(self.base), "pairs": self.data_key, "protocol": TRAIN_PROTOCOL}
-
-    @cached_property
-    def train_key(self) -> str:
-        return key_of("train", asdict(self.train), self.train_inputs)
-
 
 def base_key(base: Base) -> dict[str, Any]:
     """All of a base that can change a result."""
     return {
-        "fingerprint": base.fingerprint,
+        "fingerprint": base.fingerprint,  # says which base it is
+        "weights": base.weights_hash,  # and that nothing of it was edited
         "config": config_hash(base.model),
         "tokenizer": tokenizer_hash(base.tokenizer),
         "dtype": str(base.dtype).removeprefix("torch."),
@@ -191,7 +197,7 @@ def make_pairs(plan: Plan) -> tuple[Pairs, Record]:
             "content": pairs.content_hash,
         }
 
-    record = once(plan.data_folder, "data", plan.data_settings, plan.data_inputs, make, beside=_beside(plan.base))
+    record = plan.data_place.once(make, beside=_beside(plan.base))
     return read_pairs(record.folder, record.manifest), record
 
 
@@ -210,7 +216,7 @@ def make_sides(
 
     With `group`, every process calls this; the main one keeps the record, the others train along when it does.
     """
-    folder = plan.run_folder / "train"
+    folder = plan.train_place.folder
 
     def fit(work: Path) -> Sides:
         tracking = Tracking(report_to, plan.run_folder / "tracking", _tracked(plan)) if group.main else UNTRACKED
@@ -230,7 +236,7 @@ def make_sides(
         }
 
     if group.main:
-        record = once(folder, "train", asdict(plan.train), plan.train_inputs, make, beside=_beside(plan.base))
+        record = plan.train_place.once(make, beside=_beside(plan.base))
         if record.reused:
             group.as_main(None)
     elif (work := group.as_main(None)) is not None:
@@ -247,7 +253,12 @@ def make_sides(
 
 def _tracked(plan: Plan) -> dict[str, Any]:
     """What an experiment tracker is told of a study: names and hashes, and no path."""
-    told = {"model": plan.base.id, "behavior": plan.name, "fingerprint": plan.base.fingerprint, "key": plan.train_key}
+    told = {
+        "model": plan.base.id,
+        "behavior": plan.name,
+        "fingerprint": plan.base.fingerprint,
+        "key": plan.train_place.key,
+    }
     return {**told, "run": plan.run_folder.name}
 
 
@@ -260,9 +271,8 @@ def make_direction(plan: Plan, sides: Sides) -> tuple[Direction, Record]:
         file = work / "direction.safetensors"
         return {"content": made.content_hash, "norm": made.norm(plan.base.weight), "bytes": file.stat().st_size}
 
-    folder = plan.run_folder / ("direction" if plan.mode == "contrastive" else f"direction-{plan.mode}")
-    inputs = {"train": plan.train_key, **base_key(plan.base)}
-    record = once(folder, "direction", {"mode": plan.mode}, inputs, make, beside=_beside(plan.base))
+    record = plan.direction_place.once(make, beside=_beside(plan.base))
+    folder = record.folder
     direction = load_direction(folder / "direction.safetensors")
     if direction.content_hash != record.manifest["content"]:
         raise BadFile(
@@ -312,6 +322,7 @@ def make_eval(
         **({} if strength is None else {"strength": dict(strength)}),
     }
     inputs: dict[str, Any] = {**base_key(base), "direction": content}
+    inputs |= _origin_key(origin)
     if steered is not None and not steered.per_token:
         inputs["answers"] = "from the prompt's last token on"  # of an anchor, only the last token was once steered
     if limit is not None and limit < 1:
@@ -360,8 +371,7 @@ def make_eval(
         result.rows.to_parquet(work / "rows.parquet", index=False)
         return {"note": dict(result.note), "table": result.table()}
 
-    key = key_of("eval", told, inputs)
-    record = once(folder / "eval" / name / key[:12], "eval", told, inputs, make, beside=_beside(base))
+    record = Place.below(folder / "eval" / name, "eval", told, inputs).once(make, beside=_beside(base, by))
     return summarize(chosen, rows_in(record)), record
 
 
@@ -370,6 +380,11 @@ def steered_by(by: Direction | Method | None, origin: Base | None = None) -> Met
     if by is None:
         return None
     return as_method(by) if origin is None else with_origin(as_method(by), origin)
+
+
+def _origin_key(origin: Base | None) -> dict[str, Any]:
+    """What of the base that a direction was made on is read when it steers a fine-tune of that."""
+    return {} if origin is None else {"origin": {k: base_key(origin)[k] for k in ("weights", "dtype")}}
 
 
 def plain_dial(base: Base, by: Method | None, name: str) -> Dial | None:
@@ -427,14 +442,14 @@ def make_harness(
 
     def make(work: Path) -> dict[str, Any]:
         told = {"limit": limit, "seed": seed}
-        place = out / "base" / slug(base.id) / harness.NAME / key_of("reference", told, asked)[:12]
-        once(place, "reference", told, asked, zero, beside=_beside(base))
-        rows = pd.read_parquet(place / "scores.parquet").assign(method=method)
+        place = Place.below(out / "base" / slug(base.id) / harness.NAME, "reference", told, asked)
+        unsteered = place.once(zero, beside=_beside(base)).folder
+        rows = pd.read_parquet(unsteered / "scores.parquet").assign(method=method)
         if others := sorted({float(a) for a in alphas if a}):
             dial = plain_dial(base, steered, harness.NAME)
             rows = pd.concat([rows, at(others, dial, work, "rows.parquet")], ignore_index=True)
         else:
-            pd.read_parquet(place / "items.parquet").to_parquet(work / "items.parquet", index=False)
+            pd.read_parquet(unsteered / "items.parquet").to_parquet(work / "items.parquet", index=False)
         rows.to_parquet(work / "rows.parquet", index=False)
         return {"note": {"n_items": int(rows["unit_id"].nunique())}, "table": harness.table(rows)}
 
@@ -445,9 +460,8 @@ def make_harness(
         "method": method,
         "seed": seed,
     }
-    inputs = {**asked, "direction": None if by is None else by.content_hash}
-    key = key_of("eval", told, inputs)
-    record = once(folder / "eval" / harness.NAME / key[:12], "eval", told, inputs, make, beside=_beside(base))
+    inputs = {**asked, "direction": None if by is None else by.content_hash, **_origin_key(origin)}
+    record = Place.below(folder / "eval" / harness.NAME, "eval", told, inputs).once(make, beside=_beside(base, by))
     return harness.table(pd.read_parquet(record.folder / "rows.parquet")), record
 
 
@@ -481,8 +495,9 @@ def make_reference(base: Base, chosen: Protocol, items: Sequence[Item], out: Pat
 
     told = {"protocol": chosen.id, "n_think": chosen.n_think, "cot": chosen.cot}
     inputs = {**base_key(base), "items": hash_of(items)}
-    folder = out / "base" / slug(base.id) / chosen.eval / key_of("reference", told, inputs)[:12]
-    record = once(folder, "reference", told, inputs, make, beside=_beside(base))
+    place = Place.below(out / "base" / slug(base.id) / chosen.eval, "reference", told, inputs)
+    record = place.once(make, beside=_beside(base))
+    folder = record.folder
     kept = pd.read_parquet(folder / "scores.parquet")
     if kept["row_key"].tolist() != [i.row_key for i in items]:
         raise BadFile(f"{folder}/scores.parquet is not what was written there; move the folder away and run again.")
@@ -492,6 +507,18 @@ def make_reference(base: Base, chosen: Protocol, items: Sequence[Item], out: Pat
 def hash_of(items: Sequence[Item]) -> str:
     """A hash of questions, as they are asked."""
     return hashlib.sha256(canonical([asdict(i) for i in items]).encode()).hexdigest()
+
+
+def items_hash(base: Base, chosen: Protocol, data: str | None = None) -> str:
+    """The same of all questions of a protocol, or of a file: read once per process, and again when the file changes."""
+    asked = (chosen.eval, chosen.id, data, stamp(Path(data)) if data and Path(data).is_file() else None)
+    known = _questions.setdefault(base, {})
+    if asked not in known:
+        known[asked] = hash_of(chosen.items(base, data))
+    return known[asked]
+
+
+_questions: WeakKeyDictionary[Base, dict[tuple, str]] = WeakKeyDictionary()  # weak: memory may hold no two models
 
 
 def material(plan: Plan, train_of: Mapping[str, TrainSettings] | None = None) -> Material:
@@ -527,6 +554,32 @@ def method_folder(plan: Plan, method: Method) -> Path:
     return plan.out / plan.name / slug(method.name) / run
 
 
+def calibration_place(
+    base: Base,
+    method: Method,
+    settings: CalibrateSettings,
+    out: Path,
+    *,
+    behavior: Behavior | None = None,
+    like: Method | None = None,
+) -> Place:
+    """Where the strengths of a method at a budget lie, found or not."""
+    sets = sets_of(base, settings, behavior)
+    inputs = {
+        **base_key(base),
+        "method": method.content_hash,
+        "prompts": [list(sets.calib), list(sets.audit)],
+        "like": None if like is None else like.content_hash,
+    }
+    folder = out / "calibrate" / slug(base.id) / slug(method.name)
+    return Place.below(folder, "calibrate", {**asdict(settings), "protocol": CALIBRATE_PROTOCOL}, inputs)
+
+
+def strengths_at(place: Place) -> Calibration:
+    """The strengths that were found at a place."""
+    return Calibration.from_json(json.loads((place.folder / "calibration.json").read_text()))
+
+
 def make_calibration(
     base: Base,
     method: Method,
@@ -542,23 +595,18 @@ def make_calibration(
 
     A picture takes as long as several strengths, so whoever draws many of them together leaves `plot` out.
     """
-    sets = sets_of(base, settings, behavior)
-    told = {**asdict(settings), "protocol": CALIBRATE_PROTOCOL}
-    inputs = {
-        **base_key(base),
-        "method": method.content_hash,
-        "prompts": [list(sets.calib), list(sets.audit)],
-        "like": None if like is None else like.content_hash,
-    }
+    place = calibration_place(base, method, settings, out, behavior=behavior, like=like)
 
     def make(work: Path) -> dict[str, Any]:
         targets = None if like is None else prompt_targets(base, like, settings, behavior=behavior)
-        found = calibrate(base, method, settings=settings, targets=targets, prompts=sets, progress=say)
+        found = calibrate(
+            base, method, settings=settings, targets=targets, prompts=sets_of(base, settings, behavior), progress=say
+        )
         write_json(work / "calibration.json", found.as_json())
         return {"matched": found.matched, "method": method.name}
 
-    folder = out / "calibrate" / slug(base.id) / slug(method.name) / key_of("calibrate", told, inputs)[:12]
-    record = once(folder, "calibrate", told, inputs, make, beside=_beside(base))
+    record = place.once(make, beside=_beside(base))
+    folder = place.folder
     told = json.loads((folder / "calibration.json").read_text())
     if plot and not (folder / "history.png").is_file():
         wanted = " and ".join(sorted({f"{told[side]['target']:.3g}" for side in ("neg", "pos")}))
@@ -597,8 +645,11 @@ def fitted(settings: TrainSettings, of_preset: dict[str, Any]) -> TrainSettings:
     return replace(settings, **{k: v for k, v in of_preset.items() if has.get(k, True)})
 
 
-def _beside(base: Base) -> dict[str, Any]:
+def _beside(base: Base, by: Direction | Method | None = None) -> dict[str, Any]:
+    """What a manifest says and no key holds; `made_on` is the base of what steers, which may have had other bytes."""
+    made_on = None if by is None else by.provenance.get("base")
     return {
         "device": str(base.works_on or base.device),
         "model": {"id": base.id, "revision": base.revision, "source": base.source},
+        **({"made_on": dict(made_on)} if made_on else {}),
     }

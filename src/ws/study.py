@@ -165,9 +165,7 @@ def planned_settings(common: Common, given: Mapping[str, Any], base: Any) -> tup
 
 def insist_on_pairs(plan: Any) -> None:
     """Refuse to start where a model that is not whole anywhere would have to write the pairs."""
-    from ws.records import read
-
-    if not plan.has_answers and plan.endpoint is None and read(plan.data_folder) is None:
+    if not plan.has_answers and plan.endpoint is None and plan.data_place.manifest is None:
         raise ValueError(
             "a sharded model writes no pairs: make them first, by the same command as `ws data` without --processes and "
             "--shard (--device-map auto spreads the model over the devices), or give --pairs or --generate-with"

@@ -176,7 +176,7 @@ def train(
         told_apart = {
             **asdict(settings),
             "pairs": pairs.content_hash,
-            "base": base.fingerprint,
+            "base": base.weights_hash,
             "dtype": str(base.dtype),
         }
         identity = key_of("checkpoint", told_apart, {})

@@ -156,13 +156,15 @@ def test_n_topics_takes_some_questions_by_seed_and_none_takes_all(tiny, tmp_path
 
 def test_the_bytes_of_the_data_are_part_of_the_key_and_sampling_is_not(tiny, tmp_path):
     path, out = pack(tmp_path), tmp_path / "out"
-    before = study(tiny, path, out).data_key
-    assert study(tiny, path, out, temperature=0.3, n_samples=4).data_key == before
-    assert study(tiny, path, out, n_topics=5).data_key != before
-    assert study(tiny, pack(tmp_path, neg=[*NEG[:-1], {**NEG[-1], "answer": "It is bad."}]), out).data_key != before
+    before = study(tiny, path, out).data_place.key
+    assert study(tiny, path, out, temperature=0.3, n_samples=4).data_place.key == before
+    assert study(tiny, path, out, n_topics=5).data_place.key != before
+    assert (
+        study(tiny, pack(tmp_path, neg=[*NEG[:-1], {**NEG[-1], "answer": "It is bad."}]), out).data_place.key != before
+    )
     pack(tmp_path)
     (tmp_path / "pos.jsonl").write_text((tmp_path / "pos.jsonl").read_text() + "\n")
-    assert study(tiny, path, out).data_key != before, "the same rows in other bytes"
+    assert study(tiny, path, out).data_place.key != before, "the same rows in other bytes"
 
 
 def test_methods_that_need_personas_say_that_there_are_none_and_the_others_work(tiny, tmp_path):

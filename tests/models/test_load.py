@@ -63,12 +63,14 @@ def test_a_model_in_the_hub_cache_loads_by_id_and_revision(tiny, tmp_path):
     (root / "refs" / "main").write_text(commit)
     code = (
         "import ws; a, b = ws.load('someone/small'), ws.load('someone/small@" + commit + "');"
-        "print(a.id, a.revision, a.fingerprint == b.fingerprint, a.fingerprint)"
+        "print(a.id, a.revision, a.fingerprint == b.fingerprint, a.fingerprint, a.weights_hash);"
+        "print([p.parent.name for p in a.weights.stamps])"
     )
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     environment.pop("HF_HUB_CACHE", None)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert done.stdout.split() == ["someone/small", commit, "True", tiny.fingerprint], done.stderr
+    names = ["someone/small", commit, "True", tiny.fingerprint, tiny.weights_hash]
+    assert done.stdout.split() == [*names, f"['{commit}']"], done.stderr
 
 
 def test_what_is_no_model_says_so(tmp_path):

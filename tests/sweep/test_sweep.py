@@ -231,3 +231,29 @@ def test_a_corrupted_file_is_made_again_and_the_closing_lines_say_so(undisturbed
     assert "it is made again" in told
     after = {n: b for n, b in results_of(out).items() if ".damaged-1/" not in n}
     assert differing(before, after) == []
+
+
+def test_a_calibration_with_other_settings_is_not_taken_for_the_sweeps_own(undisturbed, tiny, capsys, monkeypatch):
+    from ws.behaviors import load_behavior
+    from ws.calibrate import CalibrateSettings
+    from ws.direction import load
+    from ws.methods import as_method
+    from ws.stages import make_calibration
+
+    out, _ = undisturbed
+    (run,) = out.glob("honesty/ia3/*-s0-*")
+    method = as_method(load(run / "direction" / "direction.safetensors"))
+    few = CalibrateSettings(budget=0.3, tolerance=0.3, n_calib=5, n_audit=5, tokens=6, max_evals=2)
+    behavior = load_behavior("honesty", tiny=True)
+    made, _ = make_calibration(tiny, method, few, out, behavior=behavior, plot=False)
+
+    def calibrations():
+        one = ["--adapters", "ia3", "--seeds", "0", "--budget", "0.3", "--check", "--json", "--out", str(out)]
+        assert main(["sweep", *SMALL, *one]) == 0
+        return json.loads(capsys.readouterr().out)["stages"]["calibrate"]
+
+    assert calibrations() == {"all": 1, "done": 0}
+    monkeypatch.setattr(sys.modules["ws.sweep.look"], "CalibrateSettings", lambda budget: few)
+    assert calibrations() == {"all": 1, "done": 1}
+    again, found = make_calibration(tiny, method, few, out, behavior=behavior, plot=False)
+    assert (found.reused, again.alpha_pos) == (True, made.alpha_pos)

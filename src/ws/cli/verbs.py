@@ -353,14 +353,16 @@ def inspect(given: dict[str, Any]) -> Any:
 
     file = given["file"]
     direction = load_direction(file)
-    weight = None
-    if direction.reads_base:
+    weight = other_bytes = None
+    if direction.reads_base or given.get("model"):
         from ws.diff import base_of
         from ws.models import open_checkpoint
 
         theta = open_checkpoint(base_of(direction, given.get("model")))
-        if theta.fingerprint != direction.fingerprint:
+        if direction.fingerprint not in (None, theta.fingerprint):
             raise DirectionMismatch(f"the direction was not made on {theta.id}; name its base with --model.")
+        made_on = (direction.provenance.get("base") or {}).get("weights_hash")
+        other_bytes = None if made_on in (None, theta.weights_hash) else theta.weights_hash
         weight = theta.weight
     norms = direction.norms(weight)
     kinds = sorted({f.kind for forms in direction.forms.values() for f in forms})
@@ -375,6 +377,7 @@ def inspect(given: dict[str, Any]) -> Any:
         "norm": direction.norm(weight),
         "norms": norms,
         "provenance": dict(direction.provenance),
+        "other_bytes": other_bytes,
     }
     if given.get("json"):
         return told
@@ -382,13 +385,19 @@ def inspect(given: dict[str, Any]) -> Any:
     base, training = made.get("base") or {}, made.get("training") or {}
     show(
         f"[bold]{plain(told['file'])}[/]\n"
-        f"base       {base.get('id')} {base.get('revision') or ''} ({(direction.fingerprint or 'unknown')[:16]})\n"
+        f"base       {base.get('id')} {base.get('revision') or ''} ({(direction.fingerprint or 'unknown')[:16]}, "
+        f"weights {(base.get('weights_hash') or 'unknown')[:16]})\n"
         f"made by    {made.get('adapter') or made.get('made_by')}, {made.get('mode') or 'combined'}"
         f"{', lr ' + format(training['lr'], 'g') + ', best step ' + str(training['step']) if training.get('lr') else ''}\n"
         f"forms      {' + '.join(kinds)}{', rank ' + ', '.join(map(str, ranks)) if ranks else ''}\n"
         f"size       |dW| {told['norm']:.4g} over {told['modules']} modules, {told['bytes'] / 1e6:.2f} MB\n"
         f"content    {direction.content_hash[:16]}, every value finite, every tensor accounted for\n"
     )
+    if other_bytes:
+        show(
+            f"note: {plain(theta.id)} has the fingerprint of its base and other bytes (weights {other_bytes[:16]}): another "
+            "precision, or an edit of a few values. It can be steered; compare its numbers with care.\n"
+        )
     if (left_out := made.get("left_out")) and left_out["tensors"]:
         show(f"note: {left_out_said(left_out)}\n")
     if (kept := (made.get("compressed") or {}).get("kept")) is not None and kept < 1 - 1e-9:

@@ -18,7 +18,7 @@ from typing import Any
 from ws import methods
 from ws.behaviors import Behavior
 from ws.calibrate import CalibrateSettings
-from ws.compare.cells import Asked, Place, Spec, Study, place_of, tasks_of
+from ws.compare.cells import Asked, CellPlace, Spec, Study, place_of, tasks_of
 from ws.compare.report import write
 from ws.compare.tasks import Runner
 from ws.compare.tasks import on_workers as on_workers
@@ -28,7 +28,7 @@ from ws.endpoint import Endpoint
 from ws.engine import Task
 from ws.eval import EVALS, PROTOCOLS, protocol, providing
 from ws.models.load import Base
-from ws.records import canonical, key_of, once, slug
+from ws.records import Place, canonical, slug
 from ws.report import Sheet
 from ws.study import keep_base, served_by
 from ws.train import TrainSettings, default_train
@@ -186,13 +186,13 @@ def compare(
     cells = [[p.folder.name, s.name] for s, p in zip(specs, places)]
     # which way a metric is meant to go decides signs and cues, and is in no cell
     inputs = {"cells": cells, "failed": lost, "intent": dict(behavior.intent)}
-    folder = out / "compare" / slug(base.id) / behavior.name / key_of("compare", told, inputs)[:12]
+    place = Place.below(out / "compare" / slug(base.id) / behavior.name, "compare", told, inputs)
 
     def make(work: Path) -> dict[str, Any]:
         say("making tables and plots")
         return write(work, specs, places, lost, base=base, behavior=behavior, reference=reference)
 
-    record = once(folder, "compare", told, inputs, make)
+    record = place.once(make)
     return read_report(record.folder, lost, reused=record.reused)
 
 
@@ -250,4 +250,4 @@ def _sheet(told: Mapping[str, Any]) -> Sheet:
     return Sheet(told["title"], told["expected"], lines=lines, **listed)
 
 
-__all__ = ["Asked", "Comparison", "Place", "Spec", "Study", "cells_of", "compare", "evals_of"]
+__all__ = ["Asked", "CellPlace", "Comparison", "Spec", "Study", "cells_of", "compare", "evals_of"]

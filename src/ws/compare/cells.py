@@ -11,7 +11,7 @@ determines it, without making the method: a second call costs a few milliseconds
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,11 @@ from ws.eval import protocol
 from ws.eval.protocol import Protocol, items_of
 from ws.methods import Material, Method
 from ws.models.load import Base
-from ws.records import Record, canonical, key_of, once, read, slug, write_json
+from ws.records import Place, Record, canonical, slug, write_json
 from ws.stages import (
     Plan,
     base_key,
-    hash_of,
+    items_hash,
     make_calibration,
     make_eval,
     make_pairs,
@@ -191,7 +191,7 @@ def cell(given: Mapping[str, Any]) -> None:
         return {}
 
     with _hidden(given["study"]):
-        once(place.folder, "cell", place.settings, place.inputs, make)
+        place.once(make)
 
 
 def _hidden(study: Mapping[str, Any]) -> Any:
@@ -249,20 +249,15 @@ def _measured(plan: Plan, method: Method, asked: Asked, strength: Mapping[str, A
 # ---------------------------------------------------------------- found again
 
 
-@dataclass(frozen=True)
-class Place:
+class CellPlace(Place):
     """Where a cell's record lies, and what determines it."""
-
-    folder: Path
-    settings: Mapping[str, Any] = field(repr=False)
-    inputs: Mapping[str, Any] = field(repr=False)
 
     def read(self) -> dict[str, Any] | None:
         """What the cell found, or None where it is not done."""
-        return json.loads((self.folder / "cell.json").read_text()) if read(self.folder) is not None else None
+        return None if self.manifest is None else json.loads((self.folder / "cell.json").read_text())
 
 
-def place_of(spec: Spec, base: Base, behavior: Behavior) -> Place:
+def place_of(spec: Spec, base: Base, behavior: Behavior) -> CellPlace:
     """The place of a cell, from what determines its numbers: no method is made for it."""
     study, needs = spec.study, methods.needs(spec.method)
     settings = {
@@ -281,11 +276,10 @@ def place_of(spec: Spec, base: Base, behavior: Behavior) -> Place:
             part: _hash(Path(part)) for part in (spec.method.partition(":")[2],) if part and Path(part).is_file()
         },
         "calibrate": CALIBRATE_PROTOCOL,
-        "evals": [[e.name, e.chosen.id, e.limit, _items_hash(e, base)] for e in spec.evals],
+        "evals": [[e.name, e.chosen.id, e.limit, items_hash(base, e.chosen, e.data)] for e in spec.evals],
     }
-    key = key_of("cell", settings, inputs)
     where = Path(study.out) / "cells" / slug(base.id) / behavior.name / slug(spec.method)
-    return Place(where / key[:12], settings, inputs)
+    return CellPlace.below(where, "cell", settings, inputs)
 
 
 def _hash(path: Path) -> str:
@@ -296,17 +290,6 @@ def _hash(path: Path) -> str:
 def _base_key(base: Base) -> dict[str, Any]:
     """The key of a base, once: it reads the whole tokenizer."""
     return base_key(base)
-
-
-_items: dict[tuple[Asked, str], str] = {}
-
-
-def _items_hash(asked: Asked, base: Base) -> str:
-    """A hash of the questions, as they are asked; once per process."""
-    key = (asked, base.fingerprint)
-    if key not in _items:
-        _items[key] = hash_of(asked.chosen.items(base, asked.data))
-    return _items[key]
 
 
 def tasks_of(specs: Sequence[Spec]) -> list[Task]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ws.behaviors import Behavior
 from ws.compare import strengths, table
-from ws.compare.cells import Place, Spec
+from ws.compare.cells import CellPlace, Spec
 from ws.compare.effects import Cell, Kin, kins
 from ws.eval import providing
 from ws.eval.foundations import AXES
@@ -29,7 +29,7 @@ COST_COLUMNS = {"nll rise": "nll_rise", "choice right": "choice_right", "loops":
 def write(
     work: Path,
     specs: Sequence[Spec],
-    places: Sequence[Place],
+    places: Sequence[CellPlace],
     lost: Mapping[str, str],
     *,
     base: Base,

@@ -139,7 +139,7 @@ def _told_well(provenance: dict[str, Any]) -> bool:
     if not all(isinstance(p, dict) for p in parts):
         return False
     base, _, left_out, _ = parts
-    named = all(isinstance(base.get(k), (str, type(None))) for k in ("id", "revision", "fingerprint"))
+    named = all(isinstance(base.get(k), (str, type(None))) for k in ("id", "revision", "fingerprint", "weights_hash"))
     return named and (not left_out or {"tensors", "names", "energy_share"} <= left_out.keys())
 
 

@@ -67,7 +67,7 @@ def opened(model: str) -> Opened:
             f"{name} is no model that answers by continuing a text ({config.model_type}: {why}), which is all that ws steers."
         ) from e
     network.eval().requires_grad_(False)
-    base = Base(network, tokenizer, "", name, revision, model)
+    base = Base(network, tokenizer, "", name, revision, model, weights="")  # of no values there are no names
     return Opened(base, dtype, sum(p.numel() * p.element_size() for p in network.parameters()))
 
 

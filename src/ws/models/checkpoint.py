@@ -4,7 +4,7 @@
     theta.weight("model.layers.0.mlp.down_proj")
 
 The network is built without its weights, so that names and shapes are those of the loaded model; a tensor is mapped
-from its file when it is asked for and let go again. The fingerprint is the loaded model's.
+from its file when it is asked for and let go again. Fingerprint and hash of the weights are the loaded model's.
 """
 
 import json
@@ -18,10 +18,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ws.errors import BadFile, Unsupported
-from ws.models.load import HUB_ID, Base, locate, why_not
+from ws.models.hashes import INDEX, SINGLE, StoredWeights, weight_files
+from ws.models.load import HUB_ID, Base, described, locate, why_not
 from ws.models.modules import Linear, fingerprint, is_conv1d, linears_of
-
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +45,11 @@ class Checkpoint:
     def fingerprint(self) -> str:
         """The same as that of the loaded model."""
         return fingerprint(self.skeleton, lambda name, p: self.tensor(name).to(p.dtype))
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """The same as that of the loaded model: of the bytes of its files."""
+        return StoredWeights.of(weight_files(self.folder)).hash
 
     @property
     def names(self) -> list[str]:
@@ -96,7 +100,7 @@ class Checkpoint:
 
     def described(self) -> dict[str, Any]:
         """What a direction or a record keeps of it."""
-        return {"id": self.id, "revision": self.revision, "fingerprint": self.fingerprint}
+        return described(self)
 
 
 Theta = Base | Checkpoint

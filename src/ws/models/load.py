@@ -3,8 +3,9 @@
     base = ws.load("tiny")
     base = ws.load("Qwen/Qwen3-0.6B@main")
 
-Remote code is never run unless asked. The fingerprint is taken in the checkpoint's own precision, before any cast, so
-that it does not depend on the precision you work in.
+Remote code is never run unless asked. A base has two names: the hash of all bytes of its weights, by which results are
+kept, and the fingerprint, a sample by which a direction recognises it. Both are taken in the checkpoint's own precision,
+before any cast, so that they do not depend on the precision you work in.
 """
 
 import logging
@@ -20,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ws.errors import BadFile, Unsupported
+from ws.models.hashes import StoredWeights, network_hash, stored_weights
 from ws.models.modules import Linear, blocks_of, fingerprint, linears_of, weight_of
 
 log = logging.getLogger(__name__)
@@ -36,11 +38,12 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 @dataclass(frozen=True, eq=False)
 class Base:
-    """A loaded model that nothing has changed, bound to the fingerprint of its weights."""
+    """A loaded model that nothing has changed, bound to the two names of its weights."""
 
     model: nn.Module = field(repr=False)
     tokenizer: Any = field(repr=False)
     fingerprint: str
+    """A sample of its weights, the same in every precision; it cannot see an edit of a few values."""
     id: str
     """How it is called: `tiny`, a hub id, or the folder's name. Never a path."""
     revision: str | None = None
@@ -48,9 +51,18 @@ class Base:
     """What `load` was given, so that a later command can load it again."""
     works_on: torch.device | None = field(default=None, repr=False)
     """Where it will work, while it still waits in main memory to be spread over several devices."""
+    weights: StoredWeights | str | None = field(default=None, repr=False)
+    """The files its weights were read from, or their hash; without either, the network is hashed here and now."""
 
     def __post_init__(self):
         object.__setattr__(self, "_linears", {x.name: x for x in linears_of(self.model)})
+        if self.weights is None:  # now and not when it is asked for: a fold may have changed them by then
+            object.__setattr__(self, "weights", network_hash(self.model))
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 over all bytes of its weights: what results are kept by."""
+        return self.weights.hash if isinstance(self.weights, StoredWeights) else str(self.weights)
 
     @property
     def device(self) -> torch.device:
@@ -88,7 +100,12 @@ class Base:
 
     def described(self) -> dict[str, Any]:
         """What a direction or a record keeps of it."""
-        return {"id": self.id, "revision": self.revision, "fingerprint": self.fingerprint}
+        return described(self)
+
+
+def described(theta: Any) -> dict[str, Any]:
+    """What a direction or a record keeps of a base, loaded or only opened."""
+    return {n: getattr(theta, n) for n in ("id", "revision", "fingerprint", "weights_hash")}
 
 
 def load(
@@ -121,6 +138,7 @@ def load(
         raise ValueError(
             f"device_map is {', '.join(DEVICE_MAPS)}, and then no --device is named; got {device_map!r} on device {device}"
         )
+    weights = stored_weights(Path(source)) if Path(source).is_dir() else None  # before the first byte is read
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     if name == "tiny" or not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
@@ -155,9 +173,10 @@ def load(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
-    return Base(
-        network, tokenizer, mark, name, _commit(source, revision) or revision, str(model), chosen if waiting else None
-    )
+    if (snapshot := _snapshot(source, revision)) is not None:
+        revision, weights = snapshot.name, stored_weights(snapshot)
+    waits = chosen if waiting else None
+    return Base(network, tokenizer, mark, name, revision, str(model), waits, weights)
 
 
 def _refuse_offloaded(network: nn.Module, name: str) -> None:
@@ -222,14 +241,14 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cpu")
 
 
-def _commit(source: str, revision: str | None) -> str | None:
-    """The commit a hub id resolved to: the name of its snapshot folder in the cache."""
+def _snapshot(source: str, revision: str | None) -> Path | None:
+    """The folder in the hub's cache that a hub id was loaded from, called by its commit; None for a folder."""
     from huggingface_hub import try_to_load_from_cache
 
     if Path(source).is_dir():
         return None
     path = try_to_load_from_cache(source, "config.json", revision=revision)
-    return Path(path).parent.name if isinstance(path, str) else None
+    return Path(path).parent if isinstance(path, str) else None
 
 
 def why_not(model: str, error: Exception) -> str:

@@ -1,6 +1,5 @@
 """Looking at a sweep without touching it: what is done of a grid, how long the rest may take, what runs right now."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,17 +7,17 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from ws.calibrate import CalibrateSettings
 from ws.direction import load as load_direction
 from ws.engine import State, states
 from ws.engine.work import sentence
 from ws.errors import WsError
 from ws.eval import protocol
-from ws.eval.protocol import items_of
 from ws.methods import as_method
 from ws.models.load import Base
 from ws.presets import preset
-from ws.records import key_of, read, slug
-from ws.stages import Plan, base_key, hash_of
+from ws.records import read
+from ws.stages import Plan, calibration_place, items_hash, strengths_at
 from ws.study import Common, load_base, plan_of
 from ws.sweep.grid import Cell, Grid
 from ws.sweep.plan import FOLDER, SHARED_BY_ALL, evals_of, told_of
@@ -91,17 +90,16 @@ def _stages(grid: Grid, cell: Cell, plan: Plan, base: Base) -> Iterator[Stage]:
     def stage(kind: str, folder: Path, done: bool) -> Stage:
         return Stage(kind, str(folder), done, cell.model, cell.adapter)
 
-    pairs = _is(plan.data_folder, plan.data_key)
-    yield Stage("data", str(plan.data_folder), pairs is not None, cell.model)
+    data, train, direction = plan.data_place, plan.train_place, plan.direction_place
+    yield Stage("data", str(data.folder), data.manifest is not None, cell.model)
+    yield stage("train", train.folder, train.manifest is not None)
+    made = direction.manifest
+    content = made["content"] if made else None
+    yield stage("direction", direction.folder, made is not None)
     run = plan.run_folder
-    yield stage("train", run / "train", _is(run / "train", plan.train_key) is not None)
-    key = key_of("direction", {"mode": plan.mode}, {"train": plan.train_key, **base_key(base)})
-    direction = _is(run / "direction", key)
-    content = direction["content"] if direction else None
-    yield stage("direction", run / "direction", direction is not None)
     strengths: list[float] | None = sorted({0.0, *map(float, grid.alphas)})
     if grid.budget is not None:
-        strengths = _calibrated(grid.budget, plan, run / "direction") if direction else None
+        strengths = _calibrated(grid.budget, plan) if made else None
         yield stage("calibrate", run / "calibrate", strengths is not None)
     for name in evals_of(grid, cell):
         there = [
@@ -117,16 +115,14 @@ def _stages(grid: Grid, cell: Cell, plan: Plan, base: Base) -> Iterator[Stage]:
         yield stage(f"eval {name}", run / "eval" / name, bool(there))
 
 
-def _calibrated(budget: float, plan: Plan, direction: Path) -> list[float] | None:
-    """The strengths that were found for a direction, if they were."""
-    method = as_method(load_direction(direction / "direction.safetensors"))
-    place = plan.out / "calibrate" / slug(plan.base.id) / slug(method.name)
-    for folder in sorted(place.glob("[!.]*")):
-        found = read(folder)
-        if found and found["settings"]["budget"] == budget and found["inputs"]["method"] == method.content_hash:
-            told = json.loads((folder / "calibration.json").read_text())
-            return sorted({0.0, told["neg"]["alpha"], told["pos"]["alpha"]})
-    return None
+def _calibrated(budget: float, plan: Plan) -> list[float] | None:
+    """The strengths that were found for the direction of a study, if they were."""
+    method = as_method(load_direction(plan.direction_place.folder / "direction.safetensors"))
+    place = calibration_place(plan.base, method, CalibrateSettings(budget=budget), plan.out, behavior=plan.behavior)
+    if place.manifest is None:
+        return None
+    found = strengths_at(place)
+    return sorted({0.0, found.alpha_neg, found.alpha_pos})
 
 
 def _asks(manifest: Mapping[str, Any], grid: Grid, name: str, base: Base) -> bool:
@@ -134,23 +130,7 @@ def _asks(manifest: Mapping[str, Any], grid: Grid, name: str, base: Base) -> boo
     chosen = protocol(name, preset(grid.common.preset, "protocol").get(name))
     if manifest["settings"]["protocol"] != chosen.id:
         return False
-    return name in SHARED_BY_ALL or manifest["inputs"].get("items") == _items_hash(base, chosen)
-
-
-_hashes: dict[tuple[int, str, str], str] = {}
-
-
-def _items_hash(base: Base, chosen: Any) -> str:
-    mark = (id(base), chosen.eval, chosen.id)
-    if mark not in _hashes:
-        _hashes[mark] = hash_of(items_of(chosen, base))
-    return _hashes[mark]
-
-
-def _is(folder: Path, key: str) -> dict[str, Any] | None:
-    """The manifest of a stage, if it is this one."""
-    found = read(folder) if folder.is_dir() else None
-    return found if found is not None and found["key"] == key else None
+    return name in SHARED_BY_ALL or manifest["inputs"].get("items") == items_hash(base, chosen)
 
 
 def _manifests(folders: Iterator[Path]) -> Iterator[dict[str, Any]]:
