@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import pkgutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import ws
+from ws.eval import NAMES
 
 ROOT = Path(ws.__file__).parent
 ROWS = [
@@ -102,35 +104,52 @@ def test_help_of_a_verb_lists_its_options_and_help_of_all_lists_the_verbs(capsys
 DOORS = [
     *("ws", "ws.replicate", "ws.eval", "ws.eval.kl_calibrate", "ws.eval.dilemmas_calibrated", "ws.run_sweep"),
     *("ws.scripts.readme_tinymfv_table", "ws.scripts.eval_tinymfv_calibrated"),
+    *(f"ws.eval.{name}" for name in NAMES),
 ]
+OPENED = """
+import json, os, runpy, sys, tempfile, traceback
+import torch
+told = {}
+for door in sys.argv[1].split(","):
+    with tempfile.TemporaryFile("w+") as f:
+        if (child := os.fork()) == 0:
+            os.dup2(f.fileno(), 1), os.dup2(f.fileno(), 2)
+            sys.argv, code = [door, "--help"], 0
+            try:
+                runpy.run_module(door, run_name="__main__", alter_sys=True)
+            except SystemExit as e:
+                code = e.code or 0
+            except BaseException:
+                code = traceback.print_exc() or 1
+            sys.stdout.flush(), sys.stderr.flush(), os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        f.seek(0)
+        told[door] = code, f.read()
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def opened():
+    """(exit code, output) of every door's help as `python -W error -m DOOR` runs it; torch is imported once for all."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", OPENED, ",".join(DOORS)], capture_output=True, text=True
+    )
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_every_door_opens_without_a_warning(door):
-    done = subprocess.run([sys.executable, "-W", "error", "-m", door, "--help"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "Usage" in done.stdout
+def test_every_door_opens_without_a_warning(opened, door):
+    code, told = opened[door]
+    assert code == 0, told
+    assert "Usage" in told
 
 
-def test_every_export_is_there_and_type_checkers_see_the_same_list():
-    tree = ast.parse((ROOT / "__init__.py").read_text())
-    block = next(n for n in tree.body if isinstance(n, ast.If))
-    seen = {a.asname: f"{n.module}:{a.name}" for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
-    assert seen == ws.EXPORTS
-    assert {n for n in dir(ws) if not n.startswith("__")} == set(ws.EXPORTS) - {"__version__"}
-    for name in ws.EXPORTS:
-        assert getattr(ws, name) is not None
-
-
-def test_a_verb_stays_a_verb_after_the_module_of_its_name_was_imported():
-    code = "import ws, ws.data, ws.train; from ws.data import DataSettings; from ws import steer; import ws.steer as again;"
-    code += "print([callable(x) for x in (ws.data, ws.train, ws.steer, steer, again)], ws.methods.names()[0])"
-    assert run(code) == "[True, True, True, True, True] ws:lora"
-
-
-def test_a_name_that_is_not_there_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = ws.nothing
+def test_the_door_of_an_evaluation_is_that_evaluation():
+    command = [sys.executable, "-W", "error", "-m", "ws.eval.dilemmas", "--model", "nowhere/nothing", "--alphas=0"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "nowhere/nothing" in done.stderr
 
 
 def test_exports_keep_their_types_after_every_module_was_imported():

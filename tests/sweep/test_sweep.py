@@ -12,8 +12,14 @@ import pytest
 import torch
 from results import differing, results_of
 
+from ws.calibrate import CalibrateSettings
 from ws.cli import main
+from ws.direction import Direction, save
+from ws.direction.forms import Dense
+from ws.methods import as_method
 from ws.models.tiny import FOLDER
+from ws.stages import make_calibration
+from ws.study import Common, plan_of
 
 SMALL = [
     "--adapters", "ia3,bias", "--seeds", "0,1", "--evals", "perplexity,pairs", "--n-topics", "24", "--n-samples", "1",
@@ -233,27 +239,21 @@ def test_a_corrupted_file_is_made_again_and_the_closing_lines_say_so(undisturbed
     assert differing(before, after) == []
 
 
-def test_a_calibration_with_other_settings_is_not_taken_for_the_sweeps_own(undisturbed, tiny, capsys, monkeypatch):
-    from ws.behaviors import load_behavior
-    from ws.calibrate import CalibrateSettings
-    from ws.direction import load
-    from ws.methods import as_method
-    from ws.stages import make_calibration
-
-    out, _ = undisturbed
-    (run,) = out.glob("honesty/ia3/*-s0-*")
-    method = as_method(load(run / "direction" / "direction.safetensors"))
-    few = CalibrateSettings(budget=0.3, tolerance=0.3, n_calib=5, n_audit=5, tokens=6, max_evals=2)
-    behavior = load_behavior("honesty", tiny=True)
-    made, _ = make_calibration(tiny, method, few, out, behavior=behavior, plot=False)
+def test_a_calibration_with_other_settings_is_not_taken_for_the_sweeps_own(tiny, tmp_path, capsys, monkeypatch):
+    name = next(iter(tiny.linears))
+    forms = {name: (Dense(0.01 * torch.randn(tiny.weight(name).shape, generator=torch.Generator().manual_seed(0))),)}
+    direction = Direction(forms, {"base": tiny.described(), "adapter": "ia3"})
+    plan = plan_of(Common(out=str(tmp_path)), {"adapter": "ia3"}, tiny)
+    content = {"content": direction.content_hash}
+    plan.direction_place.once(lambda work: content | {"file": save(direction, work / "direction.safetensors").name})
+    few = CalibrateSettings(budget=0.3, tolerance=0.3, n_calib=5, n_audit=5, tokens=4, max_evals=1)
+    make_calibration(tiny, as_method(direction), few, tmp_path, behavior=plan.behavior, plot=False)
 
     def calibrations():
-        one = ["--adapters", "ia3", "--seeds", "0", "--budget", "0.3", "--check", "--json", "--out", str(out)]
-        assert main(["sweep", *SMALL, *one]) == 0
+        one = ["--adapters", "ia3", "--seeds", "0", "--budget", "0.3", "--check", "--json", "--out", str(tmp_path)]
+        assert main(["sweep", *one]) == 0
         return json.loads(capsys.readouterr().out)["stages"]["calibrate"]
 
     assert calibrations() == {"all": 1, "done": 0}
     monkeypatch.setattr(sys.modules["ws.sweep.look"], "CalibrateSettings", lambda budget: few)
     assert calibrations() == {"all": 1, "done": 1}
-    again, found = make_calibration(tiny, method, few, out, behavior=behavior, plot=False)
-    assert (found.reused, again.alpha_pos) == (True, made.alpha_pos)

@@ -1,9 +1,15 @@
-"""The evaluations, one file each. To add one, write its file and its line here."""
+"""The evaluations, one file each. To add one, write its file and its line here.
+
+They are imported when the first protocol is asked for: a module that its own package has imported cannot be run by
+`python -m ws.eval.NAME` without a warning, and would run twice.
+"""
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import import_module
 from typing import Any
 
-from ws.eval import airisk, dilemmas, file, foundations, harness, pairs, perplexity, sycophancy, tinymfv
+from ws.eval import harness
 from ws.eval.protocol import Items as Items
 from ws.eval.protocol import Panel as Panel
 from ws.eval.protocol import Protocol as Protocol
@@ -11,27 +17,49 @@ from ws.eval.protocol import Result as Result
 from ws.eval.protocol import run as run
 from ws.eval.protocol import summarize as summarize
 
-MODULES = (sycophancy, dilemmas, airisk, tinymfv, foundations, perplexity, pairs, file)
-PROTOCOLS: dict[tuple[str, str], Protocol] = {(p.eval, p.id): p for m in MODULES for p in m.PROTOCOLS}
+NAMES = ("sycophancy", "dilemmas", "airisk", "tinymfv", "foundations", "perplexity", "pairs", "file")
+PROTOCOLS: dict[tuple[str, str], Protocol]
 """By evaluation and id: the same vignettes, asked the same way, are read by two evaluations."""
-EVALS: dict[str, Protocol] = {p.eval: p for p in reversed(PROTOCOLS.values())}
+EVALS: dict[str, Protocol]
 """The default protocol of every evaluation: the first its file lists."""
-RESOLVE = {"airisk": airisk.resolve}
-"""Evaluations whose ids hold a part of their own, such as a value class."""
+
+
+def __getattr__(name: str) -> Any:
+    if name == "PROTOCOLS":
+        return _protocols()
+    if name == "EVALS":
+        return _defaults()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@cache
+def _protocols() -> dict[tuple[str, str], Protocol]:
+    return {(p.eval, p.id): p for name in NAMES for p in import_module(f"{__name__}.{name}").PROTOCOLS}
+
+
+@cache
+def _defaults() -> dict[str, Protocol]:
+    return {p.eval: p for p in reversed(_protocols().values())}
+
+
+def _resolved(name: str, protocol_id: str) -> Protocol | None:
+    """The protocol whose id holds a part of its own, such as a value class."""
+    return import_module(f"{__name__}.airisk").resolve(protocol_id) if name == "airisk" else None
 
 
 def protocol(name: str, protocol_id: str | None = None, n_think: int | None = None) -> Protocol:
     """The protocol of an evaluation, by name and optionally by id; `ID~t32`, or `n_think`, is ID with another budget of thought."""
     if n_think is not None:
         return protocol(name, protocol_id).thinking(n_think)
-    if name not in EVALS:
-        raise ValueError(f"evaluation {name!r} is not known; there are {', '.join(sorted([*EVALS, harness.NAME]))}")
+    defaults, protocols = _defaults(), _protocols()
+    if name not in defaults:
+        raise ValueError(f"evaluation {name!r} is not known; there are {', '.join(sorted([*defaults, harness.NAME]))}")
     if protocol_id is None:
-        return EVALS[name]
+        return defaults[name]
     bare, mark, budget = protocol_id.partition("~t")
-    found = PROTOCOLS.get((name, bare)) or RESOLVE.get(name, lambda _: None)(bare)
+    found = protocols.get((name, bare)) or _resolved(name, bare)
     if found is None or (mark and not budget.isdigit()):
-        known = [p.id for p in PROTOCOLS.values() if p.eval == name]
+        known = [p.id for p in protocols.values() if p.eval == name]
         raise ValueError(f"{name} has no protocol {protocol_id!r}; there are {', '.join(known)}")
     return found.thinking(int(budget)) if budget else found
 

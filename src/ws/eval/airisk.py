@@ -207,3 +207,11 @@ def resolve(protocol_id: str) -> Protocol | None:
     """The protocol of any other value class, by its id."""
     found = re.fullmatch(rf"airisk-([a-z0-9-]+)/({'|'.join(FORMS)})", protocol_id)
     return make("truth" if found[1] == "truthfulness" else found[1], found[2]) if found else None
+
+
+if __name__ == "__main__":  # `python -m ws.eval.airisk ...` is `ws eval airisk ...`
+    import sys
+
+    from ws.cli import main
+
+    sys.exit(main(["eval", "airisk", *sys.argv[1:]]))

@@ -141,3 +141,11 @@ PROTOCOLS = (
     _protocol("dd-cot/1", COT, n_think=128),
     _protocol("dd-cot/plain1", COT, n_think=128, cot="plain"),
 )
+
+
+if __name__ == "__main__":  # `python -m ws.eval.dilemmas ...` is `ws eval dilemmas ...`
+    import sys
+
+    from ws.cli import main
+
+    sys.exit(main(["eval", "dilemmas", *sys.argv[1:]]))

@@ -113,3 +113,11 @@ PROTOCOLS = (
     Protocol("file", "file/1", "logratio_file", items, metrics, LEGEND),
     Protocol("file", "file-slot/1", "logratio_file", items_slot, metrics, LEGEND),
 )
+
+
+if __name__ == "__main__":  # `python -m ws.eval.file ...` is `ws eval file ...`
+    import sys
+
+    from ws.cli import main
+
+    sys.exit(main(["eval", "file", *sys.argv[1:]]))

@@ -318,3 +318,11 @@ _loaded = [
     for name, config in (("mfv-json", "airisk"), ("mfv-classic", "classic"))
 ]
 PROTOCOLS = (*family(_protocol), *_loaded)
+
+
+if __name__ == "__main__":  # `python -m ws.eval.foundations ...` is `ws eval foundations ...`
+    import sys
+
+    from ws.cli import main
+
+    sys.exit(main(["eval", "foundations", *sys.argv[1:]]))

@@ -78,3 +78,11 @@ def run(
             )
     frame = pd.DataFrame.from_records(records, columns=list(COLUMNS))
     return Result(PROTOCOL, frame, {"n_items": len(told["kept"])})
+
+
+if __name__ == "__main__":  # `python -m ws.eval.pairs ...` is `ws eval pairs ...`
+    import sys
+
+    from ws.cli import main
+
+    sys.exit(main(["eval", "pairs", *sys.argv[1:]]))

@@ -177,3 +177,11 @@ PROTOCOLS = (
         n_write=128,
     ),
 )
+
+
+if __name__ == "__main__":  # `python -m ws.eval.perplexity ...` is `ws eval perplexity ...`
+    import sys
+
+    from ws.cli import main
+
+    sys.exit(main(["eval", "perplexity", *sys.argv[1:]]))

@@ -126,3 +126,11 @@ PROTOCOLS = (
         {"logratio": "says Yes to false claims"},
     ),
 )
+
+
+if __name__ == "__main__":  # `python -m ws.eval.sycophancy ...` is `ws eval sycophancy ...`
+    import sys
+
+    from ws.cli import main
+
+    sys.exit(main(["eval", "sycophancy", *sys.argv[1:]]))

@@ -226,3 +226,11 @@ def family(make: Callable[[str, Vignettes, dict[str, Any]], Protocol]) -> Sequen
 PROTOCOLS = tuple(
     family(lambda name, asked, more: Protocol("tinymfv", name, "wrong", asked, metrics, LEGEND, gate=GATE, **more))
 )
+
+
+if __name__ == "__main__":  # `python -m ws.eval.tinymfv ...` is `ws eval tinymfv ...`
+    import sys
+
+    from ws.cli import main
+
+    sys.exit(main(["eval", "tinymfv", *sys.argv[1:]]))
