@@ -1,5 +1,6 @@
 """Behaviors that bring their answers: what is read is aligned, whole, and part of the key."""
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -134,7 +135,8 @@ def test_the_stage_checks_a_data_set_and_says_where_it_comes_from(tiny, tmp_path
     assert [r.behavior for r in pairs.rows] == ["mood"] * 12
     assert {"length", "separable", "duplicate"} <= {c["name"] for c in record.manifest["checks"]}
     said = record.manifest["provenance"]
-    assert [(f["file"], f["rows"]) for f in said["files"]] == [("pos.jsonl", 13), ("neg.jsonl", 13)]
+    digests = [hashlib.sha256((tmp_path / f"{side}.jsonl").read_bytes()).hexdigest() for side in ("pos", "neg")]
+    assert [(f["file"], f["sha256"]) for f in said["files"]] == [("pos.jsonl", digests[0]), ("neg.jsonl", digests[1])]
     assert (said["n_rows"], said["n_questions"], said["dropped_rows"]) == (13, 12, {"duplicate": [13]})
     again, reused = make_pairs(study(tiny, path, tmp_path / "out"))
     assert reused.reused

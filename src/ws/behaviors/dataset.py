@@ -32,7 +32,7 @@ def pairs_of(pack: Path, spec: DataSet, behavior: str) -> Pairs:
         rows = _two_tables(tables[0], tables[1], spec)
     source = str(pack)
     made = [(pair_of(source, f"row {i}", r, behavior), r) for i, r in enumerate(rows, 1)]
-    files = [{**mark, "rows": len(table)} for table in tables for mark in marks_of(table)]
+    files = [mark for table in tables for mark in marks_of(table)]
     columns = spec.model_dump(exclude_none=True, include={"prompt", "response", "response_pos", "response_neg", "key"})
     return Pairs(tuple(with_topics(made)), {"source": "dataset", "files": files, "columns": columns})
 
