@@ -63,6 +63,10 @@ summarize-airisk *args:
 summarize-tinymfv *args:
     {{ws}} table --eval foundations --markdown {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
 
+# Faults planted in one module, one at a time: which do its tests not see? E.g. just mutants calibrate/search.py sample=40
+mutants module *args:
+    python tests/mutants.py {{module}} {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
 # Format, lint, types, tests.
 check:
     bash .ci/run

@@ -1,7 +1,7 @@
 """Small faults planted one at a time in one module, and which of them its tests do not see.
 
     python tests/mutants.py stats/estimates.py
-    python tests/mutants.py train.py --tests tests/test_train.py --sample 40
+    python tests/mutants.py train.py --sample 40 --tests "tests/test_training.py -k by_hand"
 
 cosmic-ray says where a fault can be planted and writes it, in a copy of this repository. Every mutant is tried in a fork
 of one process that has torch loaded already, which is most of what a test run of a few seconds costs.
@@ -12,6 +12,7 @@ import ast
 import difflib
 import os
 import random
+import shlex
 import shutil
 import signal
 import sys
@@ -33,7 +34,7 @@ TESTS = {
     "eval/": ["tests/eval"],
     "methods/": ["tests/methods"],
     "steer.py": ["tests/test_steer.py"],
-    "train.py": ["tests/test_train.py"],
+    "train.py": ["tests/test_training.py", "tests/test_train.py"],
     "": ["tests"],
 }
 """The tests of a module, by how its path begins; the first that fits."""
@@ -42,52 +43,73 @@ TESTS = {
 def main() -> None:
     options = argparse.ArgumentParser(description="Mutants of one module that its tests do not see.")
     options.add_argument("module", help="below src/ws, e.g. stats/estimates.py")
-    options.add_argument("--tests", nargs="+", help="the module's own when not given")
-    options.add_argument("--sample", type=int, help="so many of all mutants, drawn with the seed")
+    options.add_argument("--tests", type=shlex.split, help="paths and options of pytest in one string")
+    options.add_argument("--sample", type=int, help="so many of the places, drawn with the seed")
     options.add_argument("--seed", type=int, default=0)
     asked = options.parse_args()
     tests = asked.tests or next(t for start, t in TESTS.items() if asked.module.startswith(start))
     code = (ROOT / "src/ws" / asked.module).read_text()
-    every = list(mutants(code))
-    chosen = every if asked.sample is None else random.Random(asked.seed).sample(every, min(asked.sample, len(every)))
-    print(f"{asked.module}: {len(chosen)} of {len(every)} mutants against {' '.join(tests)}", flush=True)
+    every = faults(code, asked.seed)
+    chosen = every[: asked.sample]
+    print(f"{asked.module}: {len(chosen)} of {len(every)} places against {' '.join(tests)}", flush=True)
     with tempfile.TemporaryDirectory(prefix="ws-mutants-") as folder:
         copy = Path(folder) / "ws"
         shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "out", "*cache*"))
         preload(copy)
-        start = time.monotonic()
+        path = copy / "src/ws" / asked.module
+        start, first = time.monotonic(), int(path.stat().st_mtime)
         if not passes(tests, 3600):
             sys.exit("these tests fail without a mutant; mend them first")
         limit = 30 + 10 * (time.monotonic() - start)  # a mutant may also never end
-        survivors = 0
-        for at, (name, mutant) in enumerate(chosen, 1):
-            (copy / "src/ws" / asked.module).write_text(mutant)
+        tried = survivors = 0
+        for fault in chosen:
+            if (mutant := planted(code, fault)) is None:
+                continue
+            tried += 1
+            path.write_text(mutant)
+            os.utime(
+                path, (first, first + tried)
+            )  # or bytecode of a mutant of the same second would be taken for this one's
             if passes(tests, limit):
                 survivors += 1
-                print(f"\n{at}/{len(chosen)} survives: {name}\n{changed(code, mutant)}", flush=True)
-        print(f"\n{asked.module}: {len(chosen)} mutants, {len(chosen) - survivors} seen, {survivors} not")
+                print(f"\n{tried} survives: {fault[0]}\n{changed(code, mutant)}", flush=True)
+            print(".", end="", flush=True)
+        print(f"\n{asked.module}: {tried} mutants, {tried - survivors} seen, {survivors} not")
 
 
-def mutants(code: str) -> Iterator[tuple[str, str]]:
-    """(operator, whole changed source) of every mutant outside of annotations, which nobody runs."""
+def faults(code: str, seed: int) -> list[tuple[str, int]]:
+    """One fault for every place that can have one, in random order: (operator, which of its occurrences)."""
     from cosmic_ray.ast import ast_nodes, get_ast
-    from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator, operator_names
 
+    nodes = list(ast_nodes(get_ast(code)))
     silent = [(n.lineno, n.col_offset, n.end_lineno, n.end_col_offset) for n in annotations(ast.parse(code))]
+    every = []
     for name in operator_names():
         if name.endswith(
             ("VariableReplacer", "VariableInserter", "NoOp")
-        ):  # these want to be told a variable, or do nothing
+        ):  # they need a variable's name, or do nothing
             continue
         operator = get_operator(name)()
-        places = [p for node in ast_nodes(get_ast(code)) for p in operator.mutation_positions(node)]
-        for at, ((line, column), _) in enumerate(places):
-            if any((a, b) <= (line, column) < (c, d) for a, b, c, d in silent):
-                continue
-            mutant = mutate_code(code, operator, at)
-            if mutant is not None and mutant != code:
-                yield name.removeprefix("core/"), mutant
+        for at, (place, _) in enumerate(p for node in nodes for p in operator.mutation_positions(node)):
+            if not any((a, b) <= place < (c, d) for a, b, c, d in silent):  # annotations are not run
+                every.append((place, name, at))
+    random.Random(seed).shuffle(every)
+    return [(name, at) for name, at in {place: (name, at) for place, name, at in every}.values()]
+
+
+def planted(code: str, fault: tuple[str, int]) -> str | None:
+    """The source with one fault in it, or None where that is no Python, as of the star before keywords."""
+    from cosmic_ray.mutating import mutate_code
+    from cosmic_ray.plugins import get_operator
+
+    name, at = fault
+    mutant = mutate_code(code, get_operator(name)(), at)
+    try:
+        compile(mutant or "not changed", "mutant", "exec")
+    except SyntaxError:
+        return None
+    return mutant
 
 
 def annotations(tree: ast.AST) -> Iterator[ast.expr]:
@@ -101,7 +123,6 @@ def preload(copy: Path) -> None:
     """All that tests import, and nothing of ours: forks read that anew, with the fault in it."""
     os.chdir(copy)
     sys.path[:0] = [str(copy / "src")]
-    sys.dont_write_bytecode = True
     os.environ |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
     for name in ("torch", "transformers", "peft", "pandas", "scipy.stats", "hypothesis", "pytest", "matplotlib.pyplot"):
         __import__(name)

@@ -59,3 +59,19 @@ def test_a_strength_is_audited_on_questions_it_was_not_found_on(tiny, monkeypatc
     assert set.union(*(prompts for prompts, _ in searched)) == set(PROMPTS.calib)
     assert (pos.alpha, neg.alpha) == (found.alpha_pos, found.alpha_neg)
     assert (found.pos.audit, found.neg.audit) == (pos.p95, neg.p95)
+
+
+def test_the_measure_is_the_95th_percentile_of_the_tokens_of_all_prompts_together(tiny):
+    (d,) = divergences(tiny, added(tiny, 60.0), PROMPTS.calib, [1.0], tokens=12)
+    pooled = sorted(t for tokens in d.tokens for t in tokens)
+
+    def at(share):
+        place = share * (len(pooled) - 1)
+        low, rest = pooled[int(place)], place - int(place)
+        return low + rest * (pooled[min(int(place) + 1, len(pooled) - 1)] - low)
+
+    assert (d.p50, d.p95, d.p99) == pytest.approx((at(0.5), at(0.95), at(0.99)))
+    assert at(0.9) < 0.95 * d.p95 and max(pooled) == d.largest > d.p95  # or another quantile would do as well
+    assert d.mean == pytest.approx(sum(pooled) / d.n_tokens) and d.rollouts == pytest.approx([sum(t) for t in d.tokens])
+    low, high = d.interval()
+    assert low < d.p95 < high
