@@ -392,7 +392,7 @@ def plain_dial(base: Base, by: Method | None, name: str) -> Dial | None:
     if by is None:
         return None
     plain = Chat("Hello?")
-    if by.chat(plain, 1.0) != plain:
+    if by.chats(plain, 1.0) != (plain,):
         raise Unsupported(f"{by.name} changes what the model is asked, and {name} asks in its own words. Leave it out.")
     if not by.per_token and name == harness.NAME:
         raise Unsupported(

@@ -42,7 +42,7 @@ class Divergence:
     largest: float
     n_tokens: int
     rollouts: tuple[float, ...] = field(repr=False)
-    """The sum over each prompt's tokens."""
+    """The sum over each prompt's tokens, in all ways it is asked."""
     tokens: tuple[tuple[float, ...], ...] = field(repr=False)
     """Every token of every prompt."""
 
@@ -86,11 +86,12 @@ def divergences(
         return tuple(encode(base.tokenizer, render(base.tokenizer, chat, thinking=how)))
 
     plain = {p: ids(Chat(p)) for p in prompts}
-    rows = []
-    for p in prompts:
-        for alpha in alphas:
-            chat = method.chat(Chat(p), alpha)
-            rows.append(_Row(plain[p] if chat == Chat(p) else ids(chat), plain[p], alpha))
+    rows, cells = [], []  # cells: which prompt and strength a row belongs to; a method may ask in several ways
+    for at, p in enumerate(prompts):
+        for k, alpha in enumerate(alphas):
+            for chat in method.chats(Chat(p), alpha):
+                rows.append(_Row(plain[p] if chat == Chat(p) else ids(chat), plain[p], alpha))
+                cells.append((at, k))
     _check_room(base, rows, tokens)
     room = Room(base.model, decodes=True)
     free = free_memory(base.device) if base.device.type != "cpu" else None
@@ -109,8 +110,10 @@ def divergences(
         length=length,
         label="divergence",
     )
-    k = len(alphas)
-    return [_summed(alpha, found[at::k]) for at, alpha in enumerate(alphas)]
+    pooled: list[list[tuple[float, ...]]] = [[()] * len(prompts) for _ in alphas]
+    for (at, k), tokens_of in zip(cells, found):
+        pooled[k][at] += tokens_of
+    return [_summed(alpha, per_prompt) for alpha, per_prompt in zip(alphas, pooled)]
 
 
 def thinking_of(base: Base, thinking: str) -> str:

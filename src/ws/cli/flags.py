@@ -162,7 +162,7 @@ class Compared:
     reference: str | None = None
     """The method that the others are set against, paired; the first when not given."""
     draws: int | None = None
-    """Random directions of each form; when not given 5, and 20 of random:spectrum and random:act with --methods all."""
+    """Random directions of each form; when not given 5, and 20 of random:spectrum, :act and :paper with --methods all."""
     data: tuple[str, ...] = ()
     """Data files of evaluations: NAME=FILE, separated by commas."""
     limit: int | None = None

@@ -13,7 +13,7 @@ from typing import Any
 
 from ws.compare.cells import Spec
 from ws.eval.protocol import Metrics
-from ws.methods import needs
+from ws.methods import needs, places
 from ws.report import Measured
 from ws.stats import Made, OverSeeds, combined, over_seeds
 
@@ -97,8 +97,13 @@ class Kin:
 
     @property
     def kind(self) -> str:
-        """Where it acts: weights, activation or prompt."""
+        """What it is: weights, activation or prompt."""
         return str(self.cells[0].record["kind"])
+
+    @property
+    def places(self) -> str:
+        """Where it acts; controls of the same places are what it stands beside."""
+        return places(self.cells[0].spec.method)
 
     @property
     def matched(self) -> bool:

@@ -191,7 +191,7 @@ def forest_lines(found: Sequence[Kin], asked: table.Asked) -> list[dict[str, Any
         around = (
             []
             if k.control and len(k.cells) == 1
-            else [r for r in chance.get(k.kind, []) if not k.control or r.name == k.name]
+            else [r for r in chance.get(k.places, []) if not k.control or r.name == k.name]
         )
         band = (min(r.low for r in around), max(r.high for r in around)) if around else None
         name = k.name + (f" ({len(k.cells)})" if len(k.cells) > 1 else "")

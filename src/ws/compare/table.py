@@ -82,7 +82,7 @@ def randoms(kins: Sequence[Kin], asked: Asked) -> dict[str, list[Random]]:
                 axis, some = over(known), over(alike) if len(alike) >= 3 else None
                 lost = len(each) - len(known)
                 r = Random(k.name, min(axis.each), max(axis.each), axis, some, len(alike), lost)
-                found.setdefault(k.kind, []).append(r)
+                found.setdefault(k.places, []).append(r)
     return found
 
 
@@ -148,7 +148,7 @@ def _line(
     audits = [[c.point(getattr(c, arm))["audit"] for c in k.cells] for arm in ("neg", "pos")]
     alphas = [[getattr(c, arm) for c in k.cells] for arm in ("neg", "pos")]
     known = math.isfinite(axis.found.mean)
-    around = chance.get(k.kind, []) if known else []
+    around = chance.get(k.places, []) if known else []
     outside = [r for r in around if not r.inside(axis.found.mean)]
     n = len(k.cells)
     what = "draw" if k.control else "seed"
@@ -316,7 +316,7 @@ def _random(kins: Sequence[Kin], asked: Asked, chance: Mapping[str, list[Random]
         return [
             "No random directions beside them: a claim about a direction needs some (--methods random:act,random:spectrum)."
         ]
-    for kind, each in chance.items():
+    for where, each in chance.items():
         for r in each:
             holds = {True: "holds 0", False: "does NOT hold 0", None: "needs more draws"}[r.holds_zero]
             alone = f", of those {with_interval(r.matched.found)}" if r.matched else ""
@@ -328,11 +328,14 @@ def _random(kins: Sequence[Kin], asked: Asked, chance: Mapping[str, list[Random]
             )
         inside = [
             k.name for k in kins
-            if k.kind == kind and not k.control
+            if k.places == where and not k.control
             and any(r.inside(k.axis(asked.name, asked.metric, asked.sign).found.mean) for r in each)
         ]  # fmt: skip
         if inside:
             told.append(f"Not outside the range of random directions: {', '.join(inside)}.")
+    bare = [k.name for k in kins if not k.control and k.places not in (*chance, "prompts")]
+    if bare:
+        told.append(f"No random directions act where these do, so they stand beside none: {', '.join(bare)}.")
     few = min(len(r.found.each) for each in chance.values() for r in each)
     if few < 20:
         told.append(f"{few} draws give a rough range; --draws 20 gives a better one.")

@@ -201,14 +201,34 @@ def _measured_by(
 ) -> list[list[Score]]:
     """A method turns the dial, and may change what is asked: strengths that ask the same share their batches."""
     by.check_strengths(alphas)
-    asked = {a: [replace(i, chat=by.chat(i.chat, a)) for i in items] for a in dict.fromkeys(alphas) if a}
-    same = [a for a in dict.fromkeys(alphas) if not a or asked[a] == list(items)]
-    scored: dict[float, list[Score]] = {}
-    for strengths, questions in [(same, items), *(([a], q) for a, q in asked.items() if a not in same)]:
+    ways = {a: [by.chats(i.chat, a) for i in items] for a in dict.fromkeys(alphas)}
+    same = [a for a, chats in ways.items() if chats == [(i.chat,) for i in items]]
+    asked: list[tuple[list[float], Sequence[Item]]] = [(same, items)]
+    for a, chats in ways.items():
+        if a not in same:
+            asked += [([a], [replace(i, chat=c) for i, c in zip(items, way)]) for way in zip(*chats, strict=True)]
+    scored: dict[float, list[list[Score]]] = {a: [[] for _ in items] for a in ways}
+    for strengths, questions in asked:
         known = reference if 0.0 in strengths else None
         rows = _measured(base, protocol, questions, strengths, partial(by.at, base), known)
-        scored |= {a: [row[k] for row in rows] for k, a in enumerate(strengths)}
-    return [[scored[a][i] for a in alphas] for i in range(len(items))]
+        for i, row in enumerate(rows):
+            for a, s in zip(strengths, row):
+                scored[a][i].append(s)
+    return [[averaged(scored[a][i]) for a in alphas] for i in range(len(items))]
+
+
+def averaged(scores: Sequence[Score]) -> Score:
+    """One score of a question that was asked in several ways: the mean of each number, and the first one's text."""
+    if len(scores) == 1:
+        return scores[0]
+
+    def mean(name: str) -> float:
+        return sum(getattr(s, name) for s in scores) / len(scores)
+
+    return Score(
+        mean("logratio"), mean("pmass"), mean("maxp"), forced_close=mean("forced_close") > 0.5, text=scores[0].text,
+        n_thought=round(mean("n_thought")),
+    )  # fmt: skip
 
 
 def _measured(

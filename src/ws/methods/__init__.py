@@ -9,6 +9,7 @@ from ws.methods.registry import check as check
 from ws.methods.registry import make as make
 from ws.methods.registry import names as names
 from ws.methods.registry import needs as needs
+from ws.methods.registry import places as places
 from ws.methods.registry import selection as selection
 from ws.methods.registry import without_texts as without_texts
 from ws.methods.weights import as_method as as_method

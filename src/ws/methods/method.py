@@ -65,6 +65,10 @@ class Method(ABC):
         """What the model is asked at this strength."""
         return chat
 
+    def chats(self, chat: Chat, alpha: float) -> tuple[Chat, ...]:
+        """Every way in which it is asked at this strength; scores are averaged over them, and tokens pooled."""
+        return (self.chat(chat, alpha),)
+
     @abstractmethod
     def packed(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """(settings, tensors): all there is to store besides name and provenance."""

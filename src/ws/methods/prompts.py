@@ -1,6 +1,7 @@
 """Prompts as a method: a system message for each pole, none at 0.
 
     prompt:simple        the behavior's first persona pair in its template
+    prompt:pairs         every persona pair of the behavior: each question is asked under each, and what comes is averaged
     prompt:engineered    a few sentences that say who speaks, how it decides, and what wins in a conflict
 
 A prompt is there or not, so its strengths are -1, 0 and 1. The texts stand in the behavior packs.
@@ -20,7 +21,7 @@ from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.steer import Alpha, checked_alpha
 
-KINDS = ("simple", "engineered")
+KINDS = ("simple", "engineered", "pairs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,8 @@ class Prompt(Method):
 
     pos: str
     neg: str
+    others: tuple[tuple[str, str], ...] = ()
+    """Further (pos, neg) messages that scores are averaged over."""
     kind = "prompt"
     graded = False
 
@@ -46,32 +49,43 @@ class Prompt(Method):
         yield base.model
 
     def chat(self, chat: Chat, alpha: float) -> Chat:
+        """Under the first of its messages, where one answer is wanted."""
+        return self.chats(chat, alpha)[0]
+
+    def chats(self, chat: Chat, alpha: float) -> tuple[Chat, ...]:
         _whole(alpha)
         if alpha == 0:
-            return chat
-        text = self.pos if alpha > 0 else self.neg
-        return replace(chat, system=text if chat.system is None else f"{text}\n\n{chat.system}")
+            return (chat,)
+        texts = [pos if alpha > 0 else neg for pos, neg in ((self.pos, self.neg), *self.others)]
+        return tuple(replace(chat, system=t if chat.system is None else f"{t}\n\n{chat.system}") for t in texts)
 
     def packed(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        return {"pos": self.pos, "neg": self.neg}, {}
+        others = {"others": [list(pair) for pair in self.others]} if self.others else {}
+        return {"pos": self.pos, "neg": self.neg, **others}, {}
 
     @classmethod
     def unpacked(
         cls, name: str, settings: dict[str, Any], tensors: dict[str, Tensor], provenance: dict[str, Any]
     ) -> "Prompt":
-        return cls(name, settings["pos"], settings["neg"], provenance=provenance)
+        others = tuple((pos, neg) for pos, neg in settings.get("others", []))
+        return cls(name, settings["pos"], settings["neg"], others, provenance=provenance)
 
 
 def of_behavior(behavior: Behavior, which: str) -> Prompt:
-    """The simple or the engineered prompt of a behavior."""
+    """The simple or the engineered prompt of a behavior, or those of all its persona pairs."""
     if which not in KINDS:
         raise ValueError(f"a prompt is one of {', '.join(KINDS)}; got {which!r}")
-    if which == "engineered" and behavior.engineered is None:
-        raise Unsupported(
-            f"the behavior {behavior.name!r} has no `engineered` prompts; add the key with a text for pos and one for neg."
-        )
-    pos, neg = behavior.systems(0) if which == "simple" or behavior.engineered is None else behavior.engineered
-    return Prompt(f"prompt:{which}", pos, neg, provenance={"behavior": behavior.name, "tiny": behavior.tiny})
+    if which == "engineered":
+        if behavior.engineered is None:
+            raise Unsupported(
+                f"the behavior {behavior.name!r} has no `engineered` prompts; add the key with a text for pos and one for neg."
+            )
+        pairs = [behavior.engineered]
+    else:
+        pairs = [behavior.systems(i) for i in range(len(behavior.personas) if which == "pairs" else 1)]
+    (pos, neg), *others = pairs
+    made = {"behavior": behavior.name, "tiny": behavior.tiny}
+    return Prompt(f"prompt:{which}", pos, neg, tuple(others), provenance=made)
 
 
 def _whole(alpha: float) -> None:

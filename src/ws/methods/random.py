@@ -1,51 +1,100 @@
-"""Random controls as methods; the same number is the same draw.
+"""Random controls as methods; the same number is the same draw. Each acts where the methods act that it stands beside.
 
-random:gauss:3          a Gaussian change of every matrix, as large as that of ws:lora; random:gauss:3:dora for another
-random:spectrum:3       the same singular values with random singular vectors (low rank families)
-random:gate:3           the same gates, shuffled and with random signs (scales, rotations, biases)
-random:act:3            a random unit vector at every block that activation methods steer
+random:gauss:3              a Gaussian change of every matrix, as large as that of ws:lora; random:gauss:3:dora for another
+random:spectrum:3           the same singular values with random singular vectors (low rank families)
+random:gate:3               the same gates, shuffled and with random signs (scales, rotations, biases)
+random:act:3                a random unit vector at every block that activation methods steer, on every token
+random:paper:3              a random vector as long as that of paper:all at each of its blocks, on answers alone;
+                            random:paper:3:single for that of paper:single
+random:constructed:3        a random output in the place of constructed:top's; random:constructed:3:tail, :random for others
 """
 
 import torch
+from torch import Tensor
 
 from ws.adapters import FAMILIES
 from ws.diff import diff
 from ws.direction.random import FORMS, random_like
+from ws.methods import constructed
 from ws.methods.activation.method import Activation, Add
+from ws.methods.activation.sspace import writers
 from ws.methods.material import Material
 from ws.methods.method import Method
 from ws.methods.weights import Weights
 
-FAMILY = "lora"
+VARIANTS = {
+    "act": (),
+    **dict.fromkeys(FORMS, ("lora", *(a for a in FAMILIES if a != "lora"))),
+    "paper": ("all", "all-code", "single", "single-last"),
+    "constructed": constructed.INPUTS,
+}
+"""Form to what a draw is like, the usual one first."""
 
 
-def check(form: str, draw: str = "0", adapter: str = FAMILY, *more: str) -> None:
+def check(form: str, draw: str = "0", *like: str) -> None:
     """Refuse a control that cannot be drawn, before anything is trained for it."""
-    if form not in ("act", *FORMS):
-        raise ValueError(f"a random control is one of act, {', '.join(FORMS)}; got {form!r}")
-    if not (draw.isascii() and draw.isdigit()) or more:
+    if form not in VARIANTS:
+        raise ValueError(f"a random control is one of {', '.join(VARIANTS)}; got {form!r}")
+    if not (draw.isascii() and draw.isdigit()) or like[1:]:
         raise ValueError(
-            f"a random control is random:FORM:NUMBER, e.g. random:{form}:0; got {':'.join([draw, *more])!r}"
+            f"a random control is random:FORM:NUMBER, e.g. random:{form}:0; got {':'.join([draw, *like])!r}"
         )
-    if form != "act" and adapter not in FAMILIES:
-        raise ValueError(f"there is no adapter {adapter!r}; there are {', '.join(FAMILIES)}")
-    if form == "gate" and adapter == FAMILY:
-        raise ValueError(f"{FAMILY} has no gates to shuffle; name a family that has, e.g. random:gate:{draw}:ia3")
+    if like and like[0] not in VARIANTS[form]:
+        if form in FORMS:
+            raise ValueError(f"there is no adapter {like[0]!r}; there are {', '.join(FAMILIES)}")
+        there = f"there are {', '.join(VARIANTS[form])}" if VARIANTS[form] else "it is the same for all methods"
+        raise ValueError(f"random:{form} has no {like[0]!r}; {there}")
+    if form == "gate" and like_of(form, *like) == "lora":
+        raise ValueError(f"lora has no gates to shuffle; name a family that has, e.g. random:gate:{draw}:ia3")
 
 
-def make(material: Material, form: str = "spectrum", draw: str = "0", adapter: str = FAMILY) -> Method:
-    """A random control of one form."""
-    check(form, draw, adapter)
-    name = f"random:{form}:{draw}" + ("" if adapter == FAMILY else f":{adapter}")
-    if form == "act":
-        return Activation(name, vectors(material, int(draw)), provenance=material.made(draw=int(draw)))
+def like_of(form: str, *like: str) -> str:
+    """What a control is like: what its name says, or the usual one."""
+    return (like or VARIANTS[form] or ("",))[0]
+
+
+def name_of(form: str, draw: str, *like: str) -> str:
+    """The name of a draw; the usual one is not named."""
+    told = like_of(form, *like)
+    return f"random:{form}:{draw}" + ("" if told in ("", like_of(form)) else f":{told}")
+
+
+def in_weights(material: Material, form: str, draw: str, adapter: str) -> Weights:
+    """A change as large as a trained one."""
     like = diff(material.base, *material.sides_of(adapter))
-    return Weights(name, random_like(like, int(draw), material.base.weight, form=form))
+    return Weights(name_of(form, draw, adapter), random_like(like, int(draw), material.base.weight, form=form))
 
 
-def vectors(material: Material, draw: int) -> dict[str, Add]:
-    """A random unit vector per block."""
+def on_every_token(material: Material, draw: str) -> Activation:
+    """A unit vector at every block of the slice."""
+    lengths = dict.fromkeys(material.block_names, 1.0)
+    return Activation(
+        f"random:act:{draw}", vectors(material, lengths, int(draw)), provenance=material.made(draw=int(draw))
+    )
+
+
+def like_vectors(material: Material, method: Method, draw: str, which: str) -> Activation:
+    """Vectors as long as another method's, at its modules and on its tokens."""
+    assert isinstance(method, Activation)
+    lengths = {name: float(e.v.norm()) for name, e in method.edits.items() if isinstance(e, Add)}
+    assert lengths.keys() == method.edits.keys(), f"{method.name} does more than add vectors"
+    made = material.made(draw=int(draw), like=method.name)
+    return Activation(
+        name_of("paper", draw, which), vectors(material, lengths, int(draw)), method.positions, provenance=made
+    )
+
+
+def outputs(material: Material, draw: str, which: str) -> Weights:
+    """A rank one change of the same matrices at the same inputs, that writes something random."""
+    names = writers(material.base, material.layers)
+    drawn = vectors(material, dict.fromkeys(names, 1.0), int(draw))
+    direction = constructed.rank_one(material, {n: e.v for n, e in drawn.items()}, which, int(draw))
+    return Weights(name_of("constructed", draw, which), direction)
+
+
+def vectors(material: Material, lengths: dict[str, float], draw: int) -> dict[str, Add]:
+    """A random vector of these lengths per module, drawn in their order."""
     width = material.base.model.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
     g = torch.Generator().manual_seed(draw)
-    drawn = {name: torch.randn(width, generator=g, dtype=torch.float64) for name in material.block_names}
-    return {name: Add((v / v.norm()).float()) for name, v in drawn.items()}
+    drawn: dict[str, Tensor] = {name: torch.randn(width, generator=g, dtype=torch.float64) for name in lengths}
+    return {name: Add((lengths[name] * v / v.norm()).float()) for name, v in drawn.items()}

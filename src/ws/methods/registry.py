@@ -8,12 +8,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from torch import Tensor
+
 from ws.adapters import FAMILIES
 from ws.behaviors import Behavior
 from ws.diff import diff
-from ws.methods import prompts, random
-from ws.methods.activation import ablation, clusters, gated, imported, paper, sspace, transport, turning, vectors
-from ws.methods.activation.method import Activation, Add, Edit
+from ws.direction.random import FORMS
+from ws.methods import constructed, prompts, random
+from ws.methods.activation import (
+    ablation,
+    clusters,
+    gated,
+    imported,
+    paper,
+    sspace,
+    transport,
+    turning,
+    vectors,
+    writing,
+)
+from ws.methods.activation.method import Activation, Add, Edit, block_name
 from ws.methods.activation.vectors import States, Vector
 from ws.methods.material import Material
 from ws.methods.method import Method
@@ -85,6 +99,29 @@ def every_layer(name: str, *, as_code: bool) -> Maker:
     return make
 
 
+def in_written_space(material: Material, rank: str) -> Method:
+    found, base = material.states(material.block_names), material.base
+    matrices: dict[str, list[Tensor]] = {}
+    for name in sspace.writers(base, material.layers):
+        matrices.setdefault(block_name(base, base.linears[name].block), []).append(base.weight(name))
+    steps = {n: vectors.mean_diff(found.pos[n], found.neg[n]) for n in material.block_names}
+    edits = {n: Add(writing.projected(v, matrices[n], int(rank))) for n, v in steps.items()}
+    return Activation(f"svd:{rank}", edits, provenance=material.made(pool="last", rank=int(rank)))
+
+
+def at_random(material: Material, form: str, draw: str = "0", *like: str) -> Method:
+    """A random control, like the method it stands beside."""
+    random.check(form, draw, *like)
+    which = random.like_of(form, *like)
+    if form == "act":
+        return random.on_every_token(material, draw)
+    if form == "paper":
+        return random.like_vectors(material, make(f"paper:{which}", material), draw, which)
+    if form == "constructed":
+        return random.outputs(material, draw, which)
+    return random.in_weights(material, form, draw, which)
+
+
 METHODS: dict[str, Maker] = {
     "ws": trained,
     "ft": finetuned,
@@ -108,7 +145,9 @@ METHODS: dict[str, Maker] = {
     "sl:spherical": edited("sl:spherical", turning.spherical),
     "sl:linear_act": edited("sl:linear_act", transport.linear_act),
     "sl:chars": edited("sl:chars", transport.chars),
-    "random": random.make,
+    "svd": in_written_space,
+    "constructed": constructed.make,
+    "random": at_random,
     "gguf": lambda material, *path: imported.from_gguf(material.base, ":".join(path)),
     "vectors": lambda material, *path: imported.from_safetensors(material.base, ":".join(path)),
 }
@@ -117,19 +156,24 @@ OPEN: dict[str, Sequence[str]] = {
     "ws": [":".join([a, *part]) for a in FAMILIES for part in ([], *([p] for p in PARTS))],
     "ft": list(FAMILIES),
     "prompt": prompts.KINDS,
-    "random": ["gauss:0", "spectrum:0", "gate:0:ia3", "act:0"],
+    "svd": [str(r) for r in writing.RANKS],
+    "constructed": ["top", "tail", "random:0"],
+    "random": ["gauss:0", "spectrum:0", "gate:0:ia3", "act:0", "paper:0", "paper:0:single", "constructed:0"],
     "gguf": [],
     "vectors": [],
 }
 """Names that go on after their line, and with what; files and further draws are not listed."""
+SEEDLESS = ("prompt", "gguf", "vectors")
+"""Lines that make the same for every seed."""
 
 
 FROM_ANSWERS = ("paper:single", "paper:all", "paper:all-code")
 """Activation methods that read the answers instead of the personas."""
 DEFAULT = (
     "ws:lora", "prompt:simple", "prompt:engineered", "repe", "paper:all", "sl:mean_diff", "random:spectrum", "random:act",
+    "random:paper",
 )  # fmt: skip
-"""What a comparison takes when nothing is asked for: ours, the usual baselines, and controls for both kinds."""
+"""What a comparison takes when nothing is asked for: ours, the usual baselines, and controls for all of them."""
 PUBLISHED = (
     *(f"ws:{a}" for a in ("lora", "dora", "pissa", "delora", "oft", "ia3")), "repe", "prompt:simple", "prompt:engineered",
 )  # fmt: skip
@@ -160,12 +204,29 @@ def needs(name: str) -> Needs:
     if line in ("ws", "ft"):
         return Needs(name, rest[0], answers=True)
     if line == "random":
-        form, _, *family = [*rest, "0"][:2] + rest[2:]
-        adapter = None if form == "act" else (family or [random.FAMILY])[0]
-        return Needs(":".join([line, form, *family]), adapter, answers=adapter is not None, seed="draw")
-    personas = name == "prompt:simple" or line not in (*OPEN, *FROM_ANSWERS)
-    seed = "none" if line in OPEN else "study"
-    return Needs(name, answers=line.startswith("paper:"), personas=personas, seed=seed)
+        form, _, *like = [*rest, "0"][:2] + rest[2:]
+        adapter = random.like_of(form, *like) if form in FORMS else None
+        answers = adapter is not None or form == "paper"
+        personas = form == "constructed" or "single-last" in like
+        return Needs(":".join([line, form, *like]), adapter, answers=answers, personas=personas, seed="draw")
+    personas = name in ("prompt:simple", "prompt:pairs") or line not in (*SEEDLESS, *FROM_ANSWERS)
+    return Needs(
+        name, answers=line.startswith("paper:"), personas=personas, seed="none" if line in SEEDLESS else "study"
+    )
+
+
+def places(name: str) -> str:
+    """Where a method acts: the random controls of the same places, and no others, are what it stands beside."""
+    line, rest = _found(name)
+    if line == "random":
+        form, _, *like = [*rest, "0"][:2] + rest[2:]
+        which = random.like_of(form, *like)
+        return "weights" if form in FORMS else {"act": "activations"}.get(form, f"{form}:{which}")
+    if line == "constructed":
+        return f"constructed:{rest[0]}"
+    if line in ("ws", "ft", "prompt"):
+        return "prompts" if line == "prompt" else "weights"
+    return line if line.startswith("paper:") else "activations"
 
 
 def selection(asked: Sequence[str], *, draws: int | None = None) -> list[str]:
@@ -220,8 +281,15 @@ def check(name: str) -> None:
         raise ValueError(f"checkpoints have no parts; got {name!r}, where {line}:{rest[0]} is meant")
     if line == "prompt" and rest not in [[k] for k in prompts.KINDS]:
         raise ValueError(f"a prompt is one of {', '.join(prompts.KINDS)}; got {name!r}")
-    if line == "random":
-        random.check(*rest)
+    if line in CHECKS:
+        CHECKS[line](*rest)
+
+
+CHECKS: dict[str, Callable[..., None]] = {
+    "random": random.check,
+    "constructed": constructed.check,
+    "svd": writing.check,
+}
 
 
 def _found(name: str) -> tuple[str, list[str]]:

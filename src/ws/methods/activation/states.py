@@ -26,6 +26,8 @@ OPENING = "I think"  # the start of an answer that fits both poles, in words tha
 ITEMS = 256
 EMBEDDED = "embedded"
 """Name of hidden 0 among the modules."""
+INTO = "into "
+"""Before the name of a module: what enters it, and not what it puts out."""
 
 Text = tuple[tuple[int, ...], int]
 """Token ids, and where the tokens to average over start."""
@@ -103,9 +105,12 @@ def _batch(base: Base, texts: Sequence[Text], names: Sequence[str]) -> list[list
 
     with ExitStack() as hooks:
         for name in names:
-            if name == EMBEDDED:
-                first = base.model.get_submodule(block_name(base, 0))
-                hooks.callback(first.register_forward_pre_hook(_entering(keep), with_kwargs=True).remove)
+            if name == EMBEDDED or name.startswith(INTO):
+                entered = block_name(base, 0) if name == EMBEDDED else name.removeprefix(INTO)
+                hook = base.model.get_submodule(entered).register_forward_pre_hook(
+                    _entering(name, keep), with_kwargs=True
+                )
+                hooks.callback(hook.remove)
                 continue
             module = base.model.get_submodule(name)
             hooks.callback(module.register_forward_hook(lambda m, a, out, n=name: keep(n, out)).remove)
@@ -114,8 +119,8 @@ def _batch(base: Base, texts: Sequence[Text], names: Sequence[str]) -> list[list
     return [[found[name][i] for name in names] for i in range(len(texts))]
 
 
-def _entering(keep):
+def _entering(name: str, keep):
     def hook(module, args, kwargs) -> None:
-        keep(EMBEDDED, args[0] if args else kwargs["hidden_states"])
+        keep(name, args[0] if args else kwargs["hidden_states"])
 
     return hook
