@@ -1,13 +1,18 @@
 """A cached stage is never stale: whatever can change a number is in the key of every stage that holds the number."""
 
+import copy
+import inspect
 import json
 import shutil
 import struct
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import small
 import torch
+from safetensors.torch import load_file, save_file
 
 import ws
 from ws import records
@@ -16,15 +21,17 @@ from ws.calibrate import CalibrateSettings
 from ws.cli import main
 from ws.compare import Asked, cells_of, place_of
 from ws.data import DataSettings, default_data
+from ws.diff.named import diff_named
 from ws.direction import Direction, save
 from ws.direction.forms import Dense
-from ws.eval import protocol
+from ws.eval import PROTOCOLS, protocol
 from ws.eval.protocol import items_of
 from ws.methods import as_method
 from ws.models.load import load
 from ws.models.tiny import FOLDER
-from ws.stages import Plan, calibration_place, make_eval, make_pairs, make_reference
-from ws.train import default_train
+from ws.records import canonical
+from ws.stages import Plan, base_key, calibration_place, make_eval, make_pairs, make_reference
+from ws.train import TrainSettings, default_train
 
 DILEMMAS = str(FOLDER.parent / "evals" / "dilemmas.jsonl")
 QUICK = DataSettings(n_topics=6, n_samples=1, n_personas=1, max_new_tokens=6, min_distinct=0.0)
@@ -163,3 +170,234 @@ def test_a_direction_made_on_other_bytes_of_its_base_steers_and_both_names_are_t
     assert main(["inspect", str(file), "--model", "tiny"]) == 0
     told = capsys.readouterr().out
     assert "other bytes" not in told and tiny.weights_hash[:16] in told
+
+
+# ---------------------------------------------------------------- the settings
+
+
+def altered(settings, name: str):
+    """The same settings with another value of one field, possible or not: keys ask no questions."""
+    value = getattr(settings, name)
+    more = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v + 0.25, str: lambda v: v + "x"}
+    changed = copy.copy(settings)
+    object.__setattr__(changed, name, more.get(type(value), lambda v: (*v, 1.0) if isinstance(v, tuple) else 3)(value))
+    return changed
+
+
+def all_differ(keys: dict[str, str]) -> None:
+    assert len(set(keys.values())) == len(keys), sorted(keys.items(), key=lambda item: item[1])
+
+
+def test_a_change_of_any_one_setting_is_another_stage_of_data_training_and_calibration(tiny, honesty, tmp_path):
+    plan = Plan(tiny, honesty, DataSettings(), TrainSettings(adapter="bias"), tmp_path)
+    data = {f.name: replace(plan, data=altered(plan.data, f.name)) for f in fields(DataSettings)}
+    train = {f.name: replace(plan, train=altered(plan.train, f.name)) for f in fields(TrainSettings)}
+    all_differ({n: p.data_place.key for n, p in data.items()} | {"": plan.data_place.key})
+    # what changes the pairs changes all that is made from them; what changes training leaves the pairs
+    all_differ({n: p.train_place.key for n, p in (data | train).items() if n not in data.keys() & train.keys()})
+    all_differ({n: p.train_place.key for n, p in train.items()} | {"": plan.train_place.key})
+    assert {p.data_place.key for p in train.values()} == {plan.data_place.key}
+    modes = {m: replace(plan, mode=m).direction_place.key for m in ("contrastive", "tau+", "tau-")}
+    all_differ(modes | {n: p.direction_place.key for n, p in train.items()})
+    method, usual = as_method(change_of(tiny)), CalibrateSettings()
+
+    def calibrated(settings, method=method):
+        return calibration_place(tiny, method, settings, tmp_path, behavior=honesty).key
+
+    keys = {f.name: calibrated(altered(usual, f.name)) for f in fields(CalibrateSettings)}
+    all_differ(keys | {"": calibrated(usual), "method": calibrated(usual, as_method(change_of(tiny, 2.0)))})
+
+
+NOT_IN_AN_EVALUATION = {
+    "out": "where the unsteered arm lies",
+    "pairs": "only the evaluation called pairs reads it, below",
+    "settings": "only the evaluation called pairs reads it, below",
+}
+
+
+def test_a_change_of_any_one_option_is_another_evaluation(tiny, honesty, tmp_path, key):
+    edited = tmp_path / "dilemmas.jsonl"
+    edited.write_text(Path(DILEMMAS).read_text().replace("the", "teh", 1))
+    usual = {"alphas": (-1, 1), "method": "ws:x", "data_file": DILEMMAS}
+    others = {
+        "alphas": (-1, 2), "method": "ws:y", "protocol_id": "dd-1f-published/1", "n_think": 16, "data_file": str(edited),
+        "limit": 3, "seed": 1, "origin": small.base("gpt2"), "strength": {"budget": 1.0},
+    }  # fmt: skip
+    options = {n for n, p in inspect.signature(make_eval).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert options == others.keys() | NOT_IN_AN_EVALUATION.keys()
+    others["protocol_id"] = next(i for n, i in PROTOCOLS if n == "dilemmas" and i != protocol("dilemmas").id)
+    keys = {
+        n: key(make_eval, tiny, "dilemmas", change_of(tiny), tmp_path, **{**usual, n: v}) for n, v in others.items()
+    }
+    keys[""] = key(make_eval, tiny, "dilemmas", change_of(tiny), tmp_path, **usual)
+    keys["by"] = key(make_eval, tiny, "dilemmas", change_of(tiny, 2.0), tmp_path, **usual)
+    keys["name"] = key(make_eval, tiny, "perplexity", change_of(tiny), tmp_path, **{**usual, "data_file": None})
+    all_differ(keys)
+    assert key(make_eval, tiny, "dilemmas", change_of(tiny), tmp_path, **usual, out=tmp_path) == keys[""]
+    chosen, items = protocol("dilemmas"), items_of(protocol("dilemmas"), tiny, data=DILEMMAS, limit=3)
+    all_differ(
+        {
+            "": key(make_reference, tiny, chosen, items, tmp_path),
+            "thought": key(make_reference, tiny, chosen.thinking(16), items, tmp_path),
+            "items": key(make_reference, tiny, chosen, items[:-1], tmp_path),
+        }
+    )
+
+
+NOT_IN_A_CELL = {
+    "study.model": "the base itself is looked at: its bytes, config, tokenizer, precision and threads",
+    "study.behavior": "the behavior itself is looked at",
+    "study.dtype": "the base's own precision is in its key",
+    "study.device": "changes how it is computed and not what",
+    "study.threads": "those of the process are in the base's key",
+    "study.out": "where it lies",
+    "study.served": "the server is asked what it serves; held by tests/sweep/test_served.py",
+}
+
+
+def test_a_change_of_anything_in_a_cell_is_another_cell(tiny, honesty, tmp_path):
+    edited = tmp_path / "dilemmas.jsonl"
+    edited.write_text(Path(DILEMMAS).read_text().replace("the", "teh", 1))
+    (other,) = [i for n, i in PROTOCOLS if n == "dilemmas" and i != protocol("dilemmas").id][:1]
+    asked = Asked("dilemmas", protocol("dilemmas").id, data=DILEMMAS)
+    (spec,) = cells_of(
+        tiny, honesty, ["ws:bias"], evals=[asked], settings=CalibrateSettings(), alphas=(-1, 1), out=tmp_path
+    )
+
+    def study(**changes):
+        return replace(spec, study=replace(spec.study, **changes))
+
+    def evals(**changes):
+        return replace(spec, evals=(replace(asked, **changes),))
+
+    assert spec.calibrate is not None
+    trained = spec.study.train["bias"]
+    cells = {
+        "": spec,
+        "method": replace(spec, method="ws:bias:tau+"),
+        "calibrate": replace(spec, calibrate={**spec.calibrate, "budget": 7.0}),
+        "alphas": replace(spec, alphas=(-2.0, 2.0)),
+        "fractions": replace(spec, fractions=(0.3,)),
+        "study.seed": study(seed=7),
+        "study.data": study(data={**spec.study.data, "n_topics": 7}),
+        "study.train": study(train={**spec.study.train, "bias": {**trained, "epochs": 7.0}}),
+        "evals.name": evals(name="sycophancy", protocol=protocol("sycophancy").id, data=None),
+        "evals.protocol": evals(protocol=other),
+        "evals.n_think": evals(n_think=16),
+        "evals.data": evals(data=str(edited)),
+        "evals.limit": evals(limit=3),
+    }
+    parts = {"study": spec.study, "evals": asked}
+    names = {f.name for f in fields(spec) if f.name not in parts}
+    names |= {f"{part}.{f.name}" for part, value in parts.items() for f in fields(value)}
+    assert names == (cells.keys() - {""}) | NOT_IN_A_CELL.keys()
+    all_differ({n: place_of(s, tiny, honesty).key for n, s in cells.items()})
+    for name, unlike in {"out": str(tmp_path / "b"), "device": "cuda", "model": "elsewhere"}.items():
+        assert place_of(study(**{name: unlike}), tiny, honesty).key == place_of(spec, tiny, honesty).key
+
+
+# ---------------------------------------------------------------- the files
+
+
+def test_an_edit_of_tokenizer_template_config_or_end_of_generation_is_another_base(tiny, tmp_path):
+    model = shutil.copytree(FOLDER, tmp_path / "model")
+    (model / "model.safetensors").unlink()
+    (model / "model.safetensors").symlink_to(FOLDER / "model.safetensors")
+
+    def edited(name, change):
+        text = (model / name).read_text()
+        assert change(text) != text
+        (model / name).write_text(change(text))
+        try:
+            return canonical(base_key(load(model)))
+        finally:
+            (model / name).write_text(text)
+
+    def among(**values):
+        return lambda text: json.dumps({**json.loads(text), **values})
+
+    def without_last_merge(text):
+        told = json.loads(text)
+        told["model"]["merges"].pop()
+        return json.dumps(told)
+
+    plain = canonical(base_key(load(model)))
+    end = json.loads((model / "generation_config.json").read_text())["eos_token_id"]
+    keys = {
+        "": plain,
+        "tokenizer": edited("tokenizer.json", without_last_merge),
+        "template": edited("chat_template.jinja", lambda t: t + " "),
+        "config": edited("config.json", among(rms_norm_eps=1e-3)),
+        "end": edited("generation_config.json", among(eos_token_id=[*(end if isinstance(end, list) else [end]), 7])),
+    }  # fmt: skip
+    all_differ(keys)
+    # answers are sampled by ws's own settings, so what a checkpoint would like for them changes nothing
+    assert edited("generation_config.json", among(temperature=0.1, do_sample=True)) == plain
+    assert edited("README.md", lambda t: t + "more") == plain
+    assert canonical(base_key(tiny)) == plain
+
+
+def test_an_edit_of_a_pack_or_of_a_file_of_pairs_is_another_study(tiny, tmp_path):
+    pack = {
+        "name": "kind", "pos_means": "kind", "neg_means": "rude", "template": "Be {persona}.",
+        "pairs": [["kind", "rude"], ["warm", "cold"]],
+        "prompts": {"source": "list", "list": ["How are you?", "Where is it?", "Who is he?"]},
+        "engineered": {"pos": "Be kind in all.", "neg": "Be rude in all."},
+    }  # fmt: skip
+    changes = {
+        "": {},
+        "name": {"name": "nice"},
+        "template": {"template": "Please be {persona}."},
+        "pairs": {"pairs": [["kind", "rude"], ["warm", "icy"]]},
+        "prompts": {"prompts": {"source": "list", "list": ["How are you?", "Where is it?", "Who is she?"]}},
+    }
+    path = tmp_path / "pack.yaml"
+
+    def read(change):
+        path.write_text(json.dumps({**pack, **change}))
+        return load_behavior(path)
+
+    def key_of(behavior):
+        return Plan(tiny, behavior, DataSettings(), TrainSettings(), tmp_path).data_place.key
+
+    all_differ({n: key_of(read(c)) for n, c in changes.items()})
+    worked_out = {"engineered": {"pos": "Be kind.", "neg": "Be rude in all."}}
+    (spec,) = cells_of(
+        tiny, read({}), ["prompt:engineered"], evals=[Asked("dilemmas", "dd-1f/1", data=DILEMMAS)],
+        alphas=(-1, 1), pack=str(path), out=tmp_path,
+    )  # fmt: skip
+    assert key_of(read(worked_out)) == key_of(read({}))  # no pair comes from it
+    assert place_of(spec, tiny, read(worked_out)).key != place_of(spec, tiny, read({})).key
+
+    rows = tmp_path / "pairs.jsonl"
+
+    def given(answer):
+        told = {"prompt": "How are you?", "response_pos": " Good.", "response_neg": answer}
+        rows.write_text(json.dumps(told) + "\n")
+        return Plan(tiny, None, DataSettings(), TrainSettings(), tmp_path, pairs_file=rows).train_place.key
+
+    assert given(" Bad.") == given(" Bad.") != given(" Bad!")
+
+
+def test_an_edit_of_an_adapter_is_another_direction(tmp_path):
+    import transformers
+    from peft import LoraConfig, get_peft_model
+
+    network = transformers.AutoModelForCausalLM.from_pretrained(FOLDER)
+    shape = LoraConfig(r=2, target_modules=["q_proj"], layers_to_transform=[1], init_lora_weights=False)
+    get_peft_model(network, shape).save_pretrained(tmp_path / "adapter")
+    weights, config = tmp_path / "adapter" / "adapter_model.safetensors", tmp_path / "adapter" / "adapter_config.json"
+
+    def content():
+        direction, _ = diff_named(f"tiny+{tmp_path / 'adapter'}")
+        return direction.content_hash
+
+    keys = {"": content()}
+    assert content() == keys[""]
+    tensors = load_file(weights)
+    next(iter(tensors.values())).view(-1)[0] += 1e-3
+    save_file(tensors, weights, metadata={"format": "pt"})
+    keys["weights"] = content()
+    config.write_text(json.dumps({**json.loads(config.read_text()), "lora_alpha": 9}))
+    keys["scale"] = content()
+    all_differ(keys)

@@ -384,7 +384,7 @@ def steered_by(by: Direction | Method | None, origin: Base | None = None) -> Met
 
 def _origin_key(origin: Base | None) -> dict[str, Any]:
     """What of the base that a direction was made on is read when it steers a fine-tune of that."""
-    return {} if origin is None else {"origin": {k: base_key(origin)[k] for k in ("weights", "dtype")}}
+    return {} if origin is None else {"origin": {"weights": origin.weights_hash, "dtype": str(origin.dtype)}}
 
 
 def plain_dial(base: Base, by: Method | None, name: str) -> Dial | None:

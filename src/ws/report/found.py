@@ -114,12 +114,18 @@ class Measured:
         return (self.behavior, self.run, self.method, self.seed, self.manifest["inputs"].get("direction"), self.budget)
 
     @property
+    def weights(self) -> str:
+        """What the model's weights are called: the hash of all bytes; in older records, a sample."""
+        inputs = self.manifest["inputs"]
+        return inputs.get("weights") or inputs["fingerprint"]
+
+    @property
     def same(self) -> tuple:
         """What two measurements must share to stand in one table: model, precision, protocol and questions."""
         inputs = self.manifest["inputs"]
         # other strengths of one run share its rows at 0; `limit` is part of the questions
         return (
-            self.protocol.eval, self.protocol.id, self.model, inputs["fingerprint"], inputs["dtype"], self.asked,
+            self.protocol.eval, self.protocol.id, self.model, self.weights, inputs["dtype"], self.asked,
             self.manifest["settings"]["limit"],
         )  # fmt: skip
 

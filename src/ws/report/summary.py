@@ -66,7 +66,7 @@ def _told_apart(made: Sequence[tuple[Sheet, Measured]]) -> list[Sheet]:
 APART: tuple[Callable[[Measured], str], ...] = (
     lambda m: f"items {m.items_hash}",
     lambda m: str(m.manifest["inputs"]["dtype"]),
-    lambda m: f"model {m.manifest['inputs']['fingerprint'][:8]}",
+    lambda m: f"weights {m.weights[:8]}",
     lambda m: f"limit {m.manifest['settings']['limit']}",
 )
 
