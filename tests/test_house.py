@@ -16,8 +16,8 @@ from ws.eval import NAMES
 ROOT = Path(ws.__file__).parent
 ROWS = [
     "errors settings plots tables version",
-    "stats pairs direction sources",
-    "models records behaviors batches presets processes tracking",
+    "stats pairs direction sources records",
+    "models behaviors batches presets processes tracking",
     "steer adapters reading",
     "generate sequences",
     "endpoint",

@@ -2,12 +2,13 @@
 
 import math
 
+import gguf
 import pytest
 import small
 import torch
 from methods.makes import FITS, planted
 
-from ws.errors import BadFile, Unsupported
+from ws.errors import BadFile
 from ws.methods.activation import ablation, clusters, gated, imported, paper, sspace, transport, turning, vectors
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.activation.states import EMBEDDED, states
@@ -220,13 +221,6 @@ def test_vectors_that_do_not_fit_are_refused(tmp_path):
 
 def test_gguf_control_vectors_are_added_to_the_output_of_their_block(tmp_path):
     base = small.base("llama")
-    try:
-        import gguf
-    except ImportError:
-        (tmp_path / "v.gguf").write_bytes(b"GGUF")
-        with pytest.raises(Unsupported, match="gguf"):
-            imported.from_gguf(base, tmp_path / "v.gguf")
-        return
     writer = gguf.GGUFWriter(str(tmp_path / "v.gguf"), "controlvector")
     writer.add_string("controlvector.model_hint", "llama")
     writer.add_uint32("controlvector.layer_count", 3)

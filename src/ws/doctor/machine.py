@@ -16,10 +16,20 @@ from ws.version import __version__
 HUB_SECONDS = 4.0
 LITTLE_DISK = 5e9
 OURS = "weight-steering"
-NEEDED = ("torch", "transformers", "peft", "accelerate", "safetensors", "huggingface_hub", "numpy", "scipy", "pandas")
+NEEDED = (
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "safetensors",
+    "huggingface_hub",
+    "gguf",
+    "numpy",
+    "scipy",
+    "pandas",
+)
 OPTIONAL = {
     "lm_eval": "ws eval lm-eval",
-    "gguf": "vectors of repeng and llama.cpp",
     "trackio": "--report-to trackio",
     "wandb": "--report-to wandb",
     "mlflow": "--report-to mlflow",

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ws.errors import BadFile, Unsupported
+from ws.models.gguf import converted, names_gguf
 from ws.models.hashes import StoredWeights, network_hash, stored_weights
 from ws.models.modules import Linear, blocks_of, fingerprint, linears_of, weight_of
 
@@ -204,6 +205,9 @@ def locate(model: str | Path, revision: str | None = None) -> tuple[str, str, st
         if not (folder / "config.json").is_file():
             raise BadFile(f"the folder {text} holds no config.json; --model takes 'tiny', a hub id, or a model folder.")
         return str(folder), folder.resolve().name, revision
+    if names_gguf(text):
+        from_gguf = converted(text, revision)
+        return str(from_gguf), from_gguf.name.rpartition("-")[0], None
     if text.startswith((".", "/", "~")) or folder.exists():
         raise BadFile(
             f"there is no model folder at {text}; --model takes 'tiny', a hub id like 'Qwen/Qwen3-0.6B', or a folder."

@@ -15,17 +15,15 @@ import torch
 from torch import Tensor
 
 from ws.direction.file import read_tensors
-from ws.errors import BadFile, Unsupported
+from ws.errors import BadFile
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.models.load import Base
 
 
 def from_gguf(base: Base, path: Path | str) -> Activation:
     """A control vector of repeng or llama.cpp."""
-    try:
-        import gguf
-    except ImportError:
-        raise Unsupported("reading GGUF needs the package gguf: pip install 'weight-steering[gguf]'") from None
+    import gguf
+
     path = _there(path)
     try:
         reader = gguf.GGUFReader(path)
