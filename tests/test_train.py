@@ -161,7 +161,7 @@ def published(name, adapter):
 
 @pytest.mark.parametrize("adapter", ["lora", "dora", "pissa", "delora", "oft", "boft", "ia3"])
 def test_the_preset_pub_trains_as_the_published_fork_does(adapter):
-    base, train, modules = published("pub", adapter)
+    _, train, modules = published("pub", adapter)
     assert (train.lr, train.epochs, train.batch_size, train.weight_decay, train.warmup) == ((2e-4,), 1, 16, 0.01, 5)
     assert (train.stop, train.max_len, train.seed) == ("none", 512, 0)
     attention, mlp = ["q_proj", "k_proj", "v_proj", "o_proj"], ["gate_proj", "up_proj", "down_proj"]

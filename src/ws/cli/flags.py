@@ -190,7 +190,7 @@ class Exported:
     rank: int | None = None
     """Cut the direction to this rank; needed where a family is not low rank and the target is."""
     model: str | None = None
-    """The base: tiny, a hub id, id@revision, or a folder; the one the direction names if left out."""
+    """The base: tiny, a hub id, id@revision, a folder or a GGUF file; the one the direction names if left out."""
     origin: str | None = None
     """The base the direction was made on, when the model is a fine-tune of it."""
     dtype: str = "auto"
