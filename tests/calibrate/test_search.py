@@ -40,6 +40,33 @@ def test_few_evaluations_are_needed_once_a_ladder_says_where_to_begin():
     assert sorted(tries)[len(tries) // 2] <= 4 and max(tries) <= 8
 
 
+def test_without_a_crossing_the_first_guess_goes_beyond_the_ladder_by_the_square_root_and_at_most_eightfold():
+    assert first_guess([], 1.0) == (1.0, 2.0)
+    assert first_guess([(1.0, 0.01), (2.0, 0.25)], 1.0) == (4.0, 2.0)
+    assert first_guess([(1.0, 1e-9), (2.0, 1e-6)], 1.0) == (16.0, 2.0)
+    assert first_guess([(1.0, 4.0), (2.0, math.nan), (3.0, 9.0)], 1.0) == (0.5, 2.0)
+    assert first_guess([(1.0, 1e9)], 1.0) == (0.125, 2.0)
+    assert first_guess([(1.0, 0.0), (2.0, 0.0)], 1.0) == (16.0, 2.0)
+
+
+def test_between_two_rungs_the_first_guess_follows_their_slope_or_a_steeper_one_below_a_flat_top():
+    ladder = [(4.0**k, power(3.0, 3.0)(4.0**k)) for k in range(-2, 3)]
+    assert first_guess(ladder, 1.0) == pytest.approx((3.0, 3.0))
+    flat_top = [(1.0, 0.5), (4.0, 4.1)]
+    assert first_guess(flat_top, 1.0) == pytest.approx((2 ** (1 / 5), 5.0))
+
+
+def test_of_an_unknown_curve_the_second_strength_is_guessed_by_the_square_root():
+    assert run(power(2.0, 5.0)).tried[1][0] == pytest.approx(5.0)
+    assert run(power(2.0, 1e-4)).tried[1][0] == pytest.approx(1 / 8)
+
+
+@pytest.mark.parametrize(("target", "how"), [(0.0, {}), (-0.5, {}), (1.0, {"tolerance": 0.0}), (1.0, {"max_evals": 0})])
+def test_a_search_for_nothing_is_refused(target, how):
+    with pytest.raises(ValueError, match="must be positive"):
+        run(power(2.0, 5.0), target, **how)
+
+
 def test_both_signs_are_answered_by_one_evaluation_each_round():
     rounds = []
 
@@ -70,6 +97,8 @@ def test_more_than_the_target_at_the_smallest_strength_is_no_bracket():
 def test_a_step_over_the_target_is_a_jump():
     found = run(lambda c: 0.6 if c < 2.7 else 2.0)
     assert found.status == "jump" and found.c == pytest.approx(2.7, rel=0.02)
+    below, above = max(c for c, stat in found.tried if stat < 1), min(c for c, stat in found.tried if stat > 1)
+    assert below < 2.7 <= above < 1.02 * below
 
 
 def test_a_steep_but_continuous_curve_is_no_jump():
