@@ -29,6 +29,7 @@ from ws.eval.protocol import items_of
 from ws.methods import as_method
 from ws.models.load import load
 from ws.models.tiny import FOLDER
+from ws.pairs import Pair, Pairs
 from ws.records import canonical
 from ws.stages import Plan, base_key, calibration_place, make_eval, make_pairs, make_reference
 from ws.train import TrainSettings, default_train
@@ -240,6 +241,32 @@ def test_a_change_of_any_one_option_is_another_evaluation(tiny, honesty, tmp_pat
             "": key(make_reference, tiny, chosen, items, tmp_path),
             "thought": key(make_reference, tiny, chosen.thinking(16), items, tmp_path),
             "items": key(make_reference, tiny, chosen, items[:-1], tmp_path),
+        }
+    )
+
+
+def test_whatever_the_evaluation_of_pairs_reads_of_a_training_is_in_its_key(tiny, tmp_path, key):
+    rows = tuple(Pair(f"What is {i}?", f" It is {i}.", f" It is {i + 1}.", f"q{i}", topic_idx=i) for i in range(20))
+    read: set[str] = set()
+
+    class Watched(TrainSettings):
+        def __getattribute__(self, name):
+            read.add(name)
+            return super().__getattribute__(name)
+
+    names = {f.name for f in fields(TrainSettings)}
+    usual = {"alphas": (-1, 1), "method": "ws:x", "pairs": Pairs(rows)}
+    watched = Watched(max_len=128)
+    read.clear()  # a settings value looks at itself when it is made
+    make_eval(tiny, "pairs", change_of(tiny, 1e-3), tmp_path, **usual, settings=watched)
+    asked = {n: replace(TrainSettings(max_len=128), **{n: v}) for n, v in {"val_share": 0.5, "seed": 5}.items()}
+    asked |= {n: altered(TrainSettings(max_len=128), n) for n in (read & names) - asked.keys()}
+    assert {"val_share", "seed"} <= asked.keys() & read
+    asked[""] = TrainSettings(max_len=128)
+    all_differ(
+        {
+            n: key(make_eval, tiny, "pairs", change_of(tiny, 1e-3), tmp_path, **usual, settings=s)
+            for n, s in asked.items()
         }
     )
 

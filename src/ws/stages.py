@@ -337,6 +337,8 @@ def make_eval(
                 "the pairs evaluation scores a run's own held-out pairs; leave out --data and --limit, and --n-think"
             )
         inputs["pairs"] = pairs.content_hash
+        shared = ("seed", "val_share", "max_len", "allow_template_diff")
+        told["split"] = {k: getattr(settings, k) for k in shared}
     else:  # the very questions, wherever they come from, so that a changed file is never taken for the old one
         inputs["items"] = hash_of(chosen.items(base, data_file))
 
