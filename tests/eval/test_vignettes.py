@@ -163,6 +163,44 @@ def test_loadings_count_a_vignette_for_every_foundation_it_is_about(tiny, tmp_pa
         items_of(loaded, tiny)
 
 
+def test_surgical_informedness_weighs_every_cell_by_its_share_of_the_targeted_foundations(tiny, tmp_path):
+    rng = np.random.default_rng(0)
+    made = []
+    for n in range(30):
+        care, sanctity = (float(x) for x in rng.uniform(5, 95, 2))
+        made.append(vignette(n, "Care", calibrated_Care=care, calibrated_Sanctity=sanctity))
+    loaded = protocol("foundations", "mfv-json/t0-loading")
+    items = items_of(loaded, tiny, data=files(tmp_path, made))
+    of = {(i.row_key.rsplit("/", 1)[0], a): rng.normal() for i in items for a in (-1.0, 0.0, 1.0)}
+    rows = planted(loaded, items, lambda i, a: i.label * of[i.row_key.rsplit("/", 1)[0], a], alphas=(-1.0, 0.0, 1.0))
+    rows["arm"] = rows["alpha"].map({-1.0: "neg", 0.0: "ref", 1.0: "pos"})
+    (panel,) = loaded.panels(rows, {"axis_trad_care": 1})
+    share = {i.unit_id: dict(part.split("=") for part in i.kind.split()) for i in items}
+    cells = {i.row_key.rsplit("/", 1)[0]: i.unit_id for i in items}
+    assert [r["foundation"] for r in panel.records] == ["Sanctity", "Care"]
+
+    def rate(weights, part, alpha, side):  # by hand: the weight of those that end on this side
+        hits = [c for c in part if side * of[c, alpha] > 0]
+        return sum(weights[c] for c in hits) / sum(weights[c] for c in part)
+
+    for record, intent in zip(panel.records, (1, -1)):
+        w = {c: float(share[u][record["foundation"]]) for c, u in cells.items()}
+        wrong, right = ([c for c in cells if side * intent * of[c, 0.0] > 0] for side in (-1, 1))
+
+        ends = [(wrong, 1, intent), (right, 1, -intent), (right, -1, -intent), (wrong, -1, intent)]
+        fix, broke, flip, counter = (rate(w, part, alpha, side) for part, alpha, side in ends)
+        for name, wanted in zip(("fix", "broke", "flip", "counter"), (fix, broke, flip, counter)):
+            assert record[name] == pytest.approx(wanted, abs=1e-9)
+        assert record["SI_2"] == pytest.approx(50 * ((fix - 2 * broke) + (flip - 2 * counter)), abs=1e-6)
+        assert record["weights"] == "loading" and record["units_wrong"] == len({cells[c] for c in wrong}) >= 10
+        unweighted = sum(intent * of[c, 1.0] > 0 for c in wrong) / len(wrong)
+        assert abs(record["fix"] - unweighted) > 1e-3
+    assert panel.lines[0]["units"] == f"{panel.records[0]['units_wrong']} / {panel.records[0]['units_right']}"
+    few = rows[rows["unit_id"].isin(sorted(rows["unit_id"].unique())[:6])]
+    assert all("n too small" in line["foundation"] for line in loaded.panels(few, {"axis_trad_care": 1})[0].lines)
+    assert loaded.panels(rows, {"logratio_honesty": 1}) == []
+
+
 def test_ratings_of_people_are_used_where_there_are_no_calibrated_ones():
     assert loadings({"id": "x", "human_Care": 30, "human_SocialNorms": 10}) == {"Care": 0.75, "Social Norms": 0.25}
 

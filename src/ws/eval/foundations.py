@@ -182,15 +182,18 @@ class Fit:
 def panels(rows: "pd.DataFrame", intent: Mapping[str, int]) -> list[Panel]:
     """The bare model and every foundation's d, who changed sides, and how surgical it was."""
     table, axis = cells(rows), axis_of(intent)
-    if table["kind"].str.contains("=").any():
-        return []
     by_alpha = {float(a): part for a, part in sorted(table.groupby("alpha"), key=lambda g: g[0])}
-    found = [_spreads(by_alpha, axis, intent)]
     steered = {a: part for a, part in by_alpha.items() if a}
-    if not steered:
-        return found
-    ends = {a: steered[a] for a in (min(steered), max(steered))}
-    return [*found, _flips(ends), *_surgical(rows, ends, axis, intent)]
+    ends = {a: steered[a] for a in (min(steered), max(steered))} if steered else {}
+    surgical = _surgical(rows, table, ends, axis, intent) if ends else []
+    if rated(table):
+        return surgical
+    return [_spreads(by_alpha, axis, intent), *([_flips(ends)] if ends else []), *surgical]
+
+
+def rated(table: "pd.DataFrame") -> bool:
+    """Whether a vignette counts for every foundation by its rated share, and not for the one it was written for."""
+    return bool(table["kind"].str.contains("=").any())
 
 
 def _spreads(parts: Mapping[float, "pd.DataFrame"], axis: str | None, intent: Mapping[str, int]) -> Panel:
@@ -237,28 +240,38 @@ def _flips(parts: Mapping[float, "pd.DataFrame"]) -> Panel:
 
 
 def _surgical(
-    rows: "pd.DataFrame", ends: Mapping[float, "pd.DataFrame"], axis: str | None, intent: Mapping[str, int]
+    rows: "pd.DataFrame",
+    table: "pd.DataFrame",
+    ends: Mapping[float, "pd.DataFrame"],
+    axis: str | None,
+    intent: Mapping[str, int],
 ) -> list[Panel]:
-    """Surgical informedness of the targeted foundations, each in the sense the axis claims."""
+    """Surgical informedness of the targeted foundations, each in the sense the axis claims; cells weigh by their shares."""
     low, high = min(ends), max(ends)
     if axis is None or not low < 0 < high or rows["method"].nunique() != 1:
         return []
     arms = rows[rows["alpha"].isin([low, 0.0, high])]
     claim = intent.get(f"axis_{axis}", 1)
+    weights, shares = moved(table).weights, rated(table)
     found = {
-        f: foundation_informedness(arms, f, intent=sign * claim)
-        for f, sign in AXES[axis].items()
-        if f in set(rows["kind"])
-    }
-    lines = [{"foundation": f + (" (few)" if s.too_small else ""), **surgical_line(s)} for f, s in found.items()]
-    records = [{"foundation": f, **s.record()} for f, s in found.items()]
-    return [
-        Panel(
-            f"surgical informedness of {low:+g} and {high:+g}, over cells; few: a class is too small to say",
-            lines,
-            records,
+        f: foundation_informedness(
+            arms, f, intent=sign * claim, loadings=dict(zip(table["unit_id"], weights[f])) if shares else None
         )
+        for f, sign in AXES[axis].items()
+        if f in weights
+    }
+    small = {f: " (n too small)" if s.too_small else "" for f, s in found.items()}
+    lines = [
+        {"foundation": f + small[f], **surgical_line(s), "units": " / ".join(map(str, s.class_units))}
+        for f, s in found.items()
     ]
+    by = "loading" if shares else "foundation"
+    records = [
+        {"foundation": f, "weights": by, "units_wrong": s.class_units[0], "units_right": s.class_units[1], **s.record()}
+        for f, s in found.items()
+    ]
+    how = "weighed by their rated share" if shares else "each of its own foundation"
+    return [Panel(f"surgical informedness of {low:+g} and {high:+g}, over cells, {how}", lines, records)]
 
 
 def cue(part: "pd.DataFrame", axis: str, intent: int = 1) -> str:
