@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ws.stats import draw, interval
+from ws.stats import Draws, draw, interval
 from ws.stats.bootstrap import times_drawn
 
 
@@ -30,6 +30,13 @@ def test_where_leaving_one_unit_out_leaves_nothing_the_interval_is_that_of_the_r
     assert (found.low, found.value, found.high) == pytest.approx(
         (plain.low + 1, plain.value + 1, plain.high + 1), abs=0.05
     )
+
+
+def test_a_number_that_no_resample_has_gets_no_interval():
+    never = Draws(np.array([[3.0, 2.0]]), np.zeros((5, 2)), [np.zeros((2, 2))])
+    found = interval(never, lambda t: t[..., 0] / t[..., 1])
+    assert (found.value, found.dropped, found.unstable) == (1.5, 1.0, True)
+    assert np.isnan([found.low, found.high]).all()
 
 
 def test_each_of_very_many_units_can_be_drawn():

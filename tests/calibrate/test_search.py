@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ws.calibrate.search import first_guess, searching, solve
+from ws.calibrate.search import bracket, first_guess, illinois, searching, solve
 
 
 def run(curve: Callable[[float], float], target: float = 1.0, **how):
@@ -59,6 +59,20 @@ def test_between_two_rungs_the_first_guess_follows_their_slope_or_a_steeper_one_
 def test_of_an_unknown_curve_the_second_strength_is_guessed_by_the_square_root():
     assert run(power(2.0, 5.0)).tried[1][0] == pytest.approx(5.0)
     assert run(power(2.0, 1e-4)).tried[1][0] == pytest.approx(1 / 8)
+    assert run(power(2.0, 1e3)).tried[1][0] == pytest.approx(8)
+
+
+@pytest.mark.parametrize(("kept", "weight"), [(0, 1.0), (1, 1.0), (2, 0.5), (3, 0.25)])
+def test_the_end_of_a_bracket_that_is_kept_twice_weighs_half_and_half_of_that_each_further_time(kept, weight):
+    lo, hi = (1.0, math.exp(-2)), (math.e, math.exp(5))  # ln: (0, -2) and (1, 5)
+    assert math.log(illinois(lo, hi, 1.0, kept)) == pytest.approx(2 / (5 * weight + 2))
+    assert math.log(illinois(lo, hi, 1.0, -kept)) == pytest.approx(2 * weight / (5 + 2 * weight))
+
+
+def test_a_bracket_is_the_smallest_strength_above_the_target_and_the_largest_below_that_one():
+    assert bracket([(3.0, 0.4), (2.0, 3.0), (1.0, 0.5), (0.5, 0.2)], 1.0) == ((1.0, 0.5), (2.0, 3.0))
+    assert bracket([(3.0, 0.4), (2.0, 3.0)], 1.0) == (None, (2.0, 3.0))
+    assert bracket([(3.0, 0.4)], 1.0) == ((3.0, 0.4), None)
 
 
 @pytest.mark.parametrize(("target", "how"), [(0.0, {}), (-0.5, {}), (1.0, {"tolerance": 0.0}), (1.0, {"max_evals": 0})])
@@ -80,7 +94,9 @@ def test_both_signs_are_answered_by_one_evaluation_each_round():
 
 
 def test_no_effect_is_inert():
-    assert run(lambda c: 0.0).status == "inert"
+    found = run(lambda c: 0.0)
+    assert found.status == "inert" and len(found.tried) == 1
+    assert run(lambda c: 0.0 if c < 0.5 else 5.0).status != "inert"
 
 
 def test_a_target_out_of_reach_is_no_bracket_and_keeps_what_was_reached():

@@ -182,8 +182,7 @@ def _status(
 
 
 def _ended(status: str, tried: Sequence[tuple[float, float]], target: float) -> Found:
-    sound = [t for t in tried if not math.isnan(t[1])] or list(tried)
-    c, stat = min(reversed(sound), key=lambda t: abs(_f(t[1], target)))  # the last of equals is nearest the crossing
+    c, stat = min(reversed(tried), key=lambda t: abs(_f(t[1], target)))  # the last of equals is nearest the crossing
     return Found(status, c, stat, tuple(tried))
 
 
