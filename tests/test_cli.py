@@ -38,7 +38,7 @@ def direction_file(tiny, tmp_path_factory):
 def pack(tmp_path, **changes):
     content = {
         "name": "mine", "pos_means": "a", "neg_means": "b", "template": "You are {persona}.", "pairs": [["glad", "sad"]],
-        "prompts": {"source": "list", "list": ["One?", "Two?"]},
+        "prompts": {"source": "list", "list": ["One?", "Two?", "Three?"]},
     }  # fmt: skip
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump({**content, **changes}))
@@ -108,8 +108,8 @@ def test_bad_values_are_refused_before_anything_is_written(told, tmp_path, flags
         ({"pairs": [["glad", "Glad"]]}, ["same persona on both sides"]),
         ({"pairs": [[True, "sad"]]}, ["got True: quote it"]),
         ({"name": "a b"}, ["name"]),
-        ({"prompts": {"source": "list", "list": ["One?", "one."]}}, ["same text"]),
-        ({"prompts": {"source": "list", "list": ["One?"]}}, ["at least two"]),
+        ({"prompts": {"source": "list", "list": ["One?", "one.", "Two?"]}}, ["same text"]),
+        ({"prompts": {"source": "list", "list": ["One?", "Two?"]}}, ["at least three"]),
         ({"prompts": {"source": "file", "file": "gone.txt"}}, ["gone.txt"]),
     ],
 )

@@ -18,8 +18,9 @@ from ws.models.chat import THINKING, Chat, encode, has_template, render, thinks,
 from ws.models.load import Base
 from ws.pairs import Pair, Pairs, check, folded, insist, kept, unfit
 
-PROTOCOL = "data/2"  # 2: a pair of which one side repeats an earlier answer is a duplicate
-GIVEN_PROTOCOL = "given-pairs/1"
+# 2: a pair of which one side repeats an earlier answer is a duplicate; 3: says which questions were asked
+PROTOCOL = "data/3"
+GIVEN_PROTOCOL = "given-pairs/2"
 TOPICS = 50
 ROWS = 1000  # what n_samples fills up to when it is not given
 
@@ -130,6 +131,7 @@ def data(
             "settings": asdict(settings),
             "sampling": asdict(sampling),
             "template": "chat" if has_template(base.tokenizer) else "plain",
+            "topics": sorted({r.topic_idx for r in rows}),
             "n_generated": len(rows),
             "dropped": dropped,
             **made,
@@ -145,7 +147,7 @@ GIVEN_SETTINGS = ("n_topics", "shuffle_topics", "seed", "min_distinct")
 def _from_dataset(base: Base, behavior: Behavior, settings: DataSettings) -> Pairs:
     """The pairs of a behavior's data set, on the questions of this study."""
     assert behavior.answers is not None
-    questions = {folded(p.text) for p in topics_of(behavior, settings, settings.n_topics)}
+    questions = {folded(p.text) for p in topics_of(behavior, settings)}
     pairs = checked(base, behavior.answers, questions=questions, min_distinct=settings.min_distinct)
     record = {
         "behavior": behavior.name,
@@ -176,6 +178,7 @@ def checked(base: Base, pairs: Pairs, *, questions: Container[str] | None = None
         "n_rows": len(pairs.rows),
         "n_questions": len({folded(r.prompt) for r in pairs.rows}),
         "n_rows_used": len(rows),
+        "topics": sorted({r.topic_idx for r in rows}),
         "n_questions_used": len({folded(r.prompt) for r in rows}),
         "dropped": {reason: len(places) for reason, places in dropped.items()},
         "dropped_rows": dropped,
@@ -280,8 +283,9 @@ def default_data(base: Base) -> DataSettings:
     return DataSettings(n_topics=160, n_samples=1, max_len=128, temperature=1.0, top_p=1.0, top_k=0, min_distinct=0.02)
 
 
-def topics_of(behavior: Behavior, settings: DataSettings, n: int | None) -> list[Prompt]:
+def topics_of(behavior: Behavior, settings: DataSettings) -> list[Prompt]:
     """The questions of a study: so many of the behavior's, in a seeded order or the file's."""
+    n = settings.n_topics or (TOPICS if behavior.answers is None else None)
     topics = list(behavior.train)
     if settings.shuffle_topics:
         random.Random(f"topics/{settings.seed}").shuffle(topics)
@@ -290,7 +294,7 @@ def topics_of(behavior: Behavior, settings: DataSettings, n: int | None) -> list
 
 def grid_of(behavior: Behavior, settings: DataSettings) -> list[Pair]:
     """The rows to fill, without answers: topics x persona pairs x samples."""
-    topics = topics_of(behavior, settings, settings.n_topics or TOPICS)
+    topics = topics_of(behavior, settings)
     personas = min(settings.n_personas or len(behavior.pairs), len(behavior.pairs))
     samples = settings.n_samples or max(1, round(ROWS / (len(topics) * personas)))
     rows = []

@@ -9,8 +9,9 @@ import json
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,11 @@ class Pair:
     n_tok_pos: int = 0
     n_tok_neg: int = 0
 
+    @property
+    def name(self) -> str:
+        """What names a row in notes and results."""
+        return f"{self.prompt_id}/{self.persona_idx}/{self.sample_idx}"
+
 
 KINDS: dict[str, type] = {name: kind for name, kind in Pair.__annotations__.items() if isinstance(kind, type)}
 
@@ -67,6 +73,15 @@ class Pairs:
 
     def __repr__(self) -> str:
         return f"Pairs({len(self.rows)} rows, {len({r.topic_idx for r in self.rows})} questions)"
+
+    @property
+    def topics(self) -> set[int]:
+        """The questions by number: all that were asked, also those of which no answer was of use."""
+        return {*self.provenance.get("topics", ()), *(r.topic_idx for r in self.rows)}
+
+    def of(self, topics: Collection[int]) -> "Pairs":
+        """The pairs of some questions."""
+        return Pairs(tuple(r for r in self.rows if r.topic_idx in topics), self.provenance)
 
     @property
     def content_hash(self) -> str:
@@ -111,7 +126,9 @@ def load_pairs(path: Path | str, behavior: str = "") -> Pairs:
         raise BadFile(f"{path} is larger than {MAX_BYTES >> 20} MiB, more than any training needs.")
     records = list(_records(path))
     if not records:
-        raise BadFile(f"{path} is empty. It needs at least two rows with prompt, response_pos and response_neg.")
+        raise BadFile(
+            f"{path} is empty. It needs at least three questions, each a row with prompt, response_pos and response_neg."
+        )
     rows = with_topics([(pair_of(path, where, r, behavior), r) for where, r in records])
     if all(folded(r.response_pos) == folded(r.response_neg) for r in rows):
         raise BadFile(f"{path}: both sides are identical in every row, so there is nothing to learn between them.")
@@ -205,9 +222,37 @@ def folded(text: str) -> str:
 MARK = 12  # letters of a question's hash
 
 
+def mark_of(question: str) -> str:
+    """A question by its hash, however it is punctuated."""
+    return hashlib.sha256(folded(question).encode()).hexdigest()[:MARK]
+
+
 def marks_of(prompts: Iterable[str]) -> str:
     """Questions by their hashes: whether another one is among them can be seen, and what they are cannot."""
-    return "".join(sorted({hashlib.sha256(folded(p).encode()).hexdigest()[:MARK] for p in prompts}))
+    return "".join(sorted(set(map(mark_of, prompts))))
+
+
+@lru_cache(maxsize=1 << 15)  # every method of a table was asked the same
+def marks_of_text(text: str) -> frozenset[str]:
+    """The marks of a text and of each of its lines, less a label as in `Situation: ...`: a question may stand in a prompt."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return frozenset(mark_of(t) for t in {text, *lines, *(line.partition(": ")[2] or line for line in lines)})
+
+
+def marks_in(provenance: Any) -> frozenset[str] | None:
+    """The marks of all questions that something was learnt from or chosen on, as its provenance has them; None if it is silent.
+
+    A provenance may hold those of other things, as that of a sum does.
+    """
+    if isinstance(provenance, Mapping):
+        own = provenance.get("questions")
+        parts = [marks_in(v) for v in provenance.values()]
+        if isinstance(own, str):
+            parts.append(frozenset(own[i : i + MARK] for i in range(0, len(own), MARK)))
+    else:
+        parts = [marks_in(v) for v in provenance] if isinstance(provenance, (list, tuple)) else []
+    known = [p for p in parts if p is not None]
+    return frozenset[str]().union(*known) if known else None
 
 
 def kept(rows: Sequence[Pair]) -> tuple[tuple[Pair, ...], dict[str, int]]:

@@ -2,11 +2,12 @@
 
 A finished sequence is the prompt as it is asked, the answer, and the end of the turn; only answer and end are targets.
 The prompt's ids are kept as they are, so the mask is a prefix by construction, and the whole is compared with what the
-chat template itself writes. Whole questions are kept for validation, the same ones for both sides.
+chat template itself writes. A study's questions are split in three: what is learnt from is never chosen on, and what was
+seen at all is never reported.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +30,18 @@ class Row:
 
 
 def rows_of(
-    base: Base, pairs: Pairs, *, max_len: int, allow_template_diff: bool = False, fewest: int = FEWEST_TARGETS
+    base: Base,
+    pairs: Pairs,
+    *,
+    max_len: int,
+    allow_template_diff: bool = False,
+    fewest: int = FEWEST_TARGETS,
+    whole: bool = False,
 ) -> tuple[dict[str, list[Row]], dict[str, Any]]:
-    """Both sides as token ids with their mask, row by row; pairs that cannot be used are dropped on both sides."""
+    """Both sides as token ids with their mask, row by row; pairs that cannot be used are dropped on both sides.
+
+    A longer answer is cut; with `whole` its pair is dropped, because part of an answer is another answer.
+    """
     thinking = pairs.provenance.get("settings", {}).get("thinking", "off")
     sides: dict[str, list[Row]] = {s: [] for s in SIDES}
     made = [[_row(base.tokenizer, pair, side, thinking, max_len) for side in SIDES] for pair in pairs.rows]
@@ -44,14 +54,22 @@ def rows_of(
             f"+ end of turn, first at {pairs.rows[at].prompt_id or at} ({side}), token {place}. Training text would not be "
             "what the model sees; --allow-template-diff trains anyway."
         )
-    kept, truncated = [], 0
+    kept, cut, left_out = [], [], dict[str, list[str]]()
     for at, both in enumerate(made):
-        truncated += sum(cut for _, cut, _ in both)
-        if any(len(r.ids) <= r.start for r, _, _ in both) or (at in strange and not allow_template_diff):
+        name, long = pairs.rows[at].name, any(c for _, c, _ in both)
+        if any(len(r.ids) <= r.start for r, _, _ in both):
+            why = "no token of an answer is left"
+        elif at in strange and not allow_template_diff:
+            why = "the chat template rewrites an answer"
+        elif long and whole:
+            why = f"longer than {max_len} tokens"
+        else:
+            cut += [name] if long else []
+            kept.append(at)
+            for side, (row, _, _) in zip(SIDES, both):
+                sides[side].append(row)
             continue
-        kept.append(at)
-        for side, (row, _, _) in zip(SIDES, both):
-            sides[side].append(row)
+        left_out.setdefault(why, []).append(name)
     targets = {s: sum(len(r.ids) - r.start for r in rows) for s, rows in sides.items()}
     if min(targets.values()) < fewest:
         raise ValueError(
@@ -60,9 +78,10 @@ def rows_of(
         )
     return sides, {
         "kept": kept,
+        "left_out": left_out,
         "n_pairs": len(kept),
         "n_dropped": len(made) - len(kept),
-        "n_truncated": truncated,
+        "n_truncated": len(cut),
         "template_differs": len(strange),
         "targets": targets,
     }
@@ -97,24 +116,28 @@ def finished(tokenizer: Any, prompt: str, answer: str, *, thinking: str = "off")
     return [*bodies[0], end], len(head), first
 
 
-def split(rows: Sequence[Pair], kept: Sequence[int], *, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Positions among the kept rows for training and validation: whole questions, the same for both sides.
+@dataclass(frozen=True)
+class Parts:
+    """The numbers of a study's questions: learnt from, chosen on, and reported. None is in two parts."""
 
-    Which questions are held out depends on all rows and not on those kept, so that it can be found again later.
+    train: frozenset[int]
+    val: frozenset[int]
+    test: frozenset[int]
+
+
+def split(topics: Iterable[int], *, val_share: float, test_share: float, seed: int) -> Parts:
+    """A study's questions in three parts, the same for both sides and for every method.
+
+    It depends on the questions and not on which answers are of use, so that it can be found again without any answers.
     """
-    topics = sorted({r.topic_idx for r in rows})
-    if len(topics) < 2:
+    order = sorted(set(topics))
+    n_test, n_val = (max(1, round(share * len(order))) for share in (test_share, val_share))
+    if n_test + n_val >= len(order):
+        asked = "1 question" if len(order) == 1 else f"{len(order)} questions"
         raise ValueError(
-            "all pairs ask the same question, so none can be kept for validation; give at least two prompts"
+            f"{asked}: {n_test} for the test and {n_val} for validation would leave none to train on. "
+            "Give at least three questions, or smaller shares."
         )
-    random.Random(f"split/{seed}").shuffle(topics)
-    held = set(topics[: max(1, round(share * len(topics)))])
-    inside = [at for at, i in enumerate(kept) if rows[i].topic_idx not in held]
-    outside = [at for at, i in enumerate(kept) if rows[i].topic_idx in held]
-    return inside, outside
-
-
-def held_out(pairs: Pairs, *, share: float, seed: int) -> Pairs:
-    """The pairs that training never saw."""
-    _, outside = split(pairs.rows, range(len(pairs.rows)), share=share, seed=seed)
-    return Pairs(tuple(pairs.rows[i] for i in outside), pairs.provenance)
+    random.Random(f"split/{seed}").shuffle(order)
+    test, val, rest = order[:n_test], order[n_test : n_test + n_val], order[n_test + n_val :]
+    return Parts(frozenset(rest), frozenset(val), frozenset(test))

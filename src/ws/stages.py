@@ -26,7 +26,7 @@ from ws.adapters import family, load_adapter, save_adapter
 from ws.behaviors import Behavior
 from ws.calibrate import PROTOCOL as CALIBRATE_PROTOCOL
 from ws.calibrate import CalibrateSettings, Calibration, calibrate, prompt_targets, sets_of
-from ws.data import GIVEN_PROTOCOL, GIVEN_SETTINGS, DataSettings, checked, data
+from ws.data import GIVEN_PROTOCOL, GIVEN_SETTINGS, DataSettings, checked, data, topics_of
 from ws.data import PROTOCOL as DATA_PROTOCOL
 from ws.diff import diff, geometry
 from ws.direction import Direction
@@ -43,11 +43,11 @@ from ws.models.chat import Chat
 from ws.models.checkpoint import checkpoint_of
 from ws.models.hashes import stamp
 from ws.models.load import Base
-from ws.pairs import Check, Pairs, file_mark, load_pairs, save_pairs
+from ws.pairs import Check, Pairs, file_mark, folded, load_pairs, marks_in, save_pairs
 from ws.plots import histories
 from ws.processes import ALONE, Group
 from ws.records import Place, Record, canonical, key_of, read, slug, write_json
-from ws.sequences import held_out, split
+from ws.sequences import Parts
 from ws.tracking import UNTRACKED, Tracking
 from ws.train import PROTOCOL as TRAIN_PROTOCOL
 from ws.train import Sides, TrainSettings, default_train, train
@@ -138,6 +138,29 @@ class Plan:
         if self.pairs_file is not None:
             return {"min_distinct": self.data.min_distinct}
         return {k: v for k, v in asdict(self.data).items() if not self.has_answers or k in GIVEN_SETTINGS}
+
+    @cached_property
+    def questions(self) -> dict[int, list[str]]:
+        """What is asked, by the number of the question; known before any answer is."""
+        if self.pairs_file is not None:
+            rows = load_pairs(self.pairs_file, self.name).rows
+        else:
+            assert self.behavior is not None
+            topics = topics_of(self.behavior, self.data)
+            if self.behavior.answers is None:
+                return {i: [p.text] for i, p in enumerate(topics)}
+            chosen = {folded(p.text) for p in topics}
+            rows = tuple(r for r in self.behavior.answers.rows if folded(r.prompt) in chosen)
+        asked: dict[int, list[str]] = {}
+        for row in rows:
+            wordings = asked.setdefault(row.topic_idx, [])
+            wordings += [row.prompt] if row.prompt not in wordings else []
+        return asked
+
+    @cached_property
+    def parts(self) -> Parts:
+        """The numbers of the questions that are learnt from, chosen on, and reported, whatever method learns."""
+        return self.train.parts(self.questions)
 
 
 def base_key(base: Base) -> dict[str, Any]:
@@ -327,41 +350,37 @@ def make_eval(
         inputs["answers"] = "from the prompt's last token on"  # of an anchor, only the last token was once steered
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
+    test: Pairs | None = None
     if name == "pairs":
         if pairs is None or settings is None:
             raise ValueError(
-                "the pairs evaluation needs a run, whose held-out pairs it scores; give --run or --behavior"
+                "the pairs evaluation needs a run, whose test questions it scores; give --run or --behavior"
             )
         if data_file is not None or limit is not None or n_think is not None:
             raise ValueError(
-                "the pairs evaluation scores a run's own held-out pairs; leave out --data and --limit, and --n-think"
+                "the pairs evaluation scores a run's own test questions; leave out --data and --limit, and --n-think"
             )
-        inputs["pairs"] = pairs.content_hash
-        shared = ("seed", "val_share", "max_len", "allow_template_diff")
+        test = pairs.of(settings.parts(pairs.topics).test)
+        shared = ("seed", "val_share", "test_share", "allow_template_diff")
         told["split"] = {k: getattr(settings, k) for k in shared}
+        inputs["pairs"] = test.content_hash
     else:  # the very questions, wherever they come from, so that a changed file is never taken for the old one
         inputs["items"] = hash_of(chosen.items(base, data_file))
 
     def make(work: Path) -> dict[str, Any]:
         if name == "pairs":
             dial = plain_dial(base, steered, name)
-            assert pairs is not None and settings is not None
-            held = held_out(pairs, share=settings.val_share, seed=settings.seed)
+            assert test is not None and settings is not None
             result = pairs_eval.run(
                 base,
-                held,
+                test,
                 alphas=alphas,
                 dial=dial,
                 method=method,
                 seed=seed,
-                max_len=settings.max_len,
                 allow_template_diff=settings.allow_template_diff,
             )
-            asked = [
-                {"row_key": k, "prompt": r.prompt, "wanted": r.response_pos, "unwanted": r.response_neg}
-                for r in held.rows
-                for k in [pairs_eval.row_key(r)]
-            ]
+            asked = pairs_eval.asked(test, result)
         else:
             items = items_of(chosen, base, data=data_file, limit=limit)
             reference = None if out is None else make_reference(base, chosen, items, out)[0]
@@ -371,10 +390,19 @@ def make_eval(
             asked = [shown(i) for i in items]
         pd.DataFrame(asked).to_parquet(work / "items.parquet", index=False)
         result.rows.to_parquet(work / "rows.parquet", index=False)
-        return {"note": dict(result.note), "table": result.table()}
+        return {"note": dict(result.note), "table": result.table(), "used": used_for(by, strength)}
 
     record = Place.below(folder / "eval" / name, "eval", told, inputs).once(make, beside=_beside(base, by))
     return summarize(chosen, rows_in(record)), record
+
+
+def used_for(by: Direction | Method | None, strength: Mapping[str, Any] | None) -> dict[str, list[str] | None]:
+    """The marks of the questions that a method was made from, None where it does not say, and that its strength was found on."""
+    made = frozenset[str]() if by is None else marks_in(by.provenance)
+    return {
+        "to make": None if made is None else sorted(made),
+        "to calibrate": list((strength or {}).get("questions", ())),
+    }
 
 
 def steered_by(by: Direction | Method | None, origin: Base | None = None) -> Method | None:
@@ -453,7 +481,8 @@ def make_harness(
         else:
             pd.read_parquet(unsteered / "items.parquet").to_parquet(work / "items.parquet", index=False)
         rows.to_parquet(work / "rows.parquet", index=False)
-        return {"note": {"n_items": int(rows["unit_id"].nunique())}, "table": harness.table(rows)}
+        note = {"n_items": int(rows["unit_id"].nunique())}
+        return {"note": note, "table": harness.table(rows), "used": used_for(by, None)}
 
     told = {
         "protocol": f"{harness.NAME}/{','.join(tasks.names)}",
@@ -533,21 +562,23 @@ def material(plan: Plan, train_of: Mapping[str, TrainSettings] | None = None) ->
     def pairs() -> Pairs:
         return make_pairs(plan)[0]
 
-    def learnt() -> Pairs:
-        rows = pairs().rows
-        inside, _ = split(rows, range(len(rows)), share=plan.train.val_share, seed=plan.seed)
-        return Pairs(tuple(rows[i] for i in inside), pairs().provenance)
-
     @cache
     def sides(adapter: str) -> Sides:
         given = {plan.train.adapter: plan.train, **(train_of or {})}
-        settings = given.get(adapter) or replace(default_train(plan.base, adapter), seed=plan.seed)
-        return make_sides(replace(plan, train=settings), pairs())[0]
+        settings = given.get(adapter) or default_train(plan.base, adapter)
+        # one split for all: what one method is tested on, no other has learnt from
+        shared = {k: getattr(plan.train, k) for k in ("seed", "val_share", "test_share")}
+        return make_sides(replace(plan, train=replace(settings, **shared)), pairs())[0]
 
-    def held() -> Pairs:
-        return held_out(pairs(), share=plan.train.val_share, seed=plan.seed)
-
-    return Material(plan.base, plan.behavior, pairs=learnt, held=held, sides=sides, seed=plan.seed)
+    return Material(
+        plan.base,
+        plan.behavior,
+        questions=lambda: [text for number in sorted(plan.parts.train) for text in plan.questions[number]],
+        pairs=lambda: pairs().of(plan.parts.train),
+        held=lambda: pairs().of(plan.parts.val),
+        sides=sides,
+        seed=plan.seed,
+    )
 
 
 def method_folder(plan: Plan, method: Method) -> Path:

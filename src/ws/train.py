@@ -14,7 +14,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -36,13 +36,13 @@ from ws.models.modules import blocks_of, select
 from ws.pairs import Pairs, marks_of
 from ws.processes import ALONE, Group, spread
 from ws.records import key_of, writable
-from ws.sequences import SIDES, Row, rows_of, split
+from ws.sequences import SIDES, Parts, Row, rows_of, split
 from ws.steer import steer
 from ws.tracking import UNTRACKED, Tracking
 
 log = logging.getLogger(__name__)
 
-PROTOCOL = "train/1"
+PROTOCOL = "train/2"  # 2: questions are split in three
 STOPS = ("shared", "per_branch", "none")
 CHECKPOINT_SECONDS = float(os.environ.get("WS_CHECKPOINT_SECONDS", "20"))
 
@@ -78,7 +78,9 @@ class TrainSettings:
     max_len: int = 512
     """Longest training sequence, in tokens."""
     val_share: float = 0.1
-    """Share of the questions kept for validation."""
+    """Share of the questions that learning rate, stopping step and layers are chosen on."""
+    test_share: float = 0.1
+    """Share of the questions that nothing is learnt from or chosen on; `ws eval pairs` reports them."""
     eval_every: int = 10
     """Steps between validations."""
     patience: int = 2
@@ -105,10 +107,17 @@ class TrainSettings:
         for name in ("batch_size", "eval_every", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.epochs > 0 or not 0 < self.val_share < 1 or self.warmup < 0 or self.max_len < 8:
+        if not self.epochs > 0 or self.warmup < 0 or self.max_len < 8:
+            raise ValueError("epochs must be positive, warmup not negative, max_len at least 8")
+        if not (0 < self.val_share < 1 and 0 < self.test_share < 1 and self.val_share + self.test_share < 1):
             raise ValueError(
-                "epochs must be positive, val_share between 0 and 1, warmup not negative, max_len at least 8"
+                f"val_share and test_share lie between 0 and 1 and leave something to train on, got {self.val_share:g} "
+                f"and {self.test_share:g}"
             )
+
+    def parts(self, topics: Iterable[int]) -> Parts:
+        """The study's questions in three parts."""
+        return split(topics, val_share=self.val_share, test_share=self.test_share, seed=self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,17 +153,20 @@ def train(
     settings = replace(settings or default_train(base, changes.get("adapter", "lora")), **changes)
     of = family(settings.adapter)
     spec = spec_of(base, settings)
+    parts = settings.parts(pairs.topics)
     rows, told = rows_of(base, pairs, max_len=settings.max_len, allow_template_diff=settings.allow_template_diff)
-    inside, outside = split(pairs.rows, told["kept"], share=settings.val_share, seed=settings.seed)
+    topics = [pairs.rows[i].topic_idx for i in told["kept"]]
+    inside, outside = ([at for at, t in enumerate(topics) if t in part] for part in (parts.train, parts.val))
     if not inside or not outside:
         raise ValueError(
             f"{len(inside)} pairs are left for training and {len(outside)} for validation; give more questions"
         )
     start = group.tensors_as_main(of.start(base, spec)) if of.start else {}
     report: dict[str, Any] = {
-        **{k: v for k, v in told.items() if k != "kept"},
+        **{k: v for k, v in told.items() if k not in ("kept", "left_out")},
         "n_train": len(inside),
         "n_val": len(outside),
+        "n_test": len(topics) - len(inside) - len(outside),
     }
 
     with ExitStack() as undo:
@@ -199,7 +211,7 @@ def train(
         "protocol": PROTOCOL,
         "settings": asdict(settings),
         "pairs": pairs.content_hash,
-        "questions": marks_of(r.prompt for r in pairs.rows),
+        "questions": marks_of(r.prompt for r in pairs.of(parts.train | parts.val).rows),
         "lr": best.lr,
         "step": min(best.steps),
         "steps": list(best.steps),

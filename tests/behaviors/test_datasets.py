@@ -11,9 +11,8 @@ from ws.behaviors import load_behavior
 from ws.calibrate.prompts import training_prompts
 from ws.data import DataSettings, data, default_data
 from ws.errors import BadFile, Unsupported
-from ws.methods import Material, make, without_texts
+from ws.methods import make, without_texts
 from ws.pairs import auc, folded
-from ws.sequences import split
 from ws.stages import Plan, make_pairs, material
 from ws.train import default_train
 
@@ -113,7 +112,7 @@ def test_a_column_inside_a_column_is_named_with_dots(tmp_path):
         ({"pairs": [["glad", "sad"]], "template": "{persona}"}, "leave out `template` and `pairs`, or `dataset`"),
         ({"dataset": None}, "template, pairs, prompts missing; a behavior has template, pairs and prompts, or a dataset"),
         ({"prompts": {"source": "list", "list": ["How is my cake?", "Who?"]}}, "1 of the prompts have no answer"),
-        ({"pos": POS[:1], "neg": NEG[:1]}, "at least two training prompts"),
+        ({"pos": POS[:1], "neg": NEG[:1]}, "at least three training prompts"),
     ],
 )  # fmt: skip
 def test_a_data_set_that_is_not_whole_is_refused_with_its_place(tmp_path, changes, told):
@@ -152,8 +151,9 @@ def test_n_topics_takes_some_questions_by_seed_and_none_takes_all(tiny, tmp_path
     assert len(questions(n_topics=5)) == 5
     assert questions(n_topics=5) == questions(n_topics=5, temperature=1.0) != questions(n_topics=5, seed=1)
     assert questions(n_topics=2, shuffle_topics=False) == {"How is my cake?", "How is my song?"}
-    chosen = pack(tmp_path, prompts={"source": "list", "list": ["How is my cake?", "How is my plan?"]})
-    assert {r.prompt for r in data(tiny, load_behavior(chosen)).rows} == {"How is my cake?", "How is my plan?"}
+    three = ["How is my cake?", "How is my plan?", "How is my song?"]
+    chosen = pack(tmp_path, prompts={"source": "list", "list": three})
+    assert {r.prompt for r in data(tiny, load_behavior(chosen)).rows} == {*three}
 
 
 def test_the_bytes_of_the_data_are_part_of_the_key_and_sampling_is_not(tiny, tmp_path):
@@ -176,7 +176,8 @@ def test_methods_that_need_personas_say_that_there_are_none_and_the_others_work(
         with pytest.raises(Unsupported, match="'mood' has no personas, its answers come from a data set"):
             make(name, made)
     assert make("prompt:engineered", made).pos == "Praise."
-    a, b = (make("paper:all", m) for m in (made, Material(tiny, plan.behavior, pairs=lambda: swapped(plan))))
+    other = replace(made, pairs=lambda: swapped(plan))
+    a, b = (make("paper:all", m) for m in (made, other))
     assert a.content_hash != b.content_hash, "it is made from the answers"
     left = ["prompt:simple", "repe", "sl:pca", "paper:single-last"]
     keep = ["ws:lora", "prompt:engineered", "paper:all", "random:act:0"]
@@ -260,12 +261,15 @@ PERSONAS = {"template": "You are {persona}.", "pairs": [["glad", "sad"]], "datas
 def test_every_source_of_questions_gives_them_in_order(hub, tmp_path):
     hub("train", [{"q": {"text": t}} for t in ("One?", "Two?", "one", "Three?")])
     (tmp_path / "lines.txt").write_text("One?\nTwo?\n\nThree?\n")
-    write(tmp_path / "rows.jsonl", [{"text": t, "split": s} for t, s in (("One?", "train"), ("Two?", "train"))])
+    write(
+        tmp_path / "rows.jsonl",
+        [{"text": t, "split": s} for t, s in (("One?", "train"), ("Two?", "train"), ("Six?", "train"))],
+    )
     at = {"source": "hub", "id": "org/mood", "split": "train", "column": "q.text"}
     for source, wanted in (
         ({"source": "list", "list": ["One?", "Two?", "Three?"]}, ["One?", "Two?", "Three?"]),
         ({"source": "file", "file": "lines.txt"}, ["One?", "Two?", "Three?"]),
-        ({"source": "file", "file": "rows.jsonl"}, ["One?", "Two?"]),
+        ({"source": "file", "file": "rows.jsonl"}, ["One?", "Two?", "Six?"]),
         (at, ["One?", "Two?", "Three?"]),
         ({**at, "id": f"org/mood@{COMMIT}", "config": "default"}, ["One?", "Two?", "Three?"]),
     ):
@@ -291,7 +295,7 @@ def test_questions_that_the_hub_cannot_give_are_refused(hub, tmp_path, changes, 
 
 
 def test_a_question_is_not_held_out_and_trained_on(tmp_path):
-    asked = {"source": "list", "list": ["One?", "Two?"]}
+    asked = {"source": "list", "list": ["One?", "Two?", "Six?"]}
     with pytest.raises(BadFile, match=r"1 of the held-out prompts are training prompts too, e\.g\. 'two'"):
         load_behavior(pack(tmp_path, **PERSONAS, prompts=asked, heldout={"source": "list", "list": ["two", "Three?"]}))
     heldout = {"source": "list", "list": ["How is my cake?"]}
@@ -316,7 +320,7 @@ def test_given_pairs_of_a_real_data_set_are_checked_and_split_by_question(real_d
     assert checks["length"].value == pytest.approx(
         auc([r.n_tok_pos for r in pairs.rows], [r.n_tok_neg for r in pairs.rows]), abs=0.02
     )
-    inside, outside = split(pairs.rows, range(len(pairs.rows)), share=0.1, seed=0)
-    apart = [{folded(pairs.rows[i].prompt) for i in part} for part in (inside, outside)]
-    assert not apart[0] & apart[1]
+    assert plan.parts == plan.train.parts(pairs.topics)
+    apart = [{folded(r.prompt) for r in pairs.of(p).rows} for p in (plan.parts.train, plan.parts.val, plan.parts.test)]
+    assert len(set().union(*apart)) == sum(map(len, apart))
     assert all(apart)

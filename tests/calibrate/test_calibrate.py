@@ -11,13 +11,13 @@ from torch import nn
 import ws
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings, Calibration, PromptSets, calibrate, divergences, prompt_targets
-from ws.calibrate.prompts import knows_its_questions, prompt_sets
+from ws.calibrate.prompts import prompt_sets
 from ws.cli import main
 from ws.methods import as_method
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.method import Method, dial_of
 from ws.methods.prompts import of_behavior
-from ws.pairs import marks_of
+from ws.pairs import marks_in, marks_of
 from ws.reading import Beginnings, Steps
 from ws.stages import make_calibration
 
@@ -223,7 +223,7 @@ def test_a_method_is_not_calibrated_on_questions_it_was_made_from(tiny):
         calibrate(tiny, made_from, settings=QUICK, prompts=PROMPTS)
     fine = replace(method, provenance={"training": {"questions": marks_of([other])}})
     assert calibrate(tiny, fine, settings=replace(QUICK, max_evals=1), prompts=PROMPTS).pos.history
-    assert knows_its_questions(fine.provenance) and not knows_its_questions(method.provenance)
+    assert marks_in(fine.provenance) == {marks_of([other])} and marks_in(method.provenance) is None
     with pytest.raises(ValueError, match="both the calibration and the audit"):
         PromptSets((seen,), (seen.lower(),))
 

@@ -402,7 +402,7 @@ def test_a_pack_without_engineered_prompts_is_compared_without_them(capsys, tmp_
     pack = yaml.safe_load((HERE / "honesty.yaml").read_text())
     for part in (pack, pack["tiny"]):
         part.pop("engineered", None)
-    pack["tiny"]["prompts"] = {"source": "list", "list": ["What color is snow?", "Is snow white?"]}
+    pack["tiny"]["prompts"] = {"source": "list", "list": ["What color is snow?", "Is snow white?", "Is coal black?"]}
     own = tmp_path / "own.yaml"
     own.write_text(yaml.safe_dump({**pack, "name": "own"}))
     asked = ["compare", "--check", "--json", "--behavior", str(own), "--out", str(tmp_path / "out")]

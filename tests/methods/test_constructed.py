@@ -33,7 +33,7 @@ class Planted(Material):
         return Contrast(*(states(self.base, side, names) for side in sides))
 
 
-MATERIAL = Planted(BASE, layers="1-2")
+MATERIAL = Planted(BASE, layers="1-2", questions=list)
 
 
 @torch.inference_mode()

@@ -57,7 +57,7 @@ def hidden(base, text: str):
 
 
 def test_a_personas_state_is_that_of_the_last_token_of_question_and_opening(tiny):
-    material = Material(tiny, BEHAVIOR, items=4)
+    material = Material(tiny, BEHAVIOR, questions=lambda: [p.text for p in BEHAVIOR.train[:4]], items=4)
     names = [EMBEDDED, *(block_name(tiny, at) for at in range(tiny.depth - 1))]
     found = material.states(names)
     for side, (texts, read) in enumerate(zip(material.personas, (found.pos, found.neg))):

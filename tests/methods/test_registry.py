@@ -36,7 +36,16 @@ def material(tiny):
         quick = replace(default_train(tiny, adapter), epochs=1, batch_size=16, lr=(4e-3,))
         return train(tiny, pairs, quick)
 
-    return Material(tiny, BEHAVIOR, pairs=lambda: pairs, held=lambda: Pairs(pairs.rows[:6]), sides=sides, items=16)
+    asked = [r.prompt for r in pairs.rows[:10]]
+    return Material(
+        tiny,
+        BEHAVIOR,
+        questions=lambda: asked,
+        pairs=lambda: Pairs(pairs.rows[:10]),
+        held=lambda: Pairs(pairs.rows[10:]),
+        sides=sides,
+        items=16,
+    )
 
 
 HERE = [n for n in methods.names() if n.split(":")[0] not in ("ws", "ft") or n.split(":")[1] in ("lora", "ia3")]
@@ -85,7 +94,7 @@ def test_random_draws_differ_by_number_and_repeat(material):
 
 
 def test_both_personas_are_read_over_the_same_words(tiny):
-    pos, neg = persona_texts(tiny, BEHAVIOR, n=12)
+    pos, neg = persona_texts(tiny, BEHAVIOR, [p.text for p in BEHAVIOR.train], n=12)
     assert len(pos) == len(neg) == 12
     for (a, at), (b, bt) in zip(pos, neg):
         assert at == len(a) - 1 and bt == len(b) - 1 and a != b and a[-4:] == b[-4:]
@@ -121,7 +130,7 @@ def test_every_listed_name_and_its_draws_are_taken():
 def test_what_a_method_lacks_is_said(tiny):
     bare = Material(tiny)
     with pytest.raises(ValueError, match="--behavior"):
-        methods.make("repe", bare)
-    for name in ("ws:lora", "paper:all", "paper:single"):
+        methods.make("prompt:simple", bare)
+    for name in ("ws:lora", "repe", "paper:all", "paper:single"):
         with pytest.raises(Unsupported, match="--behavior"):
             methods.make(name, replace(bare, behavior=BEHAVIOR))

@@ -221,8 +221,10 @@ def _apart(path: Path, prompts: Sequence[Prompt], heldout: Sequence[Prompt]) -> 
 
 
 def _distinct(path: Path, prompts: tuple[Prompt, ...]) -> None:
-    if len([p for p in prompts if p.split == "train"]) < 2:
-        raise BadFile(f"{path}: a behavior needs at least two training prompts, one of them is kept for validation.")
+    if len([p for p in prompts if p.split == "train"]) < 3:
+        raise BadFile(
+            f"{path}: a behavior needs at least three training prompts: to learn from, to choose on and to report."
+        )
     if len({p.id for p in prompts}) < len(prompts):
         raise BadFile(f"{path}: two prompts have the same id; an id names one question.")
     seen: dict[str, Prompt] = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ws.behaviors import Behavior, Prompt, neutral_prompts
-from ws.pairs import MARK, folded, marks_of
+from ws.pairs import folded, marks_in, marks_of
 
 CATEGORIES = 5
 
@@ -43,27 +43,13 @@ def prompt_sets(tiny: bool, n_calib: int, n_audit: int, *, trained_on: Sequence[
 
 def apart(sets: PromptSets, provenance: Mapping[str, Any]) -> None:
     """Refuse prompts that are among the questions a method was made from, by what it says of itself."""
-    known = _marks_in(provenance)
+    known = marks_in(provenance) or frozenset()
     for text in (*sets.calib, *sets.audit):
         if marks_of([text]) in known:
             raise ValueError(
                 f"this method was made from the question {text[:60]!r}, which its strength would be found or checked on. Train "
                 "it on other questions."
             )
-
-
-def knows_its_questions(provenance: Mapping[str, Any]) -> bool:
-    """Whether a method says what it was made from."""
-    return bool(_marks_in(provenance))
-
-
-def _marks_in(told: Any) -> set[str]:
-    """Every mark of a question in a provenance, which may hold those of other methods."""
-    if isinstance(told, Mapping):
-        own = told.get("questions")
-        found = {own[i : i + MARK] for i in range(0, len(own), MARK)} if isinstance(own, str) else set()
-        return found.union(*map(_marks_in, told.values()))
-    return set().union(*map(_marks_in, told)) if isinstance(told, (list, tuple)) else set()
 
 
 def training_prompts(behavior: Behavior | None) -> list[str]:

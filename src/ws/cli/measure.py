@@ -49,6 +49,8 @@ def evaluate(given: dict[str, Any]) -> Any:
     from ws.behaviors import SHIPPED, load_behavior
     from ws.cli.results import few_units, show_note, show_panels, units, with_axis
     from ws.eval import shown
+    from ws.report import measured as found_in
+    from ws.report import not_held_out
     from ws.stages import rows_in
     from ws.tables import alpha_table, reading
 
@@ -69,7 +71,7 @@ def evaluate(given: dict[str, Any]) -> Any:
     smoke = f", SMOKE: only {units(note.get('n_units', limited))}" if note.get("smoke") or limited else ""
     seen = shown(table, intent)
     show(alpha_table(seen, f"{behavior + ': ' if behavior else ''}{subject.method} on {subject.base.id}{smoke}"))
-    lines = [*reading(table, intent)]
+    lines = [*not_held_out(found_in([record.folder])), *reading(table, intent)]
     for line in [*lines, *few_units(seen, lines)]:
         show(f"• {plain(line)}")
     show_panels(panels)

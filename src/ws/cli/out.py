@@ -62,9 +62,13 @@ def show_story(story: Any) -> None:
     show("")
     show(alpha_table(story.headline, f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}"))
     from ws.eval import protocol
+    from ws.report import measured, not_held_out, pairs_left_out
 
     legend = {m: t for r in story.headline for m, t in protocol(r["eval"], r["protocol"]).legend.items()}
     for line in reading(story.headline, plan.behavior.intent if plan.behavior else {}, legend):
+        show(f"• {plain(line)}")
+    those = measured(story.evals)
+    for line in [*not_held_out(those), *pairs_left_out(those)]:
         show(f"• {plain(line)}")
     if cost := side_effect(story.rows):
         show(f"• {plain(cost)}")

@@ -49,8 +49,9 @@ def show_note(note: Mapping[str, Any]) -> None:
         )
     if note.get("source"):
         labels = ", ".join(f"{n} labeled {label}" for label, n in note.get("labels", {}).items())
+        of = f" of {note['n_pairs']}" if "n_pairs" in note else ""
         show(
-            f"[dim]asked: {units(note['n_units'])}, {note['n_items']} prompts, from {plain(note['source'])}{f' ({labels})' if labels else ''}[/]"
+            f"[dim]asked: {units(note['n_units'])}, {note['n_items']}{of} prompts, from {plain(note['source'])}{f' ({labels})' if labels else ''}[/]"
         )
     for why, rows in note.get("left_out", {}).items():
         show(f"• left out {rows['n']}: {plain(why)} (e.g. {plain(', '.join(rows['rows'][:3]))})")

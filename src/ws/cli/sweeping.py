@@ -124,9 +124,10 @@ def by_error(unfinished: Sequence[tuple[Any, Any]]) -> dict[str, list[Any]]:
 
 def readings(found: Any, effects: Sequence[Any]) -> list[str]:
     """What the table says, computed from its numbers."""
+    from ws.report import measured, not_held_out
     from ws.stats import FEW_UNITS
 
-    lines = []
+    lines = not_held_out(measured([Path(p) for _, v in found.studies for p in v["evals"]]))
     several = max(len(e.seeds) for e in effects) > 1
     claimed = [e for e in effects if e.sign]
     if several:

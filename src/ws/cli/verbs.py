@@ -190,7 +190,7 @@ def calibrate(given: dict[str, Any]) -> Any:
     """Find the strengths, one per sign, at which a direction or any other method moves the model by a given KL."""
     from ws import methods
     from ws.calibrate import CalibrateSettings
-    from ws.calibrate.prompts import knows_its_questions
+    from ws.pairs import marks_in
     from ws.presets import preset
     from ws.stages import make_calibration, material
     from ws.tables import calibration_table
@@ -233,7 +233,7 @@ def calibrate(given: dict[str, Any]) -> Any:
     show("")
     for side in (found.neg, found.pos):
         show(f"• {plain(_read(side, settings.tolerance))}")
-    if what.direction and plan is None and not knows_its_questions(method.provenance):
+    if what.direction and plan is None and marks_in(method.provenance) is None:
         show(
             "• note: the file does not say what it was trained on, so that was not compared with the prompts used here."
         )

@@ -37,7 +37,7 @@ PROTOCOL = "compare/2"
 COSTS = ("neutral-nll/1", "neutral-choice/1", "neutral-free/1")
 """Protocols that say what steering costs; always measured."""
 REFUSED = {
-    "pairs": "it needs one study's held-out pairs",
+    "pairs": "every seed has test questions of its own, so that no two seeds would share a unit; use ws eval pairs --method NAME",
     "lm-eval": "it asks in its own words",
     "file": "use ws eval file",
 }

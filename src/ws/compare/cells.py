@@ -27,6 +27,7 @@ from ws.eval import protocol
 from ws.eval.protocol import Protocol, items_of
 from ws.methods import Material, Method
 from ws.models.load import Base
+from ws.pairs import mark_of, marks_in
 from ws.records import Place, Record, canonical, slug, write_json
 from ws.stages import (
     Plan,
@@ -42,7 +43,7 @@ from ws.stages import (
 from ws.study import Common, Served, address_hidden, endpoint_of, kept_base
 from ws.train import TrainSettings
 
-PROTOCOL = "compare-cell/3"
+PROTOCOL = "compare-cell/4"
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,8 @@ def cell(given: Mapping[str, Any]) -> None:
         evals = [_measured(plan, method, asked, strength) for asked in spec.evals]
         told = {
             "method": method.name, "kind": method.kind, "graded": method.graded, "seed": plan.seed,
-            "content": method.content_hash, "strength": strength,
+            "content": method.content_hash, "numbers": method.numbers_hash, "strength": strength,
+            "questions": sorted(marks_in(method.provenance) or ()),
             "calibration": None if kept is None else str(kept.folder.relative_to(plan.out)),
             "evals": [
                 {**asdict(asked), "folder": str(r.folder.relative_to(plan.out))} for asked, r in zip(spec.evals, evals)
@@ -225,7 +227,8 @@ def strengths(
             points[d.alpha] = {"kl": d.p95, "kl_lo": low, "kl_hi": high, "audit": None, "verdict": "as given"}
     listed = [{"alpha": a, **points[a]} for a in sorted(points)]
     budget = None if found is None else found.settings.budget
-    return {"budget": budget, "neg": neg, "pos": pos, "points": listed}
+    asked = [] if found is None else sorted(map(mark_of, sets_of(base, settings, behavior).calib))
+    return {"budget": budget, "neg": neg, "pos": pos, "points": listed, "questions": asked}
 
 
 def means(method: Method, alpha: float) -> bool:
@@ -266,12 +269,14 @@ def place_of(spec: Spec, base: Base, behavior: Behavior) -> CellPlace:
     }  # fmt: skip
     trained = study.train[needs.adapter] if needs.adapter else study.usual
     served = study.endpoint if needs.answers else None
+    reads = needs.answers or needs.personas or needs.seed == "study"
     inputs = {
         **_base_key(base),
         **({} if served is None else {"endpoint": served.described()}),
         "behavior": [behavior.name, behavior.content_hash, behavior.engineered],
-        "data": dict(study.data) if needs.answers else None,
-        "train": dict(trained) if needs.answers else None,
+        # they say which questions a method may read
+        "data": dict(study.data) if reads else None,
+        "train": dict(trained) if reads else None,
         "files": {
             part: _hash(Path(part)) for part in (spec.method.partition(":")[2],) if part and Path(part).is_file()
         },

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,13 @@ class Kin:
         return all(c.matched for c in self.cells)
 
     @property
+    def overlap(self) -> float | None:
+        """The share of one seed's questions that another one has too, the largest of any two seeds; None without questions."""
+        each = [set(c.record.get("questions", ())) for c in self.cells]
+        shares = [len(a & b) / min(len(a), len(b)) for a, b in combinations(each, 2) if a and b]
+        return max(shares, default=None)
+
+    @property
     def given(self) -> bool:
         """Whether strengths were given and not sought."""
         return all(c.record["strength"]["budget"] is None for c in self.cells)
@@ -183,5 +191,11 @@ def kins(cells: Sequence[Cell], failed: Sequence[tuple[Spec, str]]) -> tuple[lis
     lost: dict[str, dict[str, str]] = {}
     for spec, why in failed:
         lost.setdefault(needs(spec.method).kin, {})[spec.name] = why
-    found = [Kin(name, tuple(each), lost.get(name, {})) for name, each in grouped.items()]
+    found = [Kin(name, distinct(each), lost.get(name, {})) for name, each in grouped.items()]
     return found, {name: next(iter(whys.values())) for name, whys in lost.items() if name not in grouped}
+
+
+def distinct(cells: Sequence[Cell]) -> tuple[Cell, ...]:
+    """Each cell whose method has numbers of its own: seeds that share all their random choices are one."""
+    seen = {c.record.get("numbers") or str(at): c for at, c in reversed(list(enumerate(cells)))}
+    return tuple(c for c in cells if any(c is kept for kept in seen.values()))

@@ -8,6 +8,7 @@ from typing import Any
 from ws.compare.effects import Cell, Kin
 from ws.eval.foundations import NONE, mark
 from ws.eval.protocol import Protocol
+from ws.report import not_held_out
 from ws.report.sheet import NO, Sheet, flat, share, with_interval
 from ws.stats import FEW_UNITS, OverSeeds
 from ws.tables import signed
@@ -251,6 +252,7 @@ def readings(
     units = min((e.fewest for e in axes.values() if math.isfinite(e.mean)), default=FEW_UNITS)
     if units < FEW_UNITS:
         found.append(f"Only {units} units in the smallest group: below {FEW_UNITS} an interval undercovers.")
+    found += not_held_out([c.evals[asked.name] for k in kins for c in k.cells])
     if any(e.evals[asked.name].smoke for k in kins for e in k.cells):
         found.append("SMOKE: not all units were scored; nothing here is a result.")
     for k in kins:
@@ -290,7 +292,11 @@ def _seeds(kins: Sequence[Kin]) -> list[str]:
     told = [
         f"{most} seeds: intervals hold seeds and units; `seeds` lists the axis of each, `same sign` how many agree."
     ]
-    return [*told, *([f"One cell, the same for all seeds: {', '.join(alone)}."] if alone else [])]
+    if alone:
+        told.append(f"One cell, the same for all seeds: {', '.join(alone)}.")
+    if shares := [k.overlap for k in trained if k.overlap is not None]:
+        told.append(f"Of the questions one seed learns from, at most {100 * max(shares):.0f} % are another's too.")
+    return told
 
 
 def _unmatched(kins: Sequence[Kin], reference: Kin) -> list[str]:

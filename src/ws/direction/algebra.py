@@ -241,7 +241,11 @@ def project_out(
     if not names:
         raise DirectionMismatch("there is nothing to project out: the other direction touches no module")
     return Direction(
-        result.forms, {**direction.provenance, "projected_out": {"scope": scope, "hash": other.content_hash}}
+        result.forms,
+        {
+            **direction.provenance,
+            "projected_out": {"scope": scope, "hash": other.content_hash, "made": dict(other.provenance)},
+        },
     )
 
 

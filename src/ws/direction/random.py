@@ -58,7 +58,9 @@ def random_like(direction: Direction, seed: int, weight: Weights, *, form: str =
 def _told(direction: Direction, forms: dict[str, tuple[Form, ...]], seed: int, form: str) -> Direction:
     base = direction.provenance.get("base")
     told = {} if form == "like" else {"form": form}
-    return Direction(forms, {"base": base, "made_by": "random", "seed": seed, "like": direction.content_hash, **told})
+    # its size is that of the other, and so what that was made from
+    made = {"base": base, "made_by": "random", "seed": seed, "like": direction.content_hash, **told}
+    return Direction(forms, {**made, "size_of": dict(direction.provenance)})
 
 
 def _shuffled(form: Form, g: torch.Generator) -> Form:

@@ -1,29 +1,40 @@
-"""Does steering make the pos answers likelier than the neg ones? Held-out pairs, per-token log-probabilities.
+"""Does steering make the pos answers likelier than the neg ones? Test pairs, per-token log-probabilities.
 
-`pairs/1`: `y = mean log P(pos answer) - mean log P(neg answer)`, per token, on pairs whose questions training never saw.
-Needs nothing but pairs, so every behavior has it. Unit: the question.
+`pairs/2`: `y = mean log P(pos answer) - mean log P(neg answer)`, per token, on pairs whose questions nothing was learnt
+from or chosen on. Needs nothing but pairs, so every behavior has it. Unit: the question. Answers are scored whole, whatever
+training cuts; a pair that the model's context cannot hold is left out and named.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from sys import maxsize
+from typing import Any
 
-from ws.eval.protocol import COLUMNS, Protocol, Result, plain
+from ws.errors import ScoringImpossible
+from ws.eval.protocol import COLUMNS, NAMED, Protocol, Result, plain
 from ws.eval.scoring import Dial, sequence_logprobs
+from ws.generate import context_of
 from ws.models.load import Base
-from ws.pairs import Pair, Pairs
+from ws.pairs import Pairs
 from ws.sequences import rows_of
 
 
-def row_key(pair: Pair) -> str:
-    """What names a pair in every row."""
-    return f"{pair.prompt_id}/{pair.persona_idx}/{pair.sample_idx}"
+def row_keys(pairs: Pairs) -> list[str]:
+    """What names each pair in every row; a file may hold one name twice."""
+    seen = Counter[str]()
+    keys = []
+    for pair in pairs.rows:
+        seen[pair.name] += 1
+        keys.append(pair.name if seen[pair.name] == 1 else f"{pair.name}#{seen[pair.name]}")
+    return keys
 
 
 def _no_items(base: Base, data: str | None):
     raise ValueError("the pairs evaluation scores whole answers; call ws.eval.pairs.run with pairs")
 
 
-LEGEND = {"logratio_pairs": "finds the pos answers of held-out pairs likelier than the neg ones, per token"}
-PROTOCOL = Protocol("pairs", "pairs/1", "logratio_pairs", _no_items, plain("logratio_pairs"), LEGEND)
+LEGEND = {"logratio_pairs": "finds the pos answers of test questions likelier than the neg ones, per token"}
+PROTOCOL = Protocol("pairs", "pairs/2", "logratio_pairs", _no_items, plain("logratio_pairs"), LEGEND)
 PROTOCOLS = (PROTOCOL,)
 
 
@@ -35,27 +46,31 @@ def run(
     dial: Dial | None,
     method: str,
     seed: int = 0,
-    max_len: int = 512,
     allow_template_diff: bool = False,
 ) -> Result:
-    """Score held-out pairs at every alpha."""
+    """The scores of pairs at every alpha."""
     import pandas as pd
 
     alphas = sorted({0.0, *map(float, alphas)})
-    sides, told = rows_of(base, pairs, max_len=max_len, allow_template_diff=allow_template_diff, fewest=0)
+    limit = context_of(base.model) or maxsize
+    sides, of = rows_of(base, pairs, max_len=limit, allow_template_diff=allow_template_diff, fewest=0, whole=True)
+    if not of["kept"]:
+        raise ScoringImpossible(
+            f"none of {len(pairs.rows)} pairs can be scored: {'; '.join(f'{len(n)} {why}' for why, n in of['left_out'].items())}."
+        )
     values = {
         side: sequence_logprobs(
             base, [(r.ids, r.start) for r in rows], alphas=alphas, dial=dial, label=f"pairs, {side}"
         )
         for side, rows in sides.items()
     }
+    keys = row_keys(pairs)
     records = []
-    for at, i in enumerate(told["kept"]):
-        pair = pairs.rows[i]
+    for at, i in enumerate(of["kept"]):
+        pair, key = pairs.rows[i], keys[i]
         for k, alpha in enumerate(alphas):
             y = values["pos"][at][k] - values["neg"][at][k]
             arm = "ref" if alpha == 0 else "pos" if alpha > 0 else "neg"
-            key = row_key(pair)
             records.append(
                 dict.fromkeys(COLUMNS, "")
                 | {
@@ -77,7 +92,25 @@ def run(
                 | {"label": 1, "forced_close": False}
             )
     frame = pd.DataFrame.from_records(records, columns=list(COLUMNS))
-    return Result(PROTOCOL, frame, {"n_items": len(told["kept"])})
+    note = {
+        "n_items": len(of["kept"]),
+        "n_units": frame["unit_id"].nunique(),
+        "n_pairs": len(pairs.rows),
+        "smoke": False,
+        "source": "test questions",
+        "left_out": {why: {"n": len(names), "rows": names[:NAMED]} for why, names in of["left_out"].items()},
+    }
+    return Result(PROTOCOL, frame, note)
+
+
+def asked(pairs: Pairs, result: Result) -> list[dict[str, Any]]:
+    """What the rows of a result asked."""
+    scored = set(result.rows["row_key"])
+    return [
+        {"row_key": key, "prompt": pair.prompt, "wanted": pair.response_pos, "unwanted": pair.response_neg}
+        for key, pair in zip(row_keys(pairs), pairs.rows)
+        if key in scored
+    ]
 
 
 if __name__ == "__main__":  # `python -m ws.eval.pairs ...` is `ws eval pairs ...`

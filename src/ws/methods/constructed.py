@@ -62,7 +62,7 @@ def rank_one(material: Material, written: dict[str, Tensor], which: str, draw: i
         usual = torch.cat([entering.pos[INTO + name], entering.neg[INTO + name]]).double().mean(0)
         v = v if float(v @ usual) >= 0 else -v
         forms[name] = (LowRank((SIZE * w.norm() * u.double())[:, None].float(), v[None].float()),)
-    return Direction(forms, material.made(pool="last", made_by="constructed", input=which, draw=draw))
+    return Direction(forms, material.made("train", pool="last", made_by="constructed", input=which, draw=draw))
 
 
 def read_by(w: Float[Tensor, "o i"], which: str, g: torch.Generator) -> Vector:

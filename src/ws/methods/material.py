@@ -23,10 +23,12 @@ class Material:
 
     base: Base
     behavior: Behavior | None = None
+    questions: Callable[[], Sequence[str]] | None = None
+    """The study's training questions."""
     pairs: Callable[[], Pairs] | None = None
-    """The answers of both personas that a choice may be made on and that states may be averaged over."""
+    """The answers of both personas to them."""
     held: Callable[[], Pairs] | None = None
-    """Pairs whose questions training never saw: layers are chosen on them."""
+    """The answers to the validation questions: layers are chosen on them."""
     sides: Callable[[str], Sides] | None = None
     """Adapter family to its two trained sides."""
     seed: int = 0
@@ -53,7 +55,8 @@ class Material:
     @cached_property
     def personas(self) -> tuple[list[Text], list[Text]]:
         """The same questions under both personas."""
-        return persona_texts(self.base, self.known, n=self.items, seed=self.seed)
+        asked = _given(self.questions, "questions")()
+        return persona_texts(self.base, self.known, asked, n=self.items, seed=self.seed)
 
     @cached_property
     def answers(self) -> tuple[list[Text], list[Text]]:
@@ -77,23 +80,21 @@ class Material:
         return {}
 
     def held_pairs(self) -> Sequence[Pair]:
-        """Pairs that training never saw."""
-        return _given(self.held, "held-out pairs")().rows
+        """Pairs that nothing is learnt from, to choose on."""
+        return _given(self.held, "validation pairs")().rows
 
     def sides_of(self, adapter: str) -> Sides:
         """Both trained sides of one adapter family."""
         return _given(self.sides, "a study to train sides in")(adapter)
 
-    def made(self, **told: Any) -> dict[str, Any]:
-        """The provenance of a method made from this."""
+    def made(self, *parts: str, **more: Any) -> dict[str, Any]:
+        """The provenance of a method made from this, and from the questions of some parts: train, val."""
         behavior = None if self.behavior is None else {"name": self.behavior.name, "hash": self.behavior.content_hash}
-        if self.behavior is not None:
-            asked = [p.text for p in self.behavior.train]
-        else:
-            asked = [] if self.pairs is None else [r.prompt for r in self.pairs().rows]
+        used = [_given(self.questions, "questions")()] if "train" in parts else []
+        used += [[r.prompt for r in self.held_pairs()]] if "val" in parts else []
         return {
             "base": self.base.described(), "behavior": behavior, "layers": self.layers, "items": self.items,
-            "seed": self.seed, "questions": marks_of(asked), **told,
+            "seed": self.seed, "questions": marks_of(text for part in used for text in part), **more,
         }  # fmt: skip
 
 

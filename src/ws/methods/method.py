@@ -85,11 +85,21 @@ class Method(ABC):
         """SHA-256 of name, settings, provenance and tensors: the identity of the value, however it is stored."""
         settings, tensors = self.packed()
         told = [self.kind, self.name, settings, dict(self.provenance)]
-        h = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-        for name, t in sorted(tensors.items()):
-            h.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
-            h.update(t.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return h.hexdigest()
+        return _hash(json.dumps(told, sort_keys=True), tensors)
+
+    @property
+    def numbers_hash(self) -> str | None:
+        """SHA-256 of the tensors alone: two seeds of which it is the same are one. None where there are none."""
+        tensors = self.packed()[1]
+        return _hash("", tensors) if tensors else None
+
+
+def _hash(head: str, tensors: Mapping[str, Tensor]) -> str:
+    h = hashlib.sha256(head.encode())
+    for name, t in sorted(tensors.items()):
+        h.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
+        h.update(t.detach().contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return h.hexdigest()
 
 
 def dial_of(alphas: Alpha, bound: float | None) -> float | Tensor | None:

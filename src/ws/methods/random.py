@@ -78,7 +78,7 @@ def like_vectors(material: Material, method: Method, draw: str, which: str) -> A
     assert isinstance(method, Activation)
     lengths = {name: float(e.v.norm()) for name, e in method.edits.items() if isinstance(e, Add)}
     assert lengths.keys() == method.edits.keys(), f"{method.name} does more than add vectors"
-    made = material.made(draw=int(draw), like=method.name)
+    made = material.made(draw=int(draw), like=method.name, size_of=dict(method.provenance))
     return Activation(
         name_of("paper", draw, which), vectors(material, lengths, int(draw)), method.positions, provenance=made
     )

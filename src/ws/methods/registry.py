@@ -47,7 +47,7 @@ def edited(name: str, fit: Callable[[States, States], Edit]) -> Maker:
     def make(material: Material) -> Method:
         found = material.states(material.block_names)
         edits = {n: fit(found.pos[n], found.neg[n]) for n in material.block_names}
-        return Activation(name, edits, provenance=material.made(pool="last"))
+        return Activation(name, edits, provenance=material.made("train", pool="last"))
 
     return make
 
@@ -73,7 +73,7 @@ def in_singular_space(material: Material) -> Method:
     names = sspace.writers(material.base, material.layers)
     found, base = material.states(names), material.base
     edits = {n: sspace.sspace_w(found.pos[n], found.neg[n], base.weight(n), base.bias(n)) for n in names}
-    return Activation("sl:sspace_w", edits, provenance=material.made(pool="last"))
+    return Activation("sl:sspace_w", edits, provenance=material.made("train", pool="last"))
 
 
 def one_layer(pool: str, name: str) -> Maker:
@@ -82,7 +82,7 @@ def one_layer(pool: str, name: str) -> Maker:
         a = paper.means(material.states(names, pool), names)
         made = paper.single_layer(material.base, a, name, material.held_pairs(), material.blocks)
         told = {k: made.provenance[k] for k in ("block", "effects")}
-        return Activation(name, made.edits, made.positions, provenance=material.made(pool=pool, **told))
+        return Activation(name, made.edits, made.positions, provenance=material.made("train", "val", pool=pool, **told))
 
     return make
 
@@ -93,7 +93,7 @@ def every_layer(name: str, *, as_code: bool) -> Maker:
         a = paper.means(material.states(names, "response_mean"), names)
         made = paper.all_layers(material.base, a, name, as_code=as_code)
         return Activation(
-            name, made.edits, made.positions, provenance=material.made(pool="response_mean", layers="all")
+            name, made.edits, made.positions, provenance=material.made("train", pool="response_mean", layers="all")
         )
 
     return make
@@ -106,7 +106,7 @@ def in_written_space(material: Material, rank: str) -> Method:
         matrices.setdefault(block_name(base, base.linears[name].block), []).append(base.weight(name))
     steps = {n: vectors.mean_diff(found.pos[n], found.neg[n]) for n in material.block_names}
     edits = {n: Add(writing.projected(v, matrices[n], int(rank))) for n, v in steps.items()}
-    return Activation(f"svd:{rank}", edits, provenance=material.made(pool="last", rank=int(rank)))
+    return Activation(f"svd:{rank}", edits, provenance=material.made("train", pool="last", rank=int(rank)))
 
 
 def at_random(material: Material, form: str, draw: str = "0", *like: str) -> Method:

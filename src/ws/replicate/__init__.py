@@ -122,7 +122,7 @@ def replicate(
             "cos_tau": sides_record.manifest["geometry"]["cos_tau"],
             "bytes": direction_record.manifest["bytes"],
         },
-        training={k: sides_record.manifest["report"][k] for k in ("lr", "step", "n_train", "n_val")},
+        training={k: sides_record.manifest["report"][k] for k in ("lr", "step", "n_train", "n_val", "n_test")},
         checks=list(pairs_record.manifest["checks"]),
         evals=measured,
         plot=plot,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ws.errors import BadFile
 from ws.eval import Protocol, recorded
 from ws.eval.arms import NEEDED
+from ws.pairs import marks_of_text
 from ws.records import read, verify
 
 if TYPE_CHECKING:
@@ -130,12 +131,60 @@ class Measured:
         )  # fmt: skip
 
     @cached_property
+    def seen(self) -> Mapping[str, frozenset[str]]:
+        """For what questions were used before (to make, to calibrate) to the units among these rows that ask them again."""
+        used = {why: frozenset(marks or ()) for why, marks in self.manifest.get("used", {}).items()}
+        if self.items is None or not any(used.values()):
+            return {}
+        marks: dict[str, frozenset[str]] = {}
+        asked = self.rows.drop_duplicates("row_key").set_index("row_key")["unit_id"].to_dict()
+        for key, prompt in self.items["prompt"].items():
+            if (unit := asked.get(key)) is not None:
+                marks[unit] = marks.get(unit, frozenset()) | marks_of_text(str(prompt))
+        found = {why: frozenset(u for u, own in marks.items() if own & known) for why, known in used.items()}
+        return {why: units for why, units in found.items() if units}
+
+    @property
+    def held_out(self) -> bool | None:
+        """Whether nothing that is asked here was used before; None where the method does not say what it was made from."""
+        if self.seen:
+            return False
+        return True if self.manifest.get("used", {}).get("to make") is not None else None
+
+    @cached_property
     def items(self) -> "pd.DataFrame | None":
         """What was asked, by row key; None where an older version did not keep it."""
         import pandas as pd
 
         path = self.folder / ITEMS
         return pd.read_parquet(path).set_index("row_key") if path.is_file() else None
+
+
+def pairs_left_out(found: Sequence[Measured]) -> list[str]:
+    """How many pairs were not scored, why, and which."""
+    lines: dict[str, None] = {}
+    for m in found:
+        note = m.manifest.get("note", {})
+        if m.protocol.eval == "pairs" and (left := note.get("left_out")):
+            whys = "; ".join(f"{n['n']} {why} (e.g. {', '.join(n['rows'][:3])})" for why, n in left.items())
+            lines[f"{note['n_items']} of {note['n_pairs']} pairs were scored; left out: {whys}."] = None
+    return list(lines)
+
+
+def not_held_out(found: Sequence[Measured]) -> list[str]:
+    """What must be said of rows that ask what was used before, and of methods that do not say what they were made from."""
+    lines: dict[str, None] = {}
+    for m in found:
+        of = m.rows["unit_id"].nunique()
+        for why, units in m.seen.items():
+            what = m.method if why == "to make" else f"the strength of {m.method}"
+            verb = why if why == "to make" else "to find"
+            lines[f"NOT HELD OUT: {len(units)} of {of} questions of {m.protocol.id} were used {verb} {what}."] = None
+    silent = dict.fromkeys(m.method for m in found if "used" in m.manifest and m.held_out is None)
+    if silent:
+        told = "does not say what it was" if len(silent) == 1 else "do not say what they were"
+        lines[f"{', '.join(silent)} {told} made from, so whether these questions are new to it is not known."] = None
+    return list(lines)
 
 
 def measured(folders: Sequence[Path]) -> list[Measured]:

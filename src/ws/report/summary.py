@@ -13,7 +13,7 @@ from typing import Any
 
 from ws.eval.foundations import FOUNDATIONS, cells, mark
 from ws.eval.sign import calibration_units
-from ws.report.found import Measured
+from ws.report.found import Measured, not_held_out, pairs_left_out
 from ws.report.line import Line
 from ws.report.sheet import NO, Sheet, flat, p_value, share, spread, with_interval
 from ws.stats import Estimate
@@ -116,13 +116,14 @@ def closest(found: Sequence[Measured]) -> Measured:
 
 
 def _marked(lines: Sequence[Line]) -> list[Line]:
-    """Lines of another strength than the table's say so in the label, which is there at any width."""
+    """Lines of another strength than the table's, and of questions seen before, say so in the label: it is there at any width."""
     usual = strengths(lines)
 
     def mark_of(x: Line) -> str:
+        seen = " (not held out)" if x.of.seen else ""
         if x.matched is not None:
-            return "" if x.matched else " (unmatched)"
-        return "" if strengths([x]) == usual else f" ({strengths([x])})"
+            return seen if x.matched else f" (unmatched){seen}"
+        return seen if strengths([x]) == usual else f" ({strengths([x])}){seen}"
 
     return [replace(x, label=x.label + mark_of(x)) for x in lines]
 
@@ -205,7 +206,8 @@ def _titled(title: str, m: Measured, *more: str) -> str:
 
 def _warnings(lines: Sequence[Line]) -> list[str]:
     """What a reader must know before believing a table."""
-    found = []
+    those = [line.of for line in lines]
+    found = [*not_held_out(those), *pairs_left_out(those)]
     units = {line.of.rows["unit_id"].nunique() for line in lines}
     if min(units) < 30:
         found.append(f"Only {some(min(units), 'unit')}: below 30 an interval undercovers.")

@@ -2,7 +2,7 @@
 
 a^l is the mean over answer tokens at hidden index l, pos less neg; hidden l is the output of block l - 1.
 
-    paper:single         block l - 1 gets + alpha a^l for one l, the one that does most on held-out pairs
+    paper:single         block l - 1 gets + alpha a^l for one l, the one that does most on validation pairs
     paper:single-last    the same with a^l read at the last token of a persona prompt
     paper:all            every block l - 1 gets + alpha (a^l - a^(l-1)), l = 1..L, the last block included
     paper:all-code       as their code has it: the last block is left out, and a^1 is not differenced
@@ -46,7 +46,7 @@ def all_layers(base: Base, a: Sequence[Tensor], name: str, *, as_code: bool = Fa
 
 
 def single_layer(base: Base, a: Sequence[Tensor], name: str, held: Sequence[Pair], blocks: Sequence[int]) -> Activation:
-    """The block whose vector, at its own size, moves the held-out pairs most toward pos."""
+    """The block whose vector, at its own size, moves the validation pairs most toward pos."""
     tried = {at: Activation(name, {block_name(base, at): Add(a[at + 1])}, POSITIONS) for at in blocks}
     effects = {at: effect(base, m, held) for at, m in tried.items()}
     best = max(effects, key=lambda at: effects[at])

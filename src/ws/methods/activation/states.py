@@ -51,9 +51,11 @@ def contrast(base: Base, sides: tuple[Sequence[Text], Sequence[Text]], names: Se
     return Contrast(pos, neg)
 
 
-def persona_texts(base: Base, behavior: Behavior, *, n: int = ITEMS, seed: int = 0) -> tuple[list[Text], list[Text]]:
+def persona_texts(
+    base: Base, behavior: Behavior, questions: Sequence[str], *, n: int = ITEMS, seed: int = 0
+) -> tuple[list[Text], list[Text]]:
     """The same questions under both personas, each with the opening, read at its last token."""
-    items = [(prompt.text, i) for prompt in behavior.train for i in range(len(behavior.personas))]
+    items = [(question, i) for question in questions for i in range(len(behavior.personas))]
     chosen = random.Random(f"contrast/{seed}").sample(items, min(n, len(items)))
     sides: tuple[list[Text], list[Text]] = ([], [])
     for question, i in chosen:
