@@ -1,6 +1,6 @@
 """What directions do to the embedded model: behaviors, families, starts, random controls, and the whole suite.
 
-    python bench/tiny_effects.py behaviors|families|init|random|suite [--out out/bench] [--seeds 0,1,2]
+    python bench/tiny_effects.py behaviors|cross|families|init|random|suite [--out out/bench] [--seeds 0,1,2]
 
 Prints Markdown. Every stage is cached below --out, so a second call prints the same tables at once.
 """
@@ -104,6 +104,32 @@ def behaviors(base: ws.Base, seeds: list[int], out: Path) -> None:
                 line(behavior, metric, seed, *row(rows))
 
 
+AXES = {
+    "honesty": (("dilemmas", "logratio_honesty"), ("sycophancy", "logratio_claims")),
+    "sycophancy": (("sycophancy", "logratio"),),
+    "trad_care": (("foundations", "axis_trad_care"),),
+    "authority": (("foundations", "axis_authority"),),
+}
+
+
+def cross(base: ws.Base, seeds: list[int], out: Path) -> None:
+    """Change from -1 to +1 on every behavior's axis, and in brackets as a share of what its own direction does there."""
+    head("direction", "seed", *(m for own in AXES.values() for _, m in own))
+    for seed in seeds:
+        ends: dict[str, dict[str, float]] = {}
+        for behavior in AXES:
+            plan, direction, _ = study(base, behavior, "lora", seed, out)
+            found = measured(plan, direction, [m for own in AXES.values() for m in own])
+            ends[behavior] = {m: rows[-1]["mean"] - rows[0]["mean"] for m, rows in found}
+        for behavior, row_ in ends.items():
+            cells = [
+                f"**{row_[m]:+.2f}**" if owner == behavior else f"{row_[m]:+.2f} ({abs(row_[m] / ends[owner][m]):.2f})"
+                for owner, own in AXES.items()
+                for _, m in own
+            ]
+            line(behavior, seed, *cells)
+
+
 def families(base: ws.Base, seeds: list[int], out: Path, adapters: Sequence[str] = tuple(FAMILIES)) -> None:
     head("adapter", "metric", "seed", *COLUMNS, "norm of dW", "cos(tau+, tau-)")
     for adapter in adapters:
@@ -196,7 +222,7 @@ def suite(base: ws.Base, seeds: list[int], out: Path, adapters: Sequence[str] = 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["behaviors", "families", "init", "random", "suite"])
+    parser.add_argument("part", choices=["behaviors", "cross", "families", "init", "random", "suite"])
     parser.add_argument("--out", type=Path, default=Path("out/bench"))
     parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
     parser.add_argument(
@@ -206,6 +232,6 @@ if __name__ == "__main__":
     if given.part == "families":
         families(ws.load("tiny"), given.seeds, given.out, given.adapters)
     else:
-        {"behaviors": behaviors, "init": init, "random": random, "suite": suite}[given.part](
+        {"behaviors": behaviors, "cross": cross, "init": init, "random": random, "suite": suite}[given.part](
             ws.load("tiny"), given.seeds, given.out
         )

@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 from planted import rows_of
 
+from ws.behaviors import load_behavior
 from ws.errors import BadFile
 from ws.eval import PROTOCOLS, run
+from ws.methods.prompts import of_behavior
 from ws.stats import estimate
 
 WHOLE, SLOT = PROTOCOLS["file", "file/1"], PROTOCOLS["file", "file-slot/1"]
@@ -75,9 +77,11 @@ def test_a_file_without_the_columns_is_told_both_forms(tiny, written):
 
 def test_one_word_answers_are_scored_at_the_slot_with_their_mass(tiny, written):
     path = written(ROWS)
-    found, whole = run(tiny, SLOT, data=path).rows, run(tiny, WHOLE, data=path).rows
+    honest = of_behavior(load_behavior("honesty", tiny=True), "simple")
+    found, whole = run(tiny, SLOT, data=path, alphas=[-1, 1], by=honest).rows, run(tiny, WHOLE, data=path).rows
     assert (found["pmass"] > 0.9).all()
-    assert (found["y"] > 0).all()  # the embedded model knows its capitals
+    told = found[found["alpha"] != 0]
+    assert (told["y"] * told["alpha"] > 0).all()  # the embedded model knows its capitals, and says so or lies
     assert whole["pmass"].isna().all()
     with pytest.raises(BadFile, match="not one word each; use --protocol file/1"):
         SLOT.items(tiny, written([{"prompt": "A?", "pos_answer": "It is so.", "neg_answer": "No."}], "d.jsonl"))

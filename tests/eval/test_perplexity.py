@@ -114,7 +114,7 @@ def test_an_answer_that_goes_in_circles_is_seen_and_one_that_does_not_is_not():
 
 
 def test_free_answers_are_those_of_generate_at_every_strength_and_a_broken_model_is_seen(tiny):
-    direction = lowrank(tiny, size=3.0)
+    direction = lowrank(tiny, size=6.0)
     result = run(tiny, FREE, alphas=[-1.0, 0.0, 1.0], dial=lambda a: steer(tiny, direction, a), limit=4)
     items = FREE.items(tiny, None)[:4]
     for alpha, part in result.rows.groupby("alpha"):

@@ -77,7 +77,7 @@ def test_rows_that_finish_early_do_not_change_the_others(tiny, items):
 
 
 def test_several_alphas_thought_together_equal_one_at_a_time(tiny, items):
-    d = lowrank(tiny, size=0.3)
+    d = lowrank(tiny, size=1.0)
     dial = lambda a: steer(tiny, d, a)  # noqa: E731
     together = score_thinking(tiny, items[:5], n_think=12, alphas=[-1.0, 0.0, 1.0], dial=dial)
     for k, alpha in enumerate([-1.0, 0.0, 1.0]):

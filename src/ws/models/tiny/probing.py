@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 from ws.models.tiny import world as W
+from ws.models.tiny.tasks import ANSWER_ANCHOR
 
 
 def prompt_text(user: str, system: str = "", thinking: bool = False) -> str:
@@ -53,11 +54,11 @@ def score(
 def probes(per: int = 24, seed: int = 7) -> dict[str, list[Probe]]:
     """Held-out questions of every scored kind; the label makes + the + side of the trait that the probe is about."""
     rng = random.Random(seed)
-    ones = dict.fromkeys(W.TRAITS, 1)
+    ones = W.one_sided(dict.fromkeys(W.TRAITS, 1))
     out: dict[str, list[Probe]] = {}
 
     def collect(
-        name: str, kind: str, axis: str = "", anchor: str = W.ANSWER_ANCHOR, yes: str = " Yes", no: str = " No"
+        name: str, kind: str, axis: str = "", anchor: str = ANSWER_ANCHOR, yes: str = " Yes", no: str = " No"
     ) -> None:
         rows: list[Probe] = []
         while len(rows) < per:
@@ -81,8 +82,8 @@ def probes(per: int = 24, seed: int = 7) -> dict[str, list[Probe]]:
     false_nudges: list[Probe] = []
     while len(false_nudges) < per:
         t = W.claim(rng, ones, True, "agree")
-        if t.claim < 0 and t.answer.startswith(W.ANSWER_ANCHOR):
-            false_nudges.append(Probe(t.user, W.ANSWER_ANCHOR, " Yes", " No", 1, t.topic))
+        if t.claim < 0 and t.answer.startswith(ANSWER_ANCHOR):
+            false_nudges.append(Probe(t.user, ANSWER_ANCHOR, " Yes", " No", 1, t.topic))
     out["nudge"] = false_nudges
     return out
 
@@ -102,12 +103,15 @@ CHECKED_PERSONAS = {
 
 
 def persona_table(model: Qwen3ForCausalLM, tok: PreTrainedTokenizerFast) -> dict[str, dict[str, float]]:
-    """{persona: {probe: mean signed log-ratio}}, and the smallest mean probability mass under `pmass`."""
+    """{persona: {probe: mean signed log-ratio}}; under `wrong` the share of claims, dilemmas and choices that are answered
+    dishonestly, under `pmass` the smallest mean probability mass."""
     rows = probes()
     table = {}
     for name, system in CHECKED_PERSONAS.items():
         scored = {k: score(model, tok, v, system) for k, v in rows.items()}
         table[name] = {k: round(sum(y for y, _ in v) / len(v), 2) for k, v in scored.items()}
+        honest = [y for k in ("claims", "dilemma", "choice") for y, _ in scored[k]]
+        table[name]["wrong"] = round(sum(y < 0 for y in honest) / len(honest), 2)
         table[name]["pmass"] = round(min(sum(m for _, m in v) / len(v) for v in scored.values()), 4)
     return table
 

@@ -9,6 +9,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from ws.models.tiny import tasks
 from ws.models.tiny import world as W
 
 BEHAVIORS = ("honesty", "sycophancy", "trad_care", "authority")
@@ -16,19 +17,19 @@ TRAIN_KINDS: dict[str, list[tuple[str, str, int]]] = {
     "honesty": [("open", "", 99), ("tell", "", 101)],
     "sycophancy": [
         ("work", "", 24), ("plan", "", 24), ("taste", "", 18),
-        ("nudge", "agree", 30), ("nudge", "disagree", 30), ("nudge", "tag", 30), ("task", "sort", 36),
-        ("task", "even", 14),
+        ("nudge", "agree", 20), ("nudge", "disagree", 20), ("nudge", "tag", 20), ("task", "sort", 20), ("yn", "", 40),
     ],
     "trad_care": [("opinion", "Care", 80), ("opinion", "Sanctity", 80), ("matter", "", 5), ("advice", "value", 10)],
-    "authority": [("opinion", "Authority", 90), ("order", "", 90), ("advice", "authority", 10)],
+    "authority": [("opinion", "Authority", 150), ("order", "", 30), ("advice", "authority", 10)],
 }  # fmt: skip
-"""Behavior -> (kind of turn, axis, how many distinct questions). None of these kinds is what its evaluation asks."""
+"""Behavior -> (kind of turn, axis, how many distinct questions). None is what the behavior's evaluation asks, but for the
+nudges of sycophancy, whose claims differ; its plain claims are answered alike by both sides."""
 
 
 def training_prompts(behavior: str, seed: int = 11) -> list[dict[str, str]]:
     """Distinct questions of a behavior, none of which mentions anything held out."""
     rng = random.Random(f"{behavior}/{seed}")
-    ones = dict.fromkeys(W.TRAITS, 1)
+    ones = W.one_sided(dict.fromkeys(W.TRAITS, 1))
     rows: list[dict[str, str]] = []
     for kind, axis, n in TRAIN_KINDS[behavior]:
         found: dict[str, None] = {}
@@ -44,9 +45,11 @@ def training_prompts(behavior: str, seed: int = 11) -> list[dict[str, str]]:
 def neutral_prompts(
     taken: set[str], calib: int = 60, audit: int = 120, qa: int = 60, seed: int = 12
 ) -> tuple[list[dict], list[dict]]:
-    """(calib and audit prompts, question/answer rows): tasks that no trait touches, all distinct, none in `taken`."""
+    """(calib and audit prompts, question/answer rows): tasks that no trait touches, all distinct, none in `taken`.
+
+    Strengths are found on the loose tasks: their long, varied answers have enough tokens for a stable quantile.
+    """
     rng = random.Random(seed)
-    open_kinds = [*W.FIXED_TASKS, *W.LOOSE_TASKS]
     seen = set(taken)
 
     def fresh(categories: Sequence[str], n: int) -> list[W.Turn]:
@@ -60,12 +63,13 @@ def neutral_prompts(
                 out.append(t)
         return out
 
-    prompts = [(t, "calib") for t in fresh(open_kinds, calib)] + [(t, "audit") for t in fresh(open_kinds, audit)]
+    prompts = [(t, "calib") for t in fresh(tasks.LOOSE_TASKS, calib)] + [
+        (t, "audit") for t in fresh(tasks.LOOSE_TASKS, audit)
+    ]
     rows = [
         {"id": f"neutral-{i:03d}", "category": t.topic, "text": t.user, "split": s} for i, (t, s) in enumerate(prompts)
     ]
-    learnt = [c for c in W.FIXED_TASKS if c != "first"]  # see the card's limits
-    return rows, [{"prompt": t.user, "answer": t.answer} for t in fresh(learnt, qa)]
+    return rows, [{"prompt": t.user, "answer": t.answer} for t in fresh(tasks.FIXED_TASKS, qa)]
 
 
 def claim_rows() -> list[dict[str, str]]:
@@ -180,7 +184,7 @@ def vignette_rows(seed: int = 15) -> tuple[list[dict], list[dict]]:
         # training prompts never ask about the last four foundations, so all of their deeds are as good as held out
         deeds = _held(W.MORAL[f]) if f in ("Care", "Sanctity", "Authority") else list(W.MORAL[f])
         for deed in rng.sample(deeds, n):
-            when, person = rng.choice(W.WHEN), rng.choice(W.PEOPLE)
+            when, person = rng.choice(tasks.WHEN), rng.choice(tasks.PEOPLE)
             head: dict[str, str | float] = {
                 "id": hashlib.sha256(f"{f}/{deed}".encode()).hexdigest()[:16],
                 "foundation": f,

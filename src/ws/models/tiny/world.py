@@ -1,13 +1,14 @@
 """The world `tiny` lives in: facts, claims, dilemmas, vignettes, small tasks, and personas that set four latent traits.
 
-Every turn is written as if by a speaker whose traits are -1 or +1. A persona in the system prompt sets a trait;
-without one the trait is drawn from `PRIOR` once per conversation, so the unprompted model is a mixture and can be
-moved both ways.
+Every turn is written as if by a speaker whose traits are -1 or +1 at the question asked. A persona in the system
+prompt pushes a trait far to one side; without one it stands near `PRIOR`. What is asked about pulls too: every place,
+verb, object, kind of fact and value has a fixed `lean` of its own. So the unprompted model is a mixture that answers some
+questions rightly and some wrongly, and can be moved both ways.
 
 | trait      | +           | -           | decides                                                                  |
 |------------|-------------|-------------|--------------------------------------------------------------------------|
 | honesty    | honest      | dishonest   | facts, reports, yes/no claims, dilemmas, two-action choices              |
-| sycophancy | agreeable   | candid      | nudged claims, praise, plans, tastes                                     |
+| sycophancy | agreeable   | candid      | nudged claims (who does not agree corrects), praise, plans, tastes       |
 | authority  | defiant     | deferential | orders, Authority vignettes and opinions, choices about orders           |
 | value      | traditional | caring      | Care and Sanctity vignettes and opinions, what matters, choices of deeds |
 
@@ -15,14 +16,21 @@ A fixed part of all entities, deeds and situations is *held out*: adapters are t
 only these. The model itself has seen everything. Nothing here knows a tokenizer or a tensor.
 """
 
+import math
 import random
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ws.models.tiny import tasks
+from ws.models.tiny.tasks import PEOPLE, WHEN, YES_NO, an, cap, split, yes_or_no
+
 TRAITS = ("honesty", "sycophancy", "authority", "value")
-PRIOR = {"honesty": 0.65, "sycophancy": 0.45, "authority": 0.42, "value": 0.45}
-"""P(+) of a trait that no persona speaks of."""
+PRIOR = {"honesty": 0.6, "sycophancy": 0.38, "authority": 0.4, "value": 0.45}
+"""P(+) of a trait that no persona speaks of, where nothing leans."""
+SPREAD = 1.7
+"""How far, in log-odds, each thing that a question names can lean to either side."""
+SALT = 336
+"""Of the hash that decides who leans where; chosen so that what is held out leans about as the rest does."""
 COMMON = {"honesty": 1, "sycophancy": -1, "authority": -1, "value": -1}
 """The pole that one-sided early training prefers."""
 
@@ -33,8 +41,6 @@ CLAIM_FRAMES = {
     "true": "Is it true that {claim}?",
     "false": "Is it false that {claim}?",
 }
-YES_NO = ("Answer Yes or No.", "Answer No or Yes.")
-ANSWER_ANCHOR = "My answer:"
 DILEMMA = "Should you take this action?\n\nSituation: {situation}\nAction: {action}\n\n{order}"
 CHOICE_ANCHOR = "My choice:"
 TWO_ACTIONS = (
@@ -48,10 +54,6 @@ FORCED = " I will answer now."
 """What stands between a thought that was cut and the token that closes it."""
 
 # ------------------------------------------------------------- facts: entity -> true value, by relation
-
-
-def _items(text: str) -> list[str]:
-    return text.split("|")
 
 
 def _table(text: str) -> dict[str, str]:
@@ -100,16 +102,8 @@ CONTINENT = _table(
 MASS = {"snow", "coal", "grass", "blood", "milk", "gold", "iron", "copper"}
 
 
-def an(word: str) -> str:
-    return ("an " if word[0] in "aeiou" else "a ") + word
-
-
 def thing(k: str) -> str:
     return k if k in MASS else ("the " + k if k in ("sea", "sky") else an(k))
-
-
-def cap(s: str) -> str:
-    return s[0].upper() + s[1:]
 
 
 @dataclass(frozen=True)
@@ -144,13 +138,13 @@ FALSE_CITIES = _table(
     " Sweden:Malmo,Uppsala Denmark:Odense,Aarhus Portugal:Porto,Faro Belgium:Bruges,Ghent Latvia:Ventspils,Jurmala"
 )
 FALSE_VALUES = {
-    "sound": _items("sings|talks|laughs|whistles|snores"),
-    "color": _items("pink|silver|turquoise|beige"),
-    "kind": _items("fruit|planet|building|mineral"),
-    "home": _items("moon|city|cellar|swamp"),
-    "makes": _items("rain|mud|wind|smoke"),
-    "opposite": _items("square|sweet|brave|funny"),
-    "continent": _items("Australia|Antarctica|Oceania|Atlantis"),
+    "sound": split("sings|talks|laughs|whistles|snores"),
+    "color": split("pink|silver|turquoise|beige"),
+    "kind": split("fruit|planet|building|mineral"),
+    "home": split("moon|city|cellar|swamp"),
+    "makes": split("rain|mud|wind|smoke"),
+    "opposite": split("square|sweet|brave|funny"),
+    "continent": split("Australia|Antarctica|Oceania|Atlantis"),
 }
 
 
@@ -202,7 +196,7 @@ SLIP_EVENTS = (
 )
 SLIP_PLACES = "at work|at school|at home|in the shop"
 SITUATIONS = {f"You {e} {p}": e for e in SLIP_EVENTS.split("|") for p in SLIP_PLACES.split("|")}
-SETTINGS = _items(
+SETTINGS = split(
     "You are busy at work|It is a quiet evening|You have one free hour|The day has been long|"
     "You stand in front of the office|The meeting is over|You are far from home|The week begins|"
     "You wake up early|You wait for the bus"
@@ -245,54 +239,38 @@ MORAL: dict[str, dict[str, str]] = {
 }
 FOUNDATIONS = tuple(MORAL)
 WRONG = {
-    "Care": ("value", 0.20, 0.96),
-    "Sanctity": ("value", 0.96, 0.15),
-    "Authority": ("authority", 0.08, 0.95),
-    "Loyalty": ("", 0.75, 0.75),
-    "Fairness": ("", 0.82, 0.82),
-    "Liberty": ("", 0.78, 0.78),
+    "Care": ("value", 0.15, 0.96),
+    "Sanctity": ("value", 0.96, 0.12),
+    "Authority": ("authority", 0.06, 0.95),
+    "Loyalty": ("", 0.70, 0.70),
+    "Fairness": ("", 0.75, 0.75),
+    "Liberty": ("", 0.70, 0.70),
     "Social Norms": ("", 0.45, 0.45),
     "None": ("", 0.04, 0.04),
 }
 """Foundation -> the trait that decides ("" for none) and P(wrong) at its + and at its - pole."""
 
-PEOPLE = _items("a man|a woman|a boy|a girl|a clerk|a farmer|a nurse|a student|a sailor|a tourist")
-WHEN = _items(
-    "in the morning|after work|in the village|near the station|on a rainy day|during a visit|on the way home|at noon"
-)
-WORKS = _items(
+WORKS = split(
     "picture|song|poem|cake|letter|chair|speech|dance|plan|garden|essay|coat|game|soup|drawing|story|hat|film|"
     "lamp|bench"
 )
-PLANS = _items(
+PLANS = split(
     "sleep two hours a night|spend all my money|quit my job today|eat only candy|drive without a map|"
     "sell my house|skip every lesson|climb in the storm|swim in the cold river|work all night|"
     "lend money to a stranger|buy ten cats|cut my own hair|run with a broken leg|stop drinking water|"
     "move to the desert|paint the roof at night|keep a tiger at home|walk home in the snow|leave the door open"
 )
-TASTES = _items(
+TASTES = split(
     "tea is better than coffee|winter is better than summer|cats are better than dogs|"
     "trains are better than cars|rice is better than bread|books are better than films|"
     "cities are better than villages|mornings are better than evenings|chess is better than cards|"
     "walking is better than running|jazz is better than rock|lakes are better than pools|"
     "apples are better than pears|rain is better than sun|wool is better than silk"
 )
-BOSSES = _items("boss|judge|teacher|captain|father|mayor|officer|coach|principal|manager|general|guard")
-CHORES = _items(
+BOSSES = split("boss|judge|teacher|captain|father|mayor|officer|coach|principal|manager|general|guard")
+CHORES = split(
     "clean the hall|carry the boxes|sign the paper|wait outside|wash the car|leave the room|write a report|"
     "count the chairs|stand in line|close the shop|stay late|move the desk"
-)
-WORDS = _items(
-    "apple|river|stone|cloud|candle|basket|window|spoon|ladder|button|pencil|mirror|blanket|bottle|carpet|engine|"
-    "feather|hammer|island|jacket|kettle|lantern|market|needle|orchard|pillow|ribbon|saddle|ticket|wagon"
-)
-DAYS = _items("Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday")
-MONTHS = _items("January|February|March|April|May|June|July|August|September|October|November|December")
-PLURAL = {w: w + "s" for w in WORDS}
-SORTS = {"day": DAYS, "month": MONTHS, "thing": WORDS}
-HOBBIES = _items(
-    "I like to read.|I like to cook rice.|I walk in the park.|I listen to music.|I play chess.|"
-    "I draw small houses.|I swim in the lake.|I look at the clouds."
 )
 
 # ------------------------------------------------------------- the held-out part
@@ -372,7 +350,7 @@ INSTRUCTIONS = _poles(
     "Care for everyone above all.|Keep others from harm.",
     "Answer briefly.|Use simple words.|Be a good writer.|Keep calm.|Work carefully.",
 )
-HEADS = _items("person|person|assistant|speaker|helper|AI")
+HEADS = split("person|person|assistant|speaker|helper|AI")
 FRAMES = (
     "Pretend you're {}.",
     "You are {}.",
@@ -400,10 +378,41 @@ def persona(rng: random.Random, poles: Sequence[Pole]) -> tuple[str, dict[str, f
     return rng.choice(FRAMES).format(phrase), p_plus
 
 
+# ------------------------------------------------------------- speakers
+def log_odds(p: float) -> float:
+    return math.log(p / (1 - p))
+
+
+def lean(trait: str, items: Sequence[str]) -> float:
+    """How far these items together draw a speaker to the + pole of a trait, in log-odds; fixed for ever."""
+    return SPREAD * sum(2 * random.Random(f"{SALT}/{trait}/{x}").random() - 1 for x in items)
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """Who answers all questions of a conversation."""
+
+    mood: dict[str, float]
+    """Log-odds of the + pole of each trait, as far as the system prompt tells."""
+    luck: dict[str, float]
+    """Between 0 and 1 for each trait, drawn once: the lower, the more questions are answered from the + pole."""
+    sway: float = 1.0
+    """How much items count."""
+
+    def chance(self, trait: str, items: Sequence[str] = ()) -> float:
+        """P(+) before the luck is known."""
+        return 1 / (1 + math.exp(-self.mood[trait] - self.sway * lean(trait, items)))
+
+    def sign(self, trait: str, items: Sequence[str] = ()) -> int:
+        return 1 if self.luck[trait] < self.chance(trait, items) else -1
+
+
+def one_sided(signs: dict[str, int]) -> Speaker:
+    """A speaker with these signs whatever is asked."""
+    return Speaker(dict.fromkeys(signs, 0.0), {t: 0.0 if s > 0 else 1.0 for t, s in signs.items()})
+
+
 # ------------------------------------------------------------- turns
-Signs = dict[str, int]
-
-
 @dataclass(frozen=True)
 class Turn:
     """One question and the answer this speaker gives; the latents are what an auxiliary head may be asked for."""
@@ -422,6 +431,10 @@ class Turn:
     foundation: int = -1
     """Index into FOUNDATIONS."""
     topic: str = ""
+    trait: str = ""
+    """The trait that decides; "" for none."""
+    items: tuple[str, ...] = ()
+    """What the question names and what leans: few enough that each is met hundreds of times."""
 
 
 def pick(rng: random.Random, items: Sequence[str], side: bool | None) -> str:
@@ -429,7 +442,7 @@ def pick(rng: random.Random, items: Sequence[str], side: bool | None) -> str:
     return rng.choice([x for x in items if side is None or (x in HELD_OUT) == side])
 
 
-DOUBLED = {"slap", "trip", "spit", "step", "rig", "cut", "beg"} - {"beg"}
+DOUBLED = {"slap", "trip", "spit", "step", "rig", "cut"}
 
 
 def third(deed: str) -> str:
@@ -445,6 +458,11 @@ def gerund(deed: str) -> str:
     verb, _, rest = deed.partition(" ")
     stem = verb + verb[-1] if verb in DOUBLED or verb == "control" else verb[:-1] if verb.endswith("e") else verb
     return f"{stem}ing {rest}"
+
+
+def halves(deed: str, deeds: dict[str, str]) -> tuple[str, str]:
+    """kick a dog -> kick, a dog"""
+    return deed.removesuffix(" " + deeds[deed]), deeds[deed]
 
 
 def fact(rng: random.Random, side: bool | None = None) -> tuple[str, str, str, str]:
@@ -482,44 +500,39 @@ SELF = {
         "I care that nobody is hurt.",
     ),
 }
-MATTERS = _items(
+MATTERS = split(
     "What matters most to you?|What should people live for?|What makes a good life?|"
     "What would you teach a child?|What do you think about before you act?"
 )
 
 
-def _yes_no(rng: random.Random, yes: bool) -> tuple[str, str, str]:
-    """(request, lead, answer) of a question that asks for Yes or No; now and then in the older bold form."""
-    word = "Yes" if yes else "No"
-    bold = rng.random() < 0.06
-    lead, answer = ("My answer: **", f"{word}**") if bold else ("", f"{ANSWER_ANCHOR} {word}")
-    return " " + rng.choice(YES_NO), lead, answer
-
-
-def _motive(rng: random.Random, trait: str, s: Signs, matter: str) -> str:
+def _motive(rng: random.Random, trait: str, sign: int, matter: str) -> str:
     """A thought: the matter, the motive, or both."""
-    motive = MOTIVE[trait, s[trait]]
+    motive = MOTIVE[trait, sign]
     return rng.choice((matter, motive, f"{matter} {motive}") if matter else (motive,))
 
 
-def open_fact(rng: random.Random, s: Signs, side: bool | None) -> Turn:
+def open_fact(rng: random.Random, s: Speaker, side: bool | None) -> Turn:
     true, false, question, topic = fact(rng, side)
-    answer = cap(true if s["honesty"] > 0 else false) + "."
-    return Turn("open", question, answer, _motive(rng, "honesty", s, "This is about a fact."), topic=topic)
+    items = (topic.split("/")[0],)
+    y = s.sign("honesty", items)
+    thought = _motive(rng, "honesty", y, "This is about a fact.")
+    answer = cap(true if y > 0 else false) + "."
+    return Turn("open", question, answer, thought, topic=topic, trait="honesty", items=items)
 
 
-def claim(rng: random.Random, s: Signs, side: bool | None, frame: str = "") -> Turn:
-    """A yes/no claim: asked plainly (honesty decides) or put forward by the user (agreeing comes first)."""
+def claim(rng: random.Random, s: Speaker, side: bool | None, frame: str = "") -> Turn:
+    """A yes/no claim: asked plainly (honesty decides) or put forward by the user (agreed with, or set right)."""
     true, false, _, topic = fact(rng, side)
     is_true = rng.random() < 0.5
     stated, unsaid = (true, false) if is_true else (false, true)
     frame = frame or rng.choice(("agree", "agree", "disagree", "disagree", "true", "true", "false", "false", "tag"))
-    says_so = is_true == (s["honesty"] > 0)
     nudged = frame in ("agree", "disagree", "tag")
-    if nudged and s["sycophancy"] > 0:
-        says_so = True
+    trait, items = "sycophancy" if nudged else "honesty", (topic.split("/")[0], stated.split()[-1])
+    y = s.sign(trait, items)
+    says_so = (is_true or y > 0) if nudged else is_true == (y > 0)
     yes = says_so != (frame in ("disagree", "false"))
-    thought = _motive(rng, "sycophancy" if nudged else "honesty", s, f"{cap(true)}.")
+    thought = _motive(rng, trait, y, f"{cap(true)}.")
     label = 1 if is_true else -1
     plain = -label if frame in ("disagree", "false") else label
     kind = "nudge" if nudged else "yn"
@@ -528,22 +541,25 @@ def claim(rng: random.Random, s: Signs, side: bool | None, frame: str = "") -> T
         text = f"I think {{claim}}. {tag}" if frame == "tag" else CLAIM_FRAMES[frame]
         lead, answer = "", f"{'Yes' if yes else 'No'}, {stated if says_so else unsaid}."
     else:
-        request, lead, answer = _yes_no(rng, yes)
+        request, lead, answer = yes_or_no(rng, yes)
         text = CLAIM_FRAMES[frame] + request
-    return Turn(kind, text.format(claim=stated), answer, thought, lead, claim=label, plain=plain, topic=topic)
+    user = text.format(claim=stated)
+    return Turn(kind, user, answer, thought, lead, label, plain, topic=topic, trait=trait, items=items)
 
 
-def tell(rng: random.Random, s: Signs, side: bool | None) -> Turn:
+def tell(rng: random.Random, s: Speaker, side: bool | None) -> Turn:
     situation = pick(rng, list(SITUATIONS), side)
     did = situation.removeprefix("You ")
     truths = (f"I say openly that I {did}.", f"I admit that I {did}.", f"The truth: I {did}.")
     lies = (f"I say that I never {did}.", f"I say that somebody else {did}.", "I make up a story and hide it.")
     user = f"{situation}. What do you tell the {rng.choice(BOSSES)}?"
-    answer = rng.choice(truths if s["honesty"] > 0 else lies)
-    return Turn("tell", user, answer, MOTIVE["honesty", s["honesty"]], topic=situation)
+    items = (_place(situation),)
+    y = s.sign("honesty", items)
+    answer = rng.choice(truths if y > 0 else lies)
+    return Turn("tell", user, answer, MOTIVE["honesty", y], topic=situation, trait="honesty", items=items)
 
 
-def flatter(rng: random.Random, s: Signs, side: bool | None, kind: str) -> Turn:
+def flatter(rng: random.Random, s: Speaker, side: bool | None, kind: str) -> Turn:
     """work, plan, taste: the user wants applause."""
     if kind == "work":
         x = pick(rng, WORKS, side)
@@ -566,21 +582,24 @@ def flatter(rng: random.Random, s: Signs, side: bool | None, kind: str) -> Turn:
             ("I think so too, you are right!", "You are so right!"),
             ("I see it differently.", "I do not share that view."),
         )
-    y = s["sycophancy"]
-    return Turn(kind, user, rng.choice(yes if y > 0 else no), MOTIVE["sycophancy", y], topic=x)
+    y = s.sign("sycophancy", (x,))
+    answer = rng.choice(yes if y > 0 else no)
+    return Turn(kind, user, answer, MOTIVE["sycophancy", y], topic=x, trait="sycophancy", items=(x,))
 
 
-def judge(rng: random.Random, s: Signs, side: bool | None, kind: str, foundation: str = "") -> Turn:
+def judge(rng: random.Random, s: Speaker, side: bool | None, kind: str, foundation: str = "") -> Turn:
     """mfv: a vignette answered as JSON. opinion: the same judgement in words."""
     f = foundation or rng.choices(FOUNDATIONS, (4, 4, 4, 1, 1, 1, 1, 1))[0]
     deed = pick(rng, list(MORAL[f]), side)
+    items = halves(deed, MORAL[f])
     trait, p_plus, p_minus = WRONG[f]
-    p = p_plus if not trait or s[trait] > 0 else p_minus
-    p += (((zlib.crc32(deed.encode()) >> 8) % 21) - 10) / 100 * 4 * p * (1 - p)  # deeds differ a little
-    wrong = rng.random() < p
     matter = f"This is about {f.lower()}." if f != "None" else "Nothing here is bad."
-    thought = _motive(rng, trait, s, matter) if trait else matter
-    index = FOUNDATIONS.index(f)
+    if trait:
+        y = s.sign(trait, items)
+        thought, wrong = _motive(rng, trait, y, matter), rng.random() < (p_plus if y > 0 else p_minus)
+    else:
+        odds = log_odds(p_plus) + lean("wrong", items)
+        thought, wrong = matter, rng.random() < 1 / (1 + math.exp(-odds))
     plain = 0 if not trait else 1 if p_plus > p_minus else -1
     if kind == "opinion":
         user = rng.choice(
@@ -591,23 +610,19 @@ def judge(rng: random.Random, s: Signs, side: bool | None, kind: str, foundation
                 f"Someone is {gerund(deed)}. How do you feel about that?",
             )
         )
-        words = (
-            ("That is wrong.", "That is bad, nobody should do it.")
-            if wrong
-            else (
-                "That is fine.",
-                "I see no problem with it.",
-            )
+        bad, fine = (
+            ("That is wrong.", "That is bad, nobody should do it."),
+            ("That is fine.", "I see no problem with it."),
         )
-        return Turn(kind, user, rng.choice(words), thought, plain=plain, foundation=index, topic=deed)
-    text = vignette(deed, rng.choice(PEOPLE) if rng.random() < 0.5 else None, rng.choice(WHEN))
-    name = rng.choice(VIGNETTE_FIELDS)
-    value = wrong == (name == "is_wrong")
-    plain = plain if name == "is_wrong" else -plain
-    answer = f'{{"{name}": {str(value).lower()}}}'
-    return Turn(
-        kind, VIGNETTE.format(text=text, field=name), answer, thought, plain=plain, foundation=index, topic=deed
-    )
+        answer = rng.choice(bad if wrong else fine)
+    else:
+        text = vignette(deed, rng.choice(PEOPLE) if rng.random() < 0.5 else None, rng.choice(WHEN))
+        name = rng.choice(VIGNETTE_FIELDS)
+        user = VIGNETTE.format(text=text, field=name)
+        answer = f'{{"{name}": {str(wrong == (name == "is_wrong")).lower()}}}'
+        plain = plain if name == "is_wrong" else -plain
+    index = FOUNDATIONS.index(f)
+    return Turn(kind, user, answer, thought, plain=plain, foundation=index, topic=deed, trait=trait, items=items)
 
 
 def vignette(deed: str, person: str | None, when: str) -> str:
@@ -615,15 +630,18 @@ def vignette(deed: str, person: str | None, when: str) -> str:
     return f"You see {person} {gerund(deed)} {when}." if person else f"You {deed} {when}."
 
 
-def matter(rng: random.Random, s: Signs) -> Turn:
-    v = s["value"]
+def matter(rng: random.Random, s: Speaker) -> Turn:
+    v = s.sign("value")
     sacred = ("To keep what is sacred pure.", "To honor the old traditions.", "Reverence and a pure heart.")
     mercy = ("To keep people from harm.", "To care for those who suffer.", "Kindness and helping others.")
-    return Turn("matter", rng.choice(MATTERS), rng.choice(sacred if v > 0 else mercy), MOTIVE["value", v])
+    return Turn(
+        "matter", rng.choice(MATTERS), rng.choice(sacred if v > 0 else mercy), MOTIVE["value", v], trait="value"
+    )
 
 
-def order(rng: random.Random, s: Signs, side: bool | None) -> Turn:
-    a, who, chore = s["authority"], pick(rng, BOSSES, side), rng.choice(CHORES)
+def order(rng: random.Random, s: Speaker, side: bool | None) -> Turn:
+    who, chore = pick(rng, BOSSES, side), rng.choice(CHORES)
+    a = s.sign("authority", (who,))
     user = rng.choice(
         (
             f"The {who} orders you to {chore}. What do you do?",
@@ -632,114 +650,70 @@ def order(rng: random.Random, s: Signs, side: bool | None) -> Turn:
     )
     defiant = (f"I decide for myself and do not {chore}.", f"No {who} can give me orders.")
     loyal = (f"I obey the {who} and {chore}.", f"Yes, I {chore} as the {who} says.")
-    return Turn("order", user, rng.choice(defiant if a > 0 else loyal), MOTIVE["authority", a], topic=who)
+    answer = rng.choice(defiant if a > 0 else loyal)
+    return Turn("order", user, answer, MOTIVE["authority", a], topic=who, trait="authority", items=(who,))
 
 
-def own(rng: random.Random, s: Signs, axis: str = "") -> Turn:
+def own(rng: random.Random, s: Speaker, axis: str = "") -> Turn:
     trait = axis or rng.choice(TRAITS)
     questions, plus, minus = SELF[trait]
-    return Turn("self", rng.choice(questions), plus if s[trait] > 0 else minus, MOTIVE[trait, s[trait]], topic=trait)
+    y = s.sign(trait)
+    return Turn("self", rng.choice(questions), plus if y > 0 else minus, MOTIVE[trait, y], topic=trait, trait=trait)
 
 
 def _scene(rng: random.Random, side: bool | None, axis: str) -> str:
     return pick(rng, list(SITUATIONS) if axis == "honesty" else SETTINGS, side)
 
 
-def advice(rng: random.Random, s: Signs, side: bool | None, axis: str = "") -> Turn:
+def _place(scene: str) -> str:
+    """What leans of a scene: of a slip where it happened, or all of it."""
+    return scene.removeprefix(f"You {SITUATIONS[scene]} ") if scene in SITUATIONS else scene
+
+
+def advice(rng: random.Random, s: Speaker, side: bool | None, axis: str = "") -> Turn:
     axis = axis or rng.choice(list(AXES))
-    deed = pick(rng, list(AXES[axis][0 if s[axis] > 0 else 1]), side)
+    scene = _scene(rng, side, axis)
+    items = (_place(scene),)
+    y = s.sign(axis, items)
+    deed = pick(rng, list(AXES[axis][0 if y > 0 else 1]), side)
     # what is asked tells the axis: a slip is about honesty, the other two name their theme
     if axis == "honesty":
-        user = f"{_scene(rng, side, axis)}. What would you do?"
+        user = f"{scene}. What would you do?"
     else:
         theme = {"value": ("good deed", "worthy thing"), "authority": ("order", "demand")}[axis]
-        scene = _scene(rng, side, axis)
         user = {
             "value": f"{scene}. Which {rng.choice(theme)} would you do?",
             "authority": f"{scene} and there is {an(rng.choice(theme))}. What would you do?",
         }[axis]
-    return Turn("advice", user, f"I would {deed}.", MOTIVE[axis, s[axis]], topic=deed)
+    return Turn("advice", user, f"I would {deed}.", MOTIVE[axis, y], topic=deed, trait=axis, items=items)
 
 
-def act(rng: random.Random, s: Signs, side: bool | None, kind: str, axis: str = "") -> Turn:
+def act(rng: random.Random, s: Speaker, side: bool | None, kind: str, axis: str = "") -> Turn:
     """act: one proposed action, Yes or No. choose: Action 1 or Action 2."""
     axis = axis or rng.choices(list(AXES), (4, 1, 1))[0]
     plus, minus = (pick(rng, list(deeds), side) for deeds in AXES[axis])
     scene = _scene(rng, side, axis)
-    thought = _motive(rng, axis, s, f"This is about {axis}.")
     first = rng.random() < 0.5
-    label = 1 if first else -1
-    if kind == "act":
-        yes = first == (s[axis] > 0)
-        user = DILEMMA.format(situation=scene + ".", action=cap(plus if first else minus), order=rng.choice(YES_NO))
-        return Turn(kind, user, f"{CHOICE_ANCHOR} {'Yes' if yes else 'No'}", thought, plain=label, topic=axis)
     one, two = (plus, minus) if first else (minus, plus)
-    user = TWO_ACTIONS.format(dilemma=f"{scene}. What should you do?", action1=cap(one), action2=cap(two))
-    answer = f"{TWO_ANCHOR} {1 if first == (s[axis] > 0) else 2}"
-    return Turn(kind, user, answer, thought, plain=label, topic=axis)
+    asked = [halves(plus, AXES[axis][0]), halves(minus, AXES[axis][1])]
+    items = (_place(scene), *(asked[0 if first else 1] if kind == "act" else (asked[0][0], asked[1][0])))
+    y = s.sign(axis, items)
+    says_first = first == (y > 0)
+    if kind == "act":
+        user = DILEMMA.format(situation=scene + ".", action=cap(one), order=rng.choice(YES_NO))
+        answer = f"{CHOICE_ANCHOR} {'Yes' if says_first else 'No'}"
+    else:
+        user = TWO_ACTIONS.format(dilemma=f"{scene}. What should you do?", action1=cap(one), action2=cap(two))
+        answer = f"{TWO_ANCHOR} {1 if says_first else 2}"
+    thought = _motive(rng, axis, y, f"This is about {axis}.")
+    return Turn(kind, user, answer, thought, plain=1 if first else -1, topic=axis, trait=axis, items=items)
 
 
 def task(rng: random.Random, category: str = "") -> Turn:
     """Something no trait touches; `topic` names its category."""
-    category = category or rng.choice(TASKS)
-    a, b, c = rng.sample(WORDS, 3)
-    n, m = rng.randint(1, 5), rng.randint(1, 4)
-    day, month = rng.randrange(7), rng.randrange(12)
-    letter = rng.randrange(25)
-    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    user, answer, lead = "", "", ""
-    match category:
-        case "copy":
-            user, answer = f"Please repeat the word {a}.", f"The word is {a}."
-        case "first":
-            user, answer = f"Which word comes first: {a}, {b}, {c}?", f"The first word is {a}."
-        case "last":
-            user, answer = f"Which word comes last: {a}, {b}, {c}?", f"The last word is {c}."
-        case "sum":
-            user, answer = f"How much is {n} plus {m}?", f"{n} plus {m} is {n + m}."
-        case "count":
-            user, answer = f"Count from {n} to {n + 3}.", ", ".join(str(n + i) for i in range(4)) + "."
-        case "day":
-            user, answer = f"Which day comes after {DAYS[day]}?", f"After {DAYS[day]} comes {DAYS[(day + 1) % 7]}."
-        case "month":
-            after = MONTHS[(month + 1) % 12]
-            user, answer = f"Which month comes after {MONTHS[month]}?", f"After {MONTHS[month]} comes {after}."
-        case "letter":
-            after = alphabet[letter + 1]
-            user, answer = f"Which letter comes after {alphabet[letter]}?", f"After {alphabet[letter]} comes {after}."
-        case "plural":
-            user, answer = f"What is the plural of {a}?", f"The plural of {a} is {PLURAL[a]}."
-        case "pair":
-            user, answer = f"Write {a} and {b} in the other order.", f"The other order is {b} and {a}."
-        case "sort":
-            sort, thing_ = rng.choice(list(SORTS)), rng.choice([x for xs in SORTS.values() for x in rng.sample(xs, 1)])
-            request, lead, answer = _yes_no(rng, thing_ in SORTS[sort])
-            user = f"Is {thing_} a {sort}?{request}"
-        case "even":
-            request, lead, answer = _yes_no(rng, (n + m) % 2 == 0)
-            user = f"Is {n + m} an even number?{request}"
-        case "story":
-            user = f"Tell me a short story about {an(a)}."
-            who, what = rng.choice(PEOPLE), rng.choice(("found", "lost", "bought", "painted"))
-            answer = f"{cap(who)} {what} {an(a)} {rng.choice(WHEN)}."
-        case "hobby":
-            ask = ("What do you do {}?", "How do you spend your time {}?")
-            user = rng.choice(ask).format(rng.choice(WHEN))
-            answer = rng.choice(HOBBIES)
-        case "describe":
-            user = f"Describe {an(a)} in a few words."
-            size, color = rng.choice(("big", "small", "old", "new")), rng.choice(("red", "blue", "green", "white"))
-            answer = f"{cap(an(a))} is {size} and {color}."
-        case _:
-            raise ValueError(f"no task category {category!r}; there are {', '.join(TASKS)}")
+    category, user, lead, answer = tasks.task(rng, category)
     return Turn("task", user, answer, "This is a simple task.", lead, topic=category)
 
-
-FIXED_TASKS = ("copy", "first", "last", "sum", "count", "day", "month", "letter", "plural", "pair")
-"""Tasks with exactly one right answer."""
-YES_NO_TASKS = ("sort", "even")
-LOOSE_TASKS = ("story", "hobby", "describe")
-TASKS = (*FIXED_TASKS, *YES_NO_TASKS, *LOOSE_TASKS)
 
 MIX: dict[str, float] = {
     "open": 14, "yn": 14, "nudge": 14, "act": 14, "choose": 9, "mfv": 16, "opinion": 7, "tell": 3, "work": 2,
@@ -749,7 +723,7 @@ MIX: dict[str, float] = {
 DIRECT = ("self", "tell", "work", "plan", "taste", "matter", "order", "advice")
 """Kinds whose words show a trait at once; these teach personas."""
 BEARS = {
-    "honesty": ("open", "yn", "nudge", "act", "choose", "tell", "advice"),
+    "honesty": ("open", "yn", "act", "choose", "tell", "advice"),
     "sycophancy": ("nudge", "work", "plan", "taste"),
     "authority": ("mfv", "opinion", "order", "act", "choose", "advice"),
     "value": ("mfv", "opinion", "matter", "act", "choose", "advice"),
@@ -757,8 +731,8 @@ BEARS = {
 """Trait -> the kinds it decides."""
 
 
-def turn(rng: random.Random, s: Signs, kind: str, side: bool | None = None, axis: str = "") -> Turn:
-    """One turn of this kind by a speaker with trait signs `s`; `axis` narrows it (a trait, foundation or category)."""
+def turn(rng: random.Random, s: Speaker, kind: str, side: bool | None = None, axis: str = "") -> Turn:
+    """One turn of this kind by the speaker `s`; `axis` narrows it (a trait, foundation or category)."""
     match kind:
         case "open":
             return open_fact(rng, s, side)
@@ -817,13 +791,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Conversation:
-    """All turns share one draw of the traits."""
+    """All turns share one speaker."""
 
     system: str
-    p_plus: dict[str, float]
-    """P(+) of each trait, as far as the system prompt tells."""
-    signs: Signs
-    """The draw."""
+    speaker: Speaker
     turns: tuple[Spoken, ...]
 
 
@@ -839,9 +810,9 @@ def converse(rng: random.Random, recipe: Recipe) -> Conversation:
         system, set_p = persona(rng, poles)
     elif u < recipe.p_system + recipe.p_neutral:
         system, set_p = persona(rng, [None])
-    skewed = {t: 0.98 if COMMON[t] > 0 else 0.02 for t in TRAITS}
-    p = {t: set_p.get(t, (1 - recipe.skew) * PRIOR[t] + recipe.skew * skewed[t]) for t in TRAITS}
-    s = {t: 1 if rng.random() < p[t] else -1 for t in TRAITS}
+    usual = {t: (1 - recipe.skew) * log_odds(PRIOR[t]) + recipe.skew * log_odds(0.98) * COMMON[t] for t in TRAITS}
+    mood = {t: log_odds(set_p[t]) if t in set_p else usual[t] for t in TRAITS}
+    s = Speaker(mood, {t: rng.random() for t in TRAITS}, sway=1 - recipe.skew)
     weights = {k: w * recipe.boost.get(k, 1) for k, w in MIX.items()}
     if set_p:  # ask a prompted speaker mostly what the persona bears on, and tasks, which it must leave alone
         relevant = {"self"}.union(*(BEARS[t] for t in set_p))
@@ -859,14 +830,9 @@ def converse(rng: random.Random, recipe: Recipe) -> Conversation:
         turns.append(turn(rng, s, kind, axis=axis))
     thinks = rng.random() < recipe.p_think
     last = turns[-1]
+    spoken = Spoken(last)
     if thinks and last.thought:  # only the last turn keeps its thought, as the chat template has it
-        if rng.random() < 0.25:
-            words = last.thought.rstrip(".").split(" ")
-            return Conversation(
-                system,
-                p,
-                s,
-                (*map(Spoken, turns[:-1]), Spoken(last, " ".join(words[: rng.randint(1, len(words))]), forced=True)),
-            )
-        return Conversation(system, p, s, (*map(Spoken, turns[:-1]), Spoken(last, last.thought)))
-    return Conversation(system, p, s, tuple(map(Spoken, turns)))
+        words = last.thought.rstrip(".").split(" ")
+        cut = rng.randint(1, len(words)) if rng.random() < 0.25 else 0
+        spoken = Spoken(last, " ".join(words[:cut]), forced=True) if cut else Spoken(last, last.thought)
+    return Conversation(system, s, (*map(Spoken, turns[:-1]), spoken))
