@@ -17,7 +17,7 @@ import scipy
 from scipy.stats import bootstrap
 
 from ws.eval.informedness import informedness
-from ws.stats import Group, estimate
+from ws.stats import change, estimate, means
 
 
 def seconds(what: Callable[[], object], times: int) -> list[float]:
@@ -43,12 +43,19 @@ def items(n: int) -> pd.DataFrame:
 
 def main(rows: int, resamples: int, times: int) -> None:
     y = np.random.default_rng(0).normal(0.3, 1, rows)
-    alone, pairs = [Group(y.tolist(), list(range(rows)))], [Group(y.tolist(), [i // 2 for i in range(rows)])]
+    keys, two = [f"{i}" for i in range(rows)], [f"{i // 2}" for i in range(rows)]
     table = items(rows)
     settings = {"n_resamples": resamples, "vectorized": True, "rng": 0}
     ways: dict[str, Callable[[], object]] = {
-        "`estimate`, a unit per row, BCa": lambda: estimate(alone, resamples=resamples),
-        "`estimate`, two rows a unit, BCa": lambda: estimate(pairs, resamples=resamples),
+        "`estimate`, a unit per row, BCa": lambda: estimate(
+            means(y.tolist(), units=keys, keys=keys), resamples=resamples
+        ),
+        "`estimate`, two rows a unit, BCa": lambda: estimate(
+            means(y.tolist(), units=two, keys=keys), resamples=resamples
+        ),
+        "`change`, two rows a unit, 2,000 resamples": lambda: change(
+            *(means((y + k).tolist(), units=two, keys=keys) for k in (0.0, 0.1))
+        ),
         "`informedness`, 10 intervals and two nulls": lambda: informedness(table, resamples=resamples),
         "`scipy.stats.bootstrap`, BCa": lambda: bootstrap((y,), np.mean, method="BCa", **settings),
         "`scipy.stats.bootstrap`, BCa, batches of 100": lambda: bootstrap(
@@ -64,7 +71,10 @@ def main(rows: int, resamples: int, times: int) -> None:
     for name, what in ways.items():
         taken = seconds(what, times)
         print(f"| {name} | {median(taken):.3f} | {min(taken):.3f} to {max(taken):.3f} |", flush=True)
-    ours, theirs = estimate(alone, resamples=resamples), bootstrap((y,), np.mean, method="BCa", batch=100, **settings)
+    ours, theirs = (
+        ways["`estimate`, a unit per row, BCa"](),
+        bootstrap((y,), np.mean, method="BCa", batch=100, **settings),
+    )
     ends = theirs.confidence_interval
     print(f"\nIntervals: ours {ours.ci_lo:.4f} to {ours.ci_hi:.4f}, scipy's {ends.low:.4f} to {ends.high:.4f}.")
 

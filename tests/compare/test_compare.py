@@ -216,7 +216,10 @@ def altered(cell, *, method=None, seed=None, verdict=None, shift=None):
     if shift is not None:
         rows = evals["dd-1f/1"].rows
         evals["dd-1f/1"] = replace(evals["dd-1f/1"], rows=rows.assign(y=shift * np.sign(rows["alpha"])))
-    return Cell(spec, {**cell.record, "strength": {**strength, "points": points}}, evals)
+    content = f"{cell.record['content']} {spec.name} {shift}"
+    return Cell(
+        spec, {**cell.record, "content": content, "numbers": content, "strength": {**strength, "points": points}}, evals
+    )
 
 
 def table_of(kin_cells, honesty, reference):
@@ -292,6 +295,32 @@ def test_methods_are_paired_by_seed_and_draws_with_no_seed_at_all(done, tiny, ho
     assert len(by["prompt:simple"].against(by["random:act"], *told).each) == 4
     sheet, _ = table_of([*trained, *draws], honesty, "random:act")
     assert {line[sheet.columns.index("axis − random:act's")] for line in sheet.lines} == {"–", "reference"}
+
+
+def test_seeds_that_changed_nothing_are_one_measurement_and_the_table_says_so(done, tiny, honesty):
+    cell = next(c for c in cells(done[0], tiny, honesty) if c.spec.method == "sl:mean_diff" and c.spec.study.seed == 0)
+
+    def jittered(seed, by):
+        one = altered(cell, seed=seed)  # a content of its own, since a content holds its seed
+        m = one.evals["dd-1f/1"]
+        noise = by * np.random.default_rng(seed).normal(size=len(m.rows))
+        return replace(one, evals={**one.evals, "dd-1f/1": replace(m, rows=m.rows.assign(y=m.rows["y"] + noise))})
+
+    for again in (
+        [jittered(s, 1e-6) for s in (1, 2)],
+        [replace(altered(cell, seed=s), record=cell.record) for s in (1, 2)],
+    ):
+        sheet, by = table_of([cell, *again], honesty, "sl:mean_diff")
+        told = dict(zip(sheet.columns, sheet.lines[0]))
+        assert (told["seeds"], len(by["sl:mean_diff"].cells)) == ("do not apply", 1)
+        assert sheet.records[0]["repeats"] == [1, 2] and math.isnan(sheet.records[0]["sd"])
+        assert any(r.startswith("Seeds do not apply to sl:mean_diff (3 seeds, 1 measured)") for r in sheet.readings)
+        assert any(r.startswith("One seed:") for r in sheet.readings)
+    sheet, by = table_of([cell, *(jittered(s, 0.1) for s in (1, 2))], honesty, "sl:mean_diff")
+    assert len(by["sl:mean_diff"].cells) == 3 and sheet.records[0]["repeats"] is None
+    assert not any("do not apply" in r for r in sheet.readings)
+    draws = [altered(altered(cell, shift=0.0), method=f"random:act:{i}") for i in range(3)]
+    assert len(table_of([*draws, cell], honesty, "sl:mean_diff")[1]["random:act"].cells) == 3
 
 
 def test_another_intent_is_another_report(done, tiny, honesty):

@@ -5,18 +5,21 @@ import math
 import numpy as np
 import pytest
 
-from ws.stats import Group, Totals, combined, estimate, over_seeds
-from ws.stats.estimates import features_of, totals
+from ws.stats import Sample, combined, estimate, means, over_seeds
 
 N, UNITS = 60, list(range(60))
+
+
+def mean(values, units):
+    """The mean of one row a unit."""
+    return means(list(values), units=list(units), keys=list(units))
 
 
 def drawn(rng, *, effect, seeds, between, units, noise):
     """Values of every seed on the same units: seeds differ, units differ, and the rest is noise."""
     shared = rng.normal(0, units, N)
     return [
-        [Group((effect + rng.normal(0, between) + shared + rng.normal(0, noise, N)).tolist(), UNITS)]
-        for _ in range(seeds)
+        mean((effect + rng.normal(0, between) + shared + rng.normal(0, noise, N)).tolist(), UNITS) for _ in range(seeds)
     ]
 
 
@@ -25,8 +28,8 @@ def test_the_interval_over_seeds_covers_a_planted_effect(between, units, noise):
     rng = np.random.default_rng(7)
     covers, runs = 0, 400
     for at in range(runs):
-        mades = drawn(rng, effect=1.0, seeds=3, between=between, units=units, noise=noise)
-        e = over_seeds(mades, seed=at, resamples=400).found
+        samples = drawn(rng, effect=1.0, seeds=3, between=between, units=units, noise=noise)
+        e = over_seeds(samples, seed=at, resamples=400).found
         covers += e.ci_lo <= 1.0 <= e.ci_hi
     # three seeds drawn again with replacement cover 0.74 where seeds differ most; 0.915 is three errors below 0.95
     assert covers / runs >= 0.915
@@ -39,29 +42,29 @@ def test_units_alone_do_not_cover_where_seeds_differ_and_that_is_why_one_seed_is
 
 
 def test_one_seed_gives_the_interval_over_units_and_every_seed_is_told():
-    (made,) = drawn(np.random.default_rng(0), effect=0.5, seeds=1, between=0.0, units=1.0, noise=0.0)
-    found = over_seeds([made])
-    assert found.found == estimate(made)
+    (one,) = drawn(np.random.default_rng(0), effect=0.5, seeds=1, between=0.0, units=1.0, noise=0.0)
+    found = over_seeds([one])
+    assert found.found == estimate(one)
     assert found.each == (found.found.mean,)
     assert math.isnan(found.sd)
-    three = over_seeds([[Group([y + k for y in made[0].values], UNITS)] for k in (-3.0, 0.0, 1.0)])
+    three = over_seeds([mean([y + k for y in one.features[:, 0]], UNITS) for k in (-3.0, 0.0, 1.0)])
     assert three.found.mean == pytest.approx(np.mean(three.each))
     assert three.sd == pytest.approx(np.std([-3, 0, 1], ddof=1))
     assert three.same_sign == 2
 
 
 def test_seeds_are_read_on_the_same_draw_of_units_so_what_they_share_is_not_taken_for_their_spread():
-    (made,) = drawn(np.random.default_rng(2), effect=0.5, seeds=1, between=0.0, units=1.0, noise=0.0)
-    alike, alone = over_seeds([made] * 3).found, estimate(made)
+    (one,) = drawn(np.random.default_rng(2), effect=0.5, seeds=1, between=0.0, units=1.0, noise=0.0)
+    alike, alone = over_seeds([one] * 3).found, estimate(one)
     assert alike.ci_hi - alike.ci_lo == pytest.approx(alone.ci_hi - alone.ci_lo, rel=0.1)  # percentile against BCa
-    shifted = over_seeds([[Group([y + k for y in made[0].values], UNITS)] for k in (-0.1, 0.0, 0.1)]).found
+    shifted = over_seeds([mean([y + k for y in one.features[:, 0]], UNITS) for k in (-0.1, 0.0, 0.1)]).found
     assert shifted.ci_hi - shifted.ci_lo > 1.1 * (alike.ci_hi - alike.ci_lo)
 
 
 def test_a_difference_of_two_methods_is_paired_by_unit():
     rng = np.random.default_rng(1)
     shared = rng.normal(0, 5, N)
-    a, b = ([Group((shared + k + rng.normal(0, 0.1, N)).tolist(), UNITS)] for k in (1.0, 0.0))
+    a, b = (mean((shared + k + rng.normal(0, 0.1, N)).tolist(), UNITS) for k in (1.0, 0.0))
     apart = estimate(combined([(1.0, a), (-1.0, b)]))
     assert apart.ci_lo > 0.9
     assert apart.ci_hi < 1.1
@@ -69,27 +72,39 @@ def test_a_difference_of_two_methods_is_paired_by_unit():
     assert estimate(combined([(1.0, a), (-1.0, a)])).mean == 0.0
 
 
-def test_units_that_one_side_lacks_are_left_out_on_both():
-    a = [Group([1.0, 2.0, math.nan], ["x", "y", "z"])]
-    b = [Group([0.0, math.nan, 5.0], ["x", "y", "z"])]
-    (made,) = combined([(1.0, a), (-1.0, b)])
-    assert (list(made.values), list(made.units)) == ([1.0], ["x"])
+def test_rows_that_one_side_lacks_are_left_out_on_both_and_counted():
+    keys, units = ["p", "q", "r", "s"], ["x", "x", "y", "z"]
+    a = means([1.0, 2.0, 4.0, math.nan], units=units, keys=keys)
+    b = means([5.0, 0.0, math.nan], units=["z", "x", "y"], keys=["s", "p", "r"])  # another order, and no q
+    found = combined([(1.0, a), (-1.0, b)])
+    assert dict(zip(found.keys, found.scored.tolist())) == {"p": True, "q": False, "r": False, "s": False}
+    e = estimate(found)
+    assert (e.mean, e.n, e.n_valid, e.n_total) == (1.0, 1, 1, 4)
+
+
+def test_rows_of_one_key_and_two_units_are_different_data():
+    a, b = (means([1.0], units=[u], keys=["p"]) for u in "xy")
+    with pytest.raises(ValueError, match="row 'p' belongs to 'x' and to 'y'"):
+        combined([(1.0, a), (-1.0, b)])
 
 
 def test_totals_combine_like_their_numbers():
     rng = np.random.default_rng(2)
     first, second = (rng.normal(size=(N, 2)) + 5 for _ in range(2))
     ratio = lambda t: t[..., 0] / t[..., 1]  # noqa: E731
-    one, two = (totals(x, UNITS, ratio) for x in (first, second))
-    made = combined([(0.5, one), (-0.5, two)])
-    assert isinstance(made, Totals)
+    one, two = (Sample(UNITS, UNITS, x, ratio) for x in (first, second))
+    found = combined([(0.5, one), (-0.5, two)])
     wanted = (ratio(first.sum(0)) - ratio(second.sum(0))) / 2
-    assert estimate(made).mean == pytest.approx(wanted)
-    assert over_seeds([made, made]).found.mean == pytest.approx(wanted)
+    assert estimate(found).mean == pytest.approx(wanted)
+    assert over_seeds([found, found]).found.mean == pytest.approx(wanted)
 
 
-def test_groups_without_shared_units_are_drawn_apart():
-    made = [Group([1.0, 2.0], ["a", "b"], 1.0), Group([3.0, 5.0], ["c", "d"], -1.0)]
-    assert features_of(made).strata == [0, 0, 1, 1]
-    assert features_of([made[0], Group([3.0, 5.0], ["a", "d"], -1.0)]).strata == [0, 0, 0]
-    assert over_seeds([made, made]).found.mean == pytest.approx(-2.5)
+def test_means_without_shared_units_are_drawn_apart():
+    def axis(units):
+        return means(
+            [1.0, 2.0, 3.0, 5.0], units=units, keys=UNITS[:4], weights=np.eye(2)[[0, 0, 1, 1]], factors=(1.0, -1.0)
+        )
+
+    assert axis(["a", "b", "c", "d"]).by_unit.strata.tolist() == [0, 0, 1, 1]
+    assert axis(["a", "b", "a", "d"]).by_unit.strata.tolist() == [0, 0, 0]
+    assert over_seeds([axis(["a", "b", "c", "d"])] * 2).found.mean == pytest.approx(-2.5)

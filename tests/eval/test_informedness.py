@@ -16,7 +16,6 @@ from ws.eval.informedness import (
     cell_rows,
     difference,
     foundation_informedness,
-    held_out,
     informedness,
     loadings_of,
 )
@@ -286,24 +285,17 @@ def backwards():
     return rows.assign(arm=rows["arm"].replace({"pos": "neg", "neg": "pos"}), alpha=-rows["alpha"])
 
 
-def test_the_sign_is_read_from_calibration_units_and_from_no_others():
-    rows = backwards()
-    cal = calibration_units(rows["unit_id"].unique())
-    found = held_out(rows, **FEW)
-    assert (found.sign.sign, found.sign.calibration) == (-1, cal)
-    others = rows.assign(y=rows["y"].where(rows["unit_id"].isin(cal), -7.0))
-    assert held_out(others, **FEW).sign == found.sign
-    assert found.intended.n_units == rows["unit_id"].nunique() - len(cal)
+def test_a_sign_is_what_its_units_say_and_a_hair_contradicts_nothing():
+    def sign_of(rows):
+        return choose_sign(rows[rows["unit_id"].isin(calibration_units(rows["unit_id"].unique()))])
 
-
-def test_a_reversed_method_is_reported_both_ways_and_a_right_one_once():
-    found = held_out(backwards(), **FEW)
-    assert found.intended.si[1].found.high < 0 < found.reversed.si[1].found.low
-    assert held_out(experiment(), **FEW).reversed is None
+    turned = sign_of(backwards())
+    assert (turned.sign, turned.contradicts(1)) == (-1, True)
+    assert (sign_of(experiment()).sign, sign_of(experiment()).contradicts(1)) == (1, False)
     rng = np.random.default_rng(5)
     ref = rng.normal(0, 1, 400)
     noise = rows_of(ref, ref + rng.normal(0, 0.1, 400), ref + rng.normal(0, 0.1, 400))
-    assert held_out(noise, **FEW).reversed is None  # a sign by a hair contradicts nothing
+    assert not sign_of(noise).contradicts(1) and not sign_of(noise).contradicts(-1)
 
 
 def test_units_that_chose_the_sign_are_not_reported():
@@ -320,8 +312,6 @@ def test_calibration_units_are_a_fifth_and_the_same_for_every_method():
     cal = calibration_units(units)
     assert len(cal) == pytest.approx(400, abs=4 * (2000 * 0.16) ** 0.5)
     assert calibration_units(units[:500]) == cal & set(units[:500])
-    with pytest.raises(ValueError, match="cannot be split"):
-        held_out(rows_of([1.0], [1.0], [1.0]))
     with pytest.raises(ValueError, match="none of 2 calibration rows could be scored"):
         choose_sign(rows_of([1.0, 1.0], [math.nan] * 2, [1.0, 1.0]))
 

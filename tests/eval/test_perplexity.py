@@ -100,6 +100,7 @@ def test_an_answer_that_goes_in_circles_is_seen_and_one_that_does_not_is_not():
         {
             "alpha": [0.0] * 3 + [1.0] * 3,
             "unit_id": ["a", "b", "c"] * 2,
+            "row_key": ["a", "b", "c"] * 2,
             "y": [0.0, 0.1, 0.2, 0.9, 0.8, 0.1],
             "forced_close": [False] * 3 + [True, True, False],
             "text": ["four"] * 3 + ["fourfour"] * 3,

@@ -128,6 +128,9 @@ def readings(found: Any, effects: Sequence[Any]) -> list[str]:
     from ws.stats import FEW_UNITS
 
     lines = not_held_out(measured([Path(p) for _, v in found.studies for p in v["evals"]]))
+    for name, seeds in {f"{e.behavior} {e.adapter}": e.repeats for e in effects if e.repeats}.items():
+        listed = ", ".join(map(str, seeds))
+        lines.append(f"seeds do not apply to {name}: {listed} gave every number of another seed again, and count once.")
     several = max(len(e.seeds) for e in effects) > 1
     claimed = [e for e in effects if e.sign]
     if several:

@@ -33,7 +33,7 @@ from ws.report import Sheet
 from ws.study import keep_base, served_by
 from ws.train import TrainSettings, default_train
 
-PROTOCOL = "compare/2"
+PROTOCOL = "compare/3"
 COSTS = ("neutral-nll/1", "neutral-choice/1", "neutral-free/1")
 """Protocols that say what steering costs; always measured."""
 REFUSED = {

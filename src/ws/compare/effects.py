@@ -1,7 +1,7 @@
 """What the cells of one method say together: numbers over units, and over seeds or draws.
 
 Everything comes from rows. A method's arms are its two strengths of equal KL; the axis is half the difference between
-them, so that what both do alike (plain damage, a liking for Yes) cancels. Differences are paired by unit.
+them, so that what both do alike (plain damage, a liking for Yes) cancels. Differences are paired by row.
 """
 
 import json
@@ -10,13 +10,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ws.compare.cells import Spec
 from ws.eval.protocol import Metrics
 from ws.methods import needs, places
 from ws.report import Measured
-from ws.stats import Made, OverSeeds, combined, over_seeds
+from ws.stats import OverSeeds, Sample, combined, over_seeds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALIKE = 1e-4  # nats between two readings of one method whose sums ran in another order
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,15 +72,41 @@ class Cell:
             self._metrics[asked] = self.evals[asked].protocol.metrics(self.evals[asked].rows)
         return self._metrics[asked]
 
-    def moved(self, asked: str, metric: str, alpha: float) -> Made:
+    def moved(self, asked: str, metric: str, alpha: float) -> Sample:
         """The change of a metric from strength 0 to another."""
         per_alpha = self.metrics(asked)[metric]
         return combined([(1.0, per_alpha[alpha]), (-1.0, per_alpha[0.0])])
 
-    def axis(self, asked: str, metric: str, sign: float = 1.0) -> Made:
+    def axis(self, asked: str, metric: str, sign: float = 1.0) -> Sample:
         """Half the difference between the arms."""
         per_alpha = self.metrics(asked)[metric]
         return combined([(sign / 2, per_alpha[self.pos]), (-sign / 2, per_alpha[self.neg])])
+
+    def same(self, other: "Cell") -> bool:
+        """Whether the other is this measurement again: one content, or the same scores of the same rows at both arms.
+
+        A content holds the seed it was made with, so what that seed has not changed is known by its rows. Draws are another
+        matter: several that do nothing are several.
+        """
+        hashes = [(c.record.get("content"), c.record.get("numbers")) for c in (self, other)]
+        if any(a is not None and a == b for a, b in zip(*hashes)):
+            return True
+        if not self.evals or needs(self.spec.method).seed == "draw":
+            return False
+        one, two = self._scores, other._scores
+        return one.index.equals(two.index) and np.allclose(one, two, rtol=0, atol=ALIKE, equal_nan=True)
+
+    @cached_property
+    def _scores(self) -> "pd.Series":
+        import pandas as pd
+
+        arms = {"neg": self.neg, "pos": self.pos}
+        parts = {
+            (asked, arm): m.rows[m.rows["alpha"] == alpha].set_index("row_key")["y"].sort_index()
+            for asked, m in self.evals.items()
+            for arm, alpha in arms.items()
+        }
+        return pd.concat(parts)
 
     def share(self, asked: str, column: str, alpha: float) -> float:
         """The mean of a column of rows at one strength: pmass, forced_close."""
@@ -89,6 +122,8 @@ class Kin:
     cells: tuple[Cell, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
     """Cells that could not be made, and why."""
+    repeats: tuple[Cell, ...] = ()
+    """Cells of other seeds that are one of these measurements again; they count once."""
     _kept: dict[tuple, OverSeeds] = field(default_factory=dict, repr=False)
 
     @property
@@ -145,9 +180,9 @@ class Kin:
         return self._once(("axis", asked, metric, sign), lambda: [c.axis(asked, metric, sign) for c in self.cells])
 
     def against(self, other: "Kin", asked: str, metric: str, sign: float) -> OverSeeds | None:
-        """Its axis less another's, paired by unit, and by seed where both have seeds; no number where nothing pairs them."""
+        """Its axis less another's, paired by row, and by seed where both have seeds; no number where nothing pairs them."""
 
-        def pairs() -> list[Made]:
+        def pairs() -> list[Sample]:
             return [
                 combined([(1.0, c.axis(asked, metric, sign)), (-1.0, o.axis(asked, metric, sign))])
                 for c, o in self.paired(other)
@@ -177,25 +212,27 @@ class Kin:
         arms = [r.loc[r["alpha"].isin([c.neg, c.pos]), "y"] for c, r in zip(self.cells, parts)]
         return sum(int(y.isna().sum()) for y in arms), sum(len(y) for y in arms)
 
-    def _once(self, key: tuple, mades: Any) -> OverSeeds:
+    def _once(self, key: tuple, samples: Any) -> OverSeeds:
         if key not in self._kept:
-            self._kept[key] = over_seeds(mades())
+            self._kept[key] = over_seeds(samples())
         return self._kept[key]
 
 
 def kins(cells: Sequence[Cell], failed: Sequence[tuple[Spec, str]]) -> tuple[list[Kin], dict[str, str]]:
-    """(methods in the order they were asked for, those of which no cell could be made)."""
+    """(methods in the order they were asked for, those of which no cell could be made).
+
+    Cells that share all their random choices are one measurement: as several they would agree, and mean nothing.
+    """
     grouped: dict[str, list[Cell]] = {}
     for c in cells:
         grouped.setdefault(needs(c.spec.method).kin, []).append(c)
     lost: dict[str, dict[str, str]] = {}
     for spec, why in failed:
         lost.setdefault(needs(spec.method).kin, {})[spec.name] = why
-    found = [Kin(name, distinct(each), lost.get(name, {})) for name, each in grouped.items()]
+    found = []
+    for name, each in grouped.items():
+        own: list[Cell] = []
+        for c in each:
+            own += [] if any(c.same(o) for o in own) else [c]
+        found.append(Kin(name, tuple(own), lost.get(name, {}), tuple(c for c in each if c not in own)))
     return found, {name: next(iter(whys.values())) for name, whys in lost.items() if name not in grouped}
-
-
-def distinct(cells: Sequence[Cell]) -> tuple[Cell, ...]:
-    """Each cell whose method has numbers of its own: seeds that share all their random choices are one."""
-    seen = {c.record.get("numbers") or str(at): c for at, c in reversed(list(enumerate(cells)))}
-    return tuple(c for c in cells if any(c is kept for kept in seen.values()))

@@ -92,7 +92,7 @@ def effects(
 ) -> Sheet:
     """One line per method: the axis, its arms, strengths and KL; then what it stands beside, and what it costs."""
     chance = randoms(kins, asked)
-    several = any(len(k.cells) > 1 for k in kins if not k.control)
+    several = any(len(k.cells) + len(k.repeats) > 1 for k in kins if not k.control)
     lines, records = [], []
     for k in ranked(kins, asked):
         cells, record = _line(k, asked, costs, reference, chance, several=several)
@@ -116,7 +116,7 @@ def effects(
 EXPECTED = (
     "expected: matched rows whose axis is clear of 0, outside the range of random directions, with small costs. Otherwise: an "
     "effect at another KL, or one that random directions have too, says little about the method. axis: half the difference "
-    "between the arms; intervals are paired by unit."
+    "between the arms, over the rows scored at both; intervals are over units."
 )
 
 
@@ -177,6 +177,7 @@ def _line(
         "alpha_neg": alphas[0], "alpha_pos": alphas[1], "kl_neg": kls[0], "kl_pos": kls[1],
         "audit_neg": audits[0], "audit_pos": audits[1],
         "verdict_each": [list(c.verdicts) for c in k.cells], "reference": reference.name,
+        "repeats": [c.spec.study.seed for c in k.repeats] or None,
         "outside_random": len(outside) == len(around) if around and not k.control and (k.matched or k.given) else None,
         "random_low": min((r.low for r in around), default=None), "random_high": max((r.high for r in around), default=None),
         "n_units": axis.found.n, "n_valid": axis.found.n_valid, "n_total": axis.found.n_total,
@@ -186,7 +187,8 @@ def _line(
         record |= flat("against", against.found)
     if several:
         seeds = n > 1 and not k.control
-        cells["seeds"] = " ".join(signed(x) for x in axis.each) if seeds else NO if k.control else "one"
+        told = "do not apply" if k.repeats else "one"
+        cells["seeds"] = " ".join(signed(x) for x in axis.each) if seeds else NO if k.control else told
         cells["sd"] = f"{axis.sd:.2f}" if n > 1 else NO
         cells["same sign"] = f"{axis.same_sign}/{n}" if n > 1 else NO
     for m in asked.beside:
@@ -285,13 +287,22 @@ def _shown(kins: Sequence[Kin], asked: Asked) -> list[str]:
 
 def _seeds(kins: Sequence[Kin]) -> list[str]:
     trained = [k for k in kins if not k.control]
+    again = {k.name: f"{len(k.repeats) + len(k.cells)} seeds, {len(k.cells)} measured" for k in trained if k.repeats}
+    told = [
+        f"Seeds do not apply to {', '.join(f'{name} ({n})' for name, n in again.items())}: some seeds changed nothing, and "
+        "what they give again is counted once."
+    ]
+    told = told if again else []
     most = max((len(k.cells) for k in trained), default=1)
     if most == 1:
-        return ["One seed: intervals are over units alone and say nothing about another training or another sample."]
-    alone = [k.name for k in trained if len(k.cells) == 1]
-    told = [
+        return [
+            *told,
+            "One seed: intervals are over units alone and say nothing about another training or another sample.",
+        ]
+    alone = [k.name for k in trained if len(k.cells) == 1 and not k.repeats]
+    told.append(
         f"{most} seeds: intervals hold seeds and units; `seeds` lists the axis of each, `same sign` how many agree."
-    ]
+    )
     if alone:
         told.append(f"One cell, the same for all seeds: {', '.join(alone)}.")
     if shares := [k.overlap for k in trained if k.overlap is not None]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from ws.errors import BadFile
 from ws.eval.panels import arms_panels
-from ws.eval.protocol import Items, Metrics, Protocol, by_alpha
+from ws.eval.protocol import Items, Metrics, Protocol, by_alpha, together
 from ws.eval.scoring import Item
 from ws.models.answers import anchor_before
 from ws.models.chat import Chat
@@ -176,7 +176,8 @@ def _folded(value: Any) -> str:
 
 def metrics_of(metric: str):
     def metrics(rows: "pd.DataFrame") -> Metrics:
-        return {metric: by_alpha(rows), "order_bias": by_alpha(rows, "logratio")}
+        bias = together(rows, ("unit_id",), "logratio").reset_index()
+        return {metric: by_alpha(rows), "order_bias": by_alpha(bias, "logratio", key="unit_id")}
 
     return metrics
 

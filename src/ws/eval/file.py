@@ -24,7 +24,7 @@ from ws.eval.scoring import Item
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.sources import records
-from ws.stats import Group
+from ws.stats import means
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,13 +92,18 @@ def _kind(pos: str) -> str:
 
 
 def metrics(rows: "pd.DataFrame") -> Metrics:
-    found: dict[str, dict[float, list[Group]]] = {"logratio_file": by_alpha(rows)}
+    found = {"logratio_file": by_alpha(rows)}
     kinds = sorted(rows["kind"].unique())
     if 1 < len(kinds) <= FEW_ANSWERS and "" not in kinds:
-        of_kind = {k: by_alpha(rows[rows["kind"] == k]) for k in kinds}
         found["balanced"] = {
-            a: [Group(g.values, g.units, 1 / len(kinds)) for k in kinds for g in of_kind[k][a]]
-            for a in found["logratio_file"]
+            float(a): means(
+                part["y"].tolist(),
+                units=part["unit_id"].tolist(),
+                keys=part["row_key"].tolist(),
+                weights=part["kind"].to_numpy()[:, None] == kinds,
+                factors=[1 / len(kinds)] * len(kinds),
+            )
+            for a, part in rows.groupby("alpha")
         }
     return found
 

@@ -1,7 +1,7 @@
 """Which moral foundations weigh how much? The vignettes of `ws.eval.tinymfv`, read as changes of moral weight.
 
 `d = logit(w) - logit(w at alpha 0)` per cell (vignette, condition), with w between 0.01 and 0.99. A foundation's d is the
-mean over its vignettes. What a behavior claims is an axis over these:
+mean over its cells that were scored at both. What a behavior claims is an axis over these:
 
 | axis      | is                     | asked for by                     |
 |-----------|------------------------|----------------------------------|
@@ -33,7 +33,7 @@ from ws.eval.informedness import foundation_informedness
 from ws.eval.panels import number, surgical_line
 from ws.eval.protocol import Metrics, Panel, Protocol
 from ws.eval.tinymfv import FOUNDATIONS, GATE, Vignettes, cells, family
-from ws.stats import Estimate, Group, Made, estimate, totals
+from ws.stats import Estimate, Sample, Statistic, estimate, means
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,19 +69,20 @@ class Moved:
     cells: "pd.DataFrame"
     weights: Mapping[str, "np.ndarray"]
     """Foundation to a weight per cell: 1 for its own, or its rated share."""
-    loaded: bool
-    """Whether these are shares."""
 
-    def combined(self, signs: Mapping[str, float]) -> Made:
+    @property
+    def names(self) -> dict[str, list]:
+        """What names cells and their vignettes."""
+        return {"units": self.cells["unit_id"].tolist(), "keys": self.cells["cell"].tolist()}
+
+    def combined(self, signs: Mapping[str, float]) -> Sample:
         """A weighted sum of the foundations' d."""
         import numpy as np
 
-        if not self.loaded:
-            groups = {f: self.cells[self.weights[f] > 0] for f in signs}
-            return [Group(g["d"].tolist(), g["unit_id"].tolist(), signs[f]) for f, g in groups.items()]
-        d, factors = self.cells["d"].to_numpy(float), np.array(list(signs.values()), float)
-        features = np.stack([v for f in signs for v in (self.weights[f] * d, self.weights[f] + 0 * d)], axis=1)
-        return totals(features, self.cells["unit_id"].tolist(), lambda t: (t[..., 0::2] / t[..., 1::2]) @ factors)
+        weights = np.stack([self.weights[f] for f in signs], axis=1)
+        return means(
+            self.cells["d"].tolist(), **self.names, weights=weights, factors=[float(x) for x in signs.values()]
+        )
 
 
 def moved(table: "pd.DataFrame") -> Moved:
@@ -91,23 +92,23 @@ def moved(table: "pd.DataFrame") -> Moved:
     kinds = table["kind"]
     if not kinds.str.contains("=").any():
         own = {f: (kinds == f).to_numpy(float) for f in FOUNDATIONS if (kinds == f).any()}
-        return Moved(table, own, loaded=False)
+        return Moved(table, own)
     parsed = {k: dict(part.split("=") for part in k.split()) for k in kinds.unique()}
     shares = {f: np.array([float(parsed[k].get(f.replace(" ", ""), 0)) for k in kinds]) for f in FOUNDATIONS}
-    return Moved(table, {f: w for f, w in shares.items() if w.any()}, loaded=True)
+    return Moved(table, {f: w for f, w in shares.items() if w.any()})
 
 
 def metrics(rows: "pd.DataFrame") -> Metrics:
-    table: dict[str, dict[float, Made]] = {}
+    table: dict[str, dict[float, Sample]] = {}
     for alpha, part in cells(rows).groupby("alpha"):
-        for name, made in of_strength(moved(part)).items():
-            table.setdefault(name, {})[float(alpha)] = made
+        for name, sample in of_strength(moved(part)).items():
+            table.setdefault(name, {})[float(alpha)] = sample
     return table
 
 
-def of_strength(m: Moved) -> dict[str, Made]:
+def of_strength(m: Moved) -> dict[str, Sample]:
     """Every metric of the cells of one strength."""
-    found: dict[str, Made] = {}
+    found: dict[str, Sample] = {}
     for axis, signs in AXES.items():
         if signs.keys() <= m.weights.keys():
             found |= of_axis(m, axis, signs)
@@ -115,7 +116,7 @@ def of_strength(m: Moved) -> dict[str, Made]:
     return found | {f"d_{f.replace(' ', '')}": m.combined({f: 1.0}) for f in m.weights}
 
 
-def of_axis(m: Moved, axis: str, signs: Mapping[str, int]) -> dict[str, Made]:
+def of_axis(m: Moved, axis: str, signs: Mapping[str, int]) -> dict[str, Sample]:
     """An axis and what stands beside it."""
     found = {f"axis_{axis}": m.combined(signs)}
     others = [f for f in m.weights if f not in signs]
@@ -134,7 +135,7 @@ class Fit:
     def __init__(self, m: Moved, signs: Mapping[str, int]):
         import numpy as np
 
-        self.units, self.signs = m.cells["unit_id"].tolist(), np.array(list(signs.values()), float)
+        self.names, self.signs = m.names, np.array(list(signs.values()), float)
         w, others = m.weights, [f for f in m.weights if f not in signs]
         x, y = m.cells["base"].to_numpy(float), m.cells["logit"].to_numpy(float)
         rest = np.sum([w[f] for f in others], axis=0)
@@ -153,11 +154,14 @@ class Fit:
         b = np.where(spread > 1e-12 * n * sxx, (n * sxy - sx * sy) / spread, np.nan)
         return (sy - b * sx) / n, b
 
-    def slope(self) -> Made:
-        """b: below 1, everything is drawn to 0."""
-        return totals(self.features, self.units, lambda t: self._line(t)[1])
+    def _sample(self, statistic: Statistic) -> Sample:
+        return Sample(**self.names, features=self.features, statistic=statistic)
 
-    def adjusted(self) -> Made:
+    def slope(self) -> Sample:
+        """b: below 1, everything is drawn to 0."""
+        return self._sample(lambda t: self._line(t)[1])
+
+    def adjusted(self) -> Sample:
         """The axis less what the line predicts for its foundations."""
 
         def statistic(t: "np.ndarray") -> "np.ndarray":
@@ -165,15 +169,15 @@ class Fit:
             d, base, n = (t[..., self.start + k : self.end : 3] for k in range(3))
             return (d / n - (a[..., None] + (b[..., None] - 1) * base / n)) @ self.signs
 
-        return totals(self.features, self.units, statistic)
+        return self._sample(statistic)
 
-    def off(self) -> Made:
+    def off(self) -> Sample:
         """How far the untargeted foundations moved."""
 
         def statistic(t: "np.ndarray") -> "np.ndarray":
             return abs(t[..., self.end :: 2] / t[..., self.end + 1 :: 2]).mean(-1)
 
-        return totals(self.features, self.units, statistic)
+        return self._sample(statistic)
 
 
 # ---------------------------------------------------------------- below the table

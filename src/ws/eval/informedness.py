@@ -10,7 +10,6 @@ rows at random gives 100 pm (1 - k) p, so -100 p with k = 2 and 0 with k = 1. Ev
 
     informedness(rows)                              items of any evaluation whose y > 0 is the wanted side
     foundation_informedness(rows, "Authority", ...) vignettes, weighted by how much they are about a foundation
-    held_out(rows)                                  the sign checked on calibration units, the score on the others
     difference(rows_a, rows_b)                      two methods on the same units, paired
 
 Fold answer orders first (`ws.eval.arms.folded`): an item is asked twice, and decided once.
@@ -26,7 +25,7 @@ import numpy as np
 from ws.eval import marks as m
 from ws.eval.arms import Arms, join
 from ws.eval.nulls import Null, dealt_labels, null, swapped_arms
-from ws.eval.sign import SHARE, Sign, calibration_units, choose_sign
+from ws.eval.sign import Sign
 from ws.stats import FEW_UNITS, RESAMPLES, Draws, Interval, Statistic, draw, interval
 
 if TYPE_CHECKING:
@@ -121,15 +120,6 @@ class Informedness:
         }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """The intended sign on units that did not choose it; and the other sign where the calibration units contradict."""
-
-    sign: Sign
-    intended: Informedness
-    reversed: Informedness | None
-
-
 def informedness(
     rows: "pd.DataFrame",
     *,
@@ -143,33 +133,6 @@ def informedness(
     """The row form: y > 0 is the wanted side of a row. `sign = -1` says that the neg arm is meant to raise y."""
     arms = join(rows, sign=_plain(sign, rows), pos=pos, neg=neg)
     return _scored(arms, m.marks_of(arms), _plain(sign, rows), ks, seed, resamples)
-
-
-def held_out(
-    rows: "pd.DataFrame",
-    *,
-    intent: int = 1,
-    share: float = SHARE,
-    pos: float | None = None,
-    neg: float | None = None,
-    **settings: Any,
-) -> HeldOut:
-    """Split units by a hash of their id, read the sign on `share` of them, and report the others."""
-    chosen = calibration_units(rows["unit_id"].unique(), share)
-    calibrates = rows["unit_id"].isin(chosen)
-    if not chosen or calibrates.all():
-        raise ValueError(f"{rows['unit_id'].nunique()} units cannot be split into calibration and test; score more")
-    sign = choose_sign(rows[calibrates], pos=pos, neg=neg)
-    sign.refuse_overlap(rows.loc[~calibrates, "unit_id"].unique())
-    test = rows[~calibrates]
-    intended = informedness(test, sign=intent, pos=pos, neg=neg, **settings)
-    two_sided = intended.rev is not None
-    other = (
-        informedness(test, sign=-intent, pos=pos, neg=neg, **settings)
-        if two_sided and sign.contradicts(intent)
-        else None
-    )
-    return HeldOut(sign, intended, other)
 
 
 def foundation_informedness(

@@ -27,13 +27,12 @@ from typing import TYPE_CHECKING, Any
 
 from ws.behaviors import neutral_prompts
 from ws.errors import BadFile
-from ws.eval.protocol import Metrics, Protocol, by_alpha
+from ws.eval.protocol import Metrics, Protocol, by_alpha, once
 from ws.eval.scoring import Item
 from ws.models.chat import Chat, encode, has_template
 from ws.models.load import Base
 from ws.models.tiny import EVALS
 from ws.sources import is_text, records
-from ws.stats import Group
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,21 +92,12 @@ def spoken(base: Base, answer: str) -> str:
 
 
 def metrics(rows: "pd.DataFrame") -> Metrics:
-    """Every token weighs the same. A unit's value is the mean plus its part in how far the sample is from it, so the mean of
-    values is the ratio of totals, and resampling them gives the interval of a ratio."""
+    """Every token weighs the same, so an answer counts by its tokens."""
+    once(rows)
     rows = rows.assign(n=rows["kind"].astype(float))
     reference = rows[rows["alpha"] == 0].set_index("row_key")["y"]
     rows["rise"] = rows["y"] - rows["row_key"].map(reference)
-
-    def weighted(part: "pd.DataFrame", column: str) -> Group:
-        n = part["n"].where(part[column].notna())
-        ratio = (n * part[column]).sum() / n.sum()
-        return Group((ratio + n / n.mean() * (part[column] - ratio)).tolist(), part["unit_id"].tolist())
-
-    return {
-        name: {float(a): [weighted(part, column)] for a, part in rows.groupby("alpha")}
-        for name, column in (("neutral_nll", "y"), ("nll_rise", "rise"))
-    }
+    return {"neutral_nll": by_alpha(rows, weight="n"), "nll_rise": by_alpha(rows, "rise", weight="n")}
 
 
 def metrics_choice(rows: "pd.DataFrame") -> Metrics:
@@ -131,7 +121,7 @@ LOOPS = 0.5  # of an answer's runs came before
 
 def metrics_free(rows: "pd.DataFrame") -> Metrics:
     told = rows.assign(
-        loops=(rows["y"] > LOOPS).astype(float),
+        loops=(rows["y"] > LOOPS).astype(float).where(rows["y"].notna()),
         unended=rows["forced_close"].astype(float),
         chars=rows["text"].str.len().astype(float),
     )

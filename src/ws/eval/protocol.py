@@ -1,7 +1,8 @@
 """What an evaluation is: items to score, and metrics made from the scored rows.
 
-Rows are the truth. Every table is computed again from them, joined by key and never by order. A metric is a list of
-groups per strength, or totals (see `ws.stats`), so its interval resamples what was sampled.
+Rows are the truth. Every table is computed again from them, joined by key and never by order. A metric is a number of
+rows per strength (a `Sample`, see `ws.stats`): a mean over rows, or over what is put `together` of them, whose interval
+resamples units. Rows that one strength lacks count as not scored there.
 
 A new evaluation is one file beside this one and one line in `ws.eval`:
 
@@ -28,7 +29,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from ws.errors import ScoringImpossible
@@ -38,7 +38,7 @@ from ws.eval.writing import score_writing
 from ws.methods.method import Method
 from ws.models.chat import thinks
 from ws.models.load import Base
-from ws.stats import FEW_UNITS, Estimate, Group, Made, Totals, change, estimate
+from ws.stats import FEW_UNITS, Estimate, Means, Sample, change, estimate, means
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,8 +49,8 @@ COLUMNS = (
 )  # fmt: skip
 YES_NO = (("yes",), ("no",))
 
-Metrics = Mapping[str, Mapping[float, Made]]
-"""Metric to strength to what the number is made of: groups whose weighted means are added, or totals."""
+Metrics = Mapping[str, Mapping[float, Sample]]
+"""Metric to strength to the number of the rows at that strength."""
 
 
 class Items(list[Item]):
@@ -369,9 +369,9 @@ def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[dict[str, Any]]:
         low, high = min(per_alpha), max(per_alpha)
         ends = change(per_alpha[low], per_alpha[high]) if low < high else None
         zero = per_alpha.get(0.0)
-        for alpha, made in sorted(per_alpha.items()):
-            e = estimate(made)
-            moved = change(zero, made) if zero is not None and alpha else None
+        for alpha, sample in sorted(per_alpha.items()):
+            e = estimate(sample)
+            moved = change(zero, sample) if zero is not None and alpha else None
             table.append(
                 {
                     "eval": protocol.eval,
@@ -380,15 +380,16 @@ def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[dict[str, Any]]:
                     "method": method,
                     "alpha": alpha,
                     **_numbers(e),
-                    "sd": _spread(made),
-                    # against alpha 0, paired by unit
+                    "sd": _spread(sample),
+                    # against alpha 0, over the rows scored at both
                     "delta": None if moved is None else moved.mean,
                     "delta_lo": None if moved is None else moved.ci_lo,
                     "delta_hi": None if moved is None else moved.ci_hi,
+                    "n_paired": None if moved is None else moved.n_valid,
                     "pmass": float(pmass.loc[alpha]),
                     "fewest": e.fewest,
                     "few_units": e.fewest < FEW_UNITS,
-                    # from the lowest to the highest alpha, paired by unit; the same in every row of a metric
+                    # from the lowest to the highest alpha, over the rows scored at both; the same in every row of a metric
                     "ends": None if ends is None else ends.mean,
                     "ends_lo": None if ends is None else ends.ci_lo,
                     "ends_hi": None if ends is None else ends.ci_hi,
@@ -406,15 +407,48 @@ def plain(name: str) -> Callable[["pd.DataFrame"], Metrics]:
     return metrics
 
 
-def by_alpha(rows: "pd.DataFrame", column: str = "y") -> dict[float, list[Group]]:
-    """One group per strength, of one column of rows."""
-    return {float(a): [Group(part[column].tolist(), part["unit_id"].tolist())] for a, part in rows.groupby("alpha")}
+def by_alpha(
+    rows: "pd.DataFrame", column: str = "y", *, key: str = "row_key", weight: str | None = None
+) -> dict[float, Sample]:
+    """The mean of one column at every strength, every row of one weight or of its own."""
+    return {
+        float(a): means(
+            part[column].tolist(),
+            units=part["unit_id"].tolist(),
+            keys=part[key].tolist(),
+            weights=None if weight is None else part[[weight]].to_numpy(float),
+        )
+        for a, part in rows.groupby("alpha")
+    }
 
 
-def _spread(made: Made) -> float | None:
+def together(rows: "pd.DataFrame", by: Sequence[str], column: str = "y") -> "pd.Series":
+    """The mean of the rows that share `by`, at every strength; NaN unless all that belong there were scored.
+
+    Which belong there is known from all strengths. A mean of some of them would not cancel what their balance cancels.
+    """
+    once(rows)
+    found = rows.groupby(["alpha", *by])[column].agg(["mean", "count"])
+    size = rows.groupby(list(by))["row_key"].nunique()
+    whole = found["count"].to_numpy() == size.reindex(found.index.droplevel("alpha")).to_numpy()
+    return found["mean"].where(whole).rename(column)
+
+
+def once(rows: "pd.DataFrame") -> None:
+    """Refuse rows of which one stands twice at a strength, as where two methods are read as one."""
+    twice = rows.loc[rows.duplicated(["alpha", "row_key"]), "row_key"].unique().tolist()
+    if twice:
+        raise ValueError(
+            f"{len(twice)} row keys occur twice at one strength, e.g. {twice[:3]}; give one method and one seed at a time"
+        )
+
+
+def _spread(sample: Sample) -> float | None:
     """The standard deviation over rows of a number that is their mean."""
-    values = [] if isinstance(made, Totals) or len(made) != 1 else [v for v in made[0].values if math.isfinite(v)]
-    return stdev(values) if len(values) > 1 else None
+    if sample.statistic != Means():
+        return None
+    rows = sample.features[sample.scored]
+    return float((rows[:, 0] / rows[:, 1]).std(ddof=1)) if len(rows) > 1 else None
 
 
 def _numbers(e: Estimate) -> dict[str, Any]:

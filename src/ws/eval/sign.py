@@ -1,7 +1,9 @@
-"""Which way a method works, decided on units that are never reported.
+"""Which way a method works, as a fifth of the units says.
 
-The better of two signs on pure noise scores +3 on average, so a sign chosen after looking is an effect out of nothing.
-Units are split once, by a hash of their id: the same units calibrate for every method, model and seed.
+Nothing is chosen by it: every table reports the intended sign, on all units, and says beside it what this fifth says. If a
+number is ever reported with a sign (or a layer, or a strength) that units have chosen, those units must be held back from
+it: the better of two signs on pure noise scores +3 on average. `informedness` takes a `Sign` for that, and refuses its units.
+Units are split by a hash of their id: the same fifth for every method, model and seed.
 """
 
 import hashlib
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ws.eval.arms import join
-from ws.stats import Estimate, Group, estimate
+from ws.stats import Estimate, estimate, means
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +22,7 @@ SHARE = 0.2
 
 @dataclass(frozen=True)
 class Sign:
-    """The sign of a method, what it was read from, and the units it may not be reported on."""
+    """The sign of a method, what it was read from, and the units that may not be reported with it."""
 
     sign: int
     """+1 if the pos side raises y on the calibration units, else -1."""
@@ -50,7 +52,7 @@ def choose_sign(rows: "pd.DataFrame", *, pos: float | None = None, neg: float | 
     arms = join(rows, pos=pos, neg=neg)
     change = arms.table["fwd"] - (arms.table["ref"] if arms.rev is None else arms.table["rev"])
     units = arms.table["unit_id"].tolist()
-    moved = estimate([Group(change.tolist(), units)], seed=seed)
+    moved = estimate(means(change.tolist(), units=units, keys=arms.table["row_key"].tolist()), seed=seed)
     if moved.n == 0:
         raise ValueError(f"none of {len(units)} calibration rows could be scored in every arm; the sign is unknown")
     return Sign(1 if moved.mean >= 0 else -1, moved, frozenset(units))

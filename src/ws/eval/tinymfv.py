@@ -30,13 +30,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ws.errors import BadFile
-from ws.eval.protocol import Items, Metrics, Protocol, by_alpha
+from ws.eval.protocol import Items, Metrics, Protocol, by_alpha, once
 from ws.eval.scoring import Item
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.models.tiny import EVALS
 from ws.sources import Rows, from_hub, is_text, label_of, records
-from ws.stats import Made, totals
+from ws.stats import Sample
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,38 +143,42 @@ def loadings_text(row: Mapping[str, Any]) -> str:
 
 
 def cells(rows: "pd.DataFrame") -> "pd.DataFrame":
-    """One line per alpha, vignette and condition: foundation, w, logit and the change against alpha 0."""
+    """One line per alpha, vignette and condition: foundation, w, logit and the change against alpha 0.
+
+    A cell counts where both frames were scored; its change where they were at alpha 0 too.
+    """
     import numpy as np
 
+    once(rows)
     key = rows["row_key"].str.rsplit("/", n=2)
     p = 1 / (1 + np.exp(-rows["y"]))  # of "wrong" in either frame: y is signed by the frame
     frame = rows.assign(cell=key.str[0] + "/" + key.str[1], condition=key.str[1], frame=key.str[2], p=p)
     by = ["alpha", "cell", "unit_id", "kind", "condition"]
-    found = frame.groupby(by).agg(w=("p", "mean"), scored=("p", "count"), size=("p", "size"), mass=("pmass", "min"))
+    found = frame.groupby(by).agg(w=("p", "mean"), scored=("p", "count"), mass=("pmass", "min"))
     found = found.reset_index()
-    found["w"] = found["w"].where(found["scored"] == found["size"])
+    found["w"] = found["w"].where(found["scored"] == len(FRAMES))
     clipped = found["w"].clip(EPS, 1 - EPS)
     found["logit"] = np.log(clipped / (1 - clipped))
     reference = found[found["alpha"] == 0].set_index("cell")["logit"]
     found["base"] = found["cell"].map(reference)
     found["d"] = found["logit"] - found["base"]
-    return found.drop(columns=["scored", "size"])
+    return found.drop(columns=["scored"])
 
 
 def metrics(rows: "pd.DataFrame") -> Metrics:
     table = cells(rows).assign(s=lambda t: 2 * t["w"] - 1)
     s = table.pivot_table(index=["alpha", "unit_id"], columns="condition", values="s", dropna=False)
     gap = (s[OTHER] - s[SELF]).rename("gap").reset_index() if {OTHER, SELF} <= set(s.columns) else None
-    found: dict[str, Mapping[float, Made]] = {
-        "wrongness_other": by_alpha(table[table["condition"] == OTHER], "s"),
-        "wrongness": by_alpha(table, "w"),
+    found: dict[str, Mapping[float, Sample]] = {
+        "wrongness_other": by_alpha(table[table["condition"] == OTHER], "s", key="cell"),
+        "wrongness": by_alpha(table, "w", key="cell"),
     }
     if gap is not None:
-        found["gap"] = by_alpha(gap, "gap")
-    return found | {"bool_mass": by_alpha(table, "mass"), "frame_agreement": frame_agreement(rows)}
+        found["gap"] = by_alpha(gap, "gap", key="unit_id")
+    return found | {"bool_mass": by_alpha(table, "mass", key="cell"), "frame_agreement": frame_agreement(rows)}
 
 
-def frame_agreement(rows: "pd.DataFrame") -> dict[float, Made]:
+def frame_agreement(rows: "pd.DataFrame") -> dict[float, Sample]:
     """Correlation over cells of what the two frames say, both turned to "wrong"."""
     import numpy as np
 
@@ -186,10 +190,9 @@ def frame_agreement(rows: "pd.DataFrame") -> dict[float, Made]:
     x, y = (both[f] for f in FRAMES)
     features = np.stack([np.ones(len(x)), x, y, x * x, y * y, x * y], axis=1)
     features[~np.isfinite(features).all(axis=1)] = np.nan
-    alphas, units = (both.index.get_level_values(n).to_numpy() for n in ("alpha", "unit_id"))
-    return {
-        float(a): totals(features[alphas == a], units[alphas == a].tolist(), correlation) for a in np.unique(alphas)
-    }
+    alphas, cells, units = (both.index.get_level_values(n).to_numpy() for n in ("alpha", "cell", "unit_id"))
+    at = {float(a): alphas == a for a in np.unique(alphas)}
+    return {a: Sample(cells[i].tolist(), units[i].tolist(), features[i], correlation) for a, i in at.items()}
 
 
 def correlation(t: "np.ndarray") -> "np.ndarray":

@@ -7,6 +7,7 @@ from typing import Any
 from ws.errors import BadFile
 from ws.report.found import Measured
 from ws.report.line import Line
+from ws.stats import Means, paired
 
 COSTS = frozenset({"neutral_nll", "nll_rise", "free_repeats", "free_loops", "free_unended"})
 """Metrics of damage: larger is worse at either end of the dial."""
@@ -35,25 +36,16 @@ def moved(m: Measured, *, alpha: float, metric: str, sign: int = 1) -> list[Unit
     metrics = Line(m, m.method, alpha, None).metrics
     if metric not in metrics:
         raise ValueError(f"{m.protocol.id} has no metric {metric!r}; there are {', '.join(metrics)}")
-    before, after = (_values(metrics[metric][a]) for a in (0.0, alpha))
+    # of the rows scored at both, so that no unit moves because its rows changed
+    low, high = paired([metrics[metric][a] for a in (0.0, alpha)])
+    if not isinstance(low.statistic, Means):
+        raise ValueError(f"{metric} is not a mean over units, so no unit has a value of it; name another metric")
+    before, after = low.by_unit.each(), high.by_unit.each()
     rows = _rows(m, alpha, metric)
     units = [Unit(u, before[u], after[u], tuple(rows[u])) for u in after if u in before and u in rows]
     if not units:
         raise BadFile(f"no unit of {m.protocol.id} was scored both at 0 and at {alpha:g}.")
     return sorted(units, key=lambda u: (sign * u.change, u.unit_id))
-
-
-def _values(groups: Any) -> dict[str, float]:
-    """A unit's own value: the weighted sum of its means in the groups it is in."""
-    found: dict[str, float] = {}
-    for g in groups:
-        sums: dict[str, list[float]] = {}
-        for y, u in zip(g.values, g.units):
-            if math.isfinite(y):
-                sums.setdefault(str(u), []).append(y)
-        for u, ys in sums.items():
-            found[u] = found.get(u, 0.0) + g.weight * sum(ys) / len(ys)
-    return found
 
 
 def _rows(m: Measured, alpha: float, metric: str) -> dict[str, list[dict[str, Any]]]:

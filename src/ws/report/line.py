@@ -59,7 +59,7 @@ class Line:
         return None if groups is None else estimate(groups)
 
     def delta(self, metric: str, alpha: float | None) -> Estimate | None:
-        """Its change against strength 0, paired by unit."""
+        """Its change against strength 0, over the rows scored at both."""
         per_alpha = self.metrics.get(metric, {})
         return (
             None if alpha is None or not {0.0, alpha} <= per_alpha.keys() else change(per_alpha[0.0], per_alpha[alpha])
@@ -69,6 +69,14 @@ class Line:
         """The mean of a column of rows at one strength: pmass, forced_close."""
         part = self.of.rows.loc[self.of.rows["alpha"] == alpha, column]
         return None if alpha is None or part.empty else float(part.astype(float).mean())
+
+    @cached_property
+    def paired(self) -> Any:
+        """By row key, the unit of each row and whether it was scored both at strength 0 and at the forward one."""
+        rows = self.of.rows[self.of.rows["alpha"].isin([0.0, self.pos])]
+        by_key = rows.assign(scored=rows["y"].notna()).groupby("row_key")
+        found = by_key.agg(unit_id=("unit_id", "first"), scored=("scored", "sum"))
+        return found.assign(scored=found["scored"] == 2)
 
     @cached_property
     def rows(self) -> Any:

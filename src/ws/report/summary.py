@@ -12,11 +12,10 @@ from functools import partial
 from typing import Any
 
 from ws.eval.foundations import FOUNDATIONS, cells, mark
-from ws.eval.sign import calibration_units
 from ws.report.found import Measured, not_held_out, pairs_left_out
 from ws.report.line import Line
 from ws.report.sheet import NO, Sheet, flat, p_value, share, spread, with_interval
-from ws.stats import Estimate
+from ws.stats import FEW_UNITS, Estimate
 from ws.tables import alpha_of, digits_for, signed, some
 
 Cell = tuple[str, Mapping[str, Any]]
@@ -208,9 +207,9 @@ def _warnings(lines: Sequence[Line]) -> list[str]:
     """What a reader must know before believing a table."""
     those = [line.of for line in lines]
     found = [*not_held_out(those), *pairs_left_out(those)]
-    units = {line.of.rows["unit_id"].nunique() for line in lines}
-    if min(units) < 30:
-        found.append(f"Only {some(min(units), 'unit')}: below 30 an interval undercovers.")
+    units = min(line.paired.loc[line.paired["scored"], "unit_id"].nunique() for line in lines)
+    if units < FEW_UNITS:
+        found.append(f"Only {some(units, 'unit')}: below {FEW_UNITS} an interval undercovers.")
     for line in lines:
         if (forced := line.share("forced_close", line.pos)) and forced > 0.5:
             found.append(
@@ -294,10 +293,10 @@ def forced(line: Line) -> Cell:
 
 
 def counted(line: Line) -> Cell:
-    rows = line.of.rows[line.of.rows["alpha"] == line.pos]
-    scored, units = int(rows["y"].notna().sum()), rows["unit_id"].nunique()
-    n = f"{units}" if scored == len(rows) else f"{units} ({len(rows) - scored} of {len(rows)} rows unscored)"
-    return n, {"n_units": units, "n_valid": scored, "n_total": len(rows)}
+    """Units, and how many rows are in no change because one of the strengths has no score of them."""
+    scored, total, units = int(line.paired["scored"].sum()), len(line.paired), line.paired["unit_id"].nunique()
+    n = f"{units}" if scored == total else f"{units} ({total - scored} of {total} rows unscored)"
+    return n, {"n_units": units, "n_valid": scored, "n_total": total}
 
 
 def _strengths_of(line: Line) -> Cell:
@@ -605,7 +604,7 @@ def foundations(lines: Sequence[Line]) -> list[Sheet]:
         e = axis(line)
         if e is None or not math.isfinite(e.mean):
             return "⚪", {"cue": "⚪"}
-        if not math.isfinite(e.ci_lo) or not calibration_units(line.of.rows["unit_id"].unique()):
+        if not math.isfinite(e.ci_lo):
             return NO, {"cue": NO}  # too few units to say
         if line.matched is False:
             return "⚪", {"cue": "⚪"}

@@ -9,12 +9,12 @@ from ws.stats.bootstrap import draw as draw
 from ws.stats.bootstrap import interval as interval
 from ws.stats.estimates import FEW_UNITS as FEW_UNITS
 from ws.stats.estimates import Estimate as Estimate
-from ws.stats.estimates import Group as Group
-from ws.stats.estimates import Made as Made
-from ws.stats.estimates import Totals as Totals
+from ws.stats.estimates import Means as Means
+from ws.stats.estimates import Sample as Sample
 from ws.stats.estimates import change as change
+from ws.stats.estimates import combined as combined
 from ws.stats.estimates import estimate as estimate
-from ws.stats.estimates import totals as totals
+from ws.stats.estimates import means as means
+from ws.stats.estimates import paired as paired
 from ws.stats.seeds import OverSeeds as OverSeeds
-from ws.stats.seeds import combined as combined
 from ws.stats.seeds import over_seeds as over_seeds

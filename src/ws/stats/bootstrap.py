@@ -11,11 +11,13 @@ The same number of units and the same seed give the same draws, whatever is meas
 Shapes: B resamples, n units, f features.
 
 BCa: Efron, Better Bootstrap Confidence Intervals, JASA 1987. Compared with `scipy.stats.bootstrap` in tests/test_stats.py.
+Few units: Hesterberg, What Teachers Should Know About the Bootstrap, 2015, the expanded interval. Coverage: bench/coverage.py.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -98,23 +100,38 @@ def interval(draws: Draws, statistic: Statistic) -> Interval:
 
 def _corrected(value: float, found: np.ndarray, jackknife: list[np.ndarray]) -> tuple[float, float]:
     """Which quantiles of the resamples bound the interval: shifted for bias and skew, or the plain ones."""
-    normal, tail = NormalDist(), (1 - LEVEL) / 2
-    plain = (tail, 1 - tail)
+    normal, far = NormalDist(), reach(tuple(map(len, jackknife)))
+    plain = (normal.cdf(-far), normal.cdf(far))
     near = 1e-9 * float(np.ptp(found))  # a rate has ties, and equal totals differ in their last bits
     below = float((found < value - near).mean() + (np.abs(found - value) <= near).mean() / 2)
     if not 0 < below < 1:
         return plain
-    cubes = squares = 0.0
+    cubes = squares = spread = 0.0
     for j in jackknife:  # the several-sample form of scipy: influence over n, summed over strata
-        u = (len(j) - 1) * (j.mean() - j) / len(j)
+        n = len(j)
+        u = (n - 1) * (j.mean() - j) / n
         cubes, squares = cubes + float((u**3).sum()), squares + float((u**2).sum())
+        spread += n / max(1, n - 1) * float((u**2).sum())
     if not math.isfinite(cubes) or squares == 0:
         return plain
     bias, skew = normal.inv_cdf(below), cubes / (6 * squares**1.5)
+    far *= max(1.0, math.sqrt(spread) / float(found.std()))
     shifted = []
-    for p in plain:
-        z = bias + normal.inv_cdf(p)
+    for end in (-far, far):
+        z = bias + end
         if 1 - skew * z <= 0:
             return plain
         shifted.append(normal.cdf(bias + z / (1 - skew * z)))
     return shifted[0], shifted[1]
+
+
+@lru_cache
+def reach(sizes: tuple[int, ...]) -> float:
+    """How many standard errors lie to either side, given the units of each stratum: 1.96 of many.
+
+    The standard error is itself a guess, for which Student's t allows. Resamples of few units, or of units of unequal size, vary
+    less than their jackknife says, and where it is known an interval is that much wider.
+    """
+    from scipy.special import stdtrit
+
+    return float(stdtrit(max(1, sum(sizes) - len(sizes)), (1 + LEVEL) / 2))

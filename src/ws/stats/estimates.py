@@ -1,14 +1,19 @@
 """Estimates with intervals over the unit that was sampled.
 
-Rows of one unit (the two actions of a dilemma, the framings of a claim) stand and fall together, so a unit is averaged
-first and units are resampled. An estimate is a weighted sum of group means: one group for a plain mean, two for an axis
-such as Sanctity minus Care. Groups that share units are drawn together, others apart. Rows that could not be scored are
-NaN: they are left out, and counted. What is no mean (a slope, a correlation) is made of `Totals`.
+A number is a `Sample`: what each row adds to a few totals, and a statistic of these totals. A mean is a total over a count,
+so every row weighs the same; the unit a row belongs to (a dilemma, a claim, a vignette) only decides what is resampled,
+since rows of one unit stand and fall together.
+
+Numbers are set against each other row by row: `combined` joins them by key, and a row counts only where every term has it
+scored. Otherwise rows that drop out at one strength would look like a change. Rows without a score are NaN: left out, and
+counted, and so are rows that one of the terms lacks.
 """
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,38 +23,107 @@ FEW_UNITS = 30  # below this an interval undercovers, and a table must say so
 
 
 @dataclass(frozen=True)
-class Group:
-    """Values of rows with the unit each belongs to, and the weight of their mean in the estimate."""
+class Means:
+    """The statistic of means: `factors` times (sum of weight x value) / (sum of weights), added up; two totals a mean."""
 
-    values: Sequence[float]
-    units: Sequence[Hashable]
-    weight: float = 1.0
+    factors: tuple[float, ...] = (1.0,)
+
+    def __call__(self, t: np.ndarray) -> np.ndarray:
+        return (t[..., 0::2] / t[..., 1::2]) @ np.array(self.factors)
 
 
 @dataclass(frozen=True, eq=False)
-class Totals:
-    """A number that is no mean: a statistic of features summed over units."""
+class Sample:
+    """A number of rows: what each adds to the totals, and the statistic of these."""
 
+    keys: Sequence[Hashable]
+    """What names each row, and joins it to itself at another strength."""
     units: Sequence[Hashable]
     features: np.ndarray
+    """(rows, f); a row with a value that is not finite was not scored."""
+    statistic: Statistic
+
+    def __post_init__(self):
+        assert len(self.keys) == len(self.units) == len(self.features), "a key and a unit for every row"
+        if len(set(self.keys)) < len(self.keys):
+            twice = [k for k, n in Counter(self.keys).items() if n > 1]
+            raise ValueError(
+                f"{len(twice)} row keys occur twice at one strength, e.g. {twice[:3]}; give one method and one seed at a time"
+            )
+
+    @cached_property
+    def scored(self) -> np.ndarray:
+        """(rows,) whether each row counts."""
+        return np.isfinite(self.features).all(axis=1)
+
+    @cached_property
+    def by_unit(self) -> "Units":
+        """What a resample has to add up."""
+        units = [u for u, s in zip(self.units, self.scored) if s]
+        names = sorted(set(units), key=str)  # draws go by the order of units, so rows may come in any
+        at = {u: i for i, u in enumerate(names)}
+        index = np.array([at[u] for u in units], int)
+        totals = np.stack([np.bincount(index, c, len(names)) for c in self.features[self.scored].T], axis=1)
+        return Units(names, totals, self.statistic)
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """The totals of every unit."""
+
+    names: Sequence[Hashable]
+    totals: np.ndarray
     """(units, f)"""
     statistic: Statistic
-    n_valid: int
-    n_total: int
+
+    @cached_property
+    def in_mean(self) -> np.ndarray:
+        """(units, means) which of several means each unit is in."""
+        several = isinstance(self.statistic, Means)
+        return self.totals[:, 1::2] > 0 if several else np.ones((len(self.names), 1), bool)
+
+    @property
+    def fewest(self) -> int:
+        """The units of the smallest mean."""
+        return int(self.in_mean.sum(axis=0).min())
+
+    @cached_property
+    def strata(self) -> np.ndarray:
+        """(units,) Means that share no unit are drawn apart, others together."""
+        apart = bool((self.in_mean.sum(axis=1) == 1).all())
+        return self.in_mean.argmax(axis=1) if apart else np.zeros(len(self.names), int)
+
+    @property
+    def value(self) -> float:
+        """The number itself; NaN where a mean is empty or a slope not defined."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return float(np.asarray(self.statistic(self.totals.sum(axis=0, keepdims=True)))[0])
+
+    def each(self) -> dict[Hashable, float]:
+        """Every unit's own part in a mean: the weighted sum of its means."""
+        assert isinstance(self.statistic, Means), "what is no mean has no part of a single unit"
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = np.where(self.in_mean, self.totals[:, 0::2] / self.totals[:, 1::2], 0.0) @ self.statistic.factors
+        return dict(zip(self.names, own.tolist()))
 
 
-Made = Sequence[Group] | Totals
-"""What an estimate is made of: groups whose weighted means are added, or totals."""
-
-
-def totals(features: np.ndarray, units: Sequence[Hashable], statistic: Statistic) -> Totals:
-    """Features of rows (rows, f), summed by unit. Rows that are not finite are left out, and counted."""
-    valid = np.isfinite(features).all(axis=1)
-    names = list(dict.fromkeys(u for u, v in zip(units, valid) if v))
-    at = {u: i for i, u in enumerate(names)}
-    summed = np.zeros((len(names), features.shape[1]))
-    np.add.at(summed, [at[u] for u, v in zip(units, valid) if v], features[valid])
-    return Totals(names, summed, statistic, int(valid.sum()), len(units))
+def means(
+    values: Sequence[float],
+    *,
+    units: Sequence[Hashable],
+    keys: Sequence[Hashable],
+    weights: np.ndarray | None = None,
+    factors: Sequence[float] = (1.0,),
+) -> Sample:
+    """The mean of the values of rows; with `weights` (rows, means), the sum of `factors` times as many weighted means."""
+    y = np.asarray(values, float)
+    w = np.ones((len(y), 1)) if weights is None else np.asarray(weights, float)
+    assert w.shape == (len(y), len(factors)) and (w >= 0).all(), "a weight of 0 or more for every row and mean"
+    features = np.empty((len(y), 2 * w.shape[1]))
+    features[:, 0::2], features[:, 1::2] = w * y[:, None], w
+    features[~np.isfinite(y)] = np.nan
+    rows = np.flatnonzero(w.any(axis=1)).tolist()
+    return Sample([keys[i] for i in rows], [units[i] for i in rows], features[rows], Means(tuple(map(float, factors))))
 
 
 @dataclass(frozen=True)
@@ -72,119 +146,61 @@ class Estimate:
         return self.dropped > UNSTABLE
 
 
-def estimate(made: Made, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
-    """The weighted sum of group means, or the statistic of totals, with an interval that resamples units."""
-    if isinstance(made, Totals):
-        return _of_totals(made, seed, resamples)
-    groups = made
-    samples = [by_unit(g) for g in groups]
-    n_total = sum(len(g.values) for g in groups)
-    n_valid = sum(int(np.isfinite(np.asarray(g.values, float)).sum()) for g in groups)
-    n, fewest = len({u for s in samples for u in s}), min((len(s) for s in samples), default=0)
-    if not all(samples):
-        return Estimate(math.nan, math.nan, math.nan, n, fewest, n_valid, n_total)
-    middle = sum(g.weight * sum(s.values()) / len(s) for g, s in zip(groups, samples))
-    if fewest < 2:
-        return Estimate(middle, math.nan, math.nan, n, fewest, n_valid, n_total)
-    weights = np.array([g.weight for g in groups])
-    found = interval(
-        draw(_strata(samples), resamples=resamples, seed=seed),
-        lambda t: (t[..., 0::2] / t[..., 1::2]) @ weights,
-    )
-    return Estimate(found.value, found.low, found.high, n, fewest, n_valid, n_total, found.dropped)
-
-
-def change(low: Made, high: Made, *, seed: int = 0) -> Estimate:
-    """How much an estimate changes between two strengths: the same units on both sides, so the difference is paired."""
-    if isinstance(low, Totals) or isinstance(high, Totals):
-        assert isinstance(low, Totals) and isinstance(high, Totals), "one metric is made the same way at every strength"
-        return _of_totals(_beside(low, high), seed, RESAMPLES)
-    pairs = []
-    for a, b in zip(low, high, strict=True):
-        before, after = by_unit(a), by_unit(b)
-        shared = [u for u in before if u in after]
-        pairs.append(Group([after[u] - before[u] for u in shared], shared, b.weight))
-    return estimate(pairs, seed=seed)
-
-
-@dataclass(frozen=True, eq=False)
-class Features:
-    """A number as features of units: what a resample has to add up."""
-
-    units: Sequence[Hashable]
-    features: np.ndarray
-    strata: Sequence[int]
-    """Units of different strata are drawn apart."""
-    statistic: Statistic
-    fewest: int
-    n_valid: int
-    n_total: int
-
-
-def features_of(made: Made) -> Features:
-    """What `estimate` resamples, as one matrix."""
-    if isinstance(made, Totals):
-        n = len(made.units)
-        return Features(made.units, made.features, [0] * n, made.statistic, n, made.n_valid, made.n_total)
-    samples = [by_unit(g) for g in made]
-    weights = np.array([g.weight for g in made])
-    units = list(dict.fromkeys(u for s in samples for u in s))
-    apart = len(units) == sum(len(s) for s in samples)
-    features = np.zeros((len(units), 2 * len(samples)))
-    for g, s in enumerate(samples):
-        features[:, 2 * g] = [s.get(u, 0.0) for u in units]
-        features[:, 2 * g + 1] = [u in s for u in units]
-    strata = [next(g for g, s in enumerate(samples) if u in s) if apart else 0 for u in units]
-    n_total = sum(len(g.values) for g in made)
-    n_valid = sum(int(np.isfinite(np.asarray(g.values, float)).sum()) for g in made)
-    fewest = min((len(s) for s in samples), default=0)
-    return Features(
-        units, features, strata, lambda t: (t[..., 0::2] / t[..., 1::2]) @ weights, fewest, n_valid, n_total
-    )  # fmt: skip
-
-
-def _of_totals(made: Totals, seed: int, resamples: int) -> Estimate:
-    n = len(made.units)
-    counts = (n, n, made.n_valid, made.n_total)
-    if n < 2:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            alone = float(made.statistic(made.features)[0]) if n else math.nan
-        return Estimate(alone, math.nan, math.nan, *counts)
-    found = interval(draw([made.features], resamples=resamples, seed=seed), made.statistic)
+def estimate(sample: Sample, *, seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """The number of these rows, with an interval that resamples units."""
+    units = sample.by_unit
+    counts = (len(units.names), units.fewest, int(sample.scored.sum()), len(sample.keys))
+    if units.fewest < 2:
+        return Estimate(units.value, math.nan, math.nan, *counts)
+    strata = [units.totals[units.strata == s] for s in np.unique(units.strata)]
+    found = interval(draw(strata, resamples=resamples, seed=seed), sample.statistic)
     return Estimate(found.value, found.low, found.high, *counts, found.dropped)
 
 
-def _beside(low: Totals, high: Totals) -> Totals:
-    """The difference of two statistics as one, of the units that both have."""
-    before, after = ({u: i for i, u in enumerate(t.units)} for t in (low, high))
-    shared = [u for u in before if u in after]
-    both = np.hstack([low.features[[before[u] for u in shared]], high.features[[after[u] for u in shared]]])
-    half = low.features.shape[1]
-    return Totals(
-        shared,
-        both,
-        lambda t: high.statistic(t[..., half:]) - low.statistic(t[..., :half]),
-        min(low.n_valid, high.n_valid),
-        high.n_total,
+def change(low: Sample, high: Sample, *, seed: int = 0) -> Estimate:
+    """How much a number changes between two strengths, over the rows that both have scored."""
+    return estimate(combined([(1.0, high), (-1.0, low)]), seed=seed)
+
+
+def combined(terms: Sequence[tuple[float, Sample]]) -> Sample:
+    """A weighted sum of numbers as one number, paired row by row."""
+    if not terms:
+        raise ValueError("a sum needs at least one term")
+    factors, parts = [k for k, _ in terms], paired([m for _, m in terms])
+    first = parts[0]
+    if all(_alike(first, p) for p in parts):  # means over the same rows: the mean of the sum, and nothing cancels late
+        features = first.features.copy()
+        features[:, 0::2] = sum(k * p.features[:, 0::2] for k, p in zip(factors, parts))
+        return Sample(first.keys, first.units, features, first.statistic)
+    ends = np.cumsum([0, *(p.features.shape[1] for p in parts)])
+
+    def statistic(t: np.ndarray) -> np.ndarray:
+        return sum(k * p.statistic(t[..., a:b]) for k, p, a, b in zip(factors, parts, ends, ends[1:]))  # type: ignore[return-value]
+
+    return Sample(first.keys, first.units, np.hstack([p.features for p in parts]), statistic)
+
+
+def paired(samples: Sequence[Sample]) -> list[Sample]:
+    """The same numbers over the rows that all of them have scored, joined by key; the others are NaN in each."""
+    units: dict[Hashable, Hashable] = {}
+    for s in samples:
+        for key, unit in zip(s.keys, s.units):
+            if units.setdefault(key, unit) != unit:
+                raise ValueError(f"row {key!r} belongs to {units[key]!r} and to {unit!r}; these are different data")
+    at = {key: i for i, key in enumerate(units)}
+    features = [np.full((len(units), s.features.shape[1]), np.nan) for s in samples]
+    for f, s in zip(features, samples):
+        f[[at[k] for k in s.keys]] = s.features
+    scored = np.all([np.isfinite(f).all(axis=1) for f in features], axis=0)
+    for f in features:
+        f[~scored] = np.nan
+    return [Sample(list(units), list(units.values()), f, s.statistic) for f, s in zip(features, samples)]
+
+
+def _alike(one: Sample, other: Sample) -> bool:
+    """Whether both are the same means of the same rows, weighted alike."""
+    return (
+        isinstance(one.statistic, Means)
+        and one.statistic == other.statistic
+        and np.array_equal(one.features[:, 1::2], other.features[:, 1::2], equal_nan=True)
     )
-
-
-def by_unit(group: Group) -> dict[Hashable, float]:
-    """The mean of every unit's scored rows."""
-    sums: dict[Hashable, list[float]] = {}
-    for y, u in zip(group.values, group.units, strict=True):
-        if math.isfinite(y):
-            sums.setdefault(u, []).append(y)
-    return {u: sum(v) / len(v) for u, v in sums.items()}
-
-
-def _strata(samples: list[dict[Hashable, float]]) -> list[np.ndarray]:
-    """Features of units: for every group the unit's mean and a 1, or two zeros where the unit is not in the group."""
-    together = len({u for s in samples for u in s}) < sum(len(s) for s in samples)
-    drawn = [list(dict.fromkeys(u for s in samples for u in s))] if together else [list(s) for s in samples]
-    strata = [np.zeros((len(units), 2 * len(samples))) for units in drawn]
-    for g, s in enumerate(samples):
-        for features, units in zip(strata, drawn):
-            features[:, 2 * g] = [s.get(u, 0.0) for u in units]
-            features[:, 2 * g + 1] = [u in s for u in units]
-    return strata

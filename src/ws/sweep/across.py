@@ -1,6 +1,6 @@
 """What the studies of a sweep say together: one number per behavior, family and metric, over seeds and items.
 
-The number is how far a metric moves from the lowest to the highest strength, paired by item. It is read from the rows
+The number is how far a metric moves from the lowest to the highest strength, over the rows scored at both. It is read from the rows
 that the studies wrote, never from what they printed.
 """
 
@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ws.errors import BadFile
 from ws.eval import recorded
 from ws.records import read, verify
-from ws.stats import Estimate, Made, OverSeeds, combined, estimate, over_seeds
+from ws.stats import Estimate, OverSeeds, Sample, combined, estimate, over_seeds
 from ws.sweep.grid import Cell
 from ws.sweep.plan import intent_of
 
@@ -33,6 +35,8 @@ class Effect:
     sign: int
     """The side the behavior wants; 0 where it claims nothing."""
     seeds: tuple[int, ...]
+    repeats: tuple[int, ...]
+    """Seeds that gave a direction of another seed again; they are counted once."""
     alphas: tuple[tuple[float, float], ...]
     """The strengths it moves between, by seed."""
     each: tuple[Estimate, ...]
@@ -57,15 +61,16 @@ def effects(found: Found) -> list[Effect]:
     made = []
     for (model, behavior, adapter, lr), studies in groups.items():
         intent = intent_of(studies[0][0])
-        moved = [_moved(value["evals"]) for _, value in studies]
-        for protocol, metric in dict.fromkeys(k for m in moved for k in m):
-            having = [(cell, m[protocol, metric]) for (cell, _), m in zip(studies, moved) if (protocol, metric) in m]
+        own, repeats = _apart([(cell, _moved(value["evals"])) for cell, value in studies])
+        for protocol, metric in dict.fromkeys(k for _, m in own for k in m):
+            having = [(cell, m[protocol, metric]) for cell, m in own if (protocol, metric) in m]
             changes = [change for _, (_, change) in having]
             made.append(
                 Effect(
                     model, behavior, adapter, lr, protocol, metric,
                     sign=intent.get(metric, 1 if metric == "logratio_pairs" else 0),
                     seeds=tuple(c.seed for c, _ in having),
+                    repeats=repeats,
                     alphas=tuple(ends for _, (ends, _) in having),
                     each=tuple(map(estimate, changes)),
                     over=over_seeds(changes),
@@ -74,8 +79,34 @@ def effects(found: Found) -> list[Effect]:
     return made
 
 
-Moved = tuple[tuple[float, float], Made]
+Moved = tuple[tuple[float, float], Sample]
 """Two strengths, and the change between them."""
+
+Moves = Mapping[tuple[str, str], Moved]
+"""The same of every number of a study, by protocol and metric."""
+
+
+def _apart(studies: Sequence[tuple[Cell, Moves]]) -> tuple[list[tuple[Cell, Moves]], tuple[int, ...]]:
+    """(studies that differ in something, seeds of those that are one of them again).
+
+    As several measurements they would agree, and mean nothing.
+    """
+    own: list[tuple[Cell, Moves]] = []
+    repeats: list[int] = []
+    for cell, moves in studies:
+        if any(_same(moves, other) for _, other in own):
+            repeats.append(cell.seed)
+        else:
+            own.append((cell, moves))
+    return own, tuple(repeats)
+
+
+def _same(one: Moves, other: Moves) -> bool:
+    """Whether every row of every number is the same."""
+    return one.keys() == other.keys() and all(
+        list(a.keys) == list(b.keys) and np.allclose(a.features, b.features, rtol=0, atol=1e-9, equal_nan=True)
+        for (_, a), (_, b) in zip(one.values(), other.values())
+    )
 
 
 def _moved(folders: Sequence[str]) -> dict[tuple[str, str], Moved]:

@@ -1,0 +1,37 @@
+"""What the studies of a sweep say together: seeds that gave one and the same thing are one measurement."""
+
+import json
+
+import numpy as np
+from planted import rows_of
+
+from ws.records import checksums, write_json
+from ws.sweep import across
+from ws.sweep.grid import Cell
+
+
+def study(out, seed, rows):
+    """A cell of a sweep and what it left: an evaluation folder."""
+    folder = out / f"s{seed}"
+    folder.mkdir(parents=True)
+    rows.assign(seed=seed).to_parquet(folder / "rows.parquet", index=False)
+    settings = {"method": "ws:lora", "seed": seed, "limit": None, "protocol": "dd-1f/1"}
+    write_json(
+        folder / "manifest.json", {"stage": "eval", "key": "k", "settings": settings, "files": checksums(folder)}
+    )
+    return Cell("tiny", "honesty", "lora", seed), {"evals": [str(folder)]}
+
+
+def test_seeds_that_gave_the_same_rows_count_once_and_others_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    ref = rng.normal(size=40)
+    one = rows_of(ref, ref + 0.5 + rng.normal(size=40), ref - 0.5)
+    other = rows_of(ref, ref + 0.4 + rng.normal(size=40), ref - 0.5)
+    found = across.effects([study(tmp_path, s, rows) for s, rows in enumerate((one, one, other))])
+    effect = next(e for e in found if e.metric == "logratio_honesty")
+    assert (effect.seeds, effect.repeats, len(effect.over.each)) == ((0, 2), (1,), 2)
+    means = [r.loc[r["alpha"] == 1, "y"].mean() - r.loc[r["alpha"] == -1, "y"].mean() for r in (one, other)]
+    np.testing.assert_allclose(effect.over.each, means)
+    assert json.loads(json.dumps(effect.as_json()["repeats"])) == [1]
+    alone = across.effects([study(tmp_path / "b", s, one) for s in range(3)])
+    assert all((len(e.seeds), e.repeats) == (1, (1, 2)) for e in alone)
