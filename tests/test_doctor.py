@@ -138,6 +138,18 @@ def test_the_planned_adapters_are_those_that_training_attaches(tiny, name):
     assert plan.traced_as == name
 
 
+def test_only_what_cannot_be_traced_is_counted_as_lora_and_another_failure_is_none_of_that(monkeypatch):
+    plan = memory_plan(opened("tiny"), DataSettings(), TrainSettings(adapter="boft"), dtype="auto", free={"cpu": GB})
+    assert plan.traced_as == "lora"
+
+    def broken(*args):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("ws.doctor.memory._traced", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        memory_plan(opened("tiny"), DataSettings(), TrainSettings(), dtype="auto", free={"cpu": GB})
+
+
 def test_the_planned_activations_are_what_a_real_step_keeps(tiny):
     """Counted on the meta device against tensors that a real forward pass keeps for its backward pass."""
     settings = TrainSettings(rank=8, max_len=64, batch_size=8)

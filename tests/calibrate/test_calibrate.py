@@ -209,6 +209,10 @@ def test_what_the_base_has_read_is_gone_on_from_and_changes_no_bit(tiny, monkeyp
         again = divergences(tiny, method, PROMPTS.calib, alphas, tokens=6, known=known)
         assert again == plain
         assert prompts_read() == (2 if alphas == [1.0, -1.0] else 1)
+    known_ids, known_mask = known._last[:2]
+    assert known.of(known_ids, known_mask) is not None
+    assert known.of(known_ids.roll(1), known_mask) is None  # of the same shape, and not the same
+    assert known.of(known_ids, known_mask.roll(1)) is None
     one = divergences(tiny, method, PROMPTS.calib, [1.0], tokens=6, known=known)  # another batch is read
     assert prompts_read() == 2 and one == divergences(tiny, method, PROMPTS.calib, [1.0], tokens=6)
 

@@ -9,6 +9,8 @@ import torch
 
 from ws import methods
 from ws.behaviors import load_behavior
+from ws.calibrate import PromptSets
+from ws.calibrate.prompts import apart
 from ws.errors import Unsupported
 from ws.methods import Material
 from ws.methods.activation.states import answer_texts, persona_texts
@@ -82,6 +84,15 @@ def test_the_bisector_halves_the_angle_of_the_sides_and_is_as_large_as_the_contr
     w = tiny.weight
     assert cosine(half, plus, w) == pytest.approx(cosine(half, minus, w), abs=1e-4)
     assert half.norm(w) == pytest.approx(whole.norm(w), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["ws:lora", "ft:lora", "ws:lora:tau+", "repe", "paper:all", "sl:mean_diff"])
+def test_a_method_says_which_questions_it_was_made_from(name, material):
+    made = methods.make(name, material)
+    asked = material.pairs().rows[0].prompt if name[:2] in ("ws", "ft") else BEHAVIOR.train[0].text
+    with pytest.raises(ValueError, match="was made from the question"):
+        apart(PromptSets((asked,), ("What is nobody's question?",)), made.provenance)
+    apart(PromptSets(("What is nobody's question?",), ("Nor is this?",)), made.provenance)
 
 
 def test_random_draws_differ_by_number_and_repeat(material):
