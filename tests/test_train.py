@@ -9,13 +9,15 @@ import pytest
 import small
 import torch
 
-from ws.adapters import FAMILIES, Attached
+from ws.adapters import FAMILIES, Attached, direction_of
 from ws.diff import diff, geometry
-from ws.direction.forms import tensors
+from ws.direction.forms import LowRank, tensors
 from ws.errors import BadFile, DirectionMismatch, TrainingDiverged, Unsupported
 from ws.pairs import Pair, Pairs
 from ws.presets import PRESETS
+from ws.processes import Group
 from ws.sequences import rows_of
+from ws.steer import steer
 from ws.study import Common, planned_settings
 from ws.train import TrainSettings, _Fit, spec_of, train
 
@@ -52,18 +54,22 @@ def quick(adapter="lora", **more):
     return TrainSettings(adapter=adapter, **{**QUICK, **rank, **more})
 
 
+def rate(name):
+    return (5e-4,) if FAMILIES[name].whole else (1e-2,)
+
+
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_equal_sides_give_exactly_zero_for_every_family(tiny, name):
     same = Pairs(tuple(dataclasses.replace(r, response_neg=r.response_pos) for r in PAIRS.rows))
-    d = diff(tiny, *train(tiny, same, quick(name, lr=(1e-2,))))
+    d = diff(tiny, *train(tiny, same, quick(name, lr=rate(name), epochs=4)))
     assert d.norm(tiny.weight) == 0
-    assert diff(tiny, *train(tiny, PAIRS, quick(name, lr=(1e-2,)))).norm(tiny.weight) > 0
+    assert diff(tiny, *train(tiny, PAIRS, quick(name, lr=rate(name), epochs=4))).norm(tiny.weight) > 0
 
 
-@pytest.mark.parametrize("name", ["lora", "pissa", "ia3"])
+@pytest.mark.parametrize("name", ["lora", "pissa", "ia3", "full"])
 def test_swapping_the_two_sides_negates_the_direction(tiny, name):
-    one = diff(tiny, *train(tiny, PAIRS, quick(name, lr=(1e-2,))))
-    two = diff(tiny, *train(tiny, PAIRS.swapped(), quick(name, lr=(1e-2,))))
+    one = diff(tiny, *train(tiny, PAIRS, quick(name, lr=rate(name), epochs=4)))
+    two = diff(tiny, *train(tiny, PAIRS.swapped(), quick(name, lr=rate(name), epochs=4)))
     assert (one + two).norm(tiny.weight) <= 1e-6 * one.norm(tiny.weight)
 
 
@@ -71,7 +77,7 @@ def test_training_leaves_the_base_as_it_was(tiny):
     before = {k: v.clone() for k, v in tiny.model.state_dict().items()}
     modules = [(n, type(m), m.training) for n, m in tiny.model.named_modules()]
     for name in FAMILIES:
-        train(tiny, PAIRS, quick(name, epochs=1, lr=(1e-2,)))
+        train(tiny, PAIRS, quick(name, epochs=1, lr=rate(name), stop="none"))
     assert all(torch.equal(v, before[k]) for k, v in tiny.model.state_dict().items())
     assert [(n, type(m), m.training) for n, m in tiny.model.named_modules()] == modules
     assert not any(p.requires_grad for p in tiny.model.parameters())
@@ -82,9 +88,9 @@ def test_independent_starts_differ_and_shared_ones_do_not(tiny):
     assert abs(cos["shared"]) > 2 * abs(cos["independent"])
 
 
-@pytest.mark.parametrize("stop", ["shared", "per_branch"])
-def test_a_training_stopped_anywhere_ends_with_the_same_tensors(tiny, tmp_path, monkeypatch, stop):
-    settings = quick(stop=stop)
+@pytest.mark.parametrize(("stop", "adapter"), [("shared", "lora"), ("per_branch", "full")])
+def test_a_training_stopped_anywhere_ends_with_the_same_tensors(tiny, tmp_path, monkeypatch, stop, adapter):
+    settings = quick(adapter, stop=stop, lr=(5e-4,) if adapter == "full" else (2e-3,))
     whole = train(tiny, PAIRS, settings)
     monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
     saves = []
@@ -231,6 +237,9 @@ def test_too_little_text_is_refused(tiny):
         (dict(adapter="delora", lora_alpha=3.0), "delora has no lora_alpha"),
         (dict(adapter="lora", delora_lambda=3.0), "lora has no delora_lambda"),
         (dict(adapter="pissa", rank=300), "pissa at rank 300"),
+        (dict(adapter="ia3", freeze_a=True), "ia3 has no freeze_a"),
+        (dict(freeze_a=True, init="independent"), "give only one"),
+        (dict(stop="early"), "stop is one of shared, per_branch, none"),
         (dict(adapter="lora", layers="9-12"), "names layer"),
         (dict(adapter="lora", targets=("q_porj",)), "Did you mean"),
     ],
@@ -258,6 +267,64 @@ def test_a_pissa_pair_has_no_energy_beyond_rank_2r_and_needs_one_start(tiny):
     moved = dataclasses.replace(neg, frozen={k: t + 1 for k, t in neg.frozen.items()})
     with pytest.raises(DirectionMismatch, match="different starts"):
         diff(tiny, pos, moved)
+
+
+@pytest.mark.parametrize("name", ["lora", "dora", "pissa", "delora"])
+def test_with_a_frozen_reader_the_difference_is_exact_at_rank_r(tiny, name):
+    sides = {f: train(tiny, PAIRS, quick(name, lr=(1e-2,), epochs=1, stop="none", freeze_a=f)) for f in (True, False)}
+    reader, family = FAMILIES[name].reader, FAMILIES[name]
+    d = {f: diff(tiny, *s) for f, s in sides.items()}
+    plus, minus = (direction_of(family, tiny, side) for side in sides[True])
+    for module in d[True].forms:
+        a, b = (side.tensors[f"{module}.{reader}"] for side in sides[True])
+        assert torch.equal(a, b)
+        ranks = {f: [x.a.shape[0] for x in d[f].forms[module] if isinstance(x, LowRank)] for f in d}
+        assert ranks == {True: [4], False: [8]}
+        w = tiny.weight(module).double()
+        exact = sum(x.dense(w) for x in plus.forms[module]) - sum(x.dense(w) for x in minus.forms[module])
+        error = (d[True].dense(module, tiny.weight).double() - exact).abs().max()
+        assert error <= 1e-6 * exact.abs().max()
+        assert exact.abs().max() > 0
+
+
+def loss(base, rows):
+    """Mean loss per target token, one row at a time."""
+    found = []
+    for row in rows:
+        ids = torch.tensor([row.ids])
+        with torch.no_grad():
+            logits = base.model(ids).logits[0, row.start - 1 : -1].float()
+        found.append(float(torch.nn.functional.cross_entropy(logits, ids[0, row.start :])))
+    return sum(found) / len(found)
+
+
+def test_a_full_direction_lies_on_disk_and_steers_toward_pos(tiny, tmp_path):
+    sides = train(tiny, PAIRS, quick("full", lr=(5e-4,)))
+    file = tmp_path / "direction.safetensors"
+    d = diff(tiny, *sides, into=file)
+    assert [p.name for p in tmp_path.iterdir()] == [file.name]
+    assert d.content_hash == diff(tiny, *sides).content_hash
+    if (maps := Path("/proc/self/maps")).exists():
+        assert str(file) in maps.read_text()
+    for name, (form,) in d.forms.items():
+        pos, neg = (side.tensors[f"{name}.weight"].double() for side in sides)
+        assert (form.m.double() - (pos - neg)).abs().max() <= 1e-7 * (pos - neg).abs().max()
+        assert torch.linalg.matrix_rank(form.m) > 8
+    squares = sum(float(f.m.double().square().sum()) for (f,) in d.forms.values())
+    assert d.norm() == pytest.approx(squares**0.5, rel=1e-9)
+    rows, _ = rows_of(tiny, PAIRS, max_len=64)
+    gap = {}
+    for alpha in (-1.0, 0.0, 1.0):
+        with steer(tiny, d, alpha, fold=alpha > 0):
+            gap[alpha] = loss(tiny, rows["neg"]) - loss(tiny, rows["pos"])
+    assert gap[-1.0] < gap[0.0] < gap[1.0]
+    with steer(tiny, d, 1.0):
+        assert loss(tiny, rows["neg"]) - loss(tiny, rows["pos"]) == pytest.approx(gap[1.0], rel=1e-4)
+
+
+def test_whole_matrices_are_not_spread(tiny):
+    with pytest.raises(Unsupported, match="leave out --shard"):
+        train(tiny, PAIRS, quick("full"), group=Group(shard=True))
 
 
 def test_tau_modes_add_up_to_the_contrast(tiny):
@@ -293,8 +360,7 @@ def test_saved_sides_load_into_stock_peft_and_move_its_logits_by_as_much(tiny, t
 
     from peft import PeftModel
 
-    from ws.adapters import direction_of, family, load_adapter, save_adapter
-    from ws.steer import steer
+    from ws.adapters import family, load_adapter, save_adapter
 
     ids = torch.tensor([tiny.tokenizer("What is the capital of Kenya?").input_ids])
     for name in ("lora", "dora", "pissa", "delora", "oft", "boft", "ia3"):

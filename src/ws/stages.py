@@ -31,7 +31,6 @@ from ws.data import PROTOCOL as DATA_PROTOCOL
 from ws.diff import diff, geometry
 from ws.direction import Direction
 from ws.direction import load as load_direction
-from ws.direction import save as save_direction
 from ws.endpoint import Endpoint
 from ws.errors import BadFile, Unsupported
 from ws.eval import harness, protocol, run, summarize
@@ -289,9 +288,8 @@ def make_direction(plan: Plan, sides: Sides) -> tuple[Direction, Record]:
     """The direction of a study, made once."""
 
     def make(work: Path) -> dict[str, Any]:
-        made = diff(plan.base, *sides, mode=plan.mode)
-        save_direction(made, work / "direction.safetensors")
         file = work / "direction.safetensors"
+        made = diff(plan.base, *sides, mode=plan.mode, into=file)
         return {"content": made.content_hash, "norm": made.norm(plan.base.weight), "bytes": file.stat().st_size}
 
     record = plan.direction_place.once(make, beside=_beside(plan.base))

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from ws.adapters import Adapter, Attached, Family, Spec, family
 from ws.batches import is_out_of_memory, progress
 from ws.direction.direction import Direction
+from ws.direction.file import apart
 from ws.direction.forms import LowRank
 from ws.errors import BadFile, TrainingDiverged, Unsupported
 from ws.models.chat import has_template
@@ -52,7 +53,7 @@ class TrainSettings:
     """How both sides are trained."""
 
     adapter: str = "lora"
-    """Adapter family: lora, dora, pissa, delora, oft, boft, ia3 or bias."""
+    """Adapter family: lora, dora, pissa, delora, oft, boft, ia3, bias or full."""
     rank: int | None = None
     """Rank of each adapter, where the family has one; the direction has twice that."""
     lora_alpha: float | None = None
@@ -89,6 +90,8 @@ class TrainSettings:
     """Which step is kept: shared (one for both sides, the lowest mean validation loss), per_branch (each side's own lowest) or none (the last)."""
     init: str = "shared"
     """Whether both sides start from the same tensors (shared) or not (independent)."""
+    freeze_a: bool = False
+    """Leave A as both sides share it, so that their difference has rank r and not 2r (lora, dora, pissa, delora)."""
     seed: int = 0
     """Seed of initialisation, order and split."""
     gradient_checkpointing: bool = False
@@ -100,6 +103,8 @@ class TrainSettings:
         family(self.adapter)
         if self.init not in ("shared", "independent"):
             raise ValueError(f"init is shared or independent, got {self.init!r}")
+        if self.freeze_a and self.init == "independent":
+            raise ValueError("freeze_a leaves A as both sides share it, and init independent draws two; give only one")
         if self.stop not in STOPS:
             raise ValueError(f"stop is one of {', '.join(STOPS)}; got {self.stop!r}")
         if any(not 0 < x < 10 or not math.isfinite(x) for x in self.lr):
@@ -154,6 +159,8 @@ def train(
     of = family(settings.adapter)
     spec = spec_of(base, settings)
     parts = settings.parts(pairs.topics)
+    if of.whole and group.shard:
+        raise Unsupported(f"{of.name} trains whole matrices, which are not spread; leave out --shard, or take lora.")
     rows, told = rows_of(base, pairs, max_len=settings.max_len, allow_template_diff=settings.allow_template_diff)
     topics = [pairs.rows[i].topic_idx for i in told["kept"]]
     inside, outside = ([at for at, t in enumerate(topics) if t in part] for part in (parts.train, parts.val))
@@ -234,6 +241,7 @@ TINY_LR = {
     "boft": 2e-3,
     "ia3": 1e-1,
     "bias": 1e-1,
+    "full": 5e-4,
 }
 
 
@@ -266,6 +274,7 @@ def spec_of(base: Base, settings: TrainSettings) -> Spec:
         lora_alpha=settings.lora_alpha,
         block_size=settings.block_size,
         delora_lambda=settings.delora_lambda,
+        freeze_a=settings.freeze_a,
     )
 
 
@@ -502,7 +511,7 @@ class _Fit:
         kept = [{"step": s.step, "val": s.val, "stale": s.stale} for s in sides]
         head = {"identity": self.identity, "lr": lr, "step": step, "kept": kept, "history": history}
         path, state = self._file(at), json.dumps(head)
-        flat = {k: t.cpu().contiguous().clone() for k, t in flat.items()}
+        flat = apart(flat)
         writable(path.parent)
         temporary = path.with_suffix(".tmp")
         try:
@@ -552,31 +561,33 @@ class _Fit:
 def _choose_lr(fit: _Fit, grid: Sequence[float], *, extend: bool) -> tuple[_Best, list[dict[str, Any]], list[str]]:
     """Try every learning rate, keep the lowest validation loss; at an end of a default grid, go one further."""
     notes: list[str] = []
-    found: dict[float, _Best] = {}
     tried: list[dict[str, Any]] = []
+    best: _Best | None = None  # one at a time: a side may be as large as the model
 
     def attempt(lr: float) -> None:
+        nonlocal best
         try:
-            found[lr] = fit.run(lr, len(tried))
-            tried.append({"lr": lr, "step": min(found[lr].steps), "val": found[lr].mean, "history": fit.history})
+            found = fit.run(lr, len(tried))
         except TrainingDiverged as e:
             tried.append({"lr": lr, "step": None, "val": None, "diverged": str(e)})
             notes.append(str(e))
+            return
+        tried.append({"lr": lr, "step": min(found.steps), "val": found.mean, "history": fit.history})
+        if best is None or (found.mean, found.lr) < (best.mean, best.lr):
+            best = found
 
     for lr in sorted(grid):
         attempt(lr)
-    if found and extend:
+    if best is not None and extend:
         ordered = sorted(grid)
-        best = min(found.values(), key=lambda b: (b.mean, b.lr))
         if best.lr in (ordered[0], ordered[-1]):
             further = ordered[0] ** 2 / ordered[1] if best.lr == ordered[0] else ordered[-1] ** 2 / ordered[-2]
             notes.append(f"the best learning rate {best.lr:g} was an end of the grid, so {further:.2g} was tried too")
             attempt(further)
-    if not found:
+    if best is None:
         raise TrainingDiverged(
             f"training diverged at every learning rate tried ({', '.join(f'{x:g}' for x in grid)}); use a smaller --lr."
         )
-    best = min(found.values(), key=lambda b: (b.mean, b.lr))
     if not any(best.steps):
         raise TrainingDiverged(
             "no step of training lowered the validation loss, so there is nothing to subtract; use another --lr or more pairs."

@@ -28,7 +28,11 @@ def trained(base, family, seed, layers=None):
             for p in attached.trainable.values():
                 p.add_(0.05 * torch.randn(p.shape, generator=g, dtype=p.dtype))
         adapter = Adapter(spec, attached.state(), start)
-        if family.attach:  # bias: the state-dict difference is the definition
+        if family.whole:  # the state dict itself is the definition
+            merged = dict(base.model.state_dict())
+            for k in [k for k in merged if k in adapter.tensors and is_conv1d(base.linears[k[:-7]].module)]:
+                merged[k] = merged[k].T
+        elif family.attach:  # bias: the state-dict difference is the definition
             merged = dict(before)
             for k, v in adapter.tensors.items():
                 merged[k] = before.get(k, torch.zeros_like(v)) + v

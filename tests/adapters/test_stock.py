@@ -7,10 +7,11 @@ import small
 import torch
 from safetensors.torch import load_file, save_file
 
-from ws.adapters import FAMILIES, difference_of, direction_of
+from ws.adapters import FAMILIES, changes_between, direction_of
 from ws.adapters.stock import load_stock
 from ws.cli import main
 from ws.diff import diff_adapters
+from ws.direction import Direction
 from ws.direction.forms import tensors as tensors_of
 from ws.errors import BadFile, DirectionMismatch, Unsupported, WsError
 
@@ -157,7 +158,7 @@ def test_a_difference_module_by_module_has_the_same_numbers(tmp_path):
     wanted = (direction_of(sides[0][0], base, sides[0][1]) - direction_of(sides[1][0], base, sides[1][1])).to(
         dtype=torch.float32
     )
-    found = difference_of(base, *sides)
+    found = Direction(dict(changes_between(base, *sides)))
     assert found.forms.keys() == wanted.forms.keys()
     for name, forms in found.forms.items():
         for one, other in zip(forms, wanted.forms[name], strict=True):

@@ -499,7 +499,7 @@ def test_a_check_says_what_would_be_done_and_does_nothing(capsys, tmp_path):
     names = Counter(c["cell"].rpartition(" s")[0] for c in told["cells"])
     assert names["ws:lora"] == 2 and names["prompt:simple"] == 1 and names["random:act:19"] == 1
     assert {t for t in told["tasks"] if t.startswith("sides")} == {
-        f"sides {a} s{s}" for a in methods.registry.FAMILIES for s in range(2)
+        f"sides {a} s{s}" for a in methods.registry.SMALL for s in range(2)
     }
 
 

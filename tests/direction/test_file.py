@@ -1,10 +1,13 @@
 """A direction file is what was saved, byte for byte the same each time, and nothing else is taken for one."""
 
+import weakref
+
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from ws.direction import Direction, load, save
+from ws.direction.file import Streamed
 from ws.direction.forms import BiasShift, BlockRotation, ColScale, Dense, LowRank, RowScale
 from ws.errors import BadFile
 
@@ -30,6 +33,40 @@ def test_a_saved_direction_comes_back_whole(tmp_path):
     assert after.content_hash == before.content_hash
     assert dict(after.provenance) == dict(before.provenance)
     assert (before * 2).content_hash != before.content_hash
+
+
+def test_a_direction_written_module_by_module_is_the_direction_saved_whole(tmp_path):
+    d, path = a_direction(), tmp_path / "streamed.safetensors"
+    with Streamed(path) as file:
+        for name, forms in reversed(d.forms.items()):
+            file.add(name, forms)
+        back = file.finish(d.provenance)
+    assert back.content_hash == load(path).content_hash == d.content_hash
+    assert load_file(path).keys() == load_file(save(d, tmp_path / "whole.safetensors")).keys()
+    one = Direction({"model.layers.0.q": (Dense(torch.tensor([[float("nan")]])),)})
+    with pytest.raises(BadFile, match="not finite"), Streamed(path) as file:
+        file.add("model.layers.0.q", one.forms["model.layers.0.q"])
+    assert load(path).content_hash == d.content_hash  # what fails leaves what was there
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["streamed.safetensors", "whole.safetensors"]
+
+
+def test_writing_module_by_module_holds_two_modules_and_not_all(tmp_path):
+    made = []
+
+    def changes():
+        for at in range(6):
+            alive = sum(r() is not None for r in made)
+            assert alive <= 1, "besides the one that is made now"
+            m = torch.full((4, 4), float(at))
+            made.append(weakref.ref(m))
+            yield f"model.layers.{at}.q", (Dense(m),)
+            del m
+
+    with Streamed(tmp_path / "d.safetensors") as file:
+        for name, forms in changes():
+            file.add(name, forms)
+        d = file.finish({})
+    assert [float(f.m[0, 0]) for (f,) in d.forms.values()] == [0, 1, 2, 3, 4, 5]
 
 
 def test_saving_twice_gives_the_same_bytes(tmp_path):

@@ -1,16 +1,18 @@
 """The adapter families, one file each. To remove one, delete its file and its line here."""
 
-from ws.adapters import bias, boft, delora, dora, ia3, lora, oft, pissa
+from ws.adapters import bias, boft, delora, dora, full, ia3, lora, oft, pissa
 from ws.adapters.family import Adapter as Adapter
 from ws.adapters.family import Attached as Attached
 from ws.adapters.family import Family as Family
 from ws.adapters.family import Spec as Spec
-from ws.adapters.family import difference_of as difference_of
+from ws.adapters.family import changes_between as changes_between
 from ws.adapters.family import direction_of as direction_of
 from ws.adapters.file import load_adapter as load_adapter
 from ws.adapters.file import save_adapter as save_adapter
 
-FAMILIES: dict[str, Family] = {m.FAMILY.name: m.FAMILY for m in (lora, dora, pissa, delora, oft, boft, ia3, bias)}
+FAMILIES: dict[str, Family] = {m.FAMILY.name: m.FAMILY for m in (lora, dora, pissa, delora, oft, boft, ia3, bias, full)}
+SMALL = tuple(name for name, of in FAMILIES.items() if not of.whole)
+"""What `all` means: one that trains whole matrices is asked for by name."""
 
 
 def family(name: str) -> Family:

@@ -32,5 +32,6 @@ FAMILY = Family(
     peft_config=peft_config,
     default_rank=32,
     default_lambda=15.0,
+    reader="delora_A",
     conv1d=False,
 )

@@ -20,5 +20,12 @@ def peft_config(spec: Spec, base):
 
 
 FAMILY = Family(
-    "dora", lr=(5e-5, 2e-4, 5e-4), branch=branch, peft_config=peft_config, default_rank=32, scaled=True, reads_base=True
+    "dora",
+    lr=(5e-5, 2e-4, 5e-4),
+    branch=branch,
+    peft_config=peft_config,
+    default_rank=32,
+    scaled=True,
+    reads_base=True,
+    reader="lora_A.weight",
 )

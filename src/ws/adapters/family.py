@@ -34,6 +34,8 @@ class Spec:
     lora_alpha: float | None = None
     block_size: int | None = None
     delora_lambda: float | None = None
+    freeze_a: bool = False
+    """Whether the reader A stays as it starts, so that two sides which share it differ by a low rank of r and not 2r."""
 
     @property
     def scale(self) -> float:
@@ -90,6 +92,8 @@ class Family:
     default_rank: int | None = None
     default_block: int | None = None
     default_lambda: float | None = None
+    reader: str | None = None
+    """The parameter that reads a layer's input, A, where the family has one."""
     scaled: bool = False
     """Whether `lora_alpha / rank` multiplies its change."""
     default_layers: str = "0.3-0.8"
@@ -98,6 +102,8 @@ class Family:
     targets: Callable[[Sequence[Linear]], list[Linear]] = list
     """Which of the linear layers it sits on when the user names none."""
     conv1d: bool = True
+    whole: bool = False
+    """Whether whole matrices are trained, so that a side is as large as they are."""
     start: Callable[[Theta, Spec], Tensors] | None = None
     """Tensors fixed by the base's own weights that both sides start from (PiSSA)."""
 
@@ -109,6 +115,7 @@ class Family:
             "lora_alpha": self.scaled,
             "block_size": self.default_block is not None,
             "delora_lambda": self.default_lambda is not None,
+            "freeze_a": self.reader is not None,
         }
 
     def spec(
@@ -119,9 +126,13 @@ class Family:
         lora_alpha: float | None,
         block_size: int | None = None,
         delora_lambda: float | None = None,
+        freeze_a: bool = False,
     ) -> Spec:
         """A spec on these layers, with impossible combinations refused."""
-        given = {"rank": rank, "lora_alpha": lora_alpha, "block_size": block_size, "delora_lambda": delora_lambda}
+        given = {
+            "rank": rank, "lora_alpha": lora_alpha, "block_size": block_size, "delora_lambda": delora_lambda,
+            "freeze_a": freeze_a or None,
+        }  # fmt: skip
         for setting, has in self.own_settings.items():
             if given[setting] is not None and not has:
                 raise ValueError(f"{self.name} has no {setting}; leave out --{setting.replace('_', '-')}")
@@ -129,7 +140,7 @@ class Family:
             raise ValueError(f"rank must lie between 1 and 512, got {rank}")
         if not self.conv1d and (old := [x.name for x in chosen if is_conv1d(x.module)]):
             raise Unsupported(
-                f"{self.name} does not work on Conv1D layers such as {old[0]}; use lora, dora, pissa, ia3 or bias."
+                f"{self.name} does not work on Conv1D layers such as {old[0]}; use lora, dora, pissa, ia3, bias or full."
             )
         rank = rank or self.default_rank
         block = block_size or self.default_block
@@ -150,6 +161,7 @@ class Family:
             lora_alpha=(lora_alpha if lora_alpha is not None else 2.0 * rank) if self.scaled and rank else None,
             block_size=block,
             delora_lambda=delora_lambda or self.default_lambda,
+            freeze_a=freeze_a,
         )
 
     @contextmanager
@@ -163,7 +175,7 @@ class Family:
                 opened = self.attach(base, spec) if self.attach else _attach_peft(self, base, spec)
                 attached = opened.__enter__()
             try:
-                yield attached
+                yield attached.without(self.reader) if spec.freeze_a else attached
             finally:
                 opened.__exit__(None, None, None)
         finally:
@@ -187,7 +199,7 @@ class Attached:
     network: nn.Module
     trainable: Mapping[str, nn.Parameter]
     constant: Mapping[str, Tensor] = field(default_factory=dict)
-    """Tensors saved with the adapter that training does not change (DeLoRA's weight norms)."""
+    """Tensors saved with the adapter that training does not change (DeLoRA's weight norms, a frozen A)."""
 
     def state(self) -> Tensors:
         """A copy of everything that is saved."""
@@ -196,8 +208,16 @@ class Attached:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Put saved values back, in place."""
         with torch.no_grad():
-            for k, p in self.trainable.items():
-                p.copy_(state[k])
+            for k, t in {**self.trainable, **self.constant}.items():
+                t.copy_(state[k])
+
+    def without(self, parameter: str | None) -> "Attached":
+        """The same with one parameter of every module left as it is."""
+        frozen = {k: p for k, p in self.trainable.items() if k.endswith(f".{parameter}")}
+        for p in frozen.values():
+            p.requires_grad_(False)
+        trained = {k: p for k, p in self.trainable.items() if k not in frozen}
+        return Attached(self.network, trained, {**self.constant, **{k: p.detach() for k, p in frozen.items()}})
 
 
 @contextmanager
@@ -235,17 +255,21 @@ def direction_of(family: Family, base: Theta, adapter: Adapter) -> Direction:
     return Direction({name: forms_of(family, base, adapter, name) for name in adapter.spec.modules})
 
 
-def difference_of(base: Theta, left: tuple[Family, Adapter], right: tuple[Family, Adapter]) -> Direction:
-    """`direction_of(left) - direction_of(right)` rounded to float32, one module at a time.
+def changes_between(
+    base: Theta, left: tuple[Family, Adapter] | None, right: tuple[Family, Adapter] | None
+) -> Iterator[tuple[str, tuple[Form, ...]]]:
+    """`left - right` rounded to float32, one module after the other; a side that is None is the base.
 
-    The same numbers; only one module is held in float64 at any moment.
+    Only one module is held in float64 at any moment.
     """
-    forms = {}
-    for name in dict.fromkeys((*left[1].spec.modules, *right[1].spec.modules)):
-        plus, minus = (forms_of(f, base, a, name) if name in a.spec.modules else () for f, a in (left, right))
+    sides = [s for s in (left, right) if s is not None]
+    for name in dict.fromkeys(m for _, a in sides for m in a.spec.modules):
+        plus, minus = (
+            forms_of(s[0], base, s[1], name) if s is not None and name in s[1].spec.modules else ()
+            for s in (left, right)
+        )
         exact = gathered((*plus, *(f.scaled(-1.0) for f in minus)))
-        forms[name] = tuple(mapped(f, lambda t: t.to(torch.float32)) for f in exact)
-    return Direction(forms)
+        yield name, tuple(mapped(f, lambda t: t.to(torch.float32)) for f in exact)
 
 
 def forms_of(family: Family, base: Theta, adapter: Adapter, module: str) -> tuple[Form, ...]:

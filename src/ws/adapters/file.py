@@ -21,12 +21,10 @@ def save_adapter(adapter: Adapter, folder: Path, base: Base) -> None:
     from ws.adapters import family
 
     folder.mkdir(parents=True, exist_ok=True)
-    flat = {f"base_model.model.{k}": t.cpu().contiguous().clone() for k, t in adapter.tensors.items()}
+    flat = {f"base_model.model.{k}": t for k, t in adapter.tensors.items()}
     write_tensors(flat, folder / WEIGHTS, {"format": "pt"})
     if adapter.frozen:
-        write_tensors(
-            {k: t.cpu().contiguous().clone() for k, t in adapter.frozen.items()}, folder / START, {"format": "pt"}
-        )
+        write_tensors(adapter.frozen, folder / START, {"format": "pt"})
     of = family(adapter.spec.family)
     if of.peft_config is not None:
         config = of.peft_config(adapter.spec, base).to_dict()

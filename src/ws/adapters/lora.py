@@ -28,4 +28,12 @@ def peft_config(spec: Spec, base: Base, **extra):
     )
 
 
-FAMILY = Family("lora", lr=(5e-5, 2e-4, 5e-4), branch=branch, peft_config=peft_config, default_rank=32, scaled=True)
+FAMILY = Family(
+    "lora",
+    lr=(5e-5, 2e-4, 5e-4),
+    branch=branch,
+    peft_config=peft_config,
+    default_rank=32,
+    scaled=True,
+    reader="lora_A.weight",
+)

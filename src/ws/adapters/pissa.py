@@ -41,5 +41,6 @@ FAMILY = Family(
     peft_config=lora.peft_config,
     default_rank=32,
     scaled=True,
+    reader="lora_A.weight",
     start=start,
 )

@@ -7,12 +7,15 @@ cancelled before anything is rounded, and the result is stored in float32.
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from ws.adapters import Adapter, difference_of, direction_of, family
+from ws.adapters import Adapter, changes_between, family
+from ws.adapters.family import forms_of
 from ws.direction.direction import Direction, dot
+from ws.direction.file import Streamed
 from ws.errors import DirectionMismatch
 from ws.models.checkpoint import Theta
 from ws.models.load import Base
@@ -21,10 +24,11 @@ from ws.records import versions
 MODES = ("contrastive", "tau+", "tau-")
 
 
-def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive") -> Direction:
+def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive", into: Path | None = None) -> Direction:
     """The direction from the neg side to the pos side.
 
     `contrastive` is theta_pos - theta_neg; `tau+` is theta_pos - theta, `tau-` is theta - theta_neg: all point toward pos.
+    With `into`, it is written to that file module by module, and read from there where it is used.
     """
     checked_mode(mode)
     _line_up(base, pos, neg)
@@ -32,9 +36,8 @@ def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive") -
     if mode == "contrastive":
         # a start that both share is no part of the difference; leaving it out keeps the rank at 2r
         pos, neg = replace(pos, frozen={}), replace(neg, frozen={})
-        change = difference_of(base, (of, pos), (of, neg))
-    else:
-        change = direction_of(of, base, pos) if mode == "tau+" else -direction_of(of, base, neg)
+    left, right = (None if mode == "tau-" else (of, pos)), (None if mode == "tau+" else (of, neg))
+    changes = changes_between(base, left, right)
     made = {
         "base": base.described(),
         "mode": mode,
@@ -43,7 +46,12 @@ def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive") -
         "training": {k: v for k, v in pos.provenance.items() if k != "side"},
         "versions": {k: v for k, v in versions().items() if k in ("torch", "peft", "transformers", "weight-steering")},
     }
-    return Direction(change.to(dtype=torch.float32).forms, made)
+    if into is None:
+        return Direction(dict(changes), made)
+    with Streamed(into) as file:
+        for name, forms in changes:
+            file.add(name, forms)
+        return file.finish(made)
 
 
 def diff_adapters(base: Theta, left: Adapter, right: Adapter | None = None) -> Direction:
@@ -62,15 +70,15 @@ def diff_adapters(base: Theta, left: Adapter, right: Adapter | None = None) -> D
     if right is not None and _same_start(left, right):
         left, right = replace(left, frozen={}), replace(right, frozen={})
     sides = [left] if right is None else [left, right]
-    of, other = family(left.spec.family), right and (family(right.spec.family), right)
-    change = difference_of(base, (of, left), other) if other else direction_of(of, base, left)
+    other = None if right is None else (family(right.spec.family), right)
+    changes = changes_between(base, (family(left.spec.family), left), other)
     made = {
         "base": base.described(),
         "mode": "contrastive" if right is not None else "tau+",
         "made_by": "two adapters" if right is not None else "an adapter",
         "parts": [{"adapter": a.spec.family, **dict(a.provenance)} for a in sides],
     }
-    return Direction(change.to(dtype=torch.float32).forms, made)
+    return Direction(dict(changes), made)
 
 
 def _same_start(left: Adapter, right: Adapter) -> bool:
@@ -89,9 +97,11 @@ def checked_mode(mode: str) -> str:
 
 def geometry(base: Theta, pos: Adapter, neg: Adapter) -> Mapping[str, Any]:
     """How the two sides lie to each other: norms, `cos_tau = cos(tau+, tau-)`, and how much they share."""
-    of = family(pos.spec.family)
-    plus, minus = direction_of(of, base, pos), direction_of(of, base, neg)
-    pp, nn, pn = dot(plus, plus, base.weight), dot(minus, minus, base.weight), dot(plus, minus, base.weight)
+    of, pp, nn, pn = family(pos.spec.family), 0.0, 0.0, 0.0
+    for name in pos.spec.modules:  # one at a time: whole matrices in float64 are large
+        plus, minus = (Direction({name: forms_of(of, base, side, name)}) for side in (pos, neg))
+        pp, nn = pp + dot(plus, plus, base.weight), nn + dot(minus, minus, base.weight)
+        pn += dot(plus, minus, base.weight)
     p, n = math.sqrt(max(0.0, pp)), math.sqrt(max(0.0, nn))
     size, common = math.sqrt(max(0.0, pp + nn - 2 * pn)), math.sqrt(max(0.0, pp + nn + 2 * pn))
     return {

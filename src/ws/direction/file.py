@@ -6,7 +6,9 @@ give different bytes. No pickle is read or written.
 
 import json
 import os
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from ws.errors import BadFile
 
 FORMAT = "ws-direction/1"
 DIMENSIONS = {"lowrank": {2}, "row": {1}, "col": {1}, "block": {1, 3}, "bias": {1}, "dense": {2}}
+DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"}
 
 
@@ -43,14 +46,74 @@ def flattened(direction: Direction) -> tuple[dict[str, torch.Tensor], dict[str, 
 def write_headed(path: Path | str, flat: dict[str, torch.Tensor], head: dict[str, Any]) -> Path:
     """Write tensors and their header as one file, atomically; returns the path."""
     path = Path(path)
-    seen = set[int]()
     for name, t in flat.items():
         if not all_finite(t):
             raise BadFile(f"{name.split('/')[0]} holds values that are not finite; a file like that is not written.")
-    kept = {name: _alone(t.detach().cpu().contiguous(), seen) for name, t in flat.items()}
+    with replacing(path) as temporary:
+        write_tensors(flat, temporary, {"ws": as_header(head)})
+    return path
+
+
+class Streamed:
+    """A direction file written one module at a time, for directions that memory does not hold.
+
+        with Streamed(path) as file:
+            for name, forms in changes:
+                file.add(name, forms)
+            direction = file.finish(provenance)
+
+    What comes back is read from the file where it is used: its tensors are maps of the file and no copies of it.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.body = self.path.with_name(f".{self.path.name}.{os.getpid()}.body")
+        self.forms: dict[str, list[str]] = {}
+        self.places: dict[str, dict[str, Any]] = {}
+
+    def __enter__(self) -> "Streamed":
+        self.out = open(self.body, "wb")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.out.close()
+        self.body.unlink(missing_ok=True)
+
+    def add(self, name: str, forms: tuple[Form, ...]) -> None:
+        """Write one module's change."""
+        flat, layout = flattened(Direction({name: forms}))
+        for key, t in flat.items():
+            if not all_finite(t):
+                raise BadFile(f"{name} holds values that are not finite; a file like that is not written.")
+            start = self.out.tell()
+            self.out.write(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            place = {"dtype": DTYPES[t.dtype], "shape": list(t.shape), "data_offsets": [start, self.out.tell()]}
+            self.places[key] = place
+        self.forms |= layout
+
+    def finish(self, provenance: Mapping[str, Any]) -> Direction:
+        """Put the header before what was written, under the final name."""
+        head = {"format": FORMAT, "forms": dict(sorted(self.forms.items())), "provenance": dict(provenance)}
+        told = json.dumps({"__metadata__": {"ws": as_header(head)}, **self.places}, separators=(",", ":")).encode()
+        told += b" " * (-len(told) % 8)  # tensors begin at a multiple of eight bytes
+        self.out.close()
+        with open(self.body, "rb") as body, replacing(self.path) as temporary, open(temporary, "wb") as whole:
+            whole.write(len(told).to_bytes(8, "little") + told)
+            shutil.copyfileobj(body, whole, 1 << 20)
+        return load(self.path)
+
+
+def as_header(head: dict[str, Any]) -> str:
+    """The one value of a file's metadata."""
+    return json.dumps(head, sort_keys=True, separators=(",", ":"))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its place if the block ends well, and goes if it does not."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        write_tensors(kept, temporary, {"ws": json.dumps(head, sort_keys=True, separators=(",", ":"))})
+        yield temporary
         os.replace(temporary, path)
     except (OSError, SafetensorError) as e:
         why = getattr(e, "strerror", None) or str(e)[:100]
@@ -58,20 +121,22 @@ def write_headed(path: Path | str, flat: dict[str, torch.Tensor], head: dict[str
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-    return path
 
 
-def _alone(t: torch.Tensor, seen: set[int]) -> torch.Tensor:
-    """A tensor with no bytes but its own, as safetensors wants them; copied only where it shares some."""
-    if t.untyped_storage().nbytes() != t.nbytes or t.data_ptr() in seen:
-        return t.clone()
-    seen.add(t.data_ptr())
-    return t
+def apart(flat: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Tensors on the CPU with no bytes but their own, as safetensors wants them; copied only where they share some."""
+    found: dict[str, torch.Tensor] = {}
+    seen = set[int]()
+    for name, t in flat.items():
+        t = t.detach().cpu().contiguous()
+        found[name] = t.clone() if t.untyped_storage().nbytes() != t.nbytes or t.data_ptr() in seen else t
+        seen.add(t.data_ptr())
+    return found
 
 
-def write_tensors(flat: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+def write_tensors(flat: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
     """A safetensors file that others may read as they may read its neighbours; the library makes it private."""
-    save_file(flat, path, metadata=metadata)
+    save_file(apart(flat), path, metadata=metadata)
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(0o666 & ~mask)

@@ -21,7 +21,9 @@ from ws.doctor.model import Opened
 from ws.generate import batch_of
 from ws.train import TrainSettings, spec_of
 
-COPIES = 14  # of an adapter: start 2, sides 2, AdamW's moments 4 and their copy in use 2, best 2, live 1, gradient 1
+# of what is trained: start 2, sides 2, AdamW's moments 4 and their copy in use 2, best 2 and that of the learning rates
+# before 2, live 1, gradient 1
+COPIES = 16
 FILL = 0.9  # of the free memory; the rest is fragments, the driver, and other processes
 ROWS_TRACED, TOKENS_TRACED = (1, 3), 96  # two passes tell what grows with the rows from what does not
 SYSTEM = 64  # tokens of a persona's system message, beside the training length

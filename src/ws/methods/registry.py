@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 from torch import Tensor
 
-from ws.adapters import FAMILIES
+from ws.adapters import FAMILIES, SMALL
 from ws.behaviors import Behavior
 from ws.diff import diff
 from ws.direction.random import FORMS
@@ -153,8 +153,8 @@ METHODS: dict[str, Maker] = {
 }
 PARTS = ("tau+", "tau-", "bisector")
 OPEN: dict[str, Sequence[str]] = {
-    "ws": [":".join([a, *part]) for a in FAMILIES for part in ([], *([p] for p in PARTS))],
-    "ft": list(FAMILIES),
+    "ws": [":".join([a, *part]) for a in SMALL for part in ([], *([p] for p in PARTS))],
+    "ft": list(SMALL),
     "prompt": prompts.KINDS,
     "svd": [str(r) for r in writing.RANKS],
     "constructed": ["top", "tail", "random:0"],

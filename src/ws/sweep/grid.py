@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
-from ws.adapters import FAMILIES, family
+from ws.adapters import FAMILIES, SMALL, family
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.data import DataSettings
@@ -160,7 +160,7 @@ def grid_of(given: Mapping[str, Any], *, threads: int) -> Grid:
     preset(common.preset, "data")
     axes = {many: _axis(many, one, given, swept) for many, one in ONE.items()}
     if axes["adapters"] == ("all",):
-        axes["adapters"] = tuple(FAMILIES)
+        axes["adapters"] = SMALL
     if common.pairs and len(axes["behaviors"]) > 1:
         raise ValueError("--pairs are the pairs of one behavior; give one --behavior, or none, with it")
     if axes["behaviors"] == (None,) and not common.pairs:
