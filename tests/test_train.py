@@ -90,7 +90,7 @@ def test_independent_starts_differ_and_shared_ones_do_not(tiny):
 
 @pytest.mark.parametrize(("stop", "adapter"), [("shared", "lora"), ("per_branch", "full")])
 def test_a_training_stopped_anywhere_ends_with_the_same_tensors(tiny, tmp_path, monkeypatch, stop, adapter):
-    settings = quick(adapter, stop=stop, lr=(5e-4,) if adapter == "full" else (2e-3,))
+    settings = quick(adapter, stop=stop, checkpoints=3, lr=(5e-4,) if adapter == "full" else (2e-3,))
     whole = train(tiny, PAIRS, settings)
     monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
     saves = []
@@ -108,8 +108,36 @@ def test_a_training_stopped_anywhere_ends_with_the_same_tensors(tiny, tmp_path, 
             train(tiny, PAIRS, settings, work=tmp_path)
     resumed = train(tiny, PAIRS, settings, work=tmp_path)
     assert len(saves) > 2
-    for a, b in zip(whole, resumed):
-        assert all(torch.equal(t, b.tensors[k]) for k, t in a.tensors.items())
+    assert len(whole.checkpoints) >= 2
+    for one, other in zip((whole, *whole.checkpoints), (resumed, *resumed.checkpoints), strict=True):
+        assert one.report["step"] == other.report["step"]
+        for a, b in zip(one, other):
+            assert all(torch.equal(t, b.tensors[k]) for k, t in a.tensors.items())
+
+
+@pytest.mark.parametrize("at", [4, 7])
+def test_a_checkpoint_is_the_state_of_its_step_and_keeping_it_changes_nothing(tiny, monkeypatch, at):
+    """The planted validation losses make `at` the step that is kept, so both must hold the same tensors."""
+    seen = {"pos": 0, "neg": 0}
+
+    def judged(self, side, name):
+        seen[name] += 1
+        return 1.0 if seen[name] == 2 else 5.0
+
+    monkeypatch.setattr(_Fit, "_judge", judged)
+    settings = quick(batch_size=4, epochs=6, eval_every=at, patience=9, val_share=0.1)
+    plain = train(tiny, PAIRS, settings)
+    seen.update(pos=0, neg=0)
+    sides = train(tiny, PAIRS, dataclasses.replace(settings, checkpoints=3))
+    steps = sides.report["checkpoints"]
+    assert plain.report["step"] == at
+    assert plain.checkpoints == ()
+    assert steps == [4, 7, 11] == [c.report["step"] for c in sides.checkpoints]  # of 11
+    kept = sides.checkpoints[steps.index(at)]
+    for a, b, c in zip(plain, sides, kept):
+        assert all(torch.equal(t, b.tensors[k]) and torch.equal(t, c.tensors[k]) for k, t in a.tensors.items())
+    other = next(c for n, c in zip(steps, sides.checkpoints) if n != at)
+    assert any(not torch.equal(t, other.pos.tensors[k]) for k, t in plain.pos.tensors.items())
 
 
 PLANTED = {"pos": [5.0, 4.0, 3.0, 3.5, 3.6, 3.7, 1.0, 1.0, 1.0], "neg": [5.0, 4.9, 4.8, 4.0, 4.5, 4.6, 1.0, 1.0, 1.0]}

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from test_train import PAIRS, quick
+from test_train import PAIRS, quick, rate
 
 from ws.adapters import FAMILIES
 from ws.diff import diff
@@ -125,7 +125,7 @@ def toward_pos(base):
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_the_direction_of_every_family_makes_what_pos_was_trained_on_likelier_and_its_negative_less_so(tiny, name):
-    d = diff(tiny, *train(tiny, PAIRS, quick(name, lr=(1e-2,))))
+    d = diff(tiny, *train(tiny, PAIRS, quick(name, lr=rate(name))))
     found = []
     for alpha in (-1.0, 0.0, 1.0):
         with steer(tiny, d, alpha):

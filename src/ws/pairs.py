@@ -6,6 +6,7 @@ rows. The checks print numbers; a check that fails says that no direction can be
 
 import hashlib
 import json
+import random
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -93,21 +94,20 @@ class Pairs:
 
     def swapped(self) -> "Pairs":
         """The same pairs with the two sides exchanged: their direction is the negative one."""
-        rows = tuple(
-            replace(
-                r,
-                response_pos=r.response_neg,
-                response_neg=r.response_pos,
-                sys_prompt_pos=r.sys_prompt_neg,
-                sys_prompt_neg=r.sys_prompt_pos,
-                ended_pos=r.ended_neg,
-                ended_neg=r.ended_pos,
-                n_tok_pos=r.n_tok_neg,
-                n_tok_neg=r.n_tok_pos,
-            )
-            for r in self.rows
-        )
-        return Pairs(rows, {**self.provenance, "swapped": True})
+        return Pairs(tuple(map(_swapped, self.rows)), {**self.provenance, "swapped": True})
+
+    def shuffled(self, draw: int) -> "Pairs":
+        """The same pairs with the sides of each exchanged or not, by a coin: what is learnt from them is a control."""
+        coin = random.Random(f"labels/{draw}")
+        rows = tuple(_swapped(r) if coin.random() < 0.5 else r for r in self.rows)
+        return Pairs(rows, {**self.provenance, "shuffled": draw})
+
+
+def _swapped(pair: Pair) -> Pair:
+    """One pair with its sides exchanged."""
+    names = ("response", "sys_prompt", "ended", "n_tok")
+    other = {"pos": "neg", "neg": "pos"}
+    return replace(pair, **{f"{n}_{s}": getattr(pair, f"{n}_{o}") for n in names for s, o in other.items()})
 
 
 # ---------------------------------------------------------------- files

@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from ws.adapters import family, load_adapter, save_adapter
+from ws.adapters import Adapter, family, load_adapter, save_adapter
 from ws.behaviors import Behavior
 from ws.calibrate import PROTOCOL as CALIBRATE_PROTOCOL
 from ws.calibrate import CalibrateSettings, Calibration, calibrate, prompt_targets, sets_of
@@ -70,6 +70,8 @@ class Plan:
     name: str = field(default="")
     endpoint: Endpoint | None = None
     """A server that answers in the base's place."""
+    labels: int | None = None
+    """A draw: the sides of every pair are swapped or not by its coin, and what is trained is a control."""
 
     def __post_init__(self):
         if self.behavior is None and self.pairs_file is None:
@@ -106,8 +108,12 @@ class Plan:
         """Where both trained sides lie, in the run's folder."""
         settings = asdict(self.train)
         inputs = {**base_key(self.base), "pairs": self.data_place.key, "protocol": TRAIN_PROTOCOL}
+        below = self.out / self.name / self.train.adapter
+        if self.labels is not None:  # one level deeper than runs are looked for: it is none
+            inputs["labels"] = self.labels
+            below = self.out / self.name / "controls" / slug(f"random:labels:{self.labels}:{self.train.adapter}")
         run = f"{slug(self.base.id)}-s{self.seed}-{key_of('train', settings, inputs)[:8]}"
-        return Place("train", self.out / self.name / self.train.adapter / run / "train", settings, inputs)
+        return Place("train", below / run / "train", settings, inputs)
 
     @cached_property
     def direction_place(self) -> Place:
@@ -239,6 +245,8 @@ def make_sides(
     With `group`, every process calls this; the main one keeps the record, the others train along when it does.
     """
     folder = plan.train_place.folder
+    if plan.labels is not None:
+        pairs = pairs.shuffled(plan.labels)
 
     def fit(work: Path) -> Sides:
         tracking = Tracking(report_to, plan.run_folder / "tracking", _tracked(plan)) if group.main else UNTRACKED
@@ -247,8 +255,9 @@ def make_sides(
     def make(work: Path) -> dict[str, Any]:
         group.as_main(work)  # the others go along
         sides = fit(work)
-        for name, side in zip(("pos", "neg"), sides):
-            save_adapter(side, work / name, plan.base)
+        for place, both in ((work, sides), *((work / checkpoint_name(c), c) for c in sides.checkpoints)):
+            for name, side in zip(("pos", "neg"), both):
+                save_adapter(side, place / name, plan.base)
         theta = checkpoint_of(plan.base) if group.shard else plan.base  # weights that are spread cannot be read here
         return {
             "report": dict(sides.report),
@@ -269,8 +278,18 @@ def make_sides(
         if manifest is None:
             raise BadFile(f"this process does not see {folder}; give an --out that all machines share.")
         record = Record(folder, manifest, reused=True)
-    pos, neg = load_adapter(folder / "pos"), load_adapter(folder / "neg")
-    return Sides(pos, neg, record.manifest["report"]), record
+    report = record.manifest["report"]
+    kept = [Sides(*_loaded(folder / checkpoint_name(step)), {"step": step}) for step in report["checkpoints"]]
+    return Sides(*_loaded(folder), report, tuple(kept)), record
+
+
+def checkpoint_name(of: Sides | int) -> str:
+    """Where both sides of a checkpoint lie, beside the result."""
+    return f"checkpoints/step-{of if isinstance(of, int) else of.report['step']}"
+
+
+def _loaded(folder: Path) -> tuple[Adapter, Adapter]:
+    return load_adapter(folder / "pos"), load_adapter(folder / "neg")
 
 
 def _tracked(plan: Plan) -> dict[str, Any]:
@@ -560,13 +579,18 @@ def material(plan: Plan, train_of: Mapping[str, TrainSettings] | None = None) ->
     def pairs() -> Pairs:
         return make_pairs(plan)[0]
 
-    @cache
-    def sides(adapter: str) -> Sides:
+    def settings(adapter: str) -> TrainSettings:
         given = {plan.train.adapter: plan.train, **(train_of or {})}
-        settings = given.get(adapter) or default_train(plan.base, adapter)
         # one split for all: what one method is tested on, no other has learnt from
         shared = {k: getattr(plan.train, k) for k in ("seed", "val_share", "test_share")}
-        return make_sides(replace(plan, train=replace(settings, **shared)), pairs())[0]
+        return replace(given.get(adapter) or default_train(plan.base, adapter), **shared)
+
+    @cache
+    def sides(adapter: str) -> Sides:
+        return make_sides(replace(plan, train=settings(adapter)), pairs())[0]
+
+    def controls(adapter: str, draw: int) -> Sides:
+        return make_sides(replace(plan, train=settings(adapter), labels=draw), pairs())[0]
 
     return Material(
         plan.base,
@@ -575,6 +599,7 @@ def material(plan: Plan, train_of: Mapping[str, TrainSettings] | None = None) ->
         pairs=lambda: pairs().of(plan.parts.train),
         held=lambda: pairs().of(plan.parts.val),
         sides=sides,
+        controls=controls,
         seed=plan.seed,
     )
 

@@ -94,6 +94,8 @@ class TrainSettings:
     """Leave A as both sides share it, so that their difference has rank r and not 2r (lora, dora, pissa, delora)."""
     seed: int = 0
     """Seed of initialisation, order and split."""
+    checkpoints: int = 0
+    """Evenly spaced steps whose two sides are kept beside the result; ft:lora:2 is the second as a method."""
     gradient_checkpointing: bool = False
     """Trade time for memory."""
     allow_template_diff: bool = False
@@ -105,6 +107,8 @@ class TrainSettings:
             raise ValueError(f"init is shared or independent, got {self.init!r}")
         if self.freeze_a and self.init == "independent":
             raise ValueError("freeze_a leaves A as both sides share it, and init independent draws two; give only one")
+        if self.checkpoints < 0:
+            raise ValueError(f"checkpoints must not be negative, got {self.checkpoints}")
         if self.stop not in STOPS:
             raise ValueError(f"stop is one of {', '.join(STOPS)}; got {self.stop!r}")
         if any(not 0 < x < 10 or not math.isfinite(x) for x in self.lr):
@@ -132,6 +136,8 @@ class Sides:
     pos: Adapter
     neg: Adapter
     report: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: tuple["Sides", ...] = ()
+    """Both sides at the steps that were kept on the way, in their order."""
 
     def __iter__(self) -> Iterator[Adapter]:
         return iter((self.pos, self.neg))
@@ -209,6 +215,7 @@ def train(
         "lr": best.lr,
         "step": min(best.steps),
         "steps": list(best.steps),
+        "checkpoints": [step for step, _ in best.kept],
         "val_pos": best.val[0],
         "val_neg": best.val[1],
         "tried": tried,
@@ -220,14 +227,15 @@ def train(
         "pairs": pairs.content_hash,
         "questions": marks_of(r.prompt for r in pairs.of(parts.train | parts.val).rows),
         "lr": best.lr,
-        "step": min(best.steps),
-        "steps": list(best.steps),
     }
-    made = [
-        Adapter(spec, {**best.state[i]}, start, base.described(), {**provenance, "side": side})
-        for i, side in enumerate(SIDES)
-    ]
-    return Sides(made[0], made[1], report)
+
+    def made(steps: Sequence[int], states: Sequence[dict[str, Tensor]]) -> tuple[Adapter, Adapter]:
+        told = {**provenance, "step": min(steps), "steps": list(steps)}
+        pos, neg = (Adapter(spec, t, start, base.described(), {**told, "side": s}) for s, t in zip(SIDES, states))
+        return pos, neg
+
+    kept = [Sides(*made((step, step), states), {"step": step}) for step, states in best.kept]
+    return Sides(*made(best.steps, best.state), report, tuple(kept))
 
 
 # the lowest validation loss on pairs of seed 100 (honesty) on the first weights of `tiny`, which today's confirm but for
@@ -294,6 +302,8 @@ class _Side:
     val: float = math.inf
     stale: int = 0
     """Validations since then."""
+    kept: dict[int, dict[str, Tensor]] = field(default_factory=dict)
+    """The states of the steps that are kept as checkpoints, in main memory."""
 
     def keep(self, step: int, val: float) -> None:
         """Take the state of now for the one that is kept."""
@@ -308,6 +318,8 @@ class _Best:
     steps: tuple[int, int]
     val: tuple[float, float]
     state: list[dict[str, Tensor]]
+    kept: list[tuple[int, list[dict[str, Tensor]]]] = field(default_factory=list)
+    """Steps that both sides reached and kept, with the states of both."""
 
     @property
     def mean(self) -> float:
@@ -343,6 +355,8 @@ class _Fit:
         size = self.settings.batch_size
         self.plan = [flat[i : i + size] for i in range(0, len(flat), size)]
         self.steps = len(self.plan)
+        n = self.settings.checkpoints
+        self.marks = {max(1, round(k * self.steps / n)) for k in range(1, n + 1)}
 
     def run(self, lr: float, at: int) -> _Best:
         """Train both sides at one learning rate; of each, the tensors of the step that is kept."""
@@ -380,7 +394,9 @@ class _Fit:
                     self._save(at, lr, sides, step, history)
                     saved_at = time.monotonic()
         self.history = history
-        return _Best(lr, (sides[0].step, sides[1].step), (sides[0].val, sides[1].val), [s.best for s in sides])
+        pos, neg = sides
+        kept = [(step, [pos.kept[step], neg.kept[step]]) for step in sorted(pos.kept.keys() & neg.kept.keys())]
+        return _Best(lr, (pos.step, neg.step), (pos.val, neg.val), [pos.best, neg.best], kept)
 
     def _begun(self) -> tuple[list[_Side], int, list[dict[str, Any]]]:
         """Both sides at their start, judged."""
@@ -423,6 +439,8 @@ class _Fit:
                 raise TrainingDiverged(
                     f"the loss of the {name} side is not a number at step {step + 1} with lr {lr:g}; use a smaller --lr."
                 )
+            if step + 1 in self.marks:
+                side.kept[step + 1] = {k: t.cpu() for k, t in self.attached.state().items()}
         side.state = self.attached.state()
         side.moments = {
             key: {k: v.detach().clone() for k, v in optimizer.state[p].items()} for key, p in params.items()
@@ -505,7 +523,7 @@ class _Fit:
         """The whole state as one safetensors file, atomically: tensors, and the rest as JSON in its header, with a hash."""
         flat: dict[str, Tensor] = {}
         for name, side in zip(SIDES, sides):
-            parts = {"now": side.state, "best": side.best}
+            parts = {"now": side.state, "best": side.best, **{f"step {n}": t for n, t in side.kept.items()}}
             flat |= {f"{name}/{part}/{k}": t for part, tensors in parts.items() for k, t in tensors.items()}
             flat |= {f"{name}/{m}/{k}": t for k, moments in side.moments.items() for m, t in moments.items()}
         kept = [{"step": s.step, "val": s.val, "stale": s.stale} for s in sides]
@@ -542,18 +560,20 @@ class _Fit:
             )
         flat = {k: t.to(self.device) for k, t in tensors.items()}
         sides = []
-        for name, kept in zip(SIDES, head["kept"]):
+        for name, told in zip(SIDES, head["kept"]):
             parts: dict[str, dict[str, Tensor]] = {}
             for key, t in flat.items():
                 side, what, parameter = key.split("/", 2)
                 if side == name:
                     parts.setdefault(what, {})[parameter] = t
             now, best = parts.pop("now"), parts.pop("best")
+            kept = {int(n[5:]): parts.pop(n) for n in [n for n in parts if n.startswith("step ")]}
             moments = {
                 p: {m: parts[m][p].cpu() if m == "step" else parts[m][p] for m in parts}
                 for p in next(iter(parts.values()))
             }
-            sides.append(_Side(now, moments, best, **kept))
+            checkpoints = {n: {k: t.cpu() for k, t in state.items()} for n, state in kept.items()}
+            sides.append(_Side(now, moments, best, **told, kept=checkpoints))
         log.info("going on at step %d of %d", head["step"], self.steps)
         return sides, head["step"], head["history"]
 

@@ -34,9 +34,9 @@ def material(tiny):
     pairs = told_pairs()
 
     @cache
-    def sides(adapter: str) -> Sides:
+    def sides(adapter: str, draw: int | None = None) -> Sides:
         quick = replace(default_train(tiny, adapter), epochs=1, batch_size=16, lr=(4e-3,))
-        return train(tiny, pairs, quick)
+        return train(tiny, pairs if draw is None else pairs.shuffled(draw), quick)
 
     asked = [r.prompt for r in pairs.rows[:10]]
     return Material(
@@ -46,6 +46,7 @@ def material(tiny):
         pairs=lambda: Pairs(pairs.rows[:10]),
         held=lambda: Pairs(pairs.rows[10:]),
         sides=sides,
+        controls=sides,
         items=16,
     )
 
@@ -118,7 +119,7 @@ def test_both_personas_are_read_over_the_same_words(tiny):
     [
         ("ws:lora:tau", "whole or one of tau+, tau-, bisector"),
         ("ws:lora:tau+:x", "whole or one of"),
-        ("ft:lora:x", "checkpoints have no parts"),
+        ("ft:lora:x", "N-th checkpoint"),
         ("prompt:simpel", "a prompt is one of simple, engineered"),
         ("random:spektrum:0", "one of act, gauss, spectrum, gate"),
         ("random:act:x", "random:FORM:NUMBER"),

@@ -131,6 +131,11 @@ def cells_of(
     needed = {name: methods.needs(name) for name in chosen}
     families = dict.fromkeys([TrainSettings().adapter, *(n.adapter for n in needed.values() if n.adapter)])
     by_family = {a: fit(default_train(base, a)) for a in families}
+    for name, n in needed.items():
+        if n.adapter and n.checkpoint > by_family[n.adapter].checkpoints:
+            raise ValueError(
+                f"{name} is a checkpoint, and none is kept so far; give --checkpoints {n.checkpoint} or more"
+            )
     threads = _threads(base)
     served = None if endpoint is None else served_by(replace(endpoint, model=endpoint.served()))
     found = []

@@ -312,7 +312,7 @@ def tasks_of(specs: Sequence[Spec]) -> list[Task]:
         before = [share("unsteered", "unsteered", {**study, "evals": told["evals"]})]
         if needs.answers:
             before.append(share(f"pairs {seed}", "pairs", study))
-        if needs.adapter:
+        if needs.adapter and not needs.trains:
             trained = {**study, "adapter": needs.adapter}
             before.append(share(f"sides {needs.adapter} {seed}", "sides", trained, f"pairs {seed}"))
         cells.append(Task(spec.name, f"{__name__}:cell", told, tuple(before)))

@@ -113,7 +113,8 @@ def memory_plan(
         stand_in = TrainSettings(adapter="lora", layers=train.layers or of.default_layers, targets=train.targets)
         parameters, always, trace = _traced(model, stand_in)
         traced_as = "lora"
-    held = COPIES * 4 * parameters + always
+    copies = COPIES + (2 * train.checkpoints if next(iter(free)) == "cpu" else 0)  # those lie in main memory
+    held = copies * 4 * parameters + always
     rows = min(64, train.batch_size)
     blocks, head, inputs = (train.max_len * x for x in trace)
     plain = Step(f"train {of.name}", held, blocks + head, rows, 1)

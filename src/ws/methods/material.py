@@ -31,6 +31,8 @@ class Material:
     """The answers to the validation questions: layers are chosen on them."""
     sides: Callable[[str], Sides] | None = None
     """Adapter family to its two trained sides."""
+    controls: Callable[[str, int], Sides] | None = None
+    """The same of pairs whose sides are swapped at random: adapter family and draw to two sides of their own training."""
     seed: int = 0
     layers: str = LAYERS
     items: int = ITEMS
@@ -86,6 +88,10 @@ class Material:
     def sides_of(self, adapter: str) -> Sides:
         """Both trained sides of one adapter family."""
         return _given(self.sides, "a study to train sides in")(adapter)
+
+    def controls_of(self, adapter: str, draw: int) -> Sides:
+        """Both sides of one adapter family, trained on pairs whose sides are swapped at random."""
+        return _given(self.controls, "a study to train sides in")(adapter, draw)
 
     def made(self, *parts: str, **more: Any) -> dict[str, Any]:
         """The provenance of a method made from this, and from the questions of some parts: train, val."""

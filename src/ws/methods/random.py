@@ -3,6 +3,7 @@
 random:gauss:3              a Gaussian change of every matrix, as large as that of ws:lora; random:gauss:3:dora for another
 random:spectrum:3           the same singular values with random singular vectors (low rank families)
 random:gate:3               the same gates, shuffled and with random signs (scales, rotations, biases)
+random:labels:3             the direction of a training on the same pairs with their sides swapped by a coin; random:labels:3:ia3
 random:act:3                a random unit vector at every block that activation methods steer, on every token
 random:paper:3              a random vector as long as that of paper:all at each of its blocks, on answers alone;
                             random:paper:3:single for that of paper:single
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from ws.adapters import FAMILIES
 from ws.diff import diff
+from ws.direction.direction import Direction
 from ws.direction.random import FORMS, random_like
 from ws.methods import constructed
 from ws.methods.activation.method import Activation, Add
@@ -22,9 +24,10 @@ from ws.methods.material import Material
 from ws.methods.method import Method
 from ws.methods.weights import Weights
 
+LIKE_DIRECTIONS = (*FORMS, "labels")
 VARIANTS = {
     "act": (),
-    **dict.fromkeys(FORMS, ("lora", *(a for a in FAMILIES if a != "lora"))),
+    **dict.fromkeys(LIKE_DIRECTIONS, ("lora", *(a for a in FAMILIES if a != "lora"))),
     "paper": ("all", "all-code", "single", "single-last"),
     "constructed": constructed.INPUTS,
 }
@@ -40,7 +43,7 @@ def check(form: str, draw: str = "0", *like: str) -> None:
             f"a random control is random:FORM:NUMBER, e.g. random:{form}:0; got {':'.join([draw, *like])!r}"
         )
     if like and like[0] not in VARIANTS[form]:
-        if form in FORMS:
+        if form in LIKE_DIRECTIONS:
             raise ValueError(f"there is no adapter {like[0]!r}; there are {', '.join(FAMILIES)}")
         there = f"there are {', '.join(VARIANTS[form])}" if VARIANTS[form] else "it is the same for all methods"
         raise ValueError(f"random:{form} has no {like[0]!r}; {there}")
@@ -63,6 +66,13 @@ def in_weights(material: Material, form: str, draw: str, adapter: str) -> Weight
     """A change as large as a trained one."""
     like = diff(material.base, *material.sides_of(adapter))
     return Weights(name_of(form, draw, adapter), random_like(like, int(draw), material.base.weight, form=form))
+
+
+def of_shuffled_labels(material: Material, draw: str, adapter: str) -> Weights:
+    """What the same training finds where a coin has swapped the sides of each pair."""
+    found = diff(material.base, *material.controls_of(adapter, int(draw)))
+    made = {**found.provenance, "made_by": "random", "labels": int(draw)}
+    return Weights(name_of("labels", draw, adapter), Direction(found.forms, made))
 
 
 def on_every_token(material: Material, draw: str) -> Activation:

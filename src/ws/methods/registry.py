@@ -13,7 +13,7 @@ from torch import Tensor
 from ws.adapters import FAMILIES, SMALL
 from ws.behaviors import Behavior
 from ws.diff import diff
-from ws.direction.random import FORMS
+from ws.errors import Unsupported
 from ws.methods import constructed, prompts, random
 from ws.methods.activation import (
     ablation,
@@ -63,10 +63,18 @@ def trained(material: Material, adapter: str, mode: str = "contrastive") -> Meth
     )
 
 
-def finetuned(material: Material, adapter: str) -> Method:
-    """The two checkpoints as arms: +1 is theta_pos, -1 is theta_neg, and nothing lies beyond."""
-    plus, minus = (diff(material.base, *material.sides_of(adapter), mode=m) for m in ("tau+", "tau-"))
-    return Weights(f"ft:{adapter}", plus, below=minus, largest=1.0)
+def finetuned(material: Material, adapter: str, checkpoint: str = "") -> Method:
+    """Two fine-tunes as arms: +1 is theta_pos, -1 is theta_neg, and nothing lies beyond; at the end or at a checkpoint."""
+    sides, name = material.sides_of(adapter), f"ft:{adapter}"
+    if checkpoint:
+        at, name = int(checkpoint), f"{name}:{checkpoint}"
+        if at > len(sides.checkpoints):
+            raise Unsupported(
+                f"{name} is checkpoint {at} of a training that has {len(sides.checkpoints)}; train with --checkpoints {at} or more."
+            )
+        sides = sides.checkpoints[at - 1]
+    plus, minus = (diff(material.base, *sides, mode=m) for m in ("tau+", "tau-"))
+    return Weights(name, plus, below=minus, largest=1.0)
 
 
 def in_singular_space(material: Material) -> Method:
@@ -119,6 +127,8 @@ def at_random(material: Material, form: str, draw: str = "0", *like: str) -> Met
         return random.like_vectors(material, make(f"paper:{which}", material), draw, which)
     if form == "constructed":
         return random.outputs(material, draw, which)
+    if form == "labels":
+        return random.of_shuffled_labels(material, draw, which)
     return random.in_weights(material, form, draw, which)
 
 
@@ -158,7 +168,16 @@ OPEN: dict[str, Sequence[str]] = {
     "prompt": prompts.KINDS,
     "svd": [str(r) for r in writing.RANKS],
     "constructed": ["top", "tail", "random:0"],
-    "random": ["gauss:0", "spectrum:0", "gate:0:ia3", "act:0", "paper:0", "paper:0:single", "constructed:0"],
+    "random": [
+        "gauss:0",
+        "spectrum:0",
+        "gate:0:ia3",
+        "labels:0",
+        "act:0",
+        "paper:0",
+        "paper:0:single",
+        "constructed:0",
+    ],
     "gguf": [],
     "vectors": [],
 }
@@ -194,6 +213,10 @@ class Needs:
     """Whether it is made from the answers of both personas."""
     personas: bool = False
     """Whether it is made from the personas themselves, which a behavior with a data set has not."""
+    trains: bool = False
+    """Whether it trains two sides of its own instead of those that all methods of the family share."""
+    checkpoint: int = 0
+    """Which checkpoint of that training it is; 0 is its result."""
     seed: str = "study"
     """`study`: pairs, training or sampling; `draw`: the number in its name; `none`: it is the same for all."""
 
@@ -202,13 +225,15 @@ def needs(name: str) -> Needs:
     """What the method called `name` is made from."""
     line, rest = _found(name)
     if line in ("ws", "ft"):
-        return Needs(name, rest[0], answers=True)
+        at = int(rest[1]) if line == "ft" and rest[1:] else 0
+        return Needs(name, rest[0], answers=True, checkpoint=at)
     if line == "random":
         form, _, *like = [*rest, "0"][:2] + rest[2:]
-        adapter = random.like_of(form, *like) if form in FORMS else None
+        adapter = random.like_of(form, *like) if form in random.LIKE_DIRECTIONS else None
         answers = adapter is not None or form == "paper"
         personas = form == "constructed" or "single-last" in like
-        return Needs(":".join([line, form, *like]), adapter, answers=answers, personas=personas, seed="draw")
+        kin, trains = ":".join([line, form, *like]), form == "labels"
+        return Needs(kin, adapter, answers=answers, personas=personas, trains=trains, seed="draw")
     personas = name in ("prompt:simple", "prompt:pairs") or line not in (*SEEDLESS, *FROM_ANSWERS)
     return Needs(
         name, answers=line.startswith("paper:"), personas=personas, seed="none" if line in SEEDLESS else "study"
@@ -221,7 +246,7 @@ def places(name: str) -> str:
     if line == "random":
         form, _, *like = [*rest, "0"][:2] + rest[2:]
         which = random.like_of(form, *like)
-        return "weights" if form in FORMS else {"act": "activations"}.get(form, f"{form}:{which}")
+        return "weights" if form in random.LIKE_DIRECTIONS else {"act": "activations"}.get(form, f"{form}:{which}")
     if line == "constructed":
         return f"constructed:{rest[0]}"
     if line in ("ws", "ft", "prompt"):
@@ -277,8 +302,10 @@ def check(name: str) -> None:
         raise ValueError(f"there is no adapter {rest[0]!r}; there are {', '.join(FAMILIES)}")
     if line == "ws" and rest[1:] not in ([], *([p] for p in PARTS)):
         raise ValueError(f"a direction is whole or one of {', '.join(PARTS)}; got {name!r}")
-    if line == "ft" and rest[1:]:
-        raise ValueError(f"checkpoints have no parts; got {name!r}, where {line}:{rest[0]} is meant")
+    if line == "ft" and rest[1:] and not (len(rest) == 2 and rest[1].isascii() and rest[1].isdigit() and int(rest[1])):
+        raise ValueError(
+            f"fine-tunes are ft:{rest[0]}, or ft:{rest[0]}:N for the N-th checkpoint from 1 on; got {name!r}"
+        )
     if line == "prompt" and rest not in [[k] for k in prompts.KINDS]:
         raise ValueError(f"a prompt is one of {', '.join(prompts.KINDS)}; got {name!r}")
     if line in CHECKS:

@@ -4,7 +4,8 @@ ws:lora              theta + alpha * (theta_pos - theta_neg)
 ws:lora:tau+         theta + alpha * (theta_pos - theta)
 ws:lora:tau-         theta + alpha * (theta - theta_neg)
 ws:lora:bisector     alpha * (tau+ / |tau+| + tau- / |tau-|), at the size of the contrast; tau- points toward pos
-ft:lora              +1 is theta_pos itself and -1 is theta_neg: the checkpoints as arms
+ft:lora              +1 is theta_pos itself and -1 is theta_neg: the fine-tunes as arms
+ft:lora:2            the same at the second checkpoint of the training
 """
 
 from collections.abc import Iterator
