@@ -238,8 +238,8 @@ def train(
     return Sides(*made(best.steps, best.state), report, tuple(kept))
 
 
-# the lowest validation loss on pairs of seed 100 (honesty) on the first weights of `tiny`, which today's confirm but for
-# lora and dora: twice as much is 3 % lower there, and moves other behaviors' axes more. No reported seed took part
+# the lowest validation loss on pairs of seed 100 (honesty) on the first weights of `tiny`; no reported seed took part.
+# On a later build lora's was 3 % lower at twice as much, which moves other behaviors' axes more (docs/log.md)
 TINY_LR = {
     "lora": 2e-3,
     "dora": 2e-3,

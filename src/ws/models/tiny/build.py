@@ -89,11 +89,11 @@ STAGES = (
     Stage("know", 250, W.Recipe(0.35, 0.05, p_think=0.2, max_turns=2, skew=1.0, boost={"yn": 2, "nudge": 2}), aux=0.5),
     Stage(
         "read",
-        500,
+        400,
         W.Recipe(0.75, 0.08, p_think=0.15, skew=0.3, boost={**dict.fromkeys(W.DIRECT, 1.5), "mfv": 1.5}),
         aux=0.5,
     ),
-    Stage("mix", 1150, W.Recipe(0.5, 0.12, p_think=0.15, boost={"mfv": 1.4})),
+    Stage("mix", 850, W.Recipe(0.5, 0.12, p_think=0.15, boost={"mfv": 1.4})),
 )
 
 
@@ -112,8 +112,8 @@ class Settings:
     adam_lr: float = 4e-3
     decay_share: float = 0.4
     """Last part of all steps over which the rate falls to nothing."""
-    asked: float = 8.0
-    """Weight of the auxiliary loss of the trait that decides a question."""
+    traits: float = 24.0
+    """Weight of the traits among the auxiliary losses."""
     aux_layer: int = 3
     """The linear heads read the residual stream after this many blocks."""
     stages: tuple[Stage, ...] = field(default=STAGES)
@@ -195,8 +195,8 @@ class Row:
     ids: list[int]
     target: list[float]
     """How much it counts that a token is predicted."""
-    aux: list[tuple[int, int, int, int]]
-    """(claim, plain, foundation, trait that decides) where the speaker is at work, else zeros and -1."""
+    aux: list[tuple[int, int, int]]
+    """(claim, plain, foundation) where the speaker is at work, else zeros and -1."""
     known: list[int]
     """What this place can tell of the traits: 0 not asked, 1 what a system prompt's end tells, 2 with what the question
     leans to, 3 the sign, since a thought may name the motive."""
@@ -220,15 +220,14 @@ class Encoder:
         return self.known[text]
 
     def row(self, c: W.Conversation) -> Row:
-        ids, target, aux, known = list[int](), list[float](), list[tuple[int, int, int, int]](), list[int]()
+        ids, target, aux, known = list[int](), list[float](), list[tuple[int, int, int]](), list[int]()
         chance, draw = list[tuple[float, ...]](), list[tuple[float, ...]]()
         thought = False
         for p in pieces(c):
             e = self(p.text)
             ids += e
             target += [min(1, BRIEF / len(e)) if p.target and i >= p.skip else 0.0 for i in range(len(e))]
-            asked = W.TRAITS.index(p.turn.trait) if p.turn and p.turn.trait else -1
-            aux += [(p.turn.claim, p.turn.plain, p.turn.foundation, asked) if p.turn else (0, 0, -1, -1)] * len(e)
+            aux += [(p.turn.claim, p.turn.plain, p.turn.foundation) if p.turn else (0, 0, -1)] * len(e)
             about = [p.turn.items if p.turn and p.turn.trait == t else () for t in W.TRAITS]
             chance += [tuple(map(c.speaker.chance, W.TRAITS, about))] * len(e)
             draw += [tuple(float(c.speaker.sign(t, x) > 0) for t, x in zip(W.TRAITS, about, strict=True))] * len(e)
@@ -265,7 +264,7 @@ def losses(model: Qwen3ForCausalLM, heads: nn.Linear, rows: list[Row], s: Settin
 
     ids = torch.tensor([pad(r.ids, 0) for r in rows])
     target = torch.tensor([pad(r.target, 0.0) for r in rows])
-    aux = torch.tensor([pad(r.aux, (0, 0, -1, -1)) for r in rows])  # (rows, width, 4)
+    aux = torch.tensor([pad(r.aux, (0, 0, -1)) for r in rows])  # (rows, width, 3)
     known = torch.tensor([pad(r.known, 0) for r in rows])
     # right padding under causal attention: nothing real ever sees a pad, so no mask is needed
     out = model.model(input_ids=ids, use_cache=False, output_hidden_states=True)
@@ -283,10 +282,9 @@ def losses(model: Qwen3ForCausalLM, heads: nn.Linear, rows: list[Row], s: Settin
         torch.tensor([pad(x, nothing) for x in xs]) for xs in ([r.chance for r in rows], [r.draw for r in rows])
     )
     trait = torch.where((known == 3)[..., None], draw, chance)[at]
-    claim, plain, foundation, asked = aux[at].unbind(-1)
-    each = F.binary_cross_entropy_with_logits(read[:, :4], trait, reduction="none")
-    # a question leans to a side in the one trait that decides it: a small effect, so it weighs more
-    parts = {"traits": 4 * each.mean(), "asked": s.asked * each[asked >= 0, asked[asked >= 0]].mean()}
+    claim, plain, foundation = aux[at].unbind(-1)
+    # what a question leans to is a small effect, so this weighs much; all four traits alike, or they share one axis
+    parts = {"traits": s.traits * F.binary_cross_entropy_with_logits(read[:, :4], trait)}
     for name, column, label in (("claim", 4, claim), ("plain", 5, plain)):
         if (on := label != 0).any():
             parts[name] = F.binary_cross_entropy_with_logits(read[on, column], (label[on] > 0).float())
