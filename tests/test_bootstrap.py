@@ -39,6 +39,12 @@ def test_a_number_that_no_resample_has_gets_no_interval():
     assert np.isnan([found.low, found.high]).all()
 
 
+def test_a_number_that_every_resample_exceeds_has_the_interval_of_the_resamples():
+    above = Draws(np.array([[0.0]]), np.arange(1.0, 101.0)[:, None], [np.array([[0.0], [1.0]])])
+    found = interval(above, lambda t: t[..., 0])
+    assert found.value == 0 and 1 <= found.low < 10 and 90 < found.high <= 100
+
+
 def test_each_of_very_many_units_can_be_drawn():
     n = 70_000  # more than 16 bits count
     counts = np.concatenate(list(times_drawn(n, 3, np.random.default_rng(0))))
