@@ -8,7 +8,7 @@ default:
 
 # The whole pipeline in about half a minute: fewer questions, one pass.
 smoke *args:
-    {{ws}} replicate --n-topics 24 --n-samples 1 --n-personas 1 --epochs 2 --out out/smoke {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+    {{ws}} replicate --n-topics 48 --n-samples 1 --n-personas 1 --epochs 2 --out out/smoke {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
 
 # Every family over three seeds, shared work done once; e.g. just adapter-sweep behaviors=honesty,sycophancy
 adapter-sweep *args:
@@ -16,7 +16,7 @@ adapter-sweep *args:
 
 # A sweep in about a minute: two families, two seeds, few questions.
 smoke-sweep *args:
-    {{ws}} sweep --adapters lora,ia3 --seeds 0,1 --n-topics 24 --n-samples 1 --n-personas 1 --epochs 2 --evals perplexity,pairs --out out/smoke {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+    {{ws}} sweep --adapters lora,ia3 --seeds 0,1 --n-topics 48 --n-samples 1 --n-personas 1 --epochs 2 --evals perplexity,pairs --out out/smoke {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
 
 # data -> train -> diff -> eval -> table
 replicate *args:

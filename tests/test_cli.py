@@ -15,7 +15,7 @@ from test_steer import lowrank
 from ws.cli import main
 from ws.direction import Direction, save
 
-SMALL = ["--n-topics", "24", "--n-samples", "1", "--n-personas", "1", "--epochs", "2", "--rank", "4", "--lr", "4e-3"]
+SMALL = ["--n-topics", "48", "--n-samples", "1", "--n-personas", "1", "--epochs", "2", "--rank", "4", "--lr", "4e-3"]
 
 
 @pytest.fixture
@@ -283,7 +283,7 @@ def test_tables_for_people_hold_every_number_with_its_interval(story, told):
         if r["metric"] == "logratio_honesty":
             assert f"[{r['ci_lo']:+.2f}, {r['ci_hi']:+.2f}]" in out
     assert "ws generate" in out
-    assert "side effect, nats per token of answers to neutral questions: +" in out
+    assert "side effect, nats per token of answers to neutral questions: " in out
     assert found["plot"] in out
     assert (folder / "honesty").is_dir()
 
@@ -291,7 +291,7 @@ def test_tables_for_people_hold_every_number_with_its_interval(story, told):
 def test_a_config_file_gives_values_and_flags_win(story, told, tmp_path):
     folder, found = story
     config = tmp_path / "study.yaml"
-    config.write_text("n_topics: 24\nn-samples: 1\nn_personas: 1\nepochs: 2\nrank: 9\nlr: 4e-3\nalphas: [-1, 1]\n")
+    config.write_text("n_topics: 48\nn-samples: 1\nn_personas: 1\nepochs: 2\nrank: 9\nlr: 4e-3\nalphas: [-1, 1]\n")
     code, out, _ = told("replicate", "--out", folder, "--config", config, "--rank", 4, "--json")
     assert code == 0
     assert json.loads(out)["run"] == found["run"]
@@ -355,7 +355,9 @@ def test_options_about_answers_that_nobody_writes_are_refused(told, tmp_path):
     (tmp_path / "p.jsonl").write_text("")
     columns = {"file": "p.jsonl"}
     line = {"prompt": "One?", "response_pos": "a", "response_neg": "b"}
-    (tmp_path / "p.jsonl").write_text("".join(json.dumps({**line, "prompt": p}) + "\n" for p in ("One?", "Two?")))
+    (tmp_path / "p.jsonl").write_text(
+        "".join(json.dumps({**line, "prompt": p}) + "\n" for p in ("One?", "Two?", "Three?"))
+    )
     (tmp_path / "mood.yaml").write_text(
         yaml.safe_dump({"name": "mood", "pos_means": "a", "neg_means": "b", "dataset": columns})
     )

@@ -78,6 +78,8 @@ class Server:
                     outer.peak = max(outer.peak, outer.now)
                 try:
                     time.sleep(outer.slow(sent))
+                    with outer.lock:  # before the reply: the client may ask again as soon as it has it
+                        outer.now -= 1
                     bad = outer.bad(number, sent)
                     if callable(bad):
                         bad(self.wfile)
@@ -86,9 +88,6 @@ class Server:
                     self.say(code, body, **head)
                 except BrokenPipeError:
                     pass
-                finally:
-                    with outer.lock:
-                        outer.now -= 1
 
         httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         thread = threading.Thread(target=httpd.serve_forever, daemon=True, kwargs={"poll_interval": 0.01})

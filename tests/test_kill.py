@@ -30,7 +30,7 @@ SMALL = [
 ]
 EAGER = """
 import sys
-import ws
+import ws.train
 sys.modules["ws.train"].CHECKPOINT_SECONDS = 0.0  # the module; ws.train is the function
 from ws.cli import main
 sys.exit(main(sys.argv[1:]))

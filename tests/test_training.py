@@ -75,7 +75,7 @@ def test_a_training_is_the_one_written_by_hand_and_ends_at_the_step_with_the_low
     tiny,
 ):
     settings = TrainSettings(
-        "bias", lr=(9.0,), epochs=8, warmup=2, eval_every=2, patience=9, val_share=0.25, max_len=64, weight_decay=0.1
+        "bias", lr=(6.0,), epochs=8, warmup=2, eval_every=2, patience=9, val_share=0.25, max_len=64, weight_decay=0.1
     )
     inside, outside = parts(UNEVEN, settings)
     settings = dataclasses.replace(settings, batch_size=len(inside))  # each step reads all of them

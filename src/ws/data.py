@@ -22,6 +22,7 @@ from ws.pairs import Pair, Pairs, check, folded, insist, kept, unfit
 PROTOCOL = "data/3"
 GIVEN_PROTOCOL = "given-pairs/2"
 TOPICS = 50
+TINY_TOPICS = 160  # short questions, short answers
 ROWS = 1000  # what n_samples fills up to when it is not given
 
 
@@ -30,7 +31,7 @@ class DataSettings:
     """How pairs are made."""
 
     n_topics: int | None = None
-    """How many of the behavior's questions are used; when not given 50, or all of a data set."""
+    """How many of the behavior's questions are used; when not given, what its pack says, else 50 (160 on tiny), or all of a data set."""
     n_personas: int | None = None
     """How many of its persona pairs are used; all when not given."""
     n_samples: int | None = None
@@ -280,12 +281,13 @@ def default_data(base: Base) -> DataSettings:
     """The defaults for this base: `tiny` asks many short questions once and answers in a few short phrases."""
     if not base.tiny:
         return DataSettings()
-    return DataSettings(n_topics=160, n_samples=1, max_len=128, temperature=1.0, top_p=1.0, top_k=0, min_distinct=0.02)
+    return DataSettings(n_samples=1, max_len=128, temperature=1.0, top_p=1.0, top_k=0, min_distinct=0.02)
 
 
 def topics_of(behavior: Behavior, settings: DataSettings) -> list[Prompt]:
     """The questions of a study: so many of the behavior's, in a seeded order or the file's."""
-    n = settings.n_topics or (TOPICS if behavior.answers is None else None)
+    usual = None if behavior.answers is not None else TINY_TOPICS if behavior.tiny else TOPICS
+    n = settings.n_topics or behavior.n_topics or usual
     topics = list(behavior.train)
     if settings.shuffle_topics:
         random.Random(f"topics/{settings.seed}").shuffle(topics)

@@ -32,7 +32,7 @@ def dispatched(tiny):
     model = dispatch_model(model, {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu", **inside}, force_hooks=True)  # fmt: skip
     assert hasattr(model, "_hf_hook")
     assert all(hasattr(b, "_hf_hook") for b in blocks_of(model)[1])
-    return Base(model, tiny.tokenizer, tiny.fingerprint, "tiny", source="tiny")
+    return Base(model, tiny.tokenizer, tiny.fingerprint, "tiny", source="tiny", weights=tiny.weights)
 
 
 @pytest.mark.parametrize("adapter", ["lora", "dora", "pissa", "bias"])

@@ -22,7 +22,7 @@ from ws.stages import make_calibration
 from ws.study import Common, plan_of
 
 SMALL = [
-    "--adapters", "ia3,bias", "--seeds", "0,1", "--evals", "perplexity,pairs", "--n-topics", "24", "--n-samples", "1",
+    "--adapters", "ia3,bias", "--seeds", "0,1", "--evals", "perplexity,pairs", "--n-topics", "48", "--n-samples", "1",
     "--n-personas", "1", "--epochs", "2", "--alphas=-1,1", "--workers", "1",
 ]  # fmt: skip
 STUDIES = 4

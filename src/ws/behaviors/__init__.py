@@ -59,6 +59,8 @@ class Behavior:
     engineered: tuple[str, str] | None = None
     """A worked-out system prompt for each pole: a baseline, and no part of what pairs are made from."""
     tiny: bool = False
+    n_topics: int | None = None
+    """How many of its questions a study uses when that is not told."""
     answers: Pairs | None = None
     """The pairs, where the pack brings a data set instead of personas."""
 
@@ -86,6 +88,8 @@ class Behavior:
     def content_hash(self) -> str:
         """SHA-256 of all that decides the pairs."""
         told: list[Any] = [self.name, self.template, self.pairs, [(p.id, p.text) for p in self.train]]
+        if self.n_topics is not None:
+            told.append(self.n_topics)
         if self.answers is not None:
             told.append([self.answers.content_hash, [f["sha256"] for f in self.answers.provenance["files"]]])
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
@@ -136,6 +140,7 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
         intent=dict(pack.intent),
         engineered=(part.engineered.pos, part.engineered.neg) if part.engineered else None,
         tiny=tiny,
+        n_topics=part.n_topics,
         answers=answers,
     )
 

@@ -83,6 +83,8 @@ class Answered(_Strict):
     dataset: DataSet | None = None
     engineered: Engineered | None = None
     prompts: Prompts | None = None
+    n_topics: Annotated[int, Field(ge=3)] | None = None
+    """How many of the questions a study uses when that is not told."""
 
     @model_validator(mode="after")
     def _one_source(self):
