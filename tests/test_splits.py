@@ -66,6 +66,10 @@ def questions_in(plan: Plan, rows) -> set[str]:
 @given(st.integers(3, 200), st.integers(0, 5), st.floats(0.01, 0.45), st.floats(0.01, 0.45))
 def test_the_three_parts_are_disjoint_cover_all_questions_and_hold_at_least_one(n, seed, val, test):
     topics = {3 * i + 1 for i in range(n)}
+    if sum(max(1, round(share * n)) for share in (val, test)) >= n:
+        with pytest.raises(ValueError, match="or smaller shares"):
+            split(topics, val_share=val, test_share=test, seed=seed)
+        return
     parts = split(topics, val_share=val, test_share=test, seed=seed)
     each = [parts.train, parts.val, parts.test]
     assert all(each) and frozenset().union(*each) == topics and sum(map(len, each)) == n
