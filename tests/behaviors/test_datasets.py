@@ -9,7 +9,7 @@ import yaml
 
 from ws.behaviors import load_behavior
 from ws.calibrate.prompts import training_prompts
-from ws.data import DataSettings, data, default_data
+from ws.data import DataSettings, data, default_data, topics_of
 from ws.errors import BadFile, Unsupported
 from ws.methods import make, without_texts
 from ws.pairs import auc, folded
@@ -324,3 +324,24 @@ def test_given_pairs_of_a_real_data_set_are_checked_and_split_by_question(real_d
     apart = [{folded(r.prompt) for r in pairs.of(p).rows} for p in (plan.parts.train, plan.parts.val, plan.parts.test)]
     assert len(set().union(*apart)) == sum(map(len, apart))
     assert all(apart)
+
+
+def test_a_pack_says_how_many_questions_a_study_uses_and_a_setting_says_otherwise(tmp_path):
+    def behavior(**more):
+        record = {
+            "name": "mood",
+            "pos_means": "a",
+            "neg_means": "b",
+            "template": "{persona}",
+            "pairs": [["Be glad.", "Be sad."]],
+        }
+        record |= {"prompts": {"source": "list", "list": [f"What is {i}?" for i in range(60)]}, **more}
+        (tmp_path / "mood.yaml").write_text(yaml.safe_dump(record))
+        return load_behavior(tmp_path / "mood.yaml")
+
+    own, usual = behavior(n_topics=7), behavior()
+    assert [len(topics_of(b, DataSettings())) for b in (own, usual)] == [7, 50]
+    assert len(topics_of(own, DataSettings(n_topics=9))) == 9
+    assert own.content_hash != usual.content_hash  # or pairs of one would be taken for those of the other
+    with pytest.raises(BadFile, match="n_topics"):
+        behavior(n_topics=2)

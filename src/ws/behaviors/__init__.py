@@ -6,6 +6,7 @@
     template: "Pretend you're {persona} person."
     pairs: [["a cheerful", "a gloomy"]]
     prompts: {source: list, list: ["What do you make of Mondays?", "..."]}
+    n_topics: 40                                               # optional: how many questions a study uses
     engineered: {pos: "You are ...", neg: "You are ..."}       # optional, the strong prompts of `prompt:engineered`
 
 `prompts.source` is `pool` (the shipped pool), `claims` (the shipped claims), `list`, `file` (text or JSON lines) or `hub`
