@@ -35,6 +35,20 @@ def test_the_changes_of_units_average_to_the_change_of_the_number(tmp_path):
     assert np.mean(changes) == pytest.approx(sheets([m])[0][0].records[0]["delta_pos"])
 
 
+def test_a_unit_moves_by_the_rows_that_were_scored_at_both_strengths(tmp_path):
+    rows = dilemma_rows()
+    unit = next(u for u, part in rows[rows["alpha"] == 0].groupby("unit_id") if len(part) > 1)
+    of = rows[rows["unit_id"] == unit].set_index(["row_key", "alpha"])["y"]
+    lost, *others = of.index.get_level_values("row_key").unique()
+    rows.loc[(rows["row_key"] == lost) & (rows["alpha"] == 1), "y"] = np.nan  # below a gate, say
+    write(tmp_path, rows)
+    (m,) = measured([tmp_path])
+    shown = next(u for u in moved(m, alpha=1.0, metric="logratio_honesty") if u.unit_id == unit)
+    assert shown.change == pytest.approx(np.mean([of[k, 1.0] - of[k, 0.0] for k in others]))
+    assert shown.before == pytest.approx(np.mean([of[k, 0.0] for k in others]))
+    assert of[lost, 0.0] != pytest.approx(shown.before)  # or the row that was lost would tell nothing
+
+
 def test_what_is_not_there_is_said_with_what_is(tmp_path):
     write(tmp_path, dilemma_rows())
     (m,) = measured([tmp_path])
