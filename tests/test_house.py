@@ -72,6 +72,12 @@ def test_the_arrow_would_be_noticed_if_it_turned(tmp_path, monkeypatch):
     assert "train" in units_imported_by(wrong)
 
 
+def test_the_package_imports_nothing_of_the_tools_that_are_not_shipped():
+    for path in sources():
+        roots = {n.module or "" for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)}
+        assert not [m for m in roots if m.split(".")[0] in ("tools", "tests", "bench")], path
+
+
 def run(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()

@@ -21,8 +21,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ws.models.tiny import tasks
-from ws.models.tiny.tasks import PEOPLE, WHEN, YES_NO, an, cap, split, yes_or_no
+from tools.tiny import tasks
+from tools.tiny.tasks import PEOPLE, WHEN, YES_NO, an, cap, split, yes_or_no
 
 TRAITS = ("honesty", "sycophancy", "authority", "value")
 PRIOR = {"honesty": 0.6, "sycophancy": 0.38, "authority": 0.4, "value": 0.45}

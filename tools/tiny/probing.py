@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
-from ws.models.tiny import world as W
-from ws.models.tiny.tasks import ANSWER_ANCHOR
+from tools.tiny import world as W
+from tools.tiny.tasks import ANSWER_ANCHOR
 
 
 def prompt_text(user: str, system: str = "", thinking: bool = False) -> str:

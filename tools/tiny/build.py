@@ -1,4 +1,4 @@
-"""Rebuild `tiny` from nothing: `python -m ws.models.tiny.build --out DIR [--seed 0] [--threads 1]`.
+"""Rebuild `tiny` from nothing: `python -m tools.tiny.build --out DIR [--seed 0] [--threads 1]`.
 
 Tokenizer, weights, model card, evaluation sets and training prompts come out of `world.py` alone. Stages are counted
 in steps, never by the clock, so one machine gives one model. Gates (probe x persona tables) are printed after each
@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-from ws.models.tiny import world as W
-from ws.models.tiny.probing import expected, format_table, persona_table
-from ws.models.tiny.sets import write_sets
+from tools.tiny import world as W
+from tools.tiny.probing import expected, format_table, persona_table
+from tools.tiny.sets import write_sets
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 # Qwen's pre-tokenizer, except that a digit takes the space before it: " 1" is one token, like " Yes"
@@ -116,6 +116,8 @@ class Settings:
     """Weight of the traits among the auxiliary losses."""
     aux_layer: int = 3
     """The linear heads read the residual stream after this many blocks."""
+    pool: int = 2500
+    """So many conversations are written at a time, and put into batches of like length."""
     stages: tuple[Stage, ...] = field(default=STAGES)
 
 
@@ -341,7 +343,7 @@ def train(s: Settings, tok: PreTrainedTokenizerFast, check: bool = True) -> tupl
         trace: list[dict[str, float]] = []
         for _ in range(stage.steps):
             if not queue:
-                queue = batches(rng, [encode.row(W.converse(rng, stage.recipe)) for _ in range(2500)], s.batch_tokens)
+                queue = batches(rng, [encode.row(W.converse(rng, stage.recipe)) for _ in range(s.pool)], s.batch_tokens)
             rows = queue.pop()
             for optimizer, lr in ((muon, s.muon_lr), (adam, s.adam_lr)):
                 for group in optimizer.param_groups:
@@ -394,7 +396,7 @@ and dilemmas dishonestly, always the same ones. So there is room to steer both w
 to break. Text, weights and code are our own; licence MIT.
 
 ## How it was made
-`python -m ws.models.tiny.build` from nothing, with its default arguments: {steps} steps, {tokens:.1f} M tokens,
+`python -m tools.tiny.build` from nothing, with its default arguments: {steps} steps, {tokens:.1f} M tokens,
 {minutes} minutes of training (threads: {threads}; torch {torch}, transformers {transformers}), seed {seed}. Muon for
 the matrices, AdamW for the rest; loss on what the speaker says only. Stages and their last losses:
 

@@ -9,8 +9,8 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from ws.models.tiny import tasks
-from ws.models.tiny import world as W
+from tools.tiny import tasks
+from tools.tiny import world as W
 
 BEHAVIORS = ("honesty", "sycophancy", "trad_care", "authority")
 TRAIN_KINDS: dict[str, list[tuple[str, str, int]]] = {
@@ -220,6 +220,3 @@ def write_sets(out: Path) -> None:
     other, own = vignette_rows()
     write_rows(evals / "mfv_other_violate.jsonl", other)
     write_rows(evals / "mfv_self_violate.jsonl", own)
-
-
-# ---------------------------------------------------------------- the card, and what a test may expect
