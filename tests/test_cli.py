@@ -12,8 +12,11 @@ import yaml
 from safetensors.torch import save_file
 from test_steer import lowrank
 
-from ws.cli import main
+from ws.cli import COMMANDS, main
+from ws.cli.options import option_names, with_flags
+from ws.data import DataSettings
 from ws.direction import Direction, save
+from ws.settings import coerced
 
 SMALL = ["--n-topics", "48", "--n-samples", "1", "--n-personas", "1", "--epochs", "2", "--rank", "4", "--lr", "4e-3"]
 
@@ -68,6 +71,24 @@ def test_unknown_names_are_refused_with_those_there_are(told, tmp_path):
     refused(told("eval", "dilemma", *out), "'dilemma' is not known")
     refused(told("eval", "dilemmas", "--run", "nothing", *out), "no run folder")
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_an_error_names_a_field_and_the_command_line_its_flag(told, tmp_path):
+    with pytest.raises(ValueError, match=r"^`n_topics` must be a whole number, got 'many'"):
+        coerced(DataSettings, {"n_topics": "many"})
+    config = tmp_path / "study.yaml"
+    config.write_text("n_topics: many\n")
+    refused(told("data", "--config", config), "error: --n-topics must be a whole number, got 'many'")
+
+
+def test_only_options_of_the_verb_become_flags():
+    text = "give `max_new_tokens` or `alphas=-1,1`; `lr` and `ws doctor` are something else, and `no end"
+    assert with_flags(text, {"max_new_tokens", "alphas", "json"}) == (
+        "give --max-new-tokens or --alphas=-1,1; `lr` and `ws doctor` are something else, and `no end"
+    )
+    assert with_flags(text, ()) == text
+    assert {"mode", "n_topics", "json"} <= option_names(COMMANDS["diff"])
+    assert not {"left", "right"} & option_names(COMMANDS["diff"])  # words, not options
 
 
 def test_no_network_for_a_hub_id_is_said(told, tmp_path):

@@ -16,6 +16,9 @@
 
 `ValueError` is a caller's mistake in a single value. Commands turn `ValueError` and `WsError` into one line and exit
 code 2; `Failed` gives exit code 1.
+
+A message names a setting as a field in backticks, `` `n_topics` `` or `` `alphas=-1,1` ``: Python callers know it by
+that name, and the command line writes it as the flag, `--n-topics`.
 """
 
 

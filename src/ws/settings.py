@@ -29,18 +29,12 @@ def field_docs(cls: type) -> dict[str, str]:
     return found
 
 
-def coerced(cls: type, values: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+def coerced(cls: type, values: Mapping[str, Any], *, source: str = "") -> dict[str, Any]:
     """Values as the fields of `cls` want them; one that cannot be is an error naming field and source."""
     hints = typing.get_type_hints(cls)
     return {
-        f.name: value_of(hints[f.name], values[f.name], f"{source}{_dashed(f.name)}")
-        for f in fields(cls)
-        if f.name in values
+        f.name: value_of(hints[f.name], values[f.name], f"{source}`{f.name}`") for f in fields(cls) if f.name in values
     }
-
-
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
 
 
 def value_of(hint: Any, value: Any, where: str) -> Any:

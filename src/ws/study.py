@@ -67,8 +67,8 @@ def plan_of(
     from ws.stages import Plan
     from ws.train import TrainSettings
 
-    coerced(DataSettings, given, source="--")  # what cannot be is refused before a model is loaded
-    TrainSettings(**coerced(TrainSettings, given, source="--"))
+    coerced(DataSettings, given)  # what cannot be is refused before a model is loaded
+    TrainSettings(**coerced(TrainSettings, given))
     preset(common.preset, "data")  # an unknown preset is refused before a model is loaded
     if common.pairs and not Path(common.pairs).is_file():
         raise BadFile(
@@ -82,7 +82,7 @@ def plan_of(
         _refuse_unread(given, (), "--pairs gives the answers")
     elif behavior is not None and behavior.answers is not None:
         _refuse_unread(given, GIVEN_SETTINGS, f"the data set of {behavior.name!r} gives the answers")
-    endpoint = endpoint_of(Served(**coerced(Served, given, source="--")), common)
+    endpoint = endpoint_of(Served(**coerced(Served, given)), common)
     base = base or load_base(common, device=device, waiting=waiting)
     data_settings, train_settings = planned_settings(common, given, base)
     return Plan(
@@ -153,8 +153,8 @@ def planned_settings(common: Common, given: Mapping[str, Any], base: Any) -> tup
     from ws.stages import fitted
     from ws.train import TrainSettings, default_train, spec_of
 
-    wanted_data = coerced(DataSettings, given, source="--")
-    wanted_train = coerced(TrainSettings, given, source="--")
+    wanted_data = coerced(DataSettings, given)
+    wanted_train = coerced(TrainSettings, given)
     of = family(wanted_train.get("adapter", "lora"))
     data_settings = replace(default_data(base), **preset(common.preset, "data"))
     train_settings = fitted(default_train(base, of.name), preset(common.preset, "train", of.name))

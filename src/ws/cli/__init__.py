@@ -31,7 +31,7 @@ from ws.cli.flags import (
     stage_settings,
     sweep_settings,
 )
-from ws.cli.options import Command, add_command
+from ws.cli.options import Command, add_command, option_names, with_flags
 from ws.cli.out import say, typed
 from ws.errors import ProcessLost, WsError
 from ws.version import __version__
@@ -117,11 +117,22 @@ def app_for(arguments: Sequence[str]) -> typer.Typer:
         add_completion=True,
     )
     app.callback(invoke_without_command=True)(_top)
-    called = next((a for a in arguments if not a.startswith("-")), None)
+    called = _verb(arguments)
     completes = "_WS_COMPLETE" in os.environ  # the shell then says elsewhere which verb it asks about
     for name, command in COMMANDS.items():
         add_command(app, name, command, options=completes or name == called)
     return app
+
+
+def _verb(arguments: Sequence[str]) -> str | None:
+    """The verb that is called, if any."""
+    return next((a for a in arguments if not a.startswith("-")), None)
+
+
+def _options_of(arguments: Sequence[str]) -> set[str]:
+    """The fields that the called verb has options for."""
+    command = COMMANDS.get(_verb(arguments) or "")
+    return option_names(command) if command else set()
 
 
 def _top(
@@ -168,11 +179,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (WsError, ValueError) as e:
         if "--debug" in arguments:
             raise
+        message = with_flags(str(e), _options_of(arguments))
         if isinstance(e, ProcessLost) and together.OURS in os.environ:
             if os.environ.get("RANK") != "0":  # into the log that the process that started this one reads
-                say(f"error: {e}")
+                say(f"error: {message}")
             return together.LOST_CODE  # which says what happened
-        say(f"error: {e}")
+        say(f"error: {message}")
         return getattr(e, "exit_code", 2)
     except OSError as e:
         from ws.records import is_disk_full

@@ -28,8 +28,8 @@ def compare(given: dict[str, Any]) -> Any:
     from ws.stages import fitted
     from ws.train import TrainSettings
 
-    common = Common(**coerced(Common, given, source="--"))
-    what = Compared(**coerced(Compared, given, source="--"))
+    common = Common(**coerced(Common, given))
+    what = Compared(**coerced(Compared, given))
     if common.pairs:
         raise ValueError("ws compare makes its pairs per seed, from --behavior; leave out --pairs")
     for flag, why in (("seed", FACTOR), ("adapter", "a method names its adapter: --methods ws:lora,ws:oft")):
@@ -46,7 +46,7 @@ def compare(given: dict[str, Any]) -> Any:
     checked_reference(chosen, what.reference)
     settings = None
     if "budget" in given or not what.alphas:
-        wanted = {**preset(common.preset, "calibrate"), **coerced(CalibrateSettings, given, source="--")}
+        wanted = {**preset(common.preset, "calibrate"), **coerced(CalibrateSettings, given)}
         settings = CalibrateSettings(**wanted)
     behavior = load_behavior(common.behavior or "honesty", tiny=common.model == "tiny")
     if lacking := [n for n in methods.without_texts(chosen, behavior) if n not in what.methods]:
@@ -55,9 +55,9 @@ def compare(given: dict[str, Any]) -> Any:
     evals = evals_of(
         behavior, what.evals, protocols=preset(common.preset, "protocol"), data=_files(what.data), limit=what.limit
     )  # fmt: skip
-    wanted_data = coerced(DataSettings, given, source="--")
-    wanted_train = coerced(TrainSettings, given, source="--")
-    endpoint = endpoint_of(Served(**coerced(Served, given, source="--")), common)
+    wanted_data = coerced(DataSettings, given)
+    wanted_train = coerced(TrainSettings, given)
+    endpoint = endpoint_of(Served(**coerced(Served, given)), common)
     base = load_base(common)
 
     def fit(of: TrainSettings) -> TrainSettings:

@@ -19,7 +19,7 @@ def doctor(given: dict[str, Any]) -> Any:
     from ws.doctor import Check, examine, examine_model, memory_plan, opened, self_test
     from ws.doctor.machine import free_by_device
 
-    common = Common(**coerced(Common, given, source="--"))
+    common = Common(**coerced(Common, given))
     checks, plan = examine(Path(common.out), device=common.device), None
     if "model" in given:
         say(f"reading config and tokenizer of {common.model}")

@@ -34,9 +34,9 @@ class Subject:
 def evaluate(given: dict[str, Any]) -> Any:
     """Measure a direction or any method with one evaluation, over a grid of alphas; with --alphas=0, the model alone."""
     name = given.pop("name")
-    common = Common(**coerced(Common, given, source="--"))
-    what = Evaluated(**coerced(Evaluated, given, source="--"))
-    alphas = Dialed(**coerced(Dialed, given, source="--")).alphas
+    common = Common(**coerced(Common, given))
+    what = Evaluated(**coerced(Evaluated, given))
+    alphas = Dialed(**coerced(Dialed, given)).alphas
     if sum(map(bool, (what.run, what.direction, what.method))) > 1:
         raise ValueError("give one of --run, --direction and --method")
     if not alphas:
@@ -244,7 +244,7 @@ def table(given: dict[str, Any]) -> Any:
     """Make every table again from the rows: runs and methods side by side, published columns first."""
     from ws.report import sheets
 
-    what = Tabled(**coerced(Tabled, given, source="--"))
+    what = Tabled(**coerced(Tabled, given))
     if sum(map(bool, (what.markdown, what.csv, given.get("json")))) > 1:
         raise ValueError("give one of --markdown, --csv and --json")
     found = _measured(given.get("places") or [what.out], what.out)
@@ -319,7 +319,7 @@ def show_items(given: dict[str, Any]) -> Any:
     from ws.report.line import Line
     from ws.report.summary import best, forward
 
-    what = Shown(**coerced(Shown, given, source="--"))
+    what = Shown(**coerced(Shown, given))
     for flag, n in (("--worst", what.worst), ("--best", what.best)):
         if n is not None and n < 1:
             raise ValueError(f"{flag} must be at least 1, got {n}")

@@ -1,14 +1,16 @@
 """Commands made from settings dataclasses, so that no option is declared twice."""
 
 import inspect
+import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.models import OptionInfo
 
 from ws.cli.out import show_json
 from ws.errors import BadFile
@@ -27,10 +29,8 @@ def _options(classes: Sequence[type], own: dict[str, Any]) -> list[inspect.Param
             kind, many = plain_type(hints[f.name])
             shown = ",".join(f"{x:g}" for x in f.default) if many and f.default else f.default  # type: ignore[union-attr]
             tail = "" if shown in (None, (), "") or kind is bool else f" (default: {shown})"
-            flag = "--" + f.name.replace("_", "-")
-            declared = [flag]
             option = typer.Option(
-                *declared,
+                _flag(f.name),
                 help=docs.get(f.name, "") + tail,
                 show_default=False,
                 rich_help_panel=(cls.__doc__ or "").split(".")[0],
@@ -70,6 +70,27 @@ class Command:
     """Options and arguments that stand in no settings: name to (type, typer's declaration)."""
 
 
+def option_names(command: Command) -> set[str]:
+    """The fields that a verb has options for."""
+    options = {f.name for cls in command.settings() for f in fields(cls)} | SHARED.keys()
+    return options | {name for name, (_, declared) in command.own.items() if isinstance(declared, OptionInfo)}
+
+
+FIELD = re.compile(r"`([a-z][a-z0-9_]*)(=[^`]*)?`")
+
+
+def with_flags(text: str, names: Collection[str]) -> str:
+    """A message with the fields that it names in backticks, `n_topics` or `alphas=-1,1`, as flags of the command line.
+
+    Library code knows fields and no command line; one that is no option of the verb stays as it is.
+    """
+    return FIELD.sub(lambda m: _flag(m[1]) + (m[2] or "") if m[1] in names else m[0], text)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 def add_command(app: typer.Typer, name: str, command: Command, *, options: bool = True) -> None:
     """Register a verb: options from its settings, a config file under them, JSON on request. Without `options` only its name."""
     if not options:
@@ -83,7 +104,7 @@ def add_command(app: typer.Typer, name: str, command: Command, *, options: bool 
         found = _config(given.pop("config", None), known)
         for k, (kind, _) in own.items():  # a file holds "false" as text where somebody quoted it
             if k in found and plain_type(kind)[0] in (bool, int, float, str):
-                found[k] = value_of(kind, found[k], f"--{k.replace('_', '-')}")
+                found[k] = value_of(kind, found[k], f"`{k}`")
         given = {**found, **given}
         given.pop("debug", None)
         found = command.run(given)

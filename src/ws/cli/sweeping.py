@@ -23,13 +23,13 @@ OWN = ("check", "status", "json", "engine", "address", "workers", "retries")
 def sweep(given: dict[str, Any]) -> Any:
     """Run many studies: families, seeds, behaviors, models and learning rates; restarted at will."""
     if given.get("status"):
-        return _status(Path(Common(**coerced(Common, given, source="--")).out), bool(given.get("json")))
+        return _status(Path(Common(**coerced(Common, given)).out), bool(given.get("json")))
     import torch
 
     from ws.sweep import Running, grid_of
     from ws.sweep import sweep as run
 
-    running = Running(**coerced(Running, given, source="--"))
+    running = Running(**coerced(Running, given))
     grid = grid_of({k: v for k, v in given.items() if k not in OWN}, threads=torch.get_num_threads())
     for note in grid.notes:
         say(f"note: {note}")

@@ -28,9 +28,9 @@ def replicate(given: dict[str, Any]) -> Any:
     from ws.replicate import ALPHAS
     from ws.replicate import replicate as story_of
 
-    common = Common(**coerced(Common, given, source="--"))
+    common = Common(**coerced(Common, given))
     plan = plan_of(common, given)
-    alphas = Dialed(**coerced(Dialed, given, source="--")).alphas if "alphas" in given else ALPHAS
+    alphas = Dialed(**coerced(Dialed, given)).alphas if "alphas" in given else ALPHAS
     from ws.presets import preset
 
     story = story_of(plan, alphas=alphas, protocols=preset(common.preset, "protocol"), say=say)
@@ -44,7 +44,7 @@ def data(given: dict[str, Any]) -> Any:
     """Make pairs: the same questions, answered by two opposite personas."""
     from ws.stages import make_pairs
 
-    plan = plan_of(Common(**coerced(Common, given, source="--")), given)
+    plan = plan_of(Common(**coerced(Common, given)), given)
     pairs, record = make_pairs(plan)
     said("data", record)
     if given.get("json"):
@@ -69,8 +69,8 @@ def train(given: dict[str, Any]) -> Any:
     from ws.stages import make_pairs, make_sides
     from ws.tracking import refuse_missing
 
-    common = Common(**coerced(Common, given, source="--"))
-    across = Across(**coerced(Across, given, source="--"))
+    common = Common(**coerced(Common, given))
+    across = Across(**coerced(Across, given))
     refuse_missing(across.report_to)
     if n := to_start(across, common):
         return start_processes(n)
@@ -113,7 +113,7 @@ def diff(given: dict[str, Any]) -> Any:
     from ws.stages import make_direction, make_pairs, make_sides
 
     mode = checked_mode(given.get("mode") or "contrastive")
-    plan = replace(plan_of(Common(**coerced(Common, given, source="--")), given), mode=mode)
+    plan = replace(plan_of(Common(**coerced(Common, given)), given), mode=mode)
     pairs, record = make_pairs(plan)
     said("data", record)
     sides, record = make_sides(plan, pairs)
@@ -195,9 +195,9 @@ def calibrate(given: dict[str, Any]) -> Any:
     from ws.stages import make_calibration, material
     from ws.tables import calibration_table
 
-    common = Common(**coerced(Common, given, source="--"))
-    what = Calibrated(**coerced(Calibrated, given, source="--"))
-    wanted = {**preset(common.preset, "calibrate"), **coerced(CalibrateSettings, given, source="--")}
+    common = Common(**coerced(Common, given))
+    what = Calibrated(**coerced(Calibrated, given))
+    wanted = {**preset(common.preset, "calibrate"), **coerced(CalibrateSettings, given)}
     settings = CalibrateSettings(**wanted)
     if bool(what.direction) == bool(what.method):
         raise ValueError("ws calibrate needs one of --direction FILE and --method NAME (with --behavior)")
@@ -266,8 +266,8 @@ def generate(given: dict[str, Any]) -> Any:
     from ws.generate import generate as answer
     from ws.steer import steer
 
-    common = Common(**coerced(Common, given, source="--"))
-    what = Generated(**coerced(Generated, given, source="--"))
+    common = Common(**coerced(Common, given))
+    what = Generated(**coerced(Generated, given))
     if not what.prompt or not what.prompt.strip():
         raise ValueError("ws generate needs a question: --prompt 'What is the capital of France?'")
     plan = None
@@ -283,7 +283,7 @@ def generate(given: dict[str, Any]) -> Any:
         file, _, strength = part.rpartition("@")
         if not file:
             raise ValueError(f"--also takes FILE@ALPHA, got {part!r}")
-        more.append((load_direction(file), value_of(float, strength, "the strength in --also")))
+        more.append((load_direction(file), value_of(float, strength, "the strength in `also`")))
     if direction is None and any(what.alphas) and "alphas" in given:
         raise ValueError("--alphas need something to steer by: --direction FILE, or --behavior and --adapter")
     if direction is None and not more:
@@ -332,7 +332,7 @@ def runs(given: dict[str, Any]) -> Any:
     from ws.stages import runs as found
     from ws.tables import runs_table
 
-    out = Path(Common(**coerced(Common, given, source="--")).out)
+    out = Path(Common(**coerced(Common, given)).out)
     narrow = {k: str(given[k]) for k in ("behavior", "adapter", "model", "seed") if k in given}
     rows = [r for r in found(out) if all(str(r[k]) == v for k, v in narrow.items())]
     if given.get("json"):
@@ -412,7 +412,7 @@ def export(given: dict[str, Any]) -> Any:
     from ws.direction import load as load_direction
     from ws.export import export as write
 
-    what = Exported(**coerced(Exported, given, source="--"))
+    what = Exported(**coerced(Exported, given))
     if not what.out:
         raise ValueError("ws export needs a folder to write: --out DIR")
     if what.alpha is not None and what.alphas:

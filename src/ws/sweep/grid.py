@@ -155,8 +155,8 @@ def grid_of(given: Mapping[str, Any], *, threads: int) -> Grid:
 
     Unknown names, empty axes, cells that stand there twice and values no cell can have are refused here.
     """
-    common = Common(**coerced(Common, given, source="--"))
-    swept = Swept(**coerced(Swept, given, source="--"))
+    common = Common(**coerced(Common, given))
+    swept = Swept(**coerced(Swept, given))
     preset(common.preset, "data")
     axes = {many: _axis(many, one, given, swept) for many, one in ONE.items()}
     if axes["adapters"] == ("all",):
@@ -183,7 +183,7 @@ def grid_of(given: Mapping[str, Any], *, threads: int) -> Grid:
         if "alphas" in given:
             raise ValueError("--budget finds the strengths; leave out --alphas, or --budget")
         CalibrateSettings(budget=swept.budget)
-    alphas = value_of(tuple[float, ...], given.get("alphas", ALPHAS), "--alphas")
+    alphas = value_of(tuple[float, ...], given.get("alphas", ALPHAS), "`alphas`")
     if not any(alphas):
         raise ValueError("--alphas must hold a strength other than 0")
     grid = Grid(
@@ -196,12 +196,12 @@ def grid_of(given: Mapping[str, Any], *, threads: int) -> Grid:
         threads={m: common.threads or (1 if m == "tiny" else threads) for m in axes["models"]},
         name="",
         notes=tuple(_notes(axes["adapters"], shared)),
-        endpoint=endpoint_of(Served(**coerced(Served, given, source="--")), common),
+        endpoint=endpoint_of(Served(**coerced(Served, given)), common),
     )
     for cell in cells:  # what the settings themselves refuse
         options = grid.options(cell)
-        DataSettings(**coerced(DataSettings, options, source="--"))
-        TrainSettings(**coerced(TrainSettings, options, source="--"))
+        DataSettings(**coerced(DataSettings, options))
+        TrainSettings(**coerced(TrainSettings, options))
     name = slug(swept.name) if swept.name else key_of("sweep", {}, grid.described)[:12]
     object.__setattr__(grid, "name", name)
     return grid
@@ -226,7 +226,7 @@ def _axis(many: str, one: str, given: Mapping[str, Any], swept: Swept) -> tuple[
             raise ValueError(f"--{many} names {twice[0]!r} twice, which would be the same study twice")
         return values
     if many == "seeds":
-        seed = coerced(TrainSettings, {"seed": given.get("seed", 0)}, source="--")["seed"]
+        seed = coerced(TrainSettings, {"seed": given.get("seed", 0)})["seed"]
         return (seed,)
     defaults = {"models": "tiny", "behaviors": None, "adapters": "lora", "lrs": None}
     return (given.get(one, defaults[many]),)
