@@ -19,13 +19,13 @@ from ws import records
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.cli import main
-from ws.compare import Asked, cells_of, place_of
 from ws.data import DataSettings, default_data
 from ws.diff.named import diff_named
 from ws.direction import Direction, save
 from ws.direction.forms import Dense
 from ws.eval import PROTOCOLS, protocol
 from ws.eval.protocol import items_of
+from ws.grid.compare import Asked, cells_of, place_of
 from ws.methods import as_method
 from ws.models.load import load
 from ws.models.tiny import FOLDER

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from ws import methods
 from ws.behaviors import SHIPPED, load_behavior, neutral_prompts
 from ws.calibrate import CalibrateSettings, Calibration, Side, sets_of
-from ws.compare.cells import Spec, Study, strengths
 from ws.compare.effects import Cell, kins
 from ws.compare.table import _seeds
 from ws.data import DataSettings
@@ -20,6 +19,7 @@ from ws.direction import Direction
 from ws.direction.algebra import project_out
 from ws.errors import BadFile
 from ws.eval import PROTOCOLS
+from ws.grid.cells import Spec, Study, strengths
 from ws.pairs import Pair, Pairs, folded, mark_of, marks_in, marks_of, marks_of_text, save_pairs
 from ws.report import measured, not_held_out, pairs_left_out, sheets
 from ws.sequences import split

@@ -13,11 +13,11 @@ from ws import methods
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.cli import main
-from ws.compare import Asked, cells_of, compare, evals_of, place_of, tasks_of
 from ws.compare import report as reports
-from ws.compare.cells import spec_of
 from ws.compare.effects import Cell, kins
-from ws.compare.tasks import Task, serially
+from ws.grid.cells import spec_of
+from ws.grid.compare import Asked, cells_of, compare, evals_of, place_of, tasks_of
+from ws.grid.run import Task, serially
 from ws.report import measured, sheets
 from ws.stats import estimate
 

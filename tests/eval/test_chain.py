@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ws.compare.cells import Spec, Study
 from ws.compare.effects import Cell, Kin
 from ws.eval import protocol, summarize
 from ws.eval.protocol import COLUMNS, Protocol, plain
 from ws.eval.tinymfv import CONDITIONS, FOUNDATIONS, FRAMES
+from ws.grid.cells import Spec, Study
 from ws.report import Measured, sheets
 from ws.stats import bootstrap, estimates
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 from planted import rows_of
 
+from ws.grid.axes import Cell
 from ws.records import checksums, write_json
 from ws.sweep import across
-from ws.sweep.grid import Cell
 
 
 def study(out, seed, rows):

@@ -8,11 +8,11 @@ from ws.adapters import FAMILIES, SMALL
 from ws.behaviors import HERE
 from ws.cli import main
 from ws.errors import BadFile
+from ws.grid.sweep import Running, grid_of, sweep, tasks_of
 from ws.models.load import load
 from ws.models.tiny import FOLDER
 from ws.run_sweep import arguments
 from ws.study import Common, plan_of
-from ws.sweep import Running, grid_of, sweep, tasks_of
 
 
 def grid(**given):

@@ -7,7 +7,7 @@ from test_endpoint import Server
 
 from ws.cli import main
 from ws.cli import sweeping as verb
-from ws.sweep import grid_of, tasks_of
+from ws.grid.sweep import grid_of, tasks_of
 
 FEW = ["--n-topics", "8", "--n-personas", "1", "--n-samples", "1", "--max-len", "96"]
 SWEEP = ["sweep", "--adapter", "bias", "--evals", "pairs", "--epochs", "1", "--alphas=-1,1", *FEW]

@@ -133,7 +133,7 @@ def test_models_that_cannot_be_loaded_are_told_by_the_plan(tmp_path, capsys, mon
     def full(common):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
 
-    monkeypatch.setattr(sys.modules["ws.sweep.look"], "load_base", full)
+    monkeypatch.setattr(sys.modules["ws.grid.look"], "load_base", full)
     assert main(plan) == 1
     assert "2 studies cannot be run: OutOfMemoryError: CUDA out of memory. Tried" in capsys.readouterr().out
 
@@ -255,5 +255,5 @@ def test_a_calibration_with_other_settings_is_not_taken_for_the_sweeps_own(tiny,
         return json.loads(capsys.readouterr().out)["stages"]["calibrate"]
 
     assert calibrations() == {"all": 1, "done": 0}
-    monkeypatch.setattr(sys.modules["ws.sweep.look"], "CalibrateSettings", lambda budget: few)
+    monkeypatch.setattr(sys.modules["ws.grid.look"], "CalibrateSettings", lambda budget: few)
     assert calibrations() == {"all": 1, "done": 1}

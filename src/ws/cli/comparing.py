@@ -21,9 +21,9 @@ def compare(given: dict[str, Any]) -> Any:
     from ws import methods
     from ws.behaviors import load_behavior
     from ws.calibrate import CalibrateSettings
-    from ws.compare import cells_of, checked_reference, evals_of
-    from ws.compare import compare as compared
     from ws.data import DataSettings, default_data
+    from ws.grid.compare import cells_of, checked_reference, evals_of
+    from ws.grid.compare import compare as compared
     from ws.presets import preset
     from ws.stages import fitted
     from ws.train import TrainSettings
@@ -101,8 +101,8 @@ def _runner(specs: Any, base: Any, behavior: Any, workers: int | None, device_ma
     """This process alone, or several; a GPU holds one model, so there this process is all unless more are asked for."""
     import torch
 
-    from ws.compare import on_workers, serially
     from ws.engine import workers_of
+    from ws.grid.compare import on_workers, serially
 
     if device_map is not None:
         return serially, None
@@ -133,7 +133,7 @@ def _show(found: Any) -> None:
 
 def _planned(specs: Any, base: Any, behavior: Any, given: dict[str, Any]) -> Any:
     """What would be done."""
-    from ws.compare import place_of, tasks_of
+    from ws.grid.compare import place_of, tasks_of
 
     done = [place_of(s, base, behavior).read() is not None for s in specs]
     todo = [s for s, d in zip(specs, done) if not d]

@@ -211,7 +211,7 @@ def stage_settings() -> dict[str, type]:
 
 def sweep_settings() -> list[type]:
     """The settings of a sweep; imported here for the same reason."""
-    from ws.sweep import Running, Swept
+    from ws.grid.sweep import Running, Swept
 
     return [Swept, Running]
 

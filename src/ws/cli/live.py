@@ -8,7 +8,7 @@ from typing import Any
 from ws.cli.out import plain, say
 from ws.cli.words import axes, doing, duration, spoken
 from ws.engine import Event, states
-from ws.sweep import Cell, Grid, Running, folder_of
+from ws.grid.sweep import Cell, Grid, Running, folder_of
 from ws.tables import some
 
 SHOWN_WAITING = 3

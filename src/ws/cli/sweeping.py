@@ -26,8 +26,8 @@ def sweep(given: dict[str, Any]) -> Any:
         return _status(Path(Common(**coerced(Common, given)).out), bool(given.get("json")))
     import torch
 
-    from ws.sweep import Running, grid_of
-    from ws.sweep import sweep as run
+    from ws.grid.sweep import Running, grid_of
+    from ws.grid.sweep import sweep as run
 
     running = Running(**coerced(Running, given))
     grid = grid_of({k: v for k, v in given.items() if k not in OWN}, threads=torch.get_num_threads())
@@ -170,7 +170,7 @@ def readings(found: Any, effects: Sequence[Any]) -> list[str]:
 def _check(grid: Any, running: Any, json: bool) -> Any:
     """`--check`: the plan, what of it is done, and how much is left."""
     from ws.engine import places_of
-    from ws.sweep import look
+    from ws.grid.sweep import look
 
     running.check(grid)
     found = look(grid)
@@ -225,7 +225,7 @@ NAMES = {
 
 def _status(out: Path, json: bool) -> Any:
     """`--status`: every sweep below the output folder, as its files show it."""
-    from ws.sweep import statuses
+    from ws.grid.sweep import statuses
 
     found = statuses(out)
     told = {"sweeps": [_status_of(s) for s in found]}

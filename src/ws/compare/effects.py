@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ws.compare.cells import Spec
 from ws.eval.protocol import Metrics
+from ws.grid.cells import Spec
 from ws.methods import needs, places
 from ws.report import Measured
 from ws.stats import OverSeeds, Sample, combined, over_seeds

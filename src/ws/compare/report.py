@@ -9,11 +9,11 @@ from typing import Any
 
 from ws.behaviors import Behavior
 from ws.compare import strengths, table
-from ws.compare.cells import CellPlace, Spec
 from ws.compare.effects import Cell, Kin, kins
 from ws.eval import providing
 from ws.eval.foundations import AXES
 from ws.eval.tinymfv import FOUNDATIONS
+from ws.grid.cells import CellPlace, Spec
 from ws.models.load import Base
 from ws.plots import bars, forest, frontier, histories
 from ws.records import write_json, write_text

@@ -13,10 +13,10 @@ import numpy as np
 
 from ws.errors import BadFile
 from ws.eval import recorded
+from ws.grid.axes import Cell
+from ws.grid.tasks import intent_of
 from ws.records import read, verify
 from ws.stats import Estimate, OverSeeds, Sample, combined, estimate, over_seeds
-from ws.sweep.grid import Cell
-from ws.sweep.plan import intent_of
 
 Found = Sequence[tuple[Cell, Mapping[str, Any]]]
 

@@ -13,14 +13,14 @@ from ws.engine import State, states
 from ws.engine.work import sentence
 from ws.errors import WsError
 from ws.eval import protocol
+from ws.grid.axes import Cell, Grid
+from ws.grid.tasks import FOLDER, SHARED_BY_ALL, evals_of, told_of
 from ws.methods import as_method
 from ws.models.load import Base
 from ws.presets import preset
 from ws.records import read
 from ws.stages import Plan, calibration_place, items_hash, strengths_at
 from ws.study import Common, load_base, plan_of
-from ws.sweep.grid import Cell, Grid
-from ws.sweep.plan import FOLDER, SHARED_BY_ALL, evals_of, told_of
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 from ws.behaviors import SHIPPED, load_behavior
 from ws.engine import Task
 from ws.eval import providing
+from ws.grid.axes import Cell, Grid
 from ws.presets import preset
-from ws.sweep.grid import Cell, Grid
 
 FOLDER = "sweep"
 SHARED_BY_ALL = ("pairs", "file")
@@ -30,13 +30,13 @@ def tasks_of(grid: Grid) -> list[Task]:
         common = _anywhere(grid.common_of(cell))
         options = grid.options(cell)
         pairs = f"pairs/{cell.model}/{cell.behavior}/s{cell.seed}"
-        found.setdefault(pairs, Task(pairs, "ws.sweep.cell:pairs", {"common": common, "options": options}))
+        found.setdefault(pairs, Task(pairs, "ws.grid.study:pairs", {"common": common, "options": options}))
         needs = [pairs]
         for name in evals_of(grid, cell):
             if name not in SHARED_BY_ALL:
                 base = f"base/{cell.model}/{name}"
                 given = {"common": common, "eval": name, "protocol": protocols.get(name)}
-                found.setdefault(base, Task(base, "ws.sweep.cell:reference", given))
+                found.setdefault(base, Task(base, "ws.grid.study:reference", given))
                 needs.append(base)
         given = {
             "common": common,
@@ -46,7 +46,7 @@ def tasks_of(grid: Grid) -> list[Task]:
             "evals": evals_of(grid, cell),
             "protocols": protocols,
         }
-        found[cell.name] = Task(cell.name, "ws.sweep.cell:study", given, tuple(needs))
+        found[cell.name] = Task(cell.name, "ws.grid.study:study", given, tuple(needs))
     order = {"pairs": 0, "base": 0, "cell": 1}
     return sorted(found.values(), key=lambda t: order[t.name.partition("/")[0]])
 
