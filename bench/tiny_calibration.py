@@ -15,7 +15,8 @@ from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.data import default_data
 from ws.errors import WsError
-from ws.stages import Plan, make_calibration, material
+from ws.study.plan import Plan
+from ws.study.stages import make_calibration, material
 from ws.train import default_train
 
 

@@ -21,7 +21,9 @@ from ws.behaviors import load_behavior
 from ws.data import default_data
 from ws.direction import random_like
 from ws.eval import EVALS, run
-from ws.stages import Plan, make_direction, make_eval, make_pairs, make_sides
+from ws.study.evaluations import make_eval
+from ws.study.plan import Plan
+from ws.study.stages import make_direction, make_pairs, make_sides
 from ws.train import default_train
 
 ALPHAS = (-1.0, -0.5, 0.0, 0.5, 1.0)

@@ -13,7 +13,8 @@ from ws.errors import BadFile, PairsUnfit
 from ws.eval.sycophancy import rows_of as claim_rows
 from ws.eval.tinymfv import vignettes
 from ws.pairs import folded
-from ws.stages import Plan, make_pairs
+from ws.study.plan import Plan
+from ws.study.stages import make_pairs
 from ws.train import default_train
 
 FEW = dict(n_topics=12, n_personas=2, n_samples=1)

@@ -18,7 +18,8 @@ from ws.data import DataSettings, data
 from ws.endpoint import Asked, Endpoint
 from ws.errors import BadFile, EndpointFailed, PairsUnfit
 from ws.generate import Sampling
-from ws.stages import Plan, make_pairs
+from ws.study.plan import Plan
+from ws.study.stages import make_pairs
 from ws.train import TrainSettings
 
 ASKED = [Asked(f"pos/q{i}", f"question {i}", "be brief", 20, 3) for i in range(6)]

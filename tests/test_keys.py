@@ -31,7 +31,10 @@ from ws.models.load import load
 from ws.models.tiny import FOLDER
 from ws.pairs import Pair, Pairs
 from ws.records import canonical
-from ws.stages import Plan, base_key, calibration_place, make_eval, make_pairs, make_reference
+from ws.study.evaluations import make_eval, make_reference
+from ws.study.keys import base_key
+from ws.study.plan import Plan
+from ws.study.stages import calibration_place, make_pairs
 from ws.train import TrainSettings, default_train
 
 DILEMMAS = str(FOLDER.parent / "evals" / "dilemmas.jsonl")

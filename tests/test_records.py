@@ -10,7 +10,7 @@ import torch
 from ws.data import DataSettings
 from ws.errors import BadFile
 from ws.records import canonical, key_of, once, read, slug, write_json
-from ws.stages import base_key
+from ws.study.keys import base_key
 from ws.train import TrainSettings
 
 

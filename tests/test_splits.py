@@ -23,7 +23,9 @@ from ws.grid.cells import Spec, Study, strengths
 from ws.pairs import Pair, Pairs, folded, mark_of, marks_in, marks_of, marks_of_text, save_pairs
 from ws.report import measured, not_held_out, pairs_left_out, sheets
 from ws.sequences import split
-from ws.stages import Plan, make_direction, make_eval, make_pairs, make_sides, material, rows_in
+from ws.study.evaluations import make_eval, rows_in
+from ws.study.plan import Plan
+from ws.study.stages import make_direction, make_pairs, make_sides, material
 from ws.train import TrainSettings, _Fit, train
 
 OURS = ("sycophancy", "perplexity")  # evaluations whose real questions are shipped; others come from the hub

@@ -18,7 +18,7 @@ from ws.presets import PRESETS
 from ws.processes import Group
 from ws.sequences import rows_of
 from ws.steer import steer
-from ws.study import Common, planned_settings
+from ws.study.options import Common, planned_settings
 from ws.train import TrainSettings, _Fit, spec_of, train
 
 PAIRS = Pairs(

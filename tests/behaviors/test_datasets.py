@@ -13,7 +13,8 @@ from ws.data import DataSettings, data, default_data, topics_of
 from ws.errors import BadFile, Unsupported
 from ws.methods import make, without_texts
 from ws.pairs import auc, folded
-from ws.stages import Plan, make_pairs, material
+from ws.study.plan import Plan
+from ws.study.stages import make_pairs, material
 from ws.train import default_train
 
 THINGS = ["cake", "song", "poem", "letter", "chair", "plan", "garden", "story", "coat", "dance", "game", "house"]

@@ -19,7 +19,7 @@ from ws.methods.method import Method, dial_of
 from ws.methods.prompts import of_behavior
 from ws.pairs import marks_in, marks_of
 from ws.reading import Beginnings, Steps
-from ws.stages import make_calibration
+from ws.study.stages import make_calibration
 
 QUICK = CalibrateSettings(n_calib=8, n_audit=8, tokens=12, thoughts="off")
 PROMPTS = prompt_sets(True, 8, 8)

@@ -246,7 +246,8 @@ def test_adapters_runs_and_direction_files_are_named_by_text(tiny, tmp_path, mon
     from ws.behaviors import load_behavior
     from ws.data import default_data
     from ws.pairs import save_pairs
-    from ws.stages import Plan, make_direction, make_pairs, make_sides
+    from ws.study.plan import Plan
+    from ws.study.stages import make_direction, make_pairs, make_sides
 
     save_pairs(PAIRS, tmp_path / "p.jsonl")
     plan = Plan(

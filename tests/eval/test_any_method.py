@@ -12,7 +12,7 @@ from ws.eval.protocol import items_of, measure, run
 from ws.eval.scoring import score
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.prompts import of_behavior
-from ws.stages import make_eval, plain_dial
+from ws.study.evaluations import make_eval, plain_dial
 
 
 @pytest.fixture(scope="module")

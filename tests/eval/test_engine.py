@@ -16,8 +16,8 @@ from ws.eval import run as run_eval
 from ws.eval.protocol import Protocol, plain
 from ws.eval.scoring import Item, Score, last_logprobs, prompts_of, score, score_texts, shared_logprobs
 from ws.models.chat import Chat
-from ws.stages import make_eval, make_reference
 from ws.steer import steer
+from ws.study.evaluations import make_eval, make_reference
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from ws.models.chat import Chat, encode, render
 from ws.pairs import Pair
 from ws.reading import answering, padded
 from ws.sequences import finished
-from ws.stages import plain_dial
+from ws.study.evaluations import plain_dial
 
 STRONG = 400.0
 

@@ -11,7 +11,9 @@ from ws.data import DataSettings
 from ws.diff import diff
 from ws.errors import Unsupported
 from ws.pairs import Pair, Pairs, save_pairs
-from ws.stages import Plan, make_pairs, make_sides, material, runs
+from ws.study.plan import Plan
+from ws.study.runs import runs
+from ws.study.stages import make_pairs, make_sides, material
 from ws.train import train
 
 ONE = dict(epochs=2, eval_every=4, stop="none")

@@ -12,7 +12,7 @@ from ws.grid.sweep import Running, grid_of, sweep, tasks_of
 from ws.models.load import load
 from ws.models.tiny import FOLDER
 from ws.run_sweep import arguments
-from ws.study import Common, plan_of
+from ws.study.options import Common, plan_of
 
 
 def grid(**given):

@@ -18,8 +18,8 @@ from ws.direction import Direction, save
 from ws.direction.forms import Dense
 from ws.methods import as_method
 from ws.models.tiny import FOLDER
-from ws.stages import make_calibration
-from ws.study import Common, plan_of
+from ws.study.options import Common, plan_of
+from ws.study.stages import make_calibration
 
 SMALL = [
     "--adapters", "ia3,bias", "--seeds", "0,1", "--evals", "perplexity,pairs", "--n-topics", "48", "--n-samples", "1",

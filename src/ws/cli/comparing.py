@@ -10,7 +10,7 @@ from ws.cli.out import plain, say, show, show_sheet
 from ws.errors import Failed
 from ws.records import writable
 from ws.settings import coerced
-from ws.study import endpoint_of
+from ws.study.options import endpoint_of
 
 FACTOR = "--seeds is the factor of a comparison; leave out --seed"
 TOLD = 10  # failed cells that are named
@@ -25,7 +25,7 @@ def compare(given: dict[str, Any]) -> Any:
     from ws.grid.compare import cells_of, checked_reference, evals_of
     from ws.grid.compare import compare as compared
     from ws.presets import preset
-    from ws.stages import fitted
+    from ws.study.options import fitted
     from ws.train import TrainSettings
 
     common = Common(**coerced(Common, given))

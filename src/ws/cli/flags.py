@@ -7,12 +7,12 @@ from typing import Any
 from ws.cli.out import said
 from ws.errors import BadFile
 from ws.settings import coerced
-from ws.study import Common as Common
-from ws.study import Served as Served
-from ws.study import insist_on_pairs as insist_on_pairs
-from ws.study import load_base as load_base
-from ws.study import plan_of as plan_of
-from ws.study import planned_settings as planned_settings
+from ws.study.options import Common as Common
+from ws.study.options import Served as Served
+from ws.study.options import insist_on_pairs as insist_on_pairs
+from ws.study.options import load_base as load_base
+from ws.study.options import plan_of as plan_of
+from ws.study.options import planned_settings as planned_settings
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def calibrate_settings() -> type:
 
 def study_of(plan: Any) -> tuple[Any, Any]:
     """The pairs and the direction of a study, with every stage before it."""
-    from ws.stages import make_direction, make_pairs, make_sides
+    from ws.study.stages import make_direction, make_pairs, make_sides
 
     pairs, record = make_pairs(plan)
     said("data", record)
@@ -239,7 +239,7 @@ def study_of(plan: Any) -> tuple[Any, Any]:
 def pairs_of(manifest: dict[str, Any], common: Common) -> tuple[Any, Any]:
     """The pairs a run was trained on, found by their key, and its settings."""
     from ws.records import read, verify
-    from ws.stages import read_pairs
+    from ws.study.stages import read_pairs
     from ws.train import TrainSettings
 
     wanted = manifest["inputs"]["pairs"]

@@ -51,7 +51,7 @@ def evaluate(given: dict[str, Any]) -> Any:
     from ws.eval import shown
     from ws.report import measured as found_in
     from ws.report import not_held_out
-    from ws.stages import rows_in
+    from ws.study.evaluations import rows_in
     from ws.tables import alpha_table, reading
 
     # a pack is found by the path that was typed, a run's behavior by its name, if it is a shipped one
@@ -87,7 +87,7 @@ def evaluate(given: dict[str, Any]) -> Any:
 def _with_protocol(name: str, common: Common, what: Evaluated, alphas: Sequence[float], given: dict[str, Any]) -> Any:
     from ws.eval import protocol as checked
     from ws.presets import preset
-    from ws.stages import make_eval
+    from ws.study.evaluations import make_eval
 
     if what.tasks or what.include_path:
         raise ValueError(f"--tasks and --include-path belong to ws eval {HARNESS}")
@@ -125,7 +125,7 @@ WHOLE_ANSWERS = ("pairs", "perplexity")
 
 def _with_harness(name: str, common: Common, what: Evaluated, alphas: Sequence[float], given: dict[str, Any]) -> Any:
     from ws.eval.harness import Tasks, protocol_of
-    from ws.stages import make_harness
+    from ws.study.evaluations import make_harness
 
     for flag, value in (("--data", what.data), ("--protocol", what.protocol), ("--n-think", what.n_think)):
         if value is not None:
@@ -209,7 +209,7 @@ def _subject_by_name(
 ) -> Subject:
     """Any method, made now from a study's material."""
     from ws import methods
-    from ws.stages import make_pairs, material, method_folder
+    from ws.study.stages import make_pairs, material, method_folder
 
     methods.check(method)
     plan = plan_of(common, given)

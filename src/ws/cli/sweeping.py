@@ -12,7 +12,7 @@ from ws.cli.out import plain, say, show, show_json, typed
 from ws.cli.words import axes, doing, duration, spoken
 from ws.errors import Failed
 from ws.settings import coerced
-from ws.study import Common
+from ws.study.options import Common
 from ws.tables import some
 
 FEW_SEEDS = 5

@@ -42,7 +42,7 @@ def replicate(given: dict[str, Any]) -> Any:
 
 def data(given: dict[str, Any]) -> Any:
     """Make pairs: the same questions, answered by two opposite personas."""
-    from ws.stages import make_pairs
+    from ws.study.stages import make_pairs
 
     plan = plan_of(Common(**coerced(Common, given)), given)
     pairs, record = make_pairs(plan)
@@ -66,7 +66,7 @@ def data(given: dict[str, Any]) -> Any:
 def train(given: dict[str, Any]) -> Any:
     """Fine-tune two adapters, one on each side of the pairs; on several devices with --processes."""
     from ws.cli.together import joined, start_processes, to_start
-    from ws.stages import make_pairs, make_sides
+    from ws.study.stages import make_pairs, make_sides
     from ws.tracking import refuse_missing
 
     common = Common(**coerced(Common, given))
@@ -110,7 +110,7 @@ def diff(given: dict[str, Any]) -> Any:
     if given.get("left"):
         return _diff_of_named(given)
     from ws.diff import checked_mode
-    from ws.stages import make_direction, make_pairs, make_sides
+    from ws.study.stages import make_direction, make_pairs, make_sides
 
     mode = checked_mode(given.get("mode") or "contrastive")
     plan = replace(plan_of(Common(**coerced(Common, given)), given), mode=mode)
@@ -192,7 +192,7 @@ def calibrate(given: dict[str, Any]) -> Any:
     from ws.calibrate import CalibrateSettings
     from ws.pairs import marks_in
     from ws.presets import preset
-    from ws.stages import make_calibration, material
+    from ws.study.stages import make_calibration, material
     from ws.tables import calibration_table
 
     common = Common(**coerced(Common, given))
@@ -329,7 +329,7 @@ def generate(given: dict[str, Any]) -> Any:
 
 def runs(given: dict[str, Any]) -> Any:
     """List the runs in the output folder; --behavior, --adapter, --model and --seed narrow the list."""
-    from ws.stages import runs as found
+    from ws.study.runs import runs as found
     from ws.tables import runs_table
 
     out = Path(Common(**coerced(Common, given)).out)

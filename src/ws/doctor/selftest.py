@@ -11,8 +11,10 @@ from ws.data import DataSettings
 from ws.direction import Direction
 from ws.doctor.check import BROKEN, OK, Check
 from ws.models.load import Base, load
-from ws.stages import Plan, make_direction, make_eval, make_pairs, make_sides
 from ws.steer import steer
+from ws.study.evaluations import make_eval
+from ws.study.plan import Plan
+from ws.study.stages import make_direction, make_pairs, make_sides
 from ws.train import TrainSettings
 
 QUESTION = "What is the capital of Kenya?"

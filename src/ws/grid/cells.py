@@ -29,18 +29,12 @@ from ws.methods import Material, Method
 from ws.models.load import Base
 from ws.pairs import mark_of, marks_in
 from ws.records import Place, Record, canonical, slug, write_json
-from ws.stages import (
-    Plan,
-    base_key,
-    items_hash,
-    make_calibration,
-    make_eval,
-    make_pairs,
-    make_reference,
-    material,
-    method_folder,
-)
-from ws.study import Common, Served, address_hidden, endpoint_of, kept_base
+from ws.study.evaluations import make_eval, make_reference
+from ws.study.keys import base_key, items_hash
+from ws.study.options import Common, Served, endpoint_of
+from ws.study.plan import Plan
+from ws.study.stages import make_calibration, make_pairs, material, method_folder
+from ws.study.worker import address_hidden, kept_base
 from ws.train import TrainSettings
 
 PROTOCOL = "compare-cell/4"

@@ -30,7 +30,8 @@ from ws.grid.run import serially as serially
 from ws.models.load import Base
 from ws.records import Place, canonical, slug
 from ws.report import Sheet
-from ws.study import keep_base, served_by
+from ws.study.options import served_by
+from ws.study.worker import keep_base
 from ws.train import TrainSettings, default_train
 
 PROTOCOL = "compare/3"

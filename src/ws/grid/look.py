@@ -19,8 +19,10 @@ from ws.methods import as_method
 from ws.models.load import Base
 from ws.presets import preset
 from ws.records import read
-from ws.stages import Plan, calibration_place, items_hash, strengths_at
-from ws.study import Common, load_base, plan_of
+from ws.study.keys import items_hash
+from ws.study.options import Common, load_base, plan_of
+from ws.study.plan import Plan
+from ws.study.stages import calibration_place, strengths_at
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,11 @@ from ws.engine import note
 from ws.eval import protocol
 from ws.eval.protocol import items_of
 from ws.replicate import replicate
-from ws.stages import Plan, make_calibration, make_direction, make_pairs, make_reference, make_sides
-from ws.study import Common, address_hidden, kept_base, plan_of
+from ws.study.evaluations import make_reference
+from ws.study.options import Common, plan_of
+from ws.study.plan import Plan
+from ws.study.stages import make_calibration, make_direction, make_pairs, make_sides
+from ws.study.worker import address_hidden, kept_base
 
 EVERY = 1.0
 """Seconds between two notes of how far a stage is."""

@@ -1,19 +1,17 @@
 """One study, from the words a person gives to the plan that stages follow: flags, config file, preset, defaults."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from ws.engine.state import note
-from ws.errors import BadFile, EndpointFailed
+from ws.errors import BadFile
 from ws.settings import coerced
 
 if TYPE_CHECKING:
     from ws.models.load import Base
-    from ws.stages import Plan
+    from ws.study.plan import Plan
+    from ws.train import TrainSettings
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def plan_of(
     from ws.behaviors import load_behavior
     from ws.data import GIVEN_SETTINGS, DataSettings
     from ws.presets import preset
-    from ws.stages import Plan
+    from ws.study.plan import Plan
     from ws.train import TrainSettings
 
     coerced(DataSettings, given)  # what cannot be is refused before a model is loaded
@@ -135,22 +133,11 @@ def served_by(endpoint: Any) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def address_hidden(address: str | None) -> Iterator[None]:
-    """A task's error goes into logs and state files, where the address of a server does not belong."""
-    try:
-        yield
-    except EndpointFailed as e:
-        host = urlsplit(address or "").hostname
-        raise type(e)(str(e).replace(host, "***") if host else str(e)) from None
-
-
 def planned_settings(common: Common, given: Mapping[str, Any], base: Any) -> tuple[Any, Any]:
     """How pairs and adapters of a study on this base are made: defaults, then the preset, then what was typed."""
     from ws.adapters import family
     from ws.data import DataSettings, default_data
     from ws.presets import preset
-    from ws.stages import fitted
     from ws.train import TrainSettings, default_train, spec_of
 
     wanted_data = coerced(DataSettings, given)
@@ -186,28 +173,9 @@ def load_base(common: Any, *, device: str | None = None, waiting: bool = False) 
     )
 
 
-_kept: dict[tuple[Any, ...], "Base"] = {}
+def fitted(settings: "TrainSettings", of_preset: dict[str, Any]) -> "TrainSettings":
+    """A preset's training values, without those the family does not have."""
+    from ws.adapters import family
 
-
-def kept_base(told: Any) -> "Base":
-    """The model that a task names. A process keeps the last one: most of its tasks share it, and memory may hold no two."""
-    import torch
-
-    key = _model_of(told)
-    if key not in _kept:
-        _kept.clear()  # before the next one is loaded
-        note({"doing": f"loading {told.model}"})
-        _kept[key] = load_base(told)
-    if told.threads:  # a task of another model may have changed it
-        torch.set_num_threads(told.threads)
-    return _kept[key]
-
-
-def keep_base(base: "Base", told: Any) -> None:
-    """Let tasks that are done in this process use a base that is loaded already."""
-    _kept.clear()
-    _kept[_model_of(told)] = base
-
-
-def _model_of(told: Any) -> tuple[Any, ...]:
-    return (told.model, told.dtype, told.device, told.threads)
+    has = family(settings.adapter).own_settings
+    return replace(settings, **{k: v for k, v in of_preset.items() if has.get(k, True)})

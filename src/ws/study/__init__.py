@@ -1,0 +1,12 @@
+"""One study and its stages. Nothing is imported here, so that the classes of options cost nothing.
+
+| file             | holds                                                                          |
+|------------------|--------------------------------------------------------------------------------|
+| `options.py`     | what a person may ask for, and the plan that follows from it                   |
+| `plan.py`        | `Plan`: a base, a behavior, how pairs and adapters are made, where stages lie  |
+| `keys.py`        | what decides a result, as hashes                                               |
+| `stages.py`      | `make_pairs`, `make_sides`, `make_direction`, `make_calibration`               |
+| `evaluations.py` | `make_eval`, `make_reference`                                                  |
+| `worker.py`      | the model that a process keeps from task to task                               |
+| `runs.py`        | the runs below an output folder                                                |
+"""

@@ -1,0 +1,31 @@
+"""The runs below an output folder."""
+
+from pathlib import Path
+from typing import Any
+
+from ws.records import read
+
+
+def runs(out: Path) -> list[dict[str, Any]]:
+    """Every run below an output folder: behavior, adapter, model, seed, and the stages that are done."""
+    found = []
+    for train_folder in sorted(out.glob("*/*/*/train")):
+        manifest = read(train_folder)
+        if manifest is None:
+            continue
+        run_folder = train_folder.parent
+        evals = sorted({p.parent.parent.name for p in run_folder.glob("eval/*/[!.]*/manifest.json")})
+        directions = sorted(p.parent.name for p in run_folder.glob("direction*/manifest.json"))
+        found.append(
+            {
+                "behavior": run_folder.parent.parent.name,
+                "adapter": run_folder.parent.name,
+                "run": run_folder.name,
+                "model": manifest["base"]["id"],
+                "seed": manifest["settings"]["seed"],
+                "stages": ["train", *directions, *(f"eval {e}" for e in evals)],
+                "folder": str(run_folder.resolve()),
+                "finished": manifest["finished"],
+            }
+        )
+    return found

@@ -1,0 +1,255 @@
+"""The verbs with a memory: each stage of a study is made once, found again by its key, and never mistaken for another.
+
+    plan = Plan(base, behavior, data=..., train=...)
+    pairs, record = make_pairs(plan)
+    sides, record = make_sides(plan)
+    direction, record = make_direction(plan)
+    found, record = make_calibration(plan.base, method, CalibrateSettings(), plan.out)
+
+Device and batch size are in no key: they do not change what is computed, only how. Precision and thread count are,
+because they change the last bits.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ws.adapters import Adapter, load_adapter, save_adapter
+from ws.behaviors import Behavior
+from ws.calibrate import PROTOCOL as CALIBRATE_PROTOCOL
+from ws.calibrate import CalibrateSettings, Calibration, calibrate, prompt_targets, sets_of
+from ws.data import checked, data
+from ws.diff import diff, geometry
+from ws.direction import Direction
+from ws.direction import load as load_direction
+from ws.errors import BadFile
+from ws.methods import Material, Method
+from ws.models.checkpoint import checkpoint_of
+from ws.models.load import Base
+from ws.pairs import Check, Pairs, load_pairs, save_pairs
+from ws.plots import histories
+from ws.processes import ALONE, Group
+from ws.records import Place, Record, read, slug, write_json
+from ws.study.keys import base_key, beside
+from ws.study.plan import Plan
+from ws.tracking import UNTRACKED, Tracking
+from ws.train import Sides, TrainSettings, default_train, train
+
+
+def make_pairs(plan: Plan) -> tuple[Pairs, Record]:
+    """The pairs of a study, generated, answered by a server, or taken from the user's file, made once."""
+
+    def make(work: Path) -> dict[str, Any]:
+        if plan.pairs_file is not None:
+            pairs = load_pairs(plan.pairs_file, plan.name)
+            pairs = checked(plan.base, pairs, min_distinct=plan.data.min_distinct)
+        else:
+            assert plan.behavior is not None
+            pairs = data(plan.base, plan.behavior, plan.data, endpoint=plan.endpoint, work=work)
+        save_pairs(pairs, work / "pairs.jsonl")
+        checks = [asdict(c) for c in pairs.checks]
+        return {
+            "provenance": dict(pairs.provenance),
+            "checks": checks,
+            "n": len(pairs.rows),
+            "content": pairs.content_hash,
+        }
+
+    record = plan.data_place.once(make, beside=beside(plan.base))
+    return read_pairs(record.folder, record.manifest), record
+
+
+def read_pairs(folder: Path, manifest: Mapping[str, Any]) -> Pairs:
+    """The pairs of a finished stage, which must be what was written there."""
+    pairs = load_pairs(folder / "pairs.jsonl")
+    if pairs.content_hash != manifest["content"]:
+        raise BadFile(f"{folder}/pairs.jsonl is not what was written there; move the folder away and run again.")
+    return Pairs(pairs.rows, manifest["provenance"], tuple(Check(**c) for c in manifest["checks"]))
+
+
+def make_sides(
+    plan: Plan, pairs: Pairs, *, group: Group = ALONE, rows_at_once: int | None = None, report_to: Sequence[str] = ()
+) -> tuple[Sides, Record]:
+    """Both trained sides of a study, made once; a killed training goes on from its last checkpoint.
+
+    With `group`, every process calls this; the main one keeps the record, the others train along when it does.
+    """
+    folder = plan.train_place.folder
+    if plan.labels is not None:
+        pairs = pairs.shuffled(plan.labels)
+
+    def fit(work: Path) -> Sides:
+        tracking = Tracking(report_to, plan.run_folder / "tracking", _tracked(plan)) if group.main else UNTRACKED
+        return train(plan.base, pairs, plan.train, work=work, group=group, rows_at_once=rows_at_once, tracking=tracking)
+
+    def make(work: Path) -> dict[str, Any]:
+        group.as_main(work)  # the others go along
+        sides = fit(work)
+        for place, both in ((work, sides), *((work / checkpoint_name(c), c) for c in sides.checkpoints)):
+            for name, side in zip(("pos", "neg"), both):
+                save_adapter(side, place / name, plan.base)
+        theta = checkpoint_of(plan.base) if group.shard else plan.base  # weights that are spread cannot be read here
+        return {
+            "report": dict(sides.report),
+            "geometry": dict(geometry(theta, *sides)),
+            "base": plan.base.described(),
+            **group.described(),
+        }
+
+    if group.main:
+        record = plan.train_place.once(make, beside=beside(plan.base))
+        if record.reused:
+            group.as_main(None)
+    elif (work := group.as_main(None)) is not None:
+        fit(work)
+    group.wait()
+    if not group.main:
+        manifest = read(folder)
+        if manifest is None:
+            raise BadFile(f"this process does not see {folder}; give an --out that all machines share.")
+        record = Record(folder, manifest, reused=True)
+    report = record.manifest["report"]
+    kept = [Sides(*_loaded(folder / checkpoint_name(step)), {"step": step}) for step in report["checkpoints"]]
+    return Sides(*_loaded(folder), report, tuple(kept)), record
+
+
+def checkpoint_name(of: Sides | int) -> str:
+    """Where both sides of a checkpoint lie, beside the result."""
+    return f"checkpoints/step-{of if isinstance(of, int) else of.report['step']}"
+
+
+def _loaded(folder: Path) -> tuple[Adapter, Adapter]:
+    return load_adapter(folder / "pos"), load_adapter(folder / "neg")
+
+
+def _tracked(plan: Plan) -> dict[str, Any]:
+    """What an experiment tracker is told of a study: names and hashes, and no path."""
+    told = {
+        "model": plan.base.id,
+        "behavior": plan.name,
+        "fingerprint": plan.base.fingerprint,
+        "key": plan.train_place.key,
+    }
+    return {**told, "run": plan.run_folder.name}
+
+
+def make_direction(plan: Plan, sides: Sides) -> tuple[Direction, Record]:
+    """The direction of a study, made once."""
+
+    def make(work: Path) -> dict[str, Any]:
+        file = work / "direction.safetensors"
+        made = diff(plan.base, *sides, mode=plan.mode, into=file)
+        return {"content": made.content_hash, "norm": made.norm(plan.base.weight), "bytes": file.stat().st_size}
+
+    record = plan.direction_place.once(make, beside=beside(plan.base))
+    folder = record.folder
+    direction = load_direction(folder / "direction.safetensors")
+    if direction.content_hash != record.manifest["content"]:
+        raise BadFile(
+            f"{folder}/direction.safetensors is not what was written there; move the folder away and run again."
+        )
+    return direction, record
+
+
+def material(plan: Plan, train_of: Mapping[str, TrainSettings] | None = None) -> Material:
+    """What methods are made from, of a study: its pairs and its trained sides are made when a method asks for them.
+
+    `train_of` says how families other than the plan's own are trained; without it, by their defaults.
+    """
+
+    @cache
+    def pairs() -> Pairs:
+        return make_pairs(plan)[0]
+
+    def settings(adapter: str) -> TrainSettings:
+        given = {plan.train.adapter: plan.train, **(train_of or {})}
+        # one split for all: what one method is tested on, no other has learnt from
+        shared = {k: getattr(plan.train, k) for k in ("seed", "val_share", "test_share")}
+        return replace(given.get(adapter) or default_train(plan.base, adapter), **shared)
+
+    @cache
+    def sides(adapter: str) -> Sides:
+        return make_sides(replace(plan, train=settings(adapter)), pairs())[0]
+
+    def controls(adapter: str, draw: int) -> Sides:
+        return make_sides(replace(plan, train=settings(adapter), labels=draw), pairs())[0]
+
+    return Material(
+        plan.base,
+        plan.behavior,
+        questions=lambda: [text for number in sorted(plan.parts.train) for text in plan.questions[number]],
+        pairs=lambda: pairs().of(plan.parts.train),
+        held=lambda: pairs().of(plan.parts.val),
+        sides=sides,
+        controls=controls,
+        seed=plan.seed,
+    )
+
+
+def method_folder(plan: Plan, method: Method) -> Path:
+    """Where evaluations of a method lie, as those of a run do."""
+    run = f"{slug(plan.base.id)}-s{plan.seed}-{method.content_hash[:8]}"
+    return plan.out / plan.name / slug(method.name) / run
+
+
+def calibration_place(
+    base: Base,
+    method: Method,
+    settings: CalibrateSettings,
+    out: Path,
+    *,
+    behavior: Behavior | None = None,
+    like: Method | None = None,
+) -> Place:
+    """Where the strengths of a method at a budget lie, found or not."""
+    sets = sets_of(base, settings, behavior)
+    inputs = {
+        **base_key(base),
+        "method": method.content_hash,
+        "prompts": [list(sets.calib), list(sets.audit)],
+        "like": None if like is None else like.content_hash,
+    }
+    folder = out / "calibrate" / slug(base.id) / slug(method.name)
+    return Place.below(folder, "calibrate", {**asdict(settings), "protocol": CALIBRATE_PROTOCOL}, inputs)
+
+
+def strengths_at(place: Place) -> Calibration:
+    """The strengths that were found at a place."""
+    return Calibration.from_json(json.loads((place.folder / "calibration.json").read_text()))
+
+
+def make_calibration(
+    base: Base,
+    method: Method,
+    settings: CalibrateSettings,
+    out: Path,
+    *,
+    behavior: Behavior | None = None,
+    like: Method | None = None,
+    plot: bool = True,
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[Calibration, Record]:
+    """The strengths of one method at a budget, found once; with `like`, at what that prompt does to the model.
+
+    A picture takes as long as several strengths, so whoever draws many of them together leaves `plot` out.
+    """
+    place = calibration_place(base, method, settings, out, behavior=behavior, like=like)
+
+    def make(work: Path) -> dict[str, Any]:
+        targets = None if like is None else prompt_targets(base, like, settings, behavior=behavior)
+        found = calibrate(
+            base, method, settings=settings, targets=targets, prompts=sets_of(base, settings, behavior), progress=say
+        )
+        write_json(work / "calibration.json", found.as_json())
+        return {"matched": found.matched, "method": method.name}
+
+    record = place.once(make, beside=beside(base))
+    folder = place.folder
+    told = json.loads((folder / "calibration.json").read_text())
+    if plot and not (folder / "history.png").is_file():
+        wanted = " and ".join(sorted({f"{told[side]['target']:.3g}" for side in ("neg", "pos")}))
+        histories([told], f"{base.id}: search for {wanted} nat", folder / "history")
+    return Calibration.from_json(told), record
