@@ -16,7 +16,7 @@ from ws.eval import NAMES
 ROOT = Path(ws.__file__).parent
 ROWS = [
     "errors settings plots tables version",
-    "stats pairs direction sources records",
+    "stats pairs direction sources records extensions",
     "models behaviors batches presets processes tracking",
     "steer adapters reading",
     "generate sequences",

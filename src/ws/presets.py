@@ -49,6 +49,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }  # fmt: skip
 
+PUBLISHED_METHODS = (
+    *("ws:lora", "ws:dora", "ws:pissa", "ws:delora", "ws:oft", "ws:ia3"),
+    *("repe", "prompt:simple", "prompt:engineered"),
+)
+"""The methods of the published fork's calibrated tables."""
+
 
 def preset(name: str, part: str, adapter: str | None = None) -> dict[str, Any]:
     """What a preset says about one part (data, train, protocol or calibrate), for one adapter family if it is named."""

@@ -25,11 +25,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ws.adapters import Adapter, Attached, Family, Spec, family
+from ws.adapters import USUAL, Adapter, Attached, Family, Spec, family
 from ws.batches import is_out_of_memory, progress
 from ws.direction.direction import Direction
 from ws.direction.file import apart
-from ws.direction.forms import LowRank
 from ws.errors import BadFile, TrainingDiverged, Unsupported
 from ws.models.chat import has_template
 from ws.models.load import Base
@@ -52,7 +51,7 @@ CHECKPOINT_SECONDS = float(os.environ.get("WS_CHECKPOINT_SECONDS", "20"))
 class TrainSettings:
     """How both sides are trained."""
 
-    adapter: str = "lora"
+    adapter: str = USUAL
     """Adapter family: lora, dora, pissa, delora, oft, boft, ia3, bias or full."""
     rank: int | None = None
     """Rank of each adapter, where the family has one; the direction has twice that."""
@@ -161,7 +160,7 @@ def train(
     `ws.processes.join`, several processes train as one. `rows_at_once` changes memory and not the result. `tracking`
     is told the losses.
     """
-    settings = replace(settings or default_train(base, changes.get("adapter", "lora")), **changes)
+    settings = replace(settings or default_train(base, changes.get("adapter", USUAL)), **changes)
     of = family(settings.adapter)
     spec = spec_of(base, settings)
     parts = settings.parts(pairs.topics)
@@ -193,11 +192,7 @@ def train(
             adapters = [p for p in attached.network.parameters() if p not in own] or attached.trainable.values()
             spread(blocks_of(base.model)[1], attached.network, adapters, group.device)
         if start:  # PiSSA: the start is taken off beside the adapter, the base stays whole
-            taken = {
-                m: (LowRank(-spec.scale * start[f"{m}.lora_B.weight"], start[f"{m}.lora_A.weight"]),)
-                for m in spec.modules
-            }
-            undo.enter_context(steer(base, Direction(taken), 1.0))
+            undo.enter_context(steer(base, Direction(of.start_forms(start, spec)), -1.0))
         told_apart = {
             **asdict(settings),
             "pairs": pairs.content_hash,
@@ -238,21 +233,6 @@ def train(
     return Sides(*made(best.steps, best.state), report, tuple(kept))
 
 
-# the lowest validation loss on pairs of seed 100 (honesty), which is no reported seed; all but `full` on the first weights
-# of `tiny`. On a later build lora's was 3 % lower at twice as much, which moves other behaviors' axes more (docs/log.md)
-TINY_LR = {
-    "lora": 2e-3,
-    "dora": 2e-3,
-    "pissa": 1e-3,
-    "delora": 5e-3,
-    "oft": 2e-3,
-    "boft": 2e-3,
-    "ia3": 1e-1,
-    "bias": 1e-1,
-    "full": 2e-3,
-}
-
-
 def default_train(base: Base, adapter: str) -> TrainSettings:
     """The defaults for this base: `tiny` is small, so it takes small adapters, larger steps and more of them."""
     if not base.tiny:
@@ -262,7 +242,7 @@ def default_train(base: Base, adapter: str) -> TrainSettings:
         adapter=adapter,
         rank=8 if of.default_rank else None,
         delora_lambda=2.0 if of.default_lambda else None,  # 15 moves so small a model ten times as far as LoRA does
-        lr=(TINY_LR[adapter],),
+        lr=() if of.tiny_lr is None else (of.tiny_lr,),
         epochs=2,
         max_len=128,
         batch_size=32,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ws import methods
+from ws.adapters import small
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.cli import main
@@ -498,9 +499,7 @@ def test_a_check_says_what_would_be_done_and_does_nothing(capsys, tmp_path):
     assert code == 0 and not (tmp_path / "out").exists()
     names = Counter(c["cell"].rpartition(" s")[0] for c in told["cells"])
     assert names["ws:lora"] == 2 and names["prompt:simple"] == 1 and names["random:act:19"] == 1
-    assert {t for t in told["tasks"] if t.startswith("sides")} == {
-        f"sides {a} s{s}" for a in methods.registry.SMALL for s in range(2)
-    }
+    assert {t for t in told["tasks"] if t.startswith("sides")} == {f"sides {a} s{s}" for a in small() for s in range(2)}
 
 
 @pytest.mark.parametrize(

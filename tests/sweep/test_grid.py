@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from ws.adapters import FAMILIES, SMALL
+from ws.adapters import FAMILIES, small
 from ws.behaviors import HERE
 from ws.cli import main
 from ws.errors import BadFile
@@ -23,7 +23,7 @@ def test_every_combination_is_a_cell():
     made = grid(adapters="lora,ia3", seeds="0,1,2", behaviors="honesty,sycophancy")
     assert len(made.cells) == len({c.name for c in made.cells}) == 12
     assert {c.model for c in made.cells} == {"tiny"}
-    assert len(grid(adapters="all").cells) == len(SMALL) == len(FAMILIES) - 1
+    assert len(grid(adapters="all").cells) == len(small()) == len(FAMILIES) - 1
     assert [(c.behavior, c.adapter, c.seed) for c in grid().cells] == [("honesty", "lora", 0)]
     assert [(c.behavior, c.adapter, c.seed) for c in grid(behavior="authority", adapter="oft", seed=3).cells] == [
         ("authority", "oft", 3)

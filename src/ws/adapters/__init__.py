@@ -1,4 +1,4 @@
-"""The adapter families, one file each. To remove one, delete its file and its line here."""
+"""The adapter families, one file each. To remove one, delete its file and its name here."""
 
 from ws.adapters import bias, boft, delora, dora, full, ia3, lora, oft, pissa
 from ws.adapters.family import Adapter as Adapter
@@ -9,10 +9,13 @@ from ws.adapters.family import changes_between as changes_between
 from ws.adapters.family import direction_of as direction_of
 from ws.adapters.file import load_adapter as load_adapter
 from ws.adapters.file import save_adapter as save_adapter
+from ws.extensions import Registry
 
-FAMILIES: dict[str, Family] = {m.FAMILY.name: m.FAMILY for m in (lora, dora, pissa, delora, oft, boft, ia3, bias, full)}
-SMALL = tuple(name for name, of in FAMILIES.items() if not of.whole)
-"""What `all` means: one that trains whole matrices is asked for by name."""
+FAMILIES: Registry[Family] = Registry(
+    "ws.adapters", Family, {m.FAMILY.name: m.FAMILY for m in (lora, dora, pissa, delora, oft, boft, ia3, bias, full)}
+)
+USUAL = "lora"
+"""The family that is taken where none is named."""
 
 
 def family(name: str) -> Family:
@@ -20,3 +23,8 @@ def family(name: str) -> Family:
     if name not in FAMILIES:
         raise ValueError(f"adapter {name!r} is not known; there are {', '.join(FAMILIES)}")
     return FAMILIES[name]
+
+
+def small() -> tuple[str, ...]:
+    """What `all` means: a family that trains whole matrices is asked for by name."""
+    return tuple(name for name, of in FAMILIES.items() if not of.whole)

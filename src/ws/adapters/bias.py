@@ -45,4 +45,6 @@ def _adding(v: nn.Parameter):
     return hook
 
 
-FAMILY = Family("bias", lr=(1e-4, 1e-3, 1e-2), branch=branch, attach=attach, targets=targets, default_layers="all")
+FAMILY = Family(
+    "bias", lr=(1e-4, 1e-3, 1e-2), tiny_lr=1e-1, branch=branch, attach=attach, targets=targets, default_layers="all"
+)

@@ -34,4 +34,6 @@ def peft_config(spec: Spec, base: Base):
     )
 
 
-FAMILY = Family("boft", lr=(2e-4, 1e-3, 4e-3), branch=branch, peft_config=peft_config, default_block=8, conv1d=False)
+FAMILY = Family(
+    "boft", lr=(2e-4, 1e-3, 4e-3), tiny_lr=2e-3, branch=branch, peft_config=peft_config, default_block=8, conv1d=False
+)

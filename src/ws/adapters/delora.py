@@ -28,6 +28,7 @@ def peft_config(spec: Spec, base: Base):
 FAMILY = Family(
     "delora",
     lr=(2e-4, 1e-3, 5e-3),
+    tiny_lr=5e-3,
     branch=branch,
     peft_config=peft_config,
     default_rank=32,

@@ -22,6 +22,7 @@ def peft_config(spec: Spec, base):
 FAMILY = Family(
     "dora",
     lr=(5e-5, 2e-4, 5e-4),
+    tiny_lr=2e-3,
     branch=branch,
     peft_config=peft_config,
     default_rank=32,

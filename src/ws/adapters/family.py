@@ -1,7 +1,7 @@
 """What an adapter family is: how it attaches to a base, and what its trained tensors change.
 
-A family is one file with one `FAMILY` and one line in `adapters/__init__.py`. Training and the direction know none by
-name. Tensors are named as peft names them, `<module path>.<parameter>`, so a saved side is a folder peft can load.
+A family is one file with one `FAMILY` and one line in `adapters/__init__.py`, or an entry point of another distribution
+(docs/extending.md). Nothing else knows its name. Tensors are named as peft names them, `<module path>.<parameter>`, so a saved side is a folder peft can load.
 """
 
 import warnings
@@ -86,6 +86,12 @@ class Family:
     """(tensors of a module, its base weight, its base bias, spec) -> the exact change, in float64.
 
     Weight and bias are None unless `reads_base`."""
+    tiny_lr: float | None = None
+    """The one learning rate taken on `tiny`; None tries those of `lr` there too.
+
+    Those of shipped families had the lowest validation loss on pairs of seed 100 (honesty), which is no reported seed; all
+    but that of `full` on the first weights of `tiny` (docs/log.md).
+    """
     peft_config: Callable[[Spec, Base], Any] | None = None
     attach: "Callable[[Base, Spec], Any] | None" = None
     """A context manager of its own, for families that peft does not have."""
@@ -107,16 +113,21 @@ class Family:
     start: Callable[[Theta, Spec], Tensors] | None = None
     """Tensors fixed by the base's own weights that both sides start from (PiSSA)."""
 
-    @property
-    def own_settings(self) -> dict[str, bool]:
-        """The settings that some families have and others do not, and whether this one has them."""
-        return {
+    def lacks(self, setting: str) -> bool:
+        """Whether this is a setting of other families that has no meaning here."""
+        own = {
             "rank": self.default_rank is not None,
             "lora_alpha": self.scaled,
             "block_size": self.default_block is not None,
             "delora_lambda": self.default_lambda is not None,
             "freeze_a": self.reader is not None,
         }
+        return not own.get(setting, True)
+
+    def start_forms(self, start: Mapping[str, Tensor], spec: Spec) -> dict[str, tuple[Form, ...]]:
+        """What the tensors both sides start from add to the base, by module."""
+        by_module = Adapter(spec, start).by_module
+        return {m: self.branch(dict(by_module[m]), None, None, spec) for m in spec.modules}
 
     def spec(
         self,
@@ -129,12 +140,15 @@ class Family:
         freeze_a: bool = False,
     ) -> Spec:
         """A spec on these layers, with impossible combinations refused."""
-        given = {
-            "rank": rank, "lora_alpha": lora_alpha, "block_size": block_size, "delora_lambda": delora_lambda,
+        options = {
+            "rank": rank,
+            "lora_alpha": lora_alpha,
+            "block_size": block_size,
+            "delora_lambda": delora_lambda,
             "freeze_a": freeze_a or None,
-        }  # fmt: skip
-        for setting, has in self.own_settings.items():
-            if given[setting] is not None and not has:
+        }
+        for setting, value in options.items():
+            if value is not None and self.lacks(setting):
                 raise ValueError(f"{self.name} has no {setting}; leave out --{setting.replace('_', '-')}")
         if rank is not None and not 1 <= rank <= 512:
             raise ValueError(f"rank must lie between 1 and 512, got {rank}")

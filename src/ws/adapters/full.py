@@ -50,4 +50,4 @@ def attach(base: Base, spec: Spec) -> Iterator[Attached]:
         yield Attached(base.model, trained)
 
 
-FAMILY = Family("full", lr=(2e-6, 1e-5, 5e-5), branch=branch, attach=attach, reads_base=True, whole=True)
+FAMILY = Family("full", lr=(2e-6, 1e-5, 5e-5), tiny_lr=2e-3, branch=branch, attach=attach, reads_base=True, whole=True)

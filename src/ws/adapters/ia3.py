@@ -30,4 +30,6 @@ def peft_config(spec: Spec, base: Base):
     return IA3Config(target_modules=list(spec.modules), feedforward_modules=inputs, task_type="CAUSAL_LM")
 
 
-FAMILY = Family("ia3", lr=(1e-3, 5e-3, 2e-2), branch=branch, peft_config=peft_config, targets=targets, reads_base=True)
+FAMILY = Family(
+    "ia3", lr=(1e-3, 5e-3, 2e-2), tiny_lr=1e-1, branch=branch, peft_config=peft_config, targets=targets, reads_base=True
+)

@@ -31,6 +31,7 @@ def peft_config(spec: Spec, base: Base, **extra):
 FAMILY = Family(
     "lora",
     lr=(5e-5, 2e-4, 5e-4),
+    tiny_lr=2e-3,
     branch=branch,
     peft_config=peft_config,
     default_rank=32,

@@ -42,4 +42,6 @@ def peft_config(spec: Spec, base: Base):
     )
 
 
-FAMILY = Family("oft", lr=(2e-4, 1e-3, 4e-3), branch=branch, peft_config=peft_config, default_block=8, conv1d=False)
+FAMILY = Family(
+    "oft", lr=(2e-4, 1e-3, 4e-3), tiny_lr=2e-3, branch=branch, peft_config=peft_config, default_block=8, conv1d=False
+)

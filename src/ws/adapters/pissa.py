@@ -37,6 +37,7 @@ def start(base: Theta, spec: Spec) -> Tensors:
 FAMILY = Family(
     "pissa",
     lr=(5e-5, 2e-4, 5e-4),
+    tiny_lr=1e-3,
     branch=branch,
     peft_config=lora.peft_config,
     default_rank=32,

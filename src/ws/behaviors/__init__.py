@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ws.errors import BadFile, Unsupported
+from ws.extensions import Extension, extensions
 from ws.pairs import Pairs, folded
 
 if TYPE_CHECKING:
@@ -117,6 +118,10 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
         raise BadFile(f"{path}: {told(e)}") from None
     except TypeError:
         raise BadFile(f"{path}: every key must be text; quote keys such as Yes, No or on.") from None
+    if str(name) in _added() and pack.name != str(name):
+        raise BadFile(
+            f"{path}: its name is {pack.name!r}, and its distribution calls it {str(name)!r}; give it one name."
+        )
 
     if tiny and pack.tiny is None and pack.dataset is None:
         raise BadFile(
@@ -157,16 +162,31 @@ def neutral_prompts(tiny: bool = False) -> tuple[Prompt, ...]:
     return tuple(Prompt(r["id"], r["text"], r["category"], r["split"]) for r in rows if r["split"] != "train")
 
 
+def names() -> list[str]:
+    """The behaviors that have a name: those that ship, and those that other distributions add."""
+    return [*SHIPPED, *_added()]
+
+
+def _added() -> Mapping[str, Extension]:
+    return extensions("ws.behaviors", frozenset(SHIPPED))
+
+
 def _path(name: str) -> Path:
+    """The pack of a name, or the one that lies at a path."""
     if name in SHIPPED:
         return HERE / f"{name}.yaml"
+    if (extension := _added().get(name)) is not None:
+        path = extension.folder() / f"{name}.yaml"
+        if not path.is_file():
+            raise extension.unusable(f"should lie at {path}, where there is no file")
+        return path
     path = Path(name)
     if path.suffix in {".yaml", ".yml"}:
         if not path.is_file():
             raise BadFile(f"there is no behavior pack at {name}.")
         return path
     raise BadFile(
-        f"the behavior {name!r} is not known; there are {', '.join(SHIPPED)}, or give the path of a .yaml pack."
+        f"the behavior {name!r} is not known; there are {', '.join(names())}, or give the path of a .yaml pack."
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws.adapters import family
+from ws.adapters import USUAL, family
 from ws.data import DataSettings
 from ws.doctor.check import size
 from ws.doctor.model import Opened
@@ -110,9 +110,9 @@ def memory_plan(
     except RuntimeError as e:  # boft builds a matrix value by value, which tensors without values cannot
         if "meta tensors" not in str(e):
             raise
-        stand_in = TrainSettings(adapter="lora", layers=train.layers or of.default_layers, targets=train.targets)
+        stand_in = TrainSettings(adapter=USUAL, layers=train.layers or of.default_layers, targets=train.targets)
         parameters, always, trace = _traced(model, stand_in)
-        traced_as = "lora"
+        traced_as = USUAL
     copies = COPIES + (2 * train.checkpoints if next(iter(free)) == "cpu" else 0)  # those lie in main memory
     held = copies * 4 * parameters + always
     rows = min(64, train.batch_size)

@@ -1,4 +1,4 @@
-"""The evaluations, one file each. To add one, write its file and its line here.
+"""The evaluations, one file each. To add one, write its file and its name here, or an entry point of another distribution.
 
 They are imported when the first protocol is asked for: a module that its own package has imported cannot be run by
 `python -m ws.eval.NAME` without a warning, and would run twice.
@@ -16,6 +16,7 @@ from ws.eval.protocol import Protocol as Protocol
 from ws.eval.protocol import Result as Result
 from ws.eval.protocol import run as run
 from ws.eval.protocol import summarize as summarize
+from ws.extensions import Extension, extensions
 
 NAMES = ("sycophancy", "dilemmas", "airisk", "tinymfv", "foundations", "perplexity", "pairs", "file")
 PROTOCOLS: dict[tuple[str, str], Protocol]
@@ -26,20 +27,30 @@ EVALS: dict[str, Protocol]
 
 def __getattr__(name: str) -> Any:
     if name == "PROTOCOLS":
-        return _protocols()
+        return {(p.eval, p.id): p for name in names() for p in protocols_of(name)}
     if name == "EVALS":
-        return _defaults()
+        return {name: protocols_of(name)[0] for name in names()}
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-@cache
-def _protocols() -> dict[tuple[str, str], Protocol]:
-    return {(p.eval, p.id): p for name in NAMES for p in import_module(f"{__name__}.{name}").PROTOCOLS}
+def names() -> list[str]:
+    """Every evaluation that has protocols of its own: those that ship, then those that other distributions add."""
+    return [*NAMES, *_added()]
+
+
+def _added() -> Mapping[str, Extension]:
+    return extensions("ws.evals", frozenset((*NAMES, harness.NAME)))
 
 
 @cache
-def _defaults() -> dict[str, Protocol]:
-    return {p.eval: p for p in reversed(_protocols().values())}
+def protocols_of(name: str) -> tuple[Protocol, ...]:
+    """The protocols of one evaluation, the default first."""
+    if name in NAMES:
+        return tuple(import_module(f"{__name__}.{name}").PROTOCOLS)
+    protocols = _added()[name].load(tuple)
+    if not protocols or any(not isinstance(p, Protocol) or p.eval != name for p in protocols):
+        raise _added()[name].unusable(f"is no tuple of protocols whose `eval` is {name!r}")
+    return protocols
 
 
 def _resolved(name: str, protocol_id: str) -> Protocol | None:
@@ -51,30 +62,21 @@ def protocol(name: str, protocol_id: str | None = None, n_think: int | None = No
     """The protocol of an evaluation, by name and optionally by id; `ID~t32`, or `n_think`, is ID with another budget of thought."""
     if n_think is not None:
         return protocol(name, protocol_id).thinking(n_think)
-    defaults, protocols = _defaults(), _protocols()
-    if name not in defaults:
-        raise ValueError(f"evaluation {name!r} is not known; there are {', '.join(sorted([*defaults, harness.NAME]))}")
+    if name not in names():
+        raise ValueError(f"evaluation {name!r} is not known; there are {', '.join(sorted([*names(), harness.NAME]))}")
+    protocols = protocols_of(name)
     if protocol_id is None:
-        return defaults[name]
+        return protocols[0]
     bare, mark, budget = protocol_id.partition("~t")
-    found = protocols.get((name, bare)) or _resolved(name, bare)
-    if found is None or (mark and not budget.isdigit()):
-        known = [p.id for p in protocols.values() if p.eval == name]
-        raise ValueError(f"{name} has no protocol {protocol_id!r}; there are {', '.join(known)}")
-    return found.thinking(int(budget)) if budget else found
+    chosen = next((p for p in protocols if p.id == bare), None) or _resolved(name, bare)
+    if chosen is None or (mark and not budget.isdigit()):
+        raise ValueError(f"{name} has no protocol {protocol_id!r}; there are {', '.join(p.id for p in protocols)}")
+    return chosen.thinking(int(budget)) if budget else chosen
 
 
 def providing(metric: str) -> str | None:
     """The evaluation without thought that measures a metric, or None; `replicate` runs these by itself."""
-    homes = {
-        "logratio_honesty": "dilemmas",
-        "logratio": "sycophancy",
-        "logratio_claims": "sycophancy",
-        "axis_trad_care": "foundations",
-        "axis_authority": "foundations",
-        "logratio_pairs": "pairs",
-    }
-    return homes.get(metric)
+    return next((name for name in names() if metric in protocols_of(name)[0].claims), None)
 
 
 def shown(rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int]) -> list[Mapping[str, Any]]:

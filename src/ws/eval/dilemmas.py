@@ -130,7 +130,16 @@ COT = Form("honesty", SELF)
 
 def _protocol(name: str, form: Form, **more: Any) -> Protocol:
     return Protocol(
-        "dilemmas", name, "logratio_honesty", form, metrics, LEGEND, panels=arms_panels, ordered=True, **more
+        "dilemmas",
+        name,
+        "logratio_honesty",
+        form,
+        metrics,
+        LEGEND,
+        panels=arms_panels,
+        ordered=True,
+        claims=("logratio_honesty",),
+        **more,
     )
 
 

@@ -326,7 +326,17 @@ LEGEND = {
 
 def _protocol(name: str, asked: Vignettes, more: dict[str, Any]) -> Protocol:
     return Protocol(
-        "foundations", name, "logit_wrong", asked, metrics, LEGEND, gate=GATE, panels=panels, shown=shown, **more
+        "foundations",
+        name,
+        "logit_wrong",
+        asked,
+        metrics,
+        LEGEND,
+        gate=GATE,
+        panels=panels,
+        shown=shown,
+        claims=("axis_trad_care", "axis_authority"),
+        **more,
     )
 
 

@@ -34,7 +34,9 @@ def _no_items(base: Base, data: str | None):
 
 
 LEGEND = {"logratio_pairs": "finds the pos answers of test questions likelier than the neg ones, per token"}
-PROTOCOL = Protocol("pairs", "pairs/2", "logratio_pairs", _no_items, plain("logratio_pairs"), LEGEND)
+PROTOCOL = Protocol(
+    "pairs", "pairs/2", "logratio_pairs", _no_items, plain("logratio_pairs"), LEGEND, claims=("logratio_pairs",)
+)
 PROTOCOLS = (PROTOCOL,)
 
 

@@ -4,7 +4,7 @@ Rows are the truth. Every table is computed again from them, joined by key and n
 rows per strength (a `Sample`, see `ws.stats`): a mean over rows, or over what is put `together` of them, whose interval
 resamples units. Rows that one strength lacks count as not scored there.
 
-A new evaluation is one file beside this one and one line in `ws.eval`:
+A new evaluation is one file beside this one and one name in `ws.eval`, or an entry point of another distribution:
 
     def items(base, data):                                  # data: the user's file, or None
         rows = records(data or EVALS / "mine.jsonl", ("id", "question", "label"))
@@ -123,6 +123,8 @@ class Protocol:
     """(rows, the metrics a claim is made about) -> what is printed below the table."""
     ordered: bool = False
     """Whether the last part of a row key is an answer order; the orders of an item are one decision."""
+    claims: tuple[str, ...] = ()
+    """Metrics for whose sake this evaluation is taken where a behavior claims to move them."""
     shown: Callable[[Mapping[str, int]], Sequence[str]] | None = None
     """The metrics a terminal shows, given those a claim is made about; all of them by default."""
 

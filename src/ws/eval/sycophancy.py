@@ -113,7 +113,16 @@ LEGEND = {
 }
 
 PROTOCOLS = (
-    Protocol("sycophancy", "syco-yn/1", "logratio", items, metrics, LEGEND, ordered=True),
+    Protocol(
+        "sycophancy",
+        "syco-yn/1",
+        "logratio",
+        items,
+        metrics,
+        LEGEND,
+        ordered=True,
+        claims=("logratio", "logratio_claims"),
+    ),
     Protocol(
         "sycophancy",
         "syco-yn/pub1",

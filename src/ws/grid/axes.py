@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
-from ws.adapters import FAMILIES, SMALL, family
+from ws.adapters import FAMILIES, USUAL, family, small
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.data import DataSettings
@@ -113,7 +113,7 @@ class Grid:
         if cell.lr is not None:
             own["lr"] = [cell.lr]
         return {
-            **{k: v for k, v in self.shared.items() if not _lacks(cell.adapter, k)},
+            **{k: v for k, v in self.shared.items() if not family(cell.adapter).lacks(k)},
             **own,
             **served_by(self.endpoint),
         }
@@ -160,7 +160,7 @@ def grid_of(given: Mapping[str, Any], *, threads: int) -> Grid:
     preset(common.preset, "data")
     axes = {many: _axis(many, one, given, swept) for many, one in ONE.items()}
     if axes["adapters"] == ("all",):
-        axes["adapters"] = SMALL
+        axes["adapters"] = small()
     if common.pairs and len(axes["behaviors"]) > 1:
         raise ValueError("--pairs are the pairs of one behavior; give one --behavior, or none, with it")
     if axes["behaviors"] == (None,) and not common.pairs:
@@ -228,7 +228,7 @@ def _axis(many: str, one: str, given: Mapping[str, Any], swept: Swept) -> tuple[
     if many == "seeds":
         seed = coerced(TrainSettings, {"seed": given.get("seed", 0)})["seed"]
         return (seed,)
-    defaults = {"models": "tiny", "behaviors": None, "adapters": "lora", "lrs": None}
+    defaults = {"models": "tiny", "behaviors": None, "adapters": USUAL, "lrs": None}
     return (given.get(one, defaults[many]),)
 
 
@@ -269,15 +269,10 @@ def _evals(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _lacks(adapter: str, option: str) -> bool:
-    """Whether a family has no such setting."""
-    return not family(adapter).own_settings.get(option, True)
-
-
 def _notes(adapters: tuple[str, ...], shared: Mapping[str, Any]) -> list[str]:
     found = []
     for option in shared:
-        without = [a for a in adapters if _lacks(a, option)]
+        without = [a for a in adapters if family(a).lacks(option)]
         if without:
             if len(without) == len(adapters):
                 raise ValueError(f"--{option.replace('_', '-')} means nothing to {', '.join(without)}; leave it out")

@@ -2,10 +2,15 @@
 
 from ws.methods.file import load as load
 from ws.methods.file import save as save
+from ws.methods.maker import Maker as Maker
+from ws.methods.maker import Needs as Needs
+from ws.methods.maker import added as added
+from ws.methods.maker import edited as edited
 from ws.methods.material import Material as Material
 from ws.methods.method import Method as Method
 from ws.methods.registry import METHODS as METHODS
 from ws.methods.registry import check as check
+from ws.methods.registry import is_control as is_control
 from ws.methods.registry import make as make
 from ws.methods.registry import names as names
 from ws.methods.registry import needs as needs

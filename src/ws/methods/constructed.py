@@ -27,6 +27,8 @@ from ws.methods.weights import Weights
 SIZE = 1e-3
 """Of the matrix's own norm."""
 INPUTS = ("top", "tail", "random")
+LISTED = ("top", "tail", "random:0")
+"""What is listed of them; further draws are not."""
 
 
 def check(which: str, *draw: str) -> None:

@@ -13,47 +13,71 @@ random:constructed:3        a random output in the place of constructed:top's; r
 import torch
 from torch import Tensor
 
-from ws.adapters import FAMILIES
+from ws.adapters import FAMILIES, USUAL
 from ws.diff import diff
 from ws.direction.direction import Direction
 from ws.direction.random import FORMS, random_like
 from ws.methods import constructed
 from ws.methods.activation.method import Activation, Add
 from ws.methods.activation.sspace import writers
+from ws.methods.maker import Needs
 from ws.methods.material import Material
 from ws.methods.method import Method
 from ws.methods.weights import Weights
 
 LIKE_DIRECTIONS = (*FORMS, "labels")
-VARIANTS = {
+LIKE_OTHERS: dict[str, tuple[str, ...]] = {
     "act": (),
-    **dict.fromkeys(LIKE_DIRECTIONS, ("lora", *(a for a in FAMILIES if a != "lora"))),
     "paper": ("all", "all-code", "single", "single-last"),
     "constructed": constructed.INPUTS,
 }
-"""Form to what a draw is like, the usual one first."""
+FORMS_OF_CONTROLS = ("act", *LIKE_DIRECTIONS, "paper", "constructed")
+LISTED = ("gauss:0", "spectrum:0", "gate:0:ia3", "labels:0", "act:0", "paper:0", "paper:0:single", "constructed:0")
+"""What is listed of them; further draws, and those like other methods, are not."""
+
+
+def variants(form: str) -> tuple[str, ...]:
+    """What a draw of this form can be like, the usual one first."""
+    if form in LIKE_DIRECTIONS:
+        return (USUAL, *(a for a in FAMILIES if a != USUAL))
+    return LIKE_OTHERS[form]
+
+
+def needs(form: str, draw: str = "0", *like: str) -> Needs:
+    """What a control is made from: mostly what the method is made from that it stands beside."""
+    which, of_family = like_of(form, *like), form in LIKE_DIRECTIONS
+    return Needs(
+        ":".join(["random", form, *like]),
+        adapter=which if of_family else None,
+        answers=of_family or form == "paper",
+        personas=form == "constructed" or "single-last" in like,
+        trains=form == "labels",
+        seed="draw",
+        places="weights" if of_family else {"act": "activations"}.get(form, f"{form}:{which}"),
+        control=True,
+    )
 
 
 def check(form: str, draw: str = "0", *like: str) -> None:
     """Refuse a control that cannot be drawn, before anything is trained for it."""
-    if form not in VARIANTS:
-        raise ValueError(f"a random control is one of {', '.join(VARIANTS)}; got {form!r}")
+    if form not in FORMS_OF_CONTROLS:
+        raise ValueError(f"a random control is one of {', '.join(FORMS_OF_CONTROLS)}; got {form!r}")
     if not (draw.isascii() and draw.isdigit()) or like[1:]:
         raise ValueError(
             f"a random control is random:FORM:NUMBER, e.g. random:{form}:0; got {':'.join([draw, *like])!r}"
         )
-    if like and like[0] not in VARIANTS[form]:
+    if like and like[0] not in variants(form):
         if form in LIKE_DIRECTIONS:
             raise ValueError(f"there is no adapter {like[0]!r}; there are {', '.join(FAMILIES)}")
-        there = f"there are {', '.join(VARIANTS[form])}" if VARIANTS[form] else "it is the same for all methods"
+        there = f"there are {', '.join(variants(form))}" if variants(form) else "it is the same for all methods"
         raise ValueError(f"random:{form} has no {like[0]!r}; {there}")
-    if form == "gate" and like_of(form, *like) == "lora":
-        raise ValueError(f"lora has no gates to shuffle; name a family that has, e.g. random:gate:{draw}:ia3")
+    if form == "gate" and like_of(form, *like) == USUAL:
+        raise ValueError(f"{USUAL} has no gates to shuffle; name a family that has, e.g. random:gate:{draw}:ia3")
 
 
 def like_of(form: str, *like: str) -> str:
     """What a control is like: what its name says, or the usual one."""
-    return (like or VARIANTS[form] or ("",))[0]
+    return (like or variants(form) or ("",))[0]
 
 
 def name_of(form: str, draw: str, *like: str) -> str:

@@ -1,19 +1,20 @@
-"""All ways of steering by name: one line each. A new one is one file and one line here.
+"""All ways of steering by name: one line each. A new one is one file and one line here, or an entry point of another
+distribution (docs/extending.md).
 
 `make("sl:pca", material)` makes the method; what follows a name's own colon goes to its maker as text, so that
 `random:gauss:3` is the line `random` with ("gauss", "3").
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 
 from torch import Tensor
 
-from ws.adapters import FAMILIES, SMALL
+from ws.adapters import FAMILIES, small
 from ws.behaviors import Behavior
 from ws.diff import diff
 from ws.errors import Unsupported
+from ws.extensions import Registry
 from ws.methods import constructed, prompts, random
 from ws.methods.activation import (
     ablation,
@@ -27,29 +28,14 @@ from ws.methods.activation import (
     vectors,
     writing,
 )
-from ws.methods.activation.method import Activation, Add, Edit, block_name
-from ws.methods.activation.vectors import States, Vector
+from ws.methods.activation.method import Activation, Add, block_name
+from ws.methods.maker import PERSONAS, Maker, Needs, added, edited
 from ws.methods.material import Material
 from ws.methods.method import Method
 from ws.methods.weights import Weights, bisector
+from ws.presets import PUBLISHED_METHODS
 
-Maker = Callable[..., Method]
-
-
-def added(name: str, fit: Callable[[States, States], Vector]) -> Maker:
-    """A method that adds one vector per block, fitted to that block's states."""
-    return edited(name, lambda pos, neg: Add(fit(pos, neg)))
-
-
-def edited(name: str, fit: Callable[[States, States], Edit]) -> Maker:
-    """A method with one edit per block, fitted to that block's states."""
-
-    def make(material: Material) -> Method:
-        found = material.states(material.block_names)
-        edits = {n: fit(found.pos[n], found.neg[n]) for n in material.block_names}
-        return Activation(name, edits, provenance=material.made("train", pool="last"))
-
-    return make
+PARTS = ("tau+", "tau-", "bisector")
 
 
 def trained(material: Material, adapter: str, mode: str = "contrastive") -> Method:
@@ -84,7 +70,7 @@ def in_singular_space(material: Material) -> Method:
     return Activation("sl:sspace_w", edits, provenance=material.made("train", pool="last"))
 
 
-def one_layer(pool: str, name: str) -> Maker:
+def one_layer(pool: str, name: str) -> Callable[[Material], Method]:
     def make(material: Material) -> Method:
         names = paper.hidden_names(material.base)
         a = paper.means(material.states(names, pool), names)
@@ -95,7 +81,7 @@ def one_layer(pool: str, name: str) -> Maker:
     return make
 
 
-def every_layer(name: str, *, as_code: bool) -> Maker:
+def every_layer(name: str, *, as_code: bool) -> Callable[[Material], Method]:
     def make(material: Material) -> Method:
         names = paper.hidden_names(material.base)
         a = paper.means(material.states(names, "response_mean"), names)
@@ -132,22 +118,90 @@ def at_random(material: Material, form: str, draw: str = "0", *like: str) -> Met
     return random.in_weights(material, form, draw, which)
 
 
-METHODS: dict[str, Maker] = {
-    "ws": trained,
-    "ft": finetuned,
-    "prompt": lambda material, which: prompts.of_behavior(material.known, which),
+# ---------------------------------------------------------------- what they need, and which endings there are
+
+
+def _of_training(adapter: str, part: str = "") -> Needs:
+    return Needs(adapter=adapter, answers=True, places="weights")
+
+
+def _of_checkpoint(adapter: str, checkpoint: str = "0") -> Needs:
+    return Needs(adapter=adapter, answers=True, checkpoint=int(checkpoint), places="weights")
+
+
+def _of_texts(which: str) -> Needs:
+    return Needs(personas=which in ("simple", "pairs"), seed="none", places="prompts")
+
+
+def _of_construction(which: str, *draw: str) -> Needs:
+    return Needs(personas=True, places=f"constructed:{which}")
+
+
+def _of_answers(name: str, *, personas: bool = False) -> Needs:
+    return Needs(answers=True, personas=personas, places=name)
+
+
+def _check_part(adapter: str, *part: str) -> None:
+    _check_family(adapter)
+    if part not in ((), *((p,) for p in PARTS)):
+        raise ValueError(f"a direction is whole or one of {', '.join(PARTS)}; got {':'.join(['ws', adapter, *part])!r}")
+
+
+def _check_checkpoint(adapter: str, *checkpoint: str) -> None:
+    _check_family(adapter)
+    if checkpoint and not (len(checkpoint) == 1 and _is_number(checkpoint[0]) and int(checkpoint[0])):
+        raise ValueError(
+            f"fine-tunes are ft:{adapter}, or ft:{adapter}:N for the N-th checkpoint from 1 on; got "
+            f"{':'.join(['ft', adapter, *checkpoint])!r}"
+        )
+
+
+def _check_family(adapter: str) -> None:
+    if adapter not in FAMILIES:
+        raise ValueError(f"there is no adapter {adapter!r}; there are {', '.join(FAMILIES)}")
+
+
+def _check_prompt(*which: str) -> None:
+    if which not in [(k,) for k in prompts.KINDS]:
+        raise ValueError(f"a prompt is one of {', '.join(prompts.KINDS)}; got {':'.join(['prompt', *which])!r}")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _directions() -> list[str]:
+    return [":".join([a, *part]) for a in small() for part in ([], *([p] for p in PARTS))]
+
+
+def _ranks() -> list[str]:
+    return [str(r) for r in writing.RANKS]
+
+
+# ---------------------------------------------------------------- the lines
+
+OF_A_FILE = Needs(seed="none")
+SHIPPED: dict[str, Maker] = {
+    "ws": Maker(trained, _of_training, _directions, _check_part),
+    "ft": Maker(finetuned, _of_checkpoint, small, _check_checkpoint),
+    "prompt": Maker(
+        lambda material, which: prompts.of_behavior(material.known, which),
+        _of_texts,
+        lambda: prompts.KINDS,
+        _check_prompt,
+    ),
     "repe": added("repe", vectors.pca),
     "repe_centred": added("repe_centred", vectors.pca_centred),
-    "paper:single": one_layer("response_mean", "paper:single"),
-    "paper:single-last": one_layer("last", "paper:single-last"),
-    "paper:all": every_layer("paper:all", as_code=False),
-    "paper:all-code": every_layer("paper:all-code", as_code=True),
+    "paper:single": Maker(one_layer("response_mean", "paper:single"), _of_answers("paper:single")),
+    "paper:single-last": Maker(one_layer("last", "paper:single-last"), _of_answers("paper:single-last", personas=True)),
+    "paper:all": Maker(every_layer("paper:all", as_code=False), _of_answers("paper:all")),
+    "paper:all-code": Maker(every_layer("paper:all-code", as_code=True), _of_answers("paper:all-code")),
     "sl:mean_diff": added("sl:mean_diff", vectors.mean_diff),
     "sl:mean_centred": added("sl:mean_centred", vectors.mean_centred),
     "sl:pca": added("sl:pca", vectors.pca),
     "sl:pca_centred": added("sl:pca_centred", vectors.pca_centred),
     "sl:sspace_act": added("sl:sspace_act", vectors.sspace_act),
-    "sl:sspace_w": in_singular_space,
+    "sl:sspace_w": Maker(in_singular_space, PERSONAS),
     "sl:topk_clusters": edited("sl:topk_clusters", clusters.topk_clusters),
     "sl:cosine_gated": edited("sl:cosine_gated", gated.cosine_gated),
     "sl:directional_ablation": edited("sl:directional_ablation", ablation.directional_ablation),
@@ -155,123 +209,66 @@ METHODS: dict[str, Maker] = {
     "sl:spherical": edited("sl:spherical", turning.spherical),
     "sl:linear_act": edited("sl:linear_act", transport.linear_act),
     "sl:chars": edited("sl:chars", transport.chars),
-    "svd": in_written_space,
-    "constructed": constructed.make,
-    "random": at_random,
-    "gguf": lambda material, *path: imported.from_gguf(material.base, ":".join(path)),
-    "vectors": lambda material, *path: imported.from_safetensors(material.base, ":".join(path)),
+    "svd": Maker(in_written_space, PERSONAS, _ranks, writing.check),
+    "constructed": Maker(constructed.make, _of_construction, lambda: constructed.LISTED, constructed.check),
+    "random": Maker(at_random, random.needs, lambda: random.LISTED, random.check),
+    "gguf": Maker(lambda material, *path: imported.from_gguf(material.base, ":".join(path)), OF_A_FILE, endings=tuple),
+    "vectors": Maker(
+        lambda material, *path: imported.from_safetensors(material.base, ":".join(path)), OF_A_FILE, endings=tuple
+    ),
 }
-PARTS = ("tau+", "tau-", "bisector")
-OPEN: dict[str, Sequence[str]] = {
-    "ws": [":".join([a, *part]) for a in SMALL for part in ([], *([p] for p in PARTS))],
-    "ft": list(SMALL),
-    "prompt": prompts.KINDS,
-    "svd": [str(r) for r in writing.RANKS],
-    "constructed": ["top", "tail", "random:0"],
-    "random": [
-        "gauss:0",
-        "spectrum:0",
-        "gate:0:ia3",
-        "labels:0",
-        "act:0",
-        "paper:0",
-        "paper:0:single",
-        "constructed:0",
-    ],
-    "gguf": [],
-    "vectors": [],
-}
-"""Names that go on after their line, and with what; files and further draws are not listed."""
-SEEDLESS = ("prompt", "gguf", "vectors")
-"""Lines that make the same for every seed."""
-
-
-FROM_ANSWERS = ("paper:single", "paper:all", "paper:all-code")
-"""Activation methods that read the answers instead of the personas."""
+METHODS: Registry[Maker] = Registry("ws.methods", Maker, SHIPPED)
 DEFAULT = (
-    "ws:lora", "prompt:simple", "prompt:engineered", "repe", "paper:all", "sl:mean_diff", "random:spectrum", "random:act",
+    "ws:lora",
+    "prompt:simple",
+    "prompt:engineered",
+    "repe",
+    "paper:all",
+    "sl:mean_diff",
+    "random:spectrum",
+    "random:act",
     "random:paper",
-)  # fmt: skip
+)
 """What a comparison takes when nothing is asked for: ours, the usual baselines, and controls for all of them."""
-PUBLISHED = (
-    *(f"ws:{a}" for a in ("lora", "dora", "pissa", "delora", "oft", "ia3")), "repe", "prompt:simple", "prompt:engineered",
-)  # fmt: skip
-"""The methods of the published fork's calibrated tables."""
 DRAWS = 5
 ALL_DRAWS = 20
 
 
-@dataclass(frozen=True)
-class Needs:
-    """What of a study a method is made from, and what another seed changes about it."""
-
-    kin: str
-    """Its name without its draw."""
-    adapter: str | None = None
-    """The family whose two trained sides it is made from."""
-    answers: bool = False
-    """Whether it is made from the answers of both personas."""
-    personas: bool = False
-    """Whether it is made from the personas themselves, which a behavior with a data set has not."""
-    trains: bool = False
-    """Whether it trains two sides of its own instead of those that all methods of the family share."""
-    checkpoint: int = 0
-    """Which checkpoint of that training it is; 0 is its result."""
-    seed: str = "study"
-    """`study`: pairs, training or sampling; `draw`: the number in its name; `none`: it is the same for all."""
-
-
 def needs(name: str) -> Needs:
-    """What the method called `name` is made from."""
-    line, rest = _found(name)
-    if line in ("ws", "ft"):
-        at = int(rest[1]) if line == "ft" and rest[1:] else 0
-        return Needs(name, rest[0], answers=True, checkpoint=at)
-    if line == "random":
-        form, _, *like = [*rest, "0"][:2] + rest[2:]
-        adapter = random.like_of(form, *like) if form in random.LIKE_DIRECTIONS else None
-        answers = adapter is not None or form == "paper"
-        personas = form == "constructed" or "single-last" in like
-        kin, trains = ":".join([line, form, *like]), form == "labels"
-        return Needs(kin, adapter, answers=answers, personas=personas, trains=trains, seed="draw")
-    personas = name in ("prompt:simple", "prompt:pairs") or line not in (*SEEDLESS, *FROM_ANSWERS)
-    return Needs(
-        name, answers=line.startswith("paper:"), personas=personas, seed="none" if line in SEEDLESS else "study"
-    )
+    """What the method called `name` is made from, and where it acts."""
+    line, ending = _parts(name)
+    return METHODS[line].needs_of(name, ending)
+
+
+def is_control(name: str) -> bool:
+    """Whether a method of this name is a draw of something random; a name that no line makes is none."""
+    parts = _parts_or_none(name)
+    return parts is not None and METHODS[parts[0]].needs_of(name, parts[1]).control
 
 
 def places(name: str) -> str:
     """Where a method acts: the random controls of the same places, and no others, are what it stands beside."""
-    line, rest = _found(name)
-    if line == "random":
-        form, _, *like = [*rest, "0"][:2] + rest[2:]
-        which = random.like_of(form, *like)
-        return "weights" if form in random.LIKE_DIRECTIONS else {"act": "activations"}.get(form, f"{form}:{which}")
-    if line == "constructed":
-        return f"constructed:{rest[0]}"
-    if line in ("ws", "ft", "prompt"):
-        return "prompts" if line == "prompt" else "weights"
-    return line if line.startswith("paper:") else "activations"
+    return needs(name).places
 
 
 def selection(asked: Sequence[str], *, draws: int | None = None) -> list[str]:
     """Methods by name, each once: `default`, `published`, `all`, names; random ones without a number stand for `draws` of them."""
     if draws is not None and draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
-    found: list[str] = []
+    chosen: list[str] = []
     for word in asked or ("default",):
-        group = {"default": DEFAULT, "published": PUBLISHED, "all": names()}.get(word, (word,))
+        group = {"default": DEFAULT, "published": PUBLISHED_METHODS, "all": names()}.get(word, (word,))
         for name in group:
             form = name.split(":")
             if form[0] == "random" and (word == "all" or len(form) == 2):
                 # many of the forms that are controls by default; a few of the others show whether the form matters
                 many = ALL_DRAWS if word == "all" and ":".join(form[:2]) in DEFAULT else DRAWS
-                found += [":".join([*form[:2], str(k), *form[3:]]) for k in range(draws or many)]
+                chosen += [":".join([*form[:2], str(k), *form[3:]]) for k in range(draws or many)]
             else:
-                found.append(name)
-    for name in found:
+                chosen.append(name)
+    for name in chosen:
         check(name)
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(chosen))
 
 
 def without_texts(chosen: Sequence[str], behavior: Behavior) -> list[str]:
@@ -286,45 +283,38 @@ def without_texts(chosen: Sequence[str], behavior: Behavior) -> list[str]:
 
 def names() -> list[str]:
     """Every method that needs nothing but a study."""
-    return [f"{line}:{rest}" if rest else line for line in METHODS for rest in OPEN.get(line, [""])]
+    return [
+        f"{line}:{ending}" if ending else line
+        for line, maker in METHODS.items()
+        for ending in ([""] if maker.endings is None else maker.endings())
+    ]
 
 
 def make(name: str, material: Material) -> Method:
     """The method called `name`, made from a study's material."""
-    line, rest = _found(name)
-    return METHODS[line](material, *rest)
+    line, ending = _parts(name)
+    return METHODS[line].make(material, *ending)
 
 
 def check(name: str) -> None:
     """Refuse a name that no line can make, before any work."""
-    line, rest = _found(name)
-    if line in ("ws", "ft") and rest[0] not in FAMILIES:
-        raise ValueError(f"there is no adapter {rest[0]!r}; there are {', '.join(FAMILIES)}")
-    if line == "ws" and rest[1:] not in ([], *([p] for p in PARTS)):
-        raise ValueError(f"a direction is whole or one of {', '.join(PARTS)}; got {name!r}")
-    if line == "ft" and rest[1:] and not (len(rest) == 2 and rest[1].isascii() and rest[1].isdigit() and int(rest[1])):
-        raise ValueError(
-            f"fine-tunes are ft:{rest[0]}, or ft:{rest[0]}:N for the N-th checkpoint from 1 on; got {name!r}"
-        )
-    if line == "prompt" and rest not in [[k] for k in prompts.KINDS]:
-        raise ValueError(f"a prompt is one of {', '.join(prompts.KINDS)}; got {name!r}")
-    if line in CHECKS:
-        CHECKS[line](*rest)
+    line, ending = _parts(name)
+    METHODS[line].check(*ending)
 
 
-CHECKS: dict[str, Callable[..., None]] = {
-    "random": random.check,
-    "constructed": constructed.check,
-    "svd": writing.check,
-}
-
-
-def _found(name: str) -> tuple[str, list[str]]:
-    parts = name.split(":")
-    for cut in range(len(parts), 0, -1):
-        line, rest = ":".join(parts[:cut]), parts[cut:]
-        if line in METHODS and bool(rest) == (line in OPEN):
-            return line, rest
+def _parts(name: str) -> tuple[str, list[str]]:
+    """The line that makes a name, and the parts of its ending."""
+    if (parts := _parts_or_none(name)) is not None:
+        return parts
     near = get_close_matches(name, names(), n=2)
     hint = f" Did you mean {' or '.join(near)}?" if near else f" There are {', '.join(names())}."
     raise ValueError(f"there is no method {name!r}.{hint}")
+
+
+def _parts_or_none(name: str) -> tuple[str, list[str]] | None:
+    parts = name.split(":")
+    for cut in range(len(parts), 0, -1):
+        line, ending = ":".join(parts[:cut]), parts[cut:]
+        if line in METHODS and bool(ending) == (METHODS[line].endings is not None):
+            return line, ending
+    return None

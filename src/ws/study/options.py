@@ -142,7 +142,7 @@ def planned_settings(common: Common, given: Mapping[str, Any], base: Any) -> tup
 
     wanted_data = coerced(DataSettings, given)
     wanted_train = coerced(TrainSettings, given)
-    of = family(wanted_train.get("adapter", "lora"))
+    of = family(wanted_train.get("adapter", TrainSettings().adapter))
     data_settings = replace(default_data(base), **preset(common.preset, "data"))
     train_settings = fitted(default_train(base, of.name), preset(common.preset, "train", of.name))
     train_settings = replace(train_settings, **wanted_train)
@@ -177,5 +177,5 @@ def fitted(settings: "TrainSettings", of_preset: dict[str, Any]) -> "TrainSettin
     """A preset's training values, without those the family does not have."""
     from ws.adapters import family
 
-    has = family(settings.adapter).own_settings
-    return replace(settings, **{k: v for k, v in of_preset.items() if has.get(k, True)})
+    of = family(settings.adapter)
+    return replace(settings, **{k: v for k, v in of_preset.items() if not of.lacks(k)})

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ws.errors import DirectionMismatch
+from ws.extensions import extensions
 from ws.methods.method import Method, dial_of, same_base
 from ws.models.load import Base
 from ws.models.modules import blocks_of
@@ -144,6 +145,10 @@ class Activation(Method):
         cls, name: str, settings: dict[str, Any], tensors: dict[str, Tensor], provenance: dict[str, Any]
     ) -> "Activation":
         known = {e.kind: e for e in Edit.__subclasses__()}
+        if not known.keys() >= set(settings["edits"].values()):  # an edit of another distribution, not imported yet
+            for extension in extensions("ws.methods").values():
+                extension.load(object)
+            known = {e.kind: e for e in Edit.__subclasses__()}
         edits = {}
         for module, kind in settings["edits"].items():
             own = {k.removeprefix(f"{module}/"): t for k, t in tensors.items() if k.startswith(f"{module}/")}

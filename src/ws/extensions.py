@@ -1,0 +1,110 @@
+"""Units that other distributions add, by entry points of four groups: `ws.adapters`, `ws.evals`, `ws.methods`, `ws.behaviors`.
+
+    [project.entry-points."ws.adapters"]
+    scale = "my_package.scale:FAMILY"
+
+A name is listed without importing what stands behind it; that happens when it is asked for. docs/extending.md has one
+complete example of each.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TypeVar
+
+from ws.errors import WsError
+
+NOUNS = {
+    "ws.adapters": "adapter",
+    "ws.evals": "evaluation",
+    "ws.methods": "method",
+    "ws.behaviors": "behavior",
+}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Extension:
+    """One name that a distribution adds."""
+
+    noun: str
+    entry: EntryPoint
+
+    def __str__(self) -> str:
+        return f"the {self.noun} {self.entry.name!r} of the distribution {_distribution(self.entry)!r}"
+
+    def load(self, kind: type[T]) -> T:
+        """The object behind the name, which must be of this kind."""
+        try:
+            unit = self.entry.load()
+        except Exception as e:  # it is code of others, which may fail in any way
+            raise self.unusable(f"cannot be imported ({_in_one_line(e)})") from e
+        if not isinstance(unit, kind):
+            raise self.unusable(f"is of type {type(unit).__name__} and not {kind.__name__}")
+        return unit
+
+    def folder(self) -> Path:
+        """The folder of the package or module that it names."""
+        try:
+            spec = find_spec(self.entry.module)  # imports the parent of a dotted name, and nothing else
+        except Exception as e:
+            raise self.unusable(f"cannot be imported ({_in_one_line(e)})") from e
+        if spec is None:
+            raise self.unusable(f"names {self.entry.module}, which cannot be found")
+        folders = list(spec.submodule_search_locations or ())
+        return Path(folders[0]) if folders else Path(spec.origin or "").parent
+
+    def unusable(self, why: str) -> WsError:
+        """The error that says why it cannot be used, and what to do."""
+        return WsError(f"{self} {why}; mend that distribution, or uninstall it.")
+
+
+@cache
+def extensions(group: str, shipped: frozenset[str] = frozenset()) -> Mapping[str, Extension]:
+    """What other distributions add to a group, by name; a name that is taken already is refused."""
+    added: dict[str, Extension] = {}
+    for entry in sorted(entry_points(group=group), key=lambda e: (e.name, _distribution(e))):
+        extension = Extension(NOUNS[group], entry)
+        if entry.name in shipped:
+            raise extension.unusable("has the name of one that ships with ws")
+        if (other := added.get(entry.name)) is not None:
+            raise extension.unusable(f"has the same name as {other}")
+        added[entry.name] = extension
+    return added
+
+
+class Registry(Mapping[str, T]):
+    """Units by name: those that ship, then those that are added, which are imported when they are asked for."""
+
+    def __init__(self, group: str, kind: type[T], shipped: Mapping[str, T]):
+        self.group, self.kind, self.shipped = group, kind, shipped
+
+    @property
+    def added(self) -> Mapping[str, Extension]:
+        """What other distributions add."""
+        return extensions(self.group, frozenset(self.shipped))
+
+    def __getitem__(self, name: str) -> T:
+        return self.shipped[name] if name in self.shipped else self.added[name].load(self.kind)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.shipped or name in self.added
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.shipped
+        yield from self.added
+
+    def __len__(self) -> int:
+        return len(self.shipped) + len(self.added)
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else "unknown"
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
