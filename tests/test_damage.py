@@ -249,6 +249,6 @@ def test_a_file_system_without_locks_is_refused_in_one_sentence(tmp_path, monkey
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("fcntl.flock", none)
-    with pytest.raises(BadFile, match=r"has no locks \(.*give another --out"):
+    with pytest.raises(BadFile, match=r"has no locks \(.*give another `out`"):
         once(tmp_path / "a", "toy", {}, {}, lambda work: {})
     assert not (tmp_path / "a").exists()

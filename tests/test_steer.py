@@ -192,7 +192,7 @@ def test_a_direction_for_another_base_is_refused_also_on_a_bare_module():
     base, other = small.base(seed=0), small.base(seed=1)
     d = lowrank(base)
     for target in (other, other.model):
-        with pytest.raises(DirectionMismatch, match="--origin"), steer(target, d, 1.0):
+        with pytest.raises(DirectionMismatch, match="`origin`"), steer(target, d, 1.0):
             pass
     with steer(base.model, d, 1.0):
         assert (logits(base) - small.base(seed=0).model(input_ids=small.ids()).logits).abs().max() > 1e-3

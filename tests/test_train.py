@@ -238,7 +238,7 @@ def test_a_row_longer_than_the_limit_is_counted_and_one_without_targets_dropped_
 
 
 def test_a_learning_rate_that_explodes_stops_with_a_clear_error(tiny):
-    with pytest.raises(TrainingDiverged, match="smaller --lr"):
+    with pytest.raises(TrainingDiverged, match="smaller `lr`"):
         train(tiny, PAIRS, quick(lr=(9.0,), warmup=0, epochs=20))
 
 
@@ -351,7 +351,7 @@ def test_a_full_direction_lies_on_disk_and_steers_toward_pos(tiny, tmp_path):
 
 
 def test_whole_matrices_are_not_spread(tiny):
-    with pytest.raises(Unsupported, match="leave out --shard"):
+    with pytest.raises(Unsupported, match="leave out `shard`"):
         train(tiny, PAIRS, quick("full"), group=Group(shard=True))
 
 

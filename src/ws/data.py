@@ -90,7 +90,7 @@ def data(
         behavior = load_behavior(behavior, tiny=base.tiny)
     if behavior.answers is not None:
         if endpoint is not None:
-            raise ValueError(f"the data set of {behavior.name!r} gives the answers; leave out --generate-with")
+            raise ValueError(f"the data set of {behavior.name!r} gives the answers; leave out `generate_with`")
         return _from_dataset(base, behavior, settings)
     grid = grid_of(behavior, settings)
     sampling = sampling_of(base, settings)
@@ -226,9 +226,9 @@ def _served(
 ) -> tuple[list[Answer], dict[str, Any]]:
     """A server's answers in the same order; the samples of one question and persona are asked for together."""
     if settings.thinking == "forced":
-        raise Unsupported("a thought cannot be forced through an endpoint; use --thinking off or on.")
+        raise Unsupported("a thought cannot be forced through an endpoint; use `thinking=off` or on.")
     if settings.min_new_tokens:
-        raise Unsupported("a server lets every answer end by itself; give --min-new-tokens 0, or no --generate-with.")
+        raise Unsupported("a server lets every answer end by itself; give `min_new_tokens=0`, or no `generate_with`.")
     # only where there is something to switch: not every server knows the field
     extra = {"chat_template_kwargs": {"enable_thinking": settings.thinking == "on"}} if thinks(base.tokenizer) else {}
     together: dict[str, Asked] = {}
@@ -272,7 +272,7 @@ def _rooms(base: Base, grid: Sequence[Pair], settings: DataSettings) -> Iterator
             room = min(room, context - max(len(encode(base.tokenizer, t)) for t in texts))
         if room < 1:
             raise ValueError(
-                f"the prompt {cell.prompt_id} leaves no room for an answer in max_len {settings.max_len}; raise --max-len"
+                f"the prompt {cell.prompt_id} leaves no room for an answer in max_len {settings.max_len}; raise `max_len`"
             )
         yield room
 

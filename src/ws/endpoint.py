@@ -75,7 +75,7 @@ class Endpoint:
     def __post_init__(self):
         if not _is_address(self.url):
             raise ValueError(
-                f"--generate-with takes an address such as http://localhost:8000/v1, got {_bare(self.url)!r}"
+                f"`generate_with` takes an address such as http://localhost:8000/v1, got {_bare(self.url)!r}"
             )
         parts = urlsplit(self.url)
         if parts.username or parts.password or parts.query or parts.fragment:
@@ -87,7 +87,7 @@ class Endpoint:
                 "a key is not sent over plain http to another machine; use https, or a tunnel to localhost"
             )
         if self.concurrency < 1 or not self.timeout > 0:
-            raise ValueError("--generate-concurrency must be at least 1, and the timeout positive")
+            raise ValueError("`generate_concurrency` must be at least 1, and the timeout positive")
 
     @staticmethod
     def from_environment(url: str, *, model: str | None = None, concurrency: int = 8) -> "Endpoint":
@@ -108,7 +108,7 @@ class Endpoint:
         if len(names) == 1:
             return names[0]
         listed = ", ".join(_harmless(n) for n in names[:8]) or "none"
-        raise ValueError(f"the server has {len(names)} models ({listed}); name one with --generate-model")
+        raise ValueError(f"the server has {len(names)} models ({listed}); name one with `generate_model`")
 
     def models(self) -> list[dict[str, Any]]:
         """What it serves, as it lists it."""
@@ -228,7 +228,7 @@ class Endpoint:
                 if not left:
                     raise EndpointFailed(
                         f"the server failed {TRIES} times in a row ({e}). What was answered is kept: the same command "
-                        "goes on from there, with --generate-concurrency 1 if it is too much for the server."
+                        "goes on from there, with `generate_concurrency=1` if it is too much for the server."
                     ) from None
                 pause = min(max(wait, e.after), LONGEST_WAIT)
                 log.warning("%s; trying again in %.0f s", e, pause)
@@ -260,7 +260,7 @@ class Endpoint:
             why = getattr(reason, "strerror", None) or type(reason).__name__
             if sent is None:
                 raise _NoServer(
-                    f"there is no server at {_bare(self.url)} ({why}); start it, or give another --generate-with"
+                    f"there is no server at {_bare(self.url)} ({why}); start it, or give another `generate_with`"
                 ) from None
             raise _Passing(f"the connection failed ({why})") from None
         except http.client.HTTPException as e:  # no OSError: a reply that was cut off, or that is no HTTP
@@ -309,10 +309,10 @@ class Endpoint:
         hint = {
             401: f" Its key goes into the environment variable {KEY}.",
             403: f" Its key goes into the environment variable {KEY}.",
-            404: " Check the address (it ends in /v1) and --generate-model.",
+            404: " Check the address (it ends in /v1) and `generate_model`.",
         }.get(e.code, "")
         if e.code == 400 and re.search(r"top_k|min_p|chat_template_kwargs", said):
-            hint = " This server knows no top_k: leave it out with --top-k 0."
+            hint = " This server knows no top_k: leave it out with `top_k=0`."
         raise EndpointFailed(f"the server refuses the request with {e.code}: {said or 'no reason given'}.{hint}")
 
 

@@ -124,13 +124,13 @@ def once(
         found = read(folder)
         if found is not None:
             if found["key"] != key:
-                raise BadFile(f"{folder} was made from another configuration; give another --out or move it away.")
+                raise BadFile(f"{folder} was made from another configuration; give another `out` or move it away.")
             if not (damage := damage_of(folder, found)):
                 return Record(folder, found, reused=True)
             aside = _set_aside(folder)
             log.warning("%s in %s; it is made again, and what there is of it was moved to %s", damage, folder, aside)
         elif folder.exists():
-            raise BadFile(f"{folder} exists and holds no finished {stage} stage; move it away or give another --out.")
+            raise BadFile(f"{folder} exists and holds no finished {stage} stage; move it away or give another `out`.")
         work = folder.parent / f".{folder.name}.{key[:8]}.part"
         start = time.perf_counter()
         try:
@@ -286,7 +286,7 @@ def locked(file: Path, seconds: float = -1) -> Any:
             raise
         raise BadFile(
             f"the file system of {file.parent} has no locks ({e.strerror}), without which two commands could write one "
-            "result; give another --out."
+            "result; give another `out`."
         ) from None
     return held
 
@@ -345,7 +345,7 @@ def writable(folder: Path) -> None:
     except OSError as e:
         if is_disk_full(e):
             raise
-        raise BadFile(f"the output folder {folder} cannot be written ({e.strerror}); give another --out.") from None
+        raise BadFile(f"the output folder {folder} cannot be written ({e.strerror}); give another `out`.") from None
 
 
 def _plain(value: Any) -> Any:

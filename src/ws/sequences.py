@@ -52,7 +52,7 @@ def rows_of(
         raise Unsupported(
             f"the chat template writes {len(strange)} of {len(made)} finished conversations differently from prompt + answer "
             f"+ end of turn, first at {pairs.rows[at].prompt_id or at} ({side}), token {place}. Training text would not be "
-            "what the model sees; --allow-template-diff trains anyway."
+            "what the model sees; `allow_template_diff` trains anyway."
         )
     kept, cut, left_out = [], [], dict[str, list[str]]()
     for at, both in enumerate(made):

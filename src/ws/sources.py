@@ -107,7 +107,7 @@ def from_hub(dataset: str, config: str, split: str, needed: Sequence[str], *, re
     except (LocalEntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as e:
         raise BadFile(
             f"the dataset {dataset} ({config}, {split}) is not in the local cache and cannot be fetched "
-            f"({type(e).__name__}); give a local copy with --data FILE."
+            f"({type(e).__name__}); give a local copy with `data=FILE`."
         ) from None
     commit = paths[0].parts[-4]  # .../snapshots/REVISION/config/split/0000.parquet
     rows = [row for path in paths for row in records(path, needed)]

@@ -287,12 +287,12 @@ def _checked_layers(
     if wanted and mark != wanted and (origin is None or origin.fingerprint != wanted):
         if origin is not None:
             raise DirectionMismatch(
-                f"the direction was made from base {wanted[:8]}…, and --origin is {origin.fingerprint[:8]}…. "
+                f"the direction was made from base {wanted[:8]}…, and `origin` is {origin.fingerprint[:8]}…. "
                 "Name the base it was made from."
             )
         raise DirectionMismatch(
             f"the direction was made from base {wanted[:8]}… ({direction.provenance['base'].get('id')}), this model is "
-            f"{mark[:8]}…. Load that base, or, if this is a fine-tune of it, name it with --origin."
+            f"{mark[:8]}…. Load that base, or, if this is a fine-tune of it, name it with `origin`."
         )
     if missing := sorted(direction.forms.keys() - known.keys()):
         raise DirectionMismatch(

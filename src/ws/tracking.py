@@ -81,7 +81,7 @@ class Tracking:
                 tracker.start()
                 tracker.store_init_configuration(dict(told))
         except Exception as e:  # each has errors of its own
-            raise Failed(f"{name} cannot start a run ({_short(e)}); mend that, or leave it out of --report-to.") from e
+            raise Failed(f"{name} cannot start a run ({_short(e)}); mend that, or leave it out of `report_to`.") from e
         return tracker
 
     def _new_folder(self, lr: float) -> Path:
@@ -122,11 +122,11 @@ def _short(e: Exception) -> str:
 def refuse_missing(to: Sequence[str]) -> None:
     """Refuse a tracker that is not known or not installed, before any work."""
     if unknown := [t for t in to if t not in TRACKERS]:
-        raise ValueError(f"--report-to is {', '.join(TRACKERS)}; got {unknown[0]!r}")
+        raise ValueError(f"`report_to` is {', '.join(TRACKERS)}; got {unknown[0]!r}")
     for name in to:
         found = importlib.util.find_spec(TRACKERS[name])
         if found is None or found.origin is None:  # a folder that wandb left where it once ran is not wandb
-            raise Unsupported(f"--report-to {name} needs {name}, which is not installed: pip install {TRACKERS[name]}")
+            raise Unsupported(f"`report_to={name}` needs {name}, which is not installed: pip install {TRACKERS[name]}")
 
 
 UNTRACKED = Tracking()

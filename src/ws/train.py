@@ -165,7 +165,7 @@ def train(
     spec = spec_of(base, settings)
     parts = settings.parts(pairs.topics)
     if of.whole and group.shard:
-        raise Unsupported(f"{of.name} trains whole matrices, which are not spread; leave out --shard, or take lora.")
+        raise Unsupported(f"{of.name} trains whole matrices, which are not spread; leave out `shard`, or take lora.")
     rows, told = rows_of(base, pairs, max_len=settings.max_len, allow_template_diff=settings.allow_template_diff)
     topics = [pairs.rows[i].topic_idx for i in told["kept"]]
     inside, outside = ([at for at, t in enumerate(topics) if t in part] for part in (parts.train, parts.val))
@@ -254,7 +254,7 @@ def spec_of(base: Base, settings: TrainSettings) -> Spec:
     of = family(settings.adapter)
     candidates = list(base.linears.values()) if settings.targets else of.targets(list(base.linears.values()))
     if not candidates:
-        raise Unsupported(f"{of.name} finds none of its layers in this model; name them with --targets.")
+        raise Unsupported(f"{of.name} finds none of its layers in this model; name them with `targets`.")
     chosen = select(candidates, layers=settings.layers or of.default_layers, depth=base.depth, targets=settings.targets)
     return of.spec(
         chosen,
@@ -367,7 +367,7 @@ class _Fit:
                 mean = 0.5 * (val[0] + val[1])
                 if not math.isfinite(mean) or mean > 3 * initial + 2:
                     raise TrainingDiverged(
-                        f"the validation loss went from {initial:.2f} to {mean:.2f} at step {step} with lr {lr:g}; use a smaller --lr."
+                        f"the validation loss went from {initial:.2f} to {mean:.2f} at step {step} with lr {lr:g}; use a smaller `lr`."
                     )
                 self._choose(sides, step, val)
                 if self.work is not None and self.group.main and time.monotonic() - saved_at > CHECKPOINT_SECONDS:
@@ -417,7 +417,7 @@ class _Fit:
             total += self._step([self.rows[name][i] for i in self.plan[step]], optimizer)
             if not math.isfinite(total):
                 raise TrainingDiverged(
-                    f"the loss of the {name} side is not a number at step {step + 1} with lr {lr:g}; use a smaller --lr."
+                    f"the loss of the {name} side is not a number at step {step + 1} with lr {lr:g}; use a smaller `lr`."
                 )
             if step + 1 in self.marks:
                 side.kept[step + 1] = {k: t.cpu() for k, t in self.attached.state().items()}
@@ -464,7 +464,7 @@ class _Fit:
                     is_out_of_memory(e) and self.group.shard
                 ):  # the others are in the middle of a pass, and cannot go back
                     raise Unsupported(
-                        f"memory ran out with {self.micro} rows at once; give a smaller --rows-at-once, or --gradient-checkpointing."
+                        f"memory ran out with {self.micro} rows at once; give a smaller `rows_at_once`, or `gradient_checkpointing`."
                     ) from e
                 if not is_out_of_memory(e) or self.micro == 1:
                     raise
@@ -525,7 +525,7 @@ class _Fit:
         """The saved state of learning rate number `at`, or None."""
         there = self.work is not None and self._file(at).is_file()
         if 0 < self.group.total(there) < self.group.size:
-            raise BadFile(f"only some processes see {self._file(at)}; give an --out that all machines share.")
+            raise BadFile(f"only some processes see {self._file(at)}; give an `out` that all machines share.")
         if not there:
             return None
         saved = _read_checkpoint(self._file(at))
@@ -586,11 +586,11 @@ def _choose_lr(fit: _Fit, grid: Sequence[float], *, extend: bool) -> tuple[_Best
             attempt(further)
     if best is None:
         raise TrainingDiverged(
-            f"training diverged at every learning rate tried ({', '.join(f'{x:g}' for x in grid)}); use a smaller --lr."
+            f"training diverged at every learning rate tried ({', '.join(f'{x:g}' for x in grid)}); use a smaller `lr`."
         )
     if not any(best.steps):
         raise TrainingDiverged(
-            "no step of training lowered the validation loss, so there is nothing to subtract; use another --lr or more pairs."
+            "no step of training lowered the validation loss, so there is nothing to subtract; use another `lr` or more pairs."
         )
     return best, tried, notes
 
@@ -611,7 +611,7 @@ def _checkpoint_activations(base: Base, network: nn.Module, undo: ExitStack) -> 
     dropouts = ("attention_dropout", "resid_pdrop", "attn_pdrop", "embd_pdrop", "hidden_dropout")
     if any(float(getattr(model.config, k, 0) or 0) > 0 for k in dropouts):
         raise Unsupported(
-            "this model has dropout, which gradient checkpointing would switch on; train without --gradient-checkpointing."
+            "this model has dropout, which gradient checkpointing would switch on; train without `gradient_checkpointing`."
         )
     new = hasattr(model, "activation_checkpointing_enable")  # transformers 5.23 renames it (2026-11)
     kind = "activation" if new else "gradient"

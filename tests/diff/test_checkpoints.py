@@ -137,7 +137,7 @@ def test_models_that_cannot_be_subtracted_are_refused(tuned, tmp_path):
     save(d, tmp_path / "d.safetensors")
     with pytest.raises(DirectionMismatch, match="made from base"):
         diff_named(str(tmp_path / "d.safetensors"), model=a)
-    with pytest.raises(BadFile, match=r"give it with --model|cannot be reached"):
+    with pytest.raises(BadFile, match=r"give it with `model`|cannot be reached"):
         diff_named(str(tmp_path / "d.safetensors"))
 
     shutil.copytree(a, tmp_path / "nan")

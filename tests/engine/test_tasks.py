@@ -116,7 +116,7 @@ def test_a_model_that_is_spread_over_all_gpus_has_one_worker_that_sees_them(monk
     (place,) = places_of(None, threads=1, spread=True)
     assert "CUDA_VISIBLE_DEVICES" not in place
     check_engine("local", workers=1, spread=True)
-    with pytest.raises(ValueError, match="every device to one worker; leave out --workers"):
+    with pytest.raises(ValueError, match="every device to one worker; leave out `workers`"):
         check_engine("local", workers=2, spread=True)
 
 
@@ -139,7 +139,7 @@ def test_gpus_are_asked_for_as_the_cluster_has_them_and_not_as_this_machine():
 @pytest.mark.parametrize(
     ("nodes", "how", "said"),
     [
-        ([node(8), node(4)], {"threads": 16}, "has the 16 CPUs and 0 GPUs .* 8 CPUs and 0 GPUs; 4 CPUs .*--threads"),
+        ([node(8), node(4)], {"threads": 16}, "has the 16 CPUs and 0 GPUs .* 8 CPUs and 0 GPUs; 4 CPUs .*`threads`"),
         ([node(8)], {"device": "cuda"}, "1 CPUs and 1 GPUs"),
         ([node(16), node(4, 1)], {"threads": 8}, "8 CPUs and 1 GPUs"),
         ([node(16, alive=False)], {}, "no node"),
@@ -207,9 +207,9 @@ def test_tasks_that_cannot_all_be_done_are_refused_before_any_is_started(tmp_pat
 def test_an_engine_that_is_not_there_is_refused_in_one_sentence(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="local, ray"):
         run([], folder=tmp_path, engine="slurm")
-    with pytest.raises(ValueError, match="--retries must be at least 0"):
+    with pytest.raises(ValueError, match="`retries` must be at least 0"):
         run([], folder=tmp_path, retries=-1)
-    with pytest.raises(ValueError, match="--engine ray"):
+    with pytest.raises(ValueError, match="`engine=ray`"):
         run([], folder=tmp_path, address="auto")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(Unsupported, match=r"pip install 'weight-steering\[ray\]'"):

@@ -141,8 +141,8 @@ def test_every_listed_name_and_its_draws_are_taken():
 
 def test_what_a_method_lacks_is_said(tiny):
     bare = Material(tiny)
-    with pytest.raises(ValueError, match="--behavior"):
+    with pytest.raises(ValueError, match="`behavior`"):
         methods.make("prompt:simple", bare)
     for name in ("ws:lora", "repe", "paper:all", "paper:single"):
-        with pytest.raises(Unsupported, match="--behavior"):
+        with pytest.raises(Unsupported, match="`behavior`"):
             methods.make(name, replace(bare, behavior=BEHAVIOR))

@@ -83,7 +83,7 @@ def test_checkpoints_lie_beside_the_result_and_are_arms(tiny, tmp_path):
     assert (arm.name, arm.bound) == ("ft:lora:2", 1.0)
     last, end = (methods.make(name, study).direction for name in ("ft:lora:3", "ft:lora"))
     assert all(torch.equal(form.b, end.forms[name][0].b) for name, (form,) in last.forms.items())
-    with pytest.raises(Unsupported, match="--checkpoints 4 or more"):
+    with pytest.raises(Unsupported, match="`checkpoints=4` or more"):
         methods.make("ft:lora:4", study)
     for name in ("ft:lora:0", "ft:lora:x", "ft:lora:1:2"):
         with pytest.raises(ValueError, match="N-th checkpoint"):

@@ -137,9 +137,9 @@ def test_with_a_device_map_there_is_one_worker_and_it_has_every_device(tmp_path,
     with pytest.raises(KeyError, match="stop"):
         sweep(spread)
     assert (told["spread"], told["workers"]) == (True, None)
-    with pytest.raises(ValueError, match="leave out --workers"):
+    with pytest.raises(ValueError, match="leave out `workers`"):
         sweep(spread, Running(workers=2))
-    with pytest.raises(ValueError, match="--retries must be at least 0"):
+    with pytest.raises(ValueError, match="`retries` must be at least 0"):
         sweep(grid(out=str(tmp_path)), Running(retries=-1))
 
 

@@ -162,7 +162,7 @@ class Family:
             shape = sizes(x.module)
             if block and shape[1] % block:
                 raise ValueError(
-                    f"block size {block} does not divide the {shape[1]} inputs of {x.name}; give --block-size"
+                    f"block size {block} does not divide the {shape[1]} inputs of {x.name}; give `block_size`"
                 )
             if self.start is not None and rank and rank > min(shape):
                 raise ValueError(

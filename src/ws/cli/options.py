@@ -76,7 +76,7 @@ def option_names(command: Command) -> set[str]:
     return options | {name for name, (_, declared) in command.own.items() if isinstance(declared, OptionInfo)}
 
 
-FIELD = re.compile(r"`([a-z][a-z0-9_]*)(=[^`]*)?`")
+FIELD = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 
 
 def with_flags(text: str, names: Collection[str]) -> str:
@@ -84,7 +84,14 @@ def with_flags(text: str, names: Collection[str]) -> str:
 
     Library code knows fields and no command line; one that is no option of the verb stays as it is.
     """
-    return FIELD.sub(lambda m: _flag(m[1]) + (m[2] or "") if m[1] in names else m[0], text)
+
+    def spoken(field: re.Match[str]) -> str:
+        name, value = field.groups()
+        if name not in names:
+            return field[0]
+        return _flag(name) + ("" if value is None else f"={value}" if value.startswith("-") else f" {value}")
+
+    return FIELD.sub(spoken, text)
 
 
 def _flag(name: str) -> str:

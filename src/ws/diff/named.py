@@ -57,7 +57,7 @@ def diff_named(
         if a.change is not None or b.change is not None:
             raise DirectionMismatch(
                 f"{left} and {right or model} stand on different bases ({a.theta.id}, {b.theta.id}), and an adapter or a "
-                "direction is subtracted on one base only. Export it with --to merged first."
+                "direction is subtracted on one base only. Write the model first: `ws export FILE --to merged`."
             )
         base = opened(model) if model else b.theta
         return diff_checkpoints(a.theta, b.theta, base, rank=rank), base
@@ -78,9 +78,9 @@ def base_of(direction: Direction, model: str | None) -> str:
     if model:
         return model
     if not made.get("id"):
-        raise BadFile("the direction does not name its base; give it with --model.")
+        raise BadFile("the direction does not name its base; give it with `model`.")
     if made["id"] != "tiny" and not made.get("revision"):
-        raise BadFile(f"the direction was made on a local folder called {made['id']!r}; give it with --model.")
+        raise BadFile(f"the direction was made on a local folder called {made['id']!r}; give it with `model`.")
     return made["id"] if made["id"] == "tiny" else f"{made['id']}@{made['revision']}"
 
 
@@ -151,7 +151,7 @@ def _of_file(path: Path, model: str | None, opened: Callable[[str], Checkpoint])
         direction = load_direction(path)
         return _checked(Side(opened(base_of(direction, model)), direction))
     if model is None:
-        raise BadFile(f"{path} holds plain tensors, which name no base; give it with --model.")
+        raise BadFile(f"{path} holds plain tensors, which name no base; give it with `model`.")
     theta = opened(model)
     return Side(theta, from_tensors(theta, load_file(path)))
 
@@ -161,7 +161,7 @@ def _checked(side: Side) -> Side:
     if side.change.fingerprint not in (None, side.theta.fingerprint):
         raise DirectionMismatch(
             f"the direction was made from base {side.change.fingerprint[:8]}…, and {side.theta.id} is {side.theta.fingerprint[:8]}…. "
-            "Name the base it was made from with --model."
+            "Name the base it was made from with `model`."
         )
     return side
 

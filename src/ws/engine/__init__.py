@@ -86,13 +86,13 @@ def check_engine(
     if engine not in ENGINES:
         raise ValueError(f"the engine is one of {', '.join(ENGINES)}; got {engine!r}")
     if address is not None and engine != "ray":
-        raise ValueError("--address names a Ray cluster; give --engine ray with it")
+        raise ValueError("`address` names a Ray cluster; give `engine=ray` with it")
     if workers is not None and workers < 1:
         raise ValueError(f"there must be at least 1 worker, got {workers}")
     if retries < 0:
-        raise ValueError(f"--retries must be at least 0, got {retries}")
+        raise ValueError(f"`retries` must be at least 0, got {retries}")
     if spread and workers is not None and workers > 1:
-        raise ValueError("--device-map gives every device to one worker; leave out --workers")
+        raise ValueError("`device_map` gives every device to one worker; leave out `workers`")
     if engine == "ray":
         from ws.engine.ray import installed
 

@@ -27,7 +27,7 @@ TICK = 0.25
 def installed() -> None:
     """Refuse, in one sentence, where Ray is missing."""
     if importlib.util.find_spec("ray") is None:
-        raise Unsupported("--engine ray needs Ray, which is an extra: pip install 'weight-steering[ray]'.")
+        raise Unsupported("`engine=ray` needs Ray, which is an extra: pip install 'weight-steering[ray]'.")
 
 
 class Ray:
@@ -88,7 +88,7 @@ class Ray:
             listed = "; ".join(f"{r.get('CPU', 0):g} CPUs and {r.get('GPU', 0):g} GPUs" for r in there)
             raise Unsupported(
                 f"no node of the Ray cluster has the {threads} CPUs and {share:g} GPUs that a task needs; its nodes have "
-                f"{listed}. Give fewer --threads, another --device, or another --address."
+                f"{listed}. Give fewer `threads`, another `device`, or another `address`."
             )
         return share
 

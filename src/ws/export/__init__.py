@@ -34,15 +34,15 @@ def export(
 ) -> tuple[dict[str, Any], list[Verdict]]:
     """Write an export and prove it; what was written, and how it verified. What cannot be proven is not kept, and raises."""
     if to not in TARGETS:
-        raise ValueError(f"--to is one of {', '.join(TARGETS)}; got {to!r}")
+        raise ValueError(f"`to` is one of {', '.join(TARGETS)}; got {to!r}")
     if not alphas:
-        raise ValueError("an export needs a strength: --alpha 1")
+        raise ValueError("an export needs a strength: `alpha=1`")
     if to in ("merged", "mergekit") and len(alphas) != 1:
-        raise ExportRefused(f"a {to} export holds one strength; give one --alpha.")
+        raise ExportRefused(f"a {to} export holds one strength; give one `alpha`.")
     if to == "merged" and rank is not None:
-        raise ExportRefused("a merged model holds the whole direction; leave out --rank.")
+        raise ExportRefused("a merged model holds the whole direction; leave out `rank`.")
     if to != "merged" and origin is not None and direction.reads_base and rank is None:
-        raise ExportRefused("on a fine-tune, scales and rotations are exported with --to merged.")
+        raise ExportRefused("on a fine-tune, scales and rotations are exported with `to=merged`.")
     if len(set(alphas)) != len(alphas) or not all(map(math.isfinite, alphas)):
         raise ValueError(f"strengths are finite and different from each other; got {', '.join(map(str, alphas))}")
     refuse_mismatch(base, direction, origin)

@@ -56,12 +56,12 @@ def to_peft(
             "llama.cpp runs an adapter of strength 0 at full strength; leave alpha 0 out, it is the base."
         )
     if gguf and len(alphas) != 1:
-        raise ExportRefused("gguf-lora holds one strength, and requests scale it; give one --alpha.")
+        raise ExportRefused("gguf-lora holds one strength, and requests scale it; give one `alpha`.")
     found = factors(direction, target)
     check_modules(found, base, target)
     r = max(f.a.shape[0] for f in found.values())
     if r > max(VLLM_RANKS):
-        raise ExportRefused(f"rank {r} is more than vLLM takes ({max(VLLM_RANKS)}); cut it with --rank.")
+        raise ExportRefused(f"rank {r} is more than vLLM takes ({max(VLLM_RANKS)}); cut it with `rank`.")
 
     tensors = tensors_of(found, r, alphas[0] if gguf else 1.0)
     told = {"to": target, "alphas": list(alphas), "rank": r, "kept_energy": kept}
@@ -135,4 +135,4 @@ def check_modules(found: dict[str, LowRank], base: Base, target: str) -> None:
     if missing := sorted(set(found) - set(base.linears)):
         raise ExportRefused(f"{len(missing)} modules of the direction are not in this model, e.g. {missing[:3]}.")
     if target == "gguf-lora" and (old := [m for m in found if is_conv1d(base.linears[m].module)]):
-        raise ExportRefused(f"llama.cpp's converter does not take Conv1D layers such as {old[0]}; use --to merged.")
+        raise ExportRefused(f"llama.cpp's converter does not take Conv1D layers such as {old[0]}; use `to=merged`.")

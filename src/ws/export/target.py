@@ -26,18 +26,18 @@ def whole_folder(out: Path) -> Iterator[Path]:
     """
     try:
         if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-            raise BadFile(f"{out} exists and is not an empty folder; an export never overwrites. Give another --out.")
+            raise BadFile(f"{out} exists and is not an empty folder; an export never overwrites. Give another `out`.")
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".incomplete", dir=out.parent))  # ours alone
         work.chmod(out.parent.stat().st_mode & 0o777)
     except OSError as e:
-        raise BadFile(f"the output folder {out} cannot be written ({e.strerror}); give another --out.") from None
+        raise BadFile(f"the output folder {out} cannot be written ({e.strerror}); give another `out`.") from None
     try:
         yield work
         try:
             work.rename(out)
         except OSError as e:
-            raise BadFile(f"the finished export cannot be moved to {out} ({e.strerror}); give another --out.") from None
+            raise BadFile(f"the finished export cannot be moved to {out} ({e.strerror}); give another `out`.") from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -48,9 +48,7 @@ def factors(direction: Direction, to: str) -> dict[str, LowRank]:
     for name, forms in direction.forms.items():
         if other := sorted({f.kind for f in forms if not isinstance(f, LowRank)}):
             bias = all(isinstance(f, BiasShift) for f in forms if not isinstance(f, LowRank))
-            way = (
-                "--to merged holds it" if bias else "--rank R exports its best low-rank part, and --to merged all of it"
-            )
+            way = "`to=merged` holds it" if bias else "`rank` exports its best low-rank part, and `to=merged` all of it"
             raise ExportRefused(
                 f"{to} holds low-rank changes only, and {name} is changed by {', '.join(other)}: {way}."
             )

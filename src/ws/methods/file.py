@@ -46,7 +46,7 @@ def load(path: Path | str) -> Method:
     if head.get("format") != FORMAT or head.get("kind") not in KINDS:
         raise BadFile(
             f"{path} is neither a {FORMAT} file nor a direction. Vectors of other tools come in as "
-            f"--method vectors:{path.name} or gguf:FILE."
+            f"`method=vectors:{path.name}` or `method=gguf:FILE`."
         )
     try:
         return KINDS[head["kind"]].unpacked(head["name"], head["settings"], tensors, head["provenance"])

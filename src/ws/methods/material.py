@@ -41,7 +41,7 @@ class Material:
     def known(self) -> Behavior:
         """The behavior, or a sentence that says what is missing."""
         if self.behavior is None:
-            raise ValueError("this method is made from a behavior's personas; give --behavior")
+            raise ValueError("this method is made from a behavior's personas; give `behavior`")
         return self.behavior
 
     @property
@@ -106,5 +106,5 @@ class Material:
 
 def _given(part: Callable | None, what: str) -> Callable:
     if part is None:
-        raise Unsupported(f"this method needs {what}; make it with --behavior, or from a study.")
+        raise Unsupported(f"this method needs {what}; make it with `behavior`, or from a study.")
     return part

@@ -53,7 +53,7 @@ class Method(ABC):
         """Refuse strengths that mean nothing for this method, before any work."""
         if not self.graded and (odd := [a for a in alphas if a not in (-1.0, 0.0, 1.0)]):
             raise ValueError(
-                f"{self.name} is there or not, so its strengths are -1, 0 and 1; got {odd[0]:g}. Give --alphas=-1,0,1"
+                f"{self.name} is there or not, so its strengths are -1, 0 and 1; got {odd[0]:g}. Give `alphas=-1,0,1`"
             )
         dial_of([float(a) for a in alphas], self.bound)
 

@@ -56,7 +56,7 @@ def finetuned(material: Material, adapter: str, checkpoint: str = "") -> Method:
         at, name = int(checkpoint), f"{name}:{checkpoint}"
         if at > len(sides.checkpoints):
             raise Unsupported(
-                f"{name} is checkpoint {at} of a training that has {len(sides.checkpoints)}; train with --checkpoints {at} or more."
+                f"{name} is checkpoint {at} of a training that has {len(sides.checkpoints)}; train with `checkpoints={at}` or more."
             )
         sides = sides.checkpoints[at - 1]
     plus, minus = (diff(material.base, *sides, mode=m) for m in ("tau+", "tau-"))

@@ -114,7 +114,7 @@ def bisector(base: Base, plus: Direction, minus: Direction, contrast: Direction)
 def with_origin(method: Method, origin: Base) -> Method:
     """The method with the base its direction was made on, for steering a fine-tune of it."""
     if not isinstance(method, Weights):
-        raise ValueError(f"{method.name} is no direction in weight space, so --origin says nothing about it")
+        raise ValueError(f"{method.name} is no direction in weight space, so `origin` says nothing about it")
     return replace(method, origin=origin)
 
 

@@ -38,7 +38,7 @@ def render(tokenizer: Any, chat: Chat, *, thinking: str = "off") -> str:
     if not has_template(tokenizer):
         if thinking == "forced":
             raise Unsupported(
-                "this tokenizer has no chat template, so it has no thoughts to force; use --thinking off."
+                "this tokenizer has no chat template, so it has no thoughts to force; use `thinking=off`."
             )
         return _start_token(tokenizer) + (f"{chat.system}\n\n" if chat.system else "") + chat.user
     text = tokenizer.apply_chat_template(

@@ -31,7 +31,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 TOO_LARGE = (
     "{} does not fit the devices here; layers that wait on the CPU or the disk have no weights to train or to steer by. "
-    "Use more or larger devices, or a smaller --dtype; `ws doctor --model` says what is missing."
+    "Use more or larger devices, or a smaller `dtype`; `ws doctor --model` says what is missing."
 )
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -137,7 +137,7 @@ def load(
 
     if device_map is not None and (device_map not in DEVICE_MAPS or device != "auto"):
         raise ValueError(
-            f"device_map is {', '.join(DEVICE_MAPS)}, and then no --device is named; got {device_map!r} on device {device}"
+            f"device_map is {', '.join(DEVICE_MAPS)}, and then no `device` is named; got {device_map!r} on device {device}"
         )
     weights = stored_weights(Path(source)) if Path(source).is_dir() else None  # before the first byte is read
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
@@ -203,19 +203,19 @@ def locate(model: str | Path, revision: str | None = None) -> tuple[str, str, st
     folder = Path(text).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise BadFile(f"the folder {text} holds no config.json; --model takes 'tiny', a hub id, or a model folder.")
+            raise BadFile(f"the folder {text} holds no config.json; `model` takes 'tiny', a hub id, or a model folder.")
         return str(folder), folder.resolve().name, revision
     if names_gguf(text):
         from_gguf = converted(text, revision)
         return str(from_gguf), from_gguf.name.rpartition("-")[0], None
     if text.startswith((".", "/", "~")) or folder.exists():
         raise BadFile(
-            f"there is no model folder at {text}; --model takes 'tiny', a hub id like 'Qwen/Qwen3-0.6B', or a folder."
+            f"there is no model folder at {text}; `model` takes 'tiny', a hub id like 'Qwen/Qwen3-0.6B', or a folder."
         )
     name, _, at = text.partition("@")
     if not HUB_ID.fullmatch(name):
         raise BadFile(
-            f"{text!r} is no model: --model takes 'tiny', a hub id like 'Qwen/Qwen3-0.6B[@revision]', or a folder."
+            f"{text!r} is no model: `model` takes 'tiny', a hub id like 'Qwen/Qwen3-0.6B[@revision]', or a folder."
         )
     return name, name, at or revision
 
@@ -266,6 +266,6 @@ def why_not(model: str, error: Exception) -> str:
     if isinstance(error, OSError) and re.search(r"offline|connect|resolve|network|couldn't|cached", text, re.I):
         return (
             f"the model {model!r} is not in the local cache and the hub cannot be reached (or has no such model). "
-            "Check the name and the network, or give a folder; `--model tiny` needs neither."
+            "Check the name and the network, or give a folder; `model=tiny` needs neither."
         )
     return f"the model {model!r} cannot be loaded: {text[:300]}"
