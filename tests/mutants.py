@@ -10,6 +10,7 @@ of one process that has torch loaded already, which is most of what a test run o
 import argparse
 import ast
 import difflib
+import gc
 import os
 import random
 import shlex
@@ -38,6 +39,9 @@ TESTS = {
     "": ["tests"],
 }
 """The tests of a module, by how its path begins; the first that fits."""
+WITHOUT = ("cacheprovider", "unraisableexception", "anyio", "xdist", "timeout")
+LIGHT = ["-o", "addopts=", *(x for name in WITHOUT for x in ("-p", f"no:{name}"))]
+"""Without plugins and the check of annotations, which take 2 of the 2.5 seconds that a fork costs before its first test."""
 
 
 def main() -> None:
@@ -126,6 +130,7 @@ def preload(copy: Path) -> None:
     os.environ |= {"HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"}
     for name in ("torch", "transformers", "peft", "pandas", "scipy.stats", "hypothesis", "pytest", "matplotlib.pyplot"):
         __import__(name)
+    gc.freeze()  # or every fork would copy what it does not change
     assert not any(m == "ws" or m.startswith("ws.") for m in sys.modules), "ws must be imported in the forks"
 
 
@@ -139,7 +144,7 @@ def passes(tests: list[str], limit: float) -> bool:
         os.dup2(quiet, 1), os.dup2(quiet, 2)
         import pytest
 
-        os._exit(int(pytest.main(["-q", "-x", "-m", "not slow", "-p", "no:cacheprovider", *tests])))
+        os._exit(int(pytest.main(["-q", "-x", "-m", "not slow", *LIGHT, *tests])))
     end = time.monotonic() + limit
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)

@@ -1,6 +1,7 @@
 """Two sides in step: what they share cancels, and a killed training ends where an undisturbed one does."""
 
 import dataclasses
+import math
 import os
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from ws.processes import Group
 from ws.sequences import rows_of
 from ws.steer import steer
 from ws.study.options import Common, planned_settings
-from ws.train import TrainSettings, _Fit, spec_of, train
+from ws.train import TrainSettings, _Best, _Fit, spec_of, train
 
 PAIRS = Pairs(
     tuple(
@@ -242,11 +243,41 @@ def test_a_learning_rate_that_explodes_stops_with_a_clear_error(tiny):
         train(tiny, PAIRS, quick(lr=(9.0,), warmup=0, epochs=20))
 
 
+@pytest.mark.parametrize(("later", "ends"), [(3.7, False), (3.9, True), (math.nan, True)])
+def test_a_mean_validation_loss_above_three_times_the_first_and_two_more_ends_a_training(
+    tiny, monkeypatch, later, ends
+):
+    losses = iter([0.4, 0.8, later - 0.1, later + 0.1])  # pos and neg at the start, then at the end
+    monkeypatch.setattr(_Fit, "_judge", lambda self, side, name: next(losses))
+    settings = quick("bias", epochs=1, eval_every=99, stop="none")
+    if not ends:
+        assert train(tiny, PAIRS, settings).report["val_neg"] == later + 0.1
+        return
+    with pytest.raises(TrainingDiverged, match="diverged at every learning rate"):
+        train(tiny, PAIRS, settings)
+
+
 def test_several_learning_rates_are_tried_and_the_best_is_kept(tiny):
     sides = train(tiny, PAIRS, quick(lr=(1e-5, 2e-3)))
     tried = {t["lr"]: t["val"] for t in sides.report["tried"]}
     assert set(tried) == {1e-5, 2e-3}
     assert tried[sides.report["lr"]] == min(tried.values())
+
+
+@pytest.mark.parametrize(("best", "further"), [(1e-9, 1e-5), (1e3, 0.1), (1e-3, None)])
+def test_one_rate_further_is_tried_where_the_best_of_a_default_grid_is_an_end_of_it(tiny, monkeypatch, best, further):
+    def planned(self, lr, at):
+        self.history = []
+        loss = abs(math.log(lr / best))
+        return _Best(lr, (1, 1), (loss, loss), list(self.starts))
+
+    monkeypatch.setattr(_Fit, "run", planned)
+    grid = [1e-4, 1e-3, 1e-2]
+    found = train(tiny, PAIRS, TrainSettings("bias", max_len=64)).report
+    assert [t["lr"] for t in found["tried"]] == pytest.approx(grid + ([further] if further else []))
+    assert found["lr"] == pytest.approx(further or best)
+    asked = train(tiny, PAIRS, TrainSettings("bias", max_len=64, lr=tuple(grid))).report
+    assert [t["lr"] for t in asked["tried"]] == grid  # a grid of one's own is not left
 
 
 def test_too_little_text_is_refused(tiny):

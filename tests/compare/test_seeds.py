@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ws.stats import Sample, combined, estimate, means, over_seeds
+from ws.stats import OverSeeds, Sample, combined, estimate, means, over_seeds
 
 N, UNITS = 60, list(range(60))
 
@@ -51,6 +51,22 @@ def test_one_seed_gives_the_interval_over_units_and_every_seed_is_told():
     assert three.found.mean == pytest.approx(np.mean(three.each))
     assert three.sd == pytest.approx(np.std([-3, 0, 1], ddof=1))
     assert three.same_sign == 2
+
+
+def test_a_seed_that_gave_no_number_or_exactly_none_is_of_no_sign():
+    for each, alike in (((-1.0, math.nan, math.nan, 0.0, 0.0, 2.0, -0.1), 2), ((math.nan, 0.0), 0), ((), 0)):
+        assert OverSeeds(estimate(mean([1.0], "a")), each).same_sign == alike
+
+
+def test_over_seeds_too_resamples_in_which_a_rate_has_no_class_are_dropped_and_counted():
+    hits = np.zeros((40, 2))
+    hits[0] = 1  # one unit in the class: about 1 / e of the resamples miss it
+    rates = [Sample(range(40), range(40), x, lambda t: t[..., 0] / t[..., 1]) for x in (hits, hits * [0.5, 1])]
+    found = over_seeds(rates).found
+    assert found.dropped == pytest.approx(math.exp(-1), abs=0.05) and found.unstable
+    assert found.ci_lo < found.mean == 0.75 < found.ci_hi
+    whole = over_seeds([mean(range(40), UNITS[:40]), mean(range(1, 41), UNITS[:40])]).found
+    assert whole.dropped == 0 and not whole.unstable
 
 
 def test_seeds_are_read_on_the_same_draw_of_units_so_what_they_share_is_not_taken_for_their_spread():
