@@ -67,6 +67,10 @@ summarize-tinymfv *args:
 mutants module *args:
     python tests/mutants.py {{module}} {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
 
+# Do two commits, or folders, give the same numbers on tiny, bit for bit? E.g. just same main .
+same old new *args:
+    python bench/same.py {{old}} {{new}} --quick {{args}}
+
 # Format, lint, types, tests.
 check:
     bash .ci/run
