@@ -15,14 +15,14 @@ import pytest
 from ws.behaviors import load_behavior
 from ws.cli import main
 from ws.data import DataSettings, data
-from ws.endpoint import Asked, Endpoint
+from ws.endpoint import Endpoint, Question
 from ws.errors import BadFile, EndpointFailed, PairsUnfit
 from ws.generate import Sampling
 from ws.study.plan import Plan
 from ws.study.stages import make_pairs
 from ws.train import TrainSettings
 
-ASKED = [Asked(f"pos/q{i}", f"question {i}", "be brief", 20, 3) for i in range(6)]
+ASKED = [Question(f"pos/q{i}", f"question {i}", "be brief", 20, 3) for i in range(6)]
 SETTINGS = DataSettings(n_topics=8, n_personas=2, n_samples=2, max_len=96)
 
 
@@ -320,7 +320,7 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(server, tmp_path):
             r"refuses the request with 401: bad key \*\*\*\. Its key goes into .*WS_GENERATE_KEY",
         ),
         (error(404, "no such model"), "Check the address"),
-        (error(400, "unknown field top_k"), "--top-k 0"),
+        (error(400, "unknown field top_k"), "top_k=0"),
         (error(400, "context too long"), "400: context too long"),
         ((302, b"", {"Location": "http://elsewhere.example/v1"}), "redirects to http://elsewhere.example/v1"),
         ((302, b"", {"Location": "http://[x"}), r"redirects to http://\[x; give"),

@@ -18,7 +18,7 @@ ROWS = [
     "errors settings plots tables version",
     "stats pairs direction sources records extensions",
     "models behaviors batches presets processes tracking",
-    "steer adapters reading",
+    "steer adapters prefix_cache",
     "generate sequences",
     "endpoint",
     "data train",

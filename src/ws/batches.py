@@ -41,7 +41,7 @@ def in_batches(
             now = max(1, whole // halved)
             part = order[at : at + now]
             try:
-                found = run([items[i] for i in part])
+                answers = run([items[i] for i in part])
             except (torch.OutOfMemoryError, RuntimeError) as e:
                 if not is_out_of_memory(e) or len(part) == 1:
                     raise
@@ -49,8 +49,8 @@ def in_batches(
                 _free()
                 log.warning("out of memory with %d rows; going on with half as many", len(part))
                 continue
-            assert len(found) == len(part), "a batch must answer every item"
-            results.update(zip(part, found))
+            assert len(answers) == len(part), "a batch must answer every item"
+            results.update(zip(part, answers))
             at += len(part)
             step(len(part))
     return [results[i] for i in range(len(items))], now
@@ -93,11 +93,11 @@ class Room:
 def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be had on a device, where it says."""
     if device.type == "cuda":
-        held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + held
+        reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserve
     try:
-        told = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        return int(told["MemAvailable"].split()[0]) * 1024
+        meminfo = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(meminfo["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
 
@@ -111,8 +111,8 @@ def _bytes(model: nn.Module, width: int, decodes: bool) -> tuple[float, float]:
         return int(getattr(config, name, None) or default)
 
     hidden, heads = of("hidden_size", 4096), of("num_attention_heads", 32)
-    kept = of("num_hidden_layers", 32) * of("num_key_value_heads", heads) * of("head_dim", hidden // heads)
-    per_token = width * (12 * hidden + 4 * of("intermediate_size", 4 * hidden) + (4 * kept if decodes else 0))
+    cache = of("num_hidden_layers", 32) * of("num_key_value_heads", heads) * of("head_dim", hidden // heads)
+    per_token = width * (12 * hidden + 4 * of("intermediate_size", 4 * hidden) + (4 * cache if decodes else 0))
     return float(per_token), 3.0 * 4 * of("vocab_size", 256_000)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ws.behaviors import Behavior, Prompt, load_behavior
-from ws.endpoint import Asked, Endpoint
+from ws.endpoint import Endpoint, Question
 from ws.errors import PairsUnfit, Unsupported
 from ws.generate import Answer, Request, Sampling, complete, context_of
 from ws.models.chat import THINKING, Chat, encode, has_template, render, thinks, token_called
@@ -231,12 +231,12 @@ def _served(
         raise Unsupported("a server lets every answer end by itself; give `min_new_tokens=0`, or no `generate_with`.")
     # only where there is something to switch: not every server knows the field
     extra = {"chat_template_kwargs": {"enable_thinking": settings.thinking == "on"}} if thinks(base.tokenizer) else {}
-    together: dict[str, Asked] = {}
+    together: dict[str, Question] = {}
     for cell, room in zip(grid, _rooms(base, grid, settings)):
         for side, system in _sides(cell):
             key = f"{side}/{_name(cell)}"
             samples = together[key].samples + 1 if key in together else 1
-            together[key] = Asked(key, cell.prompt, system, room, samples)
+            together[key] = Question(key, cell.prompt, system, room, samples)
     found, told = endpoint.complete(
         list(together.values()), sampling, seed=settings.seed, work=work, extra=extra, label=f"{name} answers"
     )

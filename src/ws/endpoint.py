@@ -45,7 +45,7 @@ POLL = 0.2
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """One question for the server: how many answers are wanted, how long, and the name its seeds come from."""
 
     name: str
@@ -113,14 +113,14 @@ class Endpoint:
     def models(self) -> list[dict[str, Any]]:
         """What it serves, as it lists it."""
         try:
-            found = self._reply("models", None)["data"]
-            if not all(isinstance(m["id"], str) for m in found):
+            listing = self._reply("models", None)["data"]
+            if not all(isinstance(m["id"], str) for m in listing):
                 raise TypeError
         except (KeyError, TypeError, _Passing):
             raise EndpointFailed(
                 f"the server lists no models at {_bare(self.url)}/models; is this the address that ends in /v1?"
             ) from None
-        return found
+        return listing
 
     def _reach(self) -> None:
         """Refuse at once where nothing answers, instead of trying again and again."""
@@ -135,7 +135,7 @@ class Endpoint:
 
     def complete(
         self,
-        asked: Sequence[Asked],
+        questions: Sequence[Question],
         sampling: Sampling,
         *,
         seed: int,
@@ -149,20 +149,20 @@ class Endpoint:
         """
         model = self.served()
         body = {**_sampled(sampling), **(extra or {}), "model": model}
-        kept = _Kept(work, hashlib.sha256(json.dumps([PROTOCOL, body, seed], sort_keys=True).encode()).hexdigest())
-        missing = [a for a in asked if _asks(a) not in kept.found]
+        store = _Store(work, hashlib.sha256(json.dumps([PROTOCOL, body, seed], sort_keys=True).encode()).hexdigest())
+        missing = [a for a in questions if _asks(a) not in store.answers]
         if missing:
             self._reach()
-        if len(missing) < len(asked):
-            log.info("%d of %d questions were answered before", len(asked) - len(missing), len(asked))
+        if len(missing) < len(questions):
+            log.info("%d of %d questions were answered before", len(questions) - len(missing), len(questions))
         with progress(sum(a.samples for a in missing), label) as tick:
-            for one, answers, told in self._all(missing, body, seed):
-                kept.add(one, answers, told)
+            for one, answers, names in self._all(missing, body, seed):
+                store.add(one, answers, names)
                 tick(len(answers))
-        told = {**self.described(), "reported": sorted({t for a in asked for t in kept.told[_asks(a)]})}
-        return [kept.found[_asks(a)] for a in asked], told
+        reported = sorted({name for a in questions for name in store.names[_asks(a)]})
+        return [store.answers[_asks(a)] for a in questions], {**self.described(), "reported": reported}
 
-    def _all(self, asked: Sequence[Asked], body: Mapping[str, Any], seed: int):
+    def _all(self, questions: Sequence[Question], body: Mapping[str, Any], seed: int):
         """(question, answers, what the server reported), as they come; the first failure ends all.
 
         The threads are daemons: one that waits for a slow server does not keep an interrupted command alive.
@@ -170,7 +170,7 @@ class Endpoint:
         todo: queue.SimpleQueue = queue.SimpleQueue()
         done: queue.SimpleQueue = queue.SimpleQueue()
         stop = threading.Event()
-        for one in asked:
+        for one in questions:
             todo.put(one)
 
         def work() -> None:
@@ -185,24 +185,24 @@ class Endpoint:
                     done.put(e)
                     return
 
-        for _ in range(min(self.concurrency, len(asked))):
+        for _ in range(min(self.concurrency, len(questions))):
             threading.Thread(target=work, daemon=True).start()
         try:
-            for _ in asked:
+            for _ in questions:
                 while True:  # a wait without an end would not hear Ctrl-C on every system
                     try:
-                        found = done.get(timeout=POLL)
+                        result = done.get(timeout=POLL)
                         break
                     except queue.Empty:
                         continue
-                if isinstance(found, BaseException):
-                    raise found
-                yield found
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
         finally:
             stop.set()
 
     def _one(
-        self, one: Asked, body: Mapping[str, Any], seed: int, stop: threading.Event
+        self, one: Question, body: Mapping[str, Any], seed: int, stop: threading.Event
     ) -> tuple[list[Answer], list[str]]:
         """All samples of one question; a server that gives fewer than asked for is asked again, with another seed."""
         messages = [{"role": "system", "content": one.system}] if one.system is not None else []
@@ -212,20 +212,20 @@ class Endpoint:
         while len(answers) < one.samples:
             n = min(SAMPLES, one.samples - len(answers))
             own = int.from_bytes(hashlib.sha256(f"{seed}/{one.name}/{len(answers)}".encode()).digest()[:4], "big") >> 1
-            sent = {**body, "messages": messages, "max_tokens": one.max_new, "n": n, "seed": own}
-            found, told = self._tried(sent, stop)
-            answers += found[:n]
-            reported |= told
+            payload = {**body, "messages": messages, "max_tokens": one.max_new, "n": n, "seed": own}
+            batch, names = self._tried(payload, stop)
+            answers += batch[:n]
+            reported |= names
         return answers, sorted(reported)
 
-    def _tried(self, sent: Mapping[str, Any], stop: threading.Event) -> tuple[list[Answer], set[str]]:
+    def _tried(self, payload: Mapping[str, Any], stop: threading.Event) -> tuple[list[Answer], set[str]]:
         """One request, tried again while that can help."""
         wait = self.wait
-        for left in reversed(range(TRIES)):
+        for tries_left in reversed(range(TRIES)):
             try:
-                return _answers(self._reply("chat/completions", sent))
+                return _answers(self._reply("chat/completions", payload))
             except _Passing as e:
-                if not left:
+                if not tries_left:
                     raise EndpointFailed(
                         f"the server failed {TRIES} times in a row ({e}). What was answered is kept: the same command "
                         "goes on from there, with `generate_concurrency=1` if it is too much for the server."
@@ -237,12 +237,12 @@ class Endpoint:
                 wait = min(2 * wait, LONGEST_WAIT)
         raise AssertionError
 
-    def _reply(self, path: str, sent: Mapping[str, Any] | None) -> Any:
+    def _reply(self, path: str, payload: Mapping[str, Any] | None) -> Any:
         """One exchange, as parsed JSON; `_Passing` where another try may help."""
         head = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.key:
             head["Authorization"] = f"Bearer {self.key}"
-        data = None if sent is None else json.dumps(sent).encode()
+        data = None if payload is None else json.dumps(payload).encode()
         request = urllib.request.Request(f"{self.url.rstrip('/')}/{path}", data, head)
         until = time.monotonic() + self.timeout
         try:
@@ -258,7 +258,7 @@ class Endpoint:
             if isinstance(reason, TimeoutError):
                 raise _Passing(f"no answer in {self.timeout:g} s") from None
             why = getattr(reason, "strerror", None) or type(reason).__name__
-            if sent is None:
+            if payload is None:
                 raise _NoServer(
                     f"there is no server at {_bare(self.url)} ({why}); start it, or give another `generate_with`"
                 ) from None
@@ -268,7 +268,7 @@ class Endpoint:
         if len(raw) > BIGGEST:
             raise EndpointFailed(f"the server's reply is longer than {BIGGEST // 1_000_000} MB")
         try:
-            found = json.loads(raw)
+            content = json.loads(raw)
         except ValueError:
             if re.match(rb"\s*(data|event|id|retry)?:", raw):
                 raise EndpointFailed(
@@ -277,9 +277,9 @@ class Endpoint:
             raise _Passing(f"the reply is not JSON ({self._said(raw[:4096]) or 'empty'})") from None
         except RecursionError:
             raise _Passing("the reply is JSON of no sensible depth") from None
-        if isinstance(found, dict) and found.get("error"):  # some say 200 and mean something else
+        if isinstance(content, dict) and content.get("error"):  # some say 200 and mean something else
             raise _Passing(f"the server says: {self._said(raw[:4096])}")
-        return found
+        return content
 
     def _opener(self) -> urllib.request.OpenerDirector:
         handlers: list[Any] = [_NoRedirect()]
@@ -289,19 +289,19 @@ class Endpoint:
 
     def _said(self, raw: bytes) -> str:
         """The server's own words, short and harmless, without the key that some repeat."""
-        said = _message(raw)
-        return said.replace(self.key, "***") if self.key else said
+        words = _message(raw)
+        return words.replace(self.key, "***") if self.key else words
 
     def _refused(self, e: urllib.error.HTTPError, until: float) -> None:
         """What an HTTP error means: another try, or one sentence with the server's own words."""
         try:
-            said = self._said(_read(e, 4096, until))
+            words = self._said(_read(e, 4096, until))
         except (OSError, http.client.HTTPException):  # the code says enough
-            said = ""
+            words = ""
         if e.code in TRY_AGAIN:
             after = e.headers.get("Retry-After") or "" if e.headers else ""
             raise _Passing(
-                f"the server says {e.code}{f': {said}' if said else ''}", float(after) if after.isdecimal() else 0.0
+                f"the server says {e.code}{f': {words}' if words else ''}", float(after) if after.isdecimal() else 0.0
             )
         if 300 <= e.code < 400:
             where = _harmless(_bare(e.headers.get("Location") or "nowhere"))
@@ -311,9 +311,9 @@ class Endpoint:
             403: f" Its key goes into the environment variable {KEY}.",
             404: " Check the address (it ends in /v1) and `generate_model`.",
         }.get(e.code, "")
-        if e.code == 400 and re.search(r"top_k|min_p|chat_template_kwargs", said):
+        if e.code == 400 and re.search(r"top_k|min_p|chat_template_kwargs", words):
             hint = " This server knows no top_k: leave it out with `top_k=0`."
-        raise EndpointFailed(f"the server refuses the request with {e.code}: {said or 'no reason given'}.{hint}")
+        raise EndpointFailed(f"the server refuses the request with {e.code}: {words or 'no reason given'}.{hint}")
 
 
 class _Passing(Exception):
@@ -337,7 +337,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-class _Kept:
+class _Store:
     """Answers as they come, one line of JSON each; a line that was cut off by a kill does not count.
 
     A line is found by the question itself and not by its name: behaviors share the names of their questions.
@@ -345,8 +345,8 @@ class _Kept:
 
     def __init__(self, work: Path | None, identity: str):
         self.file = None if work is None else work / "resume" / "answers.jsonl"
-        self.found: dict[str, list[Answer]] = {}
-        self.told: dict[str, list[str]] = {}
+        self.answers: dict[str, list[Answer]] = {}
+        self.names: dict[str, list[str]] = {}
         if self.file is None:
             return
         writable(self.file.parent)
@@ -369,22 +369,22 @@ class _Kept:
         try:
             row = json.loads(line)
             answers = [Answer(**a) for a in row["answers"]]
-            asks, told = row["asks"], row["told"]
+            asks, names = row["asks"], row["told"]
         except (ValueError, KeyError, TypeError):
             return False
-        self.found[asks], self.told[asks] = answers, told
+        self.answers[asks], self.names[asks] = answers, names
         return True
 
-    def add(self, one: Asked, answers: list[Answer], told: list[str]) -> None:
+    def add(self, one: Question, answers: list[Answer], names: list[str]) -> None:
         asks = _asks(one)
-        self.found[asks], self.told[asks] = answers, told
+        self.answers[asks], self.names[asks] = answers, names
         if self.file is not None:
-            row = {"name": one.name, "asks": asks, "answers": [vars(a) for a in answers], "told": told}
+            row = {"name": one.name, "asks": asks, "answers": [vars(a) for a in answers], "told": names}
             with open(self.file, "a", encoding="utf-8") as f:
                 f.write(json.dumps(row) + "\n")
 
 
-def _asks(one: Asked) -> str:
+def _asks(one: Question) -> str:
     """A hash of all that a question asks for."""
     return hashlib.sha256(json.dumps(vars(one), sort_keys=True).encode()).hexdigest()
 
@@ -406,19 +406,19 @@ def _read(reply: Any, most: int, until: float) -> bytes:
 
 def _sampled(sampling: Sampling) -> dict[str, Any]:
     """Sampling settings as the API calls them; those that are off are left out, because not every server knows them."""
-    found: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    options: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
     if sampling.top_k:
-        found["top_k"] = sampling.top_k
+        options["top_k"] = sampling.top_k
     if sampling.min_p:
-        found["min_p"] = sampling.min_p
-    return found
+        options["min_p"] = sampling.min_p
+    return options
 
 
 def _answers(reply: Any) -> tuple[list[Answer], set[str]]:
     """The choices of a reply, and what it says of the model; the number of tokens is counted later, by our tokenizer."""
     try:
         choices = sorted(reply["choices"], key=lambda c: c.get("index") or 0)
-        found = []
+        answers = []
         for c in choices:
             text, reason = c["message"].get("content") or "", c["finish_reason"]
             if not isinstance(text, str) or reason not in ("stop", "length", "content_filter"):
@@ -426,21 +426,21 @@ def _answers(reply: Any) -> tuple[list[Answer], set[str]]:
             # half of a pair of surrogates is no text that could be written, and comes where an emoji was cut
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
             # a filtered answer is nobody's: it counts as empty, and the checks of pairs count empty ones
-            found.append(Answer("" if reason == "content_filter" else text.rstrip(), 0, reason == "stop"))
-        if not found:
+            answers.append(Answer("" if reason == "content_filter" else text.rstrip(), 0, reason == "stop"))
+        if not answers:
             raise TypeError
     except (KeyError, TypeError, AttributeError):
         raise _Passing("the reply is not that of a chat completion") from None
-    told = {f"{k} {_public(reply[k])}" for k in ("model", "system_fingerprint") if isinstance(reply.get(k), str)}
-    return found, told
+    names = {f"{k} {_public(reply[k])}" for k in ("model", "system_fingerprint") if isinstance(reply.get(k), str)}
+    return answers, names
 
 
 def _message(raw: bytes) -> str:
     """The server's own words, short and harmless."""
     text = raw.decode("utf-8", "replace")
     try:
-        told = json.loads(text)
-        inner = told.get("error", told)
+        content = json.loads(text)
+        inner = content.get("error", content)
         text = str(inner.get("message", inner)) if isinstance(inner, dict) else str(inner)
     except (ValueError, AttributeError):
         text = re.sub(r"(?s)<(style|script)\b.*?(</\1>|$)|<[^>]*>", " ", text)

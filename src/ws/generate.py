@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ws.batches import in_batches
 from ws.models.chat import Chat, encode, render, special_tokens, stop_tokens, token_called
 from ws.models.load import Base
-from ws.reading import Steps
+from ws.prefix_cache import Steps
 
 BATCH = 64
 BATCH_SMALL = 256  # below SMALL parameters a batch costs hardly more than a row
@@ -99,8 +99,8 @@ def generate_all(
     _check_room(base, batch)
     stops = stop_tokens(base.tokenizer, base.model)
     pad = base.tokenizer.pad_token_id or 0
-    found = decode(base.model, batch, Sampling(temperature), stops=stops, pad=pad, seed=seed)
-    return [answered(base.tokenizer, tokens, stops).text for tokens in found]
+    outputs = decode(base.model, batch, Sampling(temperature), stops=stops, pad=pad, seed=seed)
+    return [answered(base.tokenizer, tokens, stops).text for tokens in outputs]
 
 
 def complete(
@@ -117,8 +117,8 @@ def complete(
     _check_room(base, requests)
 
     def run(batch: Sequence[Request]) -> list[Answer]:
-        found = decode(base.model, batch, sampling, stops=stops, pad=base.tokenizer.pad_token_id or 0, seed=seed)
-        return [answered(base.tokenizer, tokens[: r.max_new], stops) for tokens, r in zip(found, batch)]
+        outputs = decode(base.model, batch, sampling, stops=stops, pad=base.tokenizer.pad_token_id or 0, seed=seed)
+        return [answered(base.tokenizer, tokens[: r.max_new], stops) for tokens, r in zip(outputs, batch)]
 
     size = batch_size or batch_of(base.model)
     return in_batches(requests, run, size=size, length=lambda r: len(r.ids) + r.max_new, label=label)
@@ -210,5 +210,5 @@ def answered(tokenizer: Any, tokens: list[int], stops: Sequence[int]) -> Answer:
     body = tokens[:-1] if ended else tokens
     marks = {t for t in (token_called(tokenizer, m) for m in ("<think>", "</think>")) if t is not None}
     special = special_tokens(tokenizer)
-    kept = [t for t in body if t in marks or t not in special]
-    return Answer(tokenizer.decode(kept, skip_special_tokens=False).rstrip(), len(tokens), ended)
+    visible = [t for t in body if t in marks or t not in special]
+    return Answer(tokenizer.decode(visible, skip_special_tokens=False).rstrip(), len(tokens), ended)

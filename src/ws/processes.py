@@ -67,31 +67,31 @@ class Group:
         """Every parameter's gradient becomes the sum over all processes; one without rows adds zeros."""
         if self.size == 1:
             return
-        found = list(parameters)
-        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in found])
+        every = list(parameters)
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in every])
         torch.distributed.all_reduce(flat)
-        for p, g in zip(found, flat.split([p.numel() for p in found])):
+        for p, g in zip(every, flat.split([p.numel() for p in every])):
             p.grad = g.view_as(p)
 
     def as_main(self, value: T) -> T:
         """The main process's value, in every process."""
         if self.size == 1:
             return value
-        held = [value]
-        torch.distributed.broadcast_object_list(held, src=0, device=torch.device(self.device))
-        return held[0]
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0, device=torch.device(self.device))
+        return box[0]
 
     def tensors_as_main(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The main process's tensors, bit for bit, in every process."""
-        found = {}
+        copies = {}
         for name in sorted(tensors):
             t = tensors[name].detach().clone().contiguous()
             if self.size > 1:
                 there = t.to(self.device)
                 torch.distributed.broadcast(there, src=0)
                 t = there.to(t.device)
-            found[name] = t
-        return {name: found[name] for name in tensors}
+            copies[name] = t
+        return {name: copies[name] for name in tensors}
 
     def wait(self) -> None:
         """Go on when all processes are here."""
@@ -148,10 +148,10 @@ ALONE = Group()
 
 def several() -> bool:
     """Whether this process was started as one of several, by torchrun, accelerate or `ws` itself."""
-    told = os.environ.get("WORLD_SIZE") or "1"
-    if not told.isdecimal():
-        raise ValueError(f"WORLD_SIZE, the number of processes that a launcher sets, is {told!r}; unset it")
-    return int(told) > 1
+    count = os.environ.get("WORLD_SIZE") or "1"
+    if not count.isdecimal():
+        raise ValueError(f"WORLD_SIZE, the number of processes that a launcher sets, is {count!r}; unset it")
+    return int(count) > 1
 
 
 def join(*, cpu: bool, shard: bool = False) -> Group:
@@ -179,11 +179,11 @@ def spread(blocks: Iterable[nn.Module], network: nn.Module, whole: Iterable[nn.P
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    kept = set(whole)
+    unsharded = set(whole)
     mesh = init_device_mesh(torch.device(device).type, (torch.distributed.get_world_size(),))
     for block in blocks:
-        fully_shard(block, mesh=mesh, ignored_params=kept)
+        fully_shard(block, mesh=mesh, ignored_params=unsharded)
     # embedding and head too are given back after a pass, which by default they are only after a backward one
-    fully_shard(network, mesh=mesh, ignored_params=kept, reshard_after_forward=True)
-    for p in kept:  # what is not sharded is not moved either
+    fully_shard(network, mesh=mesh, ignored_params=unsharded, reshard_after_forward=True)
+    for p in unsharded:  # what is not sharded is not moved either
         p.data = p.data.to(device)

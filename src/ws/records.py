@@ -121,12 +121,12 @@ def once(
     key = key_of(stage, settings, inputs)
     writable(folder.parent)
     with _alone(folder):
-        found = read(folder)
-        if found is not None:
-            if found["key"] != key:
+        old = read(folder)
+        if old is not None:
+            if old["key"] != key:
                 raise BadFile(f"{folder} was made from another configuration; give another `out` or move it away.")
-            if not (damage := damage_of(folder, found)):
-                return Record(folder, found, reused=True)
+            if not (damage := damage_of(folder, old)):
+                return Record(folder, old, reused=True)
             aside = _set_aside(folder)
             log.warning("%s in %s; it is made again, and what there is of it was moved to %s", damage, folder, aside)
         elif folder.exists():
@@ -136,7 +136,7 @@ def once(
         try:
             with _said_when_full(work):
                 _ready(work)
-                said = make(work)
+                fields = make(work)
                 shutil.rmtree(work / "resume", ignore_errors=True)
                 manifest = {
                     "stage": stage,
@@ -148,7 +148,7 @@ def once(
                     "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                     "files": checksums(work),
                     **(beside or {}),
-                    **said,
+                    **fields,
                 }
                 write_json(work / MANIFEST, manifest)
         except BaseException:
@@ -156,7 +156,7 @@ def once(
                 work.rmdir()
             raise
         os.replace(work, folder)
-        if found is not None and (changed := _differing(found["files"], manifest["files"])):
+        if old is not None and (changed := _differing(old["files"], manifest["files"])):
             log.warning(
                 "%s is not what it was before (%s differ): what was made from it should be made again", folder, changed
             )
@@ -181,14 +181,14 @@ _checked: set[str] = set()
 
 def checksums(folder: Path) -> dict[str, dict[str, Any]]:
     """Size and SHA-256 of every file below a folder but its manifest, each brought to the disk first."""
-    found = {}
+    files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
         if name != MANIFEST:
             with open(path, "rb") as f:
                 os.fsync(f.fileno())
-                found[name] = {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(f, "sha256").hexdigest()}
-    return found
+                files[name] = {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(f, "sha256").hexdigest()}
+    return files
 
 
 def damage_of(folder: Path, manifest: Mapping[str, Any]) -> str | None:
@@ -198,14 +198,14 @@ def damage_of(folder: Path, manifest: Mapping[str, Any]) -> str | None:
     mark = canonical([str(folder.resolve()), files])
     if mark in _checked:
         return None
-    for name, told in sorted(files.items()):
+    for name, expected in sorted(files.items()):
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if path.stat().st_size != told["bytes"]:
-            return f"{name} has {path.stat().st_size} bytes instead of {told['bytes']}"
+        if path.stat().st_size != expected["bytes"]:
+            return f"{name} has {path.stat().st_size} bytes instead of {expected['bytes']}"
         with open(path, "rb") as f:
-            if hashlib.file_digest(f, "sha256").hexdigest() != told["sha256"]:
+            if hashlib.file_digest(f, "sha256").hexdigest() != expected["sha256"]:
                 return f"{name} has other bytes than were written"
     _checked.add(mark)
     return None
@@ -257,13 +257,13 @@ def is_disk_full(error: BaseException) -> bool:
 def _alone(folder: Path) -> Iterator[None]:
     """One process at a time makes a stage; a second one says that it waits."""
     file = folder.parent / f".{folder.name}.lock"
-    if (held := locked(file, 0.5)) is None:
+    if (lock := locked(file, 0.5)) is None:
         log.info("waiting for another ws that makes %s", folder)
-        held = locked(file)
+        lock = locked(file)
     try:
         yield
     finally:
-        held.release()
+        lock.release()
 
 
 def locked(file: Path, seconds: float = -1) -> Any:
@@ -273,11 +273,11 @@ def locked(file: Path, seconds: float = -1) -> Any:
     """
     from filelock import FileLock, SoftFileLock, Timeout
 
-    held: Any = FileLock(file)
+    lock: Any = FileLock(file)
     try:
-        held.acquire(timeout=seconds)
-        if isinstance(held, SoftFileLock):  # filelock turns itself into one where it finds no other
-            held.release()
+        lock.acquire(timeout=seconds)
+        if isinstance(lock, SoftFileLock):  # filelock turns itself into one where it finds no other
+            lock.release()
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     except Timeout:
         return None
@@ -288,7 +288,7 @@ def locked(file: Path, seconds: float = -1) -> Any:
             f"the file system of {file.parent} has no locks ({e.strerror}), without which two commands could write one "
             "result; give another `out`."
         ) from None
-    return held
+    return lock
 
 
 def read(folder: Path) -> dict[str, Any] | None:
@@ -297,11 +297,11 @@ def read(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text())
-        assert isinstance(found, dict) and "key" in found
+        manifest = json.loads(path.read_text())
+        assert isinstance(manifest, dict) and "key" in manifest
     except (ValueError, AssertionError):
         raise BadFile(f"{path} is not a manifest of ws; move the folder away and run the command again.") from None
-    return found
+    return manifest
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -325,9 +325,9 @@ def write_text(path: Path, text: str) -> None:
 
 def versions() -> dict[str, str]:
     """Our version and those of the libraries a number can depend on."""
-    found = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    found["weight-steering"] = __version__
-    return found
+    numbers = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    numbers["weight-steering"] = __version__
+    return numbers
 
 
 def slug(text: str) -> str:

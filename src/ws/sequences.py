@@ -44,18 +44,18 @@ def rows_of(
     """
     thinking = pairs.provenance.get("settings", {}).get("thinking", "off")
     sides: dict[str, list[Row]] = {s: [] for s in SIDES}
-    made = [[_row(base.tokenizer, pair, side, thinking, max_len) for side in SIDES] for pair in pairs.rows]
-    strange = [at for at, both in enumerate(made) if any(difference is not None for _, _, difference in both)]
-    if len(strange) > STRAY * len(made) and not allow_template_diff:
+    encoded = [[_row(base.tokenizer, pair, side, thinking, max_len) for side in SIDES] for pair in pairs.rows]
+    strange = [at for at, both in enumerate(encoded) if any(difference is not None for _, _, difference in both)]
+    if len(strange) > STRAY * len(encoded) and not allow_template_diff:
         at = strange[0]
-        side, place = next((s, d) for s, (_, _, d) in zip(SIDES, made[at]) if d is not None)
+        side, place = next((s, d) for s, (_, _, d) in zip(SIDES, encoded[at]) if d is not None)
         raise Unsupported(
-            f"the chat template writes {len(strange)} of {len(made)} finished conversations differently from prompt + answer "
+            f"the chat template writes {len(strange)} of {len(encoded)} finished conversations differently from prompt + answer "
             f"+ end of turn, first at {pairs.rows[at].prompt_id or at} ({side}), token {place}. Training text would not be "
             "what the model sees; `allow_template_diff` trains anyway."
         )
-    kept, cut, left_out = [], [], dict[str, list[str]]()
-    for at, both in enumerate(made):
+    indices, cut, left_out = [], [], dict[str, list[str]]()
+    for at, both in enumerate(encoded):
         name, long = pairs.rows[at].name, any(c for _, c, _ in both)
         if any(len(r.ids) <= r.start for r, _, _ in both):
             why = "no token of an answer is left"
@@ -65,7 +65,7 @@ def rows_of(
             why = f"longer than {max_len} tokens"
         else:
             cut += [name] if long else []
-            kept.append(at)
+            indices.append(at)
             for side, (row, _, _) in zip(SIDES, both):
                 sides[side].append(row)
             continue
@@ -77,10 +77,10 @@ def rows_of(
             "Give more or longer answers."
         )
     return sides, {
-        "kept": kept,
+        "kept": indices,
         "left_out": left_out,
-        "n_pairs": len(kept),
-        "n_dropped": len(made) - len(kept),
+        "n_pairs": len(indices),
+        "n_dropped": len(encoded) - len(indices),
         "n_truncated": len(cut),
         "template_differs": len(strange),
         "targets": targets,
@@ -133,9 +133,9 @@ def split(topics: Iterable[int], *, val_share: float, test_share: float, seed: i
     order = sorted(set(topics))
     n_test, n_val = (max(1, round(share * len(order))) for share in (test_share, val_share))
     if n_test + n_val >= len(order):
-        asked = "1 question" if len(order) == 1 else f"{len(order)} questions"
+        count = "1 question" if len(order) == 1 else f"{len(order)} questions"
         raise ValueError(
-            f"{asked}: {n_test} for the test and {n_val} for validation would leave none to train on. "
+            f"{count}: {n_test} for the test and {n_val} for validation would leave none to train on. "
             "Give at least three questions, or smaller shares."
         )
     random.Random(f"split/{seed}").shuffle(order)

@@ -21,12 +21,12 @@ def field_docs(cls: type) -> dict[str, str]:
     """The string under each field, by field name."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(tree, ast.ClassDef)
-    found = {}
+    docs = {}
     for item, after in zip(tree.body, tree.body[1:]):
         match item, after:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                found[name] = " ".join(text.split())
-    return found
+                docs[name] = " ".join(text.split())
+    return docs
 
 
 def coerced(cls: type, values: Mapping[str, Any], *, source: str = "") -> dict[str, Any]:

@@ -89,13 +89,13 @@ def _part(
     """One layer's share, on its device and in at least float32."""
     weight = weight_of(layer)
     dtype = torch.promote_types(weight.dtype, torch.float32)
-    moved = tuple(
+    local = tuple(
         f if _is_at(f, weight.device, dtype) else mapped(f, lambda t: t.to(weight.device, dtype)) for f in forms
     )
     own = None
     if origin is not None and any(isinstance(f, READS_BASE) for f in forms):
         own = origin.weight(name).to(weight.device, dtype)
-    return _Part(moved, alpha, own, fold)
+    return _Part(local, alpha, own, fold)
 
 
 def _is_at(form: Form, device: torch.device, dtype: torch.dtype) -> bool:
@@ -235,9 +235,9 @@ def _write(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
 
 
 def _tensor(layer: nn.Module, name: str) -> Tensor:
-    found = getattr(layer, name)
-    assert isinstance(found, Tensor)
-    return found
+    tensor = getattr(layer, name)
+    assert isinstance(tensor, Tensor)
+    return tensor
 
 
 def _warn_of_lost_steps(direction: Direction, layers: dict[str, nn.Module]) -> None:
@@ -278,35 +278,35 @@ def _checked_layers(
 ) -> dict[str, nn.Module]:
     """The layers a direction touches, or one error that names everything that does not line up."""
     if isinstance(base, Base):
-        known, mark = base.linears, base.fingerprint
+        layers, mark = base.linears, base.fingerprint
     else:
-        known = {x.name: x for x in linears_of(model)}
-        own = dict(kept for x in known.values() for kept in _kept_bits(x.module))
+        layers = {x.name: x for x in linears_of(model)}
+        own = dict(pair for x in layers.values() for pair in _kept_bits(x.module))
         mark = fingerprint(model, lambda _, p: own.get(id(p), p))
-    wanted = direction.fingerprint
-    if wanted and mark != wanted and (origin is None or origin.fingerprint != wanted):
+    expected = direction.fingerprint
+    if expected and mark != expected and (origin is None or origin.fingerprint != expected):
         if origin is not None:
             raise DirectionMismatch(
-                f"the direction was made from base {wanted[:8]}…, and `origin` is {origin.fingerprint[:8]}…. "
+                f"the direction was made from base {expected[:8]}…, and `origin` is {origin.fingerprint[:8]}…. "
                 "Name the base it was made from."
             )
         raise DirectionMismatch(
-            f"the direction was made from base {wanted[:8]}… ({direction.provenance['base'].get('id')}), this model is "
+            f"the direction was made from base {expected[:8]}… ({direction.provenance['base'].get('id')}), this model is "
             f"{mark[:8]}…. Load that base, or, if this is a fine-tune of it, name it with `origin`."
         )
-    if missing := sorted(direction.forms.keys() - known.keys()):
+    if missing := sorted(direction.forms.keys() - layers.keys()):
         raise DirectionMismatch(
             f"{len(missing)} of the {len(direction.forms)} modules of the direction are not in this model, e.g. {missing[:3]}."
         )
     wrong = []
     for name, forms in direction.forms.items():
-        shape = weight_of(known[name].module).shape
+        shape = weight_of(layers[name].module).shape
         wrong += [f"{name} is {tuple(shape)}, its {f.kind} form is not" for f in forms if not f.fits(*shape)]
     if wrong:
         raise DirectionMismatch(f"{len(wrong)} shapes of the direction do not fit this model: {'; '.join(wrong[:3])}.")
     if not direction.forms:
         raise DirectionMismatch("this direction touches no module, so steering by it would do nothing.")
-    return {name: known[name].module for name in direction.forms}
+    return {name: layers[name].module for name in direction.forms}
 
 
 def _kept_bits(layer: nn.Module) -> Iterator[tuple[int, Tensor | None]]:

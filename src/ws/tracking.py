@@ -53,33 +53,33 @@ class Tracking:
         # not by an Accelerator: its end_training also ends the group of processes, which has more to train (1.15), and
         # a second one for the CPU is refused beside a group of accelerators
         PartialState(cpu=True)  # trackers ask it which process this is; where there is a group, that is made already
-        told = {
+        parameters = {
             k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in {**self.config, **settings}.items()
         }
         with ExitStack() as ends:
             running = {}
             for name in dict.fromkeys(self.to):
-                running[name] = self._started(name, settings["lr"], told)
-                ends.callback(_told, running, name, _finish)
+                running[name] = self._started(name, settings["lr"], parameters)
+                ends.callback(_tell, running, name, _finish)
 
             def row(of: Mapping[str, float]) -> None:
                 values = {k: v for k, v in of.items() if k != "step"}
                 for name in [*running]:
-                    _told(running, name, lambda tracker: tracker.log(values, step=int(of["step"])))
+                    _tell(running, name, lambda tracker: tracker.log(values, step=int(of["step"])))
 
             yield row
 
-    def _started(self, name: str, lr: float, told: Mapping[str, Any]) -> Any:
+    def _started(self, name: str, lr: float, parameters: Mapping[str, Any]) -> Any:
         """A new run of one tracker."""
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-        named = {NAMED[name]: f"{self.config.get('run', PROJECT)}-lr{lr:g}"} if name in NAMED else {}
+        options = {NAMED[name]: f"{self.config.get('run', PROJECT)}-lr{lr:g}"} if name in NAMED else {}
         try:
             where = [self._new_folder(lr)] if name == "tensorboard" else []
             with redirect_stdout(sys.stderr):  # what they print must not mix with results
-                tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT, *where, **named)
+                tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT, *where, **options)
                 tracker.start()
-                tracker.store_init_configuration(dict(told))
+                tracker.store_init_configuration(dict(parameters))
         except Exception as e:  # each has errors of its own
             raise Failed(f"{name} cannot start a run ({_short(e)}); mend that, or leave it out of `report_to`.") from e
         return tracker
@@ -95,7 +95,7 @@ class Tracking:
         return folder
 
 
-def _told(running: dict[str, Any], name: str, what: Callable[[Any], Any]) -> None:
+def _tell(running: dict[str, Any], name: str, what: Callable[[Any], Any]) -> None:
     """Tell one tracker something, if it still runs; one that fails is told no more."""
     try:
         if name in running:
@@ -124,8 +124,8 @@ def refuse_missing(to: Sequence[str]) -> None:
     if unknown := [t for t in to if t not in TRACKERS]:
         raise ValueError(f"`report_to` is {', '.join(TRACKERS)}; got {unknown[0]!r}")
     for name in to:
-        found = importlib.util.find_spec(TRACKERS[name])
-        if found is None or found.origin is None:  # a folder that wandb left where it once ran is not wandb
+        spec = importlib.util.find_spec(TRACKERS[name])
+        if spec is None or spec.origin is None:  # a folder that wandb left where it once ran is not wandb
             raise Unsupported(f"`report_to={name}` needs {name}, which is not installed: pip install {TRACKERS[name]}")
 
 

@@ -18,7 +18,7 @@ from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.method import Method, dial_of
 from ws.methods.prompts import of_behavior
 from ws.pairs import marks_in, marks_of
-from ws.reading import Beginnings, Steps
+from ws.prefix_cache import Beginnings, Steps
 from ws.study.stages import make_calibration
 
 QUICK = CalibrateSettings(n_calib=8, n_audit=8, tokens=12, thoughts="off")
@@ -206,14 +206,14 @@ def test_what_the_base_has_read_is_gone_on_from_and_changes_no_bit(tiny, monkeyp
     for alphas in ([1.0, -1.0], [0.5, -0.7], [0.0, 2.0]):
         plain = divergences(tiny, method, PROMPTS.calib, alphas, tokens=6)
         assert prompts_read() == 2  # the steered model's and the base's
-        again = divergences(tiny, method, PROMPTS.calib, alphas, tokens=6, known=known)
+        again = divergences(tiny, method, PROMPTS.calib, alphas, tokens=6, beginnings=known)
         assert again == plain
         assert prompts_read() == (2 if alphas == [1.0, -1.0] else 1)
     known_ids, known_mask = known._last[:2]
     assert known.of(known_ids, known_mask) is not None
     assert known.of(known_ids.roll(1), known_mask) is None  # of the same shape, and not the same
     assert known.of(known_ids, known_mask.roll(1)) is None
-    one = divergences(tiny, method, PROMPTS.calib, [1.0], tokens=6, known=known)  # another batch is read
+    one = divergences(tiny, method, PROMPTS.calib, [1.0], tokens=6, beginnings=known)  # another batch is read
     assert prompts_read() == 2 and one == divergences(tiny, method, PROMPTS.calib, [1.0], tokens=6)
 
 

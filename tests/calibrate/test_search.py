@@ -20,7 +20,7 @@ def power(slope: float, at: float, target: float = 1.0) -> Callable[[float], flo
 @pytest.mark.parametrize("at", [0.02, 0.3, 1.0, 7.0, 280.0])
 def test_a_power_law_is_solved_from_one_probe(slope, at):
     found = run(power(slope, at))
-    assert found.status == "ok" and abs(found.stat - 1) <= 0.05 and len(found.tried) <= 10
+    assert found.status == "ok" and abs(found.stat - 1) <= 0.05 and len(found.trials) <= 10
 
 
 def saturating(slope: float, at: float, top: float = 13.0) -> Callable[[float], float]:
@@ -36,7 +36,7 @@ def test_few_evaluations_are_needed_once_a_ladder_says_where_to_begin():
             probe, guessed = first_guess([(4.0**k, curve(4.0**k)) for k in range(-2, 6)], 1.0)
             found = run(curve, probe=probe, slope=guessed)
             assert found.status == "ok"
-            tries.append(len(found.tried))
+            tries.append(len(found.trials))
     assert sorted(tries)[len(tries) // 2] <= 4 and max(tries) <= 8
 
 
@@ -57,9 +57,9 @@ def test_between_two_rungs_the_first_guess_follows_their_slope_or_a_steeper_one_
 
 
 def test_of_an_unknown_curve_the_second_strength_is_guessed_by_the_square_root():
-    assert run(power(2.0, 5.0)).tried[1][0] == pytest.approx(5.0)
-    assert run(power(2.0, 1e-4)).tried[1][0] == pytest.approx(1 / 8)
-    assert run(power(2.0, 1e3)).tried[1][0] == pytest.approx(8)
+    assert run(power(2.0, 5.0)).trials[1][0] == pytest.approx(5.0)
+    assert run(power(2.0, 1e-4)).trials[1][0] == pytest.approx(1 / 8)
+    assert run(power(2.0, 1e3)).trials[1][0] == pytest.approx(8)
 
 
 @pytest.mark.parametrize(("kept", "weight"), [(0, 1.0), (1, 1.0), (2, 0.5), (3, 0.25)])
@@ -95,7 +95,7 @@ def test_both_signs_are_answered_by_one_evaluation_each_round():
 
 def test_no_effect_is_inert():
     found = run(lambda c: 0.0)
-    assert found.status == "inert" and len(found.tried) == 1
+    assert found.status == "inert" and len(found.trials) == 1
     assert run(lambda c: 0.0 if c < 0.5 else 5.0).status != "inert"
 
 
@@ -103,7 +103,7 @@ def test_a_target_out_of_reach_is_no_bracket_and_keeps_what_was_reached():
     found = run(lambda c: 0.6 * c / (1 + c))
     assert found.status == "no_bracket" and found.stat == pytest.approx(0.6, rel=0.01)
     found = run(lambda c: 0.4 * c, bound=1.0)
-    assert (found.status, found.c, found.stat, len(found.tried)) == ("no_bracket", 1.0, 0.4, 1)
+    assert (found.status, found.c, found.stat, len(found.trials)) == ("no_bracket", 1.0, 0.4, 1)
 
 
 def test_more_than_the_target_at_the_smallest_strength_is_no_bracket():
@@ -113,7 +113,7 @@ def test_more_than_the_target_at_the_smallest_strength_is_no_bracket():
 def test_a_step_over_the_target_is_a_jump():
     found = run(lambda c: 0.6 if c < 2.7 else 2.0)
     assert found.status == "jump" and found.c == pytest.approx(2.7, rel=0.02)
-    below, above = max(c for c, stat in found.tried if stat < 1), min(c for c, stat in found.tried if stat > 1)
+    below, above = max(c for c, stat in found.trials if stat < 1), min(c for c, stat in found.trials if stat > 1)
     assert below < 2.7 <= above < 1.02 * below
 
 
@@ -139,25 +139,25 @@ def test_the_smallest_of_two_crossings_is_kept():
 
 def test_a_curve_with_a_sharp_bend_is_solved_because_an_end_that_stays_is_weighed_less_each_time():
     bend = lambda c: (c / 10) ** 0.2 if c < 9 else (c / 10) ** 20  # noqa: E731
-    assert run(bend, probe=30.0).status == "ok" and len(run(bend, probe=30.0).tried) <= 9
+    assert run(bend, probe=30.0).status == "ok" and len(run(bend, probe=30.0).trials) <= 9
     cliff = lambda c: 0.02 + (c / 10) ** 14  # noqa: E731
-    assert run(cliff, probe=300.0).status == "ok" and len(run(cliff, probe=300.0).tried) <= 8
+    assert run(cliff, probe=300.0).status == "ok" and len(run(cliff, probe=300.0).trials) <= 8
 
 
 def test_what_is_reported_is_the_closest_point_and_its_own_number():
     found = run(lambda c: 0.5 if c < 2.7 else 2.0)
-    assert (found.c, found.stat) in found.tried
-    assert abs(math.log(found.stat)) == min(abs(math.log(s)) for _, s in found.tried)
+    assert (found.c, found.stat) in found.trials
+    assert abs(math.log(found.stat)) == min(abs(math.log(s)) for _, s in found.trials)
 
 
 def test_a_method_without_strengths_between_is_measured_once():
     assert run(lambda c: 0.4, bound=1.0, graded=False).status == "no_bracket"
     assert run(lambda c: 1.7, bound=1.0, graded=False).status == "jump"
     found = run(lambda c: 1.02, bound=1.0, graded=False)
-    assert (found.status, found.c, len(found.tried)) == ("ok", 1.0, 1)
+    assert (found.status, found.c, len(found.trials)) == ("ok", 1.0, 1)
 
 
 def test_the_published_bracket_is_never_worse_than_twelve_evaluations():
     for at in (1e-3, 1e-2, 30.0, 5e3):
         found = run(saturating(4.0, at))
-        assert len(found.tried) <= 12
+        assert len(found.trials) <= 12

@@ -8,7 +8,7 @@ import small
 import torch
 from test_steer import lowrank
 
-from ws import reading
+from ws import prefix_cache
 from ws.batches import Room, in_batches
 from ws.errors import ScoringImpossible
 from ws.eval import EVALS, scoring
@@ -31,7 +31,7 @@ def items(tiny):
 def test_reading_what_rows_share_once_changes_no_score(tiny, items):
     made = prompts_of(tiny, items)
     rows, starts = [p.ids for p in made], [p.start for p in made]
-    assert len(reading.levels(rows)) == 3
+    assert len(prefix_cache.levels(rows)) == 3
     d = lowrank(tiny, size=0.1)
     alphas = [-1.0, 0.5]
     shared = shared_logprobs(tiny, rows, starts, alphas, lambda a, _: steer(tiny, d, a))
@@ -42,7 +42,7 @@ def test_reading_what_rows_share_once_changes_no_score(tiny, items):
 
 def test_levels_spell_every_row_and_read_less():
     rows = [[1] * 20 + [5] * 30 + [i] * 4 for i in (2, 3)] + [[1] * 20 + [6] * 30 + [7, i] for i in (2, 3)] + [[1] * 40]
-    plan = reading.levels(rows)
+    plan = prefix_cache.levels(rows)
     spelled = [list(plan[0][0][1])]
     for level in plan[1:]:
         spelled = [[*spelled[parent], *tokens] for parent, tokens in level]
@@ -51,14 +51,14 @@ def test_levels_spell_every_row_and_read_less():
     assert sum(len(t) for level in plan for _, t in level) < 0.7 * sum(map(len, rows))
     for few in ([[1, 2, 3]], [[1], [1]], [[1, 2], [3, 4]], [[1] * 30, [1] * 30], [[1] * 9, [1] * 30]):
         spelled = [[]]
-        for level in reading.levels(few):
+        for level in prefix_cache.levels(few):
             spelled = [[*spelled[parent], *tokens] for parent, tokens in level]
         assert [list(s) for s in spelled] == few
 
 
 def test_a_model_whose_cache_cannot_be_cut_is_read_from_the_beginning(tiny, items, monkeypatch):
     wanted = score(tiny, items, alphas=[0.0])
-    monkeypatch.setitem(reading._holds, tiny.model, False)
+    monkeypatch.setitem(prefix_cache._holds, tiny.model, False)
     for a, b in zip(wanted, score(tiny, items, alphas=[0.0])):
         assert a[0].logratio == pytest.approx(b[0].logratio, abs=1e-4)
 
@@ -241,9 +241,9 @@ def test_thoughts_on_real_tokenizers_open_close_and_answer_with_real_tokens(real
 
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma2", "gpt2"])
 def test_the_quick_head_is_the_models_own_bit_for_bit_and_is_gone_afterwards(kind, monkeypatch):
-    from ws.reading import last_logits
+    from ws.prefix_cache import last_logits
 
-    monkeypatch.setattr(reading, "HEAD_ROWS", 40)  # several blocks of 96 words, the last of them shorter
+    monkeypatch.setattr(prefix_cache, "HEAD_ROWS", 40)  # several blocks of 96 words, the last of them shorter
     base = small.base(kind)
     ids = small.ids(5, 9)
     with torch.inference_mode():

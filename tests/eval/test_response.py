@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ws import reading
+from ws import prefix_cache
 from ws.calibrate import divergences
 from ws.errors import Unsupported
 from ws.eval import protocol
@@ -22,7 +22,7 @@ from ws.methods.activation.method import Activation, Add, block_name
 from ws.models.answers import find_answers
 from ws.models.chat import Chat, encode, render
 from ws.pairs import Pair
-from ws.reading import answering, padded
+from ws.prefix_cache import answering, padded
 from ws.sequences import finished
 from ws.study.evaluations import plain_dial
 
@@ -84,7 +84,7 @@ def test_an_anchor_is_steered_as_if_the_model_had_written_it(tiny, method, asked
 
 def test_reading_shared_beginnings_once_steers_the_same_tokens(tiny, method, asked, monkeypatch):
     shared = score(tiny, asked, alphas=[STRONG], dial=lambda a: method.at(tiny, a))
-    monkeypatch.setitem(reading._holds, tiny.model, False)
+    monkeypatch.setitem(prefix_cache._holds, tiny.model, False)
     whole = score(tiny, asked, alphas=[STRONG], dial=lambda a: method.at(tiny, a))
     assert [r[0].logratio for r in shared] == pytest.approx([r[0].logratio for r in whole], abs=1e-3)
 

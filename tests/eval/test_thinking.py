@@ -8,7 +8,7 @@ import small
 import torch
 from test_steer import lowrank
 
-from ws import reading
+from ws import prefix_cache
 from ws.errors import ScoringImpossible, Unsupported
 from ws.eval import EVALS
 from ws.eval import run as run_eval
@@ -127,7 +127,7 @@ def test_every_architecture_scores_the_same_with_and_without_its_cache(kind, tin
     monkeypatch.setattr("ws.eval.thinking.stop_tokens", lambda *a: list(range(0, 96, 7)))
     found = score_thinking(base, items, n_think=9, alphas=[0.0], cot="plain")
     near(found, score_thinking(base, items, n_think=9, alphas=[0.0], cot="plain", reuse_cache=False))
-    assert reading.holds(base) == (kind != "qwen3.5")
+    assert prefix_cache.holds(base) == (kind != "qwen3.5")
 
 
 def test_a_model_without_thought_tokens_is_refused_by_think_and_served_by_plain(tiny, items):

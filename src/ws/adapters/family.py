@@ -61,14 +61,14 @@ class Adapter:
     @cached_property
     def by_module(self) -> Mapping[str, Mapping[str, Tensor]]:
         """Module to its tensors, by parameter name; those of the start as `start.<parameter>`."""
-        found: dict[str, Tensors] = {m: {} for m in self.spec.modules}
+        modules: dict[str, Tensors] = {m: {} for m in self.spec.modules}
         for start, tensors in (("", self.tensors), ("start.", self.frozen)):
             for key, t in tensors.items():
                 # a parameter's name has one part or two: `lora_magnitude_vector`, `lora_A.weight`
-                module = next((m for n in (1, 2) if (m := key.rsplit(".", n)[0]) in found), None)
+                module = next((m for n in (1, 2) if (m := key.rsplit(".", n)[0]) in modules), None)
                 if module is not None:
-                    found[module][start + key.removeprefix(module + ".")] = t
-        return found
+                    modules[module][start + key.removeprefix(module + ".")] = t
+        return modules
 
     def of(self, module: str) -> Tensors:
         """The tensors of one module in float64."""
@@ -246,9 +246,9 @@ def _attach_peft(family: Family, base: Base, spec: Spec) -> Iterator[Attached]:
         assert family.peft_config is not None
         network = get_peft_model(base.model, family.peft_config(spec, base))
     try:
-        named = {_plain(n): p for n, p in network.named_parameters() if p.requires_grad}
+        trainable = {_plain(n): p for n, p in network.named_parameters() if p.requires_grad}
         saved = {_plain(n): t for n, t in get_peft_model_state_dict(network).items()}
-        yield Attached(network, named, {n: t for n, t in saved.items() if n not in named})
+        yield Attached(network, trainable, {n: t for n, t in saved.items() if n not in trainable})
     finally:
         network.unload()
 

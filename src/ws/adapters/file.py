@@ -31,8 +31,8 @@ def save_adapter(adapter: Adapter, folder: Path, base: Base) -> None:
         config.update(base_model_name_or_path=base.id, revision=base.revision, inference_mode=True)
         if of.start is not None:
             config["init_lora_weights"] = adapter.spec.family  # peft then takes the start off the base when it loads
-        told = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
-        (folder / CONFIG).write_text(json.dumps(told, indent=1, sort_keys=True, default=str) + "\n")
+        content = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+        (folder / CONFIG).write_text(json.dumps(content, indent=1, sort_keys=True, default=str) + "\n")
     ours = {"spec": asdict(adapter.spec), "base": dict(adapter.base), "provenance": dict(adapter.provenance)}
     (folder / OURS).write_text(json.dumps(ours, indent=1, sort_keys=True) + "\n")
 

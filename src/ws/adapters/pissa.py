@@ -24,14 +24,14 @@ def branch(t: Tensors, w, bias, spec: Spec) -> tuple[Form, ...]:
 
 def start(base: Theta, spec: Spec) -> Tensors:
     """A0 and B0 of every module: deterministic, so both sides have the same."""
-    found: Tensors = {}
+    tensors: Tensors = {}
     for name in spec.modules:
         w = base.weight(name)
         u, s, vh = torch.linalg.svd(w.to(torch.promote_types(w.dtype, torch.float32)), full_matrices=False)
         root = (s[: spec.rank] / spec.scale).sqrt()
-        found[f"{name}.lora_A.weight"] = (root[:, None] * vh[: spec.rank]).contiguous()
-        found[f"{name}.lora_B.weight"] = (u[:, : spec.rank] * root).contiguous()
-    return found
+        tensors[f"{name}.lora_A.weight"] = (root[:, None] * vh[: spec.rank]).contiguous()
+        tensors[f"{name}.lora_B.weight"] = (u[:, : spec.rank] * root).contiguous()
+    return tensors
 
 
 FAMILY = Family(

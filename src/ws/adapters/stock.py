@@ -73,8 +73,8 @@ def load_stock(folder: Path | str, base: Theta) -> Adapter:
         raise DirectionMismatch(
             f"{folder}: {wrong[0]} is {tuple(tensors[wrong[0]].shape)}, which does not fit {base.id}."
         )
-    told = {"source": "peft", "folder": folder.name, "peft_version": config.get("peft_version")}
-    return Adapter(spec, tensors, start, base.described(), told)
+    provenance = {"source": "peft", "folder": folder.name, "peft_version": config.get("peft_version")}
+    return Adapter(spec, tensors, start, base.described(), provenance)
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -157,33 +157,33 @@ def _tensors(folder: Path) -> tuple[dict[str, torch.Tensor], set[str]]:
         raise BadFile(f"{path} cannot be read as safetensors ({str(e)[:80]}).") from None
     tensors, modules = {}, set()
     for key, t in raw.items():
-        found = PARAMETER.match(key)
-        if found is None:
+        match = PARAMETER.match(key)
+        if match is None:
             raise Unsupported(f"{path}: the tensor {key!r} belongs to no adapter that is understood here.")
         if not t.is_floating_point():
             raise BadFile(f"{path}: {key} holds {str(t.dtype).removeprefix('torch.')} and not floating-point numbers.")
         if not all_finite(t):
             raise BadFile(f"{path}: {key} holds values that are not finite.")
         parameter = (
-            found["parameter"].removesuffix(".weight") if "magnitude" in found["parameter"] else found["parameter"]
+            match["parameter"].removesuffix(".weight") if "magnitude" in match["parameter"] else match["parameter"]
         )
-        tensors[f"{found['module']}.{parameter}"] = t
-        modules.add(found["module"])
+        tensors[f"{match['module']}.{parameter}"] = t
+        modules.add(match["module"])
     if not tensors:
         raise BadFile(f"{path} holds no tensors.")
     return tensors, modules
 
 
 def _fits(key: str, t: torch.Tensor, base: Theta, spec: Spec) -> bool:
-    found = PARAMETER.match(key)
-    assert found is not None
-    out_features, in_features = sizes(base.linears[found["module"]].module)
-    wanted = {
+    match = PARAMETER.match(key)
+    assert match is not None
+    out_features, in_features = sizes(base.linears[match["module"]].module)
+    shape = {
         "lora_A.weight": (spec.rank, in_features),
         "lora_B.weight": (out_features, spec.rank),
         "lora_magnitude_vector": (out_features,),
         "delora_A": (spec.rank, in_features),
         "delora_B": (out_features, spec.rank),
         "delora_w_norm": (in_features,),
-    }.get(key.removeprefix(found["module"] + "."))
-    return wanted is None or tuple(t.shape) == wanted
+    }.get(key.removeprefix(match["module"] + "."))
+    return shape is None or tuple(t.shape) == shape

@@ -29,7 +29,7 @@ def upstream_bf16(base: Base, pos: Adapter, neg: Adapter, *, alphas: Sequence[fl
     changed = entries = 0
     beyond = energy = 0.0
     arrived = dict.fromkeys(alphas, 0.0)
-    wanted = dict.fromkeys(alphas, 0.0)
+    whole = dict.fromkeys(alphas, 0.0)
     for name in exact.forms:
         w = base.weight(name).cpu().float()
         own = {name: w}
@@ -44,16 +44,16 @@ def upstream_bf16(base: Base, pos: Adapter, neg: Adapter, *, alphas: Sequence[fl
         beyond, energy = beyond + float(s[rank:].sum()), energy + float(s.sum())
         start = w.bfloat16()
         for alpha in alphas:
-            moved = (start.float() + alpha * true.float()).bfloat16().double() - start.double()
-            arrived[alpha] += float((moved * true).sum())
-            wanted[alpha] += alpha * float((true * true).sum())
+            step = (start.float() + alpha * true.float()).bfloat16().double() - start.double()
+            arrived[alpha] += float((step * true).sum())
+            whole[alpha] += alpha * float((true * true).sum())
     ee, er, rr = dots.tolist()
     return {
         "cosine": er / (ee * rr) ** 0.5 if ee * rr > 0 else float("nan"),
         "norm_ratio": (rr / ee) ** 0.5 if ee > 0 else float("nan"),
         "entries_changed": changed / max(1, entries),
         "energy_beyond_rank": beyond / energy if energy > 0 else float("nan"),
-        "arrives": {a: arrived[a] / wanted[a] if wanted[a] > 0 else float("nan") for a in alphas},
+        "arrives": {a: arrived[a] / whole[a] if whole[a] > 0 else float("nan") for a in alphas},
     }
 
 

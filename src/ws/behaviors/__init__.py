@@ -89,12 +89,12 @@ class Behavior:
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 of all that decides the pairs."""
-        told: list[Any] = [self.name, self.template, self.pairs, [(p.id, p.text) for p in self.train]]
+        parts: list[Any] = [self.name, self.template, self.pairs, [(p.id, p.text) for p in self.train]]
         if self.n_topics is not None:
-            told.append(self.n_topics)
+            parts.append(self.n_topics)
         if self.answers is not None:
-            told.append([self.answers.content_hash, [f["sha256"] for f in self.answers.provenance["files"]]])
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+            parts.append([self.answers.content_hash, [f["sha256"] for f in self.answers.provenance["files"]]])
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
@@ -190,30 +190,30 @@ def _path(name: str) -> Path:
     )
 
 
-def _prompts(path: Path, asked: "Prompts", *, claims_of: str = "train") -> tuple[Prompt, ...]:
+def _prompts(path: Path, prompts: "Prompts", *, claims_of: str = "train") -> tuple[Prompt, ...]:
     from ws.behaviors.dataset import beside, questions_of
 
-    if asked.source == "pool":
+    if prompts.source == "pool":
         return tuple(Prompt(r["id"], r["text"], r["category"], r["split"]) for r in _jsonl(HERE / "pool.jsonl"))
-    if asked.source == "claims":
+    if prompts.source == "claims":
         return tuple(Prompt(r["id"], r.get("prompt", r["claim"]), r["topic"]) for r in claims(claims_of))
-    if asked.source == "list":
-        return _numbered(path.stem, asked.texts or [])
-    if asked.source == "hub":
-        return _numbered(path.stem, questions_of(asked))
-    found = beside(path, asked.file or "", "prompts.file")
-    if found.suffix == ".jsonl":
-        rows = _jsonl(found)
+    if prompts.source == "list":
+        return _numbered(path.stem, prompts.texts or [])
+    if prompts.source == "hub":
+        return _numbered(path.stem, questions_of(prompts))
+    file = beside(path, prompts.file or "", "prompts.file")
+    if file.suffix == ".jsonl":
+        rows = _jsonl(file)
         for i, r in enumerate(rows, 1):
             if not isinstance(r, dict) or not isinstance(r.get("text"), str) or not r["text"].strip():
-                raise BadFile(f"{found}, line {i}: every row is an object with a text.")
+                raise BadFile(f"{file}, line {i}: every row is an object with a text.")
             if r.get("split", "train") not in SPLITS:
-                raise BadFile(f"{found}, line {i}: split is one of {', '.join(SPLITS)}, got {r['split']!r}.")
+                raise BadFile(f"{file}, line {i}: split is one of {', '.join(SPLITS)}, got {r['split']!r}.")
         return tuple(
-            Prompt(str(r.get("id", f"{found.stem}-{i:03d}")), r["text"], r.get("category", ""), r.get("split", "train"))
+            Prompt(str(r.get("id", f"{file.stem}-{i:03d}")), r["text"], r.get("category", ""), r.get("split", "train"))
             for i, r in enumerate(rows, 1)
         )
-    return _numbered(found.stem, [t.strip() for t in _text(found).split("\n") if t.strip()])
+    return _numbered(file.stem, [t.strip() for t in _text(file).split("\n") if t.strip()])
 
 
 def _numbered(stem: str, texts: Sequence[str]) -> tuple[Prompt, ...]:
@@ -253,9 +253,9 @@ def _distinct(path: Path, prompts: tuple[Prompt, ...]) -> None:
         )
     if len({p.id for p in prompts}) < len(prompts):
         raise BadFile(f"{path}: two prompts have the same id; an id names one question.")
-    seen: dict[str, Prompt] = {}
+    by_text: dict[str, Prompt] = {}
     for p in prompts:
-        if (other := seen.setdefault(folded(p.text), p)) is not p:
+        if (other := by_text.setdefault(folded(p.text), p)) is not p:
             raise BadFile(
                 f"{path}: the prompts {other.id} and {p.id} are the same text ({p.text[:60]!r}); a pool is distinct."
             )

@@ -31,10 +31,10 @@ def pairs_of(pack: Path, spec: DataSet, behavior: str) -> Pairs:
         tables = [table_of(pack, name) for name in (spec.pos, spec.neg) if name is not None]
         rows = _two_tables(tables[0], tables[1], spec)
     source = str(pack)
-    made = [(pair_of(source, f"row {i}", r, behavior), r) for i, r in enumerate(rows, 1)]
+    pairs = [(pair_of(source, f"row {i}", r, behavior), r) for i, r in enumerate(rows, 1)]
     files = [mark for table in tables for mark in marks_of(table)]
     columns = spec.model_dump(exclude_none=True, include={"prompt", "response", "response_pos", "response_neg", "key"})
-    return Pairs(tuple(with_topics(made)), {"source": "dataset", "files": files, "columns": columns})
+    return Pairs(tuple(with_topics(pairs)), {"source": "dataset", "files": files, "columns": columns})
 
 
 def table_of(pack: Path, name: str) -> Rows:
@@ -45,13 +45,13 @@ def table_of(pack: Path, name: str) -> Rows:
     return records(beside(pack, name, "dataset"), ())
 
 
-def questions_of(asked: Prompts) -> list[str]:
+def questions_of(prompts: Prompts) -> list[str]:
     """The questions in a column of a hub data set, each once."""
-    dataset, _, revision = (asked.id or "").partition("@")
-    table = from_hub(dataset, asked.config, asked.split or "", (), revision=revision or None)
+    dataset, _, revision = (prompts.id or "").partition("@")
+    table = from_hub(dataset, prompts.config, prompts.split or "", (), revision=revision or None)
     texts: dict[str, str] = {}
     for i, r in enumerate(table, 1):
-        text = _text(table, i, r, asked.column or "").strip()
+        text = _text(table, i, r, prompts.column or "").strip()
         texts.setdefault(folded(text), text)
     return list(texts.values())
 
@@ -93,9 +93,9 @@ def _two_tables(pos: Rows, neg: Rows, spec: DataSet) -> list[dict[str, Any]]:
         responses = [_text(t, n, t[n - 1], spec.response or "response") for t, n in ((pos, i), (neg, j + 1))]
         rows.append({"prompt": prompt, "response_pos": responses[0], "response_neg": responses[1]})
     if apart:
-        named = ", ".join(map(str, apart[:NAMED]))
+        numbers = ", ".join(map(str, apart[:NAMED]))
         raise BadFile(
-            f"{len(apart)} of {len(pos)} rows ask one question in {pos.source} and another in {neg.source} (rows {named}); "
+            f"{len(apart)} of {len(pos)} rows ask one question in {pos.source} and another in {neg.source} (rows {numbers}); "
             "sort both files alike, or name a column by which rows are matched: `key`."
         )
     return rows
@@ -105,12 +105,12 @@ def _matching(pos: Rows, neg: Rows, key: str) -> list[int]:
     """For each pos row, the position of the neg row with the same key."""
     places = []
     for table in (pos, neg):
-        found: dict[str, int] = {}
+        index: dict[str, int] = {}
         for i, r in enumerate(table):
-            if (mark := str(_cell(table, i + 1, r, key))) in found:
-                raise BadFile(f"{table.source}: rows {found[mark] + 1} and {i + 1} have the same {key}, {mark[:40]!r}.")
-            found[mark] = i
-        places.append(found)
+            if (mark := str(_cell(table, i + 1, r, key))) in index:
+                raise BadFile(f"{table.source}: rows {index[mark] + 1} and {i + 1} have the same {key}, {mark[:40]!r}.")
+            index[mark] = i
+        places.append(index)
     if lone := sorted(places[0].keys() ^ places[1].keys()):
         raise BadFile(f"{len(lone)} values of {key} stand on one side only, e.g. {', '.join(lone[:NAMED])}.")
     return [places[1][mark] for mark in places[0]]

@@ -70,8 +70,8 @@ class DataSet(_Strict):
             form, wrong = "`pos` and `neg` are a file each", ("response_pos", "response_neg")
         else:
             raise ValueError("a data set is `pos` and `neg`, or one `file` with both")
-        if given := [k for k in wrong if getattr(self, k) is not None]:
-            raise ValueError(f"{form}, so leave out {', '.join(given)}")
+        if surplus := [k for k in wrong if getattr(self, k) is not None]:
+            raise ValueError(f"{form}, so leave out {', '.join(surplus)}")
         return self
 
 

@@ -18,11 +18,11 @@ from ws.calibrate.kl import divergences as divergences
 from ws.calibrate.kl import thinking_of
 from ws.calibrate.prompts import PromptSets as PromptSets
 from ws.calibrate.prompts import apart, prompt_sets, training_prompts
-from ws.calibrate.search import Found, first_guess, searching, solve
+from ws.calibrate.search import Ending, first_guess, searching, solve
 from ws.direction import Direction
 from ws.methods import Method, as_method
 from ws.models.load import Base
-from ws.reading import Beginnings
+from ws.prefix_cache import Beginnings
 
 PROTOCOL = "kl-p95/1"
 GATE = 1.5
@@ -131,22 +131,22 @@ class Calibration:
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as `from_json` reads it."""
-        told = {s: {**asdict(getattr(self, s)), "verdict": getattr(self, s).verdict} for s in SIGNS}
+        sides = {s: {**asdict(getattr(self, s)), "verdict": getattr(self, s).verdict} for s in SIGNS}
         return {
             "method": self.method, "protocol": self.protocol, "thinking": self.thinking, "matched": self.matched,
-            "alpha_pos": self.alpha_pos, "alpha_neg": self.alpha_neg, "settings": asdict(self.settings), **told,
+            "alpha_pos": self.alpha_pos, "alpha_neg": self.alpha_neg, "settings": asdict(self.settings), **sides,
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, told: dict[str, Any]) -> "Calibration":
+    def from_json(cls, record: dict[str, Any]) -> "Calibration":
         sides = {}
         for s in SIGNS:
-            values: dict[str, Any] = {k: math.nan if v is None else v for k, v in told[s].items() if k != "verdict"}
+            values: dict[str, Any] = {k: math.nan if v is None else v for k, v in record[s].items() if k != "verdict"}
             for key in ("ladder", "history"):
                 values[key] = tuple((a, math.nan if p is None else p) for a, p in values[key])
             sides[s] = Side(**values)
-        settings = CalibrateSettings(**told["settings"])
-        return cls(told["method"], sides["pos"], sides["neg"], settings, told["protocol"], told["thinking"])
+        settings = CalibrateSettings(**record["settings"])
+        return cls(record["method"], sides["pos"], sides["neg"], settings, record["protocol"], record["thinking"])
 
 
 def calibrate(
@@ -171,34 +171,34 @@ def calibrate(
     method = as_method(method)
     sets = prompts or sets_of(base, settings, behavior)
     apart(sets, method.provenance)
-    wanted = dict(zip(SIGNS.values(), targets or (settings.budget, settings.budget)))
-    seen: dict[float, Divergence] = {}
-    known = Beginnings()
+    goals = dict(zip(SIGNS.values(), targets or (settings.budget, settings.budget)))
+    measured: dict[float, Divergence] = {}
+    beginnings = Beginnings()
 
     def evaluate(alphas: Sequence[float]) -> list[float]:
-        found = divergences(
-            base, method, sets.calib, alphas, tokens=settings.tokens, thinking=settings.thoughts, known=known
+        results = divergences(
+            base, method, sets.calib, alphas, tokens=settings.tokens, thinking=settings.thoughts, beginnings=beginnings
         )
-        seen.update(zip(alphas, found))
-        progress(", ".join(f"alpha {d.alpha:+.4g}: {d.p95:.4g} nat" for d in found))
-        return [d.p95 for d in found]
+        measured.update(zip(alphas, results))
+        progress(", ".join(f"alpha {d.alpha:+.4g}: {d.p95:.4g} nat" for d in results))
+        return [d.p95 for d in results]
 
     # 1. a few prompts at strengths far apart: where to begin
     ladders = _ladders(base, method, sets, settings)
     # 2. both signs at once, one strength each per round
     ways = {}
     for sign, ladder in ladders.items():
-        probe, slope = first_guess(ladder, wanted[sign])
+        probe, slope = first_guess(ladder, goals[sign])
         ways[sign] = searching(
-            wanted[sign], tolerance=settings.tolerance, bound=method.bound, graded=method.graded, probe=probe,
+            goals[sign], tolerance=settings.tolerance, bound=method.bound, graded=method.graded, probe=probe,
             slope=slope, max_evals=settings.max_evals,
         )  # fmt: skip
-    found = solve(evaluate, ways)
+    ends = solve(evaluate, ways)
     # 3. the same strengths on other prompts
-    alphas = [sign * found[sign].c for sign in SIGNS.values()]
+    alphas = [sign * ends[sign].c for sign in SIGNS.values()]
     audits = divergences(base, method, sets.audit, alphas, tokens=settings.tokens, thinking=settings.thoughts)
     sides = {
-        s: _side(sign, wanted[sign], found[sign], ladders[sign], seen[alpha], audit)
+        s: _side(sign, goals[sign], ends[sign], ladders[sign], measured[alpha], audit)
         for (s, sign), alpha, audit in zip(SIGNS.items(), alphas, audits)
     }
     return Calibration(method.name, sides["pos"], sides["neg"], settings, thinking=thinking_of(base, settings.thoughts))
@@ -230,14 +230,14 @@ def _ladders(
     few = sets.calib[: max(1, len(sets.calib) // (2 * len(rungs)))]
     alphas = [sign * c for sign in SIGNS.values() for c in rungs]
     tokens = max(1, settings.tokens // 2)
-    found = divergences(base, method, few, alphas, tokens=tokens, thinking=settings.thoughts)
-    return {sign: [(abs(d.alpha), d.p95) for d in found if d.alpha * sign > 0] for sign in SIGNS.values()}
+    results = divergences(base, method, few, alphas, tokens=tokens, thinking=settings.thoughts)
+    return {sign: [(abs(d.alpha), d.p95) for d in results if d.alpha * sign > 0] for sign in SIGNS.values()}
 
 
 def _side(
     sign: float,
     target: float,
-    found: Found,
+    end: Ending,
     ladder: Sequence[tuple[float, float]],
     at: Divergence,
     audit: Divergence,
@@ -245,9 +245,9 @@ def _side(
     lo, hi = at.interval() if not math.isnan(at.p95) else (math.nan, math.nan)
     audit_lo, audit_hi = audit.interval() if not math.isnan(audit.p95) else (math.nan, math.nan)
     return Side(
-        alpha=sign * found.c, target=target, status=found.status, p95=found.stat, ci_lo=lo, ci_hi=hi, mean=at.mean,
+        alpha=sign * end.c, target=target, status=end.status, p95=end.stat, ci_lo=lo, ci_hi=hi, mean=at.mean,
         p50=at.p50, p99=at.p99, largest=at.largest, audit=audit.p95, audit_lo=audit_lo, audit_hi=audit_hi,
-        passed=target / GATE <= audit.p95 <= target * GATE, evaluations=len(found.tried) + bool(ladder),
+        passed=target / GATE <= audit.p95 <= target * GATE, evaluations=len(end.trials) + bool(ladder),
         ladder=tuple((sign * c, stat) for c, stat in ladder),
-        history=tuple((sign * c, stat) for c, stat in found.tried),
+        history=tuple((sign * c, stat) for c, stat in end.trials),
     )  # fmt: skip

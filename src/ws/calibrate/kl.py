@@ -21,7 +21,7 @@ from ws.generate import context_of
 from ws.methods.method import Method
 from ws.models.chat import Chat, encode, render, stop_tokens, thinks_when_asked
 from ws.models.load import Base
-from ws.reading import Beginnings, Steps, padded
+from ws.prefix_cache import Beginnings, Steps, padded
 
 QUANTILE = 0.95
 RESAMPLES = 400
@@ -50,15 +50,15 @@ class Divergence:
         """A 95 % interval of p95: prompts drawn again with replacement, and all their tokens with them."""
         rng = np.random.default_rng(seed)
         parts = [np.asarray(t) for t in self.tokens]
-        drawn = rng.integers(len(parts), size=(RESAMPLES, len(parts)))
-        found = [np.quantile(np.concatenate([parts[i] for i in row]), QUANTILE) for row in drawn]
-        low, high = np.quantile(found, [0.025, 0.975])
+        draws = rng.integers(len(parts), size=(RESAMPLES, len(parts)))
+        quantiles = [np.quantile(np.concatenate([parts[i] for i in row]), QUANTILE) for row in draws]
+        low, high = np.quantile(quantiles, [0.025, 0.975])
         return float(low), float(high)
 
 
 @dataclass(frozen=True)
 class _Row:
-    asked: tuple[int, ...]
+    prompt: tuple[int, ...]
     """The prompt the steered model sees."""
     plain: tuple[int, ...]
     """The prompt the base sees."""
@@ -74,7 +74,7 @@ def divergences(
     tokens: int = 50,
     thinking: str = "auto",
     batch_size: int | None = None,
-    known: Beginnings | None = None,
+    beginnings: Beginnings | None = None,
 ) -> list[Divergence]:
     """The divergence at every strength, over all prompts: all of them side by side in few batches.
 
@@ -96,22 +96,22 @@ def divergences(
     room = Room(base.model, decodes=True)
     free = free_memory(base.device) if base.device.type != "cpu" else None
     keep = LOGITS if free is None else int(LOGITS_SHARE * free)
-    kept = max(1, keep // (4 * tokens * base.model.get_output_embeddings().weight.shape[0]))  # type: ignore[operator]
+    most = max(1, keep // (4 * tokens * base.model.get_output_embeddings().weight.shape[0]))  # type: ignore[operator]
 
     def length(row: _Row) -> int:
-        return max(len(row.asked), len(row.plain)) + tokens
+        return max(len(row.prompt), len(row.plain)) + tokens
 
-    size = batch_size or (lambda row: min(kept, room.fits(length(row))))
+    size = batch_size or (lambda row: min(most, room.fits(length(row))))
     stops = stop_tokens(base.tokenizer, base.model)
-    found, _ = in_batches(
+    per_row, _ = in_batches(
         rows,
-        lambda part: _batch(base, method, part, tokens, stops, known),
+        lambda part: _batch(base, method, part, tokens, stops, beginnings),
         size=size,
         length=length,
         label="divergence",
     )
     pooled: list[list[tuple[float, ...]]] = [[()] * len(prompts) for _ in alphas]
-    for (at, k), tokens_of in zip(cells, found):
+    for (at, k), tokens_of in zip(cells, per_row):
         pooled[k][at] += tokens_of
     return [_summed(alpha, per_prompt) for alpha, per_prompt in zip(alphas, pooled)]
 
@@ -129,11 +129,11 @@ def _batch(
     rows: Sequence[_Row],
     tokens: int,
     stops: Sequence[int],
-    known: Beginnings | None,
+    beginnings: Beginnings | None,
 ) -> list[tuple[float, ...]]:
     with method.at(base, [r.alpha for r in rows]):
-        walk = _walk(base, [r.asked for r in rows], tokens, stops)
-    return _divergence_along(base, [r.plain for r in rows], walk, known)
+        walk = _walk(base, [r.prompt for r in rows], tokens, stops)
+    return _divergence_along(base, [r.plain for r in rows], walk, beginnings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,16 +166,16 @@ def _walk(base: Base, prompts: Sequence[Sequence[int]], limit: int, stops: Seque
 
 @torch.inference_mode()
 def _divergence_along(
-    base: Base, prompts: Sequence[Sequence[int]], walk: _Walk, known: Beginnings | None
+    base: Base, prompts: Sequence[Sequence[int]], walk: _Walk, beginnings: Beginnings | None
 ) -> list[tuple[float, ...]]:
     """KL per counted token, the base reading what was written."""
-    steps = _steps(base, prompts, len(walk.logp), known)
-    found = []
+    steps = _steps(base, prompts, len(walk.logp), beginnings)
+    columns = []
     for t, steered in enumerate(walk.logp):
-        found.append(kl(steered, _logp(steps.logits)))
+        columns.append(kl(steered, _logp(steps.logits)))
         if t + 1 < len(walk.logp):
             steps.go(walk.tokens[:, t])
-    per_row = torch.stack(found, 1).tolist()
+    per_row = torch.stack(columns, 1).tolist()
     return [tuple(kl for kl, v in zip(row, valid) if v) for row, valid in zip(per_row, walk.valid.tolist())]
 
 
@@ -187,9 +187,9 @@ def kl(steered: Tensor, plain: Tensor) -> Tensor:
     return torch.cat([((s - p) * s.exp()).sum(-1) for s, p in parts]).clamp(min=0)
 
 
-def _steps(base: Base, prompts: Sequence[Sequence[int]], more: int, known: Beginnings | None = None) -> Steps:
+def _steps(base: Base, prompts: Sequence[Sequence[int]], more: int, beginnings: Beginnings | None = None) -> Steps:
     ids, mask, _ = padded(base, prompts)
-    return Steps(base.model, ids, mask, more=more, known=known)
+    return Steps(base.model, ids, mask, more=more, beginnings=beginnings)
 
 
 def _logp(logits: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ def _summed(alpha: float, per_prompt: Sequence[tuple[float, ...]]) -> Divergence
 
 
 def _check_room(base: Base, rows: Sequence[_Row], tokens: int) -> None:
-    limit, longest = context_of(base.model), max(max(len(r.asked), len(r.plain)) for r in rows)
+    limit, longest = context_of(base.model), max(max(len(r.prompt), len(r.plain)) for r in rows)
     if tokens < 1:
         raise ValueError(f"a divergence needs at least one token, got {tokens}")
     if limit is not None and longest + tokens > limit:

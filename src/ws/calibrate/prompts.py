@@ -30,10 +30,10 @@ def prompt_sets(tiny: bool, n_calib: int, n_audit: int, *, trained_on: Sequence[
     """The first so many questions of each set; an error if a set is too small, or any question is in two."""
     pool = neutral_prompts(tiny)
     calib, audit = (_first(pool, split, n) for split, n in (("calib", n_calib), ("audit", n_audit)))
-    seen = {folded(text): "training" for text in trained_on}
+    owners = {folded(text): "training" for text in trained_on}
     for where, chosen in (("calibration", calib), ("audit", audit)):
         for p in chosen:
-            if (other := seen.setdefault(folded(p.text), f"{where} {p.id}")) != f"{where} {p.id}":
+            if (other := owners.setdefault(folded(p.text), f"{where} {p.id}")) != f"{where} {p.id}":
                 raise ValueError(
                     f"the {where} prompts share {p.text[:60]!r} with the {other.split()[0]} prompts; a strength would be "
                     "found or checked on what was seen before. Take that question out of your behavior pack."
@@ -43,9 +43,9 @@ def prompt_sets(tiny: bool, n_calib: int, n_audit: int, *, trained_on: Sequence[
 
 def apart(sets: PromptSets, provenance: Mapping[str, Any]) -> None:
     """Refuse prompts that are among the questions a method was made from, by what it says of itself."""
-    known = marks_in(provenance) or frozenset()
+    marks = marks_in(provenance) or frozenset()
     for text in (*sets.calib, *sets.audit):
-        if marks_of([text]) in known:
+        if marks_of([text]) in marks:
             raise ValueError(
                 f"this method was made from the question {text[:60]!r}, which its strength would be found or checked on. Train "
                 "it on other questions."

@@ -29,17 +29,17 @@ SATURATED = 4.0
 
 
 @dataclass(frozen=True)
-class Found:
+class Ending:
     """Where a search ended: the evaluated strength closest to the target, and all that was tried."""
 
     status: str
     c: float
     stat: float
-    tried: tuple[tuple[float, float], ...]
+    trials: tuple[tuple[float, float], ...]
     """(strength, statistic) in the order of evaluation."""
 
 
-Search = Generator[float, float, Found]
+Search = Generator[float, float, Ending]
 
 
 def searching(
@@ -59,48 +59,48 @@ def searching(
     if not target > 0 or not tolerance > 0 or max_evals < 1:
         raise ValueError(f"target, tolerance and evaluations must be positive, got {target}, {tolerance}, {max_evals}")
     largest = LARGEST if bound is None else bound
-    tried: list[tuple[float, float]] = []
+    trials: list[tuple[float, float]] = []
     c = min(probe, largest) if graded else largest
     stale, inside = 0, False  # how often running one end of the bracket was kept: + the upper one, - the lower one
     while True:
         stat = yield c
-        tried.append((c, stat))
-        status = _status(tried, target, tolerance, largest, graded, max_evals)
+        trials.append((c, stat))
+        status = _status(trials, target, tolerance, largest, graded, max_evals)
         if status:
-            return _ended(status, tried, target)
-        lo, hi = bracket(tried, target)
+            return _ended(status, trials, target)
+        lo, hi = bracket(trials, target)
         if lo is None or hi is None:
-            c, stale, inside = _outward(tried, target, largest, slope), 0, False
+            c, stale, inside = _outward(trials, target, largest, slope), 0, False
         else:
             if inside:
-                kept = 1 if c == lo[0] else -1
-                stale = stale + kept if stale * kept > 0 else kept
+                end = 1 if c == lo[0] else -1
+                stale = stale + end if stale * end > 0 else end
             c, inside = illinois(lo, hi, target, stale), True
 
 
 def solve(
     evaluate: Callable[[Sequence[float]], Sequence[float]], searches: Mapping[float, Search]
-) -> dict[float, Found]:
+) -> dict[float, Ending]:
     """Run a search per sign, answering all of them with one evaluation of several strengths."""
-    asked = {sign: next(search) for sign, search in searches.items()}
-    found: dict[float, Found] = {}
-    while asked:
-        stats = evaluate([sign * c for sign, c in asked.items()])
-        for sign, stat in zip(list(asked), stats):
+    strengths = {sign: next(search) for sign, search in searches.items()}
+    ends: dict[float, Ending] = {}
+    while strengths:
+        stats = evaluate([sign * c for sign, c in strengths.items()])
+        for sign, stat in zip(list(strengths), stats):
             try:
-                asked[sign] = searches[sign].send(stat)
+                strengths[sign] = searches[sign].send(stat)
             except StopIteration as end:
-                found[sign] = end.value
-                del asked[sign]
-    return found
+                ends[sign] = end.value
+                del strengths[sign]
+    return ends
 
 
 def bracket(
-    tried: Sequence[tuple[float, float]], target: float
+    trials: Sequence[tuple[float, float]], target: float
 ) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
     """The smallest strength above the target, and the largest strength below that one."""
-    hi = min((t for t in tried if t[1] > target), default=None)
-    lo = max((t for t in tried if t[1] <= target and (hi is None or t[0] < hi[0])), default=None)
+    hi = min((t for t in trials if t[1] > target), default=None)
+    lo = max((t for t in trials if t[1] <= target and (hi is None or t[0] < hi[0])), default=None)
     return lo, hi
 
 
@@ -118,12 +118,12 @@ def illinois(lo: tuple[float, float], hi: tuple[float, float], target: float, st
     return math.exp(x)
 
 
-def _outward(tried: Sequence[tuple[float, float]], target: float, largest: float, slope: float) -> float:
+def _outward(trials: Sequence[tuple[float, float]], target: float, largest: float, slope: float) -> float:
     """A strength beyond all tried ones: far from the target as the slope says (2: the square root), near it at most twice as far."""
-    ordered = sorted(tried)
-    upward = all(stat <= target for _, stat in tried)
+    ordered = sorted(trials)
+    upward = all(stat <= target for _, stat in trials)
     c, stat = ordered[-1] if upward else ordered[0]
-    if len(tried) == 1 or not FAR < stat / target < 1 / FAR:
+    if len(trials) == 1 or not FAR < stat / target < 1 / FAR:
         factor = min(max((target / stat) ** (1 / slope), 1 / 8), 8.0) if stat > 0 else 8.0
     else:  # the slope near the target is steeper than 2: as far as the last two say
         low, high = ordered[-2:] if upward else ordered[:2]
@@ -157,17 +157,17 @@ def first_guess(ladder: Sequence[tuple[float, float]], target: float) -> tuple[f
 
 
 def _status(
-    tried: Sequence[tuple[float, float]], target: float, tolerance: float, largest: float, graded: bool, max_evals: int
+    trials: Sequence[tuple[float, float]], target: float, tolerance: float, largest: float, graded: bool, max_evals: int
 ) -> str | None:
     """How the search ends here, if it does."""
-    stat = tried[-1][1]
+    stat = trials[-1][1]
     if math.isnan(stat):
         return "nan"
     if abs(stat / target - 1) <= tolerance:
         return "ok"
-    if stat == 0 and len(tried) == 1:
+    if stat == 0 and len(trials) == 1:
         return "inert"
-    lo, hi = bracket(tried, target)
+    lo, hi = bracket(trials, target)
     if lo is not None and hi is None and lo[0] >= largest:
         return "no_bracket"
     if not graded:
@@ -178,12 +178,12 @@ def _status(
         rise = _f(hi[1], target) - _f(lo[1], target)
         if rise > STEP * math.log(hi[0] / lo[0]):
             return "jump"
-    return "max_iter" if len(tried) >= max_evals else None
+    return "max_iter" if len(trials) >= max_evals else None
 
 
-def _ended(status: str, tried: Sequence[tuple[float, float]], target: float) -> Found:
-    c, stat = min(reversed(tried), key=lambda t: abs(_f(t[1], target)))  # the last of equals is nearest the crossing
-    return Found(status, c, stat, tuple(tried))
+def _ended(status: str, trials: Sequence[tuple[float, float]], target: float) -> Ending:
+    c, stat = min(reversed(trials), key=lambda t: abs(_f(t[1], target)))  # the last of equals is nearest the crossing
+    return Ending(status, c, stat, tuple(trials))
 
 
 def _f(stat: float, target: float) -> float:

@@ -33,40 +33,44 @@ def diff_checkpoints(
     _same_linears(left, right)
     _same_linears(left, base)
     forms: dict[str, tuple[Form, ...]] = {}
-    kept: list[tuple[float, float]] = []
-    held = 0.0
+    energies: list[tuple[float, float]] = []
+    energy = 0.0
     for name in left.linears:
         own: list[Form] = []
         change = _change(left.weight(name), right.weight(name), f"{name}.weight")
         if change is not None:
-            held += float(change.square().sum())
+            energy += float(change.square().sum())
             own.append(Dense(change.float()))
         b, c = left.bias(name), right.bias(name)
         if (b is None) != (c is None):
             raise DirectionMismatch(f"only one of the two has a bias at {name}; a difference needs one architecture.")
         shift = None if b is None or c is None else _change(b, c, f"{name}.bias")
         if shift is not None:
-            held += float(shift.square().sum())
+            energy += float(shift.square().sum())
             own.append(BiasShift(shift.float()))
         if own and rank is not None:
             cut, share = compressed(Direction({name: tuple(own)}), rank=rank)
             size = sum(float(t.double().square().sum()) for f in own for t in vars(f).values())
-            kept.append((share * size, size))
+            energies.append((share * size, size))
             own = list(cut.forms[name])
         if own:
             forms[name] = tuple(own)
     if not forms:
         raise DirectionMismatch(f"{left.id} and {right.id} have the same linear layers; there is no difference.")
-    made: dict[str, Any] = {
+    provenance: dict[str, Any] = {
         "base": base.described(),
         "mode": "contrastive",
         "made_by": "two checkpoints",
         "parts": [left.described(), right.described()],
-        "left_out": _left_out(left, right, held),
+        "left_out": _left_out(left, right, energy),
     }
     if rank is not None:
-        made["compressed"] = {"rank": rank, "energy": None, "kept": sum(k for k, _ in kept) / sum(s for _, s in kept)}
-    return Direction(forms, made)
+        provenance["compressed"] = {
+            "rank": rank,
+            "energy": None,
+            "kept": sum(k for k, _ in energies) / sum(s for _, s in energies),
+        }
+    return Direction(forms, provenance)
 
 
 def from_tensors(base: Theta, tensors: Mapping[str, Tensor], *, made_by: str = "plain tensors") -> Direction:
@@ -80,9 +84,9 @@ def from_tensors(base: Theta, tensors: Mapping[str, Tensor], *, made_by: str = "
                 f"the tensor {key!r} is no weight or bias of a linear layer of {base.id}, e.g. {next(iter(base.linears))}.weight."
             )
         module = base.linears[name].module
-        wanted = (sizes(module)[0],) if kind == "bias" else tuple(module.weight.shape)  # type: ignore[arg-type]
-        if t.shape != wanted:
-            raise DirectionMismatch(f"{key} is {tuple(t.shape)}, and that of {base.id} is {wanted}.")
+        shape = (sizes(module)[0],) if kind == "bias" else tuple(module.weight.shape)  # type: ignore[arg-type]
+        if t.shape != shape:
+            raise DirectionMismatch(f"{key} is {tuple(t.shape)}, and that of {base.id} is {shape}.")
         if not t.is_floating_point():
             raise BadFile(f"{key} holds {str(t.dtype).removeprefix('torch.')} and not floating-point numbers.")
         t = t.float()
@@ -117,7 +121,7 @@ def _change(left: Tensor, right: Tensor, name: str) -> Tensor | None:
     return change if change.count_nonzero() else None
 
 
-def _left_out(left: Checkpoint, right: Checkpoint, held: float) -> dict[str, Any]:
+def _left_out(left: Checkpoint, right: Checkpoint, energy: float) -> dict[str, Any]:
     """What differs and a direction does not hold: names, and their share of the whole squared difference (None if it has none)."""
     inside = {f"{n}.{kind}" for n in left.linears for kind in ("weight", "bias")}
     shapes = {n: p.shape for n, p in right.skeleton.named_parameters()}
@@ -131,5 +135,5 @@ def _left_out(left: Checkpoint, right: Checkpoint, held: float) -> dict[str, Any
         elif (change := _change(left.tensor(name), right.tensor(name), name)) is not None:
             names.append(name)
             size += float(change.square().sum())
-    share = 0.0 if not names else None if math.isnan(size) else size / (size + held)
+    share = 0.0 if not names else None if math.isnan(size) else size / (size + energy)
     return {"tensors": len(names), "names": names[:8], "energy_share": share}

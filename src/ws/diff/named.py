@@ -74,14 +74,14 @@ def diff_named(
 
 def base_of(direction: Direction, model: str | None) -> str:
     """What to load for a direction: the model that is given, or the one the direction names if that can be found again."""
-    made = direction.provenance.get("base") or {}
+    record = direction.provenance.get("base") or {}
     if model:
         return model
-    if not made.get("id"):
+    if not record.get("id"):
         raise BadFile("the direction does not name its base; give it with `model`.")
-    if made["id"] != "tiny" and not made.get("revision"):
-        raise BadFile(f"the direction was made on a local folder called {made['id']!r}; give it with `model`.")
-    return made["id"] if made["id"] == "tiny" else f"{made['id']}@{made['revision']}"
+    if record["id"] != "tiny" and not record.get("revision"):
+        raise BadFile(f"the direction was made on a local folder called {record['id']!r}; give it with `model`.")
+    return record["id"] if record["id"] == "tiny" else f"{record['id']}@{record['revision']}"
 
 
 def _side(text: str, model: str | None, out: Path, opened: Callable[[str], Checkpoint]) -> Side:

@@ -38,7 +38,7 @@ def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive", i
         pos, neg = replace(pos, frozen={}), replace(neg, frozen={})
     left, right = (None if mode == "tau-" else (of, pos)), (None if mode == "tau+" else (of, neg))
     changes = changes_between(base, left, right)
-    made = {
+    provenance = {
         "base": base.described(),
         "mode": mode,
         "adapter": pos.spec.family,
@@ -47,11 +47,11 @@ def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive", i
         "versions": {k: v for k, v in versions().items() if k in ("torch", "peft", "transformers", "weight-steering")},
     }
     if into is None:
-        return Direction(dict(changes), made)
+        return Direction(dict(changes), provenance)
     with Streamed(into) as file:
         for name, forms in changes:
             file.add(name, forms)
-        return file.finish(made)
+        return file.finish(provenance)
 
 
 def diff_adapters(base: Theta, left: Adapter, right: Adapter | None = None) -> Direction:
@@ -72,13 +72,13 @@ def diff_adapters(base: Theta, left: Adapter, right: Adapter | None = None) -> D
     sides = [left] if right is None else [left, right]
     other = None if right is None else (family(right.spec.family), right)
     changes = changes_between(base, (family(left.spec.family), left), other)
-    made = {
+    provenance = {
         "base": base.described(),
         "mode": "contrastive" if right is not None else "tau+",
         "made_by": "two adapters" if right is not None else "an adapter",
         "parts": [{"adapter": a.spec.family, **dict(a.provenance)} for a in sides],
     }
-    return Direction(dict(changes), made)
+    return Direction(dict(changes), provenance)
 
 
 def _same_start(left: Adapter, right: Adapter) -> bool:

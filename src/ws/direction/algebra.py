@@ -27,10 +27,10 @@ Scope = Callable[[str], str]
 
 def layer_of(name: str) -> int:
     """The block a module belongs to: the first number in its path."""
-    found = re.search(r"\.(\d+)\.", name)
-    if found is None:
+    match = re.search(r"\.(\d+)\.", name)
+    if match is None:
         raise ValueError(f"{name} names no layer, so it has no depth")
-    return int(found[1])
+    return int(match[1])
 
 
 def everything(name: str) -> str:
@@ -141,8 +141,8 @@ def _group(scope: str) -> Scope:
 def cosines(table: Tensor) -> Tensor:
     """The cosines of a Gram table; NaN where a direction is zero."""
     size = table.diagonal().clamp(min=0).sqrt()
-    found = table / (size[:, None] * size)
-    return torch.where((size[:, None] * size) > 0, found, torch.nan)
+    ratios = table / (size[:, None] * size)
+    return torch.where((size[:, None] * size) > 0, ratios, torch.nan)
 
 
 def _gram_of_module(parts: Sequence[tuple[Form, ...]], w: Tensor | None) -> Tensor:
@@ -165,11 +165,11 @@ def _gram_of_module(parts: Sequence[tuple[Form, ...]], w: Tensor | None) -> Tens
 
 def _gram_of_low_ranks(low: Sequence[Sequence[LowRank]]) -> Tensor:
     n = len(low)
-    found = [form for forms in low for form in forms]
-    if not found:
+    every = [form for forms in low for form in forms]
+    if not every:
         return torch.zeros(n, n, dtype=torch.float64)
     ranks = [sum(f.a.shape[0] for f in forms) for forms in low]
-    total, (out_features, in_features) = sum(ranks), (found[0].b.shape[0], found[0].a.shape[1])
+    total, (out_features, in_features) = sum(ranks), (every[0].b.shape[0], every[0].a.shape[1])
     # float64 costs twice, and symmetry saves half of it
     in_factors = (out_features + in_features) * total**2
     in_slices = out_features * in_features * (total + n * n)
@@ -251,17 +251,17 @@ def project_out(
 
 def orthonormalized(directions: Sequence[Direction], weight: Weights | None = None) -> list[Direction]:
     """Gram-Schmidt in the order given: unit norms, all inner products 0."""
-    found: list[Direction] = []
+    units: list[Direction] = []
     for at, d in enumerate(directions):
         start = d.norm(weight)
         for _ in range(2):  # twice is enough (Kahan): the second pass removes what rounding left
-            for u in found:
+            for u in units:
                 d = d + u * -dot(d, u, weight)
         size = d.norm(weight)
         if not size > 1e-6 * max(start, 1e-300):
             raise ValueError(f"direction {at} lies in the span of those before it, so it has no orthogonal part")
-        found.append(d * (1 / size))
-    return found
+        units.append(d * (1 / size))
+    return units
 
 
 def compressed(
@@ -279,12 +279,12 @@ def compressed(
     if energy is not None and not 0 < energy <= 1:
         raise ValueError(f"energy must lie above 0 and at most at 1, got {energy}")
     forms: dict[str, tuple[Form, ...]] = {}
-    kept = total = 0.0
+    part = total = 0.0
     for name, parts in direction.forms.items():
         biases = gathered(tuple(f for f in parts if isinstance(f, BiasShift)))
         matrix = gathered(tuple(f for f in parts if not isinstance(f, BiasShift)))
         size_of_bias = sum(float(f.v.double().square().sum()) for f in biases if isinstance(f, BiasShift))
-        kept, total = kept + size_of_bias, total + size_of_bias
+        part, total = part + size_of_bias, total + size_of_bias
         if not matrix:
             forms[name] = biases
             continue
@@ -297,11 +297,11 @@ def compressed(
         else:
             q = min(rank, len(squares))
         cut = LowRank(left[:, :q].float().contiguous(), right[:q].float().contiguous())
-        kept, total = kept + float(squares[:q].sum()), total + size
+        part, total = part + float(squares[:q].sum()), total + size
         forms[name] = (cut, *biases)
-    share = kept / total if total > 0 else math.nan
-    told = {"rank": rank, "energy": energy, "kept": share}
-    return Direction(forms, {**direction.provenance, "compressed": told}), share
+    share = part / total if total > 0 else math.nan
+    record = {"rank": rank, "energy": energy, "kept": share}
+    return Direction(forms, {**direction.provenance, "compressed": record}), share
 
 
 def _spectrum(name: str, matrix: tuple[Form, ...], weight: Weights | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -109,10 +109,10 @@ class Direction:
 
     def to(self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Direction":
         """The same direction elsewhere, or in another precision."""
-        moved = {
+        forms = {
             n: tuple(mapped(f, lambda t: t.to(device=device, dtype=dtype)) for f in fs) for n, fs in self.forms.items()
         }
-        return Direction(moved, self.provenance)
+        return Direction(forms, self.provenance)
 
 
 def same_base(*directions: Direction) -> None:

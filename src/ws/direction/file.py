@@ -94,11 +94,11 @@ class Streamed:
     def finish(self, provenance: Mapping[str, Any]) -> Direction:
         """Put the header before what was written, under the final name."""
         head = {"format": FORMAT, "forms": dict(sorted(self.forms.items())), "provenance": dict(provenance)}
-        told = json.dumps({"__metadata__": {"ws": as_header(head)}, **self.places}, separators=(",", ":")).encode()
-        told += b" " * (-len(told) % 8)  # tensors begin at a multiple of eight bytes
+        header = json.dumps({"__metadata__": {"ws": as_header(head)}, **self.places}, separators=(",", ":")).encode()
+        header += b" " * (-len(header) % 8)  # tensors begin at a multiple of eight bytes
         self.out.close()
         with open(self.body, "rb") as body, replacing(self.path) as temporary, open(temporary, "wb") as whole:
-            whole.write(len(told).to_bytes(8, "little") + told)
+            whole.write(len(header).to_bytes(8, "little") + header)
             shutil.copyfileobj(body, whole, 1 << 20)
         return load(self.path)
 
@@ -125,13 +125,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def apart(flat: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Tensors on the CPU with no bytes but their own, as safetensors wants them; copied only where they share some."""
-    found: dict[str, torch.Tensor] = {}
-    seen = set[int]()
+    copies: dict[str, torch.Tensor] = {}
+    addresses = set[int]()
     for name, t in flat.items():
         t = t.detach().cpu().contiguous()
-        found[name] = t.clone() if t.untyped_storage().nbytes() != t.nbytes or t.data_ptr() in seen else t
-        seen.add(t.data_ptr())
-    return found
+        copies[name] = t.clone() if t.untyped_storage().nbytes() != t.nbytes or t.data_ptr() in addresses else t
+        addresses.add(t.data_ptr())
+    return copies
 
 
 def write_tensors(flat: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
@@ -160,7 +160,7 @@ def load(path: Path | str) -> Direction:
     if head.get("format") != FORMAT:
         raise BadFile(f"{path} is safetensors but not a {FORMAT} file; `ws diff` makes those.")
     provenance = head.get("provenance")
-    if not isinstance(provenance, dict) or not _told_well(provenance):
+    if not isinstance(provenance, dict) or not _is_provenance(provenance):
         raise BadFile(f"{path}: its header is not one that ws writes.")
     return Direction(forms_of(path, head.get("forms"), flat), provenance)
 
@@ -198,14 +198,14 @@ def forms_of(path: Path, table: Any, flat: dict[str, torch.Tensor]) -> dict[str,
     return forms
 
 
-def _told_well(provenance: dict[str, Any]) -> bool:
+def _is_provenance(provenance: dict[str, Any]) -> bool:
     """Whether the parts of a provenance that are read again are what they should be."""
     parts = [provenance.get(k) or {} for k in ("base", "training", "left_out", "compressed")]
     if not all(isinstance(p, dict) for p in parts):
         return False
     base, _, left_out, _ = parts
-    named = all(isinstance(base.get(k), (str, type(None))) for k in ("id", "revision", "fingerprint", "weights_hash"))
-    return named and (not left_out or {"tensors", "names", "energy_share"} <= left_out.keys())
+    texts = all(isinstance(base.get(k), (str, type(None))) for k in ("id", "revision", "fingerprint", "weights_hash"))
+    return texts and (not left_out or {"tensors", "names", "energy_share"} <= left_out.keys())
 
 
 def _form(path: Path, name: str, at: int, kind: str, flat: dict[str, torch.Tensor]) -> Form:

@@ -24,8 +24,8 @@ def save_pretrained(direction: Direction, folder: Path | str) -> Path:
         raise BadFile(f"{folder} exists and holds something else than a direction; give another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     save(direction, folder / FILE)
-    told = {"format": "ws-direction/1", "content": direction.content_hash, "provenance": dict(direction.provenance)}
-    (folder / OURS).write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+    record = {"format": "ws-direction/1", "content": direction.content_hash, "provenance": dict(direction.provenance)}
+    (folder / OURS).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     (folder / CARD).write_text(_card(direction))
     return folder
 
@@ -70,8 +70,8 @@ def push_to_hub(direction: Direction, name: str, *, private: bool = True) -> str
 def _card(direction: Direction) -> str:
     from huggingface_hub import ModelCardData
 
-    made: dict[str, Any] = dict(direction.provenance)
-    base, training = made.get("base") or {}, made.get("training") or {}
+    record: dict[str, Any] = dict(direction.provenance)
+    base, training = record.get("base") or {}, record.get("training") or {}
     settings = training.get("settings") or {}
     front = ModelCardData(
         base_model=base.get("id"), library_name="ws", tags=["weight-steering"], base_model_relation="adapter"
@@ -92,7 +92,7 @@ def _card(direction: Direction) -> str:
         "```",
         "",
         f"- base: `{base.get('id')}`, revision `{base.get('revision')}`, fingerprint `{base.get('fingerprint')}`; no other base is accepted",
-        f"- made by: {made.get('adapter') or made.get('made_by')}, {made.get('mode', 'combined')}; forms: {', '.join(kinds)}",
+        f"- made by: {record.get('adapter') or record.get('made_by')}, {record.get('mode', 'combined')}; forms: {', '.join(kinds)}",
         f"- modules: {len(direction.forms)}; content `{direction.content_hash}`",
         f"- training: learning rate {training.get('lr')}, best step {training.get('step')}, seed {settings.get('seed')}, init {settings.get('init')}, pairs `{training.get('pairs')}`",
         "",

@@ -214,15 +214,15 @@ def mapped(form: Form, change) -> Form:
 
 def gathered(forms: tuple[Form, ...]) -> tuple[Form, ...]:
     """The same sum with forms of one kind added up wherever that is exact."""
-    kept: list[Form] = []
+    sums: list[Form] = []
     for form in forms:
-        for at, other in enumerate(kept):
+        for at, other in enumerate(sums):
             if type(other) is type(form) and (total := other.plus(form)) is not None:  # type: ignore[arg-type]
-                kept[at] = total
+                sums[at] = total
                 break
         else:
-            kept.append(form)
-    return tuple(kept)
+            sums.append(form)
+    return tuple(sums)
 
 
 def inner(left: Form, right: Form, w: Float[Tensor, "o i"] | None) -> float:

@@ -47,27 +47,27 @@ def blended(
         raise ValueError(f"density must lie above 0 and at most at 1, got {density}")
     same_base(*directions)
     forms: dict[str, tuple[Form, ...]] = {}
-    kept = total = 0.0
+    part = total = 0.0
     for name in sorted(set().union(*(d.forms for d in directions))):
         parts = [(d, k) for d, k in zip(directions, factors) if name in d.forms]
         changes = [k * _matrix(d, name, weight) for d, k in parts if _has_matrix(d, name)]
         shifts = [k * v.float() for d, k in parts if (v := d.bias(name)) is not None]
-        found: list[Form] = []
+        own_forms: list[Form] = []
         if changes:
-            found.append(Dense(_rule(changes, how, density, f"{seed} {name}.weight")))
+            own_forms.append(Dense(_rule(changes, how, density, f"{seed} {name}.weight")))
         if shifts:
-            found.append(BiasShift(_rule(shifts, how, density, f"{seed} {name}.bias")))
-        own = Direction({name: tuple(found)})
-        size = sum(float(t.double().square().sum()) for f in found for t in vars(f).values())
+            own_forms.append(BiasShift(_rule(shifts, how, density, f"{seed} {name}.bias")))
+        own = Direction({name: tuple(own_forms)})
+        size = sum(float(t.double().square().sum()) for f in own_forms for t in vars(f).values())
         if rank is not None and changes:
             own, share = compressed(own, rank=rank)
-            kept += share * size if size else 0.0
+            part += share * size if size else 0.0
         else:
-            kept += size
+            part += size
         total += size
         forms[name] = own.forms[name]
-    share = kept / total if total > 0 else math.nan
-    made = {
+    share = part / total if total > 0 else math.nan
+    provenance = {
         "base": directions[0].provenance.get("base"),
         "made_by": f"{how}, density {density:g}",
         "factors": list(factors),
@@ -75,7 +75,7 @@ def blended(
         "compressed": {"rank": rank, "energy": None, "kept": share},
         "parts": [dict(d.provenance) for d in directions],
     }
-    return Direction(forms, made), share
+    return Direction(forms, provenance), share
 
 
 def _has_matrix(direction: Direction, name: str) -> bool:

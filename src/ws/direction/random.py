@@ -26,41 +26,43 @@ def random_like(direction: Direction, seed: int, weight: Weights, *, form: str =
     g = torch.Generator().manual_seed(seed)
     if form == "gate":
         mixed = Direction({n: tuple(_shuffled(f, g) for f in fs) for n, fs in direction.forms.items()})
-        wanted, got = (
+        target, got = (
             direction.norms(weight),
             mixed.norms(weight),
         )  # rows differ in length, so shuffled gates do in size
-        sizes = {n: wanted[n] / got[n] if got[n] > 0 else 1.0 for n in wanted}
-        return _told(direction, {n: tuple(f.scaled(sizes[n]) for f in fs) for n, fs in mixed.forms.items()}, seed, form)
+        sizes = {n: target[n] / got[n] if got[n] > 0 else 1.0 for n in target}
+        return _with_provenance(
+            direction, {n: tuple(f.scaled(sizes[n]) for f in fs) for n, fs in mixed.forms.items()}, seed, form
+        )
     forms: dict[str, tuple[Form, ...]] = {}
     for name, parts in direction.forms.items():
-        made: list[Form] = []
+        changes: list[Form] = []
         matrix = tuple(f for f in parts if not isinstance(f, BiasShift))
         low = len(matrix) == 1 and isinstance(matrix[0], LowRank)
         if form == "spectrum" and matrix and not low:
             raise Unsupported(f"{name} is not low rank, so its spectrum is the whole matrix's; use gauss or gate.")
         if low and form != "gauss":
             assert isinstance(matrix[0], LowRank)
-            made.append(_spectrum(matrix[0], g))
+            changes.append(_spectrum(matrix[0], g))
         elif matrix:
             shape = weight(name).shape
             noise = torch.randn(*shape, generator=g, dtype=torch.float64)
             size = Direction({name: matrix}).norm(weight)
-            made.append(Dense((noise * (size / float(noise.norm()))).float()))
+            changes.append(Dense((noise * (size / float(noise.norm()))).float()))
         shift = direction.bias(name)
         if shift is not None:
             noise = torch.randn(shift.shape, generator=g, dtype=torch.float64)
-            made.append(BiasShift((noise * (float(shift.double().norm()) / float(noise.norm()))).float()))
-        forms[name] = tuple(made)
-    return _told(direction, forms, seed, form)
+            changes.append(BiasShift((noise * (float(shift.double().norm()) / float(noise.norm()))).float()))
+        forms[name] = tuple(changes)
+    return _with_provenance(direction, forms, seed, form)
 
 
-def _told(direction: Direction, forms: dict[str, tuple[Form, ...]], seed: int, form: str) -> Direction:
+def _with_provenance(direction: Direction, forms: dict[str, tuple[Form, ...]], seed: int, form: str) -> Direction:
     base = direction.provenance.get("base")
-    told = {} if form == "like" else {"form": form}
+    variant = {} if form == "like" else {"form": form}
     # its size is that of the other, and so what that was made from
-    made = {"base": base, "made_by": "random", "seed": seed, "like": direction.content_hash, **told}
-    return Direction(forms, {**made, "size_of": dict(direction.provenance)})
+    provenance = {"base": base, "made_by": "random", "seed": seed, "like": direction.content_hash, **variant}
+    return Direction(forms, {**provenance, "size_of": dict(direction.provenance)})
 
 
 def _shuffled(form: Form, g: torch.Generator) -> Form:

@@ -51,18 +51,18 @@ def _python() -> Check:
 def _libraries() -> list[Check]:
     """Versions, and those below what this version of `ws` was made for."""
     least = _least()
-    found, bad = [], []
+    versions, bad = [], []
     for name in NEEDED:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             bad.append(Check(name, BROKEN, "not installed", f"Install it: pip install '{name}{least.get(name, '')}'"))
             continue
-        found.append(f"{name} {version}")
+        versions.append(f"{name} {version}")
         if name in least and not _satisfies(version, least[name]):
             do = f"Update it: pip install -U '{name}{least[name]}'"
             bad.append(Check(name, BROKEN, f"{version}, and ws needs {least[name]}", do))
-    return [Check("libraries", OK, ", ".join(found)), *bad]
+    return [Check("libraries", OK, ", ".join(versions)), *bad]
 
 
 def _least() -> dict[str, str]:
@@ -70,10 +70,10 @@ def _least() -> dict[str, str]:
     from packaging.requirements import Requirement
 
     try:
-        told = [Requirement(r) for r in importlib.metadata.requires(OURS) or ()]
+        requirements = [Requirement(r) for r in importlib.metadata.requires(OURS) or ()]
     except importlib.metadata.PackageNotFoundError:
         return {}
-    return {r.name: str(r.specifier) for r in told if r.marker is None}
+    return {r.name: str(r.specifier) for r in requirements if r.marker is None}
 
 
 def _satisfies(version: str, bound: str) -> bool:
@@ -89,10 +89,10 @@ def _optional() -> Check:
             there.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
             missing.append(f"{name} ({use})")
-    told = "; ".join(
+    summary = "; ".join(
         ([f"there: {', '.join(there)}"] if there else []) + ([f"not there: {', '.join(missing)}"] if missing else [])
     )
-    return Check("optional", OK, told)
+    return Check("optional", OK, summary)
 
 
 def _devices(device: str) -> list[Check]:
@@ -111,11 +111,11 @@ def _devices(device: str) -> list[Check]:
     free = free_memory(torch.device("cpu"))
     threads = torch.get_num_threads()
     cores = f"{os.cpu_count()} CPU cores, torch uses {threads} thread{'s' if threads > 1 else ''}"
-    found = [Check("cpu", OK, cores + (f", {size(free)} of memory free" if free else ""))]
+    checks = [Check("cpu", OK, cores + (f", {size(free)} of memory free" if free else ""))]
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-        left, whole = torch.cuda.mem_get_info(i)
-        found.append(Check(f"cuda:{i}", OK, f"{torch.cuda.get_device_name(i)}, {size(left)} of {size(whole)} free"))
-    return [*found, Check("device", OK, f"{chosen} (--device {device})")]
+        unused, whole = torch.cuda.mem_get_info(i)
+        checks.append(Check(f"cuda:{i}", OK, f"{torch.cuda.get_device_name(i)}, {size(unused)} of {size(whole)} free"))
+    return [*checks, Check("device", OK, f"{chosen} (--device {device})")]
 
 
 def free_by_device(device: str) -> dict[str, int]:
@@ -134,22 +134,22 @@ def _disk(out: Path) -> list[Check]:
 
     from huggingface_hub import constants
 
-    found = []
+    checks = []
     if not os.access(_nearest(out), os.W_OK):
-        found.append(Check("output", BROKEN, f"{out} cannot be written", "Give another --out."))
+        checks.append(Check("output", BROKEN, f"{out} cannot be written", "Give another --out."))
     for name, place in (("output", out), ("hub cache", Path(constants.HF_HUB_CACHE))):
-        left = shutil.disk_usage(_nearest(place)).free
-        if not any(c.name == name for c in found):
+        unused = shutil.disk_usage(_nearest(place)).free
+        if not any(c.name == name for c in checks):
             state, do = (
                 (OK, "")
-                if left > LITTLE_DISK
+                if unused > LITTLE_DISK
                 else (
                     NOTE,
                     f"Free some space, or name another place with {'--out' if name == 'output' else 'HF_HOME'}.",
                 )
             )
-            found.append(Check(name, state, f"{place.expanduser().resolve()}, {size(left)} free", do))
-    return found
+            checks.append(Check(name, state, f"{place.expanduser().resolve()}, {size(unused)} free", do))
+    return checks
 
 
 def _nearest(place: Path) -> Path:
@@ -173,5 +173,7 @@ def _hub() -> Check:
             "hub", NOTE, f"not reached in {HUB_SECONDS:g} s ({why}): models come from the cache or from folders"
         )
     who = "with a token" if get_token() else "without a token, so gated models are closed"
-    told = f"reached in {time.monotonic() - start:.1f} s, {who}"
-    return Check("hub", OK if status < 500 else NOTE, told if status < 500 else f"it answers {status}; try again later")
+    message = f"reached in {time.monotonic() - start:.1f} s, {who}"
+    return Check(
+        "hub", OK if status < 500 else NOTE, message if status < 500 else f"it answers {status}; try again later"
+    )

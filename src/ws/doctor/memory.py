@@ -114,11 +114,11 @@ def memory_plan(
         parameters, always, trace = _traced(model, stand_in)
         traced_as = USUAL
     copies = COPIES + (2 * train.checkpoints if next(iter(free)) == "cpu" else 0)  # those lie in main memory
-    held = copies * 4 * parameters + always
+    fixed = copies * 4 * parameters + always
     rows = min(64, train.batch_size)
     blocks, head, inputs = (train.max_len * x for x in trace)
-    plain = Step(f"train {of.name}", held, blocks + head, rows, 1)
-    lean = Step("the same with --gradient-checkpointing", held, inputs + blocks // model.base.depth + head, rows, 1)
+    plain = Step(f"train {of.name}", fixed, blocks + head, rows, 1)
+    lean = Step("the same with --gradient-checkpointing", fixed, inputs + blocks // model.base.depth + head, rows, 1)
     steps = (_generating(model, data, chosen), *((lean,) if train.gradient_checkpointing else (plain, lean)))
     plan = MemoryPlan(
         model.base.id, str(chosen).removeprefix("torch."), weights, steps, dict(free), parameters, traced_as, main=main
@@ -140,9 +140,9 @@ def _generating(model: Opened, data: DataSettings, dtype: torch.dtype) -> Step:
     network: Any = model.base.model
     config = network.config.get_text_config()
     heads = config.num_attention_heads
-    kept = getattr(config, "num_key_value_heads", None) or heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    per_token = 2 * model.base.depth * kept * width * dtype.itemsize
+    per_token = 2 * model.base.depth * kv_heads * width * dtype.itemsize
     tokens = data.max_len + SYSTEM
     last = 3 * 4 * config.vocab_size  # logits in float32, sorted, and their running sum
     return Step("generate answers", 0, per_token * tokens + last, batch_of(network), 1)
@@ -169,15 +169,15 @@ def _traced(model: Opened, train: TrainSettings) -> tuple[int, int, tuple[int, i
 
 def _kept(network: nn.Module, rows: int, vocabulary: int) -> tuple[int, int]:
     """Bytes that autograd keeps of one pass over so many rows: of the blocks, and of the head and its loss."""
-    known = {p.untyped_storage()._cdata for p in network.parameters()}
-    kept: list[Tensor] = []
+    storages = {p.untyped_storage()._cdata for p in network.parameters()}
+    activations: list[Tensor] = []
 
     def keep(t: Tensor) -> Tensor:
         at = t.untyped_storage()._cdata
         # scores of attention, one per pair of tokens, are kept by no kernel that devices use for it
-        if at not in known and not (t.ndim > 2 and t.shape[-1] == t.shape[-2] == TOKENS_TRACED):
-            known.add(at)
-            kept.append(t)
+        if at not in storages and not (t.ndim > 2 and t.shape[-1] == t.shape[-2] == TOKENS_TRACED):
+            storages.add(at)
+            activations.append(t)
         return t
 
     ids = torch.zeros(rows, TOKENS_TRACED, dtype=torch.long)
@@ -187,7 +187,7 @@ def _kept(network: nn.Module, rows: int, vocabulary: int) -> tuple[int, int]:
         positions = torch.arange(TOKENS_TRACED)[None]
         out = network(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
         nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
-    sizes = [(t.untyped_storage().nbytes(), bool(t.shape) and t.shape[-1] == vocabulary) for t in kept]
+    sizes = [(t.untyped_storage().nbytes(), bool(t.shape) and t.shape[-1] == vocabulary) for t in activations]
     return sum(n for n, head in sizes if not head), sum(n for n, head in sizes if head)
 
 
@@ -195,49 +195,53 @@ def _advice(plan: MemoryPlan, model: Opened, train: TrainSettings) -> list[str]:
     """Sentences that name flags: what to type where a step does not fit, or fits with fewer rows at once."""
     first, rest = next(iter(plan.free)), list(plan.free)[1:]
     room = plan.room - plan.weights
-    told = []
+    sentences = []
     for step in plan.steps:
         if 0 < (rows := step.fits(room)) < step.rows:
-            told.append(
+            sentences.append(
                 f"{step.name}: {rows} rows at once fit on {first}; {_fewer(first, step is plan.steps[0], rows)}"
             )
     if plan.fits:
-        return told
+        return sentences
     generate, *training = plan.steps
     if model.dtype.itemsize < getattr(torch, plan.dtype).itemsize:
         own = str(model.dtype).removeprefix("torch.")
-        told.append(
+        sentences.append(
             f"--dtype {own} halves the weights to {size(model.stored)}; the checkpoint holds no more than that."
         )
     if plan.weights < plan.room and not training[0].fits(room) and training[-1].fits(room):
-        told.append("--gradient-checkpointing makes training fit: activations are computed twice instead of kept.")
+        sentences.append("--gradient-checkpointing makes training fit: activations are computed twice instead of kept.")
     elif plan.weights < plan.room and not training[-1].fits(room):
-        told.append(f"--max-len {train.max_len // 2} halves what a row takes in training, and leaves shorter answers.")
+        sentences.append(
+            f"--max-len {train.max_len // 2} halves what a row takes in training, and leaves shorter answers."
+        )
     n = len(plan.free)
     shared = sum(FILL * f for f in plan.free.values())
     if rest and plan.weights + max(s.bytes(1) for s in plan.steps) < shared:
         if not generate.fits(room):
-            told.append(
+            sentences.append(
                 "ws data --device-map auto spreads the model over all devices for generating; ws eval takes it as well."
             )
         if not training[-1].fits(room):
-            told.append(_sharded(n, max(model.stored, plan.weights), plan.main))
+            sentences.append(_sharded(n, max(model.stored, plan.weights), plan.main))
     elif plan.weights > plan.room:
-        told.append("No device here holds this model: take a smaller one, or a machine with more memory.")
+        sentences.append("No device here holds this model: take a smaller one, or a machine with more memory.")
     if not generate.fits(room):
-        told.append("ws data --generate-with URL lets a server (vLLM, say) write the answers instead of this machine.")
-    return told
+        sentences.append(
+            "ws data --generate-with URL lets a server (vLLM, say) write the answers instead of this machine."
+        )
+    return sentences
 
 
 def _sharded(n: int, whole: int, main: int | None) -> str:
     """Training by n processes, of which each reads the whole checkpoint before it keeps its part."""
-    told = f"ws train --processes {n} --shard keeps 1/{n} of the weights on each device"
-    read = f"the {n} processes read {n} copies of the checkpoint into main memory, {size(n * whole)} together"
+    offer = f"ws train --processes {n} --shard keeps 1/{n} of the weights on each device"
+    cost = f"the {n} processes read {n} copies of the checkpoint into main memory, {size(n * whole)} together"
     if main is None:
-        return f"{told}; {read}."
+        return f"{offer}; {cost}."
     if n * whole < FILL * main:
-        return f"{told}; {read}, and {size(main)} are free."
-    return f"Training by {n} processes (--shard) would fit the devices, but {read}, and only {size(main)} are free."
+        return f"{offer}; {cost}, and {size(main)} are free."
+    return f"Training by {n} processes (--shard) would fit the devices, but {cost}, and only {size(main)} are free."
 
 
 def _fewer(device: str, generates: bool, rows: int) -> str:

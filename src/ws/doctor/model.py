@@ -52,8 +52,8 @@ def opened(model: str) -> Opened:
         raise Unsupported(
             f"{name} is quantised; a direction on packed weights is not exact. Name the model it was made from."
         )
-    told = config.get_text_config().dtype or config.dtype or torch.float32
-    dtype = told if isinstance(told, torch.dtype) else getattr(torch, told)
+    stored = config.get_text_config().dtype or config.dtype or torch.float32
+    dtype = stored if isinstance(stored, torch.dtype) else getattr(torch, stored)
     try:
         with torch.device("meta"):
             network = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
@@ -75,7 +75,7 @@ def examine_model(model: Opened) -> list[Check]:
     """Architecture, weights, template and answers of one model."""
     base = model.base
     tokenizer = base.tokenizer
-    asked: list[tuple[str, Callable[[], str | tuple[str, str]], str]] = [
+    questions: list[tuple[str, Callable[[], str | tuple[str, str]], str]] = [
         ("chat template", lambda: _template(tokenizer), "Take a model whose chat template knows system messages."),
         ("training text", lambda: _training_text(tokenizer), "Take another model; its answers have no end to learn."),
         *(
@@ -83,29 +83,29 @@ def examine_model(model: Opened) -> list[Check]:
             for name, (words, anchor) in SLOTS.items()
         ),
     ]  # fmt: skip
-    found = [_architecture(model), _weights(model)]
-    for name, look, do in asked:
+    checks = [_architecture(model), _weights(model)]
+    for name, look, do in questions:
         try:
-            told = look()
+            answer = look()
         except (WsError, ValueError) as e:
-            found.append(Check(name, NOTE if isinstance(e, ScoringImpossible) else BROKEN, str(e), do))
+            checks.append(Check(name, NOTE if isinstance(e, ScoringImpossible) else BROKEN, str(e), do))
             continue
-        found.append(Check(name, OK, told) if isinstance(told, str) else Check(name, NOTE, told[0], told[1]))
-    return found
+        checks.append(Check(name, OK, answer) if isinstance(answer, str) else Check(name, NOTE, answer[0], answer[1]))
+    return checks
 
 
 def _architecture(model: Opened) -> Check:
     base = model.base
     n = sum(p.numel() for p in base.model.parameters())
     room = context_of(base.model)
-    told = f"{type(base.model).__name__}, {f'{n / 1e9:.2f} billion' if n > 1e8 else f'{n / 1e6:.1f} million'} parameters, {base.depth} blocks, {len(base.linears)} linear layers"
-    return Check("architecture", OK, told + (f", context {room}" if room else ""))
+    text = f"{type(base.model).__name__}, {f'{n / 1e9:.2f} billion' if n > 1e8 else f'{n / 1e6:.1f} million'} parameters, {base.depth} blocks, {len(base.linears)} linear layers"
+    return Check("architecture", OK, text + (f", context {room}" if room else ""))
 
 
 def _weights(model: Opened) -> Check:
     """Whether the weights are here, as safetensors; a hub id that was never fetched is fetched when it is needed."""
     source, _, revision = locate(model.base.source)
-    told = f"{size(model.stored)} in {str(model.dtype).removeprefix('torch.')}"
+    text = f"{size(model.stored)} in {str(model.dtype).removeprefix('torch.')}"
     folder = Path(source)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download
@@ -120,26 +120,26 @@ def _weights(model: Opened) -> Check:
             return Check(
                 "weights",
                 NOTE,
-                f"{told}, not in the hub's cache",
+                f"{text}, not in the hub's cache",
                 "They are fetched when they are first needed; see the free disk above.",
             )
     try:
         shards = len(set(tensor_places(folder).values()))
     except BadFile as e:
         return Check("weights", BROKEN, str(e), "Give a folder with whole safetensors files.")
-    return Check("weights", OK, f"{told}, in {shards} file{'s' if shards > 1 else ''}")
+    return Check("weights", OK, f"{text}, in {shards} file{'s' if shards > 1 else ''}")
 
 
 def _template(tokenizer: Any) -> str | tuple[str, str]:
     if not has_template(tokenizer):
         return "none: prompts are plain text", "Fine for a base model; for a chat model, take the one with a template."
     try:
-        shown = render(tokenizer, Chat(QUESTION, "SYSTEM"))
+        text = render(tokenizer, Chat(QUESTION, "SYSTEM"))
     except Exception as e:  # a template raises what its author wrote, through the template engine
         raise Unsupported(
             f"the template refuses a system message ({' '.join(str(e).split())[:80]}), which personas need"
         ) from e
-    if "SYSTEM" not in shown:
+    if "SYSTEM" not in text:
         raise Unsupported("the template drops the system message, which personas need")
     thoughts = "can think" if thinks(tokenizer) else "has no thoughts"
     return (
@@ -161,5 +161,5 @@ def _slot(base: Base, words: tuple[tuple[str, ...], tuple[str, ...]], anchor: st
     if words[0][0].isdigit():
         anchor = anchor_before(base.tokenizer, anchor, [w[0] for w in words])
     item = Item("doctor", "doctor", Chat(QUESTION), anchor, words)
-    told = proven(base, item).described(base.tokenizer)
-    return f"after {anchor!r}: {' '.join(told['yes'])} against {' '.join(told['no'])}"
+    tokens = proven(base, item).described(base.tokenizer)
+    return f"after {anchor!r}: {' '.join(tokens['yes'])} against {' '.join(tokens['no'])}"

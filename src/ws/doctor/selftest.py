@@ -26,12 +26,12 @@ def self_test() -> Check:
     start, threads = time.monotonic(), torch.get_num_threads()
     try:
         with tempfile.TemporaryDirectory(prefix="ws-doctor-") as folder:
-            told = _study(load("tiny"), Path(folder))
+            summary = _study(load("tiny"), Path(folder))
     except Exception as e:  # whatever is broken here is what this test is for
         return Check("self-test", BROKEN, f"{type(e).__name__}: {' '.join(str(e).split())[:200]}", DO)
     finally:
         torch.set_num_threads(threads)
-    return Check("self-test", OK, f"{told}, in {time.monotonic() - start:.1f} s")
+    return Check("self-test", OK, f"{summary}, in {time.monotonic() - start:.1f} s")
 
 
 def _study(base: Base, out: Path) -> str:
@@ -44,10 +44,10 @@ def _study(base: Base, out: Path) -> str:
     pairs, _ = make_pairs(plan)
     sides, _ = make_sides(plan, pairs)
     direction, _ = make_direction(plan, sides)
-    still, moved = _dial(base, direction)
-    if not still or not moved > 0:
+    still, distance = _dial(base, direction)
+    if not still or not distance > 0:
         raise AssertionError(
-            f"alpha 0 is {'' if still else 'not '}the base, and alpha 1 moves the logits by {moved:.3g}"
+            f"alpha 0 is {'' if still else 'not '}the base, and alpha 1 moves the logits by {distance:.3g}"
         )
     rows, _ = make_eval(
         base, "dilemmas", direction, plan.run_folder, alphas=(-1.0, 0.0, 1.0), method="ws:lora", limit=4, out=out

@@ -38,5 +38,5 @@ def gpus_of(device: str) -> list[str]:
     import torch
 
     count = torch.cuda.device_count()
-    named = [x for x in os.environ.get(GPUS, "").split(",") if x]
-    return named[:count] or [str(i) for i in range(count)]
+    visible = [x for x in os.environ.get(GPUS, "").split(",") if x]
+    return visible[:count] or [str(i) for i in range(count)]

@@ -94,7 +94,7 @@ class Ray:
 
     def _give_out(self, ray: Any, remote: Any, graph: Graph, folder: Path) -> None:
         running: dict[Any, Task] = {}
-        seen: set[tuple[Any, ...]] = set()
+        marks: set[tuple[Any, ...]] = set()
         deaths = Counter[str]()
         most = (self.workers if self.address else None) or len(graph.tasks)
         try:
@@ -103,11 +103,11 @@ class Ray:
                     graph.running.add(task.name)  # Ray has it; it starts when a worker says so
                     running[remote.remote(told(task), str(folder.resolve()))] = task
                 ended, _ = ray.wait(list(running), num_returns=len(running), timeout=TICK)
-                self._tell_started(graph, folder, seen)
+                self._tell_started(graph, folder, marks)
                 for reference in ended:
                     task = running.pop(reference)
-                    if (found := self._outcome(ray, reference, task, folder)) is not None:
-                        graph.end(found)
+                    if (outcome := self._outcome(ray, reference, task, folder)) is not None:
+                        graph.end(outcome)
                     else:
                         deaths[task.name] += 1
                         self._mourn(graph, task, deaths[task.name], folder)
@@ -122,12 +122,12 @@ class Ray:
                     running.pop(reference)
             raise
 
-    def _tell_started(self, graph: Graph, folder: Path, seen: set[tuple[Any, ...]]) -> None:
+    def _tell_started(self, graph: Graph, folder: Path, marks: set[tuple[Any, ...]]) -> None:
         """A task that has a new state file was begun by a worker."""
         for name, state in states(folder).items():
             mark = (name, state.host, state.pid, state.started)
-            if name in graph.running and mark not in seen:
-                seen.add(mark)
+            if name in graph.running and mark not in marks:
+                marks.add(mark)
                 graph.start(graph.tasks[name])
 
     def _outcome(self, ray: Any, reference: Any, task: Task, folder: Path) -> Outcome | None:

@@ -46,7 +46,7 @@ class State:
             return False
         except PermissionError:  # it is there, and somebody else's
             return True
-        return (found := _stat(self.pid)) is None or (found[0] != "Z" and self.born in (None, found[1]))
+        return (stat := _stat(self.pid)) is None or (stat[0] != "Z" and self.born in (None, stat[1]))
 
     @property
     def seconds(self) -> float:
@@ -60,28 +60,28 @@ def _stat(pid: int) -> tuple[str, int] | None:
     Z is a process that has ended and whose parent has not asked for it yet.
     """
     try:
-        told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return told[0], int(told[19])
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], int(fields[19])
     except (OSError, IndexError, ValueError):
         return None
 
 
 def born() -> int | None:
     """When this process was started."""
-    found = _stat(os.getpid())
-    return None if found is None else found[1]
+    stat = _stat(os.getpid())
+    return None if stat is None else stat[1]
 
 
 def states(folder: Path) -> dict[str, State]:
     """The state of every task that was ever started with this folder, by name; a damaged file is left out."""
-    found = {}
+    by_task = {}
     for path in sorted((folder / "tasks").glob("*.json")):
         try:
             state = State(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):  # it is only what a person is shown
             continue
-        found[state.task] = state
-    return found
+        by_task[state.task] = state
+    return by_task
 
 
 class Writer:
@@ -92,9 +92,9 @@ class Writer:
         self.state = State(task, "running", os.getpid(), socket.gethostname(), time.time(), born=born())
         self.write()
 
-    def change(self, state: str = "running", told: Mapping[str, Any] | None = None, error: str = "") -> None:
+    def change(self, state: str = "running", news: Mapping[str, Any] | None = None, error: str = "") -> None:
         """Say something new."""
-        self.state = replace(self.state, state=state, told={**self.state.told, **(told or {})}, error=error)
+        self.state = replace(self.state, state=state, told={**self.state.told, **(news or {})}, error=error)
         self.write()
 
     def write(self) -> None:
@@ -106,7 +106,7 @@ class Writer:
 current: Writer | None = None
 
 
-def note(told: Mapping[str, Any]) -> None:
+def note(news: Mapping[str, Any]) -> None:
     """Say what the running task does now; outside of a task this does nothing."""
     if current is not None:
-        current.change(told=told)
+        current.change(news=news)

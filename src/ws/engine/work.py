@@ -55,12 +55,12 @@ def spoils(error: BaseException) -> bool:
 
     Memory that ran out is none, and is free again when the task is over.
     """
-    found: BaseException | None = error
-    while found is not None:
-        kinds = {c.__name__ for c in type(found).__mro__}
-        if ("AcceleratorError" in kinds or SPOILED.search(str(found))) and "out of memory" not in str(found):
+    cause: BaseException | None = error
+    while cause is not None:
+        kinds = {c.__name__ for c in type(cause).__mro__}
+        if ("AcceleratorError" in kinds or SPOILED.search(str(cause))) and "out of memory" not in str(cause):
             return True
-        found = found.__cause__ or found.__context__
+        cause = cause.__cause__ or cause.__context__
     return False
 
 
@@ -124,15 +124,15 @@ def _output_to(path: Path) -> Iterator[None]:
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
     """Our own warnings, which a person should read and not only a log."""
-    found: list[str] = []
+    messages: list[str] = []
 
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            found.append(" ".join(record.getMessage().split()))
+            messages.append(" ".join(record.getMessage().split()))
 
     collect, ours = Collect(logging.WARNING), logging.getLogger("ws")
     ours.addHandler(collect)
     try:
-        yield found
+        yield messages
     finally:
         ours.removeHandler(collect)

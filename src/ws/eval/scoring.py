@@ -22,7 +22,19 @@ from ws.generate import context_of
 from ws.models.answers import Answers, find_answers
 from ws.models.chat import Chat, encode, has_template, render
 from ws.models.load import Base
-from ws.reading import Level, answering, common, cut, cuttable, extended, families, holds, last_logits, levels, padded
+from ws.prefix_cache import (
+    Level,
+    answering,
+    common,
+    cut,
+    cuttable,
+    extended,
+    families,
+    holds,
+    last_logits,
+    levels,
+    padded,
+)
 
 Dial = Callable[[Sequence[float]], AbstractContextManager]
 """Strengths, one per row of the batch, to a context in which the model is steered by them."""

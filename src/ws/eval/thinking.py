@@ -35,7 +35,7 @@ from ws.eval.scoring import (
 from ws.models.answers import Answers
 from ws.models.chat import close_of_thought, encode, render, stop_tokens
 from ws.models.load import Base
-from ws.reading import cut, cuttable, extended, grown, holds, last_logits, padded
+from ws.prefix_cache import cut, cuttable, extended, grown, holds, last_logits, padded
 
 FORCED = " I will answer now."
 COTS = ("think", "plain")

@@ -46,21 +46,21 @@ def export(
     if len(set(alphas)) != len(alphas) or not all(map(math.isfinite, alphas)):
         raise ValueError(f"strengths are finite and different from each other; got {', '.join(map(str, alphas))}")
     refuse_mismatch(base, direction, origin)
-    used, kept = direction, 1.0
+    used, share = direction, 1.0
     if rank is not None:
-        used, kept = compressed(direction, rank=rank, weight=(origin or base).weight)
+        used, share = compressed(direction, rank=rank, weight=(origin or base).weight)
     with whole_folder(out) as work:
         if to == "merged":
-            told = to_merged(used, base, work, alpha=alphas[0], origin=origin)
+            record = to_merged(used, base, work, alpha=alphas[0], origin=origin)
         elif to == "mergekit":
-            told = to_mergekit(used, base, work, final=out, alpha=alphas[0], kept=kept)
+            record = to_mergekit(used, base, work, final=out, alpha=alphas[0], share=share)
         else:
-            told = to_peft(used, base, work, alphas=alphas, kept=kept, gguf=to == "gguf-lora")
+            record = to_peft(used, base, work, alphas=alphas, share=share, gguf=to == "gguf-lora")
         full = direction if rank is not None else None
-        cut = promise(work, used, base, alphas=list(alphas), origin=origin, full=full, noise=told.get("noise", 0.0))
+        cut = promise(work, used, base, alphas=list(alphas), origin=origin, full=full, noise=record.get("noise", 0.0))
         if full is not None:
-            told["cut_error"] = max(cut)
+            record["cut_error"] = max(cut)
         verdicts = verify(work)
         insist(verdicts)
         keep(work, verdicts)
-    return told, verdicts
+    return record, verdicts

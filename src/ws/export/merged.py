@@ -71,7 +71,7 @@ def to_merged(
             if file == shard and n in changes
         }
         _write_shard(source / shard, work / shard, steps, delivered)
-    told = {
+    record = {
         "to": "merged",
         "alphas": [alpha],
         "delivered": delivered.share,
@@ -85,8 +85,8 @@ def to_merged(
     (work / "README.md").write_text(
         card("Steered model", direction, base, body, library="transformers", relation="finetune")
     )
-    describe(work, direction, base, **told)
-    return told
+    describe(work, direction, base, **record)
+    return record
 
 
 def _carried(name: str, *, index: bool) -> bool:
@@ -98,17 +98,17 @@ def _carried(name: str, *, index: bool) -> bool:
 
 def _slots(direction: Direction, theta: Checkpoint) -> dict[str, tuple[str, str]]:
     """Checkpoint tensor to (module, weight or bias); a change without a slot is refused."""
-    found: dict[str, tuple[str, str]] = {}
+    slots: dict[str, tuple[str, str]] = {}
     missing = []
     for name, forms in direction.forms.items():
-        wanted = [
+        kinds = [
             ("weight", any(not isinstance(f, BiasShift) for f in forms)),
             ("bias", any(isinstance(f, BiasShift) for f in forms)),
         ]
-        for kind, needed in wanted:
+        for kind, needed in kinds:
             stored = theta.stored_as(f"{name}.{kind}") if needed else None
             if stored is not None:
-                found[stored] = (name, kind)
+                slots[stored] = (name, kind)
             elif needed:
                 missing.append(f"{name}.{kind}")
     if missing:
@@ -119,7 +119,7 @@ def _slots(direction: Direction, theta: Checkpoint) -> dict[str, tuple[str, str]
             else "the checkpoint names its tensors otherwise"
         )
         raise ExportRefused(f"the checkpoint of {theta.id} has no {missing[0]} ({len(missing)} such): {why}.")
-    return found
+    return slots
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,17 +21,17 @@ RECIPE, ADAPTER = "mergekit.yml", "adapter"
 
 
 def to_mergekit(
-    direction: Direction, base: Base, work: Path, *, final: Path, alpha: float, kept: float = 1.0
+    direction: Direction, base: Base, work: Path, *, final: Path, alpha: float, share: float = 1.0
 ) -> dict[str, Any]:
     """Fill the folder with the recipe and the adapter it merges; `final` is where the folder will lie."""
-    found = factors(direction, "mergekit")
-    check_modules(found, base, "mergekit")
-    r = max(f.a.shape[0] for f in found.values())
-    told = {"to": "mergekit", "alphas": [alpha], "rank": r, "kept_energy": kept}
+    low_ranks = factors(direction, "mergekit")
+    check_modules(low_ranks, base, "mergekit")
+    r = max(f.a.shape[0] for f in low_ranks.values())
+    record = {"to": "mergekit", "alphas": [alpha], "rank": r, "kept_energy": share}
     (work / ADAPTER).mkdir()
-    write_tensors(tensors_of(found, r), work / ADAPTER / WEIGHTS, {"format": "pt"})
-    told_config = config(found, base, r, r)
-    (work / ADAPTER / "adapter_config.json").write_text(json.dumps(told_config, indent=1, sort_keys=True) + "\n")
+    write_tensors(tensors_of(low_ranks, r), work / ADAPTER / WEIGHTS, {"format": "pt"})
+    adapter_config = config(low_ranks, base, r, r)
+    (work / ADAPTER / "adapter_config.json").write_text(json.dumps(adapter_config, indent=1, sort_keys=True) + "\n")
     (work / RECIPE).write_text(yaml.safe_dump(recipe(base, final.resolve() / ADAPTER, alpha), sort_keys=False))
     body = f"""The base plus {alpha:g} times a direction, as a recipe for mergekit:
 
@@ -41,13 +41,13 @@ mergekit-yaml {RECIPE} MERGED --lora-merge-cache NEW_FOLDER
 
 The recipe names `{ADAPTER}` by its absolute path: after moving this folder, write it again or edit the path.
 Use a new folder for the cache: mergekit takes what lies in an old one for finished."""
-    if kept < 1 - 1e-9:
-        body += f"\n\nCut to rank {r}: it keeps {100 * kept:.1f} % of the direction's energy."
+    if share < 1 - 1e-9:
+        body += f"\n\nCut to rank {r}: it keeps {100 * share:.1f} % of the direction's energy."
     (work / "README.md").write_text(
         card("Weight-steering recipe", direction, base, body, library="mergekit", relation="merge")
     )
-    describe(work, direction, base, **told)
-    return told
+    describe(work, direction, base, **record)
+    return record
 
 
 def recipe(base: Base, adapter: Path, alpha: float) -> dict[str, Any]:

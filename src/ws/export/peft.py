@@ -47,7 +47,7 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def to_peft(
-    direction: Direction, base: Base, work: Path, *, alphas: Sequence[float], kept: float = 1.0, gguf: bool = False
+    direction: Direction, base: Base, work: Path, *, alphas: Sequence[float], share: float = 1.0, gguf: bool = False
 ) -> dict[str, Any]:
     """Fill the adapter folder; with several alphas, one folder each, all with the same weights file."""
     target = "gguf-lora" if gguf else "peft"
@@ -57,14 +57,14 @@ def to_peft(
         )
     if gguf and len(alphas) != 1:
         raise ExportRefused("gguf-lora holds one strength, and requests scale it; give one `alpha`.")
-    found = factors(direction, target)
-    check_modules(found, base, target)
-    r = max(f.a.shape[0] for f in found.values())
+    low_ranks = factors(direction, target)
+    check_modules(low_ranks, base, target)
+    r = max(f.a.shape[0] for f in low_ranks.values())
     if r > max(VLLM_RANKS):
         raise ExportRefused(f"rank {r} is more than vLLM takes ({max(VLLM_RANKS)}); cut it with `rank`.")
 
-    tensors = tensors_of(found, r, alphas[0] if gguf else 1.0)
-    told = {"to": target, "alphas": list(alphas), "rank": r, "kept_energy": kept}
+    tensors = tensors_of(low_ranks, r, alphas[0] if gguf else 1.0)
+    record = {"to": target, "alphas": list(alphas), "rank": r, "kept_energy": share}
     for at, alpha in enumerate(alphas):
         folder = work if len(alphas) == 1 else work / folder_of(alpha)
         folder.mkdir(exist_ok=True)
@@ -75,25 +75,25 @@ def to_peft(
             os.link(first, folder / WEIGHTS)
         strength = r if gguf else alpha * r
         (folder / "adapter_config.json").write_text(
-            json.dumps(config(found, base, r, strength), indent=1, sort_keys=True) + "\n"
+            json.dumps(config(low_ranks, base, r, strength), indent=1, sort_keys=True) + "\n"
         )
         body = f"A weight-steering direction as a plain LoRA of rank {r}, at strength alpha = {alpha:g}. `lora_alpha = {strength:g}`."
         body += HOW_GGUF if gguf else HOW_PEFT
         body += HOW_TINY if base.tiny else ""
-        if kept < 1 - 1e-9:
-            body += f"\n\nCut to rank {r}: it keeps {100 * kept:.1f} % of the direction's energy."
+        if share < 1 - 1e-9:
+            body += f"\n\nCut to rank {r}: it keeps {100 * share:.1f} % of the direction's energy."
         text = card("Weight-steering adapter", direction, base, body, library="peft", relation="adapter")
         (folder / "README.md").write_text(text)
-        describe(folder, direction, base, **{**told, "alphas": [alpha]})
+        describe(folder, direction, base, **{**record, "alphas": [alpha]})
     if len(alphas) > 1:
-        describe(work, direction, base, **told, folders=[folder_of(a) for a in alphas])
-    return told
+        describe(work, direction, base, **record, folders=[folder_of(a) for a in alphas])
+    return record
 
 
-def tensors_of(found: dict[str, LowRank], rank: int, scale: float = 1.0) -> dict[str, Tensor]:
+def tensors_of(low_ranks: dict[str, LowRank], rank: int, scale: float = 1.0) -> dict[str, Tensor]:
     """The adapter's tensors, all of one rank: a rank_pattern is not read everywhere."""
     tensors = {}
-    for name, f in found.items():
+    for name, f in low_ranks.items():
         pad = rank - f.a.shape[0]
         key = f"base_model.model.{name}"
         tensors[f"{key}.lora_A.weight"] = torch.nn.functional.pad(f.a, (0, 0, 0, pad)).contiguous().float()
@@ -101,7 +101,7 @@ def tensors_of(found: dict[str, LowRank], rank: int, scale: float = 1.0) -> dict
     return tensors
 
 
-def config(found: dict[str, LowRank], base: Base, rank: int, lora_alpha: float) -> dict[str, Any]:
+def config(low_ranks: dict[str, LowRank], base: Base, rank: int, lora_alpha: float) -> dict[str, Any]:
     """An `adapter_config.json` that says all of it and nothing else."""
     return {
         "peft_type": "LORA",
@@ -110,8 +110,8 @@ def config(found: dict[str, LowRank], base: Base, rank: int, lora_alpha: float) 
         "revision": base.revision,
         "r": rank,
         "lora_alpha": lora_alpha,
-        "target_modules": sorted(found),  # full paths: suffixes would select layers the direction does not touch
-        "fan_in_fan_out": any(is_conv1d(base.linears[m].module) for m in found),
+        "target_modules": sorted(low_ranks),  # full paths: suffixes would select layers the direction does not touch
+        "fan_in_fan_out": any(is_conv1d(base.linears[m].module) for m in low_ranks),
         "inference_mode": True,
         "lora_dropout": 0.0,
         "bias": "none",
@@ -130,9 +130,9 @@ def folder_of(alpha: float) -> str:
     return f"alpha_{float(alpha):+}".removesuffix(".0")
 
 
-def check_modules(found: dict[str, LowRank], base: Base, target: str) -> None:
+def check_modules(low_ranks: dict[str, LowRank], base: Base, target: str) -> None:
     """Refuse modules that the model or the target does not have."""
-    if missing := sorted(set(found) - set(base.linears)):
+    if missing := sorted(set(low_ranks) - set(base.linears)):
         raise ExportRefused(f"{len(missing)} modules of the direction are not in this model, e.g. {missing[:3]}.")
-    if target == "gguf-lora" and (old := [m for m in found if is_conv1d(base.linears[m].module)]):
+    if target == "gguf-lora" and (old := [m for m in low_ranks if is_conv1d(base.linears[m].module)]):
         raise ExportRefused(f"llama.cpp's converter does not take Conv1D layers such as {old[0]}; use `to=merged`.")

@@ -44,7 +44,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 def factors(direction: Direction, to: str) -> dict[str, LowRank]:
     """Module to its one low-rank change; a form that is none is refused, with the way out."""
-    found = {}
+    low_ranks = {}
     for name, forms in direction.forms.items():
         if other := sorted({f.kind for f in forms if not isinstance(f, LowRank)}):
             bias = all(isinstance(f, BiasShift) for f in forms if not isinstance(f, LowRank))
@@ -53,11 +53,11 @@ def factors(direction: Direction, to: str) -> dict[str, LowRank]:
                 f"{to} holds low-rank changes only, and {name} is changed by {', '.join(other)}: {way}."
             )
         low = [f for f in forms if isinstance(f, LowRank)]
-        found[name] = reduce(LowRank.plus, low[1:], low[0])
-    return found
+        low_ranks[name] = reduce(LowRank.plus, low[1:], low[0])
+    return low_ranks
 
 
-def describe(folder: Path, direction: Direction, base: Theta, **told: Any) -> None:
+def describe(folder: Path, direction: Direction, base: Theta, **record: Any) -> None:
     """`ws.json` beside an export: what was exported, of what, by what."""
     write_json(
         folder / OURS,
@@ -65,15 +65,15 @@ def describe(folder: Path, direction: Direction, base: Theta, **told: Any) -> No
             "direction": {"hash": direction.content_hash, "provenance": dict(direction.provenance)},
             "base": base.described(),
             "versions": versions(),
-            **told,
+            **record,
         },
     )
 
 
 def card(title: str, direction: Direction, base: Theta, body: str, *, library: str, relation: str) -> str:
     """A model card: front matter the hub reads, and what a reader should know."""
-    made = direction.provenance
-    training = made.get("training", {})
+    provenance = direction.provenance
+    training = provenance.get("training", {})
     settings = training.get("settings", {})
     front = [
         "---",
@@ -85,7 +85,7 @@ def card(title: str, direction: Direction, base: Theta, body: str, *, library: s
     ]
     facts = [
         f"- base: `{base.id}`, revision `{base.revision}`, fingerprint `{base.fingerprint[:16]}`",
-        f"- direction: {made.get('adapter', 'unknown')}, mode {made.get('mode', 'unknown')}, {len(direction.forms)} modules, content `{direction.content_hash[:16]}`",
+        f"- direction: {provenance.get('adapter', 'unknown')}, mode {provenance.get('mode', 'unknown')}, {len(direction.forms)} modules, content `{direction.content_hash[:16]}`",
         f"- training: seed {settings.get('seed', 'unknown')}, learning rate {training.get('lr', 'unknown')}, pairs `{str(training.get('pairs', 'unknown'))[:16]}`",
     ]
     return "\n".join([*front, f"# {title}", "", body.strip(), "", *facts, ""])

@@ -73,17 +73,17 @@ def promise(
 
     strengths = []
     for alpha in alphas:
-        wanted = steered(direction, alpha)
-        if not all(torch.isfinite(t).all() for t in (*wanted, *bare)):
+        expected = steered(direction, alpha)
+        if not all(torch.isfinite(t).all() for t in (*expected, *bare)):
             raise ExportRefused(f"at alpha {alpha:g} the model's logits are not finite, so there is nothing to prove.")
-        if alpha != 0 and _size(wanted, bare) <= RESOLVED * float(torch.cat(bare).norm()):
+        if alpha != 0 and _size(expected, bare) <= RESOLVED * float(torch.cat(bare).norm()):
             raise ExportRefused(
                 f"at alpha {alpha:g} the logits change by less than their own precision, so nothing could be proven."
             )
-        told: dict[str, Any] = {"alpha": alpha, "promised": [t.tolist() for t in wanted]}
+        record: dict[str, Any] = {"alpha": alpha, "promised": [t.tolist() for t in expected]}
         if full is not None:  # what cutting the rank cost, in logits
-            told["cut_error"] = _relative(wanted, steered(full, alpha), bare)
-        strengths.append(told)
+            record["cut_error"] = _relative(expected, steered(full, alpha), bare)
+        strengths.append(record)
     proof = {
         "prompts": prompts,
         "ids": rows,
@@ -138,8 +138,8 @@ def _verdict(folder: Path, ours: dict[str, Any], proof: dict[str, Any], strength
         raise ProofFailed(f"{place} cannot be loaded by the library it is for: {why}") from None
     at = torch.tensor(proof["at"])
     got = [logits_of(network, r)[at] for r in proof["ids"]]
-    bare, wanted = ([torch.tensor(t) for t in rows] for rows in (proof["base"], strength["promised"]))
-    error, moved = _relative(got, wanted, bare), _size(got, bare) / max(_size(wanted, bare), 1e-12)
+    bare, expected = ([torch.tensor(t) for t in rows] for rows in (proof["base"], strength["promised"]))
+    error, ratio = _relative(got, expected, bare), _size(got, bare) / max(_size(expected, bare), 1e-12)
     limit = min(MOST, EXACT + 2 * proof["noise"] + (0 if stored == 32 else HALF))
     if "error" in strength:  # it did this well when it was new
         limit = min(limit, EXACT + 2 * strength["error"])
@@ -147,35 +147,35 @@ def _verdict(folder: Path, ours: dict[str, Any], proof: dict[str, Any], strength
         ok = _size(got, bare) <= 1e-3 * _size(bare, [torch.zeros_like(t) for t in bare])
         verdict = "ok" if ok else "not what was asked"
     else:
-        verdict = "same as base" if moved < 0.1 else "ok" if error <= limit else "not what was asked"
-    return Verdict(str(place.relative_to(folder)), alpha, error, moved, limit, verdict)
+        verdict = "same as base" if ratio < 0.1 else "ok" if error <= limit else "not what was asked"
+    return Verdict(str(place.relative_to(folder)), alpha, error, ratio, limit, verdict)
 
 
 def _hashes(folder: Path) -> dict[str, str]:
     """SHA-256 of every file of an export, but for the card, which is for people to edit."""
-    found = {}
+    hashes = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name not in (PROOF, "README.md") and ".git" not in path.parts:
             with open(path, "rb") as f:
-                found[str(path.relative_to(folder))] = hashlib.file_digest(f, "sha256").hexdigest()
-    return found
+                hashes[str(path.relative_to(folder))] = hashlib.file_digest(f, "sha256").hexdigest()
+    return hashes
 
 
 def insist(verdicts: list[Verdict]) -> None:
     """Raise if an export is not what it should be."""
     if bad := [v for v in verdicts if v.verdict != "ok"]:
-        told = "; ".join(
+        failures = "; ".join(
             f"alpha {v.alpha:g}: {v.verdict} (error {v.error:.3f} of the change, moved {v.moved:.2f} of it)"
             for v in bad
         )
-        raise ProofFailed(f"the export does not keep its promise. {told}.")
+        raise ProofFailed(f"the export does not keep its promise. {failures}.")
 
 
 def probes(base: Base) -> list[str]:
     """A few questions of the base's own world."""
-    found = load_behavior("honesty", tiny=base.tiny).prompts
-    step = max(1, len(found) // PROBES)
-    return [p.text for p in found[::step][:PROBES]]
+    prompts = load_behavior("honesty", tiny=base.tiny).prompts
+    step = max(1, len(prompts) // PROBES)
+    return [p.text for p in prompts[::step][:PROBES]]
 
 
 @torch.inference_mode()
@@ -205,14 +205,14 @@ def _by_recipe(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
     import yaml
     from peft.tuners.lora import LoraLayer
 
-    told = yaml.safe_load((folder / "mergekit.yml").read_text())
-    adapter = folder / Path(told["models"][0]["model"].rsplit("+", 1)[1]).name  # the folder may have moved since
-    if told["merge_method"] != "task_arithmetic" or told["parameters"]["normalize"] is not False:
+    recipe = yaml.safe_load((folder / "mergekit.yml").read_text())
+    adapter = folder / Path(recipe["models"][0]["model"].rsplit("+", 1)[1]).name  # the folder may have moved since
+    if recipe["merge_method"] != "task_arithmetic" or recipe["parameters"]["normalize"] is not False:
         raise BadFile(f"{folder}/mergekit.yml is not the recipe that was written.")
     network, bits = _by_peft(adapter, dtype)
     for layer in network.modules():
         if isinstance(layer, LoraLayer):
-            layer.scaling = {k: v * told["models"][0]["parameters"]["weight"] for k, v in layer.scaling.items()}
+            layer.scaling = {k: v * recipe["models"][0]["parameters"]["weight"] for k, v in layer.scaling.items()}
     return network, bits
 
 
@@ -234,5 +234,5 @@ def _size(a: list[Tensor], b: list[Tensor]) -> float:
     return float(torch.cat([(x - y) - (x - y).mean() for x, y in zip(a, b)]).norm())
 
 
-def _relative(got: list[Tensor], wanted: list[Tensor], bare: list[Tensor]) -> float:
-    return _size(got, wanted) / max(_size(wanted, bare), 1e-12)
+def _relative(got: list[Tensor], expected: list[Tensor], bare: list[Tensor]) -> float:
+    return _size(got, expected) / max(_size(expected, bare), 1e-12)

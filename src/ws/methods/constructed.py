@@ -33,8 +33,8 @@ LISTED = ("top", "tail", "random:0")
 
 def check(which: str, *draw: str) -> None:
     """Refuse a construction that cannot be named."""
-    wanted = 1 if which == "random" else 0
-    if which not in INPUTS or len(draw) != wanted or not all(d.isascii() and d.isdigit() for d in draw):
+    count = 1 if which == "random" else 0
+    if which not in INPUTS or len(draw) != count or not all(d.isascii() and d.isdigit() for d in draw):
         raise ValueError(
             f"a constructed direction is constructed:top, constructed:tail or constructed:random:NUMBER; got "
             f"constructed:{':'.join([which, *draw])}"
@@ -46,19 +46,19 @@ def make(material: Material, which: str, *draw: str) -> Weights:
     check(which, *draw)
     base = material.base
     names = writers(base, material.layers)
-    found = material.states(material.block_names)
+    states = material.states(material.block_names)
     blocks = {name: block_name(base, base.linears[name].block) for name in names}
-    written = {name: mean_diff(found.pos[block], found.neg[block]) for name, block in blocks.items()}
-    direction = rank_one(material, written, which, int(draw[0]) if draw else 0)
+    outputs = {name: mean_diff(states.pos[block], states.neg[block]) for name, block in blocks.items()}
+    direction = rank_one(material, outputs, which, int(draw[0]) if draw else 0)
     return Weights(":".join(["constructed", which, *draw]), direction)
 
 
-def rank_one(material: Material, written: dict[str, Tensor], which: str, draw: int) -> Direction:
+def rank_one(material: Material, outputs: dict[str, Tensor], which: str, draw: int) -> Direction:
     """`s u v^T` for a unit u per matrix, as large as the convention says."""
     g = torch.Generator().manual_seed(draw)
-    entering = material.states([INTO + name for name in written])
+    entering = material.states([INTO + name for name in outputs])
     forms: dict[str, tuple[Form, ...]] = {}
-    for name, u in written.items():
+    for name, u in outputs.items():
         w = material.base.weight(name).detach().cpu().double()
         v = read_by(w, which, g)
         usual = torch.cat([entering.pos[INTO + name], entering.neg[INTO + name]]).double().mean(0)

@@ -57,8 +57,8 @@ class Material:
     @cached_property
     def personas(self) -> tuple[list[Text], list[Text]]:
         """The same questions under both personas."""
-        asked = _given(self.questions, "questions")()
-        return persona_texts(self.base, self.known, asked, n=self.items, seed=self.seed)
+        questions = _given(self.questions, "questions")()
+        return persona_texts(self.base, self.known, questions, n=self.items, seed=self.seed)
 
     @cached_property
     def answers(self) -> tuple[list[Text], list[Text]]:
@@ -67,12 +67,12 @@ class Material:
 
     def states(self, names: Sequence[str], pool: str = "last") -> Contrast:
         """The states of both sides at some modules; what has been read is not read again."""
-        kept: dict[tuple[str, str], Contrast] = self._kept
-        missing = [n for n in names if (n, pool) not in kept]
+        cache: dict[tuple[str, str], Contrast] = self._kept
+        missing = [n for n in names if (n, pool) not in cache]
         if missing:
-            found = contrast(self.base, self.personas if pool == "last" else self.answers, missing)
-            kept.update({(n, pool): Contrast({n: found.pos[n]}, {n: found.neg[n]}) for n in missing})
-        parts = [kept[n, pool] for n in names]
+            new = contrast(self.base, self.personas if pool == "last" else self.answers, missing)
+            cache.update({(n, pool): Contrast({n: new.pos[n]}, {n: new.neg[n]}) for n in missing})
+        parts = [cache[n, pool] for n in names]
         return Contrast(
             {k: v for p in parts for k, v in p.pos.items()}, {k: v for p in parts for k, v in p.neg.items()}
         )

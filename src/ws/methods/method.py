@@ -84,8 +84,8 @@ class Method(ABC):
     def content_hash(self) -> str:
         """SHA-256 of name, settings, provenance and tensors: the identity of the value, however it is stored."""
         settings, tensors = self.packed()
-        told = [self.kind, self.name, settings, dict(self.provenance)]
-        return _hash(json.dumps(told, sort_keys=True), tensors)
+        parts = [self.kind, self.name, settings, dict(self.provenance)]
+        return _hash(json.dumps(parts, sort_keys=True), tensors)
 
     @property
     def numbers_hash(self) -> str | None:
@@ -113,9 +113,9 @@ def dial_of(alphas: Alpha, bound: float | None) -> float | Tensor | None:
 
 def same_base(method: Method, base: Base) -> None:
     """Refuse a method that was made on another base; one that names none fits wherever its shapes do."""
-    wanted = (method.provenance.get("base") or {}).get("fingerprint")
-    if wanted and wanted != base.fingerprint:
+    expected = (method.provenance.get("base") or {}).get("fingerprint")
+    if expected and expected != base.fingerprint:
         raise DirectionMismatch(
-            f"{method.name} was made on base {wanted[:8]}… ({method.provenance['base'].get('id')}), this model is "
+            f"{method.name} was made on base {expected[:8]}… ({method.provenance['base'].get('id')}), this model is "
             f"{base.fingerprint[:8]}…. Load that base."
         )

@@ -84,8 +84,8 @@ def of_behavior(behavior: Behavior, which: str) -> Prompt:
     else:
         pairs = [behavior.systems(i) for i in range(len(behavior.personas) if which == "pairs" else 1)]
     (pos, neg), *others = pairs
-    made = {"behavior": behavior.name, "tiny": behavior.tiny, "questions": ""}
-    return Prompt(f"prompt:{which}", pos, neg, tuple(others), provenance=made)
+    provenance = {"behavior": behavior.name, "tiny": behavior.tiny, "questions": ""}
+    return Prompt(f"prompt:{which}", pos, neg, tuple(others), provenance=provenance)
 
 
 def _whole(alpha: float) -> None:

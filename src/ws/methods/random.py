@@ -82,8 +82,8 @@ def like_of(form: str, *like: str) -> str:
 
 def name_of(form: str, draw: str, *like: str) -> str:
     """The name of a draw; the usual one is not named."""
-    told = like_of(form, *like)
-    return f"random:{form}:{draw}" + ("" if told in ("", like_of(form)) else f":{told}")
+    source = like_of(form, *like)
+    return f"random:{form}:{draw}" + ("" if source in ("", like_of(form)) else f":{source}")
 
 
 def in_weights(material: Material, form: str, draw: str, adapter: str) -> Weights:
@@ -94,9 +94,9 @@ def in_weights(material: Material, form: str, draw: str, adapter: str) -> Weight
 
 def of_shuffled_labels(material: Material, draw: str, adapter: str) -> Weights:
     """What the same training finds where a coin has swapped the sides of each pair."""
-    found = diff(material.base, *material.controls_of(adapter, int(draw)))
-    made = {**found.provenance, "made_by": "random", "labels": int(draw)}
-    return Weights(name_of("labels", draw, adapter), Direction(found.forms, made))
+    direction = diff(material.base, *material.controls_of(adapter, int(draw)))
+    provenance = {**direction.provenance, "made_by": "random", "labels": int(draw)}
+    return Weights(name_of("labels", draw, adapter), Direction(direction.forms, provenance))
 
 
 def on_every_token(material: Material, draw: str) -> Activation:
@@ -112,17 +112,17 @@ def like_vectors(material: Material, method: Method, draw: str, which: str) -> A
     assert isinstance(method, Activation)
     lengths = {name: float(e.v.norm()) for name, e in method.edits.items() if isinstance(e, Add)}
     assert lengths.keys() == method.edits.keys(), f"{method.name} does more than add vectors"
-    made = material.made(draw=int(draw), like=method.name, size_of=dict(method.provenance))
+    provenance = material.made(draw=int(draw), like=method.name, size_of=dict(method.provenance))
     return Activation(
-        name_of("paper", draw, which), vectors(material, lengths, int(draw)), method.positions, provenance=made
+        name_of("paper", draw, which), vectors(material, lengths, int(draw)), method.positions, provenance=provenance
     )
 
 
 def outputs(material: Material, draw: str, which: str) -> Weights:
     """A rank one change of the same matrices at the same inputs, that writes something random."""
     names = writers(material.base, material.layers)
-    drawn = vectors(material, dict.fromkeys(names, 1.0), int(draw))
-    direction = constructed.rank_one(material, {n: e.v for n, e in drawn.items()}, which, int(draw))
+    edits = vectors(material, dict.fromkeys(names, 1.0), int(draw))
+    direction = constructed.rank_one(material, {n: e.v for n, e in edits.items()}, which, int(draw))
     return Weights(name_of("constructed", draw, which), direction)
 
 
@@ -130,5 +130,5 @@ def vectors(material: Material, lengths: dict[str, float], draw: int) -> dict[st
     """A random vector of these lengths per module, drawn in their order."""
     width = material.base.model.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
     g = torch.Generator().manual_seed(draw)
-    drawn: dict[str, Tensor] = {name: torch.randn(width, generator=g, dtype=torch.float64) for name in lengths}
-    return {name: Add((lengths[name] * v / v.norm()).float()) for name, v in drawn.items()}
+    noise: dict[str, Tensor] = {name: torch.randn(width, generator=g, dtype=torch.float64) for name in lengths}
+    return {name: Add((lengths[name] * v / v.norm()).float()) for name, v in noise.items()}

@@ -65,8 +65,8 @@ def finetuned(material: Material, adapter: str, checkpoint: str = "") -> Method:
 
 def in_singular_space(material: Material) -> Method:
     names = sspace.writers(material.base, material.layers)
-    found, base = material.states(names), material.base
-    edits = {n: sspace.sspace_w(found.pos[n], found.neg[n], base.weight(n), base.bias(n)) for n in names}
+    states, base = material.states(names), material.base
+    edits = {n: sspace.sspace_w(states.pos[n], states.neg[n], base.weight(n), base.bias(n)) for n in names}
     return Activation("sl:sspace_w", edits, provenance=material.made("train", pool="last"))
 
 
@@ -74,9 +74,11 @@ def one_layer(pool: str, name: str) -> Callable[[Material], Method]:
     def make(material: Material) -> Method:
         names = paper.hidden_names(material.base)
         a = paper.means(material.states(names, pool), names)
-        made = paper.single_layer(material.base, a, name, material.held_pairs(), material.blocks)
-        told = {k: made.provenance[k] for k in ("block", "effects")}
-        return Activation(name, made.edits, made.positions, provenance=material.made("train", "val", pool=pool, **told))
+        best = paper.single_layer(material.base, a, name, material.held_pairs(), material.blocks)
+        choice = {k: best.provenance[k] for k in ("block", "effects")}
+        return Activation(
+            name, best.edits, best.positions, provenance=material.made("train", "val", pool=pool, **choice)
+        )
 
     return make
 
@@ -85,20 +87,20 @@ def every_layer(name: str, *, as_code: bool) -> Callable[[Material], Method]:
     def make(material: Material) -> Method:
         names = paper.hidden_names(material.base)
         a = paper.means(material.states(names, "response_mean"), names)
-        made = paper.all_layers(material.base, a, name, as_code=as_code)
+        method = paper.all_layers(material.base, a, name, as_code=as_code)
         return Activation(
-            name, made.edits, made.positions, provenance=material.made("train", pool="response_mean", layers="all")
+            name, method.edits, method.positions, provenance=material.made("train", pool="response_mean", layers="all")
         )
 
     return make
 
 
 def in_written_space(material: Material, rank: str) -> Method:
-    found, base = material.states(material.block_names), material.base
+    states, base = material.states(material.block_names), material.base
     matrices: dict[str, list[Tensor]] = {}
     for name in sspace.writers(base, material.layers):
         matrices.setdefault(block_name(base, base.linears[name].block), []).append(base.weight(name))
-    steps = {n: vectors.mean_diff(found.pos[n], found.neg[n]) for n in material.block_names}
+    steps = {n: vectors.mean_diff(states.pos[n], states.neg[n]) for n in material.block_names}
     edits = {n: Add(writing.projected(v, matrices[n], int(rank))) for n, v in steps.items()}
     return Activation(f"svd:{rank}", edits, provenance=material.made("train", pool="last", rank=int(rank)))
 
@@ -251,12 +253,12 @@ def places(name: str) -> str:
     return needs(name).places
 
 
-def selection(asked: Sequence[str], *, draws: int | None = None) -> list[str]:
+def selection(words: Sequence[str], *, draws: int | None = None) -> list[str]:
     """Methods by name, each once: `default`, `published`, `all`, names; random ones without a number stand for `draws` of them."""
     if draws is not None and draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
     chosen: list[str] = []
-    for word in asked or ("default",):
+    for word in words or ("default",):
         group = {"default": DEFAULT, "published": PUBLISHED_METHODS, "all": names()}.get(word, (word,))
         for name in group:
             form = name.split(":")

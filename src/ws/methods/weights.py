@@ -86,18 +86,18 @@ class Weights(Method):
     def unpacked(
         cls, name: str, settings: dict[str, Any], tensors: dict[str, Tensor], provenance: dict[str, Any]
     ) -> "Weights":
-        made = {}
-        for part, told in settings["parts"].items():
+        directions = {}
+        for part, record in settings["parts"].items():
             own = {k.removeprefix(f"{part}:"): t for k, t in tensors.items() if k.startswith(f"{part}:")}
-            made[part] = Direction(forms_of(Path(name), told["forms"], own), told["provenance"])
-        return cls(name, made["direction"], made.get("below"), settings["largest"], provenance=provenance)
+            directions[part] = Direction(forms_of(Path(name), record["forms"], own), record["provenance"])
+        return cls(name, directions["direction"], directions.get("below"), settings["largest"], provenance=provenance)
 
 
 def name_of(direction: Direction) -> str:
     """The method id of a direction, from what made it."""
-    made = direction.provenance
-    family = made.get("adapter") or made.get("made_by") or "direction"
-    mode = made.get("mode", "contrastive")
+    provenance = direction.provenance
+    family = provenance.get("adapter") or provenance.get("made_by") or "direction"
+    mode = provenance.get("mode", "contrastive")
     return f"ws:{family}" + ("" if mode == "contrastive" else f":{mode}")
 
 
@@ -107,8 +107,8 @@ def bisector(base: Base, plus: Direction, minus: Direction, contrast: Direction)
     `minus` points toward pos, as everything here does: it is theta - theta_neg.
     """
     half = plus * (1 / plus.norm(base.weight)) + minus * (1 / minus.norm(base.weight))
-    made = half * (contrast.norm(base.weight) / half.norm(base.weight))
-    return Direction(made.forms, {**contrast.provenance, "mode": "bisector"})
+    result = half * (contrast.norm(base.weight) / half.norm(base.weight))
+    return Direction(result.forms, {**contrast.provenance, "mode": "bisector"})
 
 
 def with_origin(method: Method, origin: Base) -> Method:

@@ -87,20 +87,20 @@ def special_tokens(tokenizer: Any) -> frozenset[int]:
 
     Kept, because reading 6,000 added tokens takes 50 ms, and every row asks.
     """
-    size, found = _special.get(tokenizer, (-1, frozenset()))
+    size, ids = _special.get(tokenizer, (-1, frozenset()))
     if size != len(tokenizer):
         added = getattr(tokenizer, "added_tokens_decoder", {})
-        found = frozenset({*tokenizer.all_special_ids, *(i for i, t in added.items() if t.special)})
-        _special[tokenizer] = len(tokenizer), found
-    return found
+        ids = frozenset({*tokenizer.all_special_ids, *(i for i, t in added.items() if t.special)})
+        _special[tokenizer] = len(tokenizer), ids
+    return ids
 
 
 def stop_tokens(tokenizer: Any, model: Any = None) -> list[int]:
     """Every token that ends generation: the end of a turn, and what the model's own settings name."""
-    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    named = named if isinstance(named, Sequence) else [named]
-    found = {end_of_turn(tokenizer), tokenizer.eos_token_id, *named}
-    return sorted(int(t) for t in found if t is not None)
+    own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    own = own if isinstance(own, Sequence) else [own]
+    stops = {end_of_turn(tokenizer), tokenizer.eos_token_id, *own}
+    return sorted(int(t) for t in stops if t is not None)
 
 
 def token_called(tokenizer: Any, name: str) -> int | None:
@@ -135,13 +135,13 @@ def thinks_when_asked(tokenizer: Any) -> bool:
     """
     if not thinks(tokenizer):
         return False
-    asked, not_asked = (
+    with_thought, without = (
         tokenizer.apply_chat_template(
             _messages(Chat("Why?")), tokenize=False, add_generation_prompt=True, enable_thinking=thinking
         )
         for thinking in (True, False)
     )
-    return asked != not_asked or asked.rstrip().endswith("<think>")
+    return with_thought != without or with_thought.rstrip().endswith("<think>")
 
 
 def _messages(chat: Chat) -> list[dict[str, str]]:

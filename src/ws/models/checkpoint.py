@@ -79,20 +79,20 @@ class Checkpoint:
         path = self.folder / self.places[stored]
         try:
             with safe_open(path, framework="pt") as f:
-                found = f.get_tensor(stored)
+                tensor = f.get_tensor(stored)
         except (SafetensorError, OSError) as e:
             raise BadFile(f"{path} cannot be read as safetensors ({str(e)[:100]}); it is truncated.") from None
-        wanted = self.skeleton.get_parameter(parameter)
-        if found.shape != wanted.shape:
+        expected = self.skeleton.get_parameter(parameter)
+        if tensor.shape != expected.shape:
             raise BadFile(
-                f"{path}: {stored} is {tuple(found.shape)}, and the model's config makes it {tuple(wanted.shape)}."
+                f"{path}: {stored} is {tuple(tensor.shape)}, and the model's config makes it {tuple(expected.shape)}."
             )
-        return found
+        return tensor
 
     def weight(self, name: str) -> Tensor:
         """The matrix (out, in) of one linear layer."""
-        found = self.tensor(f"{name}.weight")
-        return found.T if is_conv1d(self.linears[name].module) else found
+        matrix = self.tensor(f"{name}.weight")
+        return matrix.T if is_conv1d(self.linears[name].module) else matrix
 
     def bias(self, name: str) -> Tensor | None:
         """The bias of one linear layer, if it has one."""
@@ -180,9 +180,9 @@ def fetched(source: str, what: str = "model", revision: str | None = None) -> Pa
         raise BadFile(f"there is no {what} folder at {source}.")
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
     try:
-        return Path(snapshot_download(name, revision=at or revision, allow_patterns=wanted))
+        return Path(snapshot_download(name, revision=at or revision, allow_patterns=patterns))
     except Exception as e:  # the hub client raises many kinds, from its own and from its HTTP library
         raise BadFile(
             f"the {what} {source!r} is not in the local cache and the hub cannot be reached, or has no such {what} "

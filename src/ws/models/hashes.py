@@ -84,14 +84,14 @@ def file_hash(path: Path) -> str:
     path = path.resolve()
     before = stamp(path)
     memory = cache_folder() / "hashes" / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
-    if (known := _remembered(memory, path, before)) is not None:
-        return known
+    if (remembered := _remembered(memory, path, before)) is not None:
+        return remembered
     with open(path, "rb") as f:
-        found = hashlib.file_digest(f, "sha256").hexdigest()
+        digest = hashlib.file_digest(f, "sha256").hexdigest()
     # two changes in one tick of the clock leave the same times, so a file that has just been written is read again
     if stamp(path) == before and time.time() - max(before[1:3]) / 1e9 > SETTLED:
-        _remember(memory, {"path": str(path), "stamp": before, "sha256": found})
-    return found
+        _remember(memory, {"path": str(path), "stamp": before, "sha256": digest})
+    return digest
 
 
 def network_hash(model: nn.Module) -> str:

@@ -151,9 +151,9 @@ def load(
             )
         # a model that is spread over devices is placed by its final size, and not cast afterwards
         placed = {} if device_map is None else {"device_map": device_map}
-        wanted = "auto" if device_map is None or dtype == "auto" else DTYPES[dtype]
+        precision = "auto" if device_map is None or dtype == "auto" else DTYPES[dtype]
         network: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            source, dtype=wanted, use_safetensors=True, **options, **placed
+            source, dtype=precision, use_safetensors=True, **options, **placed
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError, SafetensorError) as e:
@@ -163,7 +163,7 @@ def load(
     _refuse_offloaded(network, name)
     network.eval().requires_grad_(False)
 
-    mark = fingerprint(network) if wanted != torch.float16 else _stored_fingerprint(model, revision)
+    mark = fingerprint(network) if precision != torch.float16 else _stored_fingerprint(model, revision)
     if dtype != "auto":
         if network.dtype != DTYPES[dtype]:
             network.to(DTYPES[dtype])
@@ -232,14 +232,14 @@ def choose_device(device: str) -> torch.device:
     if torch.backends.mps.is_available():
         return torch.device("mps")
     try:
-        seen = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=5).stdout.strip()
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=5).stdout.strip()
     except (OSError, subprocess.TimeoutExpired):
-        seen = ""
-    if seen.startswith("GPU"):
+        listing = ""
+    if listing.startswith("GPU"):
         log.warning(
             "this machine has an NVIDIA GPU (%s) that torch %s cannot use; working on the CPU. "
             "Install a CUDA build of torch to use it.",
-            seen.splitlines()[0],
+            listing.splitlines()[0],
             torch.__version__,
         )
     return torch.device("cpu")

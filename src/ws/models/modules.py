@@ -55,8 +55,8 @@ def blocks_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
     lists = [(n, m) for n, m in lists if not re.search(r"visual|vision|audio", n)]
     if not lists:
         raise Unsupported(f"{type(model).__name__} has no list of decoder blocks; only decoder models can be steered.")
-    wanted = _text_config(model)
-    depth = getattr(wanted, "num_hidden_layers", None)
+    config = _text_config(model)
+    depth = getattr(config, "num_hidden_layers", None)
     same = [(n, m) for n, m in lists if len(m) == depth] or lists
     return max(same, key=lambda item: (len(item[1]), -item[0].count(".")))
 
@@ -64,7 +64,7 @@ def blocks_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
 def linears_of(model: nn.Module) -> list[Linear]:
     """Every linear layer inside the blocks, in order; fused experts and packed weights are refused."""
     prefix, blocks = blocks_of(model)
-    found = []
+    linears = []
     for at, block in enumerate(blocks):
         for leaf, module in block.named_modules():
             name = f"{prefix}.{at}.{leaf}"
@@ -74,13 +74,13 @@ def linears_of(model: nn.Module) -> list[Linear]:
                         f"{name} stores packed weights ({module.weight.dtype}): a quantised base is not exact. "
                         "Load the model in its own precision."
                     )
-                found.append(Linear(name, at, leaf, module))
+                linears.append(Linear(name, at, leaf, module))
             elif any(p.ndim == 3 and "expert" in f"{leaf}.{n}" for n, p in module.named_parameters(recurse=False)):
                 raise Unsupported(
                     f"{name} holds fused experts (mixture of experts); a direction over experts is not supported. "
                     "Use a dense model."
                 )
-    return found
+    return linears
 
 
 def layer_slice(layers: str, depth: int) -> list[int]:

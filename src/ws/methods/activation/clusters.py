@@ -33,11 +33,11 @@ def topk_clusters(pos: States, neg: States) -> TopK:
     unit = torch.nn.functional.normalize(d, dim=-1)
     groups = by_angle(unit, K)
     mean = d.mean(0)
-    found = []
+    axes = []
     for j in groups.unique().tolist():
         u = torch.nn.functional.normalize(unit[groups == j].mean(0), dim=0)
-        found.append(u if float(u @ mean) >= 0 else -u)
-    return TopK(torch.stack(found).float())
+        axes.append(u if float(u @ mean) >= 0 else -u)
+    return TopK(torch.stack(axes).float())
 
 
 def by_angle(x: Float[Tensor, "n d"], k: int, rounds: int = ROUNDS, seed: int = 0) -> Int[Tensor, "n"]:

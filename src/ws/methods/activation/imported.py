@@ -29,8 +29,8 @@ def from_gguf(base: Base, path: Path | str) -> Activation:
         reader = gguf.GGUFReader(path)
     except (ValueError, OSError, IndexError) as e:
         raise BadFile(f"{path} cannot be read as GGUF ({str(e)[:100]}).") from None
-    found = {t.name: torch.tensor(t.data.tolist(), dtype=torch.float32).flatten() for t in reader.tensors}
-    layers = {int(m[1]): v for name, v in found.items() if (m := re.fullmatch(r"direction\.(\d+)", name))}
+    tensors = {t.name: torch.tensor(t.data.tolist(), dtype=torch.float32).flatten() for t in reader.tensors}
+    layers = {int(m[1]): v for name, v in tensors.items() if (m := re.fullmatch(r"direction\.(\d+)", name))}
     if not layers:
         raise BadFile(f"{path} holds no tensors called direction.N; it is no control vector.")
     return of_blocks(base, layers, f"gguf:{path.stem}")

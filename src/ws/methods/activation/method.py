@@ -20,7 +20,7 @@ from ws.extensions import extensions
 from ws.methods.method import Method, dial_of, same_base
 from ws.models.load import Base
 from ws.models.modules import blocks_of
-from ws.reading import answer_starts
+from ws.prefix_cache import answer_starts
 from ws.steer import Alpha
 
 Change = Callable[[Tensor], Tensor]
@@ -114,10 +114,10 @@ class Activation(Method):
             yield base.model
 
     def _modules(self, base: Base) -> dict[str, nn.Module]:
-        found = {name: module for name, module in base.model.named_modules() if name in self.edits}
-        if missing := sorted(self.edits.keys() - found.keys()):
+        modules = {name: module for name, module in base.model.named_modules() if name in self.edits}
+        if missing := sorted(self.edits.keys() - modules.keys()):
             raise DirectionMismatch(f"{len(missing)} modules of {self.name} are not in this model, e.g. {missing[:3]}.")
-        return found
+        return modules
 
     def _on(self, devices: Mapping[str, torch.device], dtype: torch.dtype) -> dict[str, Edit]:
         """The edits on their modules' devices, moved there once and not with every block."""
@@ -144,15 +144,15 @@ class Activation(Method):
     def unpacked(
         cls, name: str, settings: dict[str, Any], tensors: dict[str, Tensor], provenance: dict[str, Any]
     ) -> "Activation":
-        known = {e.kind: e for e in Edit.__subclasses__()}
-        if not known.keys() >= set(settings["edits"].values()):  # an edit of another distribution, not imported yet
+        kinds = {e.kind: e for e in Edit.__subclasses__()}
+        if not kinds.keys() >= set(settings["edits"].values()):  # an edit of another distribution, not imported yet
             for extension in extensions("ws.methods").values():
                 extension.load(object)
-            known = {e.kind: e for e in Edit.__subclasses__()}
+            kinds = {e.kind: e for e in Edit.__subclasses__()}
         edits = {}
         for module, kind in settings["edits"].items():
             own = {k.removeprefix(f"{module}/"): t for k, t in tensors.items() if k.startswith(f"{module}/")}
-            edits[module] = known[kind](**own)
+            edits[module] = kinds[kind](**own)
         positions = "response" if settings["positions"] == "last" else settings["positions"]  # its name until 2026-11
         return cls(name, edits, positions, provenance=provenance)
 

@@ -18,7 +18,7 @@ from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.activation.states import EMBEDDED, Contrast
 from ws.models.load import Base
 from ws.pairs import Pair
-from ws.reading import answering, padded
+from ws.prefix_cache import answering, padded
 from ws.sequences import finished
 
 POSITIONS = "response"  # the end of the prompt and every token of the answer
@@ -30,9 +30,9 @@ def hidden_names(base: Base) -> list[str]:
     return [EMBEDDED, *(block_name(base, at) for at in range(base.depth))]
 
 
-def means(found: Contrast, names: Sequence[str]) -> list[Tensor]:
+def means(states: Contrast, names: Sequence[str]) -> list[Tensor]:
     """a^0 .. a^L."""
-    return [found.difference(name).mean(0) for name in names]
+    return [states.difference(name).mean(0) for name in names]
 
 
 def all_layers(base: Base, a: Sequence[Tensor], name: str, *, as_code: bool = False) -> Activation:
@@ -45,19 +45,25 @@ def all_layers(base: Base, a: Sequence[Tensor], name: str, *, as_code: bool = Fa
     return Activation(name, edits, POSITIONS, provenance={"base": base.described(), "as_code": as_code})
 
 
-def single_layer(base: Base, a: Sequence[Tensor], name: str, held: Sequence[Pair], blocks: Sequence[int]) -> Activation:
+def single_layer(
+    base: Base, a: Sequence[Tensor], name: str, pairs: Sequence[Pair], blocks: Sequence[int]
+) -> Activation:
     """The block whose vector, at its own size, moves the validation pairs most toward pos."""
-    tried = {at: Activation(name, {block_name(base, at): Add(a[at + 1])}, POSITIONS) for at in blocks}
-    effects = {at: effect(base, m, held) for at, m in tried.items()}
+    candidates = {at: Activation(name, {block_name(base, at): Add(a[at + 1])}, POSITIONS) for at in blocks}
+    effects = {at: effect(base, m, pairs) for at, m in candidates.items()}
     best = max(effects, key=lambda at: effects[at])
-    told = {"base": base.described(), "block": best, "effects": {str(at): round(e, 6) for at, e in effects.items()}}
-    return Activation(name, tried[best].edits, POSITIONS, provenance=told)
+    provenance = {
+        "base": base.described(),
+        "block": best,
+        "effects": {str(at): round(e, 6) for at, e in effects.items()},
+    }
+    return Activation(name, candidates[best].edits, POSITIONS, provenance=provenance)
 
 
-def effect(base: Base, method: Activation, held: Sequence[Pair]) -> float:
+def effect(base: Base, method: Activation, pairs: Sequence[Pair]) -> float:
     """Half the difference between strengths 1 and -1 of log P(pos answer) - log P(neg answer) per token."""
     rows = []
-    for pair in held[:HELD_OUT_PAIRS]:
+    for pair in pairs[:HELD_OUT_PAIRS]:
         for sign, answer in ((1, pair.response_pos), (-1, pair.response_neg)):
             ids, start, _ = finished(base.tokenizer, pair.prompt, answer)
             rows += [(tuple(ids), start, sign, alpha) for alpha in (1.0, -1.0)]

@@ -41,16 +41,16 @@ class SingularSpace(Edit):
 def writers(base: Base, layers: str) -> list[str]:
     """The matrices that write to the residual stream, in a layer slice."""
     chosen = set(layer_slice(layers, base.depth))
-    found = [x.name for x in base.linears.values() if x.block in chosen and x.is_called(WRITES)]
-    if not found:
+    names = [x.name for x in base.linears.values() if x.block in chosen and x.is_called(WRITES)]
+    if not names:
         raise Unsupported("sspace_w finds no matrix that writes to the residual stream in these layers.")
-    return found
+    return names
 
 
 def sspace_w(pos: States, neg: States, weight: Float[Tensor, "o i"], bias: Float[Tensor, "o"] | None) -> SingularSpace:
     u, s, _ = torch.linalg.svd(weight.cpu().double(), full_matrices=False)
-    kept = s > NOISE * s[0]
-    u, root = u[:, kept], s[kept].sqrt()
+    above = s > NOISE * s[0]
+    u, root = u[:, above], s[above].sqrt()
     inside = u.T / root[:, None]
     d = unit(inside @ (pos.double().mean(0) - neg.double().mean(0)))
     zero = torch.zeros(weight.shape[0]) if bias is None else bias.float().cpu()

@@ -70,8 +70,8 @@ def answer_texts(base: Base, pairs: Pairs, *, n: int = ITEMS, seed: int = 0) -> 
     rows = random.Random(f"answers/{seed}").sample(pairs.rows, min(n, len(pairs.rows)))
     sides: tuple[list[Text], list[Text]] = ([], [])
     for r in rows:
-        told = ((r.sys_prompt_pos or None, r.response_pos), (r.sys_prompt_neg or None, r.response_neg))
-        for side, (system, answer) in zip(sides, told):
+        answers = ((r.sys_prompt_pos or None, r.response_pos), (r.sys_prompt_neg or None, r.response_neg))
+        for side, (system, answer) in zip(sides, answers):
             head = encode(base.tokenizer, render(base.tokenizer, Chat(r.prompt, system)))
             side.append(((*head, *encode(base.tokenizer, answer)), len(head)))
     return sides
@@ -97,13 +97,13 @@ def _batch(base: Base, texts: Sequence[Text], names: Sequence[str]) -> list[list
     ids = torch.tensor([[pad] * (width - len(t)) + list(t) for t, _ in texts], device=base.device)
     mask = torch.tensor([[0] * (width - len(t)) + [1] * len(t) for t, _ in texts], device=base.device)
     # left padding: a text's tokens from `start` on are its last ones
-    wanted = torch.tensor([[0] * (width - len(t) + start) + [1] * (len(t) - start) for t, start in texts])
-    weight = wanted / wanted.sum(1, keepdim=True)
-    found: dict[str, Tensor] = {}
+    inside = torch.tensor([[0] * (width - len(t) + start) + [1] * (len(t) - start) for t, start in texts])
+    weight = inside / inside.sum(1, keepdim=True)
+    means: dict[str, Tensor] = {}
 
     def keep(name: str, output) -> None:
         h = output[0] if isinstance(output, tuple) else output
-        found[name] = torch.einsum("ntd,nt->nd", h.float(), weight.to(h.device)).cpu()
+        means[name] = torch.einsum("ntd,nt->nd", h.float(), weight.to(h.device)).cpu()
 
     with ExitStack() as hooks:
         for name in names:
@@ -118,7 +118,7 @@ def _batch(base: Base, texts: Sequence[Text], names: Sequence[str]) -> list[list
             hooks.callback(module.register_forward_hook(lambda m, a, out, n=name: keep(n, out)).remove)
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         base.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=1)
-    return [[found[name][i] for name in names] for i in range(len(texts))]
+    return [[means[name][i] for name in names] for i in range(len(texts))]
 
 
 def _entering(name: str, keep):

@@ -79,6 +79,6 @@ def sinkhorn(cost: Float[Tensor, "k m"], log_a: Float[Tensor, "k"], log_b: Float
 def _groups(x: States) -> tuple[Float[Tensor, "k d"], Float[Tensor, "k"]]:
     """Centers of the groups by angle, in the states' own units, and the share of rows in each."""
     groups = by_angle(x, K)
-    found = groups.unique().tolist()
-    centers = torch.stack([x[groups == j].double().mean(0) for j in found])
-    return centers, torch.stack([(groups == j).double().mean() for j in found])
+    labels = groups.unique().tolist()
+    centers = torch.stack([x[groups == j].double().mean(0) for j in labels])
+    return centers, torch.stack([(groups == j).double().mean() for j in labels])

@@ -58,15 +58,15 @@ def padded(base: Base, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, T
     return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)
 
 
-def last_logits(model: Any, *, head: bool = True, **given: Any) -> tuple[Tensor, Any]:
+def last_logits(model: Any, *, head: bool = True, **inputs: Any) -> tuple[Tensor, Any]:
     """(logits at the last column, cache) of one forward pass; only that column meets the head, or none."""
     if not head:
-        none = torch.empty(0, dtype=torch.long, device=given["input_ids"].device)
-        out = model(**given, logits_to_keep=none)
+        none = torch.empty(0, dtype=torch.long, device=inputs["input_ids"].device)
+        out = model(**inputs, logits_to_keep=none)
         return out.logits, out.past_key_values
     with _quick_head(model.get_output_embeddings()):
-        out = model(**given, logits_to_keep=1)
-    return out.logits[:, -1], out.past_key_values if given.get("use_cache") else None
+        out = model(**inputs, logits_to_keep=1)
+    return out.logits[:, -1], out.past_key_values if inputs.get("use_cache") else None
 
 
 @contextmanager
@@ -125,14 +125,16 @@ def extended(
 class Steps:
     """A model that reads one batch token by token; `logits` are those of what comes next."""
 
-    def __init__(self, model: nn.Module, ids: Tensor, mask: Tensor, *, more: int, known: "Beginnings | None" = None):
+    def __init__(
+        self, model: nn.Module, ids: Tensor, mask: Tensor, *, more: int, beginnings: "Beginnings | None" = None
+    ):
         self.model, self.mask, self._cache = model, mask, None
-        self._columns, self._known = ids.shape[1] + more, known
+        self._columns, self._beginnings = ids.shape[1] + more, beginnings
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        if known is None or (begun := known.of(ids, mask)) is None:
+        if beginnings is None or (start := beginnings.of(ids, mask)) is None:
             self._read(ids, positions)
         else:
-            self.logits, cache = begun
+            self.logits, cache = start
             self._cache, self._last = grown(cache, self._columns), positions[:, -1:]
 
     def go(self, token: Tensor) -> None:
@@ -148,8 +150,8 @@ class Steps:
         )  # fmt: skip
         self._last = positions[:, -1:]
         if first:
-            if self._known is not None:
-                self._known.keep(ids, self.mask, self.logits, self._cache)
+            if self._beginnings is not None:
+                self._beginnings.keep(ids, self.mask, self.logits, self._cache)
             self._cache = grown(self._cache, self._columns)
 
 
@@ -208,15 +210,15 @@ def _whole(cache: Any, columns: int) -> bool:
 def holds(base: Base) -> bool:
     """Whether this model gives the same logits over a cache with a masked gap as without one; tried once, unsteered."""
     if base.model not in _holds:
-        (known,) = base.model.get_input_embeddings().weight.shape[:1]  # type: ignore[operator]
-        row = [(7 * i + 3) % known for i in range(12)]
-        wanted = extended(base, None, None, [row])[0]
+        (vocabulary,) = base.model.get_input_embeddings().weight.shape[:1]  # type: ignore[operator]
+        row = [(7 * i + 3) % vocabulary for i in range(12)]
+        at_once = extended(base, None, None, [row])[0]
         _, cache, mask = extended(base, None, None, [row[:6], row])
         if _holds.setdefault(base.model, _whole(cache, len(row) * 2)):
             _, cache, mask = extended(base, cut(cache, [0]), mask[:1], [row[6:9]])
-            found = extended(base, cache, mask, [row[9:]])[0]
-            near = 0.01 if wanted.dtype == torch.float32 else 0.1
-            _holds[base.model] = bool((found - wanted).abs().max() < near * wanted.std())
+            in_parts = extended(base, cache, mask, [row[9:]])[0]
+            near = 0.01 if at_once.dtype == torch.float32 else 0.1
+            _holds[base.model] = bool((in_parts - at_once).abs().max() < near * at_once.std())
     return _holds[base.model]
 
 
@@ -287,14 +289,14 @@ def common(a: Sequence[int], b: Sequence[int]) -> int:
 
 def families(rows: Sequence[Sequence[int]]) -> list[list[int]]:
     """Rows that share more than half of their tokens, such as one question asked in two orders."""
-    found: list[list[int]] = []
+    groups: list[list[int]] = []
     for i in sorted(range(len(rows)), key=lambda i: list(rows[i])):
-        first = rows[found[-1][0]] if found else ()
-        if found and 2 * common(first, rows[i]) > max(len(first), len(rows[i])):
-            found[-1].append(i)
+        first = rows[groups[-1][0]] if groups else ()
+        if groups and 2 * common(first, rows[i]) > max(len(first), len(rows[i])):
+            groups[-1].append(i)
         else:
-            found.append([i])
-    return found
+            groups.append([i])
+    return groups
 
 
 def levels(rows: Sequence[Sequence[int]]) -> list[Level]:
@@ -312,12 +314,12 @@ def levels(rows: Sequence[Sequence[int]]) -> list[Level]:
     # a row without kin ends where the others do, so that no short rests are padded to its length
     ends = [s if len(f) > 1 else max(root, len(rows[f[0]]) - rest) for f, s in zip(kin, starts)]
     nested = rest > 0 and all(e > root for e in ends)
-    found: list[Level] = [[(0, rows[0][:root])]] if root else []
+    plan: list[Level] = [[(0, rows[0][:root])]] if root else []
     if nested:
-        found.append([(0, rows[f[0]][root:e]) for f, e in zip(kin, ends)])
+        plan.append([(0, rows[f[0]][root:e]) for f, e in zip(kin, ends)])
         home = {i: (n, e) for n, (f, e) in enumerate(zip(kin, ends)) for i in f}
-        found.append([(home[i][0], rows[i][home[i][1] :]) for i in range(len(rows))])
+        plan.append([(home[i][0], rows[i][home[i][1] :]) for i in range(len(rows))])
     else:
-        found.append([(0, r[root:]) for r in rows])
-    read = sum(len(level) * max(len(tokens) for _, tokens in level) for level in found)
-    return found if read < WORTH * len(rows) * max(map(len, rows)) else single
+        plan.append([(0, r[root:]) for r in rows])
+    cost = sum(len(level) * max(len(tokens) for _, tokens in level) for level in plan)
+    return plan if cost < WORTH * len(rows) * max(map(len, rows)) else single
