@@ -16,8 +16,8 @@ import pandas as pd
 import scipy
 from scipy.stats import bootstrap
 
-from ws.eval.informedness import informedness
 from ws.stats import change, estimate, means
+from ws.stats.informedness import informedness
 
 
 def seconds(what: Callable[[], object], times: int) -> list[float]:

@@ -15,7 +15,7 @@ from ws.eval import NAMES
 
 ROOT = Path(ws.__file__).parent
 ROWS = [
-    "errors settings plots tables version",
+    "errors settings version",
     "stats pairs direction sources records extensions",
     "models behaviors batches presets processes tracking",
     "steer adapters prefix_cache",
@@ -25,8 +25,8 @@ ROWS = [
     "diff",
     "methods",
     "eval calibrate engine",
+    "results",
     "study",
-    "report",
     "replicate doctor",
     "grid",
     "analysis monitor export serve recipes",

@@ -12,8 +12,6 @@ from hypothesis import strategies as st
 from ws import methods
 from ws.behaviors import SHIPPED, load_behavior, neutral_prompts
 from ws.calibrate import CalibrateSettings, Calibration, Side, sets_of
-from ws.compare.effects import Cell, kins
-from ws.compare.table import _seeds
 from ws.data import DataSettings
 from ws.direction import Direction
 from ws.direction.algebra import project_out
@@ -21,7 +19,10 @@ from ws.errors import BadFile
 from ws.eval import PROTOCOLS
 from ws.grid.cells import Spec, Study, strengths
 from ws.pairs import Pair, Pairs, folded, mark_of, marks_in, marks_of, marks_of_text, save_pairs
-from ws.report import measured, not_held_out, pairs_left_out, sheets
+from ws.results.kin import Cell, kins
+from ws.results.layouts.comparison import _seeds
+from ws.results.measured import measured, not_held_out, pairs_left_out
+from ws.results.summary import sheets
 from ws.sequences import split
 from ws.study.evaluations import make_eval, rows_in
 from ws.study.plan import Plan
@@ -198,23 +199,30 @@ def test_the_questions_of_a_study_are_known_before_any_answer(tiny, tmp_path):
 
 
 def cell(seed: int, questions, numbers):
-    spec = Spec(Study("tiny", "honesty", "out", seed, {}, {}), "repe", ())
-    return Cell(spec, {"questions": questions, "numbers": numbers, "kind": "activation"}, {})
+    own = {
+        "asked": "repe",
+        "kin": "repe",
+        "seed": seed,
+        "control": False,
+        "places": "activations",
+        "kind": "activation",
+    }
+    return Cell({**own, "questions": questions, "numbers": numbers}, {})
 
 
 def test_how_many_questions_two_seeds_share_is_said():
     three = [cell(0, ["a", "b", "c", "d"], "0"), cell(1, ["c", "d", "e", "f"], "1"), cell(2, ["f", "g", "h", "i"], "2")]
-    (kin,), _ = kins(three, [])
+    (kin,), _ = kins(three, {})
     assert kin.overlap == 0.5
     assert any("at most 50 % are another's" in line for line in _seeds([kin]))
 
 
 def test_seeds_that_share_all_their_random_choices_count_once():
     one, same, other = cell(0, ["a"], "x"), cell(1, ["a"], "x"), cell(2, ["b"], "y")
-    (kin,), _ = kins([one, same, other], [])
+    (kin,), _ = kins([one, same, other], {})
     assert kin.cells == (one, other)
     texts = [cell(s, [], None) for s in (0, 1)]  # a prompt has no numbers
-    assert len(kins(texts, [])[0][0].cells) == 2
+    assert len(kins(texts, {})[0][0].cells) == 2
 
 
 def test_a_method_has_the_same_numbers_under_another_name_and_another_method_has_others(tiny, plan):

@@ -14,12 +14,13 @@ from ws.adapters import small
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.cli import main
-from ws.compare import report as reports
-from ws.compare.effects import Cell, kins
 from ws.grid.cells import spec_of
 from ws.grid.compare import Asked, cells_of, compare, evals_of, place_of, tasks_of
 from ws.grid.run import Task, serially
-from ws.report import measured, sheets
+from ws.results import comparison as reports
+from ws.results.kin import Cell, kins
+from ws.results.measured import measured
+from ws.results.summary import sheets
 from ws.stats import estimate
 
 # wide enough to be met on a few prompts
@@ -48,7 +49,7 @@ def done(tiny, honesty, tmp_path_factory):
 
 def cells(specs, tiny, honesty):
     found = [(s, place_of(s, tiny, honesty).read()) for s in specs]
-    return [Cell(s, r, reports.rows_of(reports.Path(s.study.out), r)) for s, r in found if r is not None]
+    return [Cell(r, reports.rows_of(reports.Path(s.study.out), r)) for s, r in found if r is not None]
 
 
 def effects(found):
@@ -121,7 +122,7 @@ def test_unmatched_is_never_shown_as_matched(done, tiny, honesty):
     kl, cue = (effects(found).columns.index(c) for c in ("kl − / +", "cue"))
     for c in cells(specs, tiny, honesty):
         if not c.matched:
-            name = methods.needs(c.spec.method).kin
+            name = c.record["kin"]
             assert not rows[name]["matched"]
             assert shown[name][cue] == "⚪"
             assert "matched)" in shown[name][kl] or "unmatched (" in shown[name][kl]
@@ -143,8 +144,8 @@ def test_a_matched_row_is_shown_as_one_and_only_if_all_its_cells_are(done, tiny,
     asked = reports.asked_of(found[0], honesty)[0]
 
     def line(words):
-        two = [verdicts(c, w) for c, w in zip([c for c in found if c.spec.method == "sl:mean_diff"], words)]
-        (kin,), _ = kins(two, [])
+        two = [verdicts(c, w) for c, w in zip([c for c in found if c.method == "sl:mean_diff"], words)]
+        (kin,), _ = kins(two, {})
         return reports.table.effects([kin], asked, reports.costs_of(found[0]), kin, {}, title="t"), kin
 
     sheet, kin = line(["matched", "matched"])
@@ -172,7 +173,7 @@ def test_strengths_as_given_are_measured_and_said_and_ranked_by_nothing(tiny, ho
 def test_every_number_of_the_table_comes_again_from_the_rows(done, tiny, honesty):
     specs, found = done
     all_cells = cells(specs, tiny, honesty)
-    (kin,) = (k for k in kins(all_cells, [])[0] if k.name == "sl:mean_diff")
+    (kin,) = (k for k in kins(all_cells, {})[0] if k.name == "sl:mean_diff")
     row = next(r for r in effects(found).records if r["method"] == "sl:mean_diff")
     each = []
     for c in kin.cells:  # by hand: half the difference of the means of y
@@ -206,26 +207,31 @@ def test_the_reference_stands_beside_itself_as_nothing_and_others_are_paired_wit
 def altered(cell, *, method=None, seed=None, verdict=None, shift=None):
     """A cell as it would be of another method or seed, with another verdict, or with this axis on dilemmas."""
     verdicts = verdict if isinstance(verdict, dict) else dict.fromkeys((cell.neg, cell.pos), verdict)
-    spec = replace(
-        cell.spec,
-        method=method or cell.spec.method,
-        study=replace(cell.spec.study, seed=cell.spec.study.seed if seed is None else seed),
-    )
+    method, seed = method or cell.method, cell.seed if seed is None else seed
+    needs = methods.needs(method)
+    own = {
+        "asked": method,
+        "seed": seed,
+        "kin": needs.kin,
+        "control": needs.seed == "draw",
+        "places": methods.places(method),
+    }
     strength = cell.record["strength"]
     points = [{**p, "verdict": verdicts.get(p["alpha"]) or p["verdict"]} for p in strength["points"]]
     evals = dict(cell.evals)
     if shift is not None:
         rows = evals["dd-1f/1"].rows
         evals["dd-1f/1"] = replace(evals["dd-1f/1"], rows=rows.assign(y=shift * np.sign(rows["alpha"])))
-    content = f"{cell.record['content']} {spec.name} {shift}"
+    content = f"{cell.record['content']} {method} s{seed} {shift}"
     return Cell(
-        spec, {**cell.record, "content": content, "numbers": content, "strength": {**strength, "points": points}}, evals
+        {**cell.record, **own, "content": content, "numbers": content, "strength": {**strength, "points": points}},
+        evals,
     )
 
 
 def table_of(kin_cells, honesty, reference):
     """The table of dilemmas from cells, and its methods by name."""
-    found, _ = kins(kin_cells, [])
+    found, _ = kins(kin_cells, {})
     by_name = {k.name: k for k in found}
     asked = reports.asked_of(kin_cells[0], honesty)[0]
     costs = reports.costs_of(kin_cells[0])
@@ -233,7 +239,7 @@ def table_of(kin_cells, honesty, reference):
 
 
 def test_a_draw_without_a_number_is_counted_and_spoils_no_other(done, tiny, honesty):
-    found = {c.spec.method: c for c in cells(done[0], tiny, honesty) if c.spec.study.seed == 0}
+    found = {c.method: c for c in cells(done[0], tiny, honesty) if c.seed == 0}
     draws = [altered(found["random:act:0"], method=f"random:act:{i}", shift=(i - 4.5) / 10) for i in range(10)]
     lost = altered(found["random:act:0"], method="random:act:10", shift=math.nan)
     sheet, _ = table_of([*draws, lost, found["sl:mean_diff"]], honesty, "sl:mean_diff")
@@ -244,7 +250,7 @@ def test_a_draw_without_a_number_is_counted_and_spoils_no_other(done, tiny, hone
 
 
 def test_outside_random_is_only_said_of_rows_of_the_same_kl(done, tiny, honesty):
-    found = {c.spec.method: c for c in cells(done[0], tiny, honesty) if c.spec.study.seed == 0}
+    found = {c.method: c for c in cells(done[0], tiny, honesty) if c.seed == 0}
     draws = [altered(found["random:act:0"], method=f"random:act:{i}", shift=i / 100) for i in range(3)]
     for verdict, cell, record in (("matched", "yes", True), ("unmatched (audit)", "yes (unmatched)", None)):
         far = altered(found["sl:mean_diff"], verdict=verdict, shift=50.0)
@@ -255,12 +261,12 @@ def test_outside_random_is_only_said_of_rows_of_the_same_kl(done, tiny, honesty)
 
 
 def test_rows_without_a_score_are_counted_and_what_cannot_be_computed_is_said(done, tiny, honesty):
-    cell = next(c for c in cells(done[0], tiny, honesty) if c.spec.method == "sl:mean_diff")
+    cell = next(c for c in cells(done[0], tiny, honesty) if c.method == "sl:mean_diff")
     assert not any("without a score" in r for r in table_of([cell], honesty, "sl:mean_diff")[0].readings)
     whole = cell.evals["dd-1f/1"]
     at = whole.rows["alpha"].isin([cell.neg, cell.pos])
     holed = whole.rows.assign(y=whole.rows["y"].mask(whole.rows.index.isin(whole.rows.index[at][:3])))
-    one = Cell(cell.spec, cell.record, {**cell.evals, "dd-1f/1": replace(whole, rows=holed)})
+    one = Cell(cell.record, {**cell.evals, "dd-1f/1": replace(whole, rows=holed)})
     sheet, _ = table_of([one], honesty, "sl:mean_diff")
     assert any(f"left out of every number: sl:mean_diff 3 of {at.sum()}." in r for r in sheet.readings)
     assert reports.not_computed(cell, honesty) == []
@@ -271,7 +277,7 @@ def test_rows_without_a_score_are_counted_and_what_cannot_be_computed_is_said(do
 
 
 def test_one_sign_that_misses_the_budget_is_enough_to_be_unmatched(done, tiny, honesty):
-    cell = next(c for c in cells(done[0], tiny, honesty) if c.spec.method == "sl:mean_diff")
+    cell = next(c for c in cells(done[0], tiny, honesty) if c.method == "sl:mean_diff")
     for missed in ((), ("neg",), ("pos",)):
         told = {getattr(cell, s): "unmatched (jump)" if s in missed else "matched" for s in ("neg", "pos")}
         one = altered(cell, verdict=told)
@@ -282,7 +288,7 @@ def test_one_sign_that_misses_the_budget_is_enough_to_be_unmatched(done, tiny, h
 
 
 def test_methods_are_paired_by_seed_and_draws_with_no_seed_at_all(done, tiny, honesty):
-    found = {c.spec.method: c for c in cells(done[0], tiny, honesty) if c.spec.study.seed == 0}
+    found = {c.method: c for c in cells(done[0], tiny, honesty) if c.seed == 0}
     trained = [altered(found["sl:mean_diff"], seed=s, shift=s * 1.0) for s in range(3)]
     other = [altered(found["sl:mean_diff"], method="repe", seed=s, shift=s * 1.0 + 0.5) for s in (2, 1, 0)]
     draws = [altered(found["random:act:0"], method=f"random:act:{i}", shift=float(i)) for i in range(4)]
@@ -299,7 +305,7 @@ def test_methods_are_paired_by_seed_and_draws_with_no_seed_at_all(done, tiny, ho
 
 
 def test_seeds_that_changed_nothing_are_one_measurement_and_the_table_says_so(done, tiny, honesty):
-    cell = next(c for c in cells(done[0], tiny, honesty) if c.spec.method == "sl:mean_diff" and c.spec.study.seed == 0)
+    cell = next(c for c in cells(done[0], tiny, honesty) if c.method == "sl:mean_diff" and c.seed == 0)
 
     def jittered(seed, by):
         one = altered(cell, seed=seed)  # a content of its own, since a content holds its seed
@@ -309,7 +315,7 @@ def test_seeds_that_changed_nothing_are_one_measurement_and_the_table_says_so(do
 
     for again in (
         [jittered(s, 1e-6) for s in (1, 2)],
-        [replace(altered(cell, seed=s), record=cell.record) for s in (1, 2)],
+        [replace(cell, record={**cell.record, "seed": s}) for s in (1, 2)],
     ):
         sheet, by = table_of([cell, *again], honesty, "sl:mean_diff")
         told = dict(zip(sheet.columns, sheet.lines[0]))
@@ -373,14 +379,14 @@ def test_how_strengths_were_found_stands_in_the_published_files_with_every_try(d
     assert len(files["summary"]) == len(specs) and len(files["audit"]) == 2 * len(specs)
     for c in cells(specs, tiny, honesty):
         told = c.calibration(out)
-        mine = {f: [r for r in rows if (r["method"], r["seed"]) == (told["method"], str(c.spec.study.seed))] for f, rows in files.items()}  # fmt: skip
+        mine = {f: [r for r in rows if (r["method"], r["seed"]) == (told["method"], str(c.seed))] for f, rows in files.items()}  # fmt: skip
         (row,) = mine["summary"]
         assert float(row["alpha_pos"]) == c.pos and float(row["p95_at_neg"]) == told["neg"]["p95"]
         assert row["converged_pos"] == str(told["pos"]["status"] == "ok")
         tried = [(float(r["alpha"]), float(r["p95"])) for r in mine["root_history"] if r["stage"] == "history"]
         assert tried == [tuple(t) for s in ("pos", "neg") for t in told[s]["history"]]
         for line in sheet.lines:  # of the first seed and draw
-            if line[0] == told["method"] and c.spec.study.seed == 0:
+            if line[0] == told["method"] and c.seed == 0:
                 assert (line[-1] == "matched") == told["matched"] and float(line[1]) == pytest.approx(c.pos, rel=1e-3)
     assert sorted(line[0] for line in sheet.lines) == ["prompt:simple", "random:act:0", "sl:mean_diff"]
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from planted import rows_of
 
-from ws.eval.arms import folded, join
-from ws.eval.shift import decomposition
+from ws.stats.arms import folded, join
+from ws.stats.shift import decomposition
 
 
 @pytest.fixture

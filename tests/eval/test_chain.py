@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ws.compare.effects import Cell, Kin
 from ws.eval import protocol, summarize
 from ws.eval.protocol import COLUMNS, Protocol, plain
 from ws.eval.tinymfv import CONDITIONS, FOUNDATIONS, FRAMES
-from ws.grid.cells import Spec, Study
-from ws.report import Measured, sheets
+from ws.results.kin import Cell, Kin
+from ws.results.measured import Measured
+from ws.results.summary import sheets
 from ws.stats import bootstrap, estimates
 
 ALPHAS = (-1.0, 0.0, 1.0)
@@ -347,8 +347,8 @@ def seeds_of(chosen, seed, n, gated):
         rows["y"] = y.mask(rng.random(len(rows)) < gated)
         strength = {"neg": -1.0, "pos": 1.0, "budget": None, "points": []}
         record = {"strength": strength, "kind": "weights", "content": f"c{s}", "calibration": None, "evals": []}
-        spec = Spec(Study("tiny", "honesty", "out", s, {}, {}), "ws:lora", ())
-        cells.append(Cell(spec, record, {chosen.id: measured(chosen, rows)}))
+        record |= {"asked": "ws:lora", "seed": s, "kin": "ws:lora", "control": False, "places": "weights"}
+        cells.append(Cell(record, {chosen.id: measured(chosen, rows)}))
     return Kin("ws:lora", tuple(cells))
 
 

@@ -101,7 +101,9 @@ def test_a_changed_question_is_another_key_and_an_unknown_task_names_close_ones(
 def test_the_command_keeps_samples_as_rows_and_measures_strength_zero_once(tiny, tasks, tmp_path, capsys):
     from ws.cli import main
     from ws.direction import save
-    from ws.report import measured, moved, sheets
+    from ws.results.items import moved
+    from ws.results.measured import measured
+    from ws.results.summary import sheets
 
     out = tmp_path / "out"
     call = [

@@ -10,19 +10,14 @@ from hypothesis import strategies as st
 from planted import flipped, moved, pairs_of, rows_of
 
 from ws.eval import EVALS
-from ws.eval import marks as m
-from ws.eval.arms import Arms, join
-from ws.eval.informedness import (
-    cell_rows,
-    difference,
-    foundation_informedness,
-    informedness,
-    loadings_of,
-)
-from ws.eval.nulls import dealt_labels, null, swapped_arms
+from ws.eval.foundation_informedness import cell_rows, foundation_informedness, loadings_of
 from ws.eval.protocol import COLUMNS
-from ws.eval.sign import calibration_units, choose_sign
 from ws.stats import draw, interval
+from ws.stats import marks as m
+from ws.stats.arms import Arms, join
+from ws.stats.informedness import difference, informedness
+from ws.stats.nulls import dealt_labels, null, swapped_arms
+from ws.stats.sign import calibration_units, choose_sign
 
 FEW = dict(resamples=300)
 

@@ -130,11 +130,11 @@ def test_the_unsteered_model_answers_held_out_questions_wrongly_as_well_as_right
 def test_a_persona_has_a_surgical_informedness_with_its_null_and_interval():
     from ws.behaviors import load_behavior
     from ws.eval import protocol
-    from ws.eval.arms import decided
-    from ws.eval.informedness import informedness
     from ws.eval.protocol import run
     from ws.methods.prompts import of_behavior
     from ws.models.load import load
+    from ws.stats.arms import decided
+    from ws.stats.informedness import informedness
 
     prompt = of_behavior(load_behavior("honesty", tiny=True), "simple")
     found = run(load("tiny"), protocol("dilemmas"), alphas=[-1, 1], by=prompt)

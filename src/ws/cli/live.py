@@ -9,7 +9,7 @@ from ws.cli.out import plain, say
 from ws.cli.words import axes, doing, duration, spoken
 from ws.engine import Event, states
 from ws.grid.sweep import Cell, Grid, Running, folder_of
-from ws.tables import some
+from ws.results.tables import some
 
 SHOWN_WAITING = 3
 

@@ -49,10 +49,10 @@ def evaluate(given: dict[str, Any]) -> Any:
     from ws.behaviors import SHIPPED, load_behavior
     from ws.cli.results import few_units, show_note, show_panels, units, with_axis
     from ws.eval import shown
-    from ws.report import measured as found_in
-    from ws.report import not_held_out
+    from ws.results.measured import measured as found_in
+    from ws.results.measured import not_held_out
+    from ws.results.tables import alpha_table, reading
     from ws.study.evaluations import rows_in
-    from ws.tables import alpha_table, reading
 
     # a pack is found by the path that was typed, a run's behavior by its name, if it is a shipped one
     pack = common.behavior or (subject.behavior if subject.behavior in SHIPPED else None)
@@ -242,7 +242,7 @@ def _as_the_run(run: str, folder: Path, manifest: dict[str, Any], given: dict[st
 
 def table(given: dict[str, Any]) -> Any:
     """Make every table again from the rows: runs and methods side by side, published columns first."""
-    from ws.report import sheets
+    from ws.results.summary import sheets
 
     what = Tabled(**coerced(Tabled, given))
     if sum(map(bool, (what.markdown, what.csv, given.get("json")))) > 1:
@@ -308,16 +308,16 @@ def _write_csv(made: Sequence[Any]) -> None:
 def _measured(places: Sequence[str], out: str) -> list[Any]:
     """Evaluations below folders, or of runs named as `ws runs` lists them."""
     from ws.records import find_run
-    from ws.report import measured
+    from ws.results.measured import measured
 
     return measured([Path(p) if Path(p).is_dir() else find_run(p, out)[0] for p in places])
 
 
 def show_items(given: dict[str, Any]) -> Any:
     """Show the items behind a number: what was asked, and what it scored at 0 and steered."""
-    from ws.report import COSTS, moved
-    from ws.report.line import Line
-    from ws.report.summary import best, forward
+    from ws.results.items import COSTS, moved
+    from ws.results.line import Line
+    from ws.results.summary import best, forward
 
     what = Shown(**coerced(Shown, given))
     for flag, n in (("--worst", what.worst), ("--best", what.best)):
@@ -390,8 +390,8 @@ ROWS, PROMPT, THOUGHT = 4, 400, 240  # rows of a unit that are printed, and char
 def _show_units(
     m: Any, told: dict[str, Any], units: Sequence[Any], shown: Sequence[Any], *, best: bool, wanted: bool
 ) -> None:
-    from ws.report import COSTS
-    from ws.tables import signed, some
+    from ws.results.items import COSTS
+    from ws.results.tables import signed, some
 
     alpha = told["alpha"]
     way = "as the behavior wants" if wanted else "upwards" if alpha > 0 else "downwards"

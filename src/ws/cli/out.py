@@ -55,14 +55,14 @@ def number(x: float | None) -> str:
 
 
 def show_story(story: Any) -> None:
-    from ws.tables import alpha_table, reading
+    from ws.results.tables import alpha_table, reading
 
     plan = story.plan
     bad = [c for c in story.checks if c["verdict"] != "ok"]
     show("")
     show(alpha_table(story.headline, f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}"))
     from ws.eval import protocol
-    from ws.report import measured, not_held_out, pairs_left_out
+    from ws.results.measured import measured, not_held_out, pairs_left_out
 
     legend = {m: t for r in story.headline for m, t in protocol(r["eval"], r["protocol"]).legend.items()}
     for line in reading(story.headline, plan.behavior.intent if plan.behavior else {}, legend):
@@ -100,7 +100,7 @@ def show_story(story: Any) -> None:
 
 def side_effect(rows: Any) -> str | None:
     """What steering costs on neutral questions, at either end of the dial."""
-    from ws.tables import alpha_of, digits_for, signed
+    from ws.results.tables import alpha_of, digits_for, signed
 
     rises = sorted((r for r in rows if r["metric"] == "nll_rise" and r["alpha"]), key=lambda r: r["alpha"])
     ends = [rises[0], rises[-1]] if len(rises) > 1 else rises

@@ -72,7 +72,7 @@ def show_note(note: Mapping[str, Any]) -> None:
 
 def show_panels(panels: Sequence[Any]) -> None:
     """The small tables below the main one."""
-    from ws.tables import panel_table
+    from ws.results.tables import panel_table
 
     for p in panels:
         show(f"\n[bold]{plain(p.title)}[/]")

@@ -11,9 +11,9 @@ from typing import Any
 from ws.cli.out import plain, say, show, show_json, typed
 from ws.cli.words import axes, doing, duration, spoken
 from ws.errors import Failed
+from ws.results.tables import some
 from ws.settings import coerced
 from ws.study.options import Common
-from ws.tables import some
 
 FEW_SEEDS = 5
 SERVER = "--generate-with"
@@ -86,7 +86,7 @@ def _unfinished(found: Any) -> str:
 
 def show_sweep(found: Any) -> None:
     """The closing tables, and what they say."""
-    from ws.tables import effects_table
+    from ws.results.tables import effects_table
 
     headline = {(c.behavior, m) for c, v in found.studies for m in v["headline"]}
     chosen = [e for e in found.effects if (e.behavior, e.metric) in headline]
@@ -124,7 +124,7 @@ def by_error(unfinished: Sequence[tuple[Any, Any]]) -> dict[str, list[Any]]:
 
 def readings(found: Any, effects: Sequence[Any]) -> list[str]:
     """What the table says, computed from its numbers."""
-    from ws.report import measured, not_held_out
+    from ws.results.measured import measured, not_held_out
     from ws.stats import FEW_UNITS
 
     lines = not_held_out(measured([Path(p) for _, v in found.studies for p in v["evals"]]))
@@ -191,7 +191,7 @@ def _check(grid: Any, running: Any, json: bool) -> Any:
         "cells": [{"name": c.name, "state": found.state(c), "error": found.impossible.get(c)} for c in grid.cells],
     }
     if not json:
-        from ws.tables import grid_table
+        from ws.results.tables import grid_table
 
         show(grid_table(told["cells"], [(c.model, c.behavior, c.adapter, c.lr, c.seed) for c in grid.cells]))
         show("")

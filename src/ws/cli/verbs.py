@@ -49,7 +49,7 @@ def data(given: dict[str, Any]) -> Any:
     said("data", record)
     if given.get("json"):
         return {"folder": str(record.folder.resolve()), "n": len(pairs.rows), "checks": record.manifest["checks"]}
-    from ws.tables import checks_table
+    from ws.results.tables import checks_table
 
     show(checks_table(record.manifest["checks"]))
     about = pairs.provenance
@@ -140,7 +140,7 @@ def diff(given: dict[str, Any]) -> Any:
         f"{told['bytes'] / 1e6:.2f} MB\n{file}"
     )
     if lost:
-        from ws.tables import rounding_table
+        from ws.results.tables import rounding_table
 
         show("")
         show(rounding_table(lost))
@@ -192,8 +192,8 @@ def calibrate(given: dict[str, Any]) -> Any:
     from ws.calibrate import CalibrateSettings
     from ws.pairs import marks_in
     from ws.presets import preset
+    from ws.results.tables import calibration_table
     from ws.study.stages import make_calibration, material
-    from ws.tables import calibration_table
 
     common = Common(**coerced(Common, given))
     what = Calibrated(**coerced(Calibrated, given))
@@ -329,8 +329,8 @@ def generate(given: dict[str, Any]) -> Any:
 
 def runs(given: dict[str, Any]) -> Any:
     """List the runs in the output folder; --behavior, --adapter, --model and --seed narrow the list."""
+    from ws.results.tables import runs_table
     from ws.study.runs import runs as found
-    from ws.tables import runs_table
 
     out = Path(Common(**coerced(Common, given)).out)
     narrow = {k: str(given[k]) for k in ("behavior", "adapter", "model", "seed") if k in given}
@@ -349,7 +349,7 @@ def inspect(given: dict[str, Any]) -> Any:
     """Say what a direction file is: what made it, its forms, and how large it is per layer and module."""
     from ws.direction import load as load_direction
     from ws.direction.forms import LowRank
-    from ws.tables import heat_map
+    from ws.results.tables import heat_map
 
     file = given["file"]
     direction = load_direction(file)

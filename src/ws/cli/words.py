@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ws.tables import some
+from ws.results.tables import some
 
 
 def axes(grid: Any) -> str:

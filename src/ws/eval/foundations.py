@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ws.eval.informedness import foundation_informedness
+from ws.eval.foundation_informedness import foundation_informedness
 from ws.eval.panels import number, surgical_line
 from ws.eval.protocol import Metrics, Panel, Protocol
 from ws.eval.tinymfv import FOUNDATIONS, GATE, Vignettes, cells, family

@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ws.eval.arms import decided
-from ws.eval.informedness import Informedness, informedness
 from ws.eval.protocol import Panel
-from ws.eval.shift import decomposition
+from ws.stats.arms import decided
+from ws.stats.informedness import Informedness, informedness
+from ws.stats.shift import decomposition
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -37,7 +37,7 @@ from ws.study.stages import make_calibration, make_pairs, material, method_folde
 from ws.study.worker import address_hidden, kept_base
 from ws.train import TrainSettings
 
-PROTOCOL = "compare-cell/4"
+PROTOCOL = "compare-cell/5"
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def cell(given: Mapping[str, Any]) -> None:
     spec = spec_of(given)
     plan, made = plan_of(spec.study)
     assert plan.behavior is not None
-    place = place_of(spec, plan.base, plan.behavior)
+    place, needs = place_of(spec, plan.base, plan.behavior), methods.needs(spec.method)
 
     def make(work: Path) -> dict[str, Any]:
         method = methods.make(spec.method, made)
@@ -175,6 +175,7 @@ def cell(given: Mapping[str, Any]) -> None:
         strength = strengths(plan.base, plan.behavior, method, spec, found)
         evals = [_measured(plan, method, asked, strength) for asked in spec.evals]
         told = {
+            "asked": spec.method, "kin": needs.kin, "control": needs.seed == "draw", "places": methods.places(spec.method),
             "method": method.name, "kind": method.kind, "graded": method.graded, "seed": plan.seed,
             "content": method.content_hash, "numbers": method.numbers_hash, "strength": strength,
             "questions": sorted(marks_in(method.provenance) or ()),

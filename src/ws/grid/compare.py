@@ -4,8 +4,8 @@
     found = compare(specs, base, behavior, reference="ws:lora")
     print(found.tables[0].markdown())
 
-Knows no method by name. Each cell (`cells.py`) is a function of JSON and is kept; numbers (`effects.py`) and tables
-(`table.py`) are made again from rows, and a report that is there is read and not made.
+Knows no method by name. Each cell (`cells.py`) is a function of JSON and is kept; numbers and tables
+(`ws.results`) are made again from rows, and a report that is there is read and not made.
 """
 
 import json
@@ -18,7 +18,6 @@ from typing import Any
 from ws import methods
 from ws.behaviors import Behavior
 from ws.calibrate import CalibrateSettings
-from ws.compare.report import write
 from ws.data import DataSettings, default_data
 from ws.endpoint import Endpoint
 from ws.engine import Task
@@ -29,7 +28,8 @@ from ws.grid.run import on_workers as on_workers
 from ws.grid.run import serially as serially
 from ws.models.load import Base
 from ws.records import Place, canonical, slug
-from ws.report import Sheet
+from ws.results.comparison import write
+from ws.results.sheet import Sheet
 from ws.study.options import served_by
 from ws.study.worker import keep_base
 from ws.train import TrainSettings, default_train
@@ -196,7 +196,12 @@ def compare(
 
     def make(work: Path) -> dict[str, Any]:
         say("making tables and plots")
-        return write(work, specs, places, lost, base=base, behavior=behavior, reference=reference)
+        records = [r for p in places if (r := p.read()) is not None]
+        failures: dict[str, dict[str, str]] = {}
+        for s in specs:
+            if s.name in lost:
+                failures.setdefault(methods.needs(s.method).kin, {})[s.name] = lost[s.name]
+        return write(work, out, records, failures, model=base.id, behavior=behavior, reference=reference)
 
     record = place.once(make)
     return read_report(record.folder, lost, reused=record.reused)

@@ -36,8 +36,8 @@ from ws.grid.tasks import intent_of as intent_of
 from ws.grid.tasks import tasks_of as tasks_of
 from ws.grid.tasks import told_of as told_of
 from ws.records import locked, write_json, write_text
-from ws.sweep.across import Effect as Effect
-from ws.sweep.across import effects as effects
+from ws.results.seeds import Effect as Effect
+from ws.results.seeds import effects as effects
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,11 @@ def sweep(
             spread=grid.spread,
             tell=tell,
         )
-        done = [(c, o.value) for c in grid.cells if (o := outcomes[c.name]).done]
+        done = [
+            {**_told(c), "intent": intent_of(c), "evals": o.value["evals"]}
+            for c in grid.cells
+            if (o := outcomes[c.name]).value is not None and o.done
+        ]
         found = SweepResult(grid, folder, outcomes, effects(done), time.perf_counter() - start)
         write_json(folder / "results.json", found.as_json())
         _write_tables(found)

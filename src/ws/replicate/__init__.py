@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from ws.eval import providing, shown
-from ws.plots import effect_by_alpha
 from ws.records import Record, canonical, write_json, write_text
+from ws.results.plots import effect_by_alpha
+from ws.results.tables import markdown
 from ws.study.evaluations import make_eval
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides
-from ws.tables import markdown
 
 ALPHAS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ws.eval.marks import ARMS_SWAPPED, BROKE, CHO, COUNTER, FIX, FLIP, MASS_FWD, REJ, Marks
 from ws.stats import Statistic
+from ws.stats.marks import ARMS_SWAPPED, BROKE, CHO, COUNTER, FIX, FLIP, MASS_FWD, REJ, Marks
 
 DRAWS = 2000
 AT_ONCE = 2**20

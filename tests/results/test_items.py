@@ -10,7 +10,8 @@ from test_steer import lowrank
 from test_table import dilemma_rows, write
 
 from ws.direction import save
-from ws.report import measured, moved
+from ws.results.items import moved
+from ws.results.measured import measured
 
 
 def test_the_unit_that_moved_most_against_the_wish_is_shown_first(tmp_path):
@@ -27,7 +28,7 @@ def test_the_unit_that_moved_most_against_the_wish_is_shown_first(tmp_path):
 
 
 def test_the_changes_of_units_average_to_the_change_of_the_number(tmp_path):
-    from ws.report import sheets
+    from ws.results.summary import sheets
 
     write(tmp_path, dilemma_rows())
     (m,) = measured([tmp_path])

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ws.eval.arms import Arms
 from ws.stats import Statistic
+from ws.stats.arms import Arms
 
 MARKS = ("rej", "fix", "counter", "cho", "broke", "flip", "mass_fwd", "n_fwd", "mass_rev", "n_rev")
 REJ, FIX, COUNTER, CHO, BROKE, FLIP, MASS_FWD, N_FWD, MASS_REV, N_REV = range(len(MARKS))

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ws.eval.protocol import Metrics
-from ws.grid.cells import Spec
-from ws.methods import needs, places
-from ws.report import Measured
+from ws.results.measured import Measured
 from ws.stats import OverSeeds, Sample, combined, over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Failures = Mapping[str, Mapping[str, str]]
+"""Method to cell to why it could not be made."""
 
 ALIKE = 1e-4  # nats between two readings of one method whose sums ran in another order
 
@@ -30,10 +31,24 @@ ALIKE = 1e-4  # nats between two readings of one method whose sums ran in anothe
 class Cell:
     """One method with one seed, as it was measured."""
 
-    spec: Spec
     record: Mapping[str, Any]
+    """What `cell.json` says of it."""
     evals: Mapping[str, Measured]
     """Protocol name to its rows."""
+
+    @property
+    def method(self) -> str:
+        """The method as it was asked for."""
+        return str(self.record["asked"])
+
+    @property
+    def seed(self) -> int:
+        return int(self.record["seed"])
+
+    @property
+    def control(self) -> bool:
+        """Whether it is a draw of something random."""
+        return bool(self.record["control"])
 
     @property
     def neg(self) -> float:
@@ -91,7 +106,7 @@ class Cell:
         hashes = [(c.record.get("content"), c.record.get("numbers")) for c in (self, other)]
         if any(a is not None and a == b for a, b in zip(*hashes)):
             return True
-        if not self.evals or needs(self.spec.method).seed == "draw":
+        if not self.evals or self.control:
             return False
         one, two = self._scores, other._scores
         return one.index.equals(two.index) and np.allclose(one, two, rtol=0, atol=ALIKE, equal_nan=True)
@@ -129,7 +144,7 @@ class Kin:
     @property
     def control(self) -> bool:
         """Whether its seeds are draws of something random."""
-        return needs(self.cells[0].spec.method).seed == "draw"
+        return self.cells[0].control
 
     @property
     def kind(self) -> str:
@@ -139,7 +154,7 @@ class Kin:
     @property
     def places(self) -> str:
         """Where it acts; controls of the same places are what it stands beside."""
-        return places(self.cells[0].spec.method)
+        return str(self.cells[0].record["places"])
 
     @property
     def matched(self) -> bool:
@@ -198,8 +213,8 @@ class Kin:
             return [(self.cells[0], o) for o in other.cells]
         if self.control or other.control:
             return []
-        by_seed = {c.spec.study.seed: c for c in other.cells}
-        return [(c, by_seed[c.spec.study.seed]) for c in self.cells if c.spec.study.seed in by_seed]
+        by_seed = {c.seed: c for c in other.cells}
+        return [(c, by_seed[c.seed]) for c in self.cells if c.seed in by_seed]
 
     def share(self, asked: str, column: str, arm: str) -> float:
         """The mean over cells of a column at one arm."""
@@ -218,21 +233,18 @@ class Kin:
         return self._kept[key]
 
 
-def kins(cells: Sequence[Cell], failed: Sequence[tuple[Spec, str]]) -> tuple[list[Kin], dict[str, str]]:
-    """(methods in the order they were asked for, those of which no cell could be made).
+def kins(cells: Sequence[Cell], failed: Failures) -> tuple[list[Kin], dict[str, str]]:
+    """(methods in the order they were asked for, those of which no cell could be made and why).
 
     Cells that share all their random choices are one measurement: as several they would agree, and mean nothing.
     """
     grouped: dict[str, list[Cell]] = {}
     for c in cells:
-        grouped.setdefault(needs(c.spec.method).kin, []).append(c)
-    lost: dict[str, dict[str, str]] = {}
-    for spec, why in failed:
-        lost.setdefault(needs(spec.method).kin, {})[spec.name] = why
+        grouped.setdefault(str(c.record["kin"]), []).append(c)
     found = []
     for name, each in grouped.items():
         own: list[Cell] = []
         for c in each:
             own += [] if any(c.same(o) for o in own) else [c]
-        found.append(Kin(name, tuple(own), lost.get(name, {}), tuple(c for c in each if c not in own)))
-    return found, {name: next(iter(whys.values())) for name, whys in lost.items() if name not in grouped}
+        found.append(Kin(name, tuple(own), failed.get(name, {}), tuple(c for c in each if c not in own)))
+    return found, {name: next(iter(whys.values())) for name, whys in failed.items() if name not in grouped}

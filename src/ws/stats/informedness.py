@@ -6,13 +6,13 @@
 
 100 is a perfect mover in both directions, 0 is one that does nothing. **Below 0 is not yet harm**: changing a share p of the
 rows at random gives 100 pm (1 - k) p, so -100 p with k = 2 and 0 with k = 1. Every score therefore carries its nulls
-(`ws.eval.nulls`) beside its interval. Intervals resample units; the rates of a method move together in them.
+(`ws.stats.nulls`) beside its interval. Intervals resample units; the rates of a method move together in them.
 
     informedness(rows)                              items of any evaluation whose y > 0 is the wanted side
-    foundation_informedness(rows, "Authority", ...) vignettes, weighted by how much they are about a foundation
+    weighted_informedness(arms, weight)             rows that count more or less, as vignettes by how much they are about a foundation
     difference(rows_a, rows_b)                      two methods on the same units, paired
 
-Fold answer orders first (`ws.eval.arms.folded`): an item is asked twice, and decided once.
+Fold answer orders first (`ws.stats.arms.folded`): an item is asked twice, and decided once.
 """
 
 import math
@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ws.eval import marks as m
-from ws.eval.arms import Arms, join
-from ws.eval.nulls import Null, dealt_labels, null, swapped_arms
-from ws.eval.sign import Sign
 from ws.stats import FEW_UNITS, RESAMPLES, Draws, Interval, Statistic, draw, interval
+from ws.stats import marks as m
+from ws.stats.arms import Arms, join
+from ws.stats.nulls import Null, dealt_labels, null, swapped_arms
+from ws.stats.sign import Sign
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,90 +131,30 @@ def informedness(
     resamples: int = RESAMPLES,
 ) -> Informedness:
     """The row form: y > 0 is the wanted side of a row. `sign = -1` says that the neg arm is meant to raise y."""
-    arms = join(rows, sign=_plain(sign, rows), pos=pos, neg=neg)
-    return _scored(arms, m.marks_of(arms), _plain(sign, rows), ks, seed, resamples)
+    arms = join(rows, sign=sign_as_number(sign, rows), pos=pos, neg=neg)
+    return _scored(arms, m.marks_of(arms), sign_as_number(sign, rows), ks, seed, resamples)
 
 
-def foundation_informedness(
-    rows: "pd.DataFrame",
-    foundation: str,
+def weighted_informedness(
+    arms: Arms,
+    weight: np.ndarray,
     *,
-    intent: int,
-    loadings: Mapping[str, float] | None = None,
-    sign: int | Sign = 1,
-    pos: float | None = None,
-    neg: float | None = None,
+    sign: int = 1,
     ks: Sequence[float] = (1, 2),
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Informedness:
-    """The foundation form: cells (vignette, condition), wanted where `intent` times (judged wrong) is positive.
-
-    `loadings` gives each unit's weight for the foundation (`loadings_of`); without it a vignette counts for its own
-    foundation and for no other.
-    """
-    from ws.eval.tinymfv import FOUNDATIONS
-
-    if intent not in (1, -1):
-        raise ValueError(f"no claim is made about {foundation} (intent {intent}), so nothing can be surgical about it")
-    if foundation not in FOUNDATIONS:
-        raise ValueError(f"foundation {foundation!r} is not known; there are {', '.join(FOUNDATIONS)}")
-    plain = _plain(sign, rows)
-    found = cell_rows(rows, intent=intent, sign=plain, pos=pos, neg=neg)
-    cells, kinds = join(found, sign=plain), dict(zip(found["unit_id"], found["kind"]))
-    units = cells.table["unit_id"]
-    if loadings is None:
-        weight = np.array([float(kinds[u] == foundation) for u in units])
-    elif lacking := sorted(set(units) - loadings.keys()):
-        raise ValueError(f"{len(lacking)} vignettes have no loading on {foundation}, e.g. {lacking[:3]}")
-    else:
-        weight = np.array([loadings[u] for u in units], float)
-    if not (np.isfinite(weight).all() and (weight >= 0).all() and (weight > 0).any()):
-        raise ValueError(f"weights on {foundation} must be finite, not negative and not all 0")
-    about = cells.table[weight > 0].reset_index(drop=True)
-    arms = Arms(about, cells.method, cells.protocol, cells.fwd, cells.rev)
-    weight = weight[weight > 0]
-    scored = _scored(arms, m.marks_of(arms, weight), plain, ks, seed, resamples)
+    """The weighted form: every row of joined arms counts as much as its weight, and how far the arms lie apart is added."""
+    scored = _scored(arms, m.marks_of(arms, weight), sign, ks, seed, resamples)
     return scored if arms.rev is None else replace(scored, separation=_separation(arms, weight, seed, resamples))
 
 
-def cell_rows(
-    rows: "pd.DataFrame", *, intent: int, sign: int = 1, pos: float | None = None, neg: float | None = None
-) -> "pd.DataFrame":
-    """Rows of cells: y = intent * logit(w) of the two frames together, with the smaller of their answer masses.
-
-    The sign of a direction on a foundation is `choose_sign` of the cells of that `kind` on calibration units.
-    """
-    from ws.eval.tinymfv import FRAMES, cells
-
-    arms = join(rows, sign=sign, pos=pos, neg=neg)  # frames are merged below, where a doubled row would not be seen
-    strengths = {0.0, arms.fwd, *([] if arms.rev is None else [arms.rev])}
-    rows = rows[rows["alpha"].isin(strengths)].assign(cell=lambda r: r["row_key"].str.rsplit("/", n=1).str[0])
-    by = ["alpha", "cell"]
-    frames = rows.groupby(by).agg(pmass=("pmass", "min"), n=("y", "size"), arm=("arm", "first")).reset_index()
-    if (frames["n"] != len(FRAMES)).any():
-        odd = frames.loc[frames["n"] != len(FRAMES), "cell"].unique().tolist()
-        raise ValueError(f"{len(odd)} cells were not asked in both frames {list(FRAMES)}, e.g. {odd[:3]}")
-    found = cells(rows).merge(frames, on=by)
-    return found.assign(
-        row_key=found["cell"], y=intent * found["logit"], label=intent, method=arms.method,
-        protocol=arms.protocol, metric=rows["metric"].iloc[0],
-    )  # fmt: skip
-
-
-def loadings_of(vignettes: Sequence[Mapping[str, Any]], foundation: str) -> dict[str, float]:
-    """How much each vignette is about a foundation: its share of the vignette's ratings."""
-    from ws.eval.tinymfv import loadings
-
-    found = {}
-    for v in vignettes:
-        shares = loadings(v)
-        if foundation not in shares:
-            raise ValueError(
-                f"vignette {v['id']} has no rating on {foundation}; leave loadings out to weigh by foundation"
-            )
-        found[f"{v['id']}/{v['foundation_coarse']}"] = shares[foundation]
-    return found
+def sign_as_number(sign: int | Sign, rows: "pd.DataFrame") -> int:
+    """+1 or -1; a sign that units have chosen refuses these units."""
+    if isinstance(sign, int):
+        return sign
+    sign.refuse_overlap(rows["unit_id"].unique())
+    return sign.sign
 
 
 def difference(
@@ -227,7 +167,7 @@ def difference(
     resamples: int = RESAMPLES,
 ) -> Interval:
     """SI_k of `rows` less SI_k of `other`, the same units drawn for both."""
-    first, second = (m.marks_of(join(r, sign=_plain(sign, r))) for r in (rows, other))
+    first, second = (m.marks_of(join(r, sign=sign_as_number(sign, r))) for r in (rows, other))
     if lone := sorted(set(first.units) ^ set(second.units)):
         raise ValueError(
             f"{len(lone)} units were scored for one method only, e.g. {lone[:3]}; compare on the same units"
@@ -236,13 +176,6 @@ def difference(
         raise ValueError("a difference needs both arms of both methods; one-arm scores are not comparable")
     both, half, score = np.hstack([first.by_unit(), second.by_unit()]), len(m.MARKS), m.si(k)
     return interval(draw([both], resamples=resamples, seed=seed), lambda t: score(t[..., :half]) - score(t[..., half:]))
-
-
-def _plain(sign: int | Sign, rows: "pd.DataFrame") -> int:
-    if isinstance(sign, int):
-        return sign
-    sign.refuse_overlap(rows["unit_id"].unique())
-    return sign.sign
 
 
 def _scored(arms: Arms, marks: m.Marks, sign: int, ks: Sequence[float], seed: int, resamples: int) -> Informedness:

@@ -12,11 +12,11 @@ from functools import partial
 from typing import Any
 
 from ws.eval.foundations import FOUNDATIONS, cells, mark
-from ws.report.found import Measured, not_held_out, pairs_left_out
-from ws.report.line import Line
-from ws.report.sheet import NO, Sheet, flat, p_value, share, spread, with_interval
+from ws.results.line import Line
+from ws.results.measured import Measured, not_held_out, pairs_left_out
+from ws.results.sheet import NO, Sheet, flat, p_value, share, spread, with_interval
+from ws.results.tables import alpha_of, digits_for, signed, some
 from ws.stats import FEW_UNITS, Estimate
-from ws.tables import alpha_of, digits_for, signed, some
 
 Cell = tuple[str, Mapping[str, Any]]
 """What people read, and the numbers behind it."""

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ws.behaviors import Behavior
-from ws.compare import strengths, table
-from ws.compare.effects import Cell, Kin, kins
 from ws.eval import providing
 from ws.eval.foundations import AXES
 from ws.eval.tinymfv import FOUNDATIONS
-from ws.grid.cells import CellPlace, Spec
-from ws.models.load import Base
-from ws.plots import bars, forest, frontier, histories
 from ws.records import write_json, write_text
-from ws.report import Measured, Sheet, measured, sheets
-from ws.report.summary import SHORT
+from ws.results.kin import Cell, Failures, Kin, kins
+from ws.results.layouts import comparison as table
+from ws.results.layouts import strengths
+from ws.results.measured import Measured, measured
+from ws.results.plots import bars, forest, frontier, histories
+from ws.results.sheet import Sheet
+from ws.results.summary import SHORT, sheets
 from ws.stats import Estimate, estimate
 
 BESIDE = ("_rel", "_adj")
@@ -28,23 +28,22 @@ COST_COLUMNS = {"nll rise": "nll_rise", "choice right": "choice_right", "loops":
 
 def write(
     work: Path,
-    specs: Sequence[Spec],
-    places: Sequence[CellPlace],
-    lost: Mapping[str, str],
+    out: Path,
+    records: Sequence[Mapping[str, Any]],
+    failed: Failures,
     *,
-    base: Base,
+    model: str,
     behavior: Behavior,
     reference: str,
 ) -> dict[str, Any]:
-    """Every file of the report; what its manifest says of it."""
-    out = Path(specs[0].study.out)
-    cells = [Cell(s, r, rows_of(out, r)) for s, p in zip(specs, places) if (r := p.read()) is not None]
-    found, gone = kins(cells, [(s, lost[s.name]) for s in specs if s.name in lost])
+    """Every file of the report, from what the cells left below `out`; what its manifest says of it."""
+    cells = [Cell(r, rows_of(out, r)) for r in records]
+    found, gone = kins(cells, failed)
     against = next((k for k in found if k.name == reference), found[0])
     notes = [] if against.name == reference else [f"{reference} failed, so methods are set against {against.name}."]
     costs = costs_of(cells[0])
     made, plots = [], []
-    where = f"{behavior.name} · {base.id}"
+    where = f"{behavior.name} · {model}"
     notes += not_computed(cells[0], behavior)
     budget = next((c.record["strength"]["budget"] for c in cells), None)
     at = "strengths as given" if budget is None else f"{budget:g} nat"
@@ -70,7 +69,7 @@ def write(
     searches = []
     tried = [c.calibration(out) for c in first]
     if known := [t for t in tried if t is not None]:
-        plots += histories(known, f"{where} · search for {at}, seed {specs[0].study.seed}", work / "calibration")
+        plots += histories(known, f"{where} · search for {at}, seed {cells[0].seed}", work / "calibration")
         searches.append(strengths.sheet(known, f"{where} · strengths · {at}"))
         write_searches(work / "kl_calibration", cells, out)
     # costs have columns of their own
@@ -78,7 +77,7 @@ def write(
     several = len(cells) > len(first)
     if several:
         notes.append(
-            f"The tables in published layouts hold seed {specs[0].study.seed}, and of random directions the first draw; cells.csv holds all."
+            f"The tables in published layouts hold seed {cells[0].seed}, and of random directions the first draw; cells.csv holds all."
         )
     notes += left
     whole = [*made, *published, *searches]
@@ -98,13 +97,13 @@ def write(
         [{"table": kind, **r} for kind, s in zip(kinds, whole) for r in s.records],
     )
     write_csv(work / "cells.csv", listed)
-    return {"n_cells": len(cells), "failed": dict(lost)}
+    return {"n_cells": len(cells), "failed": {name: why for each in failed.values() for name, why in each.items()}}
 
 
 def write_searches(folder: Path, cells: Sequence[Cell], out: Path) -> None:
     """How every strength was found, in the published fork's three files."""
     folder.mkdir()
-    told = [(c.spec.study.seed, t) for c in cells if (t := c.calibration(out)) is not None]
+    told = [(c.seed, t) for c in cells if (t := c.calibration(out)) is not None]
     write_csv(folder / "summary.csv", [strengths.summary(t, seed=s) for s, t in told])
     write_csv(folder / "audit.csv", [r for s, t in told for r in strengths.audits(t, seed=s)])
     write_csv(folder / "root_history.csv", [r for s, t in told for r in strengths.histories(t, seed=s)])
@@ -162,7 +161,7 @@ def cell_record(c: Cell, asked: table.Asked, costs: table.Costs) -> dict[str, An
 
     neg, pos = c.point(c.neg), c.point(c.pos)
     record = {
-        "method": c.spec.method, "kind": c.record["kind"], "seed": c.spec.study.seed, "metric": asked.metric,
+        "method": c.method, "kind": c.record["kind"], "seed": c.seed, "metric": asked.metric,
         "protocol": asked.protocol.id, "matched": c.matched, "alpha_neg": c.neg, "alpha_pos": c.pos,
         **{f"{k}_neg": neg[k] for k in ("kl", "kl_lo", "kl_hi", "audit", "verdict")},
         **{f"{k}_pos": pos[k] for k in ("kl", "kl_lo", "kl_hi", "audit", "verdict")},
@@ -238,7 +237,7 @@ def foundation_panels(cells: Sequence[Cell], name: str, axis: str | None) -> lis
                 e = estimate(c.moved(name, metric, alpha))
                 arms[arm] = (_finite(e.mean), _finite(e.ci_lo), _finite(e.ci_hi))
             lines.append({"name": SHORT[f], "target": bool(axis and f in AXES[axis]), **arms})
-        panels.append({"name": c.spec.method + ("" if c.matched else "\nunmatched"), "lines": lines})
+        panels.append({"name": c.method + ("" if c.matched else "\nunmatched"), "lines": lines})
     return panels
 
 

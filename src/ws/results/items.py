@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ws.errors import BadFile
-from ws.report.found import Measured
-from ws.report.line import Line
+from ws.results.line import Line
+from ws.results.measured import Measured
 from ws.stats import Means, paired
 
 COSTS = frozenset({"neutral_nll", "nll_rise", "free_repeats", "free_loops", "free_unended"})

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from ws.errors import BadFile
 from ws.eval import Protocol, recorded
-from ws.eval.arms import NEEDED
 from ws.pairs import marks_of_text
 from ws.records import read, verify
+from ws.stats.arms import NEEDED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ws.tables import bar, markdown, reading, signed
+from ws.results.tables import bar, markdown, reading, signed
 
 
 def rows(means, ends, metric="logratio_honesty", pmass=1.0, few=False):

@@ -7,13 +7,13 @@ from functools import cached_property
 from typing import Any
 
 from ws.behaviors import SHIPPED, load_behavior
-from ws.eval.arms import decided
-from ws.eval.informedness import Informedness, informedness
 from ws.eval.protocol import Metrics
-from ws.eval.shift import Shift, decomposition
-from ws.eval.sign import Sign, calibration_units, choose_sign
-from ws.report.found import Measured
+from ws.results.measured import Measured
 from ws.stats import Estimate, change, estimate
+from ws.stats.arms import decided
+from ws.stats.informedness import Informedness, informedness
+from ws.stats.shift import Shift, decomposition
+from ws.stats.sign import Sign, calibration_units, choose_sign
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ws.report.sheet import NO, Sheet
+from ws.results.sheet import NO, Sheet
 
 SIDES = ("pos", "neg")
 EXPECTED = (

@@ -5,9 +5,8 @@ import json
 import numpy as np
 from planted import rows_of
 
-from ws.grid.axes import Cell
 from ws.records import checksums, write_json
-from ws.sweep import across
+from ws.results import seeds as across
 
 
 def study(out, seed, rows):
@@ -19,7 +18,8 @@ def study(out, seed, rows):
     write_json(
         folder / "manifest.json", {"stage": "eval", "key": "k", "settings": settings, "files": checksums(folder)}
     )
-    return Cell("tiny", "honesty", "lora", seed), {"evals": [str(folder)]}
+    study = {"model": "tiny", "behavior": "honesty", "adapter": "lora", "lr": None, "seed": seed}
+    return {**study, "intent": {"logratio_honesty": 1}, "evals": [str(folder)]}
 
 
 def test_seeds_that_gave_the_same_rows_count_once_and_others_apart(tmp_path):

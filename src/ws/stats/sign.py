@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ws.eval.arms import join
 from ws.stats import Estimate, estimate, means
+from ws.stats.arms import join
 
 if TYPE_CHECKING:
     import pandas as pd

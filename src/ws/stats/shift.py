@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ws.eval.arms import join
 from ws.stats import RESAMPLES, Estimate, Interval, draw, interval
+from ws.stats.arms import join
 
 if TYPE_CHECKING:
     import pandas as pd

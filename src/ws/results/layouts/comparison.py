@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ws.compare.effects import Cell, Kin
 from ws.eval.foundations import NONE, mark
 from ws.eval.protocol import Protocol
-from ws.report import not_held_out
-from ws.report.sheet import NO, Sheet, flat, share, with_interval
+from ws.results.kin import Cell, Kin
+from ws.results.measured import not_held_out
+from ws.results.sheet import NO, Sheet, flat, share, with_interval
+from ws.results.tables import signed
 from ws.stats import FEW_UNITS, OverSeeds
-from ws.tables import signed
 
 LOW_MASS = 0.9
 
@@ -177,7 +177,7 @@ def _line(
         "alpha_neg": alphas[0], "alpha_pos": alphas[1], "kl_neg": kls[0], "kl_pos": kls[1],
         "audit_neg": audits[0], "audit_pos": audits[1],
         "verdict_each": [list(c.verdicts) for c in k.cells], "reference": reference.name,
-        "repeats": [c.spec.study.seed for c in k.repeats] or None,
+        "repeats": [c.seed for c in k.repeats] or None,
         "outside_random": len(outside) == len(around) if around and not k.control and (k.matched or k.given) else None,
         "random_low": min((r.low for r in around), default=None), "random_high": max((r.high for r in around), default=None),
         "n_units": axis.found.n, "n_valid": axis.found.n_valid, "n_total": axis.found.n_total,

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ws.results.tables import digits_for, signed
 from ws.stats import Estimate, Interval
-from ws.tables import digits_for, signed
 
 NO = "–"
 WIDEST = 28  # characters of a cell; longer ones are folded

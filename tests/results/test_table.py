@@ -10,7 +10,8 @@ from planted import flipped, moved, pairs_of, planted, rows_of
 
 from ws.errors import BadFile
 from ws.records import checksums, write_json
-from ws.report import measured, sheets
+from ws.results.measured import measured
+from ws.results.summary import sheets
 
 N = 120
 PUBLISHED = {
@@ -374,7 +375,7 @@ def test_a_foundation_without_a_scored_cell_is_a_dash(tiny):
 def test_a_narrow_terminal_shows_whole_columns_and_names_those_it_has_no_room_for():
     from rich.console import Console
 
-    from ws.report import Sheet
+    from ws.results.sheet import Sheet
 
     names = ("method", "axis", "axis [95 % CI]", "units")
     lines = (

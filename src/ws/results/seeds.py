@@ -13,12 +13,8 @@ import numpy as np
 
 from ws.errors import BadFile
 from ws.eval import recorded
-from ws.grid.axes import Cell
-from ws.grid.tasks import intent_of
 from ws.records import read, verify
 from ws.stats import Estimate, OverSeeds, Sample, combined, estimate, over_seeds
-
-Found = Sequence[tuple[Cell, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -53,23 +49,26 @@ class Effect:
         return {**asdict(self), "agree": self.agree, "spread": self.over.sd}
 
 
-def effects(found: Found) -> list[Effect]:
-    """The effects of all studies that are done, in the order of the grid."""
-    groups: dict[tuple, list[tuple[Cell, Mapping[str, Any]]]] = {}
-    for cell, value in found:
-        groups.setdefault((cell.model, cell.behavior, cell.adapter, cell.lr), []).append((cell, value))
+def effects(studies: Sequence[Mapping[str, Any]]) -> list[Effect]:
+    """The effects of all studies that are done, in their order.
+
+    A study has model, behavior, adapter, lr, seed, intent (metric to the side it wants) and evals (folders).
+    """
+    groups: dict[tuple, list[Mapping[str, Any]]] = {}
+    for study in studies:
+        groups.setdefault(tuple(study[k] for k in ("model", "behavior", "adapter", "lr")), []).append(study)
     made = []
-    for (model, behavior, adapter, lr), studies in groups.items():
-        intent = intent_of(studies[0][0])
-        own, repeats = _apart([(cell, _moved(value["evals"])) for cell, value in studies])
+    for (model, behavior, adapter, lr), group in groups.items():
+        intent = group[0]["intent"]
+        own, repeats = _apart([(s["seed"], _moved(s["evals"])) for s in group])
         for protocol, metric in dict.fromkeys(k for _, m in own for k in m):
-            having = [(cell, m[protocol, metric]) for cell, m in own if (protocol, metric) in m]
+            having = [(seed, m[protocol, metric]) for seed, m in own if (protocol, metric) in m]
             changes = [change for _, (_, change) in having]
             made.append(
                 Effect(
                     model, behavior, adapter, lr, protocol, metric,
                     sign=intent.get(metric, 1 if metric == "logratio_pairs" else 0),
-                    seeds=tuple(c.seed for c, _ in having),
+                    seeds=tuple(seed for seed, _ in having),
                     repeats=repeats,
                     alphas=tuple(ends for _, (ends, _) in having),
                     each=tuple(map(estimate, changes)),
@@ -86,18 +85,18 @@ Moves = Mapping[tuple[str, str], Moved]
 """The same of every number of a study, by protocol and metric."""
 
 
-def _apart(studies: Sequence[tuple[Cell, Moves]]) -> tuple[list[tuple[Cell, Moves]], tuple[int, ...]]:
+def _apart(studies: Sequence[tuple[int, Moves]]) -> tuple[list[tuple[int, Moves]], tuple[int, ...]]:
     """(studies that differ in something, seeds of those that are one of them again).
 
     As several measurements they would agree, and mean nothing.
     """
-    own: list[tuple[Cell, Moves]] = []
+    own: list[tuple[int, Moves]] = []
     repeats: list[int] = []
-    for cell, moves in studies:
+    for seed, moves in studies:
         if any(_same(moves, other) for _, other in own):
-            repeats.append(cell.seed)
+            repeats.append(seed)
         else:
-            own.append((cell, moves))
+            own.append((seed, moves))
     return own, tuple(repeats)
 
 

@@ -1,1 +1,0 @@
-"""The numbers and tables of a comparison."""

@@ -1,0 +1,9 @@
+"""One way from stored rows to a printed number. Nothing here knows a grid, a study or a command.
+
+measured    the rows of an evaluation, with what its manifest says of them
+line        one method at two strengths: numbers over units
+kin         the same over seeds, or over the draws of something random
+sheet       a table as a value: for a terminal, Markdown, and programs
+layouts     one file per published table
+comparison  methods side by side: tables, CSV and plots in one folder
+"""
