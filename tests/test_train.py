@@ -20,7 +20,7 @@ from ws.processes import Group
 from ws.sequences import rows_of
 from ws.steer import steer
 from ws.study.options import Common, planned_settings
-from ws.train import TrainSettings, _Best, _Fit, spec_of, train
+from ws.train import TrainSettings, _Best, _Fit, _Side, spec_of, train
 
 PAIRS = Pairs(
     tuple(
@@ -494,6 +494,24 @@ def test_a_damaged_checkpoint_is_said_and_training_starts_again(tiny, tmp_path, 
     assert "is damaged; this learning rate is trained from its beginning" in caplog.text
     for a, b in zip(whole, again):
         assert all(torch.equal(a.tensors[k], b.tensors[k]) for k in a.tensors)
+
+
+def test_a_checkpoint_that_one_of_several_processes_finds_damaged_is_taken_by_none_and_one_that_few_see_refused(
+    tiny, tmp_path
+):
+    class Two(Group):
+        def total(self, value):
+            return float(value) + 1  # the other sees the file, and finds it damaged
+
+    def fit(group):
+        return _Fit(tiny, Attached(tiny.model, {}), {}, [0], [], quick(), ({}, {}), tmp_path, group=group)
+
+    with pytest.raises(BadFile, match="only some processes see"):
+        fit(Two(size=2))._resume(0)
+    t = {"a": torch.ones(3)}
+    fit(Group())._save(0, 1e-2, [_Side(t, {"a": {"step": torch.ones(())}}, t)] * 2, 7, [])
+    assert fit(Group())._resume(0)[1] == 7
+    assert fit(Two(size=2))._resume(0) is None
 
 
 def test_a_save_that_is_killed_or_finds_no_room_leaves_the_checkpoint_before_it(tiny, tmp_path, monkeypatch, caplog):

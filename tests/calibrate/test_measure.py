@@ -75,3 +75,32 @@ def test_the_measure_is_the_95th_percentile_of_the_tokens_of_all_prompts_togethe
     assert d.mean == pytest.approx(sum(pooled) / d.n_tokens) and d.rollouts == pytest.approx([sum(t) for t in d.tokens])
     low, high = d.interval()
     assert low < d.p95 < high
+
+
+def test_prompts_and_answers_that_do_not_fit_the_context_together_are_refused(tiny, monkeypatch):
+    longest = max(len(encode(tiny.tokenizer, render(tiny.tokenizer, Chat(p)))) for p in PROMPTS.calib)
+    monkeypatch.setattr(sys.modules["ws.calibrate.kl"], "context_of", lambda model: longest + 3)
+
+    def measured(tokens):
+        return divergences(tiny, added(tiny, 60.0), PROMPTS.calib, [1.0], tokens=tokens, thinking="off")
+
+    assert measured(3)[0].n_tokens <= 3 * len(PROMPTS.calib)
+    with pytest.raises(ValueError, match=f"{longest} tokens of prompt and 4 new ones do not fit .* of {longest + 3}"):
+        measured(4)
+    with pytest.raises(ValueError, match="at least one token, got 0"):
+        measured(0)
+
+
+@pytest.mark.parametrize(("room", "most"), [(3.5, 3), (0, 1)])
+def test_a_batch_keeps_no_more_log_probabilities_than_it_may_and_one_row_always(tiny, monkeypatch, room, most):
+    module, sizes, tokens = sys.modules["ws.calibrate.kl"], [], 2
+    batch = module._batch
+
+    def counted(base, method, rows, *rest):
+        sizes.append(len(rows))
+        return batch(base, method, rows, *rest)
+
+    monkeypatch.setattr(module, "_batch", counted)
+    monkeypatch.setattr(module, "LOGITS", int(room * tokens * tiny.model.config.vocab_size * 4))
+    divergences(tiny, added(tiny, 60.0), PROMPTS.calib, [1.0], tokens=tokens, thinking="off")
+    assert max(sizes) == most and sum(sizes) == len(PROMPTS.calib)

@@ -92,7 +92,8 @@ def test_every_form_equals_plain_counting(triples):
     assert found.post_hoc["best_intended"].found.value == pytest.approx(100 * pm * max(fwd(2), rev(2)))
     assert {n: getattr(found, n).count for n in hits} == hits
     assert found.n_total == len(ref)
-    assert found.n_valid == sum(not any(map(math.isnan, t)) for t in zip(ref, pos, neg))
+    scored = [t[0] for t in zip(ref, pos, neg) if not any(map(math.isnan, t))]
+    assert (found.n_valid, found.n_tied) == (len(scored), scored.count(0))
 
 
 def test_rows_that_were_not_scored_are_counted_and_never_enter():

@@ -1,13 +1,18 @@
 """Scores do not depend on the batch, and steering several alphas at once is steering each."""
 
+import copy
+import dataclasses
+
 import pytest
 import torch
 from test_steer import lowrank
 
+from ws.errors import ScoringImpossible
 from ws.eval import EVALS
 from ws.eval import pairs as pairs_eval
 from ws.eval import run as run_eval
-from ws.eval.scoring import last_logprobs, prompts_of, score, sequence_logprobs
+from ws.eval.scoring import Item, last_logprobs, prompts_of, score, score_texts, sequence_logprobs, slot_text
+from ws.models.chat import Chat, render
 from ws.sequences import rows_of
 from ws.steer import steer
 
@@ -77,6 +82,38 @@ def test_answer_log_probabilities_equal_a_plain_forward(tiny):
             logp = tiny.model(torch.tensor([ids])).logits[0].log_softmax(-1)
         wanted = [float(logp[t - 1, ids[t]]) for t in range(start, len(ids))]
         assert mean == pytest.approx(sum(wanted) / len(wanted), abs=1e-4)
+
+
+def test_a_row_longer_than_the_context_is_refused_and_named_and_never_cut(tiny, items):
+    def asked(words, **more):
+        return dataclasses.replace(items[0], row_key="long", chat=Chat("snow " * words), **more)
+
+    rest = r"tokens\), e\.g\. long with \d{4}; shorten their text"
+    for row in (asked(1100), asked(900, anchor="snow " * 200)):
+        with pytest.raises(ScoringImpossible, match=r"1 of 2 rows are longer .* \(1024 " + rest):
+            score(tiny, [items[0], row], alphas=[0.0])
+    with pytest.raises(ScoringImpossible, match=r"1 of 1 rows .* \(1024 " + rest):
+        score_texts(tiny, [asked(900, texts=(" Yes.", " snow" * 200))], alphas=[0.0])
+
+
+@pytest.mark.parametrize(("anchor", "answer"), [("Snow is whi", "te."), ("Snow is ", "white."), ("Snow is", "")])
+def test_an_answer_that_starts_no_token_of_its_own_is_refused(tiny, anchor, answer):
+    def item(text):
+        return Item("u", "k", Chat("What color is snow?"), anchor, texts=(text,))
+
+    with pytest.raises(ScoringImpossible, match=f"the answer {answer!r} of k does not start a new token after"):
+        score_texts(tiny, [item(answer)], alphas=[0.0])
+    ((found,),) = score_texts(tiny, [item(" white.")], alphas=[0.0])
+    assert found.logratio < 0
+
+
+def test_without_a_chat_template_the_answer_starts_on_a_line_of_its_own(tiny):
+    base = dataclasses.replace(tiny, tokenizer=copy.deepcopy(tiny.tokenizer))
+    base.tokenizer.chat_template = None
+    item = Item("u", "k", Chat("Is snow white?"), "My choice:", (("yes",), ("no",)))
+    assert slot_text(base, item) == "Is snow white?\nMy choice:"
+    assert slot_text(base, dataclasses.replace(item, anchor="")) == "Is snow white?"
+    assert slot_text(tiny, item) == render(tiny.tokenizer, item.chat) + "My choice:"
 
 
 def test_rows_say_all_that_a_table_needs(tiny):
