@@ -23,15 +23,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+INFORMEDNESS = ["tests/eval/test_informedness.py"]
 TESTS = {
-    "stats/": ["tests/test_stats.py", "tests/compare/test_seeds.py"],
+    "stats/informedness.py": INFORMEDNESS,
+    "stats/nulls.py": INFORMEDNESS,
+    "stats/marks.py": INFORMEDNESS,
+    "stats/arms.py": ["tests/eval/test_arms.py", *INFORMEDNESS],
+    "stats/shift.py": ["tests/eval/test_arms.py"],
+    "stats/seeds.py": ["tests/compare/test_seeds.py"],
+    "stats/": ["tests/test_stats.py", "tests/compare/test_seeds.py", "tests/eval/test_changes.py"],
     "calibrate/": ["tests/calibrate"],
-    "direction/": ["tests/direction", "tests/test_steer.py"],
+    "direction/forms.py": ["tests/direction/test_algebra.py", "tests/test_steer.py"],
+    "direction/merging.py": ["tests/direction/test_merging.py"],
+    "direction/random.py": ["tests/direction/test_random.py"],
+    "direction/": ["tests/direction"],
     "adapters/": ["tests/adapters", "tests/test_train.py"],
-    "eval/scoring.py": ["tests/eval/test_scoring.py", "tests/eval/test_engine.py", "tests/eval/test_any_method.py"],
-    "stats/informedness.py": ["tests/eval/test_informedness.py", "tests/eval/test_arms.py"],
-    "stats/nulls.py": ["tests/eval/test_informedness.py"],
-    "stats/marks.py": ["tests/eval/test_informedness.py"],
+    "eval/scoring.py": [f"tests/eval/test_{name}.py" for name in ("scoring", "engine", "response", "thinking")],
     "eval/": ["tests/eval"],
     "methods/": ["tests/methods"],
     "steer.py": ["tests/test_steer.py"],

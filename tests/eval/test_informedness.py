@@ -358,9 +358,19 @@ def test_loadings_weigh_the_cells(vignettes):
     rng = np.random.default_rng(1)
     loadings = {u: float(rng.random()) for u in vignettes["unit_id"].unique()}
     y = cell_scores(vignettes, -1)
-    rates, _ = counted(y["ref"], y["pos"], y["neg"], [loadings[u] for u in y.index.get_level_values("unit_id")])
+    weights = [loadings[u] for u in y.index.get_level_values("unit_id")]
+    rates, _ = counted(y["ref"], y["pos"], y["neg"], weights)
     found = foundation_informedness(vignettes, "Authority", intent=-1, loadings=loadings, **FEW)
     assert {n: getattr(found, n).share.value for n in rates} == pytest.approx(rates)
+    logits = np.log((0.5 + y) / (0.5 - y))
+    apart = np.average(logits["pos"] - logits["neg"], weights=weights)
+    assert found.separation.value == pytest.approx(apart)
+    lost = vignettes.copy()  # a cell that was not scored says nothing about how far the arms are apart
+    lost.loc[lost[(lost["arm"] == "neg") & (lost["row_key"] == lost["row_key"].iloc[0])].index, "y"] = math.nan
+    rest = y.index.get_level_values("cell") != lost["row_key"].iloc[0].rsplit("/", 1)[0]
+    fewer = foundation_informedness(lost, "Authority", intent=-1, loadings=loadings, **FEW).separation.value
+    assert fewer == pytest.approx(np.average((logits["pos"] - logits["neg"])[rest], weights=np.array(weights)[rest]))
+    assert fewer != pytest.approx(apart, abs=1e-6)
 
 
 def test_a_loading_is_a_share_of_the_vignettes_own_ratings():
