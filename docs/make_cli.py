@@ -6,8 +6,8 @@ from pathlib import Path
 
 import ws
 from ws.cli import COMMANDS, flags
+from ws.cli.options import helps
 from ws.data import DataSettings, default_data
-from ws.settings import field_docs
 from ws.train import TrainSettings, default_train
 
 WORDS = {
@@ -67,7 +67,7 @@ def text() -> str:
         for f in fields(cls):
             shown = ",".join(f"{x:g}" for x in f.default) if isinstance(f.default, tuple) else f.default
             default = "" if shown in (None, "", ()) else f"`{shown}`"
-            page.append(f"| `--{f.name.replace('_', '-')}` | {default} | {field_docs(cls).get(f.name, '')} |")
+            page.append(f"| `--{f.name.replace('_', '-')}` | {default} | {helps(cls).get(f.name, '')} |")
     page += [
         "",
         "On `tiny` the defaults of data and training are its own (it is small: more questions, larger steps); the",

@@ -89,7 +89,8 @@ class Registry(Mapping[str, T]):
         return extensions(self.group, frozenset(self.shipped))
 
     def __getitem__(self, name: str) -> T:
-        return self.shipped[name] if name in self.shipped else self.added[name].load(self.kind)
+        added = self.added  # first, so that a name that is taken twice is always refused
+        return self.shipped[name] if name in self.shipped else added[name].load(self.kind)
 
     def __contains__(self, name: object) -> bool:
         return name in self.shipped or name in self.added

@@ -52,7 +52,7 @@ class TrainSettings:
     """How both sides are trained."""
 
     adapter: str = USUAL
-    """Adapter family: lora, dora, pissa, delora, oft, boft, ia3, bias or full."""
+    """Adapter family: {adapters}."""
     rank: int | None = None
     """Rank of each adapter, where the family has one; the direction has twice that."""
     lora_alpha: float | None = None
@@ -90,7 +90,7 @@ class TrainSettings:
     init: str = "shared"
     """Whether both sides start from the same tensors (shared) or not (independent)."""
     freeze_a: bool = False
-    """Leave A as both sides share it, so that their difference has rank r and not 2r (lora, dora, pissa, delora)."""
+    """Leave A as both sides share it, so that their difference has rank r and not 2r, where a family has an A."""
     seed: int = 0
     """Seed of initialisation, order and split."""
     checkpoints: int = 0

@@ -154,7 +154,7 @@ class Family:
             raise ValueError(f"rank must lie between 1 and 512, got {rank}")
         if not self.conv1d and (old := [x.name for x in chosen if is_conv1d(x.module)]):
             raise Unsupported(
-                f"{self.name} does not work on Conv1D layers such as {old[0]}; use lora, dora, pissa, ia3, bias or full."
+                f"{self.name} does not work on Conv1D layers such as {old[0]}; take another family, such as lora."
             )
         rank = rank or self.default_rank
         block = block_size or self.default_block

@@ -80,7 +80,7 @@ _SWEEP = {
     "status": (bool | None, typer.Option("--status", help="Show the sweeps below --out, running or not; run nothing.")),
 }
 _NAMED = typer.Argument(
-    help="sycophancy, dilemmas, airisk, tinymfv, foundations, perplexity, pairs, file (your own questions) or lm-eval."
+    help="{evaluations}, or lm-eval (any task of lm-evaluation-harness); file asks your own questions."
 )
 _PLACES = typer.Argument(help="Runs, by folder or by name, or folders with runs; everything below --out when left out.")
 

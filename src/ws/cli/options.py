@@ -4,8 +4,10 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,7 +24,7 @@ def _options(classes: Sequence[type], own: dict[str, Any]) -> list[inspect.Param
     parameters: dict[str, inspect.Parameter] = {}
     for cls in classes:
         hints = typing.get_type_hints(cls)
-        docs = field_docs(cls)
+        docs = helps(cls)
         for f in fields(cls):
             if f.name in parameters:
                 continue
@@ -39,13 +41,34 @@ def _options(classes: Sequence[type], own: dict[str, Any]) -> list[inspect.Param
             parameters[f.name] = inspect.Parameter(
                 f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[typed | None, option]
             )
-    for name, (kind, option) in own.items():
+    for name, (kind, declared) in own.items():
+        option = copy(declared)
+        option.help = with_names(declared.help or "")
         optional = type(None) in typing.get_args(kind)
         default = None if optional else inspect.Parameter.empty
         parameters[name] = inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
         )
     return list(parameters.values())
+
+
+def helps(cls: type) -> dict[str, str]:
+    """The help of every option that is made from a settings class."""
+    return {name: with_names(text) for name, text in field_docs(cls).items()}
+
+
+def with_names(text: str) -> str:
+    """A help text with the names there are in the place of `{adapters}`, `{behaviors}` or `{evaluations}`."""
+    return re.sub(r"\{(adapters|behaviors|evaluations)\}", lambda m: ", ".join(_names(m[1])), text)
+
+
+def _names(kind: str) -> list[str]:
+    """What there is of a kind, also from other distributions; imported here so that `ws --help` stays fast."""
+    if kind == "adapters":
+        from ws.adapters import FAMILIES
+
+        return list(FAMILIES)
+    return import_module({"behaviors": "ws.behaviors", "evaluations": "ws.eval"}[kind]).names()
 
 
 SHARED: dict[str, Any] = {

