@@ -177,6 +177,19 @@ def test_few_units_are_counted_in_the_smallest_group():
     assert (e.n, e.fewest) == (42, 2)
 
 
+def test_units_of_unequal_size_count_as_fewer_and_those_of_one_size_as_they_are():
+    """Three of 60 rows among 57 of two: the interval rests on three, and excludes the truth three times as often as it says."""
+    sizes = [60] * 3 + [2] * 57
+    unequal = mean(np.arange(sum(sizes), dtype=float).tolist(), np.repeat(np.arange(60), sizes).tolist())
+    e = estimate(unequal, resamples=50)
+    assert (e.n, e.fewest) == (60, 8) and e.fewest == round(294**2 / (3 * 60**2 + 57 * 2**2))
+    for rows in (1, 2, 7):
+        e = estimate(mean(np.arange(60.0 * rows).tolist(), [i // rows for i in range(60 * rows)]), resamples=50)
+        assert (e.n, e.fewest) == (60, 60)
+    two = estimate(mean([*range(50), 9.0], ["a"] * 50 + ["b"]), resamples=50)
+    assert two.fewest == 1 and math.isfinite(two.ci_lo)  # two units still have an interval, and a warning
+
+
 def slope(t):
     n, x, y, xx, xy = np.moveaxis(t, -1, 0)
     return (n * xy - x * y) / (n * xx - x * x)

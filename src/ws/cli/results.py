@@ -26,7 +26,11 @@ def few_units(rows: Sequence[Mapping[str, Any]], said: Sequence[str]) -> list[st
     if any("undercover" in line for line in said) or not any(r.get("few_units") for r in rows):
         return []
     least = min((r for r in rows if r.get("few_units")), key=lambda r: r["fewest"])
-    group = "" if least["fewest"] == least["n"] else f" in the smallest group of {least['metric']}"
+    group = (
+        ""
+        if least["fewest"] == least["n"]
+        else f" (those of the smallest group of {least['metric']}, unequal ones counting as fewer)"
+    )
     return [f"only {units(least['fewest'])}{group}: below 30 an interval undercovers."]
 
 

@@ -16,7 +16,7 @@ from ws.results.line import Line
 from ws.results.measured import Measured, not_held_out, pairs_left_out
 from ws.results.sheet import NO, Sheet, flat, p_value, share, spread, with_interval
 from ws.results.tables import alpha_of, digits_for, signed, some
-from ws.stats import FEW_UNITS, Estimate
+from ws.stats import FEW_UNITS, Estimate, effective_units
 
 Cell = tuple[str, Mapping[str, Any]]
 """What people read, and the numbers behind it."""
@@ -207,9 +207,11 @@ def _warnings(lines: Sequence[Line]) -> list[str]:
     """What a reader must know before believing a table."""
     those = [line.of for line in lines]
     found = [*not_held_out(those), *pairs_left_out(those)]
-    units = min(line.paired.loc[line.paired["scored"], "unit_id"].nunique() for line in lines)
+    rows = [line.paired.loc[line.paired["scored"], "unit_id"].value_counts() for line in lines]
+    units = min(effective_units(n.to_numpy()) for n in rows)
     if units < FEW_UNITS:
-        found.append(f"Only {some(units, 'unit')}: below {FEW_UNITS} an interval undercovers.")
+        fewer = "" if units == min(map(len, rows)) else ", unequal ones counting as fewer"
+        found.append(f"Only {some(units, 'unit')}{fewer}: below {FEW_UNITS} an interval undercovers.")
     for line in lines:
         if (forced := line.share("forced_close", line.pos)) and forced > 0.5:
             found.append(

@@ -273,7 +273,7 @@ def reading(
             lines[-1] += f" Larger means it {legend[metric]}."
         if first.get("few_units") and _finite(low):
             fewest = first.get("fewest", first["n"])
-            of = "" if fewest == first["n"] else " in its smallest group"
+            of = "" if fewest == first["n"] else " (those of its smallest group, unequal ones counting as fewer)"
             lines.append(f"{metric}: only {fewest} units{of}; with fewer than 30 an interval undercovers.")
     low_mass = min((r["pmass"] for r in rows if _finite(r["pmass"])), default=1.0)
     if low_mass < 0.9:

@@ -13,6 +13,7 @@ from ws.stats.estimates import Means as Means
 from ws.stats.estimates import Sample as Sample
 from ws.stats.estimates import change as change
 from ws.stats.estimates import combined as combined
+from ws.stats.estimates import effective_units as effective_units
 from ws.stats.estimates import estimate as estimate
 from ws.stats.estimates import means as means
 from ws.stats.estimates import paired as paired

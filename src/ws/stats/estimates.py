@@ -19,7 +19,7 @@ import numpy as np
 
 from ws.stats.bootstrap import RESAMPLES, UNSTABLE, Statistic, draw, interval
 
-FEW_UNITS = 30  # below this an interval undercovers, and a table must say so
+FEW_UNITS = 30  # below so many, as `effective_units` counts, an interval may undercover, and a table must say so
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,16 @@ class Units:
         return self.totals[:, 1::2] > 0 if several else np.ones((len(self.names), 1), bool)
 
     @property
-    def fewest(self) -> int:
-        """The units of the smallest mean."""
+    def in_smallest(self) -> int:
+        """How many units the smallest mean has."""
         return int(self.in_mean.sum(axis=0).min())
+
+    @property
+    def fewest(self) -> int:
+        """The same, where units of unequal size count as fewer."""
+        if not isinstance(self.statistic, Means):
+            return self.in_smallest
+        return min(effective_units(weights) for weights in self.totals[:, 1::2].T)
 
     @cached_property
     def strata(self) -> np.ndarray:
@@ -105,6 +112,12 @@ class Units:
         with np.errstate(divide="ignore", invalid="ignore"):
             own = np.where(self.in_mean, self.totals[:, 0::2] / self.totals[:, 1::2], 0.0) @ self.statistic.factors
         return dict(zip(self.names, own.tolist()))
+
+
+def effective_units(sizes: np.ndarray) -> int:
+    """How many units of one size weigh as evenly as these (Kish): one of 60 rows among 60 of two is most of a mean."""
+    squares = float(np.square(sizes).sum())
+    return round(float(np.sum(sizes)) ** 2 / squares) if squares else 0
 
 
 def means(
@@ -128,7 +141,10 @@ def means(
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval, over `n` units (`fewest` in its smallest group); `n_valid` of `n_total` rows scored."""
+    """A number with its 95 % interval, over `n` units; `n_valid` of `n_total` rows scored.
+
+    `fewest` are the units of its smallest group; unequal ones count as fewer, since an interval rests on the large ones.
+    """
 
     mean: float
     ci_lo: float
@@ -150,7 +166,7 @@ def estimate(sample: Sample, *, seed: int = 0, resamples: int = RESAMPLES) -> Es
     """The number of these rows, with an interval that resamples units."""
     units = sample.by_unit
     counts = (len(units.names), units.fewest, int(sample.scored.sum()), len(sample.keys))
-    if units.fewest < 2:
+    if units.in_smallest < 2:
         return Estimate(units.value, math.nan, math.nan, *counts)
     strata = [units.totals[units.strata == s] for s in np.unique(units.strata)]
     found = interval(draw(strata, resamples=resamples, seed=seed), sample.statistic)

@@ -52,7 +52,7 @@ def over_seeds(samples: Sequence[Sample], *, seed: int = 0, resamples: int = RES
     fewest = min(p.fewest for p in parts)
     counts = (n, fewest, sum(int(s.scored.sum()) for s in samples), sum(len(s.keys) for s in samples))
     middle = float(np.mean(each))
-    if not math.isfinite(middle) or fewest < 2:
+    if not math.isfinite(middle) or min(p.in_smallest for p in parts) < 2:
         return OverSeeds(Estimate(middle, math.nan, math.nan, *counts), each)
     rng = np.random.default_rng(seed)
     drawn = _drawn(parts, resamples, rng)

@@ -253,7 +253,9 @@ def readings(
         )
     units = min((e.fewest for e in axes.values() if math.isfinite(e.mean)), default=FEW_UNITS)
     if units < FEW_UNITS:
-        found.append(f"Only {units} units in the smallest group: below {FEW_UNITS} an interval undercovers.")
+        found.append(
+            f"Only {units} units in the smallest group, unequal ones counting as fewer: below {FEW_UNITS} an interval undercovers."
+        )
     found += not_held_out([c.evals[asked.name] for k in kins for c in k.cells])
     if any(e.evals[asked.name].smoke for k in kins for e in k.cells):
         found.append("SMOKE: not all units were scored; nothing here is a result.")
