@@ -219,7 +219,15 @@ def lines_alike(pair: Pair) -> int:
 
 
 def json_alike(pair: Pair) -> int:
-    return records_alike(*(json.loads(p.read_text()) for p in (pair.old, pair.new)), pair)
+    a, b = (json.loads(p.read_text()) for p in (pair.old, pair.new))
+    if pair.old.name == "table.json":  # `ws table` shows evaluations in the order in which they were done
+        a, b = (record | {"tables": sorted(record["tables"], key=words)} for record in (a, b))
+    return records_alike(a, b, pair)
+
+
+def words(table: Any) -> list[str]:
+    """What a table calls itself and its rows, whatever its numbers are."""
+    return [v for _, v in leaves(table, ()) if isinstance(v, str) and not prose(v)]
 
 
 def csv_alike(pair: Pair) -> int:
@@ -295,8 +303,8 @@ def equal(a: Any, b: Any) -> bool:
 
 def masked(text: str, roots: Sequence[Path]) -> str:
     """A text without hashes, dates, durations, and the folders it speaks of."""
-    for root in roots:
-        text = text.replace(str(root.resolve()), "").replace(str(root), "")
+    for name in sorted({str(p) for root in roots for p in (root, root.resolve())}, key=len, reverse=True):
+        text = text.replace(name, "")  # the longest first: one folder's name may begin another's
     for pattern in (DATE, HASH, DURATION):
         text = pattern.sub("#", text)
     return text

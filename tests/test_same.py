@@ -56,7 +56,10 @@ def side(
 
 
 def test_two_folders_that_differ_in_keys_dates_and_paths_are_the_same(alike, tmp_path):
-    old, new = side(tmp_path / "old"), side(tmp_path / "new", "77aa77aa77aa77aa")
+    old, new = side(tmp_path / "old"), side(tmp_path / "old-again", "77aa77aa77aa77aa")  # a path within a path
+    tables = [{"rows": [{"eval": "pairs", "mean": 0.5}]}, {"rows": [{"eval": "dilemmas", "mean": 0.25}]}]
+    (old / "table.json").write_text(json.dumps({"tables": tables}))
+    (new / "table.json").write_text(json.dumps({"tables": tables[::-1]}))  # in the order in which they were done
     result = alike.compare(old, new)
     text, same = alike.report(result, [])
     assert same and not result.differences, text
