@@ -5,8 +5,9 @@ from dataclasses import fields
 from pathlib import Path
 
 import ws
-from ws.cli import COMMANDS, flags
+from ws.cli.commands import COMMANDS
 from ws.cli.options import helps
+from ws.cli.study import STUDY
 from ws.data import DataSettings, default_data
 from ws.train import TrainSettings, default_train
 
@@ -22,8 +23,7 @@ WORDS = {
 
 def text() -> str:
     """The whole page."""
-    stages = flags.stage_settings()
-    shared = [flags.Common, stages["data"], stages["train"], flags.Served]
+    verbs = {name: command.verb() for name, command in COMMANDS.items()}
     page = ["# The command line", "", "Made by `python docs/make_cli.py` from the settings themselves.", ""]
     page += [
         "Results go to stdout (`--json` for programs), progress and logs to stderr. Exit code 0: done, 1: it failed,"
@@ -37,36 +37,18 @@ def text() -> str:
         "| verb | does | its own options |",
         "|---|---|---|",
     ]
-    for verb, command in COMMANDS.items():
-        classes = [c for c in command.settings() if c not in shared]
+    for name, verb in verbs.items():
+        classes = [c for c in verb.settings if c not in STUDY]
         own = ", ".join(f"`--{f.name.replace('_', '-')}`" for c in classes for f in fields(c))
-        doc = (command.run.__doc__ or "").strip()
-        page.append(f"| `ws {verb}{WORDS.get(verb, '')}` | {doc} | {own} |")
+        page.append(f"| `ws {name}{WORDS.get(name, '')}` | {COMMANDS[name].summary} | {own} |")
     page += [
         "",
         "`data`, `train`, `diff`, `eval`, `compare`, `replicate` and `doctor` take all options of how pairs and adapters are made.",
     ]
-    for cls in (
-        flags.Common,
-        stages["data"],
-        stages["train"],
-        flags.Served,
-        flags.Across,
-        flags.Dialed,
-        *flags.sweep_settings(),
-        flags.Evaluated,
-        flags.Shown,
-        flags.Tabled,
-        flags.Generated,
-        flags.Calibrated,
-        flags.calibrate_settings(),
-        flags.Compared,
-        flags.Exported,
-    ):
+    for cls in dict.fromkeys([*STUDY, *(c for verb in verbs.values() for c in verb.settings)]):
         page += ["", f"## {(cls.__doc__ or '').strip()}", "", "| option | default | |", "|---|---|---|"]
         for f in fields(cls):
-            shown = ",".join(f"{x:g}" for x in f.default) if isinstance(f.default, tuple) else f.default
-            default = "" if shown in (None, "", ()) else f"`{shown}`"
+            default = "" if f.default in (None, "", ()) else f"`{_text(f.default)}`"
             page.append(f"| `--{f.name.replace('_', '-')}` | {default} | {helps(cls).get(f.name, '')} |")
     page += [
         "",
@@ -78,10 +60,13 @@ def text() -> str:
         for f in fields(mine):
             value = getattr(mine, f.name)
             if value != getattr(usual, f.name):
-                told = ",".join(f"{x:g}" for x in value) if isinstance(value, tuple) else value
-                page.append(f"| `--{f.name.replace('_', '-')}` | `{told}` |")
+                page.append(f"| `--{f.name.replace('_', '-')}` | `{_text(value)}` |")
     page.append("")
     return "\n".join(page)
+
+
+def _text(value: object) -> object:
+    return ",".join(f"{x:g}" for x in value) if isinstance(value, tuple) else value
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from test_steer import lowrank
 
 from ws.cli import COMMANDS, main
-from ws.cli.options import option_names, with_flags
+from ws.cli.options import with_flags
 from ws.data import DataSettings
 from ws.direction import Direction, save
 from ws.settings import coerced
@@ -87,8 +87,9 @@ def test_only_options_of_the_verb_become_flags():
         "give --max-new-tokens or --alphas=-1,1; `lr` and `ws doctor` are something else, and `no end"
     )
     assert with_flags(text, ()) == text
-    assert {"mode", "n_topics", "json"} <= option_names(COMMANDS["diff"])
-    assert not {"left", "right"} & option_names(COMMANDS["diff"])  # words, not options
+    flags = COMMANDS["diff"].verb().flags
+    assert {"mode", "n_topics", "json"} <= flags
+    assert not {"left", "right"} & flags  # words, not options
 
 
 def test_no_network_for_a_hub_id_is_said(told, tmp_path):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from test_train import PAIRS
 
 import ws
-from ws.cli import main, together
+from ws.cli import launch, main
 from ws.errors import ProcessLost
 from ws.pairs import save_pairs
 from ws.processes import ALONE, Group, join
@@ -200,13 +200,12 @@ LOST_NOTE = "another process of this training ended or cannot be reached (NCCL e
         ((1, 75, 75), None),  # it has said why
     ],
 )
-def test_of_several_that_failed_the_first_cause_is_said(codes, told, tmp_path, monkeypatch, capsys):
+def test_of_several_that_failed_the_first_cause_is_said(codes, told, tmp_path, capsys):
     said = {75: f"error: {LOST_NOTE}", 1: "error: the disk is gone"}
     logs = [tmp_path / str(rank) for rank in range(3)]
     for log, code in zip(logs[1:], codes[1:]):
         log.write_text(said.get(code, ""))
-    monkeypatch.setattr(together, "started", [Ended(code) for code in codes])
-    assert together._watch(logs) == 1
+    assert launch._watch([Ended(code) for code in codes], logs) == 1
     err = capsys.readouterr().err
     assert err == "" if told is None else err.startswith(f"error: {told}")
 

@@ -85,6 +85,6 @@ def test_a_limit_above_what_there_is_is_no_smoke_run(tiny):
     ],
 )
 def test_flags_that_cannot_be_meant_are_refused_before_any_work(args, says, capsys, monkeypatch):
-    monkeypatch.setattr("ws.cli.measure.plan_of", None)
+    monkeypatch.setattr("ws.cli.subject.plan_of", None)
     assert main(["eval", *args]) == 2
     assert says in capsys.readouterr().err

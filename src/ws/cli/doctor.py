@@ -1,94 +1,114 @@
 """`ws doctor`: look at everything a run will need, say what is wrong and what to do."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ws.cli.flags import Common, planned_settings
-from ws.cli.out import plain, say, show, show_json
+import torch
+from rich.table import Table
+
+from ws.batches import free_memory
+from ws.cli.options import Options, verb
+from ws.cli.result import Result
+from ws.cli.screen import Screen, say
+from ws.data import DataSettings
+from ws.doctor import Check, examine, examine_model, memory_plan, opened, self_test
+from ws.doctor.check import size
+from ws.doctor.machine import free_by_device
+from ws.doctor.memory import MemoryPlan
 from ws.errors import Failed, WsError
-from ws.settings import coerced
+from ws.study.options import Common, planned_settings
+from ws.train import TrainSettings
 
-STATE = {"ok": "green", "note": "yellow", "broken": "red"}
+COLOR = {"ok": "green", "note": "yellow", "broken": "red"}
 
 
-def doctor(given: dict[str, Any]) -> Any:
-    """Check this machine, and with --model a model: versions, devices, template, answers, memory; with a small study as a self-test."""
-    import torch
+@dataclass(frozen=True, eq=False)
+class Examination(Result):
+    """What works here, and what fits."""
 
-    from ws.batches import free_memory
-    from ws.doctor import Check, examine, examine_model, memory_plan, opened, self_test
-    from ws.doctor.machine import free_by_device
+    checks: Sequence[Check]
+    memory: MemoryPlan | None
 
-    common = Common(**coerced(Common, given))
-    checks, plan = examine(Path(common.out), device=common.device), None
-    if "model" in given:
+    def as_json(self) -> Mapping[str, object]:
+        memory = self.memory.as_json() if self.memory else None
+        return {"healthy": not self._broken, "checks": [vars(c) for c in self.checks], "memory": memory}
+
+    def show(self, screen: Screen) -> None:
+        screen.show(_checks(self.checks, screen))
+        if self.memory:
+            _show_memory(self.memory, screen)
+        if not self._broken:
+            screen.show("\nEverything that ws needs works here.")
+
+    @property
+    def _broken(self) -> list[Check]:
+        return [c for c in self.checks if c.state == "broken"]
+
+    @property
+    def failure(self) -> WsError | None:
+        if broken := self._broken:
+            names = ", ".join(c.name for c in broken)
+            return Failed(f"{len(broken)} of {len(self.checks)} checks failed: {names}.")
+        return None
+
+
+@verb(Common, DataSettings, TrainSettings)
+def doctor(options: Options) -> Result:
+    """Checks of this machine, of a model, and of a small study."""
+    common = options.of(Common)
+    checks, memory = examine(Path(common.out), device=common.device), None
+    if options.has("model"):
         say(f"reading config and tokenizer of {common.model}")
         try:
             model = opened(common.model)
             checks += examine_model(model)
-            data, train = planned_settings(common, given, model.base)
+            data, train = planned_settings(common, options.values, model.base)
             if all(c.state != "broken" for c in checks if c.name == "device"):
+                free = free_by_device(common.device)
                 main = free_memory(torch.device("cpu"))
-                plan = memory_plan(
-                    model, data, train, dtype=common.dtype, free=free_by_device(common.device), main=main
-                )
+                memory = memory_plan(model, data, train, dtype=common.dtype, free=free, main=main)
         except WsError as e:
             checks.append(Check("model", "broken", str(e), "Name another --model; `tiny` always works."))
     say("running a small study on tiny")
     checks.append(self_test())
-    bad = [c for c in checks if c.state == "broken"]
-    told = {"healthy": not bad, "checks": [vars(c) for c in checks], "memory": plan.as_json() if plan else None}
-    if not given.get("json"):
-        show(checks_of(checks))
-        if plan:
-            show_plan(plan)
-    elif bad:  # the record is printed before the failure is said
-        show_json(told)
-    if bad:
-        raise Failed(f"{len(bad)} of {len(checks)} checks failed: {', '.join(c.name for c in bad)}.")
-    if not given.get("json"):
-        show("\nEverything that ws needs works here.")
-    return told
+    return Examination(checks, memory)
 
 
-def checks_of(checks: Any) -> Any:
+def _checks(checks: Sequence[Check], screen: Screen) -> Table:
     """The table of checks; what to do stands below what was found."""
-    from rich.table import Table
-
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("check", "", "found"):
         table.add_column(name, overflow="fold")
     for c in checks:
-        found = plain(c.found) + (f"\n→ {plain(c.do)}" if c.do else "")
-        table.add_row(plain(c.name), f"[{STATE[c.state]}]{c.state}[/]", found)
+        advice = f"\n→ {screen.text(c.do)}" if c.do else ""
+        table.add_row(screen.text(c.name), f"[{COLOR[c.state]}]{c.state}[/]", screen.text(c.found) + advice)
     return table
 
 
-def show_plan(plan: Any) -> None:
-    """The memory plan: a line per kind of work, then what to type."""
-    from rich.table import Table
-
-    from ws.doctor.check import size
-
+def _show_memory(plan: MemoryPlan, screen: Screen) -> None:
+    """A line for each kind of work, then what to type."""
     first, free = next(iter(plan.free.items()))
-    show(
-        f"\n[bold]memory of {plain(plan.model)}[/] in {plan.dtype}: weights {size(plan.weights)}; {first} has {size(free)} free"
-        + (f", and there are {len(plan.free)} devices" if len(plan.free) > 1 else "")
+    devices = f", and there are {len(plan.free)} devices" if len(plan.free) > 1 else ""
+    screen.show(
+        f"\n[bold]memory of {screen.text(plan.model)}[/] in {plan.dtype}: weights {size(plan.weights)}; "
+        f"{first} has {size(free)} free{devices}"
     )
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name, justify in (("step", "left"), ("rows at once", "right"), ("weights", "right"), ("adapters", "right"), ("rows", "right"), ("together", "right"), ("fits", "left")):  # fmt: skip
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table.add_column("step")
+    for name in ("rows at once", "weights", "adapters", "rows", "together"):
+        table.add_column(name, justify="right")
+    table.add_column("fits")
     for s in plan.steps:
         rows = s.fits(plan.room - plan.weights)
         verdict = "[green]yes[/]" if rows == s.rows else f"[yellow]{rows} rows at once[/]" if rows else "[red]no[/]"
-        table.add_row(
-            s.name, str(s.rows), size(plan.weights), size(s.fixed) if s.fixed else "–", size(s.per_row * s.rows),
-            size(plan.weights + s.bytes()), verdict,
-        )  # fmt: skip
-    show(table)
-    traced = "" if plan.traced_as in plan.steps[1].name else f", counted as {plan.traced_as}'s"
-    show(
-        f"adapters: {plan.adapter_parameters / 1e6:.1f} million parameters a side, with both sides' AdamW and best step{traced}"
+        adapters = size(s.fixed) if s.fixed else "–"
+        sizes = (size(plan.weights), adapters, size(s.per_row * s.rows), size(plan.weights + s.bytes()))
+        table.add_row(s.name, str(s.rows), *sizes, verdict)
+    screen.show(table)
+    counted = "" if plan.traced_as in plan.steps[1].name else f", counted as {plan.traced_as}'s"
+    screen.show(
+        f"adapters: {plan.adapter_parameters / 1e6:.1f} million parameters a side, with both sides' AdamW and best step{counted}"
     )
     for line in plan.advice:
-        show(f"→ {plain(line)}")
+        screen.show(f"→ {screen.text(line)}")

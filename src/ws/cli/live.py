@@ -3,10 +3,16 @@
 import sys
 import threading
 import time
-from typing import Any
+from collections.abc import Callable
 
-from ws.cli.out import plain, say
-from ws.cli.words import axes, doing, duration, spoken
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from ws.cli.screen import plain, say
+from ws.cli.words import axes, doing, duration, task_name
 from ws.engine import Event, states
 from ws.grid.sweep import Cell, Grid, Running, folder_of
 from ws.results.tables import some
@@ -17,8 +23,8 @@ SHOWN_WAITING = 3
 class Watch:
     """Hears what happens to the tasks of a sweep and shows it."""
 
-    def __init__(self, grid: Grid, running: Running):
-        self.grid, self.running = grid, running
+    def __init__(self, grid: Grid, running: Running, with_flags: Callable[[str], str]):
+        self.grid, self.running, self.with_flags = grid, running, with_flags
         self.cells: dict[str, Cell] = {c.name: c for c in grid.cells}
         self.ended: dict[str, Event] = {}
         self.current: dict[str, float] = {}
@@ -26,7 +32,7 @@ class Watch:
         self.most = 1
         """Tasks that ran at once, which is how many workers there are."""
         self.start = time.monotonic()
-        self.live: Any = None
+        self.live: Live | None = None
         self.lock = threading.Lock()
 
     def announce(self) -> None:
@@ -36,9 +42,6 @@ class Watch:
 
     def __enter__(self) -> "Watch":
         if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.live import Live
-
             self.live = Live(
                 get_renderable=self.table, console=Console(stderr=True), refresh_per_second=2, transient=True
             )
@@ -68,17 +71,21 @@ class Watch:
             if line := self.line(event):
                 say(line)
         elif event.kind in ("failed", "again"):
-            self.live.console.print(f"[red]{event.kind}[/] {plain(spoken(name))}: {plain(event.text)}", highlight=False)
+            self.live.console.print(
+                f"[red]{event.kind}[/] {plain(task_name(name))}: {plain(self.with_flags(event.text))}", highlight=False
+            )
 
     def line(self, event: Event) -> str:
         """One event as a line of a log; a task that starts, or is skipped, is not news."""
         name = event.task.name
         head = f"[{len(self.done)}/{len(self.cells)}]" if name in self.cells else ""
         if event.kind == "again":
-            return f"{'':>8} again    {spoken(name)}: {event.text}"
+            return f"{'':>8} again    {task_name(name)}: {self.with_flags(event.text)}"
         if event.kind == "failed":
             assert event.outcome is not None
-            return f"{head:>8} failed   {spoken(name)}: {event.text}\n{'':>18}log: {event.outcome.log}"
+            return (
+                f"{head:>8} failed   {task_name(name)}: {self.with_flags(event.text)}\n{'':>18}log: {event.outcome.log}"
+            )
         if event.kind != "done":
             return ""
         assert event.outcome is not None
@@ -86,7 +93,7 @@ class Watch:
         ready = not value["made"] if name in self.cells else value["reused"]
         took = "reused" if ready else f"{event.outcome.seconds:.1f} s"
         left = f"   about {duration(self.left)} left" if self.left and name in self.cells else ""
-        return f"{head:>8} done     {spoken(name)}  {took}{left}"
+        return f"{head:>8} done     {task_name(name)}  {took}{left}"
 
     # ------------------------------------------------------------ counting
 
@@ -120,13 +127,8 @@ class Watch:
 
     # ------------------------------------------------------------ showing
 
-    def table(self) -> Any:
+    def table(self) -> Group:
         """The screen now."""
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
         with self.lock:
             ended, current = dict(self.ended), dict(self.current)
             told = states(folder_of(self.grid))
@@ -152,7 +154,10 @@ class Watch:
             state = "starting" if at is None else "stopping" if at.state == "stopped" else doing(at.told)
             again = " (again)" if name in self.retried else ""
             table.add_row(
-                plain(spoken(name)), Text(f"running{again}", "cyan"), plain(state), duration(time.monotonic() - since)
+                plain(task_name(name)),
+                Text(f"running{again}", "cyan"),
+                plain(state),
+                duration(time.monotonic() - since),
             )
         room = max(4, self.live.console.height - 8 - len(current)) if self.live is not None else 20
         news = [(k, e) for k, e in ended.items() if e.kind == "failed" or k in self.cells]
@@ -164,7 +169,10 @@ class Watch:
             took = duration(event.outcome.seconds) if event.outcome and event.outcome.seconds else ""
             ready = event.kind == "done" and event.outcome is not None and not event.outcome.value["made"]
             table.add_row(
-                plain(spoken(name)), Text("reused" if ready else event.kind, style), plain(event.text[:60]), took
+                plain(task_name(name)),
+                Text("reused" if ready else event.kind, style),
+                plain(self.with_flags(event.text)[:60]),
+                took,
             )
         waiting = n - done - failed - sum(k in self.cells for k in current)
         return Group(head, table, *([Text(f"{waiting} more wait", "dim")] if waiting else []))

@@ -1,4 +1,4 @@
-"""Commands made from settings dataclasses, so that no option is declared twice."""
+"""The options of a verb, made from its settings so that none is declared twice, and what was typed, read back as these."""
 
 import inspect
 import re
@@ -9,52 +9,150 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
-from typer.models import OptionInfo
+from typer.models import ArgumentInfo, OptionInfo
 
-from ws.cli.out import show_json
+from ws.cli.result import Result
 from ws.errors import BadFile
-from ws.settings import field_docs, plain_type, value_of
+from ws.settings import coerced, field_docs, plain_type, value_of
+
+S = TypeVar("S")
+
+Declared = tuple[object, OptionInfo | ArgumentInfo]
+"""An option or a word that stands in no settings: its type, and typer's declaration of it."""
+
+SHARED: dict[str, Declared] = {
+    "json": (
+        bool | None,
+        typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr."),
+    ),
+    "config": (str | None, typer.Option("--config", help="A YAML file whose keys are the option names; flags win.")),
+    "debug": (bool | None, typer.Option("--debug", help="Show the traceback of an error.")),
+}
 
 
-def _options(classes: Sequence[type], own: dict[str, Any]) -> list[inspect.Parameter]:
-    """One keyword parameter per field; every default is None, so that what was typed is known."""
+@dataclass(frozen=True)
+class Options:
+    """What was typed for a verb, or stands in its config file, as fields of its settings."""
+
+    values: Mapping[str, Any]
+    """Only what was typed or configured, as it came; `of` and `typed` give it types."""
+    json: bool = False
+    words: tuple[str, ...] = ()
+    """Every word after `ws`, for a command that says how it is continued."""
+    flags: frozenset[str] = frozenset()
+    """The fields that the verb has flags for."""
+
+    def with_flags(self, message: str) -> str:
+        """A message of the library, its fields as flags of the verb."""
+        return with_flags(message, self.flags)
+
+    def of(self, settings: type[S]) -> S:
+        """The settings of this class, with its defaults where nothing was typed."""
+        return settings(**self.typed(settings))
+
+    def typed(self, settings: type) -> dict[str, Any]:
+        """The fields of this class that were typed."""
+        return coerced(settings, self.values)
+
+    def has(self, *names: str) -> bool:
+        """Whether any of these was typed."""
+        return any(name in self.values for name in names)
+
+    def text(self, name: str) -> str | None:
+        """A word or an option that holds text."""
+        return self.values.get(name)
+
+    def texts(self, name: str) -> list[str]:
+        """Several words."""
+        return list(self.values.get(name) or ())
+
+    def flag(self, name: str) -> bool:
+        """Whether an option that is on or off is on."""
+        return bool(self.values.get(name))
+
+    def only(self, *names: str) -> dict[str, Any]:
+        """Those of these that were typed, as they came."""
+        return {name: self.values[name] for name in names if name in self.values}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb: the function, and what its options are made from."""
+
+    run: Callable[[Options], Result]
+    settings: tuple[type, ...] = ()
+    own: Mapping[str, Declared] = field(default_factory=dict)
+    """Options and words that stand in no settings."""
+
+    @property
+    def fields(self) -> set[str]:
+        """Everything that a config file may name."""
+        return {f.name for cls in self.settings for f in fields(cls)} | set(self.own)
+
+    @property
+    def flags(self) -> frozenset[str]:
+        """The fields that there are flags for, which words are not."""
+        words = {name for name, (_, declared) in self.own.items() if not isinstance(declared, OptionInfo)}
+        return frozenset((self.fields - words) | SHARED.keys())
+
+    def signature(self) -> inspect.Signature:
+        """What typer reads: one keyword per option; every default is None, so that what was typed is known."""
+        own = {**self.own, **SHARED}
+        parameters = {name: _parameter(name, hint, declared) for name, (hint, declared) in own.items()}
+        return inspect.Signature(list({**_parameters(self.settings), **parameters}.values()))
+
+    def options(self, typed: Mapping[str, Any], words: Sequence[str] = ()) -> Options:
+        """What was typed, over what the config file says."""
+        values = {k: v for k, v in typed.items() if v is not None}
+        shared = {k: values.pop(k, None) for k in SHARED}
+        config = _config(shared["config"], self.fields)
+        for name, (hint, _) in self.own.items():  # a file holds "false" as text where somebody quoted it
+            if name in config and plain_type(hint)[0] in (bool, int, float, str):
+                config[name] = value_of(hint, config[name], f"`{name}`")
+        return Options({**config, **values}, json=bool(shared["json"]), words=tuple(words), flags=self.flags)
+
+
+def verb(*settings: type, **own: Declared) -> Callable[[Callable[[Options], Result]], Verb]:
+    """Makes a verb of a function; `own` are its options and words that stand in no settings."""
+    return lambda run: Verb(run, settings, own)
+
+
+def _parameters(settings: Sequence[type]) -> dict[str, inspect.Parameter]:
+    """A parameter for every field, with the field's docstring as its help."""
     parameters: dict[str, inspect.Parameter] = {}
-    for cls in classes:
-        hints = typing.get_type_hints(cls)
-        docs = helps(cls)
+    for cls in settings:
+        hints, docs = typing.get_type_hints(cls), helps(cls)
         for f in fields(cls):
             if f.name in parameters:
                 continue
             kind, many = plain_type(hints[f.name])
-            shown = ",".join(f"{x:g}" for x in f.default) if many and f.default else f.default  # type: ignore[union-attr]
-            tail = "" if shown in (None, (), "") or kind is bool else f" (default: {shown})"
+            default = ",".join(f"{x:g}" for x in f.default) if many and f.default else f.default  # type: ignore[union-attr]
+            tail = "" if default in (None, (), "") or kind is bool else f" (default: {default})"
             option = typer.Option(
                 _flag(f.name),
                 help=docs.get(f.name, "") + tail,
                 show_default=False,
                 rich_help_panel=(cls.__doc__ or "").split(".")[0],
             )
-            typed = bool if kind is bool else str if many else kind
-            parameters[f.name] = inspect.Parameter(
-                f.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[typed | None, option]
-            )
-    for name, (kind, declared) in own.items():
-        option = copy(declared)
-        option.help = with_names(declared.help or "")
-        optional = type(None) in typing.get_args(kind)
-        default = None if optional else inspect.Parameter.empty
-        parameters[name] = inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
-        )
-    return list(parameters.values())
+            parameters[f.name] = _parameter(f.name, (bool if kind is bool else str if many else kind) | None, option)
+    return parameters
 
 
-def helps(cls: type) -> dict[str, str]:
+def _parameter(name: str, hint: object, declared: OptionInfo | ArgumentInfo) -> inspect.Parameter:
+    declared = copy(declared)
+    declared.help = with_names(declared.help or "")
+    default = None if type(None) in typing.get_args(hint) else inspect.Parameter.empty
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, declared]
+    )
+
+
+def helps(settings: type) -> dict[str, str]:
     """The help of every option that is made from a settings class."""
-    return {name: with_names(text) for name, text in field_docs(cls).items()}
+    return {name: with_names(text) for name, text in field_docs(settings).items()}
 
 
 def with_names(text: str) -> str:
@@ -69,34 +167,6 @@ def _names(kind: str) -> list[str]:
 
         return list(FAMILIES)
     return import_module({"behaviors": "ws.behaviors", "evaluations": "ws.eval"}[kind]).names()
-
-
-SHARED: dict[str, Any] = {
-    "json": (
-        bool | None,
-        typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr."),
-    ),
-    "config": (str | None, typer.Option("--config", help="A YAML file whose keys are the option names; flags win.")),
-    "debug": (bool | None, typer.Option("--debug", help="Show the traceback of an error.")),
-}
-
-
-@dataclass(frozen=True)
-class Command:
-    """A verb of the command line."""
-
-    run: Callable[[dict[str, Any]], Any]
-    """From the options that were typed to the object that `--json` prints."""
-    settings: Callable[[], Sequence[type]] = lambda: ()
-    """The settings its options are made from; a call, because most of them import torch."""
-    own: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
-    """Options and arguments that stand in no settings: name to (type, typer's declaration)."""
-
-
-def option_names(command: Command) -> set[str]:
-    """The fields that a verb has options for."""
-    options = {f.name for cls in command.settings() for f in fields(cls)} | SHARED.keys()
-    return options | {name for name, (_, declared) in command.own.items() if isinstance(declared, OptionInfo)}
 
 
 FIELD = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
@@ -121,47 +191,21 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def add_command(app: typer.Typer, name: str, command: Command, *, options: bool = True) -> None:
-    """Register a verb: options from its settings, a config file under them, JSON on request. Without `options` only its name."""
-    if not options:
-        app.command(name, help=command.run.__doc__)(lambda: None)
-        return
-    classes, own = command.settings(), dict(command.own)
-
-    def body(**typed: Any) -> None:
-        given = {k: v for k, v in typed.items() if v is not None}
-        known = {f.name for cls in classes for f in fields(cls)} | set(own)
-        found = _config(given.pop("config", None), known)
-        for k, (kind, _) in own.items():  # a file holds "false" as text where somebody quoted it
-            if k in found and plain_type(kind)[0] in (bool, int, float, str):
-                found[k] = value_of(kind, found[k], f"`{k}`")
-        given = {**found, **given}
-        given.pop("debug", None)
-        found = command.run(given)
-        if given.get("json"):
-            show_json(found)
-
-    body.__name__ = name
-    body.__doc__ = command.run.__doc__
-    body.__signature__ = inspect.Signature(_options(classes, {**own, **SHARED}))  # type: ignore[attr-defined]
-    app.command(name)(body)
-
-
 def _config(path: str | None, known: set[str]) -> dict[str, Any]:
     if path is None:
         return {}
-    import yaml
+    import yaml  # only where there is a file to read
 
     try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError:
         raise BadFile(f"there is no config file at {path}.") from None
     except yaml.YAMLError as e:
         raise BadFile(f"{path} is not YAML: {' '.join(str(e).split())[:160]}") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise BadFile(f"{path} must be a mapping of option names to values.")
-    found = {str(k).replace("-", "_"): v for k, v in found.items()}
-    if unknown := sorted(found.keys() - known):
+    values = {str(k).replace("-", "_"): v for k, v in content.items()}
+    if unknown := sorted(values.keys() - known):
         near = [f"{k} (did you mean {n[0]}?)" if (n := get_close_matches(k, known, 1)) else k for k in unknown]
         raise BadFile(f"{path} has unknown keys: {', '.join(near)}. This command knows {', '.join(sorted(known))}.")
-    return found
+    return values

@@ -3,31 +3,38 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ws.grid.axes import Grid
 from ws.results.tables import some
 
+AXES = {
+    "behavior": ("behavior", "behaviors"),
+    "adapter": ("family", "families"),
+    "seed": ("seed", "seeds"),
+    "model": ("model", "models"),
+    "lr": ("learning rate", "learning rates"),
+}
 
-def axes(grid: Any) -> str:
+
+def axes(grid: Grid) -> str:
     """What a grid is made of, in a few words."""
     parts = []
-    for name, one, many in (
-        ("behavior", "behavior", ""), ("adapter", "family", "families"), ("seed", "seed", ""), ("model", "model", ""), ("lr", "learning rate", ""),
-    ):  # fmt: skip
+    for name, (one, many) in AXES.items():
         values = {getattr(c, name) for c in grid.cells}
         if len(values) > 1 or name in ("behavior", "adapter"):
             parts.append(some(len(values), one, many))
     return " x ".join(parts)
 
 
-def spoken(task: str) -> str:
+def task_name(task: str) -> str:
     """A task's name for people."""
     kind, _, rest = task.partition("/")
     return f"{ {'base': 'unsteered ', 'pairs': 'pairs '}.get(kind, '') }{rest}"
 
 
-def doing(told: Mapping[str, Any]) -> str:
-    """What a task said of itself last."""
-    far = f" {told['done']}/{told['of']}" if told.get("of") else ""
-    return f"{told.get('doing', 'starting')}{far}"
+def doing(message: Mapping[str, Any]) -> str:
+    """What a task says of itself."""
+    far = f" {message['done']}/{message['of']}" if message.get("of") else ""
+    return f"{message.get('doing', 'starting')}{far}"
 
 
 def duration(seconds: float) -> str:

@@ -12,43 +12,43 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import NoReturn
 
+import torch
 import typer
 
-from ws.cli.flags import Across, Common
-from ws.cli.out import say
+from ws.cli.exits import INTERRUPTED, LOST_CODE, OURS
+from ws.cli.screen import say
+from ws.processes import Group, join, several
+from ws.study.options import Common
 
-if TYPE_CHECKING:
-    from ws.processes import Group
-
-OURS = "WS_PROCESSES"  # set in the processes that we started ourselves
 POLL = 0.05
 GRACE = 5.0  # seconds for the others to end by themselves
 
-arguments: list[str] = []
-"""The command line being run, set by `main`."""
-started: list[subprocess.Popen] = []
-"""The processes that run it, where there are several."""
 
+@dataclass(frozen=True)
+class Across:
+    """Training on several devices, and who is told of it."""
 
-def refuse_several() -> None:
-    """Stop a verb that runs as one process where a launcher has started several."""
-    if os.environ.get("WORLD_SIZE") in (None, "", "1"):  # torch is not imported only to say so
-        return
-    from ws.processes import several
+    processes: int = 1
+    """Processes that train as one, a device each; torchrun and accelerate launch do the same."""
+    shard: bool = False
+    """Spread the base's weights over the processes (FSDP2), for a model that one device cannot hold."""
+    rows_at_once: int | None = None
+    """Rows in memory at once, in each process; changes no result."""
+    report_to: tuple[str, ...] = ()
+    """Experiment trackers that are told the losses: trackio, wandb, mlflow, tensorboard."""
 
-    if several():
-        raise ValueError(
-            "only `ws train` runs as several processes; run the other verbs as one, which find what it made"
-        )
+    def __post_init__(self):
+        if self.processes < 1 or (self.rows_at_once is not None and self.rows_at_once < 1):
+            raise ValueError("--processes and --rows-at-once must be at least 1")
 
 
 def to_start(across: Across, common: Common) -> int:
     """How many processes to start; 0 where this is one of several already, or meant to be alone."""
-    from ws.processes import several
-
     if several():
         started = int(os.environ["WORLD_SIZE"])
         if across.processes not in (1, started):
@@ -58,20 +58,16 @@ def to_start(across: Across, common: Common) -> int:
         raise ValueError(
             "--device-map spreads one process over devices, --processes gives each its own; give one of them"
         )
-    if across.processes > 1 and not _on_cpu(common):
-        import torch
-
-        if across.processes > (there := torch.cuda.device_count()):
-            raise ValueError(
-                f"there are {there} devices for --processes {across.processes}; give at most so many, or --device cpu"
-            )
+    there = torch.cuda.device_count()
+    if across.processes > max(1, there) and not _on_cpu(common):
+        raise ValueError(
+            f"there are {there} devices for --processes {across.processes}; give at most so many, or --device cpu"
+        )
     return across.processes if across.processes > 1 else 0
 
 
-def joined(across: Across, common: Common) -> "Group":
+def joined(across: Across, common: Common) -> Group:
     """The group of this process, which may be itself alone."""
-    from ws.processes import join, several
-
     if several() and common.device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"every process takes a device of its own; leave out --device {common.device}")
     if OURS in os.environ:
@@ -80,8 +76,6 @@ def joined(across: Across, common: Common) -> "Group":
 
 
 def _on_cpu(common: Common) -> bool:
-    import torch
-
     tiny = common.model == "tiny" and common.device == "auto"
     return tiny or common.device == "cpu" or not torch.cuda.is_available()
 
@@ -93,7 +87,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def start_processes(n: int) -> Any:
+def start_processes(n: int, words: Sequence[str]) -> NoReturn:
     """Run this command as `n` processes; the first failure ends all, and is said in one line."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -102,77 +96,74 @@ def start_processes(n: int) -> Any:
     shared["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // n)
     with tempfile.TemporaryDirectory(prefix="ws-") as folder:
         logs = [Path(folder) / str(rank) for rank in range(n)]
+        processes: list[subprocess.Popen] = []
         try:
             for rank, log in enumerate(logs):
                 own = {**os.environ, **{k: str(v) for k, v in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}}
                 with open(log, "wb") as file:
                     # a session of its own: Ctrl-C reaches this process, which hands it on once
                     child = subprocess.Popen(
-                        [sys.executable, "-m", "ws", *arguments],
+                        [sys.executable, "-m", "ws", *words],
                         env=own,
                         stdin=subprocess.PIPE,
                         stdout=None if rank == 0 else subprocess.DEVNULL,
                         stderr=None if rank == 0 else file,
                         start_new_session=True,
                     )
-                started.append(child)
-            code = _watch(logs)
+                processes.append(child)
+            code = _watch(processes, logs)
         finally:
-            _end()
+            _end(processes)
     raise typer.Exit(code)
 
 
-def _watch(logs: list[Path]) -> int:
+def _watch(processes: list[subprocess.Popen], logs: list[Path]) -> int:
     """Wait for all; the exit code of the first one that fails."""
     while True:
         try:
             time.sleep(POLL)
-            codes = [p.poll() for p in started]
+            codes = [p.poll() for p in processes]
             if not any(codes):
                 if None not in codes:
                     return 0
                 continue
-            _wait(started, 1.0)  # how the others end tells which was the first
-            ends = [p.poll() or 0 for p in started]
+            _wait(processes, 1.0)  # how the others end tells which was the first
+            ends = [p.poll() or 0 for p in processes]
             if ends[0] > 0 and ends[0] != LOST_CODE:
                 return ends[0]  # it has said why
             # rank 0 keeps no log, and one that only lost the others is not what went wrong, if there is another
             rank = min((r for r, code in enumerate(ends) if code), key=lambda r: (ends[r] == LOST_CODE, r == 0, r))
-            say(f"error: {_why(rank, len(started), ends[rank], logs[rank])}")
+            say(f"error: {_why(rank, len(processes), ends[rank], logs[rank])}")
             return 1
         except KeyboardInterrupt:
-            for p in started:
+            for p in processes:
                 p.send_signal(signal.SIGINT)
-            _wait(started[:1], GRACE)
-            return started[0].poll() or INTERRUPTED
-
-
-INTERRUPTED = 130
-LOST_CODE = 75  # a process that ended because another one did, and has nothing of its own to say
+            _wait(processes[:1], GRACE)
+            return processes[0].poll() or INTERRUPTED
 
 
 def _why(rank: int, n: int, code: int, log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines() if log.is_file() else []
-    said = lines[-1].removeprefix("error: ") if lines else ""
-    if code == LOST_CODE and said:  # all of them lost each other
-        return said
+    message = lines[-1].removeprefix("error: ") if lines else ""
+    if code == LOST_CODE and message:  # all of them lost each other
+        return message
     ended = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-    return f"process {rank} of {n} {ended}{f': {said}' if said else ''}; what was done is kept, and the same command goes on."
+    return f"process {rank} of {n} {ended}{f': {message}' if message else ''}; what was done is kept, and the same command goes on."
 
 
-def _wait(those: list[subprocess.Popen], seconds: float) -> None:
+def _wait(processes: list[subprocess.Popen], seconds: float) -> None:
     until = time.monotonic() + seconds
-    while any(p.poll() is None for p in those) and time.monotonic() < until:
+    while any(p.poll() is None for p in processes) and time.monotonic() < until:
         time.sleep(POLL)
 
 
-def _end() -> None:
-    """No process outlives the command."""
-    for p in started:
+def _end(processes: list[subprocess.Popen]) -> None:
+    """End all of them, so that no process outlives the command."""
+    for p in processes:
         if p.poll() is None:
             p.terminate()
-    _wait(started, GRACE)
-    for p in started:
+    _wait(processes, GRACE)
+    for p in processes:
         if p.poll() is None:
             p.kill()
         p.wait()

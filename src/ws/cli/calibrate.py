@@ -1,0 +1,134 @@
+"""`ws calibrate`: the strength of each sign at which a method moves the model by a budget."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ws import methods
+from ws.calibrate import CalibrateSettings, Calibration, Side
+from ws.cli.options import Options, verb
+from ws.cli.result import Result
+from ws.cli.screen import Screen, say, say_stage
+from ws.cli.study import ADAPTER, SEED
+from ws.models import Base
+from ws.pairs import marks_in
+from ws.presets import preset
+from ws.records import Record
+from ws.results.tables import calibration_table
+from ws.study.options import Common, load_base, plan_of
+from ws.study.stages import make_calibration, material
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What `ws calibrate` finds the strengths of."""
+
+    direction: str | None = None
+    """A direction.safetensors, or any method file."""
+    method: str | None = None
+    """A method by name, made from --behavior: ws:lora, repe, sl:mean_diff, paper:all, prompt:simple, random:act:0, vectors:FILE."""
+    like: str | None = None
+    """Instead of a budget: as much as this prompt does, e.g. prompt:engineered; needs --behavior."""
+    save: str | None = None
+    """Also write the method itself to this .safetensors file."""
+    origin: str | None = None
+    """The base the direction was made on, when the model is a fine-tune of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Strengths(Result):
+    """The strengths of a method."""
+
+    base: Base
+    calibration: Calibration
+    record: Record
+    file: Path | None
+    """Where the method itself was written."""
+    unmarked: bool
+    """Whether nothing says what the method was trained on."""
+    tolerance: float
+
+    def as_json(self) -> Mapping[str, object]:
+        return {
+            "model": self.base.id,
+            **self.calibration.as_json(),
+            "folder": str(self.record.folder.resolve()),
+            "plot": self._plot,
+            "file": self.file and str(self.file.resolve()),
+        }
+
+    def show(self, screen: Screen) -> None:
+        screen.show(calibration_table([self.calibration.as_json()]))
+        screen.show("")
+        screen.points(_read(side, self.tolerance) for side in (self.calibration.neg, self.calibration.pos))
+        if self.unmarked:
+            screen.points(
+                [
+                    "note: the file does not say what it was trained on, so that was not compared with the prompts used here."
+                ]
+            )
+        screen.show(f"\n{self._plot}" + (f"\n{self.file.resolve()}" if self.file else ""))
+
+    @property
+    def _plot(self) -> str:
+        return str((self.record.folder / "history.png").resolve())
+
+
+@verb(Calibrated, CalibrateSettings, Common, adapter=ADAPTER, seed=SEED)
+def calibrate(options: Options) -> Result:
+    """The strengths of a direction or a method by name."""
+    common, subject = options.of(Common), options.of(Calibrated)
+    settings = CalibrateSettings(**{**preset(common.preset, "calibrate"), **options.typed(CalibrateSettings)})
+    _refuse_contradictions(options, subject)
+    plan = None
+    if subject.method or subject.like or common.behavior:
+        plan = plan_of(common, options.only("adapter", "seed"))
+    base = plan.base if plan else load_base(common)
+    stuff = material(plan) if plan else methods.Material(base)
+    method = methods.load(subject.direction) if subject.direction else methods.make(subject.method or "", stuff)
+    if subject.origin:
+        method = methods.with_origin(method, load_base(replace(common, model=subject.origin)))
+    like = methods.make(subject.like, stuff) if subject.like else None
+    behavior = plan.behavior if plan else None
+    calibration, record = make_calibration(
+        base, method, settings, Path(common.out), behavior=behavior, like=like, say=say
+    )
+    say_stage("calibrate", record)
+    return Strengths(
+        base,
+        calibration,
+        record,
+        file=methods.save(method, subject.save) if subject.save else None,
+        unmarked=bool(subject.direction) and plan is None and marks_in(method.provenance) is None,
+        tolerance=settings.tolerance,
+    )
+
+
+def _refuse_contradictions(options: Options, subject: Calibrated) -> None:
+    if bool(subject.direction) == bool(subject.method):
+        raise ValueError("ws calibrate needs one of --direction FILE and --method NAME (with --behavior)")
+    if subject.like and not options.text("behavior"):
+        raise ValueError("--like names a prompt of a behavior; say which with --behavior")
+    if subject.save and Path(subject.save).suffix != ".safetensors":
+        raise ValueError(f"--save names the file to write, which ends in .safetensors; got {subject.save}")
+    if subject.like and options.has("budget"):
+        raise ValueError("give --budget or --like, not both")
+    for name in filter(None, (subject.method, subject.like)):
+        methods.check(name)
+
+
+def _read(side: Side, tolerance: float) -> str:
+    """What one sign's calibration says."""
+    at = f"alpha {side.alpha:+.4g}"
+    if side.matched:
+        return f"{at}: {side.p95:.3f} nat of {side.target:.3g}, {side.audit:.3f} on other prompts: of equal strength with what else is matched."
+    if side.status == "ok":
+        return f"{at}: on target here, but {side.audit:.3f} nat on other prompts, more than 1.5 times off: unmatched. Use more prompts."
+    why = {
+        "inert": "no effect at all",
+        "no_bracket": f"no strength it has reaches {side.target:.3g} nat",
+        "jump": f"it jumps over {side.target:.3g} nat, more than {100 * tolerance:g} % off on both sides",
+        "max_iter": "not found in the evaluations allowed",
+        "nan": "the divergence is not a number",
+    }[side.status]
+    return f"{at}: {side.p95:.3f} nat, {why}: unmatched, and not to be shown among matched ones."

@@ -1,0 +1,244 @@
+"""`ws compare`: methods side by side at equal KL."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ws import methods
+from ws.behaviors import Behavior, load_behavior
+from ws.calibrate import CalibrateSettings
+from ws.cli.options import Options, verb
+from ws.cli.result import Result
+from ws.cli.screen import Screen, plain, say
+from ws.cli.study import MAKING
+from ws.data import DataSettings, default_data
+from ws.engine import workers_of
+from ws.errors import Failed, WsError
+from ws.grid.compare import Comparison, Spec, cells_of, checked_reference, evals_of, place_of, tasks_of
+from ws.grid.compare import compare as compare_cells
+from ws.grid.run import Runner, on_workers, serially
+from ws.models import Base
+from ws.presets import preset
+from ws.records import writable
+from ws.study.options import Common, Served, endpoint_of, fitted, load_base
+from ws.train import TrainSettings
+
+WIDTH = 260
+NAMED = 10  # failed cells that are named
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What `ws compare` sets side by side."""
+
+    methods: tuple[str, ...] = ()
+    """Methods by name, or default, published (the fork's), all; random:act stands for --draws of them. See docs/calibrate.md for the names."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of pairs and training, e.g. --seeds=0,1,2."""
+    evals: tuple[str, ...] = ()
+    """Evaluations by name or NAME@PROTOCOL; those of the behavior's claims when not given. What steering costs is always measured."""
+    alphas: tuple[float, ...] = ()
+    """Strengths measured as they are, e.g. --alphas=-1,1; without --budget nothing is calibrated then."""
+    reference: str | None = None
+    """The method that the others are set against, paired; the first when not given."""
+    draws: int | None = None
+    """Random directions of each form; when not given 5, and 20 of random:spectrum, :act and :paper with --methods all."""
+    data: tuple[str, ...] = ()
+    """Data files of evaluations: NAME=FILE, separated by commas."""
+    limit: int | None = None
+    """Only the first so many units of every evaluation; the tables say SMOKE."""
+    check: bool = False
+    """Print the cells, which of them are done, and stop."""
+    workers: int | None = None
+    """Processes that do the cells; as many as the cores allow on a CPU, and this process alone on a GPU, when not given."""
+    markdown: bool = False
+    """Print the tables as Markdown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planned(Result):
+    """What a comparison would do."""
+
+    cells: Mapping[str, bool]
+    """Cell to whether it is done."""
+    tasks: Sequence[str]
+    spec: Spec
+
+    def as_json(self) -> Mapping[str, object]:
+        return {
+            "cells": [{"cell": name, "done": done} for name, done in self.cells.items()],
+            "tasks": self.tasks,
+            "evals": self._evals,
+            "calibrate": self.spec.calibrate,
+        }
+
+    def show(self, screen: Screen) -> None:
+        calibrate = self.spec.calibrate
+        strengths = f"at {calibrate['budget']:g} nat" if calibrate else "at the strengths given"
+        done = sum(self.cells.values())
+        screen.show(f"{len(self.cells)} cells, {done} done; each measures {', '.join(self._evals)}, {strengths}")
+        for task in self.tasks:
+            screen.show(f"  {plain(task)}")
+
+    @property
+    def _evals(self) -> list[str]:
+        return [f"{e.name}@{e.protocol}" for e in self.spec.evals]
+
+
+@dataclass(frozen=True, eq=False)
+class Report(Result):
+    """A comparison, and what it was asked for."""
+
+    comparison: Comparison
+    specs: Sequence[Spec]
+    base: Base
+    behavior: Behavior
+    budget: float | None
+    methods: Sequence[str]
+    seeds: Sequence[int]
+    markdown: bool
+    logs: Path | None
+    """Where workers leave what they say."""
+
+    def as_json(self) -> Mapping[str, object]:
+        return {
+            "model": self.base.id,
+            "behavior": self.behavior.name,
+            "budget": self.budget,
+            "methods": self.methods,
+            "seeds": list(self.seeds),
+            **self.comparison.as_json(),
+        }
+
+    def show(self, screen: Screen) -> None:
+        c = self.comparison
+        if self.markdown:
+            print((c.folder / "tables.md").read_text(), end="")
+            return
+        for s in c.tables:
+            screen.sheet(s, WIDTH)
+        for n in c.notes:
+            screen.show(f"note: {screen.text(n)}")
+        for p in c.plots:
+            if p.suffix == ".png":
+                screen.show(f"plot    {p.resolve()}")
+        screen.show(f"tables  {c.folder.resolve()}/tables.md, tables.csv, cells.csv, report.json")
+
+    @property
+    def failure(self) -> WsError | None:
+        failed = self.comparison.failed
+        if not failed:
+            return None
+        named = "; ".join(f"{name}: {why}" for name, why in list(failed.items())[:NAMED])
+        where = f" Logs: {self.logs}" if self.logs is not None and self.logs.is_dir() else ""
+        return Failed(f"{len(failed)} of {len(self.specs)} cells failed: {named}{where}")
+
+
+@verb(Compared, CalibrateSettings, Common, *MAKING)
+def compare(options: Options) -> Result:
+    """Methods, each at the strengths of one KL."""
+    common, request = options.of(Common), options.of(Compared)
+    # 1. everything that can be refused is refused before a model is loaded
+    _refuse_contradictions(options, common, request)
+    chosen = methods.selection(request.methods, draws=request.draws)
+    checked_reference(chosen, request.reference)
+    settings = _settings(options, common, request)
+    behavior = load_behavior(common.behavior or "honesty", tiny=common.model == "tiny")
+    chosen = _with_texts(chosen, behavior, request.methods)
+    protocols = preset(common.preset, "protocol")
+    evals = evals_of(behavior, request.evals, protocols=protocols, data=_files(request.data), limit=request.limit)
+    data, train = options.typed(DataSettings), options.typed(TrainSettings)
+    endpoint = endpoint_of(options.of(Served), common)
+    base = load_base(common)
+
+    def fit(family: TrainSettings) -> TrainSettings:
+        return fitted(family, {**preset(common.preset, "train", family.adapter), **train})
+
+    specs = cells_of(
+        base,
+        behavior,
+        chosen,
+        evals=evals,
+        seeds=request.seeds,
+        settings=settings,
+        alphas=request.alphas,
+        data=replace(default_data(base), **{**preset(common.preset, "data"), **data}),
+        fit=fit,
+        pack=None if behavior.name == (common.behavior or "honesty") else common.behavior,
+        endpoint=endpoint,
+        out=Path(common.out),
+    )
+    if request.check:
+        return _planned(specs, base, behavior)
+    # 2. the cells, and the report
+    writable(Path(common.out))
+    run, logs = _runner(specs, base, behavior, request.workers, common.device_map)
+    comparison = compare_cells(specs, base, behavior, reference=request.reference, run=run, say=say)
+    budget = None if settings is None else settings.budget
+    return Report(comparison, specs, base, behavior, budget, chosen, request.seeds, request.markdown, logs)
+
+
+def _refuse_contradictions(options: Options, common: Common, request: Compared) -> None:
+    if common.pairs:
+        raise ValueError("ws compare makes its pairs per seed, from --behavior; leave out --pairs")
+    if options.has("seed"):
+        raise ValueError("--seeds is the factor of a comparison; leave out --seed")
+    if options.has("adapter"):
+        raise ValueError("a method names its adapter: --methods ws:lora,ws:oft")
+    if options.has("methods") and not request.methods:
+        raise ValueError("--methods is empty; name at least one, or leave it out")
+    if request.workers is not None and request.workers < 1:
+        raise ValueError(f"--workers must be at least 1, got {request.workers}")
+    if common.device_map and request.workers not in (None, 1):
+        raise ValueError("--device-map gives one process all devices; leave out --workers")
+
+
+def _settings(options: Options, common: Common, request: Compared) -> CalibrateSettings | None:
+    """How strengths are found; None where those that were typed are measured as they are."""
+    if request.alphas and not options.has("budget"):
+        return None
+    return CalibrateSettings(**{**preset(common.preset, "calibrate"), **options.typed(CalibrateSettings)})
+
+
+def _with_texts(chosen: Sequence[str], behavior: Behavior, typed: Sequence[str]) -> list[str]:
+    """The methods that this behavior has the texts of; one that was named itself stays, and is refused later."""
+    lacking = [n for n in methods.without_texts(chosen, behavior) if n not in typed]
+    if lacking:
+        say(f"note: {behavior.name} has no texts for {', '.join(lacking)}, which is left out")
+    return [n for n in chosen if n not in lacking]
+
+
+def _runner(
+    specs: Sequence[Spec], base: Base, behavior: Behavior, workers: int | None, device_map: str | None
+) -> tuple[Runner, Path | None]:
+    """This process alone, or several; a GPU holds one model, so there this process is all unless more are asked for."""
+    if device_map is not None:
+        return serially, None
+    on_cpu = base.device.type == "cpu"
+    threads = torch.get_num_threads() if on_cpu else 1
+    n = workers or (workers_of(threads) if on_cpu else 1)
+    if n == 1:
+        return serially, None
+    study = specs[0].study
+    state = Path(study.out) / "compare" / f".{behavior.name}.{os.getpid()}.work"
+    return on_workers(state, workers=n, threads=threads, device=study.device), state.resolve() / "logs"
+
+
+def _planned(specs: Sequence[Spec], base: Base, behavior: Behavior) -> Planned:
+    done = [place_of(s, base, behavior).read() is not None for s in specs]
+    tasks = tasks_of([s for s, d in zip(specs, done) if not d])
+    return Planned({s.name: d for s, d in zip(specs, done)}, [t.name for t in tasks], specs[0])
+
+
+def _files(data: tuple[str, ...]) -> dict[str, str]:
+    """NAME=FILE, several."""
+    files = {}
+    for part in data:
+        name, mark, file = part.partition("=")
+        if not (mark and name and file):
+            raise ValueError(f"--data takes NAME=FILE, e.g. dilemmas=mine.parquet; got {part!r}")
+        files[name] = file
+    return files

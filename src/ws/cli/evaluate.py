@@ -1,0 +1,249 @@
+"""`ws eval`: one evaluation over a grid of strengths."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ws.behaviors import SHIPPED, load_behavior
+from ws.cli.options import Declared, Options, verb
+from ws.cli.result import Result
+from ws.cli.screen import Screen, plain, say, say_stage
+from ws.cli.study import MAKING, Dialed
+from ws.cli.subject import Evaluated, Request, Subject
+from ws.eval import Panel, Protocol, protocol, shown
+from ws.eval.foundations import AXES, checked_axis
+from ws.eval.harness import Tasks, protocol_of
+from ws.presets import preset
+from ws.records import Record
+from ws.results.measured import measured, not_held_out
+from ws.results.tables import alpha_table, panel_table, reading
+from ws.study.evaluations import make_eval, make_harness, rows_in
+from ws.study.options import Common
+
+HARNESS = "lm-eval"
+WHOLE_ANSWERS = ("pairs", "perplexity")
+NAME: Declared = (
+    str,
+    typer.Argument(help="{evaluations}, or lm-eval (any task of lm-evaluation-harness); file asks your own questions."),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation(Result):
+    """An evaluation's table, and what is to be known beside it."""
+
+    name: str
+    subject: Subject
+    protocol: Protocol
+    rows: Sequence[Mapping[str, Any]]
+    record: Record
+    behavior: str | None
+    intent: Mapping[str, int]
+    limit: int | None
+    """Tasks of a harness do not say themselves that there are more units."""
+
+    def as_json(self) -> Mapping[str, object]:
+        return {
+            "model": self.subject.base.id,
+            "eval": self.name,
+            "folder": str(self.record.folder.resolve()),
+            "rows": self.rows,
+            "protocol": self.record.manifest["settings"]["protocol"],
+            "note": self._note,
+            "panels": {p.title: list(p.records) for p in self._panels},
+        }
+
+    def show(self, screen: Screen) -> None:
+        _show_note(self._note, screen)
+        rows = shown(self.rows, self.intent)
+        screen.show(alpha_table(rows, self._title))
+        lines = [*not_held_out(measured([self.record.folder])), *reading(self.rows, self.intent)]
+        screen.points([*lines, *few_units(rows, lines)])
+        for p in self._panels:
+            screen.show(f"\n[bold]{plain(p.title)}[/]")
+            screen.show(panel_table(p.lines))
+        screen.show("")
+        metrics = {r["metric"] for r in rows}
+        for metric, means in self.protocol.legend.items():
+            if metric in metrics:
+                screen.show(f"[dim]{metric}: {plain(means)}[/]")
+        screen.show(f"rows: {self.record.folder.resolve()}/rows.parquet")
+
+    @property
+    def _note(self) -> Mapping[str, Any]:
+        return self.record.manifest["note"]
+
+    @property
+    def _panels(self) -> Sequence[Panel]:
+        return self.protocol.panels(rows_in(self.record), self.intent)
+
+    @property
+    def _title(self) -> str:
+        smoke = ""
+        if self._note.get("smoke") or self.limit:
+            smoke = f", SMOKE: only {units(self._note.get('n_units', self.limit))}"
+        behavior = f"{self.behavior}: " if self.behavior else ""
+        return f"{behavior}{self.subject.method} on {self.subject.base.id}{smoke}"
+
+
+@verb(Common, Evaluated, Dialed, *MAKING, name=NAME)
+def evaluate(options: Options) -> Result:
+    """A direction, any method or the model alone, measured."""
+    name = options.text("name") or ""
+    common, evaluated, alphas = options.of(Common), options.of(Evaluated), options.of(Dialed).alphas
+    if sum(map(bool, (evaluated.run, evaluated.direction, evaluated.method))) > 1:
+        raise ValueError("give one of --run, --direction and --method")
+    if not alphas:
+        raise ValueError("--alphas needs at least one number, e.g. --alphas=-1,0,1")
+    if evaluated.axis:  # before any work
+        _refuse_axis(name, evaluated.axis)
+    by_package = None if name == HARNESS else _protocol(name, common, evaluated)
+    request = Request(name, by_package, common, evaluated, alphas, options)
+    table, record, subject = _on_tasks(request) if by_package is None else _on_protocol(request)
+    say_stage(f"eval {name}", record)
+    # a pack is found by the path that was typed, a run's behavior by its name, if it is a shipped one
+    pack = common.behavior or (subject.behavior if subject.behavior in SHIPPED else None)
+    behavior = load_behavior(pack, tiny=subject.base.tiny) if pack else None
+    intent = behavior.intent if behavior else {}
+    if evaluated.axis:
+        intent = _with_axis(evaluated.axis, behavior.name if behavior else None, intent)
+    return Evaluation(
+        name,
+        subject,
+        by_package or protocol_of(f"{HARNESS}/any"),
+        table,
+        record,
+        behavior=behavior.name if behavior else None,
+        intent=intent,
+        limit=evaluated.limit if by_package is None else None,
+    )
+
+
+def _protocol(name: str, common: Common, evaluated: Evaluated) -> Protocol:
+    """The questions and how they are counted; everything that can be refused is refused before any work."""
+    if evaluated.tasks or evaluated.include_path:
+        raise ValueError(f"--tasks and --include-path belong to ws eval {HARNESS}")
+    protocol_id = _protocol_id(name, common, evaluated)
+    chosen = protocol(name, protocol_id)
+    if common.preset != "ws" and protocol_id is None:
+        say(f"preset {common.preset} has no protocol of its own for {name}; {chosen.id} is used")
+    if evaluated.n_think is None:
+        return chosen
+    if name in WHOLE_ANSWERS:
+        raise ValueError(f"{name} scores whole answers, which takes no thought; leave out --n-think")
+    return chosen.thinking(evaluated.n_think)
+
+
+def _protocol_id(name: str, common: Common, evaluated: Evaluated) -> str | None:
+    return evaluated.protocol or preset(common.preset, "protocol").get(name)
+
+
+Measurement = tuple[Sequence[Mapping[str, Any]], Record, Subject]
+"""The rows of a table, where they lie, and what was measured."""
+
+
+def _on_protocol(request: Request) -> Measurement:
+    subject, evaluated = request.subject(), request.evaluated
+    table, record = make_eval(
+        subject.base,
+        request.name,
+        subject.by,
+        subject.folder,
+        alphas=subject.strengths(request.alphas, typed=request.options.has("alphas")),
+        method=subject.method,
+        protocol_id=_protocol_id(request.name, request.common, evaluated),
+        data_file=evaluated.data,
+        limit=evaluated.limit,
+        seed=subject.seed,
+        pairs=subject.pairs,
+        settings=subject.settings,
+        origin=subject.origin,
+        out=Path(request.common.out),
+        n_think=evaluated.n_think,
+    )
+    return table, record, subject
+
+
+def _on_tasks(request: Request) -> Measurement:
+    e = request.evaluated
+    for flag, value in (("--data", e.data), ("--protocol", e.protocol), ("--n-think", e.n_think)):
+        if value is not None:
+            raise ValueError(f"{flag} does nothing for {HARNESS}, whose questions come from --tasks; leave it out")
+    tasks = Tasks(e.tasks, e.include_path)
+    subject = request.subject()
+    table, record = make_harness(
+        subject.base,
+        tasks,
+        subject.by,
+        subject.folder,
+        alphas=subject.strengths(request.alphas, typed=request.options.has("alphas")),
+        method=subject.method,
+        limit=e.limit,
+        seed=subject.seed,
+        origin=subject.origin,
+        out=Path(request.common.out),
+    )
+    return table, record, subject
+
+
+def _refuse_axis(name: str, axis: str) -> None:
+    """Refuse an axis that this evaluation does not have."""
+    if name != "foundations":
+        raise ValueError(f"--axis belongs to foundations; {name} has none")
+    if axis not in AXES:
+        raise ValueError(f"--axis is one of {', '.join(AXES)}; got {axis!r}")
+
+
+def _with_axis(axis: str, behavior: str | None, intent: Mapping[str, int]) -> dict[str, int]:
+    """The claims of a behavior with another axis in place of its own."""
+    checked_axis(axis, behavior, intent)
+    return {m: s for m, s in intent.items() if m not in {f"axis_{a}" for a in AXES}} | {f"axis_{axis}": 1}
+
+
+def units(n: int | None) -> str:
+    """So many units."""
+    return f"{n} unit{'' if n == 1 else 's'}"
+
+
+def few_units(rows: Sequence[Mapping[str, Any]], said: Sequence[str]) -> list[str]:
+    """One sentence where intervals undercover, unless a reading has said so already."""
+    if any("undercover" in line for line in said) or not any(r.get("few_units") for r in rows):
+        return []
+    least = min((r for r in rows if r.get("few_units")), key=lambda r: r["fewest"])
+    group = ""
+    if least["fewest"] != least["n"]:
+        group = f" (those of the smallest group of {least['metric']}, unequal ones counting as fewer)"
+    return [f"only {units(least['fewest'])}{group}: below 30 an interval undercovers."]
+
+
+def _show_note(note: Mapping[str, Any], screen: Screen) -> None:
+    """What was asked, what was left out, and what could not be scored."""
+    if "answers" in note:
+        yes, no = note["answers"]["yes"], note["answers"]["no"]
+        screen.show(
+            f"[dim]answer tokens: {plain(str(yes))} against {plain(str(no))}, after {plain(repr(note['anchor']))}[/]"
+        )
+    if note.get("source"):
+        labels = ", ".join(f"{n} labeled {label}" for label, n in note.get("labels", {}).items())
+        of = f" of {note['n_pairs']}" if "n_pairs" in note else ""
+        counts = f"{units(note['n_units'])}, {note['n_items']}{of} prompts"
+        screen.show(f"[dim]asked: {counts}, from {plain(note['source'])}{f' ({labels})' if labels else ''}[/]")
+    for why, rows in note.get("left_out", {}).items():
+        screen.show(f"• left out {rows['n']}: {plain(why)} (e.g. {plain(', '.join(rows['rows'][:3]))})")
+    if unknown := note.get("values_without_class"):
+        screen.show(f"• {len(unknown)} values have no class, e.g. {plain(', '.join(unknown[:3]))}")
+    if missing := note.get("unscored", {}).get("n", 0):
+        rows = note["unscored"]["rows"]
+        screen.show(f"• {missing} of {note['unscored']['of']} rows have no score, e.g. {plain(', '.join(rows[:3]))}")
+    if forced := note.get("forced_share"):
+        decides = "; above half, the budget of thought decides the result" if max(forced.values()) > 0.5 else ""
+        screen.show(f"• thoughts that had to be closed: {_shares(forced)}{decides}")
+    if low := {alpha: share for alpha, share in note.get("low_pmass_share", {}).items() if share}:
+        screen.show(f"• rows where another token is 100 times likelier than the answers: {_shares(low)}")
+
+
+def _shares(by_alpha: Mapping[str, float]) -> str:
+    return ", ".join(f"{100 * share:.0f} % at alpha {alpha}" for alpha, share in by_alpha.items())

@@ -1,0 +1,85 @@
+"""`ws export`: a direction for another tool."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ws.cli.inspect import FILE
+from ws.cli.options import Options, verb
+from ws.cli.result import Result
+from ws.cli.screen import Screen
+from ws.cli.verify import show_verdicts
+from ws.diff import base_of
+from ws.direction import load as load_direction
+from ws.export import export as write
+from ws.export.verify import Verdict
+from ws.study.options import load_base
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What `ws export` writes."""
+
+    to: str = "peft"
+    """peft (stock peft, vLLM), merged (a whole model), gguf-lora (the folder llama.cpp's converter reads), or mergekit."""
+    alpha: float | None = None
+    """Strength of the export."""
+    alphas: tuple[float, ...] = ()
+    """Several strengths that share one file of weights (peft only), e.g. --alphas=-1,0.5,1."""
+    out: str | None = None
+    """The folder to write; it must be new or empty."""
+    rank: int | None = None
+    """Cut the direction to this rank; needed where a family is not low rank and the target is."""
+    model: str | None = None
+    """The base: tiny, a hub id, id@revision, a folder or a GGUF file; the one the direction names if left out."""
+    origin: str | None = None
+    """The base the direction was made on, when the model is a fine-tune of it."""
+    dtype: str = "auto"
+    """Precision the promise is computed in."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    threads: int | None = None
+    """CPU threads."""
+
+
+@dataclass(frozen=True, eq=False)
+class Export(Result):
+    """An export and its proof."""
+
+    folder: Path
+    rank: int | None
+    facts: Mapping[str, Any]
+    verdicts: Sequence[Verdict]
+
+    def as_json(self) -> Mapping[str, object]:
+        return {"folder": str(self.folder.resolve()), **self.facts, "proof": [vars(v) for v in self.verdicts]}
+
+    def show(self, screen: Screen) -> None:
+        f = self.facts
+        if "delivered" in f:
+            screen.show(f"{100 * f['delivered']:.2f} % of the step survived rounding to the stored precision")
+        if f.get("kept_energy", 1.0) < 1 - 1e-9:
+            screen.show(
+                f"rank {self.rank} keeps {100 * f['kept_energy']:.1f} % of the energy; the logits' change is off by "
+                f"{100 * f['cut_error']:.1f} % of the whole direction's"
+            )
+        show_verdicts(self.verdicts, screen)
+        screen.show(str(self.folder.resolve()))
+
+
+@verb(Exported, file=FILE)
+def export(options: Options) -> Result:
+    """A direction as another tool reads it."""
+    request = options.of(Exported)
+    if not request.out:
+        raise ValueError("ws export needs a folder to write: --out DIR")
+    if request.alpha is not None and request.alphas:
+        raise ValueError("give --alpha or --alphas, not both")
+    alphas = list(request.alphas) or ([request.alpha] if request.alpha is not None else [])
+    direction = load_direction(options.text("file") or "")
+    base = load_base(replace(request, model=request.model or base_of(direction, request.origin)))
+    origin = load_base(replace(request, model=request.origin)) if request.origin else None
+    folder = Path(request.out).expanduser()
+    facts, verdicts = write(direction, base, folder, to=request.to, alphas=alphas, rank=request.rank, origin=origin)
+    return Export(Path(request.out), request.rank, facts, verdicts)

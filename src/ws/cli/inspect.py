@@ -1,0 +1,111 @@
+"""`ws inspect`: what a direction file is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from ws.cli.diff import rest
+from ws.cli.options import Declared, Options, verb
+from ws.cli.result import Result
+from ws.cli.screen import Screen, plain
+from ws.diff import base_of
+from ws.direction import Direction
+from ws.direction import load as load_direction
+from ws.direction.direction import Weights
+from ws.direction.forms import LowRank
+from ws.errors import DirectionMismatch
+from ws.models import open_checkpoint
+from ws.models.checkpoint import Checkpoint
+from ws.results.tables import heat_map
+from ws.study.options import Common
+
+FILE: Declared = (str, typer.Argument(help="A direction.safetensors."))
+
+
+@dataclass(frozen=True, eq=False)
+class DirectionFile(Result):
+    """A direction in its file, and beside its base where that was read."""
+
+    file: Path
+    direction: Direction
+    base: Checkpoint | None
+
+    def as_json(self) -> Mapping[str, object]:
+        return {
+            "file": str(self.file.resolve()),
+            "bytes": self.file.stat().st_size,
+            "hash": self.direction.content_hash,
+            "modules": len(self.direction.forms),
+            "forms": self._kinds,
+            "ranks": self._ranks,
+            "norm": self.direction.norm(self._weight),
+            "norms": self.direction.norms(self._weight),
+            "provenance": dict(self.direction.provenance),
+            "other_bytes": self._other_bytes,
+        }
+
+    def show(self, screen: Screen) -> None:
+        d = self.direction
+        provenance = d.provenance
+        base, training = provenance.get("base") or {}, provenance.get("training") or {}
+        rate = f", lr {training['lr']:g}, best step {training['step']}" if training.get("lr") else ""
+        ranks = f", rank {', '.join(map(str, self._ranks))}" if self._ranks else ""
+        screen.show(
+            f"[bold]{plain(str(self.file.resolve()))}[/]\n"
+            f"base       {base.get('id')} {base.get('revision') or ''} ({(d.fingerprint or 'unknown')[:16]}, "
+            f"weights {(base.get('weights_hash') or 'unknown')[:16]})\n"
+            f"made by    {provenance.get('adapter') or provenance.get('made_by')}, {provenance.get('mode') or 'combined'}{rate}\n"
+            f"forms      {' + '.join(self._kinds)}{ranks}\n"
+            f"size       |dW| {d.norm(self._weight):.4g} over {len(d.forms)} modules, {self.file.stat().st_size / 1e6:.2f} MB\n"
+            f"content    {d.content_hash[:16]}, every value finite, every tensor accounted for\n"
+        )
+        if self.base is not None and self._other_bytes:
+            screen.show(
+                f"note: {plain(self.base.id)} has the fingerprint of its base and other bytes (weights "
+                f"{self._other_bytes[:16]}): another precision, or an edit of a few values. It can be steered; compare its "
+                "numbers with care.\n"
+            )
+        if (left_out := provenance.get("left_out")) and left_out["tensors"]:
+            screen.show(f"note: {rest(left_out)}\n")
+        cut = provenance.get("compressed") or {}
+        if cut.get("kept") is not None and cut["kept"] < 1 - 1e-9:
+            screen.show(f"note: cut to rank {cut['rank']}, which keeps {100 * cut['kept']:.1f} % of the energy.\n")
+        screen.show(heat_map(d.norms(self._weight)))
+
+    @property
+    def _weight(self) -> Weights | None:
+        """The base's weights, which some forms need for their size."""
+        return self.base.weight if self.base is not None else None
+
+    @property
+    def _kinds(self) -> list[str]:
+        return sorted({f.kind for forms in self.direction.forms.values() for f in forms})
+
+    @property
+    def _ranks(self) -> list[int]:
+        return sorted(
+            {f.a.shape[0] for forms in self.direction.forms.values() for f in forms if isinstance(f, LowRank)}
+        )
+
+    @property
+    def _other_bytes(self) -> str | None:
+        """The hash of the base's weights, where it is not the one that the direction was made on."""
+        before = (self.direction.provenance.get("base") or {}).get("weights_hash")
+        if self.base is None or before in (None, self.base.weights_hash):
+            return None
+        return self.base.weights_hash
+
+
+@verb(Common, file=FILE)
+def inspect(options: Options) -> Result:
+    """A direction file, and its base where --model names it or the forms need it."""
+    file = options.text("file") or ""
+    direction = load_direction(file)
+    base = None
+    if direction.reads_base or options.has("model"):
+        base = open_checkpoint(base_of(direction, options.text("model")))
+        if direction.fingerprint not in (None, base.fingerprint):
+            raise DirectionMismatch(f"the direction was not made on {base.id}; name its base with --model.")
+    return DirectionFile(Path(file), direction, base)

@@ -1,0 +1,69 @@
+"""Printing: results on stdout, progress on stderr."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from ws.records import Record
+    from ws.results.sheet import Sheet
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but newline and tab
+
+
+def say(line: str) -> None:
+    """One line of progress, on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def say_stage(stage: str, record: "Record") -> None:
+    """A stage that is done: whether it was reused or how long it took, and where it lies."""
+    seconds = "reused" if record.reused else f"{record.manifest['seconds']:.1f} s"
+    say(f"{stage:<18} {seconds:>8}  {record.folder}")
+
+
+def plain(text: str) -> str:
+    """Text of others: no markup, and nothing a terminal would obey."""
+    from rich.markup import escape  # with 0.1 s, which `ws --version` need not spend
+
+    return escape(CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n")))
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Standard output, for people."""
+
+    with_flags: Callable[[str], str]
+    """A message of the library, its fields as flags of the verb."""
+
+    def show(self, what: "RenderableType", *, file_width: int = 120) -> None:
+        """Print text with markup, or a table: at the terminal's width, or wide enough to be whole in a file."""
+        _console(file_width, soft_wrap=isinstance(what, str)).print(what)
+
+    def sheet(self, sheet: "Sheet", file_width: int) -> None:
+        """Print a table of results, as much of it as there is room for, and what it says below it."""
+        console = _console(file_width)
+        console.print(sheet.rich(console.width))
+        self.points(line for line in (sheet.expected, *sheet.readings) if line)
+        self.show("")
+
+    def points(self, lines: Iterable[str]) -> None:
+        """Print sentences, one beside each dot."""
+        for line in lines:
+            self.show(f"• {self.text(line)}")
+
+    def text(self, message: str) -> str:
+        """A message of the library, as it is printed here."""
+        return plain(self.with_flags(message))
+
+
+def _console(file_width: int, *, soft_wrap: bool = False) -> "Console":
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else file_width
+    return Console(width=width, soft_wrap=soft_wrap, highlight=False)

@@ -1,0 +1,44 @@
+"""What the verbs of a study share: their settings, and its stages, each reported when it is done."""
+
+from dataclasses import dataclass
+
+import typer
+
+from ws.cli.options import Declared
+from ws.cli.screen import say_stage
+from ws.data import DataSettings
+from ws.direction import Direction
+from ws.pairs import Pairs
+from ws.study.options import Common, Served
+from ws.study.plan import Plan
+from ws.study.stages import make_direction, make_pairs, make_sides
+from ws.train import TrainSettings
+
+MAKING = (DataSettings, TrainSettings, Served)
+"""How pairs and adapters are made."""
+STUDY = (Common, *MAKING)
+
+ADAPTER: Declared = (str | None, typer.Option("--adapter", help="Adapter family of the study."))
+SEED: Declared = (
+    int | None,
+    typer.Option("--seed", help="Seed of the study, and of sampling where the temperature is above 0."),
+)
+
+
+@dataclass(frozen=True)
+class Dialed:
+    """How far the dial is turned."""
+
+    alphas: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
+    """Strengths to measure, e.g. --alphas=-1,0,1."""
+
+
+def pairs_and_direction(plan: Plan) -> tuple[Pairs, Direction]:
+    """The pairs and the direction of a study, with every stage before it."""
+    pairs, record = make_pairs(plan)
+    say_stage("data", record)
+    sides, record = make_sides(plan, pairs)
+    say_stage("train", record)
+    direction, record = make_direction(plan, sides)
+    say_stage("diff", record)
+    return pairs, direction

@@ -1,0 +1,196 @@
+"""What `ws eval` measures: a run, a file, a method by name, a study whose direction is made now, or the model alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ws import methods
+from ws.cli.options import Options
+from ws.cli.study import pairs_and_direction
+from ws.direction import Direction
+from ws.direction import load as load_direction
+from ws.errors import BadFile
+from ws.eval import Protocol
+from ws.eval.protocol import items_of
+from ws.eval.scoring import prompts_of
+from ws.methods import Method
+from ws.methods.file import is_method
+from ws.models import Base
+from ws.pairs import Pairs
+from ws.records import find_run, read, slug, verify
+from ws.settings import coerced
+from ws.study.options import Common, load_base, plan_of
+from ws.study.stages import make_pairs, material, method_folder, read_pairs
+from ws.train import TrainSettings
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation is run on."""
+
+    run: str | None = None
+    """A run folder, as `ws runs` lists them; its direction is used."""
+    direction: str | None = None
+    """A direction.safetensors, or any method file."""
+    method: str | None = None
+    """A method by name, made from --behavior: ws:lora, repe, sl:mean_diff, paper:all, prompt:simple, random:act:0, vectors:FILE."""
+    data: str | None = None
+    """A data file (csv, jsonl, json, parquet) instead of the hub's or the embedded one."""
+    protocol: str | None = None
+    """Protocol id, where an evaluation has several; airisk takes any value class, e.g. airisk-care/1."""
+    n_think: int | None = None
+    """Tokens of thought before the answer, instead of the protocol's own number; the id then says so."""
+    axis: str | None = None
+    """foundations: trad_care, authority or care_auth; the axis that the behavior claims when not given."""
+    limit: int | None = None
+    """Only the first so many units; the table says SMOKE."""
+    tasks: tuple[str, ...] = ()
+    """lm-eval only: tasks of lm-evaluation-harness, e.g. --tasks=arc_easy,winogrande."""
+    include_path: str | None = None
+    """lm-eval only: a folder with your own task files."""
+    origin: str | None = None
+    """The base the direction was made on, when the model is a fine-tune of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is measured: a model, what steers it or nothing, and where its results lie."""
+
+    base: Base
+    by: Direction | Method | None
+    folder: Path
+    method: str
+    seed: int = 0
+    behavior: str | None = None
+    origin: Base | None = None
+    pairs: Pairs | None = None
+    settings: TrainSettings | None = None
+
+    def strengths(self, alphas: Sequence[float], *, typed: bool) -> Sequence[float]:
+        """The strengths to measure; a method that is there or not has only three, and needs no list of them."""
+        graded = self.by is None or getattr(self.by, "graded", True)
+        return alphas if graded or typed else (-1.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """An evaluation as it was asked for."""
+
+    name: str
+    protocol: Protocol | None
+    """The questions, where the package holds them."""
+    common: Common
+    evaluated: Evaluated
+    alphas: Sequence[float]
+    options: Options
+
+    def subject(self) -> Subject:
+        """What is measured, made now if it is not there."""
+        if self.evaluated.method:
+            return self._by_name(self.evaluated.method)
+        if self.evaluated.run:
+            return self._of_run(self.evaluated.run)
+        if self.evaluated.direction:
+            return self._of_file(self.evaluated.direction)
+        if not any(self.alphas) and self.name != "pairs":
+            base = load_base(self.common)
+            folder = Path(self.common.out) / "base" / slug(base.id)
+            return Subject(base, None, folder, "base", behavior=self.common.behavior)
+        plan = plan_of(self.common, self.options.values)
+        self._can_be_asked(plan.base)  # what cannot be scored is said before hours of training
+        pairs, direction = pairs_and_direction(plan)
+        name = f"ws:{plan.train.adapter}"
+        return Subject(
+            plan.base,
+            direction,
+            plan.run_folder,
+            name,
+            plan.train.seed,
+            plan.name,
+            pairs=pairs,
+            settings=plan.train,
+        )
+
+    def _by_name(self, name: str) -> Subject:
+        """Any method, made now from a study's material."""
+        methods.check(name)
+        plan = plan_of(self.common, self.options.values)
+        self._can_be_asked(plan.base)
+        method = methods.make(name, material(plan))
+        return Subject(
+            plan.base,
+            method,
+            method_folder(plan, method),
+            method.name,
+            plan.seed,
+            plan.name,
+            origin=self._origin(),
+            pairs=make_pairs(plan)[0] if self.name == "pairs" else None,
+            settings=plan.train,
+        )
+
+    def _of_run(self, run: str) -> Subject:
+        """The direction of a run, on the run's model unless another is named."""
+        folder, manifest = find_run(run, self.common.out)
+        self._refuse_another_study(run, folder, manifest)
+        direction = load_direction(folder / "direction" / "direction.safetensors")
+        source = manifest["model"]["source"]
+        base = load_base(self.common if self.options.has("model") else replace(self.common, model=source))
+        pairs, settings = _pairs_of(manifest, self.common.out) if self.name == "pairs" else (None, None)
+        behavior = self.common.behavior or folder.parent.parent.name
+        return self._steered(base, direction, folder, behavior, pairs=pairs, settings=settings)
+
+    def _of_file(self, file: str) -> Subject:
+        """A direction or another method from its file."""
+        by = methods.load(file) if is_method(file) else load_direction(file)
+        folder = Path(self.common.out) / "direct" / by.content_hash[:12]
+        return self._steered(load_base(self.common), by, folder, self.common.behavior)
+
+    def _steered(
+        self,
+        base: Base,
+        by: Direction | Method,
+        folder: Path,
+        behavior: str | None,
+        *,
+        pairs: Pairs | None = None,
+        settings: TrainSettings | None = None,
+    ) -> Subject:
+        provenance = by.provenance
+        if isinstance(by, Method):
+            method, seed = by.name, provenance.get("seed", 0)
+        else:
+            method = f"ws:{provenance.get('adapter', 'direction')}"
+            seed = provenance.get("training", {}).get("settings", {}).get("seed", 0)
+        return Subject(base, by, folder, method, int(seed), behavior, self._origin(), pairs, settings)
+
+    def _origin(self) -> Base | None:
+        origin = self.evaluated.origin
+        return load_base(replace(self.common, model=origin)) if origin else None
+
+    def _can_be_asked(self, base: Base) -> None:
+        """Refuse questions that this model's tokenizer cannot be asked."""
+        if self.protocol is None or self.name == "pairs":
+            return
+        (first, *_) = items_of(self.protocol, base, data=self.evaluated.data, limit=1)
+        if first.words[0]:
+            prompts_of(base, [first])
+
+    def _refuse_another_study(self, run: str, folder: Path, manifest: Mapping[str, Any]) -> None:
+        """Refuse flags that describe another study than the run is."""
+        own = {"behavior": folder.parent.parent.name, **manifest["settings"]}
+        for name, value in self.options.only("behavior", "adapter", "seed").items():
+            if str(value) != str(own.get(name)):
+                raise ValueError(f"--{name} {value} is not what {run} was made with ({own.get(name)}); leave it out")
+
+
+def _pairs_of(manifest: Mapping[str, Any], out: str) -> tuple[Pairs, TrainSettings]:
+    """The pairs a run was trained on, found by their key, and its settings."""
+    key = manifest["inputs"]["pairs"]
+    for path in Path(out).glob(f"data/*/*/{key[:12]}"):
+        if (record := read(path)) and record["key"] == key:
+            verify(path, record)
+            settings = TrainSettings(**coerced(TrainSettings, manifest["settings"], source="the run's "))
+            return read_pairs(path, record), settings
+    raise BadFile(f"the pairs of this run (key {key[:12]}) are not below {out}/data; give the --out they were made in.")

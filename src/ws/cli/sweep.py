@@ -1,0 +1,329 @@
+"""`ws sweep`: read the grid, show it while it runs, print what all studies say together."""
+
+import re
+import shlex
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import typer
+
+from ws.cli.live import Watch
+from ws.cli.options import Declared, Options, verb
+from ws.cli.result import Result
+from ws.cli.screen import Screen, plain, say
+from ws.cli.study import MAKING, Dialed
+from ws.cli.words import axes, doing, duration, task_name
+from ws.engine import Outcome, State, places_of
+from ws.errors import Failed, WsError
+from ws.grid.sweep import Cell, Effect, Grid, Look, Running, Status, SweepResult, Swept, grid_of, look, statuses
+from ws.grid.sweep import sweep as run_sweep
+from ws.results.measured import measured, not_held_out
+from ws.results.tables import effects_table, grid_table, some
+from ws.stats import FEW_UNITS
+from ws.study.options import Common
+
+FEW_SEEDS = 5
+SERVER = "--generate-with"
+OWN = ("check", "status", "engine", "address", "workers", "retries")
+"""Options that say how a sweep is run, and not what it is."""
+STAGES = {
+    "data": "pairs",
+    "train": "trainings",
+    "direction": "directions",
+    "calibrate": "calibrations",
+    "eval": "evaluations",
+}
+CHECK: Declared = (
+    bool | None,
+    typer.Option("--check", help="Print the plan and what of it is done already; run nothing."),
+)
+STATUS: Declared = (
+    bool | None,
+    typer.Option("--status", help="Show the sweeps below --out, running or not; run nothing."),
+)
+
+
+@verb(Swept, Running, Common, Dialed, *MAKING, check=CHECK, status=STATUS)
+def sweep(options: Options) -> Result:
+    """Many studies, a look at what they would be, or at those that are there."""
+    if options.flag("status"):
+        out = Path(options.of(Common).out)
+        return Statuses(out, statuses(out))
+    running = options.of(Running)
+    axes_and_options = {k: v for k, v in options.values.items() if k not in OWN}
+    grid = grid_of(axes_and_options, threads=torch.get_num_threads())
+    for note in grid.notes:
+        say(f"note: {options.with_flags(note)}")
+    running.check(grid)  # before anything is announced
+    if options.flag("check"):
+        return _check(grid, running)
+    watch = Watch(grid, running, options.with_flags)
+    watch.announce()
+    try:
+        with watch, _ended_politely():
+            return Studies(run_sweep(grid, running, tell=watch.tell, command=command_without_address(options.words)))
+    except KeyboardInterrupt:
+        say(watch.stopped())
+        raise
+
+
+@contextmanager
+def _ended_politely() -> Iterator[None]:
+    """What a scheduler sends before it kills (SIGTERM) is met as Ctrl-C is."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def command_without_address(words: Sequence[str]) -> str:
+    """What a person would type to go on, as it may be written: the address of a server is theirs to fill in."""
+    words = [re.sub(f"^{SERVER}=.*", f"{SERVER}=URL", w, flags=re.DOTALL) for w in ("ws", *words)]
+    return shlex.join("URL" if before == SERVER else w for before, w in zip(["", *words], words))
+
+
+# ---------------------------------------------------------------- when it is over
+
+
+@dataclass(frozen=True, eq=False)
+class Studies(Result):
+    """What became of every study of a sweep."""
+
+    sweep: SweepResult
+
+    def as_json(self) -> Mapping[str, object]:
+        return self.sweep.as_json()
+
+    @property
+    def failure(self) -> WsError | None:
+        n, total = len(self.sweep.unfinished), len(self.sweep.grid.cells)
+        if not n:
+            return None
+        return Failed(
+            f"{n} of {total} studies are not done. What is done is kept; the same command tries the rest again."
+        )
+
+    def show(self, screen: Screen) -> None:
+        s = self.sweep
+        headline = {(c.behavior, m) for c, v in s.studies for m in v["headline"]}
+        if effects := [e for e in s.effects if (e.behavior, e.metric) in headline]:
+            screen.show("")
+            screen.show(effects_table([e.as_json() for e in effects]))
+            screen.show("")
+            screen.points(readings(s, effects))
+        for error, cells in _by_error(s.unfinished).items():
+            screen.show(f"• not done: {'; '.join(plain(c.label) for c in cells)}\n  because {screen.text(error)}")
+        for outcome in s.outcomes.values():
+            for warning in outcome.warnings:
+                screen.show(f"• {plain(outcome.task.name)}: {plain(warning)}")
+        ready = sum(not v["made"] for _, v in s.studies)
+        screen.show(
+            f"\n{some(len(s.grid.cells), 'study', 'studies')}: {len(s.studies)} done"
+            + (f", {ready} of them found ready" if ready else "")
+            + (f", {len(s.unfinished)} not" if s.unfinished else "")
+            + f"; {duration(s.seconds)}"
+        )
+        out = "" if s.grid.common.out == "out" else f" --out {shlex.quote(s.grid.common.out)}"
+        screen.show(f"tables {s.folder.resolve()}\n\nnext:  ws table{out}\n       ws runs{out}")
+
+
+def _by_error(unfinished: Sequence[tuple[Cell, Outcome]]) -> dict[str, list[Cell]]:
+    """The cells that were not done, by what stood in their way."""
+    cells: dict[str, list[Cell]] = {}
+    for cell, outcome in unfinished:
+        error = outcome.error if outcome.state == "skipped" else f"it failed: {outcome.error}"
+        cells.setdefault(f"{error}{f' Its log: {outcome.log}' if outcome.log else ''}", []).append(cell)
+    return cells
+
+
+def readings(found: SweepResult, effects: Sequence[Effect]) -> list[str]:
+    """What the table says, computed from its numbers."""
+    lines = not_held_out(measured([Path(p) for _, v in found.studies for p in v["evals"]]))
+    for name, seeds in {f"{e.behavior} {e.adapter}": e.repeats for e in effects if e.repeats}.items():
+        listed = ", ".join(map(str, seeds))
+        lines.append(f"seeds do not apply to {name}: {listed} gave every number of another seed again, and count once.")
+    several = max(len(e.seeds) for e in effects) > 1
+    claimed = [e for e in effects if e.sign]
+    if several:
+        whole = [e for e in claimed if e.agree == len(e.seeds)]
+        told = f"seeds: in {len(whole)} of {len(claimed)} rows with a claim every seed moves as the behavior wants" + (
+            "." if len(whole) == len(claimed) else "; the others are not to be relied on, whatever their interval."
+        )
+        lines += [told] if claimed else []
+        clear = [e for e in claimed if e.over.found.ci_lo > 0 or e.over.found.ci_hi < 0]
+        lines += [f"intervals: {len(clear)} of {len(claimed)} rows with a claim are clear of 0."] if claimed else []
+        if few_units := sorted({f"{e.metric} {n}" for e in effects if (n := e.over.found.fewest) < FEW_UNITS}):
+            lines.append(
+                f"few units ({', '.join(few_units)}): below {FEW_UNITS} an interval undercovers, and of one there is none."
+            )
+        few = min(len(e.seeds) for e in effects)
+        wide = " few seeds make it wide, as they should" if few < FEW_SEEDS else ""
+        lines.append(
+            f"the interval is over seeds and items, for a new training and new questions;{wide}".rstrip(";") + "."
+        )
+    else:
+        lines.append("one seed: the interval is over items alone, and says nothing of another training. Give --seeds.")
+    if len({e.adapter for e in effects}) > 1:
+        if found.grid.budget is None:
+            lines.append("alpha 1 is another strength in every family: give --budget to compare families at equal KL.")
+        else:
+            unmatched = [c.label for c, v in found.studies if v["matched"] is False]
+            if unmatched:
+                lines.append(f"unmatched, and not to be compared: {'; '.join(unmatched)}.")
+            else:
+                lines.append(f"all studies are calibrated to {found.grid.budget:g} nat, on both sides.")
+    return lines
+
+
+# ---------------------------------------------------------------- looking
+
+
+@dataclass(frozen=True, eq=False)
+class Plan(Result):
+    """`--check`: the plan, what of it is done, and how much is left."""
+
+    grid: Grid
+    running: Running
+    look: Look
+    workers: int
+
+    @property
+    def _left(self) -> float | None:
+        """Seconds that are left."""
+        return None if self.look.seconds is None else self.look.seconds / self.workers
+
+    @property
+    def _kinds(self) -> list[str]:
+        return [k for k in STAGES if k != "calibrate" or self.grid.budget is not None]
+
+    @property
+    def _cells(self) -> list[dict[str, Any]]:
+        impossible = self.look.impossible
+        return [{"name": c.name, "state": self.look.state(c), "error": impossible.get(c)} for c in self.grid.cells]
+
+    @property
+    def _done(self) -> int:
+        return sum(self.look.state(c) == "done" for c in self.grid.cells)
+
+    def as_json(self) -> Mapping[str, object]:
+        return {
+            "name": self.grid.name,
+            "studies": len(self.grid.cells),
+            "done": self._done,
+            "stages": {k: dict(zip(("all", "done"), self.look.counted(k))) for k in self._kinds},
+            "workers": self.workers,
+            "seconds_left": self._left,
+            "cells": self._cells,
+        }
+
+    def show(self, screen: Screen) -> None:
+        grid = self.grid
+        screen.show(grid_table(self._cells, [(c.model, c.behavior, c.adapter, c.lr, c.seed) for c in grid.cells]))
+        screen.show("")
+        screen.show(f"sweep {grid.name}: {some(len(grid.cells), 'study', 'studies')}, {self._done} done; {axes(grid)}")
+        for kind in self._kinds:
+            n, done = self.look.counted(kind)
+            if n:
+                screen.show(f"  {STAGES[kind]:<12} {n:>4}, {done} done")
+        threads = max(grid.threads.values())
+        screen.show(f"{some(self.workers, 'worker')} of {some(threads, 'thread')}, engine {self.running.engine}")
+        if self._left is None:
+            screen.show("how long it takes is not known: nothing of this kind is done below the output folder")
+        elif self._left:
+            screen.show(f"left: about {duration(self._left)}, by the times of stages like these")
+        else:
+            screen.show("nothing is left to do but the tables")
+        impossible = self.look.impossible
+        for error in dict.fromkeys(impossible.values()):
+            n = sum(e == error for e in impossible.values())
+            screen.show(f"• {some(n, 'study', 'studies')} cannot be run: {screen.text(error)}")
+
+    @property
+    def failure(self) -> WsError | None:
+        n = len(self.look.impossible)
+        return Failed(f"{n} of {len(self.grid.cells)} studies cannot be run.") if n else None
+
+
+def _check(grid: Grid, running: Running) -> Plan:
+    workers = running.workers or 1  # of a cluster that runs already; how many it has room for is its own business
+    if running.address is None:
+        threads = max(grid.threads.values())
+        workers = len(places_of(running.workers, threads=threads, device=grid.device, spread=grid.spread))
+    return Plan(grid, running, look(grid), workers)
+
+
+@dataclass(frozen=True, eq=False)
+class Statuses(Result):
+    """`--status`: every sweep below the output folder, as its files show it."""
+
+    out: Path
+    sweeps: Sequence[Status]
+
+    def as_json(self) -> Mapping[str, object]:
+        return {"sweeps": [_status(s) for s in self.sweeps]}
+
+    def show(self, screen: Screen) -> None:
+        if not self.sweeps:
+            screen.show(f"no sweep in {self.out.resolve()}; `ws sweep` makes the first")
+        for s in self.sweeps:
+            _show_status(s, screen)
+
+
+def _status(s: Status) -> dict[str, object]:
+    return {
+        "name": s.name,
+        "folder": str(s.folder.resolve()),
+        "running": bool(s.process.alive) and not s.over,
+        "seconds": s.process.seconds,
+        "command": s.told.get("command", ""),
+        "tasks": {name: _task(s.states.get(name)) for name in s.told["tasks"]},
+    }
+
+
+def _task(state: State | None) -> dict[str, object]:
+    if state is None:
+        return {"state": "waiting"}
+    names = ("state", "alive", "pid", "host", "seconds", "told", "error")
+    return {name: getattr(state, name) for name in names}
+
+
+def _show_status(s: Status, screen: Screen) -> None:
+    """One sweep: what runs, what failed, and how to go on."""
+    alive = s.process.alive
+    since = duration(s.process.seconds)
+    if s.over:
+        head = "every task has ended"
+    elif alive is None:
+        head = f"started {since} ago on {s.told['host']}, which cannot be asked from here"
+    else:
+        head = f"running for {since} (process {s.told['pid']})" if alive else "not running"
+    screen.show(f"[bold]sweep {plain(s.name)}[/]: {head}")
+    cells = [t for t in s.told["tasks"] if t.startswith("cell/")]
+    counts = {
+        k: sum(t in cells for t in s.named(k)) for k in ("done", "failed", "skipped", "running", "stopped", "waiting")
+    }
+    if alive is False:  # nobody works on them, whatever their files say
+        counts["stopped"] += counts.pop("running")
+    counts["interrupted"] = counts.pop("stopped")
+    listed = ", ".join(f"{n} {k}" for k, n in counts.items() if n)
+    screen.show(f"  {some(len(cells), 'study', 'studies')}: {listed}")
+    for name in s.named("running") if alive is not False else ():
+        state = s.states[name]
+        worker = {True: "", False: "; its worker is gone", None: f" on {state.host}"}[state.alive]
+        screen.show(
+            f"  running  {plain(task_name(name))}: {plain(doing(state.told))}, for {duration(state.seconds)}{worker}"
+        )
+    for name in s.named("failed"):
+        screen.show(f"  [red]failed[/]   {plain(task_name(name))}: {screen.text(s.states[name].error)}")
+    if alive is False and not s.over and s.told.get("command"):
+        screen.show(f"  go on with: {plain(s.told['command'])}")

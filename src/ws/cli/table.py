@@ -1,0 +1,123 @@
+"""`ws table`: every table again, from its rows."""
+
+import csv
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from ws.cli.options import Declared, Options, verb
+from ws.cli.result import Result
+from ws.cli.screen import Screen, say
+from ws.records import find_run
+from ws.results.measured import Measured, measured
+from ws.results.sheet import Sheet
+from ws.results.summary import sheets
+
+PLACES: Declared = (
+    list[str] | None,
+    typer.Argument(help="Runs, by folder or by name, or folders with runs; everything below --out when left out."),
+)
+WIDTH = 240
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """Which tables `ws table` makes, and how it writes them."""
+
+    out: str = "out"
+    """Output folder, searched when no run or folder is named."""
+    eval: tuple[str, ...] = ()
+    """Only these evaluations, by name or protocol id."""
+    behavior: tuple[str, ...] = ()
+    """Only these behaviors."""
+    alpha: float | None = None
+    """The strength of the forward arm; +1, or the largest there is, when not given."""
+    markdown: bool = False
+    """Markdown for a README."""
+    csv: bool = False
+    """One CSV of every table's numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tables(Result):
+    """Tables, and what is said of all of them."""
+
+    sheets: Sequence[Sheet]
+    notes: Sequence[str]
+    request: Tabled
+
+    def as_json(self) -> Mapping[str, object]:
+        tables = [
+            {"title": s.title, "columns": s.columns, "rows": s.records, "readings": s.readings} for s in self.sheets
+        ]
+        return {"tables": tables, "notes": self.notes}
+
+    def show(self, screen: Screen) -> None:
+        if self.request.csv:
+            _write_csv(self.sheets)
+            for n in self.notes:
+                say(screen.with_flags(n))
+        elif self.request.markdown:
+            notes = "".join(f"\n{screen.with_flags(n)}\n" for n in self.notes)
+            print("\n".join(s.markdown() for s in self.sheets) + notes, end="")
+        else:
+            for s in self.sheets:
+                screen.sheet(s, WIDTH)
+            for n in self.notes:
+                screen.show(f"note: {screen.text(n)}")
+
+
+@verb(Tabled, places=PLACES)
+def table(options: Options) -> Result:
+    """Tables of the evaluations below folders."""
+    request = options.of(Tabled)
+    if sum((request.markdown, request.csv, options.json)) > 1:
+        raise ValueError("give one of --markdown, --csv and --json")
+    evaluations = _chosen(measured_at(options.texts("places") or [request.out], request.out), request)
+    above = ", ".join(f"{a:+g}" for a in sorted({a for m in evaluations for a in m.alphas if a > 0})) or "none above 0"
+    if request.alpha is not None and request.alpha <= 0:
+        raise ValueError(f"--alpha must be above 0; measured: {above}")
+    tables, notes = sheets(evaluations, alpha=request.alpha)
+    if not tables and request.alpha is not None:
+        raise ValueError(f"nothing was measured at --alpha {request.alpha:g}; measured: {above}")
+    if not tables:
+        raise ValueError(" ".join(notes) or "only strength 0 was measured, which is no table of methods")
+    return Tables(tables, notes, request)
+
+
+def measured_at(places: Sequence[str], out: str) -> list[Measured]:
+    """Evaluations below folders, or of runs named as `ws runs` lists them."""
+    return measured([Path(p) if Path(p).is_dir() else find_run(p, out)[0] for p in places])
+
+
+def _chosen(evaluations: Sequence[Measured], request: Tabled) -> list[Measured]:
+    """Those that the flags leave, which name only what is there."""
+    listed = ", ".join(sorted({f"{m.protocol.eval} ({m.behavior or m.method})" for m in evaluations}))
+    there = f"there is {listed}" if listed else "there are no evaluations here: `ws eval` makes one"
+    evals = {x for m in evaluations for x in (m.protocol.eval, m.protocol.id)}
+    behaviors = {m.behavior for m in evaluations}
+    for flag, names, known in (("--eval", request.eval, evals), ("--behavior", request.behavior, behaviors)):
+        if missing := [x for x in names if x not in known]:
+            raise ValueError(f"nothing to tabulate for {flag} {','.join(missing)}; {there}")
+    chosen = [
+        m
+        for m in evaluations
+        if (not request.eval or {m.protocol.eval, m.protocol.id} & set(request.eval))
+        and (not request.behavior or m.behavior in request.behavior)
+    ]
+    if not chosen:
+        raise ValueError(f"nothing to tabulate; {there}")
+    return chosen
+
+
+def _write_csv(tables: Sequence[Sheet]) -> None:
+    """Every record on a line of its own, the union of their columns in order of appearance."""
+    records = [{"table": s.title.split(" · ")[0], **r} for s in tables for r in s.records]
+    columns = list(dict.fromkeys(c for r in records for c in r))
+    writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in r.items()} for r in records)
