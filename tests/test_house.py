@@ -15,7 +15,7 @@ from ws.eval import NAMES
 
 ROOT = Path(ws.__file__).parent
 ROWS = [
-    "errors settings version",
+    "errors settings signatures version",
     "stats pairs direction sources records extensions",
     "models behaviors batches presets processes tracking",
     "steer adapters prefix_cache",
@@ -29,9 +29,10 @@ ROWS = [
     "study",
     "replicate doctor",
     "grid",
-    "analysis monitor export serve recipes",
+    "analysis export",
+    "verbs",
     "cli",
-    "scripts run_sweep run_subspace",
+    "scripts run_sweep",
 ]
 ROW = {unit: i for i, row in enumerate(ROWS) for unit in row.split()}
 PART_OF = {"compare": "grid", "sweep": "grid"}

@@ -16,7 +16,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same list again, for type checkers and editors
-    from ws.calibrate import calibrate as calibrate
+    from ws.adapters import Adapter as Adapter
+    from ws.behaviors import Behavior as Behavior
+    from ws.behaviors import load_behavior as load_behavior
     from ws.data import data as data
     from ws.diff import diff as diff
     from ws.diff import diff_adapters as diff_adapters
@@ -30,40 +32,54 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.direction import save_pretrained as save_pretrained
     from ws.errors import WsError as WsError
     from ws.generate import generate as generate
-    from ws.generate import generate_all as generate_all
+    from ws.methods import Method as Method
     from ws.models import Base as Base
     from ws.models import load as load
     from ws.models import open_checkpoint as open_checkpoint
     from ws.pairs import Pairs as Pairs
     from ws.pairs import load_pairs as load_pairs
-    from ws.steer import steer as steer
+    from ws.pairs import save_pairs as save_pairs
+    from ws.train import Sides as Sides
     from ws.train import train as train
+    from ws.verbs import calibrate as calibrate
+    from ws.verbs import export as export
+    from ws.verbs import replicate as replicate
+    from ws.verbs import steer as steer
+    from ws.verbs import verify as verify
     from ws.version import __version__ as __version__
 
 EXPORTS = {
+    "Adapter": "ws.adapters:Adapter",
     "Base": "ws.models:Base",
+    "Behavior": "ws.behaviors:Behavior",
     "Direction": "ws.direction:Direction",
+    "Method": "ws.methods:Method",
     "Pairs": "ws.pairs:Pairs",
+    "Sides": "ws.train:Sides",
     "WsError": "ws.errors:WsError",
     "__version__": "ws.version:__version__",
-    "calibrate": "ws.calibrate:calibrate",
+    "calibrate": "ws.verbs:calibrate",
     "data": "ws.data:data",
     "diff": "ws.diff:diff",
     "diff_adapters": "ws.diff:diff_adapters",
     "diff_checkpoints": "ws.diff:diff_checkpoints",
+    "export": "ws.verbs:export",
     "from_pretrained": "ws.direction:from_pretrained",
     "from_tensors": "ws.diff:from_tensors",
     "generate": "ws.generate:generate",
-    "generate_all": "ws.generate:generate_all",
     "load": "ws.models:load",
+    "load_behavior": "ws.behaviors:load_behavior",
     "load_direction": "ws.direction:load",
     "load_pairs": "ws.pairs:load_pairs",
     "open_checkpoint": "ws.models:open_checkpoint",
     "push_to_hub": "ws.direction:push_to_hub",
+    "replicate": "ws.verbs:replicate",
     "save_direction": "ws.direction:save",
+    "save_pairs": "ws.pairs:save_pairs",
     "save_pretrained": "ws.direction:save_pretrained",
-    "steer": "ws.steer:steer",
+    "steer": "ws.verbs:steer",
     "train": "ws.train:train",
+    "verify": "ws.verbs:verify",
 }
 """Name to module:attribute."""
 

@@ -17,6 +17,7 @@ from ws.generate import Answer, Request, Sampling, complete, context_of
 from ws.models.chat import THINKING, Chat, encode, has_template, render, thinks, token_called
 from ws.models.load import Base
 from ws.pairs import Pair, Pairs, check, folded, insist, kept, unfit
+from ws.signatures import plain_types
 
 # 2: a pair of which one side repeats an earlier answer is a duplicate; 3: says which questions were asked
 PROTOCOL = "data/3"
@@ -69,6 +70,7 @@ class DataSettings:
             raise ValueError(f"thinking is one of {', '.join(THINKING)}; got {self.thinking!r}")
 
 
+@plain_types
 def data(
     base: Base,
     behavior: Behavior | str,

@@ -8,7 +8,7 @@ draws from its own random numbers. And a later stage can go on from the same cac
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from ws.batches import in_batches
 from ws.models.chat import Chat, encode, render, special_tokens, stop_tokens, token_called
 from ws.models.load import Base
 from ws.prefix_cache import Steps
+from ws.signatures import plain_types
 
 BATCH = 64
 BATCH_SMALL = 256  # below SMALL parameters a batch costs hardly more than a row
@@ -60,30 +61,21 @@ class Answer:
     ended: bool
 
 
-def generate(
+@overload
+def generate(  # type: ignore[overload-overlap]  # text is a sequence of texts, and comes first
     base: Base,
-    prompt: str,
+    prompts: str,
     *,
     system: str | None = None,
     max_new_tokens: int = 64,
     temperature: float = 0.0,
     seed: int = 0,
     thinking: str = "off",
-) -> str:
-    """The model's answer to one prompt; inside `ws.steer`, the steered model's."""
-    (text,) = generate_all(
-        base,
-        [prompt],
-        system=system,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        seed=seed,
-        thinking=thinking,
-    )
-    return text
+) -> str: ...
 
 
-def generate_all(
+@overload
+def generate(
     base: Base,
     prompts: Sequence[str],
     *,
@@ -92,8 +84,39 @@ def generate_all(
     temperature: float = 0.0,
     seed: int = 0,
     thinking: str = "off",
+) -> list[str]: ...
+
+
+@plain_types
+def generate(
+    base: Base,
+    prompts: str | Sequence[str],
+    *,
+    system: str | None = None,
+    max_new_tokens: int = 64,
+    temperature: float = 0.0,
+    seed: int = 0,
+    thinking: str = "off",
+) -> str | list[str]:
+    """The model's answer to a prompt; inside `ws.steer`, the steered model's.
+
+    Several prompts are answered in one batch, in their order: with one alpha per row, each is steered by its own.
+    """
+    if isinstance(prompts, str):
+        (text,) = _answers(base, [prompts], system, max_new_tokens, temperature, seed, thinking)
+        return text
+    return _answers(base, prompts, system, max_new_tokens, temperature, seed, thinking) if prompts else []
+
+
+def _answers(
+    base: Base,
+    prompts: Sequence[str],
+    system: str | None,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    thinking: str,
 ) -> list[str]:
-    """Answers to several prompts in one batch, in their order: with one alpha per row, each is steered by its own."""
     texts = [render(base.tokenizer, Chat(p, system), thinking=thinking) for p in prompts]
     batch = [Request(tuple(encode(base.tokenizer, t)), max_new_tokens, p) for t, p in zip(texts, prompts)]
     _check_room(base, batch)

@@ -37,6 +37,7 @@ from ws.pairs import Pairs, marks_of
 from ws.processes import ALONE, Group, spread
 from ws.records import key_of, writable
 from ws.sequences import SIDES, Parts, Row, rows_of, split
+from ws.signatures import plain_types
 from ws.steer import steer
 from ws.tracking import UNTRACKED, Tracking
 
@@ -142,6 +143,7 @@ class Sides:
         return iter((self.pos, self.neg))
 
 
+@plain_types
 def train(
     base: Base,
     pairs: Pairs,
@@ -220,6 +222,7 @@ def train(
         "protocol": PROTOCOL,
         "settings": asdict(settings),
         "pairs": pairs.content_hash,
+        **({"behavior": pairs.provenance["behavior"]} if "behavior" in pairs.provenance else {}),
         "questions": marks_of(r.prompt for r in pairs.of(parts.train | parts.val).rows),
         "lr": best.lr,
     }

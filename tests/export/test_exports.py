@@ -247,7 +247,7 @@ def test_strengths_that_cannot_be_told_apart_or_proven_are_refused_before_anythi
 def test_a_direction_of_another_base_is_refused_before_any_weight_is_written(folders, tmp_path, monkeypatch):
     base = load(folders["llama"])
     other = small.base("llama", seed=9)
-    monkeypatch.setattr("ws.export.to_merged", None)
+    monkeypatch.setattr(sys.modules["ws.export"], "to_merged", None)
     with pytest.raises(DirectionMismatch, match="made from base"):
         export(lowrank(other), base, tmp_path / "x", to="merged", alphas=[1])
 
@@ -284,9 +284,13 @@ def test_a_stopped_export_leaves_nothing_that_is_taken_for_a_model(folders, tmp_
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    for to, part in (("merged", "merged._write_shard"), ("peft", "peft.write_tensors"), ("mergekit", "promise")):
+    for to, module, part in (
+        ("merged", ".merged", "_write_shard"),
+        ("peft", ".peft", "write_tensors"),
+        ("mergekit", "", "promise"),
+    ):
         with monkeypatch.context() as m:
-            m.setattr(f"ws.export.{part}", stop)
+            m.setattr(sys.modules[f"ws.export{module}"], part, stop)
             with pytest.raises(KeyboardInterrupt):
                 export(lowrank(base), base, tmp_path / "out", to=to, alphas=[1])
         assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ from test_train import PAIRS, quick
 
 from ws.diff import diff
 from ws.errors import Unsupported
-from ws.generate import generate_all
+from ws.generate import generate
 from ws.models.load import Base, _refuse_offloaded, load
 from ws.models.modules import blocks_of
 from ws.models.tiny import FOLDER
@@ -42,7 +42,7 @@ def test_a_spread_model_is_trained_and_steered_to_the_same_bits(tiny, dispatched
     for alpha in (-2.0, [-2.0, 2.0]):
         for fold in {False, isinstance(alpha, float)}:
             with steer(tiny, one, alpha, fold=fold), steer(dispatched, one, alpha, fold=fold):
-                assert generate_all(tiny, QUESTIONS) == generate_all(dispatched, QUESTIONS)
+                assert generate(tiny, QUESTIONS) == generate(dispatched, QUESTIONS)
                 ids = torch.tensor([tiny.tokenizer(QUESTIONS[0])["input_ids"]] * 2)
                 assert torch.equal(tiny.model(ids).logits, dispatched.model(ids).logits)
     assert not torch.equal(tiny.model(ids).logits, _steered(tiny, one, ids))
@@ -62,7 +62,7 @@ def test_a_device_map_loads_the_same_model_with_the_same_fingerprint(tiny, tmp_p
         assert found.fingerprint == tiny.fingerprint
         assert found.dtype == (torch.float32 if dtype == "auto" else getattr(torch, dtype))
     assert load(tmp_path).fingerprint == tiny.fingerprint
-    assert generate_all(load(tmp_path, device_map="balanced"), QUESTIONS) == generate_all(tiny, QUESTIONS)
+    assert generate(load(tmp_path, device_map="balanced"), QUESTIONS) == generate(tiny, QUESTIONS)
 
 
 def test_a_model_whose_layers_wait_elsewhere_is_refused(tiny):

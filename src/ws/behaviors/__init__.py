@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 SPLITS = ("train", "calib", "audit")
 SHIPPED = ("honesty", "honesty5", "sycophancy", "trad_care", "authority")
+USUAL = "honesty"
+"""The behavior that is taken where none is named."""
 
 
 @dataclass(frozen=True)

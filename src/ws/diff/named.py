@@ -10,6 +10,7 @@ FILE.safetensors    a direction, or plain changes named as the checkpoint names 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from functools import cache
 from glob import escape
 from pathlib import Path
@@ -26,10 +27,11 @@ from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.direction.algebra import compressed
 from ws.errors import BadFile, DirectionMismatch
-from ws.models.checkpoint import Checkpoint, fetched, open_checkpoint, same
+from ws.models.checkpoint import Checkpoint, Theta, fetched, open_checkpoint, same
 from ws.records import find_run
 
 DIRECTION = "direction.safetensors"
+NEARBY = 5  # places that an error names
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,43 @@ def diff_named(
     return direction, a.theta
 
 
+def direction_named(place: Path | str, base: Theta, *, out: Path = Path("out")) -> Direction:
+    """The direction that lies at a place: a file, a run by folder or by name, or the folder of an adapter of this base."""
+    path = Path(place).expanduser()
+    if path.is_file():
+        return load_direction(path)
+    if (path / DIRECTION).is_file():
+        return load_direction(path / DIRECTION)
+    if (path / CONFIG).is_file() or _is_side(path):
+        return diff_adapters(base, _adapter(path, base))
+    if (path / "train").is_dir() or _is_run(str(place), out):
+        folder, _ = find_run(str(place), out)
+        file = folder / "direction" / DIRECTION
+        if not file.is_file():
+            raise BadFile(
+                f"the run {folder.name} has no direction yet; the command that trained it makes it, with `ws diff`."
+            )
+        return load_direction(file)
+    raise BadFile(
+        f"{str(place)!r} is no direction file, no run below {out} and no folder of an adapter; {_nearby(path, out)}."
+    )
+
+
+def _is_run(name: str, out: Path) -> bool:
+    return "/" not in name and any(out.glob(f"*/*/{escape(name)}/train"))
+
+
+def _nearby(path: Path, out: Path) -> str:
+    """What could have been meant, the likeliest first."""
+    folder = path if path.is_dir() else path.parent
+    files = [*folder.glob("*.safetensors"), *folder.glob(f"*/{DIRECTION}"), *folder.glob(f"*/{CONFIG}")]
+    there = {str(f.parent if f.name == CONFIG else f): None for f in files} | {
+        p.parent.name: None for p in sorted(out.glob("*/*/*/train"))
+    }
+    likely = sorted(there, key=lambda name: -SequenceMatcher(None, str(path), name).ratio())[:NEARBY]
+    return f"nearby there are {', '.join(likely)}" if likely else "nearby there is none"
+
+
 def base_of(direction: Direction, model: str | None) -> str:
     """What to load for a direction: the model that is given, or the one the direction names if that can be found again."""
     record = direction.provenance.get("base") or {}
@@ -98,7 +137,7 @@ def _side(text: str, model: str | None, out: Path, opened: Callable[[str], Check
     if (path / CONFIG).is_file() or _is_side(path):
         theta = opened(model or _base_of_adapter(path))
         return Side(theta, _adapter(path, theta))
-    if (path / "train").is_dir() or (not path.exists() and "/" not in text and any(out.glob(f"*/*/{escape(text)}"))):
+    if (path / "train").is_dir() or (not path.exists() and _is_run(text, out)):
         folder, manifest = find_run(text, out)
         direction = load_direction(folder / "direction" / DIRECTION)
         return _checked(Side(opened(model or manifest["model"]["source"]), direction))
@@ -133,7 +172,7 @@ def _is_side(folder: Path) -> bool:
         return False
 
 
-def _adapter(folder: Path, theta: Checkpoint) -> Adapter:
+def _adapter(folder: Path, theta: Theta) -> Adapter:
     return load_adapter(folder) if _is_side(folder) else load_stock(folder, theta)
 
 

@@ -20,10 +20,12 @@ from ws.errors import DirectionMismatch
 from ws.models.checkpoint import Theta
 from ws.models.load import Base
 from ws.records import versions
+from ws.signatures import plain_types
 
 MODES = ("contrastive", "tau+", "tau-")
 
 
+@plain_types
 def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive", into: Path | None = None) -> Direction:
     """The direction from the neg side to the pos side.
 

@@ -20,10 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ws.direction.forms import READS_BASE, BiasShift, Form, gathered, inner, mapped, tensors
+from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, gathered, inner, mapped, tensors
 from ws.errors import DirectionMismatch
 
 Weights = Callable[[str], Tensor]
+MANY = 50_000_000
+"""Numbers of a direction above which its norm takes too long to be computed only to be shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +44,29 @@ class Direction:
         object.__setattr__(self, "provenance", MappingProxyType(json.loads(json.dumps(dict(self.provenance)))))
 
     def __repr__(self) -> str:
-        kinds = sorted({f.kind for fs in self.forms.values() for f in fs})
-        return f"Direction({len(self.forms)} modules, {' + '.join(kinds)}, base {_short(self.fingerprint)})"
+        base, made = self.provenance.get("base") or {}, self.provenance
+        behavior = made.get("training", made).get("behavior")
+        name = behavior.get("name") if isinstance(behavior, Mapping) else behavior  # of a method, with its hash
+        family = made.get("adapter") or made.get("made_by") or " + ".join(sorted({f.kind for f in self._all}))
+        ranks = [f.a.shape[0] for f in self._all if isinstance(f, LowRank)]
+        parts = [
+            *([name] if name else []),
+            f"{family}{f' of rank {max(ranks)}' if ranks else ''} on {base.get('id') or _short(self.fingerprint)}",
+            f"{len(self.forms)} modules",
+            self._norm_as_text(),
+        ]
+        return f"Direction({', '.join(parts)})"
+
+    @property
+    def _all(self) -> list[Form]:
+        return [f for forms in self.forms.values() for f in forms]
+
+    def _norm_as_text(self) -> str:
+        if self.reads_base:
+            return "norm(base.weight) says its norm"
+        if sum(t.numel() for f in self._all for t in tensors(f).values()) > MANY:
+            return "norm() says its norm"
+        return f"norm {self.norm():.4g}"
 
     @property
     def fingerprint(self) -> str | None:

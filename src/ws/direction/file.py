@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from ws.direction.direction import Direction
 from ws.direction.forms import KINDS, Form, LowRank, all_finite, tensors
 from ws.errors import BadFile
+from ws.signatures import plain_types
 
 FORMAT = "ws-direction/1"
 DIMENSIONS = {"lowrank": {2}, "row": {1}, "col": {1}, "block": {1, 3}, "bias": {1}, "dense": {2}}
@@ -151,6 +152,7 @@ def is_direction(path: Path | str) -> bool:
         return False
 
 
+@plain_types
 def load(path: Path | str) -> Direction:
     """Read a direction; a file that is not one is refused by name."""
     path = Path(path).expanduser()

@@ -11,6 +11,7 @@ from ws.methods.method import Method as Method
 from ws.methods.registry import METHODS as METHODS
 from ws.methods.registry import check as check
 from ws.methods.registry import is_control as is_control
+from ws.methods.registry import is_name as is_name
 from ws.methods.registry import make as make
 from ws.methods.registry import names as names
 from ws.methods.registry import needs as needs

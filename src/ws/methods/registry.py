@@ -242,6 +242,11 @@ def needs(name: str) -> Needs:
     return METHODS[line].needs_of(name, ending)
 
 
+def is_name(name: str) -> bool:
+    """Whether some line makes a method of this name."""
+    return _parts_or_none(name) is not None
+
+
 def is_control(name: str) -> bool:
     """Whether a method of this name is a draw of something random; a name that no line makes is none."""
     parts = _parts_or_none(name)

@@ -24,6 +24,7 @@ from ws.errors import BadFile, Unsupported
 from ws.models.gguf import converted, names_gguf
 from ws.models.hashes import StoredWeights, network_hash, stored_weights
 from ws.models.modules import Linear, blocks_of, fingerprint, linears_of, weight_of
+from ws.signatures import plain_types
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ def described(theta: Any) -> dict[str, Any]:
     return {n: getattr(theta, n) for n in ("id", "revision", "fingerprint", "weights_hash")}
 
 
+@plain_types
 def load(
     model: str | Path = "tiny",
     *,

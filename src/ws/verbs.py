@@ -1,0 +1,199 @@
+"""The verbs as a notebook calls them: a model by name or loaded, a behavior by name, results as values.
+
+    ws.replicate("tiny", behavior="honesty", seed=1)
+    with ws.steer(base, "out/honesty/lora/tiny-s1-4f0c2a77", -1.0):
+        ws.generate(base, "What is the capital of Kenya?")
+
+What they do is done elsewhere, by what the command line calls too; here are the arguments and their defaults. Verbs that
+need neither a name nor a file, such as `ws.data`, `ws.train` and `ws.diff`, are themselves.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ws import methods
+from ws.behaviors import USUAL, load_behavior
+from ws.calibrate import Calibration
+from ws.calibrate import calibrate as calibrate_method
+from ws.data import DataSettings
+from ws.diff import direction_named
+from ws.direction import Direction
+from ws.errors import Unsupported
+from ws.export import export as export_direction
+from ws.export.verify import Verdict, insist
+from ws.export.verify import verify as verify_folder
+from ws.methods import Method
+from ws.methods.file import is_method
+from ws.models import Base, load
+from ws.replicate import ALPHAS, Story
+from ws.replicate import replicate as replicate_plan
+from ws.signatures import plain_types
+from ws.steer import steer as steer_module
+from ws.study.options import Common, Served, plan_of
+from ws.study.plan import Plan
+from ws.study.stages import material
+from ws.train import TrainSettings
+
+Model = Base | str | Path
+By = Direction | Method | str | Path
+
+
+@plain_types
+def steer(
+    base: Base | nn.Module,
+    direction: By,
+    alpha: float | Sequence[float] | Tensor,
+    *,
+    fold: bool = False,
+    origin: Base | None = None,
+    out: str | Path = "out",
+) -> AbstractContextManager[nn.Module]:
+    """The model steered by `alpha * direction` inside the block; `alpha` is one number, or one per row of the batch.
+
+    The direction may be its file, a run by folder or by name below `out`, the folder of an adapter, or any other method.
+    `fold` writes the change into the weights and takes it out again, bit for bit. `origin` is the base that the direction
+    was made on, where `base` is a fine-tune of it.
+    """
+    by = direction if isinstance(direction, (Direction, Method)) else _loaded(base, direction, Path(out))
+    if isinstance(by, Direction):
+        return steer_module(base, by, alpha, fold=fold, origin=origin)
+    if fold or origin is not None or not isinstance(base, Base):
+        raise Unsupported(f"{by.name} is no direction; steer a loaded base by it, without `fold` and `origin`.")
+    return by.at(base, alpha)
+
+
+@plain_types
+def calibrate(
+    model: Model,
+    by: By,
+    *,
+    budget: float = 1.0,
+    behavior: str | Path | None = None,
+    out: str | Path = "out",
+    **settings: Any,
+) -> Calibration:
+    """The strength of each sign at which a direction or another method moves the model by `budget` nats.
+
+    `by` is a value, what `ws.steer` takes, or a method's name, which is made from a study of `behavior`; `settings` are
+    fields of that study's data and training.
+    """
+    base = _base(model)
+    method = _method(base, by, behavior, Path(out), settings)
+    if behavior is None and isinstance(method, Method) and by == method.name:
+        behavior = USUAL  # whose questions it was made from
+    known = None if behavior is None else load_behavior(str(behavior), tiny=base.tiny)
+    return calibrate_method(base, method, budget=budget, behavior=known)
+
+
+@plain_types
+def replicate(
+    model: Model = "tiny",
+    *,
+    behavior: str | Path | None = None,
+    pairs: str | Path | None = None,
+    alphas: Sequence[float] = ALPHAS,
+    evals: Sequence[str] = (),
+    preset: str = "ws",
+    out: str | Path = "out",
+    **settings: Any,
+) -> Story:
+    """The whole study of a behavior: pairs, two adapters, their difference, evaluations, a table and a plot.
+
+    `settings` are fields of how pairs and adapters are made, such as `adapter="oft"`, `seed=1` or `n_topics=40`. What is
+    done already below `out` is found again.
+    """
+    plan = _plan(model, behavior, Path(out), settings, pairs=pairs, preset=preset)
+    return replicate_plan(plan, alphas=alphas, evals=evals)
+
+
+@plain_types
+def export(
+    model: Model,
+    direction: Direction | str | Path,
+    folder: str | Path,
+    *,
+    to: str = "peft",
+    alpha: float | Sequence[float] = 1.0,
+    rank: int | None = None,
+    origin: Base | None = None,
+    out: str | Path = "out",
+) -> list[Verdict]:
+    """A direction written for another tool, and the proof that it moves the model there as promised.
+
+    `to` is peft, merged, gguf-lora or mergekit.
+    """
+    base = _base(model)
+    loaded = direction if isinstance(direction, Direction) else direction_named(direction, base, out=Path(out))
+    alphas = [alpha] if isinstance(alpha, (int, float)) else list(alpha)
+    return export_direction(loaded, base, Path(folder).expanduser(), to=to, alphas=alphas, rank=rank, origin=origin)[1]
+
+
+@plain_types
+def verify(folder: str | Path) -> list[Verdict]:
+    """How an export does when it is loaded again; one that does not do what was promised is an error."""
+    verdicts = verify_folder(Path(folder).expanduser())
+    insist(verdicts)
+    return verdicts
+
+
+# ---------------------------------------------------------------- what the arguments name
+
+
+def _base(model: Model) -> Base:
+    return model if isinstance(model, Base) else load(model)
+
+
+def _loaded(base: Base | nn.Module, place: str | Path, out: Path) -> Direction | Method:
+    """The direction or the method at a place."""
+    if Path(place).is_file() and is_method(place):
+        return methods.load(place)
+    if not isinstance(base, Base):
+        raise Unsupported("a direction is looked up by name for a base that `ws.load` has loaded; give its value.")
+    return direction_named(place, base, out=out)
+
+
+def _method(base: Base, by: By, behavior: str | Path | None, out: Path, settings: dict[str, Any]) -> Direction | Method:
+    """What steers: a value, the method of a name, made from its study, or what lies at a place."""
+    if isinstance(by, (Direction, Method)) or not (isinstance(by, str) and methods.is_name(by)):
+        if settings:
+            raise TypeError(f"{', '.join(settings)} would change nothing: only a method's name is made from a study.")
+        return by if isinstance(by, (Direction, Method)) else _loaded(base, by, out)
+    return methods.make(by, material(_plan(base, behavior, out, settings)))
+
+
+def _plan(
+    model: Model,
+    behavior: str | Path | None,
+    out: Path,
+    settings: dict[str, Any],
+    *,
+    pairs: str | Path | None = None,
+    preset: str = "ws",
+) -> Plan:
+    """The study that the arguments of a verb describe."""
+    checked_settings(settings)
+    base = _base(model)
+    common = Common(
+        model=base.source or base.id,
+        behavior=None if behavior is None else str(behavior),
+        pairs=None if pairs is None else str(pairs),
+        out=str(out),
+        preset=preset,
+    )
+    return plan_of(common, settings, base)
+
+
+def checked_settings(settings: dict[str, Any]) -> None:
+    """Refuse a keyword that is no field of how pairs and adapters are made."""
+    known = {f.name for kind in (DataSettings, TrainSettings, Served) for f in fields(kind)}
+    for name in settings:
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}."
+            raise TypeError(f"there is no setting {name!r}; {hint}")

@@ -1,0 +1,198 @@
+"""`import ws`: every verb and value under its own name, with its types, and one sentence for what it cannot take."""
+
+import ast
+import importlib
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+import ws
+from ws.cli import COMMANDS
+from ws.direction.forms import BiasShift, LowRank
+from ws.errors import BadFile, Unsupported
+from ws.signatures import fits
+
+NAMES = {
+    "eval": None,
+    "sweep": None,
+    "compare": None,
+    "inspect": "load_direction",
+    "show": None,
+    "table": None,
+    "doctor": None,
+    "runs": None,
+}
+"""What a verb of the command line is called here, where that is another word; None where it only prints."""
+
+
+@pytest.fixture(scope="module")
+def direction(tiny):
+    """A small direction of a made-up study."""
+    g = torch.Generator().manual_seed(0)
+    names = list(tiny.linears)[:2]
+    forms = {
+        n: (LowRank(torch.randn(tiny.weight(n).shape[0], 2, generator=g), torch.randn(2, tiny.weight(n).shape[1], generator=g)),)
+        for n in names
+    }  # fmt: skip
+    training = {"behavior": "honesty"}
+    return ws.Direction(forms, {"base": tiny.described(), "adapter": "lora", "training": training})
+
+
+def test_the_list_for_type_checkers_is_the_list_of_exports():
+    tree = ast.parse(Path(ws.__file__).read_text())
+    (block,) = [n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"]
+    listed = {a.asname: f"{n.module}:{a.name}" for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert listed == ws.EXPORTS
+
+
+def test_every_verb_of_the_command_line_that_makes_something_is_a_function_here():
+    for verb in COMMANDS:
+        name = NAMES.get(verb, verb)
+        assert name is None or callable(getattr(ws, name)), verb
+
+
+def test_what_is_listed_are_verbs_and_values_and_no_modules():
+    listed = [n for n in dir(ws) if not n.startswith("__")]
+    assert {"steer", "replicate", "Direction"} <= set(listed)
+    assert not [n for n in listed if isinstance(getattr(ws, n), ModuleType)]
+
+
+MODULES = {p.name.removesuffix(".py") for p in Path(ws.__file__).parent.iterdir()}
+
+
+@pytest.mark.parametrize("name", sorted(MODULES & set(ws.EXPORTS)))
+def test_a_verb_stays_the_verb_after_the_module_of_its_name_is_imported(name):
+    before = getattr(ws, name)
+    module = importlib.import_module(f"ws.{name}")
+    assert isinstance(module, ModuleType)
+    assert getattr(ws, name) is before
+    assert callable(before)
+
+
+def test_a_direction_says_what_it_is(tiny, direction):
+    assert repr(direction) == f"Direction(honesty, lora of rank 2 on tiny, 2 modules, norm {direction.norm():.4g})"
+    gates = ws.Direction({"x": (BiasShift(torch.ones(4)),)})
+    assert repr(gates) == "Direction(bias on unknown, 1 modules, norm 2)"
+
+
+# ---------------------------------------------------------------- where a direction is looked for
+
+
+@pytest.fixture(scope="module")
+def places(tiny, direction, tmp_path_factory):
+    """The same direction as a file, in a folder, and exported for peft."""
+    folder = tmp_path_factory.mktemp("places")
+    (folder / "mine").mkdir()
+    ws.save_direction(direction, folder / "mine" / "direction.safetensors")
+    ws.export(tiny, direction, folder / "exported", to="peft", alpha=1.0)
+    return folder
+
+
+@pytest.mark.parametrize("place", ["mine/direction.safetensors", "mine", "exported"])
+def test_a_direction_is_loaded_from_where_it_lies(tiny, direction, places, place):
+    ids = torch.arange(8)[None]
+    with ws.steer(tiny, direction, 1.0):
+        wanted = tiny.model(ids).logits
+    for where in (places / place, str(places / place)):
+        with ws.steer(tiny, where, 1.0):
+            assert torch.allclose(tiny.model(ids).logits, wanted, atol=1e-4)
+    assert not torch.allclose(tiny.model(ids).logits, wanted, atol=1e-4)
+
+
+def test_a_place_that_holds_no_direction_is_one_sentence_with_what_lies_nearby(tiny, places):
+    with pytest.raises(BadFile, match="nearby there are") as error:
+        ws.steer(tiny, places / "mime", 1.0)
+    assert str(places / "mine" / "direction.safetensors") in str(error.value)
+    assert str(places / "exported") in str(error.value)
+    with pytest.raises(BadFile, match="nearby there is none"):
+        ws.steer(tiny, "nothing-of-the-kind", 1.0, out=places / "mine")
+
+
+def test_a_method_steers_through_the_same_door(tiny):
+    from ws.methods.activation.method import Activation, Add, block_name
+
+    method = Activation("mine", {block_name(tiny, 1): Add(torch.ones(tiny.model.config.hidden_size))})
+    ids = torch.arange(8)[None]
+    plain = tiny.model(ids).logits
+    with ws.steer(tiny, method, 2.0):
+        assert not torch.equal(tiny.model(ids).logits, plain)
+    with pytest.raises(Unsupported, match="is no direction"):
+        ws.steer(tiny, method, 2.0, fold=True)
+
+
+# ---------------------------------------------------------------- what arguments may be
+
+
+def test_several_prompts_are_answered_in_their_order(tiny):
+    questions = ["What is the capital of Kenya?", "What is the capital of France?"]
+    assert ws.generate(tiny, questions) == [ws.generate(tiny, q) for q in questions]
+    assert ws.generate(tiny, []) == []
+
+
+NONSENSE = [
+    None,
+    3,
+    2.5,
+    True,
+    "text",
+    b"bytes",
+    [],
+    {},
+    [3],
+    ["x"],
+    [None],
+    object(),
+    str,
+    lambda: None,
+    torch.ones(2),
+    Path("x"),
+]
+CHECKED = [
+    *(ws.load, ws.data, ws.train, ws.diff, ws.steer, ws.generate, ws.load_direction),
+    *(ws.calibrate, ws.replicate, ws.export, ws.verify),
+]
+
+
+def test_an_argument_of_another_type_is_one_sentence_that_names_it():
+    looked_at = 0
+    for verb in CHECKED:
+        hints = typing.get_type_hints(verb)
+        named = [n for n, p in inspect.signature(verb).parameters.items() if p.kind is not p.VAR_KEYWORD]
+        for name in named:
+            for value in [v for v in NONSENSE if not fits(v, hints[name])]:
+                with pytest.raises(TypeError, match=f"^`{name}` of ws.") as error:
+                    verb(**{name: value})
+                looked_at += 1
+                assert "\n" not in str(error.value)
+                assert len(str(error.value)) < 250
+    assert looked_at > 500
+
+
+@pytest.mark.parametrize(
+    ("hint", "good", "bad"),
+    [
+        (float, [1, 2.5, np.float32(1)], ["1", None, True, [1.0]]),
+        (int, [3, np.int64(3)], [3.0, True, "3"]),
+        (Sequence[str], [[], ["a"], ("a", "b")], ["ab", {"a": 1}, [1], 3, None]),
+        (float | Sequence[float], [1, [1, 2.0], np.ones(2)], ["1", ["1"], None]),
+        (str | Path | None, [None, "a", Path("a")], [b"a", 3]),
+        (Mapping[str, int], [{}, {"a": 1}], [[], "a"]),
+        (Callable[[str], None], [print], ["print", None]),
+    ],
+)
+def test_what_a_type_allows(hint, good, bad):
+    assert all(fits(value, hint) for value in good)
+    assert not any(fits(value, hint) for value in bad)
+
+
+def test_a_setting_that_does_not_exist_is_refused_before_any_work(tiny):
+    with pytest.raises(TypeError, match="no setting 'adaptor'; did you mean adapter"):
+        ws.replicate(tiny, adaptor="oft")
+    with pytest.raises(TypeError, match=r"`alphas` of ws\.replicate is several in a list"):
+        ws.replicate(tiny, alphas=1.0)
