@@ -12,7 +12,8 @@ import yaml
 from safetensors.torch import save_file
 from test_steer import lowrank
 
-from ws.cli import COMMANDS, main
+from ws.cli import main
+from ws.cli.commands import COMMANDS, Command
 from ws.cli.options import with_flags
 from ws.data import DataSettings
 from ws.direction import Direction, save
@@ -90,6 +91,63 @@ def test_only_options_of_the_verb_become_flags():
     flags = COMMANDS["diff"].verb().flags
     assert {"mode", "n_topics", "json"} <= flags
     assert not {"left", "right"} & flags  # words, not options
+
+
+TOY = '''
+from dataclasses import dataclass
+from ws.cli.options import verb
+from ws.cli.result import Result
+from ws.errors import Failed
+
+@dataclass(frozen=True)
+class Counting:
+    """How far is counted."""
+
+    n_steps: int = 2
+    """Steps."""
+
+@dataclass(frozen=True)
+class Count(Result):
+    n: int
+
+    def as_json(self):
+        return {"n": self.n, "share": float("nan")}
+
+    def show(self, screen):
+        screen.points([f"[{self.n}] steps; `n_steps` says how many, `n_leaps` is no option"])
+
+    @property
+    def failure(self):
+        return Failed("too far; give a smaller `n_steps`") if self.n > 5 else None
+
+@verb(Counting)
+def count(options):
+    return Count(options.of(Counting).n_steps)
+'''
+
+
+def test_a_verb_is_one_file_and_one_line(told, tmp_path, monkeypatch):
+    (tmp_path / "toy_verb.py").write_text(TOY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(COMMANDS, "count", Command("toy_verb:count", "Count."))
+    assert told("count", "--n-steps", 3) == (0, "• [3] steps; --n-steps says how many, `n_leaps` is no option\n", "")
+    code, out, _ = told("count", "--json")
+    assert (code, json.loads(out)) == (0, {"n": 2, "share": None})
+    config = tmp_path / "c.yaml"
+    config.write_text("n-steps: 4\n")
+    assert json.loads(told("count", "--config", config, "--json")[1])["n"] == 4
+    assert json.loads(told("count", "--config", config, "--n-steps", 5, "--json")[1])["n"] == 5
+    assert "(default: 2)" in told("count", "--help")[1]
+
+
+def test_the_record_of_a_failure_is_printed_before_it_is_said(told, tmp_path, monkeypatch):
+    (tmp_path / "toy_failing.py").write_text(TOY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(COMMANDS, "count", Command("toy_failing:count", "Count."))
+    code, out, err = told("count", "--n-steps", 6, "--json")
+    assert (code, json.loads(out)["n"], err) == (1, 6, "error: too far; give a smaller --n-steps\n")
+    code, out, err = told("count", "--n-steps", 6)
+    assert (code, out.startswith("• [6] steps"), err) == (1, True, "error: too far; give a smaller --n-steps\n")
 
 
 def test_no_network_for_a_hub_id_is_said(told, tmp_path):

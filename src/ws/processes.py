@@ -159,7 +159,7 @@ def join(*, cpu: bool, shard: bool = False) -> Group:
     shard = shard or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
     if not several():
         if shard:
-            raise ValueError("one process has nothing to shard with; give --processes, or start ws by torchrun")
+            raise ValueError("one process has nothing to shard with; give `processes`, or start ws by torchrun")
         return ALONE
     from accelerate import PartialState
 
