@@ -65,7 +65,7 @@ def main() -> None:
     print(f"{asked.module}: {len(chosen)} of {len(every)} places against {' '.join(tests)}", flush=True)
     with tempfile.TemporaryDirectory(prefix="ws-mutants-") as folder:
         copy = Path(folder) / "ws"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "out", "*cache*"))
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv", "out", "__pycache__", ".*_cache"))
         preload(copy)
         path = copy / "src/ws" / asked.module
         start, first = time.monotonic(), int(path.stat().st_mtime)

@@ -1,5 +1,6 @@
 """Directions obey the laws of the matrices they stand for, in factors, against dense float64."""
 
+import itertools
 import math
 
 import pytest
@@ -82,6 +83,15 @@ def test_inner_products_equal_the_dense_ones_for_every_pair_of_forms(a, b):
     scale = float(flat(a).norm() * flat(b).norm())
     assert abs(dot(a, b, WEIGHTS.__getitem__) - wanted) <= 1e-10 * scale
     assert abs(a.norm(WEIGHTS.__getitem__) - float(flat(a).norm())) <= 1e-10 * float(flat(a).norm())
+
+
+@pytest.mark.parametrize("rows", [3, 8])
+def test_inner_products_of_matrices_larger_than_a_slice_are_those_of_the_whole(monkeypatch, rows):
+    monkeypatch.setattr("ws.direction.forms.ROWS_AT_ONCE", rows)
+    for left, right in itertools.product(KINDS, KINDS):
+        a, b = (a_direction({n: [kind] for n in SHAPES}, seed) for seed, kind in enumerate((left, right)))
+        scale = float(flat(a).norm() * flat(b).norm())
+        assert abs(dot(a, b, WEIGHTS.__getitem__) - float(flat(a) @ flat(b))) <= 1e-10 * scale, (left, right)
 
 
 @settings(max_examples=20, deadline=None)

@@ -81,6 +81,18 @@ def test_any_form_and_biases_are_combined_and_a_module_of_one_alone_counts_alone
         blended([scale], [1.0], how="ties")
 
 
+def test_what_is_kept_is_the_energy_of_the_cut_combination_biases_included():
+    base = small.base("gpt2")
+    names = sorted(base.linears)[:3]
+    shift = Direction({n: (BiasShift(torch.ones(base.weight(n).shape[0])),) for n in (names[0], names[2])})
+    parts = [lowrank(base, seed, only=names[at]) for seed, at in ((0, 0), (1, 0), (2, 1))]
+    parts = [Direction(d.forms) for d in parts] + [shift]  # a matrix with a bias, a matrix alone, a bias alone
+    (whole, every), (cut, kept) = (blended(parts, [1.0] * 4, how="ties", density=0.4, rank=r) for r in (None, 2))
+    assert every == 1
+    assert (whole - cut).norm() ** 2 == pytest.approx((1 - kept) * whole.norm() ** 2, rel=1e-4)
+    assert 0.5 < kept < 0.999 and cut.provenance["compressed"]["kept"] == kept
+
+
 def test_bad_requests_are_refused():
     base, foreign = small.base("llama"), small.base("llama", seed=1)
     d = lowrank(base)

@@ -67,7 +67,10 @@ def test_a_gram_table_holds_the_dense_inner_products_of_every_group(recipes, sco
 
 
 @pytest.mark.parametrize("rank", [1, 2, 30])
-def test_both_ways_of_multiplying_low_ranks_agree(rank):
+@pytest.mark.parametrize(("ranks", "rows"), [(96, 99), (5, 7), (1, 1)])
+def test_both_ways_of_multiplying_low_ranks_agree_however_much_is_multiplied_at_once(monkeypatch, rank, ranks, rows):
+    monkeypatch.setattr("ws.direction.algebra.RANKS_AT_ONCE", ranks)
+    monkeypatch.setattr("ws.direction.algebra.VALUES_AT_ONCE", 5 * 20 * rows)
     g = torch.Generator().manual_seed(0)
     ds = [
         Direction({"m.0.x": (LowRank(torch.randn(24, rank, generator=g), torch.randn(rank, 20, generator=g)),)})

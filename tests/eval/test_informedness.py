@@ -135,6 +135,8 @@ def test_one_arm_never_stands_in_the_column_of_two():
     found = informedness(experiment(two=False), **FEW)
     assert found.si == {} and found.post_hoc == {} and found.rev is None
     assert found.one_arm[2].arms is None
+    both = informedness(experiment(), **FEW)  # where there are two, one of them alone has no arms to swap either
+    assert both.one_arm[2].arms is None and both.si[2].arms is not None
     assert math.isnan(found.flip.share.value)
     assert "SI_2" not in found.record() and "SI_one_arm_2" in found.record()
 
@@ -231,6 +233,15 @@ def test_nulls_have_the_means_of_their_closed_forms():
     dealt = m.si_one_arm(2)(dealt_labels(marks))
     share = (totals[m.FIX] + totals[m.BROKE]) / (totals[m.REJ] + totals[m.CHO])
     assert dealt.mean() == pytest.approx(-100 * share, abs=4 * dealt.std() / 2000**0.5)
+
+
+def test_without_a_score_or_without_a_draw_there_is_no_p():
+    first = lambda t: t[..., 0]  # noqa: E731
+    for drawn, value in ((1.0, math.nan), (math.nan, 1.0)):
+        found = null(np.full((50, 1), drawn), first, value)
+        assert all(map(math.isnan, (found.mean, found.low, found.high, found.p)))
+    assert null(np.arange(99.0)[:, None], first, 49.0).p == 1.0  # in the middle of its draws
+    assert null(np.arange(99.0)[:, None], first, 98.0).p == pytest.approx(3 / 100)  # the farthest on either side
 
 
 def test_dealing_labels_keeps_the_classes_and_who_changed():
@@ -413,6 +424,14 @@ def test_what_cannot_be_scored_about_a_foundation_is_refused(vignettes):
         ("not known", vignettes, dict(foundation="Piety", intent=1)),
         ("no claim is made", vignettes, dict(foundation="Care", intent=0)),
         ("have no loading", vignettes, dict(foundation="Care", intent=1, loadings={})),
+        *(
+            ("finite, not negative and not all 0", vignettes, dict(foundation="Care", intent=1, loadings=of))
+            for of in (
+                dict.fromkeys(vignettes["unit_id"], 0.0),
+                dict.fromkeys(vignettes["unit_id"], 1.0) | {vignettes["unit_id"].iloc[0]: -0.5},
+                dict.fromkeys(vignettes["unit_id"], 1.0) | {vignettes["unit_id"].iloc[0]: math.nan},
+            )
+        ),
         ("both frames", vignettes[~vignettes["row_key"].str.endswith("is_wrong")], dict(foundation="Care", intent=1)),
         ("occur twice", pd.concat([vignettes, vignettes.tail(1)]), dict(foundation="Care", intent=1)),
     ):
