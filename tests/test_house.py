@@ -17,7 +17,7 @@ ROOT = Path(ws.__file__).parent
 ROWS = [
     "errors settings signatures version",
     "stats pairs direction sources records extensions",
-    "models behaviors batches presets processes tracking",
+    "models behaviors batches presets processes tracking numbers",
     "steer adapters prefix_cache",
     "generate sequences",
     "endpoint",

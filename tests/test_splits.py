@@ -19,10 +19,10 @@ from ws.errors import BadFile
 from ws.eval import PROTOCOLS
 from ws.grid.cells import Spec, Study, strengths
 from ws.pairs import Pair, Pairs, folded, mark_of, marks_in, marks_of, marks_of_text, save_pairs
-from ws.results.kin import Cell, kins
-from ws.results.layouts.comparison import _seeds
 from ws.results.measured import measured, not_held_out, pairs_left_out
-from ws.results.summary import sheets
+from ws.results.published import sheets
+from ws.results.sentences.comparison import _seeds
+from ws.results.trials import Trial, by_method
 from ws.sequences import split
 from ws.study.evaluations import make_eval, rows_in
 from ws.study.plan import Plan
@@ -207,22 +207,22 @@ def cell(seed: int, questions, numbers):
         "places": "activations",
         "kind": "activation",
     }
-    return Cell({**own, "questions": questions, "numbers": numbers}, {})
+    return Trial({**own, "questions": questions, "numbers": numbers}, {})
 
 
 def test_how_many_questions_two_seeds_share_is_said():
     three = [cell(0, ["a", "b", "c", "d"], "0"), cell(1, ["c", "d", "e", "f"], "1"), cell(2, ["f", "g", "h", "i"], "2")]
-    (kin,), _ = kins(three, {})
+    (kin,), _ = by_method(three, {})
     assert kin.overlap == 0.5
     assert any("at most 50 % are another's" in line for line in _seeds([kin]))
 
 
 def test_seeds_that_share_all_their_random_choices_count_once():
     one, same, other = cell(0, ["a"], "x"), cell(1, ["a"], "x"), cell(2, ["b"], "y")
-    (kin,), _ = kins([one, same, other], {})
-    assert kin.cells == (one, other)
+    (kin,), _ = by_method([one, same, other], {})
+    assert kin.each == (one, other)
     texts = [cell(s, [], None) for s in (0, 1)]  # a prompt has no numbers
-    assert len(kins(texts, {})[0][0].cells) == 2
+    assert len(by_method(texts, {})[0][0].each) == 2
 
 
 def test_a_method_has_the_same_numbers_under_another_name_and_another_method_has_others(tiny, plan):

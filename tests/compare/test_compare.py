@@ -5,6 +5,7 @@ import json
 import math
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +18,11 @@ from ws.cli import main
 from ws.grid.cells import spec_of
 from ws.grid.compare import Asked, cells_of, compare, evals_of, place_of, tasks_of
 from ws.grid.run import Task, serially
-from ws.results import comparison as reports
-from ws.results.kin import Cell, kins
+from ws.results.claims import claims_of, costs_of, not_computed
+from ws.results.layouts import comparison
 from ws.results.measured import measured
-from ws.results.summary import sheets
+from ws.results.published import sheets
+from ws.results.trials import Trial, by_method, trial_of_cell
 from ws.stats import estimate
 
 # wide enough to be met on a few prompts
@@ -49,7 +51,7 @@ def done(tiny, honesty, tmp_path_factory):
 
 def cells(specs, tiny, honesty):
     found = [(s, place_of(s, tiny, honesty).read()) for s in specs]
-    return [Cell(r, reports.rows_of(reports.Path(s.study.out), r)) for s, r in found if r is not None]
+    return [trial_of_cell(r, Path(s.study.out)) for s, r in found if r is not None]
 
 
 def effects(found):
@@ -81,7 +83,7 @@ def test_a_second_call_makes_no_method_and_gives_the_same_tables(done, tiny, hon
     assert again.reused and not found.reused
     assert [t.lines for t in again.tables] == [t.lines for t in found.tables]
     with pytest.raises(ValueError, match="made again"):  # and what is not done would be
-        compare(specs_in(tiny, honesty, reports.Path(specs[0].study.out), ["repe"]), tiny, honesty)
+        compare(specs_in(tiny, honesty, Path(specs[0].study.out), ["repe"]), tiny, honesty)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_a_second_call_makes_no_method_and_gives_the_same_tables(done, tiny, hon
     ],
 )
 def test_a_cell_that_differs_in_one_thing_is_another_cell(done, tiny, honesty, change):
-    out = reports.Path(done[0][0].study.out)
+    out = Path(done[0][0].study.out)
     first, other = (specs_in(tiny, honesty, out, ["sl:mean_diff"], **c)[0] for c in ({}, change))
     assert place_of(first, tiny, honesty).folder != place_of(other, tiny, honesty).folder
     assert place_of(first, tiny, honesty).read() is not None
@@ -141,17 +143,17 @@ def test_a_matched_row_is_shown_as_one_and_only_if_all_its_cells_are(done, tiny,
         return replace(cell, record={**cell.record, "strength": {**strength, "points": points}})
 
     found = cells(specs, tiny, honesty)
-    asked = reports.asked_of(found[0], honesty)[0]
+    asked = claims_of(found[0], honesty)[0]
 
     def line(words):
         two = [verdicts(c, w) for c, w in zip([c for c in found if c.method == "sl:mean_diff"], words)]
-        (kin,), _ = kins(two, {})
-        return reports.table.effects([kin], asked, reports.costs_of(found[0]), kin, {}, title="t"), kin
+        (kin,), _ = by_method(two, {})
+        return comparison.sheet([kin], asked, costs_of(found[0]), kin, {}, title="t"), kin
 
     sheet, kin = line(["matched", "matched"])
     told = dict(zip(sheet.columns, sheet.lines[0]))
     assert kin.matched and told["cue"] != "⚪" and "matched" not in told["kl − / +"]
-    assert any(r.startswith("Of 1 matched methods") for r in sheet.readings)
+    assert any(", 1 matched method: " in r for r in sheet.readings)
     sheet, kin = line(["matched", "unmatched (jump)"])
     told = dict(zip(sheet.columns, sheet.lines[0]))
     assert not kin.matched and told["cue"] == "⚪" and "unmatched (jump, 1 of 2)" in told["kl − / +"]
@@ -162,7 +164,7 @@ def test_strengths_as_given_are_measured_and_said_and_ranked_by_nothing(tiny, ho
     specs = specs_in(tiny, honesty, tmp_path, ["sl:mean_diff", "prompt:simple"], settings=None, alphas=(-1.0, 1.0))
     found = compare(specs, tiny, honesty)
     assert {r["verdict"] for r in effects(found).records} == {"as given"}
-    assert any("no ranking of methods" in r for r in effects(found).readings)
+    assert any("do not rank them" in r for r in effects(found).readings)
     with pytest.raises(ValueError, match="one below 0 and one above"):
         specs_in(tiny, honesty, tmp_path, settings=None, alphas=(1.0,))
 
@@ -173,10 +175,10 @@ def test_strengths_as_given_are_measured_and_said_and_ranked_by_nothing(tiny, ho
 def test_every_number_of_the_table_comes_again_from_the_rows(done, tiny, honesty):
     specs, found = done
     all_cells = cells(specs, tiny, honesty)
-    (kin,) = (k for k in kins(all_cells, {})[0] if k.name == "sl:mean_diff")
+    (kin,) = (k for k in by_method(all_cells, {})[0] if k.name == "sl:mean_diff")
     row = next(r for r in effects(found).records if r["method"] == "sl:mean_diff")
     each = []
-    for c in kin.cells:  # by hand: half the difference of the means of y
+    for c in kin.each:  # by hand: half the difference of the means of y
         rows = c.evals["dd-1f/1"].rows
         mean = {a: rows[rows["alpha"] == a].groupby("unit_id")["y"].mean().mean() for a in (c.neg, c.pos)}
         each.append((mean[c.pos] - mean[c.neg]) / 2)
@@ -187,7 +189,7 @@ def test_every_number_of_the_table_comes_again_from_the_rows(done, tiny, honesty
     records = list(csv.DictReader((found.folder / "cells.csv").open()))
     assert len(records) == len(specs)
     alone = next(r for r in records if r["method"] == "sl:mean_diff" and r["seed"] == "0")
-    e = estimate(kin.cells[0].axis("dd-1f/1", "logratio_honesty"))
+    e = estimate(kin.each[0].axis("dd-1f/1", "logratio_honesty"))
     assert float(alone["axis"]) == pytest.approx(e.mean) and float(alone["axis_lo"]) == pytest.approx(e.ci_lo)
 
 
@@ -223,7 +225,7 @@ def altered(cell, *, method=None, seed=None, verdict=None, shift=None):
         rows = evals["dd-1f/1"].rows
         evals["dd-1f/1"] = replace(evals["dd-1f/1"], rows=rows.assign(y=shift * np.sign(rows["alpha"])))
     content = f"{cell.record['content']} {method} s{seed} {shift}"
-    return Cell(
+    return Trial(
         {**cell.record, **own, "content": content, "numbers": content, "strength": {**strength, "points": points}},
         evals,
     )
@@ -231,11 +233,11 @@ def altered(cell, *, method=None, seed=None, verdict=None, shift=None):
 
 def table_of(kin_cells, honesty, reference):
     """The table of dilemmas from cells, and its methods by name."""
-    found, _ = kins(kin_cells, {})
+    found, _ = by_method(kin_cells, {})
     by_name = {k.name: k for k in found}
-    asked = reports.asked_of(kin_cells[0], honesty)[0]
-    costs = reports.costs_of(kin_cells[0])
-    return reports.table.effects(found, asked, costs, by_name[reference], {}, title="t"), by_name
+    asked = claims_of(kin_cells[0], honesty)[0]
+    costs = costs_of(kin_cells[0])
+    return comparison.sheet(found, asked, costs, by_name[reference], {}, title="t"), by_name
 
 
 def test_a_draw_without_a_number_is_counted_and_spoils_no_other(done, tiny, honesty):
@@ -266,13 +268,13 @@ def test_rows_without_a_score_are_counted_and_what_cannot_be_computed_is_said(do
     whole = cell.evals["dd-1f/1"]
     at = whole.rows["alpha"].isin([cell.neg, cell.pos])
     holed = whole.rows.assign(y=whole.rows["y"].mask(whole.rows.index.isin(whole.rows.index[at][:3])))
-    one = Cell(cell.record, {**cell.evals, "dd-1f/1": replace(whole, rows=holed)})
+    one = Trial(cell.record, {**cell.evals, "dd-1f/1": replace(whole, rows=holed)})
     sheet, _ = table_of([one], honesty, "sl:mean_diff")
     assert any(f"left out of every number: sl:mean_diff 3 of {at.sum()}." in r for r in sheet.readings)
-    assert reports.not_computed(cell, honesty) == []
+    assert not_computed(cell, honesty) == []
     lacking = altered(cell)
     lacking._metrics["dd-1f/1"] = {"common": {}}
-    (told,) = reports.not_computed(lacking, honesty)
+    (told,) = not_computed(lacking, honesty)
     assert told == "dd-1f/1: logratio_honesty cannot be computed from these units, so common stands in its place."
 
 
@@ -319,15 +321,15 @@ def test_seeds_that_changed_nothing_are_one_measurement_and_the_table_says_so(do
     ):
         sheet, by = table_of([cell, *again], honesty, "sl:mean_diff")
         told = dict(zip(sheet.columns, sheet.lines[0]))
-        assert (told["seeds"], len(by["sl:mean_diff"].cells)) == ("do not apply", 1)
+        assert (told["seeds"], len(by["sl:mean_diff"].each)) == ("do not apply", 1)
         assert sheet.records[0]["repeats"] == [1, 2] and math.isnan(sheet.records[0]["sd"])
-        assert any(r.startswith("Seeds do not apply to sl:mean_diff (3 seeds, 1 measured)") for r in sheet.readings)
+        assert any("count once: sl:mean_diff (3 seeds, 1 measured)" in r for r in sheet.readings)
         assert any(r.startswith("One seed:") for r in sheet.readings)
     sheet, by = table_of([cell, *(jittered(s, 0.1) for s in (1, 2))], honesty, "sl:mean_diff")
-    assert len(by["sl:mean_diff"].cells) == 3 and sheet.records[0]["repeats"] is None
-    assert not any("do not apply" in r for r in sheet.readings)
+    assert len(by["sl:mean_diff"].each) == 3 and sheet.records[0]["repeats"] is None
+    assert not any("count once" in r for r in sheet.readings)
     draws = [altered(altered(cell, shift=0.0), method=f"random:act:{i}") for i in range(3)]
-    assert len(table_of([*draws, cell], honesty, "sl:mean_diff")[1]["random:act"].cells) == 3
+    assert len(table_of([*draws, cell], honesty, "sl:mean_diff")[1]["random:act"].each) == 3
 
 
 def test_another_intent_is_another_report(done, tiny, honesty):
@@ -372,7 +374,7 @@ def test_the_files_are_there_and_hold_the_published_columns(done):
 
 def test_how_strengths_were_found_stands_in_the_published_files_with_every_try(done, tiny, honesty):
     specs, found = done
-    out = reports.Path(specs[0].study.out)
+    out = Path(specs[0].study.out)
     sheet = found.tables[-1]
     assert sheet.columns[:3] == ("method", "alpha_pos", "alpha_neg") and "audit_pos" in sheet.columns
     files = {f: list(csv.DictReader((found.folder / "kl_calibration" / f"{f}.csv").open())) for f in ("summary", "audit", "root_history")}  # fmt: skip
@@ -393,7 +395,7 @@ def test_how_strengths_were_found_stands_in_the_published_files_with_every_try(d
 
 def test_ws_table_reads_the_same_rows_with_their_kl(done):
     specs, _ = done
-    found, _ = sheets([m for m in measured([reports.Path(specs[0].study.out)]) if m.protocol.eval == "dilemmas"])
+    found, _ = sheets([m for m in measured([Path(specs[0].study.out)]) if m.protocol.eval == "dilemmas"])
     records = [r for r in found[0].records if r["method"] == "prompt:simple"]
     assert records and all(r["matched"] is False and r["kl_pos"] < QUICK.budget for r in records)
 

@@ -98,3 +98,31 @@ def test_the_shift_is_the_least_squares_line_over_scored_rows():
 def test_a_line_through_one_value_or_no_rows_is_nan():
     for rows in (rows_of([1.0] * 9, range(9)), rows_of([np.nan] * 9, range(9)), rows_of([1.0], [2.0])):
         assert np.isnan(decomposition(rows).b.mean)
+
+
+def noisy(rng, middle, spread, noise, n=4000, b=1.0):
+    """(y at 0, y steered) of items that nothing has moved: what differs is chance, and with b above 1 how sure the model is."""
+    items = rng.normal(middle, spread, n)
+    return items + rng.normal(0, noise, n), b * items + rng.normal(0, noise, n)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3, 1.0])
+@pytest.mark.parametrize("spread", [0.1, 0.5, 2.0])
+@pytest.mark.parametrize("middle", [0.0, 0.5, 2.0])
+def test_a_shift_that_is_printed_is_none_that_chance_has_feigned(middle, spread, noise):
+    ref, pos = noisy(np.random.default_rng(0), middle, spread, noise)
+    found = decomposition(rows_of(ref, pos), resamples=2)
+    if found.fits:
+        assert abs(found.a.mean) < ref.std() / 8
+    if (middle, spread, noise) == (2.0, 0.5, 1.0):  # right everywhere, and as unsure as chance
+        assert found.a.mean > 1.5 and not found.fits
+    if (middle, spread, noise) == (0.5, 2.0, 0.3):
+        assert found.fits
+
+
+def test_what_only_sharpens_is_said_to_and_what_moves_is_not():
+    rng = np.random.default_rng(0)
+    ref, sharper = noisy(rng, 0.4, 2.0, 0.05, n=300, b=1.5)
+    assert decomposition(rows_of(ref, sharper)).only_sharper
+    assert not decomposition(rows_of(ref, sharper + 1)).only_sharper
+    assert not decomposition(rows_of(ref + 9, sharper + 13.5)).only_sharper  # right everywhere: not to be told

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from ws.eval import protocol, summarize
 from ws.eval.protocol import COLUMNS, Protocol, plain
 from ws.eval.tinymfv import CONDITIONS, FOUNDATIONS, FRAMES
-from ws.results.kin import Cell, Kin
 from ws.results.measured import Measured
-from ws.results.summary import sheets
+from ws.results.published import sheets
+from ws.results.trials import Trial, Trials
 from ws.stats import bootstrap, estimates
 
 ALPHAS = (-1.0, 0.0, 1.0)
@@ -317,8 +317,9 @@ def test_a_table_counts_the_rows_that_are_in_no_change_and_warns_of_few_units():
     left = rows.loc[(rows["alpha"] == 0) & ~lost, "unit_id"].value_counts()
     even = round(left.sum() ** 2 / (left**2).sum())
     assert even < len(left) < 30
-    assert f"Only {even} units, unequal ones counting as fewer: below 30 an interval undercovers." in sheet.readings
-    assert not any("undercovers" in r for r in sheets([measured(MINE, rows)])[0][0].readings)
+    of = f"(of {len(left)}; unequal ones count as fewer)"
+    assert f"Only {even} units {of}: with fewer than 30, a 95 % interval is too narrow." in sheet.readings
+    assert not any("too narrow" in r for r in sheets([measured(MINE, rows)])[0][0].readings)
 
 
 @pytest.mark.parametrize("gated", [0.0, 0.05])
@@ -350,8 +351,8 @@ def seeds_of(chosen, seed, n, gated):
         strength = {"neg": -1.0, "pos": 1.0, "budget": None, "points": []}
         record = {"strength": strength, "kind": "weights", "content": f"c{s}", "calibration": None, "evals": []}
         record |= {"asked": "ws:lora", "seed": s, "kin": "ws:lora", "control": False, "places": "weights"}
-        cells.append(Cell(record, {chosen.id: measured(chosen, rows)}))
-    return Kin("ws:lora", tuple(cells))
+        cells.append(Trial(record, {chosen.id: measured(chosen, rows)}))
+    return Trials("ws:lora", tuple(cells))
 
 
 @settings(max_examples=5, deadline=None)
@@ -364,7 +365,7 @@ def test_the_axis_of_a_comparison_is_half_the_change_between_the_arms_averaged_o
         if metric == "yes_bias":  # of raw log-ratios, which were not changed here
             continue
         each = []
-        for c in kin.cells:
+        for c in kin.each:
             number = of(c.evals[chosen.id].rows)
             each.append((number(1.0, [1.0, -1.0]) - number(-1.0, [1.0, -1.0])) / 2)
         found = kin.axis(chosen.id, metric, 1.0)

@@ -103,7 +103,7 @@ def test_the_command_keeps_samples_as_rows_and_measures_strength_zero_once(tiny,
     from ws.direction import save
     from ws.results.items import moved
     from ws.results.measured import measured
-    from ws.results.summary import sheets
+    from ws.results.published import sheets
 
     out = tmp_path / "out"
     call = [

@@ -6,7 +6,7 @@ import numpy as np
 from planted import rows_of
 
 from ws.records import checksums, write_json
-from ws.results import seeds as across
+from ws.results.effects import effects
 
 
 def study(out, seed, rows):
@@ -15,9 +15,8 @@ def study(out, seed, rows):
     folder.mkdir(parents=True)
     rows.assign(seed=seed).to_parquet(folder / "rows.parquet", index=False)
     settings = {"method": "ws:lora", "seed": seed, "limit": None, "protocol": "dd-1f/1"}
-    write_json(
-        folder / "manifest.json", {"stage": "eval", "key": "k", "settings": settings, "files": checksums(folder)}
-    )
+    manifest = {"stage": "eval", "key": "k", "settings": settings, "files": checksums(folder), "finished": seed}
+    write_json(folder / "manifest.json", manifest)
     study = {"model": "tiny", "behavior": "honesty", "adapter": "lora", "lr": None, "seed": seed}
     return {**study, "intent": {"logratio_honesty": 1}, "evals": [str(folder)]}
 
@@ -27,11 +26,11 @@ def test_seeds_that_gave_the_same_rows_count_once_and_others_apart(tmp_path):
     ref = rng.normal(size=40)
     one = rows_of(ref, ref + 0.5 + rng.normal(size=40), ref - 0.5)
     other = rows_of(ref, ref + 0.4 + rng.normal(size=40), ref - 0.5)
-    found = across.effects([study(tmp_path, s, rows) for s, rows in enumerate((one, one, other))])
+    found = effects([study(tmp_path, s, rows) for s, rows in enumerate((one, one, other))])
     effect = next(e for e in found if e.metric == "logratio_honesty")
     assert (effect.seeds, effect.repeats, len(effect.over.each)) == ((0, 2), (1,), 2)
     means = [r.loc[r["alpha"] == 1, "y"].mean() - r.loc[r["alpha"] == -1, "y"].mean() for r in (one, other)]
     np.testing.assert_allclose(effect.over.each, means)
     assert json.loads(json.dumps(effect.as_json()["repeats"])) == [1]
-    alone = across.effects([study(tmp_path / "b", s, one) for s in range(3)])
+    alone = effects([study(tmp_path / "b", s, one) for s in range(3)])
     assert all((len(e.seeds), e.repeats) == (1, (1, 2)) for e in alone)

@@ -28,7 +28,7 @@ def test_the_unit_that_moved_most_against_the_wish_is_shown_first(tmp_path):
 
 
 def test_the_changes_of_units_average_to_the_change_of_the_number(tmp_path):
-    from ws.results.summary import sheets
+    from ws.results.published import sheets
 
     write(tmp_path, dilemma_rows())
     (m,) = measured([tmp_path])

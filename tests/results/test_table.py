@@ -11,7 +11,7 @@ from planted import flipped, moved, pairs_of, planted, rows_of
 from ws.errors import BadFile
 from ws.records import checksums, write_json
 from ws.results.measured import measured
-from ws.results.summary import sheets
+from ws.results.published import sheets
 
 N = 120
 PUBLISHED = {
@@ -304,7 +304,7 @@ def test_a_random_direction_is_not_said_to_move_as_intended_and_nothing_is_no_cl
     rows = still.assign(y=still["y"] + 1e-6 * still["alpha"])
     write(tmp_path / "none", rows, behavior="sycophancy")  # claims nothing about dilemmas
     (effect, _), _ = tables(tmp_path / "none")
-    assert "next to nothing; the behavior makes no claim" in effect.readings[0]
+    assert "a clear change, but by less than 0.1 nat; the behavior claims nothing" in effect.readings[0]
 
 
 def test_every_row_is_read_out(tmp_path):

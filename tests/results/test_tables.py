@@ -2,7 +2,9 @@
 
 import pytest
 
-from ws.results.tables import bar, markdown, reading, signed
+from ws.numbers import bar, signed
+from ws.results.layouts.alphas import markdown
+from ws.results.sentences.alphas import readings
 
 
 def rows(means, ends, metric="logratio_honesty", pmass=1.0, few=False):
@@ -17,28 +19,28 @@ def rows(means, ends, metric="logratio_honesty", pmass=1.0, few=False):
 @pytest.mark.parametrize(
     ("means", "ends", "intent", "told"),
     [
-        ([-1, 0, 1], (2, 1.9, 2.1), 1, "+2.00 nat [+1.90, +2.10] from alpha -1 to +1; steers as intended."),
-        ([1, 0, -1], (-2, -2.1, -1.9), -1, "+2.00 nat [+1.90, +2.10] from alpha -1 to +1; steers as intended."),
+        ([-1, 0, 1], (2, 1.9, 2.1), 1, "+2.00 nat [+1.90, +2.10] from alpha -1 to +1; moves as intended."),
+        ([1, 0, -1], (-2, -2.1, -1.9), -1, "+2.00 nat [+1.90, +2.10] from alpha -1 to +1; moves as intended."),
         ([1, 0, -1], (-2, -2.1, -1.9), 1, "REVERSED"),
         ([0, 0.1, 0.05], (0.05, -0.2, 0.3), 1, "no clear effect"),
-        ([0, 3, 1], (1, 0.9, 1.1), 1, "not monotone"),
+        ([0, 3, 1], (1, 0.9, 1.1), 1, "not steadily between"),
         ([0, 0.01, 0.02], (0.02, 0.01, 0.03), 1, "by less than 0.1 nat"),
         ([0, 1, 2], (2, float("nan"), float("nan")), 1, "no interval"),
     ],
 )
 def test_the_verdict_follows_from_the_paired_interval_and_the_way(means, ends, intent, told):
-    assert told in reading(rows(means, ends), {"logratio_honesty": intent})[0]
+    assert told in readings(rows(means, ends), {"logratio_honesty": intent})[0]
 
 
 def test_a_metric_without_a_claim_gets_no_verdict():
-    assert reading(rows([0, 1, 2], (2, 1, 3)), {"logratio_honesty": 0}) == []
-    assert reading(rows([0, 1, 2], (2, 1, 3)), {}) == []
+    assert readings(rows([0, 1, 2], (2, 1, 3)), {"logratio_honesty": 0}) == []
+    assert readings(rows([0, 1, 2], (2, 1, 3)), {}) == []
 
 
 def test_low_answer_mass_and_few_units_are_said():
-    told = " ".join(reading(rows([0, 1, 2], (2, 1, 3), pmass=0.4, few=True), {"logratio_honesty": 1}))
-    assert "undercovers" in told
-    assert "mass falls to 0.40" in told
+    told = " ".join(readings(rows([0, 1, 2], (2, 1, 3), pmass=0.4, few=True), {"logratio_honesty": 1}))
+    assert "Only 40 units in the smallest group of logratio_honesty" in told
+    assert "probability is on the answers" in told and "logratio_honesty 0.40" in told
 
 
 def test_numbers_carry_signs_and_what_is_missing_is_a_dash():

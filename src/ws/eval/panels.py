@@ -1,10 +1,10 @@
 """Panels that several evaluations share: what a shift is made of, and how surgical it is."""
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ws.eval.protocol import Panel
+from ws.numbers import NO, alpha_of, between, finite, p_value, percent, signed, with_interval
 from ws.stats.arms import decided
 from ws.stats.informedness import Informedness, informedness
 from ws.stats.shift import decomposition
@@ -29,10 +29,16 @@ def shift_panel(items: "pd.DataFrame", alphas: list[float]) -> Panel:
         strength: dict[str, Any] = {"pos": alpha} if alpha > 0 else {"sign": -1, "neg": alpha}
         one_side = items[items["alpha"].isin([0.0, alpha])]
         found = decomposition(one_side, **strength)
-        records.append({"alpha": alpha} | {k: vars(getattr(found, k)) for k in "ab"})
-        lines.append({"alpha": f"{alpha:+g}", "a": with_interval(found.a), "b": with_interval(found.b)})
+        records.append({"alpha": alpha} | {k: vars(getattr(found, k)) for k in "ab"} | {"fits": found.fits})
+        parts = {k: with_interval(getattr(found, k)) if found.fits else NO for k in "ab"}
+        lines.append({"alpha": alpha_of(alpha), **parts})
     title = "shift: y(alpha) = a + b y(0); a moves an undecided item, b above 1 only sharpens"
-    return Panel(title, lines, records)
+    unknown = (
+        f"{NO}: the rows at alpha 0 span too little to tell a and b apart."
+        if not all(r["fits"] for r in records)
+        else ""
+    )
+    return Panel(title, lines, records, unknown)
 
 
 def surgical_panel(items: "pd.DataFrame", alphas: list[float]) -> list[Panel]:
@@ -54,25 +60,12 @@ def surgical_panel(items: "pd.DataFrame", alphas: list[float]) -> list[Panel]:
 def surgical_line(found: Informedness) -> dict[str, str]:
     """A score beside its null, and what it is made of."""
     r = found.record()
+    score = {k: f"{signed(r[k], 1)} {between(r[f'{k}_lo'], r[f'{k}_hi'], 1)}" for k in ("SI_2", "SI_1")}
     return {
-        "SI_2": f"{number(r['SI_2'])} [{number(r['SI_2_lo'])}, {number(r['SI_2_hi'])}]",
-        "its null": number(r["SI_2_null"]),
-        "SI_1": f"{number(r['SI_1'])} [{number(r['SI_1_lo'])}, {number(r['SI_1_hi'])}]",
-        "p": f"{r['SI_1_p']:.3g}" if math.isfinite(r["SI_1_p"]) else "–",
-        **{k: _rate(r[k]) for k in ("fix", "broke", "flip", "counter")},
+        "SI_2": score["SI_2"],
+        "its null": signed(r["SI_2_null"], 1),
+        "SI_1": score["SI_1"],
+        "p": p_value(r["SI_1_p"]) if finite(r["SI_1_p"]) else NO,
+        **{k: percent(r[k]) for k in ("fix", "broke", "flip", "counter")},
         "wrong / right": f"{r['n_wrong']} / {r['n_right']}",
     }
-
-
-def with_interval(e: Any) -> str:
-    """An estimate with its interval."""
-    return f"{number(e.mean, 2)} [{number(e.ci_lo, 2)}, {number(e.ci_hi, 2)}]"
-
-
-def number(x: float | None, digits: int = 1) -> str:
-    """A number with its sign; what is missing is a dash."""
-    return f"{x:+.{digits}f}" if x is not None and math.isfinite(x) else "–"
-
-
-def _rate(x: float) -> str:
-    return f"{100 * x:.0f} %" if math.isfinite(x) else "–"

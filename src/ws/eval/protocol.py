@@ -92,6 +92,8 @@ class Panel:
     title: str
     lines: Sequence[Mapping[str, str]]
     records: Sequence[Mapping[str, Any]]
+    note: str = ""
+    """What is to be said below it."""
 
 
 def _no_panels(rows: "pd.DataFrame", intent: Mapping[str, int]) -> list[Panel]:

@@ -36,8 +36,8 @@ from ws.grid.tasks import intent_of as intent_of
 from ws.grid.tasks import tasks_of as tasks_of
 from ws.grid.tasks import told_of as told_of
 from ws.records import locked, write_json, write_text
-from ws.results.seeds import Effect as Effect
-from ws.results.seeds import effects as effects
+from ws.results.effects import Effect as Effect
+from ws.results.effects import effects as effects
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from typing import Any
 
 from ws.eval import providing, shown
 from ws.records import Record, canonical, write_json, write_text
+from ws.results.layouts.alphas import markdown
 from ws.results.plots import effect_by_alpha
-from ws.results.tables import markdown
 from ws.study.evaluations import make_eval
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides

@@ -1,14 +1,12 @@
 """A table as a value: cells for people, records for programs, and what it says. It does not know where numbers come from."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ws.results.tables import digits_for, signed
-from ws.stats import Estimate, Interval
+if TYPE_CHECKING:
+    from rich.table import Table
 
-NO = "–"
 WIDEST = 28  # characters of a cell; longer ones are folded
 GAP = 2  # characters between columns
 
@@ -26,8 +24,12 @@ class Sheet:
     readings: tuple[str, ...] = ()
     words: tuple[str, ...] = ("method", "adapter", "Method", "metric", "behavior", "cue", "source")
     """Columns that hold words and are set flush left."""
+    faint: tuple[int, ...] = ()
+    """Lines that others are set against."""
+    marked: tuple[int, ...] = ()
+    """Lines to be looked at twice."""
 
-    def rich(self, width: int):
+    def rich(self, width: int) -> "Table":
         """For a terminal of so many characters: whole columns from the left, and a line that names those without room."""
         from rich.markup import escape
         from rich.table import Table
@@ -42,7 +44,7 @@ class Sheet:
         kept = max(1, sum(sum(needed[: k + 1]) + GAP * k <= width for k in range(len(needed))))
         lacking = ", ".join(self.columns[kept:])
         table = Table(
-            title=escape(self.title), title_justify="left", title_style="bold", box=None, pad_edge=False,
+            title=escape(self.title) or None, title_justify="left", title_style="bold", box=None, pad_edge=False,
             header_style="dim", caption_justify="left", caption_style="dim", padding=(0, GAP, 0, 0),
             caption=escape(f"no room at this width: {lacking}; widen the terminal, or --markdown") if lacking else None,
         )  # fmt: skip
@@ -50,8 +52,9 @@ class Sheet:
             table.add_column(
                 escape(c), justify="left" if c in self.words else "right", width=min(n, width), overflow="fold"
             )
-        for line in lines:
-            table.add_row(*map(escape, line[:kept]))
+        for at, line in enumerate(lines):
+            style = "dim" if at in self.faint else "yellow" if at in self.marked else None
+            table.add_row(*map(escape, line[:kept]), style=style)
         return table
 
     def markdown(self) -> str:
@@ -60,39 +63,3 @@ class Sheet:
         head.append("|" + "|".join("---" if c in self.words else "---:" for c in self.columns) + "|")
         body = ["| " + " | ".join(x.replace("|", "\\|") for x in line) + " |" for line in self.lines]
         return "\n".join([*head, *body, "", *(f"- {r}" for r in (self.expected, *self.readings) if r), ""])
-
-
-def with_interval(e: Estimate | Interval | None) -> str:
-    """A number with its 95 % interval."""
-    if e is None:
-        return NO
-    value, low, high = (e.mean, e.ci_lo, e.ci_hi) if isinstance(e, Estimate) else (e.value, e.low, e.high)
-    if not math.isfinite(value):
-        return NO
-    n = digits_for(value, low, high)
-    return signed(value, n) + (f" [{signed(low, n)}, {signed(high, n)}]" if math.isfinite(low) else "")
-
-
-def flat(name: str, e: Estimate | Interval) -> dict[str, float]:
-    """The same for a program."""
-    value, low, high = (e.mean, e.ci_lo, e.ci_hi) if isinstance(e, Estimate) else (e.value, e.low, e.high)
-    return {name: value, f"{name}_lo": low, f"{name}_hi": high}
-
-
-def spread(values: Sequence[float]) -> str:
-    """mean±sd over cells, which is how much they differ and no interval."""
-    found = [v for v in values if math.isfinite(v)]
-    if not found:
-        return NO
-    mean = sum(found) / len(found)
-    sd = math.sqrt(sum((v - mean) ** 2 for v in found) / (len(found) - 1)) if len(found) > 1 else math.nan
-    return signed(mean) + (f"±{sd:.2f}" if math.isfinite(sd) else "")
-
-
-def p_value(p: float) -> str:
-    """Three decimals; a p of many draws is never 0."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def share(x: float | None) -> str:
-    return NO if x is None or not math.isfinite(x) else f"{x:.3f}"

@@ -1,10 +1,14 @@
 """Tables for people, on a terminal and in Markdown: made from records, every number with its interval."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-SLIGHT = 0.1  # nats between the ends; a difference can be beyond doubt and still not matter
+from ws.numbers import alpha_of, bar, digits_for, finite, signed
+from ws.numbers import some as some
+from ws.results.layouts.alphas import markdown as markdown
+from ws.results.sentences.alphas import readings
+
+reading = readings
 
 
 def alpha_table(rows: Sequence[Mapping[str, Any]], title: str):
@@ -28,7 +32,7 @@ def alpha_table(rows: Sequence[Mapping[str, Any]], title: str):
         table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     last = None
     for group in _groups(rows):
-        span = max((abs(r["mean"]) for r in group if _finite(r["mean"])), default=0.0)
+        span = max((abs(r["mean"]) for r in group if finite(r["mean"])), default=0.0)
         digits = digits_for(*(r[k] for r in group for k in ("mean", "ci_lo", "ci_hi")))
         for r in group:
             head = (r["protocol"], r["metric"]) if several else (r["metric"],)
@@ -37,7 +41,7 @@ def alpha_table(rows: Sequence[Mapping[str, Any]], title: str):
                 alpha_of(r["alpha"]),
                 signed(r["mean"], digits),
                 f"[{signed(r['ci_lo'], digits)}, {signed(r['ci_hi'], digits)}]".replace("[", r"\["),
-                f"{r['pmass']:.3f}" if _finite(r["pmass"]) else "–",
+                f"{r['pmass']:.3f}" if finite(r["pmass"]) else "–",
                 str(r["n"]),
                 bar(r["mean"], span),
                 style="dim" if r["alpha"] == 0 else None,
@@ -94,7 +98,7 @@ def calibration_table(calibrations: Sequence[Mapping[str, Any]]):
         for side in ("neg", "pos"):
             s = told[side]
             numbers = (s["p95"], s["ci_lo"], s["ci_hi"], s["audit"], s["mean"])
-            p95, lo, hi, audit, mean = (f"{x:.3f}" if _finite(x) else "–" for x in numbers)
+            p95, lo, hi, audit, mean = (f"{x:.3f}" if finite(x) else "–" for x in numbers)
             color = "green" if s["verdict"] == "matched" else "red"
             table.add_row(
                 told["method"], f"{s['alpha']:+.4g}", p95, f"[{lo}, {hi}]", f"{s['target']:.3g}", audit, mean,
@@ -137,10 +141,10 @@ def effects_table(effects: Sequence[Mapping[str, Any]]):
             f"{signed(over['mean'], digits)}\n"
             + (
                 f"\\[{signed(over['ci_lo'], digits)}, {signed(over['ci_hi'], digits)}]"
-                if _finite(over["ci_lo"])
+                if finite(over["ci_lo"])
                 else "–"
             ),
-            f"{e['spread']:.{digits}f}" if _finite(e["spread"]) else "–",
+            f"{e['spread']:.{digits}f}" if finite(e["spread"]) else "–",
             f"{e['agree']}/{n}" if e["sign"] else f"({e['agree']}/{n})",
             " ".join(signed(x, digits) for x in each),
             style=None if not e["sign"] or e["agree"] == n else "yellow",
@@ -242,101 +246,8 @@ def heat_map(norms: Mapping[str, float]):
     return table
 
 
-def reading(
-    rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int], legend: Mapping[str, str] | None = None
-) -> list[str]:
-    """What a table says, one line per metric with an intended sign: computed from the numbers, never assumed."""
-    lines = []
-    for group in _groups(rows):
-        first, last = group[0], group[-1]
-        metric = first["metric"]
-        wanted = intent.get(metric, 1 if metric == "logratio_pairs" else 0)
-        if not wanted or first["alpha"] >= last["alpha"] or not _finite(last["ends"]):
-            continue
-        means = [wanted * r["mean"] for r in group]
-        rising = all(a < b for a, b in zip(means, means[1:]))
-        low, high = sorted((wanted * x for x in (last["ends_lo"], last["ends_hi"])), key=lambda x: (not _finite(x), x))
-        told = f"{metric}: {signed(wanted * last['ends'])} nat"
-        told += f" [{signed(low)}, {signed(high)}]" if _finite(low) else ""
-        told += f" from alpha {alpha_of(first['alpha'])} to {alpha_of(last['alpha'])}; "
-        if not _finite(low):
-            told += f"no interval: only {last['n']} unit(s)."
-        elif low > 0:
-            told += (
-                "steers as intended" if rising else "the ends differ as intended, but the way between is not monotone"
-            )
-            told += "." if abs(last["ends"]) >= SLIGHT else f", and by less than {SLIGHT:g} nat."
-        else:
-            told += "REVERSED: it moves the other way." if high < 0 else "no clear effect: the paired interval holds 0."
-        lines.append(told)
-        if legend and metric in legend:
-            lines[-1] += f" Larger means it {legend[metric]}."
-        if first.get("few_units") and _finite(low):
-            fewest = first.get("fewest", first["n"])
-            of = "" if fewest == first["n"] else " (those of its smallest group, unequal ones counting as fewer)"
-            lines.append(f"{metric}: only {fewest} units{of}; with fewer than 30 an interval undercovers.")
-    low_mass = min((r["pmass"] for r in rows if _finite(r["pmass"])), default=1.0)
-    if low_mass < 0.9:
-        lines.append(
-            f"The answer mass falls to {low_mass:.2f}; where it is low the model is no longer answering the question."
-        )
-    return lines
-
-
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The same table for a README."""
-    lines = ["| protocol | metric | alpha | mean | 95 % interval | pmass | n |", "|---|---|---:|---:|---|---:|---:|"]
-    for r in rows:
-        mass = f"{r['pmass']:.3f}" if _finite(r["pmass"]) else "–"
-        lines.append(
-            f"| {r['protocol']} | {r['metric']} | {alpha_of(r['alpha'])} | {signed(r['mean'])} | "
-            f"[{signed(r['ci_lo'])}, {signed(r['ci_hi'])}] | {mass} | {r['n']} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def alpha_of(alpha: float) -> str:
-    """A strength with its sign; 0 has none."""
-    return f"{alpha:+g}" if alpha else "0"
-
-
-def signed(x: float | None, digits: int = 2) -> str:
-    """A number with its sign; NaN is a dash."""
-    return f"{x:+.{digits}f}" if _finite(x) else "–"
-
-
-def digits_for(*values: float | None) -> int:
-    """Decimals for numbers that are read together: more where all of them are small."""
-    largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
-    return 4 if 0 < largest < 0.05 else 2
-
-
-def bar(value: float | None, span: float, width: int = 11) -> str:
-    """A small bar from the middle: left is negative."""
-    if not _finite(value) or span <= 0:
-        return ""
-    assert value is not None
-    half = width // 2
-    cells = min(half, round(abs(value) / span * half))
-    left, right = (
-        (" " * (half - cells) + "█" * cells, " " * half)
-        if value < 0
-        else (" " * half, "█" * cells + " " * (half - cells))
-    )
-    return left + "│" + right
-
-
 def _groups(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     found: dict[tuple, list] = {}
     for r in rows:
         found.setdefault((r["eval"], r["protocol"], r["metric"]), []).append(r)
     return [sorted(g, key=lambda r: r["alpha"]) for g in found.values()]
-
-
-def _finite(x: float | None) -> bool:
-    return x is not None and math.isfinite(x)
-
-
-def some(n: int, one: str, many: str = "") -> str:
-    """A number with its noun."""
-    return f"{n} {one if n == 1 else many or one + 's'}"

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ws.results.sheet import NO, Sheet
+from ws.numbers import nats
+from ws.results.sheet import Sheet
 
 SIDES = ("pos", "neg")
 EXPECTED = (
@@ -25,8 +26,8 @@ def sheet(calibrations: Sequence[Mapping[str, Any]], title: str) -> Sheet:
         audits = (pos["audit"], neg["audit"])
         lines.append(
             (
-                told["method"], f"{pos['alpha']:+.4g}", f"{neg['alpha']:+.4g}", *map(_nats, numbers), evaluations, status,
-                *map(_nats, audits), "matched" if told["matched"] else "unmatched",
+                told["method"], f"{pos['alpha']:+.4g}", f"{neg['alpha']:+.4g}", *map(nats, numbers), evaluations, status,
+                *map(nats, audits), "matched" if told["matched"] else "unmatched",
             )
         )  # fmt: skip
     columns = (
@@ -84,7 +85,3 @@ def _ratio(a: float | None, b: float | None) -> float | None:
 
 def _known(x: float | None) -> float:
     return x if x is not None and math.isfinite(x) else -math.inf
-
-
-def _nats(x: float | None) -> str:
-    return NO if x is None or not math.isfinite(x) else f"{x:.3f}"

@@ -1,0 +1,303 @@
+"""What the published tables share: their columns, the order of their lines, and what is said below them."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ws.numbers import NO, alpha_of, bounds, digits_for, flat, p_value, share, signed, with_interval
+from ws.results import sentences
+from ws.results.line import Line
+from ws.results.lines import strengths
+from ws.results.measured import Measured, not_held_out, pairs_left_out
+from ws.results.sheet import Sheet
+from ws.stats import FEW_UNITS, Estimate, effective_units
+
+Cell = tuple[str, Mapping[str, Any]]
+"""What people read, and the numbers behind it."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, and what a line says there."""
+
+    name: str
+    cell: Callable[[Line], Cell]
+
+
+def sheet(
+    lines: Sequence[Line], title: str, expected: str, columns: Sequence[Column], *, published: int = 1,
+    by: Callable[[Line], float | None], reading: Callable[[Line], str | None] | None = None,
+) -> Sheet:  # fmt: skip
+    """Lines sorted by a number, largest first, and each of them read out; last those of another KL than the table's, and
+    those without a number.
+
+    The first `published` columns are those of the published table.
+    """
+
+    def rank(line: Line) -> tuple[bool, bool, float]:
+        value = by(line)
+        known = value is not None and math.isfinite(value)
+        return (line.matched is False, not known, -value if known and value is not None else 0.0)
+
+    ranked = sorted(lines, key=rank)
+    first = lines[0].of
+    cells_of = [[c.cell(line) for c in columns] for line in ranked]
+    # a published column stays where it is empty too, so that tables can be laid side by side
+    kept = [i for i, _ in enumerate(columns) if i < published or any(row[i][0] != NO for row in cells_of)]
+    records = []
+    for line, row in zip(ranked, cells_of):
+        m = line.of
+        about = {
+            "eval": m.protocol.eval, "protocol": m.protocol.id, "model": m.model, "data": m.source,
+            "items": m.items_hash, "behavior": m.behavior, "method": m.method, "seed": m.seed, "run": m.run,
+            "alpha_pos": line.pos, "alpha_neg": line.neg,
+            "smoke": m.smoke,
+        }  # fmt: skip
+        records.append(about | {k: v for _, record in row for k, v in record.items()})
+    told = [t for line in ranked[:READ] if reading and (t := reading(line))]
+    if told and len(ranked) > READ:
+        told.append(f"Only the first {READ} of {len(ranked)} rows are read out.")
+    return Sheet(
+        titled(title, first, strengths(lines)),
+        expected,
+        tuple(columns[i].name for i in kept),
+        tuple(tuple(row[i][0] for i in kept) for row in cells_of),
+        tuple(records),
+        tuple(told + warnings(ranked)),
+    )
+
+
+READ = 12  # rows of a table that are read out
+
+
+def titled(title: str, m: Measured, *more: str) -> str:
+    smoke = ("SMOKE: not all units",) if m.smoke else ()
+    return " · ".join([title, m.protocol.id, m.model, *more, m.data, *smoke])
+
+
+def warnings(lines: Sequence[Line]) -> list[str]:
+    """What a reader must know before believing a table."""
+    those = [line.of for line in lines]
+    found = [*not_held_out(those), *pairs_left_out(those)]
+    rows = [line.paired.loc[line.paired["scored"], "unit_id"].value_counts() for line in lines]
+    units, of = min((effective_units(n.to_numpy()), len(n)) for n in rows)
+    found += [sentences.few_units(units, of=of)] if units < FEW_UNITS else []
+    found += sentences.cut_thoughts({x.label: x.share("forced_close", x.pos) or 0.0 for x in lines})
+    masses = {f"{x.label} at {alpha_of(x.pos)}": x.share("pmass", x.pos) for x in lines}
+    return found + sentences.low_mass({name: m for name, m in masses.items() if m is not None})
+
+
+def labelled(name: str, *, bare: bool = False) -> Column:
+    """The method; published tables of adapters leave `ws:` away."""
+    return Column(name, lambda line: (line.label.removeprefix("ws:") if bare else line.label, {}))
+
+
+def value(name: str, metric: str, key: str, *, alpha: Callable[[Line], float | None], interval: bool = True) -> Column:
+    """A metric at one strength."""
+
+    def cell(line: Line) -> Cell:
+        strength = alpha(line)
+        e = None if strength is None else line.at(metric, strength)
+        return estimated(e, key, interval)
+
+    return Column(name, cell)
+
+
+def delta(name: str, metric: str, key: str, *, alpha: Callable[[Line], float | None], interval: bool = True) -> Column:
+    """The change of a metric against strength 0."""
+    return Column(name, lambda line: estimated(line.delta(metric, alpha(line)), key, interval))
+
+
+def ends(name: str, metric: str, *, alpha: Callable[[Line], float | None]) -> Column:
+    """The interval of a change alone, beside a published column that had none."""
+
+    def cell(line: Line) -> Cell:
+        e = line.delta(metric, alpha(line))
+        known = e is not None and math.isfinite(e.ci_lo)
+        return (f"[{signed(e.ci_lo)}, {signed(e.ci_hi)}]" if known and e is not None else NO, {})
+
+    return Column(name, cell)
+
+
+def estimated(e: Estimate | None, key: str, interval: bool) -> Cell:
+    if e is None or not math.isfinite(e.mean):
+        return NO, {}
+    return (with_interval(e) if interval else signed(e.mean, digits_for(e.mean))), flat(key, e)
+
+
+def pos(line: Line) -> float | None:
+    return line.pos
+
+
+def neg(line: Line) -> float | None:
+    return line.neg
+
+
+def zero(line: Line) -> float | None:
+    return 0.0
+
+
+def mean_of(e: Estimate | None) -> float | None:
+    return None if e is None else e.mean
+
+
+def mass(name: str) -> Column:
+    def cell(line: Line) -> Cell:
+        found = line.share("pmass", line.pos)
+        return share(found), {"pmass_pos": found, "pmass_neg": line.share("pmass", line.neg)}
+
+    return Column(name, cell)
+
+
+def forced(line: Line) -> Cell:
+    if not line.of.protocol.n_think:
+        return NO, {}
+    found = line.share("forced_close", line.pos)
+    return share(found), {"forced_share": found}
+
+
+def counted(line: Line) -> Cell:
+    """Units, and how many rows are in no change because one of the strengths has no score of them."""
+    scored, total, units = int(line.paired["scored"].sum()), len(line.paired), line.paired["unit_id"].nunique()
+    n = f"{units}" if scored == total else f"{units} ({total - scored} of {total} rows unscored)"
+    return n, {"n_units": units, "n_valid": scored, "n_total": total}
+
+
+def _strengths_of(line: Line) -> Cell:
+    """C: both strengths, where they were sought for their KL; lines of a grid of alphas have them in the title."""
+    if line.of.budget is None:
+        return NO, {}
+    return " / ".join(f"{a:+.3g}" for a in (line.neg, line.pos) if a is not None), {}
+
+
+def kl_of(line: Line) -> Cell:
+    """The KL of the forward strength, and of the reverse one; a strength that is not the budget's says so."""
+    points = [p for a in (line.neg, line.pos) if a is not None and (p := line.of.point(a))]
+    if not points:
+        return "n/a", {}
+    told = " / ".join(NO if p["kl"] is None else f"{p['kl']:.2f}" for p in points)
+    off = sorted({p["verdict"] for p in points} - {"matched"})
+    forward = line.of.point(line.pos) or points[-1]
+    record = {
+        "kl_pos": forward["kl"],
+        "kl_neg": points[0]["kl"],
+        "matched": line.matched,
+        "verdicts": [p["verdict"] for p in points],
+    }
+    return told + (f" {', '.join(off)}" if off else ""), record
+
+
+def _kl(line: Line) -> Cell:
+    return (NO, {}) if line.of.budget is None and line.of.point(line.pos) is None else kl_of(line)
+
+
+STRENGTH = (Column("C − / +", _strengths_of), Column("kl − / +", _kl))
+
+
+def _fitted(which: str) -> Callable[[Line], Cell]:
+    """A part of the shift, where the rows at 0 span enough to fit it."""
+
+    def cell(line: Line) -> Cell:
+        if not line.shift.fits:
+            return NO, {}
+        e = getattr(line.shift, which)
+        return with_interval(e), flat(which, e)
+
+    return cell
+
+
+MOVED = (Column("a: shift", _fitted("a")), Column("b: sharpening", _fitted("b")))
+COUNTS = (Column("forced", forced), Column("units", counted), *STRENGTH)
+
+
+def si(name: str, key: str, k: int, *, interval: bool = False, one: bool = False) -> Column:
+    """Surgical informedness, both arms or, in a column of its own, one."""
+
+    def cell(line: Line) -> Cell:
+        if one == (line.neg is not None):
+            return NO, {}
+        found = (line.si.one_arm if one else line.si.si)[k].found
+        if not math.isfinite(found.value):
+            return NO, {}
+        few = " (few)" if line.si.too_small else ""
+        return (with_interval(found) if interval else signed(found.value)) + few, flat(key, found)
+
+    return Column(name, cell)
+
+
+def both_arms(name: str, told: Callable[[Line], Cell]) -> Column:
+    return Column(name, lambda line: told(line) if line.neg is not None else (NO, {}))
+
+
+def null(line: Line) -> Cell:
+    arms = line.si.si[2].arms
+    return (NO, {}) if arms is None or not math.isfinite(arms.mean) else (signed(arms.mean), {"SI_k2_null": arms.mean})
+
+
+def p(line: Line) -> Cell:
+    arms = line.si.si[1].arms
+    return (NO, {}) if arms is None or not math.isfinite(arms.p) else (p_value(arms.p), {"SI_k1_p": arms.p})
+
+
+def rate(name: str, which: str) -> Column:
+    def cell(line: Line) -> Cell:
+        found = getattr(line.si, which)
+        if not math.isfinite(found.share.value):
+            return NO, {}
+        return share(found.share.value), {**flat(f"{which}_rate", found.share), f"n_{which}": found.count}
+
+    return Column(name, cell)
+
+
+def best_arm(line: Line) -> Cell:
+    found = line.si.post_hoc["best"].found
+    return (signed(found.value), flat("SI_best", found)) if math.isfinite(found.value) else (NO, {})
+
+
+def classes(line: Line) -> Cell:
+    wrong, right = line.si.fix.of, line.si.broke.of
+    return f"{wrong}/{right}", {
+        "n_wrong": wrong,
+        "n_right": right,
+        "too_small": line.si.too_small,
+        "few_units": line.si.few_units,
+    }
+
+
+def calibrated_sign(line: Line) -> Cell:
+    if line.sign is None:
+        return NO, {}
+    told = "reversed" if line.sign.contradicts(line.intent) else "intended" if line.sign.sign == line.intent else "open"
+    return told, {"sign": told}
+
+
+def first_of(line: Line) -> str:
+    return line.of.protocol.metric
+
+
+def reading(
+    line: Line, *, metric: str | None = None, nat: bool = True, named: bool = False, split: bool = False
+) -> str | None:
+    """The main number of a line, with its interval and what it says; `split` says where the model only got surer."""
+    metric = metric or first_of(line)
+    if (e := line.delta(metric, line.pos)) is None:
+        return None
+    at = alpha_of(line.pos) if line.of.budget is None else f"{line.pos:+.3g}"
+    says = sentences.verdict(
+        *bounds(e), line.intents.get(metric, 0), units=e.n, nat=nat, random=line.control,
+        shift=line.shift if split else None,
+    )  # fmt: skip
+    number = f"{with_interval(e)}{' nat' if nat else ''} against alpha 0; " if says.word != "unscored" else ""
+    return f"{line.label}{f', {metric}' if named else ''} at {at}: {number}{says.sentence}."
+
+
+def strength(lines: Sequence[Line], which: Callable[[Line], float | None]) -> str:
+    """The strength in a heading, where all lines share it."""
+    found = {which(line) for line in lines} - {None}
+    return alpha_of(found.pop() or 0.0) if len(found) == 1 else "+" if which is pos else "−"
+
+
+def pinned(table: Sheet, label: str, cell: str) -> Sheet:
+    """The bare model as the first line."""
+    return replace(table, lines=((label, cell, *[NO] * (len(table.columns) - 2)), *table.lines))

@@ -1,0 +1,46 @@
+"""What a table of strengths against metrics says: one line per metric that the behavior makes a claim about."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ws.numbers import between, finite, signed
+from ws.results.layouts.alphas import by_metric
+from ws.results.sentences import ends_of, few_units, in_nats, low_mass, verdict
+
+
+def readings(
+    rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int], legend: Mapping[str, str] | None = None
+) -> list[str]:
+    """A verdict per metric with a claim, from the change between the ends of the dial; then what is to be distrusted."""
+    lines = []
+    for group in by_metric(rows):
+        first, last = group[0], group[-1]
+        metric = first["metric"]
+        wanted = intent.get(metric, 1 if metric == "logratio_pairs" else 0)
+        if not wanted or first["alpha"] >= last["alpha"] or not finite(last["ends"]):
+            continue
+        means = [wanted * r["mean"] for r in group]
+        low, high = sorted((wanted * x for x in (last["ends_lo"], last["ends_hi"])), key=lambda x: (not finite(x), x))
+        change, nat = wanted * last["ends"], in_nats(metric)
+        steady = all(a < b for a, b in zip(means, means[1:]))
+        says = verdict(change, low, high, 1, units=last["n"], nat=nat, steady=steady)
+        number = signed(change) + (" nat" if nat else "") + (f" {between(low, high)}" if finite(low) else "")
+        lines.append(f"{metric}: {number} {ends_of(first['alpha'], last['alpha'])}; {says.sentence}.")
+        if legend and metric in legend:
+            lines[-1] += f" Larger means it {legend[metric]}."
+    return [*lines, *_few(rows), *low_mass({r["metric"]: r["pmass"] for r in _lowest_mass(rows)})]
+
+
+def _few(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence about the metric with the fewest units, where any has too few for its interval."""
+    if not (few := [r for r in rows if r.get("few_units") and finite(r["ci_lo"])]):
+        return []
+    least = min(few, key=lambda r: r.get("fewest", r["n"]))
+    n = least.get("fewest", least["n"])
+    return [few_units(n, f"in the smallest group of {least['metric']}", of=least["n"])]
+
+
+def _lowest_mass(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The row with the lowest answer mass, if any has one."""
+    known = [r for r in rows if finite(r["pmass"])]
+    return [min(known, key=lambda r: r["pmass"])] if known else []
