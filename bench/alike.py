@@ -232,7 +232,8 @@ def words(table: Any) -> list[str]:
 
 def csv_alike(pair: Pair) -> int:
     """A table, cell by cell, as it is written."""
-    return records_alike(*(list(csv.DictReader(p.read_text().splitlines())) for p in (pair.old, pair.new)), pair)
+    a, b = (list(csv.DictReader(p.read_text().splitlines())) for p in (pair.old, pair.new))
+    return records_alike(a, b, pair, every_word=True)
 
 
 def text_alike(pair: Pair) -> int:
@@ -311,8 +312,8 @@ def masked(text: str, roots: Sequence[Path]) -> str:
 
 
 def prose(text: str) -> bool:
-    """Whether a text is a sentence, and no name or number."""
-    return len(text.split()) > 2
+    """Whether a text is a sentence, and no name, number or verdict."""
+    return len(text.split()) > 4
 
 
 def sentences_alike(a: str, b: str, at: str, pair: Pair) -> None:

@@ -22,6 +22,7 @@ def alike():
 
 ROWS = {"row_key": ["a", "b"], "y": [0.1, float("nan")], "text": ["Yes.", "No."]}
 RECORD = {
+    "verdict": "matched (by audit)",
     "key": "0" * 64,
     "stage": "eval",
     "settings": {"alphas": [-1.0, 1.0], "protocol": "p/1"},
@@ -78,6 +79,7 @@ def test_two_folders_that_differ_in_keys_dates_and_paths_are_the_same(alike, tmp
         (dict(record=RECORD | {"table": [{"mean": 0.250001}]}), "manifest.json:table.*.mean"),
         (dict(record=RECORD | {"table": [{"mean": 0.25, "sd": 1}]}), "manifest.json:table.*.sd"),
         (dict(table="| +0.510 | 96 |"), "table.md:"),
+        (dict(record=RECORD | {"verdict": "unmatched (no bracket)"}), "manifest.json:verdict"),
         (dict(said=["Of 2 methods 2 move as intended."]), "printed.json:readings"),
     ],
 )
