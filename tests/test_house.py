@@ -4,6 +4,7 @@ import ast
 import importlib
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,18 @@ def test_imports_point_one_way():
         others = {PART_OF.get(m, m) for m in units_imported_by(path)} - {unit}
         wrong = {m for m in others if ROW[m] >= ROW[unit]}
         assert not wrong, f"{path} (row {ROW[unit]}) imports {sorted(wrong)} from its own row or below"
+
+
+def test_every_unit_stands_in_one_row_and_on_the_map():
+    units = {p.name.removesuffix(".py") for p in ROOT.iterdir() if p.suffix == ".py" or any(p.glob("*.py"))}
+    units -= {"__init__", "__main__"}
+    page = (ROOT.parents[1] / "docs" / "all-of-ws.md").read_text()
+    listed = re.findall(r"^\|[^|]*\| `(\w+)` \| (.*) \|$", page, re.M)
+    assert sorted(u for row in ROWS for u in row.split()) == sorted(units)
+    assert sorted(name for name, _ in listed) == sorted(units)
+    assert all(8 < len(text) < 120 for _, text in listed if text != "the version")
+    order = [ROW[name] for name, _ in listed]
+    assert order == sorted(order)
 
 
 def test_the_arrow_would_be_noticed_if_it_turned(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from ws.behaviors import SHIPPED, load_behavior
+from ws.behaviors import load_behavior, names
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import Result
 from ws.cli.screen import Screen, plain, say, say_stage
@@ -104,8 +104,8 @@ def evaluate(options: Options) -> Result:
     request = Request(name, by_package, common, evaluated, alphas, options)
     table, record, subject = _on_tasks(request) if by_package is None else _on_protocol(request)
     say_stage(f"eval {name}", record)
-    # a pack is found by the path that was typed, a run's behavior by its name, if it is a shipped one
-    pack = common.behavior or (subject.behavior if subject.behavior in SHIPPED else None)
+    # a pack is found by the path that was typed, a run's behavior by its name, if it has one
+    pack = common.behavior or (subject.behavior if subject.behavior in names() else None)
     behavior = load_behavior(pack, tiny=subject.base.tiny) if pack else None
     intent = behavior.intent if behavior else {}
     if evaluated.axis:

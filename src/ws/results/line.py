@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ws.behaviors import SHIPPED, load_behavior
+from ws import behaviors, methods
 from ws.eval.protocol import Metrics
 from ws.results.measured import Measured
 from ws.stats import Estimate, change, estimate
@@ -37,7 +37,7 @@ class Line:
     @property
     def control(self) -> bool:
         """Whether it is a draw of something random."""
-        return self.of.method.startswith("random:")
+        return methods.is_control(self.of.method)
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -46,7 +46,8 @@ class Line:
     @cached_property
     def intents(self) -> Mapping[str, int]:
         """What the behavior claims to change; nothing where it is not known."""
-        return load_behavior(self.of.behavior).intent if self.of.behavior in SHIPPED else {}
+        name = self.of.behavior
+        return behaviors.load_behavior(name).intent if name in behaviors.names() else {}
 
     @property
     def intent(self) -> int:
