@@ -20,8 +20,8 @@ from ws.adapters import FAMILIES
 from ws.behaviors import load_behavior
 from ws.data import default_data
 from ws.direction import random_like
-from ws.eval import EVALS, run
-from ws.study.evaluations import make_eval
+from ws.eval import EVALS, Evaluation, run
+from ws.study.evaluations import Subject, make_eval
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides
 from ws.train import default_train
@@ -55,17 +55,8 @@ def measured(plan: Plan, direction: ws.Direction, metrics: list[tuple[str, str]]
     tables: dict[str, list[dict]] = {}
     for name, metric in metrics:
         if name not in tables:
-            method = f"ws:{plan.train.adapter}"
-            tables[name], _ = make_eval(
-                plan.base,
-                name,
-                direction,
-                plan.run_folder,
-                alphas=ALPHAS,
-                method=method,
-                seed=plan.seed,
-                out=plan.out,
-            )
+            subject = Subject(plan.base, direction, plan.run_folder, f"ws:{plan.train.adapter}", plan.seed)
+            tables[name], _ = make_eval(subject, Evaluation(name), alphas=ALPHAS, out=plan.out)
         yield metric, [r for r in tables[name] if r["metric"] == metric]
 
 
@@ -212,10 +203,8 @@ def suite(base: ws.Base, seeds: list[int], out: Path, adapters: Sequence[str] = 
                 for name, (protocol, metric) in SUITE.items():
                     key = (name.split(",")[0].strip(), protocol)
                     if key not in tables:
-                        tables[key], _ = make_eval(
-                            base, key[0], direction, plan.run_folder, alphas=(-1.0, 0.0, 1.0), protocol_id=protocol,
-                            method=f"ws:{adapter}", seed=seed, out=out,
-                        )  # fmt: skip
+                        subject = Subject(base, direction, plan.run_folder, f"ws:{adapter}", seed)
+                        tables[key], _ = make_eval(subject, Evaluation(*key), alphas=(-1.0, 0.0, 1.0), out=out)
                     (r, *_) = [r for r in tables[key] if r["metric"] == metric]
                     cells.append(f"{r['ends']:+.2f} [{r['ends_lo']:+.2f}, {r['ends_hi']:+.2f}]")
                 line(f"{behavior}, {adapter}", seed, *cells)

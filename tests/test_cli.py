@@ -463,7 +463,10 @@ def test_a_limit_that_is_none_and_options_that_do_nothing_are_refused(story, tol
     folder, found = story
     run = ["--run", found["run"], "--out", folder]
     refused(told("eval", "dilemmas", *run, "--limit", 0), "limit must be at least 1")
-    refused(told("eval", "pairs", *run, "--limit", 3), "leave out --data and --limit")
+    refused(
+        told("eval", "pairs", *run, "--limit", 3),
+        "--limit does nothing for pairs, which scores all test questions of a run",
+    )
 
 
 def test_a_changed_data_file_is_measured_anew(story, told, tmp_path):

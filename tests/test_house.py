@@ -127,7 +127,7 @@ def test_help_of_a_verb_lists_its_options_and_help_of_all_lists_the_verbs(capsys
 DOORS = [
     *("ws", "ws.replicate", "ws.eval", "ws.eval.kl_calibrate", "ws.eval.dilemmas_calibrated", "ws.run_sweep"),
     *("ws.scripts.readme_tinymfv_table", "ws.scripts.eval_tinymfv_calibrated"),
-    *(f"ws.eval.{name}" for name in NAMES),
+    *(f"ws.eval.{name.replace('-', '_')}" for name in NAMES),
 ]
 OPENED = """
 import json, os, runpy, sys, tempfile, traceback

@@ -23,15 +23,16 @@ from ws.data import DataSettings, default_data
 from ws.diff.named import diff_named
 from ws.direction import Direction, save
 from ws.direction.forms import Dense
-from ws.eval import PROTOCOLS, protocol
+from ws.eval import PROTOCOLS, Evaluation, protocol
 from ws.eval.protocol import items_of
-from ws.grid.compare import Asked, cells_of, place_of
+from ws.eval.questions import ItemQuestions, RunPairs
+from ws.grid.compare import cells_of, place_of
 from ws.methods import as_method
 from ws.models.load import load
 from ws.models.tiny import FOLDER
 from ws.pairs import Pair, Pairs
 from ws.records import canonical
-from ws.study.evaluations import make_eval, make_reference
+from ws.study.evaluations import Subject, make_eval, make_reference
 from ws.study.keys import base_key
 from ws.study.plan import Plan
 from ws.study.stages import calibration_place, make_pairs
@@ -91,18 +92,18 @@ def change_of(base, size: float = 1.0) -> Direction:
 def keys_of(base, behavior, direction, out, key) -> dict[str, str]:
     """The key of every kind of stage on a base."""
     plan = Plan(base, behavior, default_data(base), default_train(base, "bias"), out)
-    asked, limited = (base, "dilemmas", direction, out), {"alphas": (-1, 1), "method": "ws:x", "data_file": DILEMMAS}
-    items = items_of(protocol("dilemmas"), base, data=DILEMMAS, limit=2)
-    evals = [Asked("dilemmas", "dd-1f/1", data=DILEMMAS)]
+    dilemmas = Evaluation("dilemmas", data=DILEMMAS)
+    first = Evaluation("dilemmas", data=DILEMMAS, limit=2).questions(base)
+    evals = [Evaluation("dilemmas", "dd-1f/1", data=DILEMMAS)]
     (cell,) = cells_of(base, behavior, ["sl:mean_diff"], evals=evals, alphas=(-1, 1), out=out)
     return {
         "data": plan.data_place.key,
         "train": plan.train_place.key,
         "direction": plan.direction_place.key,
         "calibrate": calibration_place(base, as_method(direction), CalibrateSettings(), out, behavior=behavior).key,
-        "eval": key(make_eval, *asked, **limited),
-        "eval of the bare model": key(make_eval, *asked[:2], None, out, **limited),
-        "reference": key(make_reference, base, protocol("dilemmas"), items, out),
+        "eval": key(make_eval, Subject(base, direction, out, "ws:x"), dilemmas, alphas=(-1, 1)),
+        "eval of the bare model": key(make_eval, Subject(base, None, out, "ws:x"), dilemmas, alphas=(-1, 1)),
+        "reference": key(make_reference, first, out),
         "cell": place_of(cell, base, behavior).key,
     }
 
@@ -113,15 +114,15 @@ def keys_of(base, behavior, direction, out, key) -> dict[str, str]:
 def test_one_edited_embedding_row_makes_every_stage_of_a_model_folder_again(folder, honesty, tmp_path, key):
     weights = folder / "model.safetensors"
     before = load(folder)
-    chosen = protocol("dilemmas")
-    items = items_of(chosen, before, data=DILEMMAS, limit=6)
     row = before.tokenizer.convert_tokens_to_ids("Ġthe")
     direction = change_of(before)
 
     def made(base, out):
         pairs, record = make_pairs(Plan(base, honesty, QUICK, default_train(base, "bias"), out))
-        scores, reference = make_reference(base, chosen, items, out)
-        return pairs.content_hash, [s.logratio for s in scores], (record.reused, reference.reused)
+        questions = Evaluation("dilemmas", data=DILEMMAS, limit=6).questions(base)
+        reference = make_reference(questions, out)
+        scores = [s.logratio for s in questions.unsteered(reference.folder)]
+        return pairs.content_hash, scores, (record.reused, reference.reused)
 
     old = made(before, tmp_path / "out")
     keys = keys_of(before, honesty, direction, tmp_path, key)
@@ -162,8 +163,8 @@ def test_a_direction_made_on_other_bytes_of_its_base_steers_and_both_names_are_t
     base = direction.provenance["base"]
     assert (base["fingerprint"], base["weights_hash"]) == (tiny.fingerprint, edited.weights_hash)
     assert direction.content_hash != change_of(tiny).content_hash
-    ask = {"alphas": (-1, 1), "method": "ws:x", "data_file": DILEMMAS, "limit": 1}
-    _, record = make_eval(tiny, "dilemmas", direction, tmp_path, **ask)
+    one = Evaluation("dilemmas", data=DILEMMAS, limit=1)
+    _, record = make_eval(Subject(tiny, direction, tmp_path, "ws:x"), one, alphas=(-1, 1))
     assert record.manifest["made_on"] == base
     assert record.manifest["inputs"]["weights"] == tiny.weights_hash != base["weights_hash"]
     save(direction, file)
@@ -213,39 +214,41 @@ def test_a_change_of_any_one_setting_is_another_stage_of_data_training_and_calib
 
 
 NOT_IN_AN_EVALUATION = {
+    "subject.base": "looked at itself, above",
+    "subject.folder": "where it lies",
+    "subject.pairs": "only the evaluation called pairs reads it, below",
     "out": "where the unsteered arm lies",
-    "pairs": "only the evaluation called pairs reads it, below",
-    "settings": "only the evaluation called pairs reads it, below",
 }
 
 
 def test_a_change_of_any_one_option_is_another_evaluation(tiny, honesty, tmp_path, key):
     edited = tmp_path / "dilemmas.jsonl"
     edited.write_text(Path(DILEMMAS).read_text().replace("the", "teh", 1))
-    usual = {"alphas": (-1, 1), "method": "ws:x", "data_file": DILEMMAS}
-    others = {
-        "alphas": (-1, 2), "method": "ws:y", "protocol_id": "dd-1f-published/1", "n_think": 16, "data_file": str(edited),
-        "limit": 3, "seed": 1, "origin": small.base("gpt2"), "strength": {"budget": 1.0},
-    }  # fmt: skip
-    options = {n for n, p in inspect.signature(make_eval).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    assert options == others.keys() | NOT_IN_AN_EVALUATION.keys()
-    others["protocol_id"] = next(i for n, i in PROTOCOLS if n == "dilemmas" and i != protocol("dilemmas").id)
-    keys = {
-        n: key(make_eval, tiny, "dilemmas", change_of(tiny), tmp_path, **{**usual, n: v}) for n, v in others.items()
+    usual = {
+        "subject": Subject(tiny, change_of(tiny), tmp_path, "ws:x"),
+        "evaluation": Evaluation("dilemmas", data=DILEMMAS),
+        "alphas": (-1, 1),
     }
-    keys[""] = key(make_eval, tiny, "dilemmas", change_of(tiny), tmp_path, **usual)
-    keys["by"] = key(make_eval, tiny, "dilemmas", change_of(tiny, 2.0), tmp_path, **usual)
-    keys["name"] = key(make_eval, tiny, "perplexity", change_of(tiny), tmp_path, **{**usual, "data_file": None})
+    changes = {
+        "subject": {"by": change_of(tiny, 2.0), "method": "ws:y", "seed": 1, "origin": small.base("gpt2")},
+        "evaluation": {
+            "name": "perplexity", "n_think": 16, "data": str(edited), "limit": 3,
+            "protocol": next(i for n, i in PROTOCOLS if n == "dilemmas" and i != protocol("dilemmas").id),
+        },
+    }  # fmt: skip
+    others = {f"{of}.{n}": {of: replace(usual[of], **{n: v})} for of, own in changes.items() for n, v in own.items()}
+    others["evaluation.name"] = {"evaluation": Evaluation("perplexity")}  # it could not read this data
+    others |= {"alphas": {"alphas": (-1, 2)}, "strength": {"strength": {"budget": 1.0}}}
+    options = {f"{n}.{f.name}" for n, of in (("subject", Subject), ("evaluation", Evaluation)) for f in fields(of)}
+    options |= {n for n, p in inspect.signature(make_eval).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert options == others.keys() | NOT_IN_AN_EVALUATION.keys()
+    keys = {n: key(make_eval, **{**usual, **change}) for n, change in others.items()}
+    keys[""] = key(make_eval, **usual)
     all_differ(keys)
-    assert key(make_eval, tiny, "dilemmas", change_of(tiny), tmp_path, **usual, out=tmp_path) == keys[""]
+    assert key(make_eval, **usual, out=tmp_path) == keys[""]
     chosen, items = protocol("dilemmas"), items_of(protocol("dilemmas"), tiny, data=DILEMMAS, limit=3)
-    all_differ(
-        {
-            "": key(make_reference, tiny, chosen, items, tmp_path),
-            "thought": key(make_reference, tiny, chosen.thinking(16), items, tmp_path),
-            "items": key(make_reference, tiny, chosen, items[:-1], tmp_path),
-        }
-    )
+    others = {"": (chosen, items), "thought": (chosen.thinking(16), items), "items": (chosen, items[:-1])}
+    all_differ({n: key(make_reference, ItemQuestions(p, tiny, i), tmp_path) for n, (p, i) in others.items()})
 
 
 def test_whatever_the_evaluation_of_pairs_reads_of_a_training_is_in_its_key(tiny, tmp_path, key):
@@ -258,20 +261,18 @@ def test_whatever_the_evaluation_of_pairs_reads_of_a_training_is_in_its_key(tiny
             return super().__getattribute__(name)
 
     names = {f.name for f in fields(TrainSettings)}
-    usual = {"alphas": (-1, 1), "method": "ws:x", "pairs": Pairs(rows)}
+
+    def of(settings):
+        return Subject(tiny, change_of(tiny, 1e-3), tmp_path, "ws:x", pairs=RunPairs(Pairs(rows), settings))
+
     watched = Watched(max_len=128)
     read.clear()  # a settings value looks at itself when it is made
-    make_eval(tiny, "pairs", change_of(tiny, 1e-3), tmp_path, **usual, settings=watched)
+    make_eval(of(watched), Evaluation("pairs"), alphas=(-1, 1))
     asked = {n: replace(TrainSettings(max_len=128), **{n: v}) for n, v in {"val_share": 0.5, "seed": 5}.items()}
     asked |= {n: altered(TrainSettings(max_len=128), n) for n in (read & names) - asked.keys()}
     assert {"val_share", "seed"} <= asked.keys() & read
     asked[""] = TrainSettings(max_len=128)
-    all_differ(
-        {
-            n: key(make_eval, tiny, "pairs", change_of(tiny, 1e-3), tmp_path, **usual, settings=s)
-            for n, s in asked.items()
-        }
-    )
+    all_differ({n: key(make_eval, of(s), Evaluation("pairs"), alphas=(-1, 1)) for n, s in asked.items()})
 
 
 NOT_IN_A_CELL = {
@@ -289,7 +290,7 @@ def test_a_change_of_anything_in_a_cell_is_another_cell(tiny, honesty, tmp_path)
     edited = tmp_path / "dilemmas.jsonl"
     edited.write_text(Path(DILEMMAS).read_text().replace("the", "teh", 1))
     (other,) = [i for n, i in PROTOCOLS if n == "dilemmas" and i != protocol("dilemmas").id][:1]
-    asked = Asked("dilemmas", protocol("dilemmas").id, data=DILEMMAS)
+    asked = Evaluation("dilemmas", protocol("dilemmas").id, data=DILEMMAS)
     (spec,) = cells_of(
         tiny, honesty, ["ws:bias"], evals=[asked], settings=CalibrateSettings(), alphas=(-1, 1), out=tmp_path
     )
@@ -393,7 +394,7 @@ def test_an_edit_of_a_pack_or_of_a_file_of_pairs_is_another_study(tiny, tmp_path
     all_differ({n: key_of(read(c)) for n, c in changes.items()})
     worked_out = {"engineered": {"pos": "Be kind.", "neg": "Be rude in all."}}
     (spec,) = cells_of(
-        tiny, read({}), ["prompt:engineered"], evals=[Asked("dilemmas", "dd-1f/1", data=DILEMMAS)],
+        tiny, read({}), ["prompt:engineered"], evals=[Evaluation("dilemmas", "dd-1f/1", data=DILEMMAS)],
         alphas=(-1, 1), pack=str(path), out=tmp_path,
     )  # fmt: skip
     assert key_of(read(worked_out)) == key_of(read({}))  # no pair comes from it

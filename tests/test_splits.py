@@ -16,7 +16,8 @@ from ws.data import DataSettings
 from ws.direction import Direction
 from ws.direction.algebra import project_out
 from ws.errors import BadFile
-from ws.eval import PROTOCOLS
+from ws.eval import PROTOCOLS, Evaluation
+from ws.eval.questions import RunPairs
 from ws.grid.cells import Spec, Study, strengths
 from ws.pairs import Pair, Pairs, folded, mark_of, marks_in, marks_of, marks_of_text, save_pairs
 from ws.results.measured import measured, not_held_out, pairs_left_out
@@ -24,7 +25,7 @@ from ws.results.published import sheets
 from ws.results.sentences.comparison import _seeds
 from ws.results.trials import Trial, by_method
 from ws.sequences import split
-from ws.study.evaluations import make_eval, rows_in
+from ws.study.evaluations import Subject, make_eval, rows_in
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides, material
 from ws.train import TrainSettings, _Fit, train
@@ -144,9 +145,8 @@ def test_held_out_pairs_are_the_test_questions(tiny, plan):
     pairs, _ = make_pairs(plan)
     sides, _ = make_sides(plan, pairs)
     direction, _ = make_direction(plan, sides)
-    _, record = make_eval(
-        tiny, "pairs", direction, plan.run_folder, alphas=(1.0,), method="ws:lora", pairs=pairs, settings=plan.train
-    )
+    subject = Subject(tiny, direction, plan.run_folder, "ws:lora", pairs=RunPairs(pairs, plan.train))
+    _, record = make_eval(subject, Evaluation("pairs"), alphas=(1.0,))
     import pandas as pd
 
     asked = pd.read_parquet(record.folder / "items.parquet")
@@ -241,9 +241,8 @@ def test_another_split_is_another_result_of_the_pairs_evaluation(tiny, plan, tmp
 
     def measured(**share):
         settings = dataclasses.replace(plan.train, **share)
-        table, record = make_eval(
-            tiny, "pairs", None, tmp_path, alphas=(0.0,), method="base", pairs=pairs, settings=settings
-        )
+        subject = Subject(tiny, None, tmp_path, pairs=RunPairs(pairs, settings))
+        table, record = make_eval(subject, Evaluation("pairs"), alphas=(0.0,))
         return table[0]["n_total"], record
 
     first, again, more = measured(), measured(), measured(test_share=0.5)
@@ -277,16 +276,8 @@ def test_what_was_left_out_of_the_pairs_is_read_out(tiny, tmp_path):
     settings = dataclasses.replace(TRAIN, allow_template_diff=False)
 
     def said(pairs):
-        _, record = make_eval(
-            tiny,
-            "pairs",
-            None,
-            tmp_path / "base" / "m",
-            alphas=(0.0,),
-            method="base",
-            pairs=pairs,
-            settings=settings,
-        )
+        subject = Subject(tiny, None, tmp_path / "base" / "m", pairs=RunPairs(pairs, settings))
+        _, record = make_eval(subject, Evaluation("pairs"), alphas=(0.0,))
         return pairs_left_out(measured([record.folder]))
 
     assert said(Pairs(tuple(rows))) == []
@@ -318,7 +309,7 @@ def test_no_shipped_evaluation_asks_what_a_behavior_learns_from_or_a_strength_is
     used = {mark_of(t) for t in texts}
     asked: set[str] = set()
     for protocol in PROTOCOLS.values():
-        if protocol.eval not in ("pairs", "file", "lm-eval") and (embedded or protocol.eval in OURS):
+        if not (protocol.of_run or protocol.needs) and (embedded or protocol.eval in OURS):
             with suppress(BadFile):  # the tiny vignettes have no loadings
                 asked |= {item.chat.user for item in protocol.items(base, None)}
     assert len(asked) > (1000 if embedded else 500)
@@ -332,10 +323,8 @@ def measured_on(tiny, plan, method, questions, out, *, strength=None):
     path = out / "mine.jsonl"
     rows = [{"prompt": q, "pos_answer": "It is Nairobi.", "neg_answer": "It is Paris."} for q in questions]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    _, record = make_eval(
-        tiny, "file", method, out / "honesty" / "m" / "run", alphas=(-1.0, 1.0), method=method.name, data_file=str(path),
-        strength=strength,
-    )  # fmt: skip
+    subject = Subject(tiny, method, out / "honesty" / "m" / "run", method.name)
+    _, record = make_eval(subject, Evaluation("file", data=str(path)), alphas=(-1.0, 1.0), strength=strength)
     return measured([record.folder])
 
 

@@ -15,8 +15,9 @@ from ws.adapters import small
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.cli import main
+from ws.eval import Evaluation
 from ws.grid.cells import spec_of
-from ws.grid.compare import Asked, cells_of, compare, evals_of, place_of, tasks_of
+from ws.grid.compare import cells_of, compare, evals_of, place_of, tasks_of
 from ws.grid.run import Task, serially
 from ws.results.claims import claims_of, costs_of, not_computed
 from ws.results.layouts import comparison
@@ -532,4 +533,4 @@ def test_a_preset_names_the_budget_and_a_flag_wins(capsys, tmp_path, flags, budg
 
 
 def test_asked_is_a_key_of_questions_and_not_of_names():
-    assert Asked("dilemmas", "dd-1f/1") != Asked("dilemmas", "dd-cot/1")
+    assert Evaluation("dilemmas", "dd-1f/1") != Evaluation("dilemmas", "dd-cot/1")

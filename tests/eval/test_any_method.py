@@ -7,12 +7,13 @@ import pytest
 from ws.behaviors import load_behavior
 from ws.cli import main
 from ws.errors import Unsupported
-from ws.eval import protocol
+from ws.eval import Evaluation, protocol
 from ws.eval.protocol import items_of, measure, run
+from ws.eval.questions import plain_dial
 from ws.eval.scoring import score
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.prompts import of_behavior
-from ws.study.evaluations import make_eval, plain_dial
+from ws.study.evaluations import Subject, make_eval
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def test_a_known_zero_is_reused_by_a_method_that_asks_otherwise(tiny, asked, pro
 
 def test_strengths_of_a_method_that_is_there_or_not_are_three(tiny, prompt, tmp_path):
     with pytest.raises(ValueError, match="strengths are -1, 0 and 1; got 0"):
-        make_eval(tiny, "dilemmas", prompt, tmp_path, alphas=[0.5], method="prompt:simple", limit=2)
+        make_eval(Subject(tiny, prompt, tmp_path), Evaluation("dilemmas", limit=2), alphas=[0.5])
     assert not any(tmp_path.iterdir())
     rows = run(tiny, protocol("dilemmas"), alphas=[-1, 1], by=prompt, limit=2).rows
     assert set(rows["method"]) == {"prompt:simple"} and set(rows["alpha"]) == {-1.0, 0.0, 1.0}

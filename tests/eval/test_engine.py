@@ -11,13 +11,14 @@ from test_steer import lowrank
 from ws import prefix_cache
 from ws.batches import Room, in_batches
 from ws.errors import ScoringImpossible
-from ws.eval import EVALS, scoring
+from ws.eval import EVALS, Evaluation, scoring
 from ws.eval import run as run_eval
 from ws.eval.protocol import Protocol, plain
+from ws.eval.questions import ItemQuestions
 from ws.eval.scoring import Item, Score, last_logprobs, prompts_of, score, score_texts, shared_logprobs
 from ws.models.chat import Chat
 from ws.steer import steer
-from ws.study.evaluations import make_eval, make_reference
+from ws.study.evaluations import Subject, make_eval, make_reference
 
 
 @pytest.fixture(scope="module")
@@ -91,18 +92,17 @@ def test_a_known_alpha_zero_is_not_measured_again(tiny, items):
 def test_two_directions_share_one_unsteered_arm_on_disk(tiny, tmp_path):
     for size in (0.1, 0.2):
         d = lowrank(tiny, size=size)
-        _, record = make_eval(
-            tiny, "dilemmas", d, tmp_path / str(size), alphas=[1.0], method="ws:lora", limit=3, out=tmp_path
-        )
+        subject = Subject(tiny, d, tmp_path / str(size), "ws:lora")
+        _, record = make_eval(subject, Evaluation("dilemmas", limit=3), alphas=[1.0], out=tmp_path)
         assert not record.reused
     chosen = EVALS["dilemmas"]
     asked = [i for i in chosen.items(tiny, None) if i.unit_id in {"0", "1", "2"}]
-    (scores, record), rows = forwards(tiny.model, lambda: make_reference(tiny, chosen, asked, tmp_path))
+    questions = ItemQuestions(chosen, tiny, asked)
+    record, rows = forwards(tiny.model, lambda: make_reference(questions, tmp_path))
     assert record.reused
     assert rows == 0
-    assert scores == [s for (s,) in score(tiny, asked, alphas=[0.0])]
-    _, other = make_reference(tiny, chosen, asked[:4], tmp_path)
-    assert not other.reused
+    assert questions.unsteered(record.folder) == [s for (s,) in score(tiny, asked, alphas=[0.0])]
+    assert not make_reference(ItemQuestions(chosen, tiny, asked[:4]), tmp_path).reused
 
 
 # ---------------------------------------------------------------- what fits

@@ -111,8 +111,8 @@ def test_rows_of_two_protocols_are_not_averaged(tiny):
 
 def test_row_keys_are_unique_within_every_protocol(tiny):
     for chosen in PROTOCOLS.values():
-        # the first two have no questions of their own, the embedded world no ratings
-        if chosen.eval not in ("pairs", "file") and not chosen.id.endswith("-loading"):
+        # the first have no questions of their own, the embedded world no ratings
+        if not (chosen.of_run or chosen.needs) and not chosen.id.endswith("-loading"):
             keys = [i.row_key for i in chosen.items(tiny, None)]
             assert len(keys) == len(set(keys))
 

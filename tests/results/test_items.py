@@ -119,8 +119,10 @@ def test_show_and_table_refuse_what_is_not_there(story, told):  # noqa: F811
     refused(told("table", *out, "--eval", "nothing"), "nothing to tabulate for --eval nothing; there is")
     refused(told("table", *out, "--markdown", "--csv"), "one of --markdown, --csv and --json")
     refused(told("eval", "perplexity", *out, "--n-think", 3), "takes no thought")
-    refused(told("eval", "dilemmas", *out, "--tasks", "a"), "belong to ws eval lm-eval")
-    refused(told("eval", "lm-eval", *out, "--data", "a"), "--data does nothing for lm-eval")
+    refused(told("eval", "dilemmas", *out, "--tasks", "a"), "--tasks does nothing for dilemmas")
+    refused(
+        told("eval", "lm-eval", *out, "--n-think", 3), "does nothing for lm-eval, whose questions come from --tasks"
+    )
 
 
 def test_table_writes_one_set_of_numbers_four_ways(story, told):  # noqa: F811

@@ -44,7 +44,7 @@ def test_every_combination_is_a_cell():
         ({"evals": "sycofancy"}, "did you mean 'sycophancy'"),
         ({"evals": "pairs,pairs"}, "'pairs' twice"),
         ({"evals": "file"}, "questions of your own"),
-        ({"seeds": "0,x"}, "--seeds must be a whole number"),
+        ({"seeds": "0,x"}, "`seeds` must be a whole number"),
         ({"seed": 1, "seeds": "1,2"}, "not both"),
         ({"model": "tiny", "models": "tiny"}, "not both"),
         ({"lrs": "-1"}, "learning rate"),

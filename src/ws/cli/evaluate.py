@@ -13,26 +13,23 @@ from ws.cli.result import Result
 from ws.cli.screen import Screen, plain, say, say_stage
 from ws.cli.study import MAKING, Dialed
 from ws.cli.subject import Evaluated, Request, Subject
-from ws.eval import Panel, Protocol, protocol, shown
+from ws.eval import Evaluation, Panel, Protocol, evaluation, shown
 from ws.eval.foundations import AXES, checked_axis
-from ws.eval.harness import Tasks, protocol_of
 from ws.presets import preset
 from ws.records import Record
 from ws.results.measured import measured, not_held_out
 from ws.results.tables import alpha_table, panel_table, reading
-from ws.study.evaluations import make_eval, make_harness, rows_in
+from ws.study.evaluations import make_eval, rows_in
 from ws.study.options import Common
 
-HARNESS = "lm-eval"
-WHOLE_ANSWERS = ("pairs", "perplexity")
 NAME: Declared = (
     str,
-    typer.Argument(help="{evaluations}, or lm-eval (any task of lm-evaluation-harness); file asks your own questions."),
+    typer.Argument(help="{evaluations}; lm-eval is any task of lm-evaluation-harness, file asks your own questions."),
 )
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation(Result):
+class Measurement(Result):
     """An evaluation's table, and what is to be known beside it."""
 
     name: str
@@ -42,8 +39,6 @@ class Evaluation(Result):
     record: Record
     behavior: str | None
     intent: Mapping[str, int]
-    limit: int | None
-    """Tasks of a harness do not say themselves that there are more units."""
 
     def as_json(self) -> Mapping[str, object]:
         return {
@@ -82,9 +77,7 @@ class Evaluation(Result):
 
     @property
     def _title(self) -> str:
-        smoke = ""
-        if self._note.get("smoke") or self.limit:
-            smoke = f", SMOKE: only {units(self._note.get('n_units', self.limit))}"
+        smoke = f", SMOKE: only {units(self._note['n_units'])}" if self._note.get("smoke") else ""
         behavior = f"{self.behavior}: " if self.behavior else ""
         return f"{behavior}{self.subject.method} on {self.subject.base.id}{smoke}"
 
@@ -100,9 +93,10 @@ def evaluate(options: Options) -> Result:
         raise ValueError("--alphas needs at least one number, e.g. --alphas=-1,0,1")
     if evaluated.axis:  # before any work
         _refuse_axis(name, evaluated.axis)
-    by_package = None if name == HARNESS else _protocol(name, common, evaluated)
-    request = Request(name, by_package, common, evaluated, alphas, options)
-    table, record, subject = _on_tasks(request) if by_package is None else _on_protocol(request)
+    chosen = _evaluation(name, common, evaluated)
+    subject = Request(chosen, common, evaluated, alphas, options).subject()
+    strengths = subject.strengths(alphas, typed=options.has("alphas"))
+    table, record = make_eval(subject, chosen, alphas=strengths, out=Path(common.out))
     say_stage(f"eval {name}", record)
     # a pack is found by the path that was typed, a run's behavior by its name, if it has one
     pack = common.behavior or (subject.behavior if subject.behavior in names() else None)
@@ -110,83 +104,24 @@ def evaluate(options: Options) -> Result:
     intent = behavior.intent if behavior else {}
     if evaluated.axis:
         intent = _with_axis(evaluated.axis, behavior.name if behavior else None, intent)
-    return Evaluation(
-        name,
-        subject,
-        by_package or protocol_of(f"{HARNESS}/any"),
-        table,
-        record,
-        behavior=behavior.name if behavior else None,
-        intent=intent,
-        limit=evaluated.limit if by_package is None else None,
-    )
+    return Measurement(name, subject, chosen.chosen, table, record, behavior.name if behavior else None, intent)
 
 
-def _protocol(name: str, common: Common, evaluated: Evaluated) -> Protocol:
+def _evaluation(name: str, common: Common, evaluated: Evaluated) -> Evaluation:
     """The questions and how they are counted; everything that can be refused is refused before any work."""
-    if evaluated.tasks or evaluated.include_path:
-        raise ValueError(f"--tasks and --include-path belong to ws eval {HARNESS}")
-    protocol_id = _protocol_id(name, common, evaluated)
-    chosen = protocol(name, protocol_id)
-    if common.preset != "ws" and protocol_id is None:
-        say(f"preset {common.preset} has no protocol of its own for {name}; {chosen.id} is used")
-    if evaluated.n_think is None:
-        return chosen
-    if name in WHOLE_ANSWERS:
-        raise ValueError(f"{name} scores whole answers, which takes no thought; leave out --n-think")
-    return chosen.thinking(evaluated.n_think)
-
-
-def _protocol_id(name: str, common: Common, evaluated: Evaluated) -> str | None:
-    return evaluated.protocol or preset(common.preset, "protocol").get(name)
-
-
-Measurement = tuple[Sequence[Mapping[str, Any]], Record, Subject]
-"""The rows of a table, where they lie, and what was measured."""
-
-
-def _on_protocol(request: Request) -> Measurement:
-    subject, evaluated = request.subject(), request.evaluated
-    table, record = make_eval(
-        subject.base,
-        request.name,
-        subject.by,
-        subject.folder,
-        alphas=subject.strengths(request.alphas, typed=request.options.has("alphas")),
-        method=subject.method,
-        protocol_id=_protocol_id(request.name, request.common, evaluated),
-        data_file=evaluated.data,
-        limit=evaluated.limit,
-        seed=subject.seed,
-        pairs=subject.pairs,
-        settings=subject.settings,
-        origin=subject.origin,
-        out=Path(request.common.out),
+    protocol_id = evaluated.protocol or preset(common.preset, "protocol").get(name)
+    chosen = evaluation(
+        name,
+        protocol_id,
         n_think=evaluated.n_think,
+        data=evaluated.data,
+        limit=evaluated.limit,
+        tasks=evaluated.tasks,
+        include_path=evaluated.include_path,
     )
-    return table, record, subject
-
-
-def _on_tasks(request: Request) -> Measurement:
-    e = request.evaluated
-    for flag, value in (("--data", e.data), ("--protocol", e.protocol), ("--n-think", e.n_think)):
-        if value is not None:
-            raise ValueError(f"{flag} does nothing for {HARNESS}, whose questions come from --tasks; leave it out")
-    tasks = Tasks(e.tasks, e.include_path)
-    subject = request.subject()
-    table, record = make_harness(
-        subject.base,
-        tasks,
-        subject.by,
-        subject.folder,
-        alphas=subject.strengths(request.alphas, typed=request.options.has("alphas")),
-        method=subject.method,
-        limit=e.limit,
-        seed=subject.seed,
-        origin=subject.origin,
-        out=Path(request.common.out),
-    )
-    return table, record, subject
+    if common.preset != "ws" and protocol_id is None:
+        say(f"preset {common.preset} has no protocol of its own for {name}; {chosen.protocol} is used")
+    return chosen
 
 
 def _refuse_axis(name: str, axis: str) -> None:

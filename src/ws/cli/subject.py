@@ -11,15 +11,14 @@ from ws.cli.study import pairs_and_direction
 from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.errors import BadFile
-from ws.eval import Protocol
-from ws.eval.protocol import items_of
-from ws.eval.scoring import prompts_of
+from ws.eval import Evaluation
+from ws.eval.questions import RunPairs
 from ws.methods import Method
 from ws.methods.file import is_method
 from ws.models import Base
-from ws.pairs import Pairs
 from ws.records import find_run, read, slug, verify
 from ws.settings import coerced
+from ws.study import evaluations
 from ws.study.options import Common, load_base, plan_of
 from ws.study.stages import make_pairs, material, method_folder, read_pairs
 from ws.train import TrainSettings
@@ -54,18 +53,10 @@ class Evaluated:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
-    """What is measured: a model, what steers it or nothing, and where its results lie."""
+class Subject(evaluations.Subject):
+    """What is measured, and the behavior it is about."""
 
-    base: Base
-    by: Direction | Method | None
-    folder: Path
-    method: str
-    seed: int = 0
     behavior: str | None = None
-    origin: Base | None = None
-    pairs: Pairs | None = None
-    settings: TrainSettings | None = None
 
     def strengths(self, alphas: Sequence[float], *, typed: bool) -> Sequence[float]:
         """The strengths to measure; a method that is there or not has only three, and needs no list of them."""
@@ -77,9 +68,7 @@ class Subject:
 class Request:
     """An evaluation as it was asked for."""
 
-    name: str
-    protocol: Protocol | None
-    """The questions, where the package holds them."""
+    evaluation: Evaluation
     common: Common
     evaluated: Evaluated
     alphas: Sequence[float]
@@ -93,10 +82,10 @@ class Request:
             return self._of_run(self.evaluated.run)
         if self.evaluated.direction:
             return self._of_file(self.evaluated.direction)
-        if not any(self.alphas) and self.name != "pairs":
+        if not any(self.alphas) and not self._asks_a_run:
             base = load_base(self.common)
             folder = Path(self.common.out) / "base" / slug(base.id)
-            return Subject(base, None, folder, "base", behavior=self.common.behavior)
+            return Subject(base, None, folder, behavior=self.common.behavior)
         plan = plan_of(self.common, self.options.values)
         self._can_be_asked(plan.base)  # what cannot be scored is said before hours of training
         pairs, direction = pairs_and_direction(plan)
@@ -107,9 +96,8 @@ class Request:
             plan.run_folder,
             name,
             plan.train.seed,
-            plan.name,
-            pairs=pairs,
-            settings=plan.train,
+            pairs=RunPairs(pairs, plan.train),
+            behavior=plan.name,
         )
 
     def _by_name(self, name: str) -> Subject:
@@ -124,10 +112,9 @@ class Request:
             method_folder(plan, method),
             method.name,
             plan.seed,
-            plan.name,
             origin=self._origin(),
-            pairs=make_pairs(plan)[0] if self.name == "pairs" else None,
-            settings=plan.train,
+            pairs=RunPairs(make_pairs(plan)[0], plan.train) if self._asks_a_run else None,
+            behavior=plan.name,
         )
 
     def _of_run(self, run: str) -> Subject:
@@ -137,9 +124,9 @@ class Request:
         direction = load_direction(folder / "direction" / "direction.safetensors")
         source = manifest["model"]["source"]
         base = load_base(self.common if self.options.has("model") else replace(self.common, model=source))
-        pairs, settings = _pairs_of(manifest, self.common.out) if self.name == "pairs" else (None, None)
+        pairs = _pairs_of(manifest, self.common.out) if self._asks_a_run else None
         behavior = self.common.behavior or folder.parent.parent.name
-        return self._steered(base, direction, folder, behavior, pairs=pairs, settings=settings)
+        return self._steered(base, direction, folder, behavior, pairs)
 
     def _of_file(self, file: str) -> Subject:
         """A direction or another method from its file."""
@@ -153,9 +140,7 @@ class Request:
         by: Direction | Method,
         folder: Path,
         behavior: str | None,
-        *,
-        pairs: Pairs | None = None,
-        settings: TrainSettings | None = None,
+        pairs: RunPairs | None = None,
     ) -> Subject:
         provenance = by.provenance
         if isinstance(by, Method):
@@ -163,19 +148,20 @@ class Request:
         else:
             method = f"ws:{provenance.get('adapter', 'direction')}"
             seed = provenance.get("training", {}).get("settings", {}).get("seed", 0)
-        return Subject(base, by, folder, method, int(seed), behavior, self._origin(), pairs, settings)
+        return Subject(base, by, folder, method, int(seed), self._origin(), pairs, behavior)
 
     def _origin(self) -> Base | None:
         origin = self.evaluated.origin
         return load_base(replace(self.common, model=origin)) if origin else None
 
     def _can_be_asked(self, base: Base) -> None:
-        """Refuse questions that this model's tokenizer cannot be asked."""
-        if self.protocol is None or self.name == "pairs":
-            return
-        (first, *_) = items_of(self.protocol, base, data=self.evaluated.data, limit=1)
-        if first.words[0]:
-            prompts_of(base, [first])
+        """Refuse questions that cannot be asked; those of a run are there when it is."""
+        if not self._asks_a_run:
+            self.evaluation.questions(base).check()
+
+    @property
+    def _asks_a_run(self) -> bool:
+        return self.evaluation.chosen.of_run
 
     def _refuse_another_study(self, run: str, folder: Path, manifest: Mapping[str, Any]) -> None:
         """Refuse flags that describe another study than the run is."""
@@ -185,12 +171,12 @@ class Request:
                 raise ValueError(f"--{name} {value} is not what {run} was made with ({own.get(name)}); leave it out")
 
 
-def _pairs_of(manifest: Mapping[str, Any], out: str) -> tuple[Pairs, TrainSettings]:
+def _pairs_of(manifest: Mapping[str, Any], out: str) -> RunPairs:
     """The pairs a run was trained on, found by their key, and its settings."""
     key = manifest["inputs"]["pairs"]
     for path in Path(out).glob(f"data/*/*/{key[:12]}"):
         if (record := read(path)) and record["key"] == key:
             verify(path, record)
             settings = TrainSettings(**coerced(TrainSettings, manifest["settings"], source="the run's "))
-            return read_pairs(path, record), settings
+            return RunPairs(read_pairs(path, record), settings)
     raise BadFile(f"the pairs of this run (key {key[:12]}) are not below {out}/data; give the --out they were made in.")

@@ -10,9 +10,10 @@ from ws.behaviors import load_behavior
 from ws.data import DataSettings
 from ws.direction import Direction
 from ws.doctor.check import BROKEN, OK, Check
+from ws.eval import Evaluation
 from ws.models.load import Base, load
 from ws.steer import steer
-from ws.study.evaluations import make_eval
+from ws.study.evaluations import Subject, make_eval
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides
 from ws.train import TrainSettings
@@ -49,9 +50,8 @@ def _study(base: Base, out: Path) -> str:
         raise AssertionError(
             f"alpha 0 is {'' if still else 'not '}the base, and alpha 1 moves the logits by {distance:.3g}"
         )
-    rows, _ = make_eval(
-        base, "dilemmas", direction, plan.run_folder, alphas=(-1.0, 0.0, 1.0), method="ws:lora", limit=4, out=out
-    )
+    subject = Subject(base, direction, plan.run_folder, "ws:lora")
+    rows, _ = make_eval(subject, Evaluation("dilemmas", limit=4), alphas=(-1.0, 0.0, 1.0), out=out)
     again = [
         record.reused for record in (make_pairs(plan)[1], make_sides(plan, pairs)[1], make_direction(plan, sides)[1])
     ]

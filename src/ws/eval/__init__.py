@@ -5,20 +5,27 @@ They are imported when the first protocol is asked for: a module that its own pa
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from ws.eval import harness
 from ws.eval.protocol import Items as Items
 from ws.eval.protocol import Panel as Panel
 from ws.eval.protocol import Protocol as Protocol
 from ws.eval.protocol import Result as Result
 from ws.eval.protocol import run as run
 from ws.eval.protocol import summarize as summarize
+from ws.eval.questions import Questions, RunPairs, questions_of
 from ws.extensions import Extension, extensions
+from ws.models.load import Base
 
-NAMES = ("sycophancy", "dilemmas", "airisk", "tinymfv", "foundations", "perplexity", "pairs", "file")
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMES = ("sycophancy", "dilemmas", "airisk", "tinymfv", "foundations", "perplexity", "pairs", "file", "lm-eval")
+"""Each has a file of its name, which lists its `PROTOCOLS` and may `resolve` an id that is made of parts."""
 PROTOCOLS: dict[tuple[str, str], Protocol]
 """By evaluation and id: the same vignettes, asked the same way, are read by two evaluations."""
 EVALS: dict[str, Protocol]
@@ -34,28 +41,28 @@ def __getattr__(name: str) -> Any:
 
 
 def names() -> list[str]:
-    """Every evaluation that has protocols of its own: those that ship, then those that other distributions add."""
+    """Every evaluation: those that ship, then those that other distributions add."""
     return [*NAMES, *_added()]
 
 
 def _added() -> Mapping[str, Extension]:
-    return extensions("ws.evals", frozenset((*NAMES, harness.NAME)))
+    return extensions("ws.evals", frozenset(NAMES))
+
+
+def _module(name: str) -> ModuleType:
+    """The file of an evaluation that ships."""
+    return import_module(f"{__name__}.{name.replace('-', '_')}")
 
 
 @cache
 def protocols_of(name: str) -> tuple[Protocol, ...]:
     """The protocols of one evaluation, the default first."""
     if name in NAMES:
-        return tuple(import_module(f"{__name__}.{name}").PROTOCOLS)
+        return tuple(_module(name).PROTOCOLS)
     protocols = _added()[name].load(tuple)
     if not protocols or any(not isinstance(p, Protocol) or p.eval != name for p in protocols):
         raise _added()[name].unusable(f"is no tuple of protocols whose `eval` is {name!r}")
     return protocols
-
-
-def _resolved(name: str, protocol_id: str) -> Protocol | None:
-    """The protocol whose id holds a part of its own, such as a value class."""
-    return import_module(f"{__name__}.airisk").resolve(protocol_id) if name == "airisk" else None
 
 
 def protocol(name: str, protocol_id: str | None = None, n_think: int | None = None) -> Protocol:
@@ -63,7 +70,7 @@ def protocol(name: str, protocol_id: str | None = None, n_think: int | None = No
     if n_think is not None:
         return protocol(name, protocol_id).thinking(n_think)
     if name not in names():
-        raise ValueError(f"evaluation {name!r} is not known; there are {', '.join(sorted([*names(), harness.NAME]))}")
+        raise ValueError(f"evaluation {name!r} is not known; there are {', '.join(sorted(names()))}")
     protocols = protocols_of(name)
     if protocol_id is None:
         return protocols[0]
@@ -74,9 +81,72 @@ def protocol(name: str, protocol_id: str | None = None, n_think: int | None = No
     return chosen.thinking(int(budget)) if budget else chosen
 
 
+def _resolved(name: str, protocol_id: str) -> Protocol | None:
+    """The protocol of an id that its file does not list but makes, of a value class or of tasks."""
+    resolve = getattr(_module(name), "resolve", None) if name in NAMES else None
+    return resolve(protocol_id) if resolve else None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation as a person asks for it, in values that JSON holds."""
+
+    name: str
+    protocol: str | None = None
+    """The id; the first that the evaluation's file lists when not given."""
+    n_think: int | None = None
+    data: str | None = None
+    limit: int | None = None
+
+    def __post_init__(self):
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit must be at least 1, got {self.limit}")
+
+    @property
+    def chosen(self) -> Protocol:
+        """The protocol these name together."""
+        return protocol(self.name, self.protocol, self.n_think)
+
+    def questions(self, base: Base, pairs: RunPairs | None = None) -> Questions:
+        """What it asks of a base; `pairs` are those of a run, for an evaluation that asks its test questions."""
+        return questions_of(self.chosen, base, data=self.data, limit=self.limit, pairs=pairs)
+
+
+def evaluation(
+    name: str,
+    protocol_id: str | None = None,
+    *,
+    n_think: int | None = None,
+    data: str | None = None,
+    limit: int | None = None,
+    tasks: Sequence[str] = (),
+    include_path: str | None = None,
+) -> Evaluation:
+    """One evaluation from the options of a person; those that would do nothing are refused before any work.
+
+    Tasks are named by the protocol's id, and the folder with their files is its data.
+    """
+    chosen = protocol(name, protocol_id)
+    chosen.check(n_think=n_think, data=data, limit=limit, tasks=tuple(tasks) or None, include_path=include_path)
+    if tasks:
+        if protocol_id is not None:
+            raise ValueError("give `tasks` or `protocol`, not both")
+        chosen = protocol(name, f"{name}/{','.join(tasks)}")
+    return Evaluation(name, chosen.id, n_think, data or include_path, limit)
+
+
 def providing(metric: str) -> str | None:
-    """The evaluation without thought that measures a metric, or None; `replicate` runs these by itself."""
+    """The evaluation that measures a metric which a behavior claims to move, or None; `replicate` runs these by itself."""
     return next((name for name in names() if metric in protocols_of(name)[0].claims), None)
+
+
+def tables(rows: "pd.DataFrame") -> list[dict[str, Any]]:
+    """The table of every protocol among the rows: one record per metric and alpha."""
+    return [
+        record
+        for (name, protocol_id), part in rows.groupby(["eval", "protocol"])
+        for record in summarize(recorded(str(name), str(protocol_id)), part)
+    ]
 
 
 def shown(rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int]) -> list[Mapping[str, Any]]:
@@ -98,8 +168,6 @@ def shown(rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int]) -> list[
 
 def recorded(name: str, protocol_id: str) -> Protocol:
     """The protocol that stands in a row, also with another budget of thought, also of a harness's task."""
-    if name == harness.NAME:
-        return harness.protocol_of(protocol_id)
     try:
         return protocol(name, protocol_id)
     except ValueError:

@@ -15,10 +15,11 @@ is the mean over the pos answers that occur, each with the same weight, which ca
 together (two wordings of one question) share a value in an optional column `unit_id`.
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ws.errors import BadFile
-from ws.eval.perplexity import spoken
+from ws.eval.perplexity import WHOLE_ANSWERS, spoken
 from ws.eval.protocol import Metrics, Protocol, by_alpha
 from ws.eval.scoring import Item
 from ws.models.chat import Chat
@@ -114,10 +115,18 @@ LEGEND = {
 }
 
 
-PROTOCOLS = (
-    Protocol("file", "file/1", "logratio_file", items, metrics, LEGEND),
-    Protocol("file", "file-slot/1", "logratio_file", items_slot, metrics, LEGEND),
+SLOT = Protocol(
+    "file",
+    "file-slot/1",
+    "logratio_file",
+    items_slot,
+    metrics,
+    LEGEND,
+    needs="data",
+    incomparable="use ws eval file",
 )
+WHOLE = replace(SLOT, id="file/1", items=items, takes=("data", "limit"), because=WHOLE_ANSWERS)
+PROTOCOLS = (WHOLE, SLOT)
 
 
 if __name__ == "__main__":  # `python -m ws.eval.file ...` is `ws eval file ...`

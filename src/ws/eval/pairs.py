@@ -6,14 +6,19 @@ training cuts; a pair that the model's context cannot hold is left out and named
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 from sys import maxsize
 from typing import Any
 
 from ws.errors import ScoringImpossible
 from ws.eval.protocol import COLUMNS, NAMED, Protocol, Result, plain
+from ws.eval.questions import Questions, RunPairs, plain_dial
 from ws.eval.scoring import Dial, sequence_logprobs
 from ws.generate import context_of
+from ws.methods.method import Method
 from ws.models.load import Base
 from ws.pairs import Pairs
 from ws.sequences import rows_of
@@ -33,9 +38,67 @@ def _no_items(base: Base, data: str | None):
     raise ValueError("the pairs evaluation scores whole answers; call ws.eval.pairs.run with pairs")
 
 
-LEGEND = {"logratio_pairs": "finds the pos answers of test questions likelier than the neg ones, per token"}
+class HeldOutPairs(Questions):
+    """The test pairs of a run."""
+
+    def __init__(self, protocol: Protocol, base: Base, of: RunPairs):
+        super().__init__(protocol, base)
+        self.of = of
+
+    @cached_property
+    def test(self) -> Pairs:
+        """The pairs nothing was learnt from."""
+        return self.of.test
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The pairs that are scored."""
+        return {"pairs": self.test.content_hash}
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How the run's questions were split, and whether answers that a chat template rewrites are scored."""
+        shared = ("seed", "val_share", "test_share", "allow_template_diff")
+        return {"split": {k: getattr(self.of.settings, k) for k in shared}}
+
+    def run(
+        self, by: Method | None, *, alphas: Sequence[float], method: str, seed: int, unsteered: Path | None
+    ) -> Result:
+        """Both answers of every pair at every strength."""
+        result = run(
+            self.base,
+            self.test,
+            alphas=alphas,
+            dial=plain_dial(self.base, by, self.protocol.eval),
+            method=method,
+            seed=seed,
+            allow_template_diff=self.of.settings.allow_template_diff,
+        )
+        return replace(result, items=asked(self.test, result))
+
+
+def _of_a_run(
+    protocol: Protocol, base: Base, data: str | None, limit: int | None, pairs: RunPairs | None
+) -> HeldOutPairs:
+    if pairs is None:
+        raise ValueError("the pairs evaluation needs a run, whose test questions it scores; give `run` or `behavior`")
+    return HeldOutPairs(protocol, base, pairs)
+
+
 PROTOCOL = Protocol(
-    "pairs", "pairs/2", "logratio_pairs", _no_items, plain("logratio_pairs"), LEGEND, claims=("logratio_pairs",)
+    "pairs",
+    "pairs/2",
+    "logratio_pairs",
+    _no_items,
+    plain("logratio_pairs"),
+    {"logratio_pairs": "finds the pos answers of test questions likelier than the neg ones, per token"},
+    ask=_of_a_run,
+    takes=(),
+    because="which scores all test questions of a run, whole",
+    of_run=True,
+    incomparable="every seed has test questions of its own, so that no two seeds would share a unit; "
+    "use ws eval pairs --method NAME",
+    claims=("logratio_pairs",),
 )
 PROTOCOLS = (PROTOCOL,)
 

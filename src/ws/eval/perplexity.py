@@ -22,6 +22,7 @@ greedy, at most 128 tokens. Unit: the request.
 | free_chars   | characters of an answer                                     | says more, or cannot stop  |
 """
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,9 +130,10 @@ def metrics_free(rows: "pd.DataFrame") -> Metrics:
     return {name: by_alpha(told, column) for name, column in columns.items()}
 
 
+WHOLE_ANSWERS = "which scores whole answers and takes no thought"
+_protocol = partial(Protocol, "perplexity", takes=("data", "limit"), because=WHOLE_ANSWERS)
 PROTOCOLS = (
-    Protocol(
-        "perplexity",
+    _protocol(
         "neutral-nll/1",
         "neutral_nll",
         items,
@@ -141,8 +143,7 @@ PROTOCOLS = (
             "nll_rise": "has become worse at plain answers than the unsteered model",
         },
     ),
-    Protocol(
-        "perplexity",
+    _protocol(
         "neutral-choice/1",
         "choice_gap",
         items_choice,
@@ -152,8 +153,7 @@ PROTOCOLS = (
             "choice_gap": "tells right from wrong neutral answers by a wider margin, in nats per token",
         },
     ),
-    Protocol(
-        "perplexity",
+    _protocol(
         "neutral-free/1",
         "free_repeats",
         items_free,

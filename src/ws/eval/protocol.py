@@ -4,7 +4,8 @@ Rows are the truth. Every table is computed again from them, joined by key and n
 rows per strength (a `Sample`, see `ws.stats`): a mean over rows, or over what is put `together` of them, whose interval
 resamples units. Rows that one strength lacks count as not scored there.
 
-A new evaluation is one file beside this one and one name in `ws.eval`, or an entry point of another distribution:
+A new evaluation touches two files: its own, beside this one, and `NAMES` in `ws/eval/__init__.py`; or it comes by an entry
+point of another distribution:
 
     def items(base, data):                                  # data: the user's file, or None
         rows = records(data or EVALS / "mine.jsonl", ("id", "question", "label"))
@@ -22,11 +23,14 @@ orders, two frames) share their `unit_id`; metrics put them together by `row_key
 words: `Item(..., texts=(" pos answer", " neg answer"))`, or one text for its own log-probability per token.
 `protocol.thinking(64)` asks the same with another budget of thought, under the id `mine-1f/1~t64`.
 `Items([...], left_out=...)` instead of a list also says what of the data was not asked, and why.
+
+What asks by no list of items (the test pairs of a run, the tasks of a harness) names its own `ask`; see
+`ws.eval.questions`. What else sets one evaluation apart stands in its protocol, and whoever runs evaluations asks there.
 """
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -42,6 +46,8 @@ from ws.stats import FEW_UNITS, Estimate, Means, Sample, change, estimate, means
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ws.eval.questions import Questions, RunPairs
 
 COLUMNS = (
     "eval", "protocol", "metric", "unit_id", "row_key", "method", "alpha", "arm", "seed", "y", "logratio", "pmass",
@@ -83,6 +89,19 @@ class Items(list[Item]):
     def smoke(self) -> bool:
         """Too few to say anything."""
         return len(self.units) < self.complete
+
+    def first(self, limit: int | None) -> "Items":
+        """Those of the first `limit` units; all of them without one."""
+        if limit is None:
+            return self
+        units = set(self.units[:limit])
+        return Items(
+            [i for i in self if i.unit_id in units],
+            source=self.source,
+            left_out=self.left_out,
+            complete=max(self.complete, len(self.units)),
+            told={k: v for k, v in self.told.items() if k != "labels"},  # those were counted over all units
+        )
 
 
 @dataclass(frozen=True)
@@ -129,9 +148,28 @@ class Protocol:
     """Metrics for whose sake this evaluation is taken where a behavior claims to move them."""
     shown: Callable[[Mapping[str, int]], Sequence[str]] | None = None
     """The metrics a terminal shows, given those a claim is made about; all of them by default."""
+    ask: "Callable[[Protocol, Base, str | None, int | None, RunPairs | None], Questions] | None" = None
+    """(protocol, base, data, limit, a run's pairs) -> what is asked, where that is not a list of items."""
+    takes: Collection[str] = ("data", "limit", "n_think")
+    """The options it takes."""
+    because: str = "which asks questions of its own"
+    """Why it takes no other: the end of a sentence that begins with its name."""
+    needs: str | None = None
+    """The option it cannot do without, so that a person has to ask for it."""
+    of_run: bool = False
+    """Whether it asks the test questions of a run. Then no two studies share its unsteered arm."""
+    incomparable: str = ""
+    """Why methods cannot be compared on it over seeds, and what to do instead; nothing where they can."""
+
+    def check(self, **options: object) -> None:
+        """Refuse options that would do nothing here."""
+        for name, value in options.items():
+            if value is not None and name not in self.takes:
+                raise ValueError(f"`{name}` does nothing for {self.eval}, {self.because}; leave it out")
 
     def thinking(self, n_think: int) -> "Protocol":
         """The same questions with another budget of thought: another protocol, so another id."""
+        self.check(n_think=n_think)
         if n_think < 0:
             raise ValueError(f"n_think must be 0 or more, got {n_think}")
         same = n_think == self.n_think
@@ -145,6 +183,8 @@ class Result:
     protocol: Protocol
     rows: "pd.DataFrame"
     note: Mapping[str, Any]
+    items: Sequence[Mapping[str, Any]] = ()
+    """What the rows asked, by row key, for people."""
 
     def table(self) -> list[dict[str, Any]]:
         """One record per metric and alpha: mean, interval, pmass, counts."""
@@ -165,16 +205,7 @@ def items_of(protocol: Protocol, base: Base, *, data: str | None = None, limit: 
         raise ScoringImpossible(
             f"{len(twice)} rows share a key with another, e.g. {twice[0]!r}: an id stands twice in {items.source or data}."
         )
-    if limit is None:
-        return items
-    kept = set(items.units[:limit])
-    return Items(
-        [i for i in items if i.unit_id in kept],
-        source=items.source,
-        left_out=items.left_out,
-        complete=max(items.complete, len(items.units)),
-        told={k: v for k, v in items.told.items() if k != "labels"},  # those were counted over all units
-    )
+    return items.first(limit)
 
 
 def measure(
@@ -320,6 +351,7 @@ def run(
         protocol,
         rows,
         {**_asked(base, protocol, items[0]), **_of_items(items), **_told(protocol, rows), "low_pmass_share": low},
+        [i.described() for i in items],
     )
 
 

@@ -64,6 +64,21 @@ class Item:
     texts: tuple[str, ...] = ()
     """Instead of `words`, whole answers: a pair (pos, neg), or one text whose own likelihood is wanted."""
 
+    def described(self) -> dict[str, str]:
+        """What a person needs to judge its number: the question and which answers were set against each other."""
+        if self.texts:
+            wanted, unwanted = self.texts[0], self.texts[1] if self.texts[1:] else ""
+        else:
+            wanted, unwanted = (" / ".join(w) for w in (self.words if self.label > 0 else self.words[::-1]))
+        return {
+            "row_key": self.row_key,
+            "prompt": self.chat.user,
+            "system": self.chat.system or "",
+            "anchor": self.anchor,
+            "wanted": wanted,
+            "unwanted": unwanted,
+        }
+
 
 @dataclass(frozen=True)
 class Score:

@@ -13,6 +13,7 @@ from ws.calibrate import CalibrateSettings
 from ws.data import DataSettings
 from ws.endpoint import Endpoint
 from ws.engine import check_engine
+from ws.eval import names as evaluations
 from ws.eval import protocol
 from ws.models.load import locate
 from ws.presets import preset
@@ -258,14 +259,12 @@ def _evals(names: tuple[str, ...]) -> tuple[str, ...]:
     if twice := [n for n, k in Counter(names).items() if k > 1]:
         raise ValueError(f"--evals names {twice[0]!r} twice")
     for name in names:
-        if name in ("file", "lm-eval"):
-            raise ValueError(f"the evaluation {name} asks questions of your own; run `ws eval {name} --run RUN` for it")
         try:
-            protocol(name)
+            chosen = protocol(name)
         except ValueError as e:
-            from ws.eval import EVALS
-
-            raise ValueError(f"{e}{nearest(name, EVALS)}") from None
+            raise ValueError(f"{e}{nearest(name, evaluations())}") from None
+        if chosen.needs:
+            raise ValueError(f"the evaluation {name} asks questions of your own; run `ws eval {name} --run RUN` for it")
     return names
 
 

@@ -23,13 +23,12 @@ from ws.calibrate import CalibrateSettings, Calibration, divergences, sets_of
 from ws.data import DataSettings
 from ws.endpoint import Endpoint
 from ws.engine import Task
-from ws.eval import protocol
-from ws.eval.protocol import Protocol, items_of
+from ws.eval import Evaluation
 from ws.methods import Material, Method
 from ws.models.load import Base
 from ws.pairs import mark_of, marks_in
 from ws.records import Place, Record, canonical, slug, write_json
-from ws.study.evaluations import make_eval, make_reference
+from ws.study.evaluations import Subject, make_eval, make_reference
 from ws.study.keys import base_key, items_hash
 from ws.study.options import Common, Served, endpoint_of
 from ws.study.plan import Plan
@@ -38,21 +37,6 @@ from ws.study.worker import address_hidden, kept_base
 from ws.train import TrainSettings
 
 PROTOCOL = "compare-cell/5"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One evaluation: its name, protocol, budget of thought and data."""
-
-    name: str
-    protocol: str
-    n_think: int | None = None
-    data: str | None = None
-    limit: int | None = None
-
-    @property
-    def chosen(self) -> Protocol:
-        return protocol(self.name, self.protocol, self.n_think)
 
 
 @dataclass(frozen=True)
@@ -90,7 +74,7 @@ class Spec:
 
     study: Study
     method: str
-    evals: tuple[Asked, ...]
+    evals: tuple[Evaluation, ...]
     calibrate: Mapping[str, Any] | None = None
     """Settings of the calibration; None measures at `alphas` only."""
     alphas: tuple[float, ...] = ()
@@ -109,7 +93,7 @@ class Spec:
 
 def spec_of(given: Mapping[str, Any]) -> Spec:
     """The inverse of `Spec.as_json`."""
-    parts = {**given, "study": Study(**given["study"]), "evals": tuple(Asked(**e) for e in given["evals"])}
+    parts = {**given, "study": Study(**given["study"]), "evals": tuple(Evaluation(**e) for e in given["evals"])}
     return Spec(**{**parts, "alphas": tuple(given["alphas"]), "fractions": tuple(given["fractions"])})
 
 
@@ -153,9 +137,8 @@ def sides(given: Mapping[str, Any]) -> None:
 def unsteered(given: Mapping[str, Any]) -> None:
     """The scores of the base, once for all cells."""
     plan, _ = plan_of(Study(**given["study"]))
-    for asked in (Asked(**e) for e in given["evals"]):
-        items = items_of(asked.chosen, plan.base, data=asked.data, limit=asked.limit)
-        make_reference(plan.base, asked.chosen, items, plan.out)
+    for evaluation in (Evaluation(**e) for e in given["evals"]):
+        make_reference(evaluation.questions(plan.base), plan.out)
 
 
 def cell(given: Mapping[str, Any]) -> None:
@@ -235,13 +218,10 @@ def means(method: Method, alpha: float) -> bool:
     return True
 
 
-def _measured(plan: Plan, method: Method, asked: Asked, strength: Mapping[str, Any]) -> Record:
-    _, record = make_eval(
-        plan.base, asked.name, method, method_folder(plan, method), alphas=[p["alpha"] for p in strength["points"]],
-        method=method.name, protocol_id=asked.protocol, n_think=asked.n_think, data_file=asked.data, limit=asked.limit,
-        seed=plan.seed, strength=strength, out=plan.out,
-    )  # fmt: skip
-    return record
+def _measured(plan: Plan, method: Method, evaluation: Evaluation, strength: Mapping[str, Any]) -> Record:
+    subject = Subject(plan.base, method, method_folder(plan, method), method.name, plan.seed)
+    alphas = [p["alpha"] for p in strength["points"]]
+    return make_eval(subject, evaluation, alphas=alphas, strength=strength, out=plan.out)[1]
 
 
 # ---------------------------------------------------------------- found again

@@ -21,8 +21,8 @@ from ws.calibrate import CalibrateSettings
 from ws.data import DataSettings, default_data
 from ws.endpoint import Endpoint
 from ws.engine import Task
-from ws.eval import EVALS, PROTOCOLS, protocol, providing
-from ws.grid.cells import Asked, CellPlace, Spec, Study, place_of, tasks_of
+from ws.eval import EVALS, PROTOCOLS, Evaluation, protocol, providing
+from ws.grid.cells import CellPlace, Spec, Study, place_of, tasks_of
 from ws.grid.run import Runner
 from ws.grid.run import on_workers as on_workers
 from ws.grid.run import serially as serially
@@ -37,11 +37,6 @@ from ws.train import TrainSettings, default_train
 PROTOCOL = "compare/3"
 COSTS = ("neutral-nll/1", "neutral-choice/1", "neutral-free/1")
 """Protocols that say what steering costs; always measured."""
-REFUSED = {
-    "pairs": "every seed has test questions of its own, so that no two seeds would share a unit; use ws eval pairs --method NAME",
-    "lm-eval": "it asks in its own words",
-    "file": "use ws eval file",
-}
 BELOW = (0.7,)
 """Parts of a calibrated strength that are measured too. KL grows with about the sixth power: 0.7 is a tenth of the budget."""
 
@@ -81,7 +76,7 @@ def evals_of(
     protocols: Mapping[str, str] | None = None,
     data: Mapping[str, str] | None = None,
     limit: int | None = None,
-) -> list[Asked]:
+) -> list[Evaluation]:
     """The evaluations of a comparison: by name or NAME@PROTOCOL; what the behavior claims by default; and always the costs."""
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1, got {limit}")
@@ -92,12 +87,12 @@ def evals_of(
     found = []
     for word in words:
         name, _, protocol_id = word.partition("@")
-        if name in REFUSED:
-            others = ", ".join(sorted(EVALS.keys() - REFUSED.keys()))
-            raise ValueError(f"{name} cannot be compared: {REFUSED[name]}; there are {others}")
         chosen = protocol(name, protocol_id or (protocols or {}).get(name))
-        found.append(Asked(name, chosen.id, data=(data or {}).get(name), limit=limit))
-    costs = [Asked(p.eval, p.id, data=(data or {}).get(p.eval)) for p in PROTOCOLS.values() if p.id in COSTS]
+        if chosen.incomparable:
+            others = ", ".join(sorted(n for n, p in EVALS.items() if not p.incomparable))
+            raise ValueError(f"{name} cannot be compared: {chosen.incomparable}; there are {others}")
+        found.append(Evaluation(name, chosen.id, data=(data or {}).get(name), limit=limit))
+    costs = [Evaluation(p.eval, p.id, data=(data or {}).get(p.eval)) for p in PROTOCOLS.values() if p.id in COSTS]
     if unknown := sorted(set(data or {}) - {a.name for a in [*found, *costs]}):
         raise ValueError(
             f"--data names {unknown[0]}, which is not among the evaluations {', '.join(a.name for a in found)}"
@@ -110,7 +105,7 @@ def cells_of(
     behavior: Behavior,
     chosen: Sequence[str],
     *,
-    evals: Sequence[Asked],
+    evals: Sequence[Evaluation],
     seeds: Sequence[int] = (0,),
     settings: CalibrateSettings | None = None,
     alphas: Sequence[float] = (),
@@ -261,4 +256,4 @@ def _sheet(told: Mapping[str, Any]) -> Sheet:
     return Sheet(told["title"], told["expected"], lines=lines, **listed)
 
 
-__all__ = ["Asked", "CellPlace", "Comparison", "Spec", "Study", "cells_of", "compare", "evals_of"]
+__all__ = ["CellPlace", "Comparison", "Evaluation", "Spec", "Study", "cells_of", "compare", "evals_of"]

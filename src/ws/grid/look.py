@@ -14,7 +14,7 @@ from ws.engine.work import sentence
 from ws.errors import WsError
 from ws.eval import protocol
 from ws.grid.axes import Cell, Grid
-from ws.grid.tasks import FOLDER, SHARED_BY_ALL, evals_of, told_of
+from ws.grid.tasks import FOLDER, evals_of, told_of
 from ws.methods import as_method
 from ws.models.load import Base
 from ws.presets import preset
@@ -132,7 +132,7 @@ def _asks(manifest: Mapping[str, Any], grid: Grid, name: str, base: Base) -> boo
     chosen = protocol(name, preset(grid.common.preset, "protocol").get(name))
     if manifest["settings"]["protocol"] != chosen.id:
         return False
-    return name in SHARED_BY_ALL or manifest["inputs"].get("items") == items_hash(base, chosen)
+    return chosen.of_run or manifest["inputs"].get("items") == items_hash(base, chosen)
 
 
 def _manifests(folders: Iterator[Path]) -> Iterator[dict[str, Any]]:

@@ -13,8 +13,7 @@ from typing import Any
 from ws import batches, methods
 from ws.calibrate import CalibrateSettings, Calibration
 from ws.engine import note
-from ws.eval import protocol
-from ws.eval.protocol import items_of
+from ws.eval import Evaluation
 from ws.replicate import replicate
 from ws.study.evaluations import make_reference
 from ws.study.options import Common, plan_of
@@ -39,9 +38,9 @@ def reference(given: Given) -> dict[str, Any]:
     """Measure the unsteered model on one evaluation, for every study of it."""
     common = Common(**given["common"])
     base = kept_base(common)
-    chosen = protocol(given["eval"], given["protocol"])
     with _watched(f"{given['eval']}, unsteered"):
-        _, record = make_reference(base, chosen, items_of(chosen, base), Path(common.out))
+        questions = Evaluation(given["eval"], given["protocol"]).questions(base)
+        record = make_reference(questions, Path(common.out))
     return {"folder": str(record.folder), "reused": record.reused}
 
 

@@ -8,13 +8,11 @@ from typing import Any
 
 from ws.behaviors import SHIPPED, load_behavior
 from ws.engine import Task
-from ws.eval import providing
+from ws.eval import protocol, providing
 from ws.grid.axes import Cell, Grid
 from ws.presets import preset
 
 FOLDER = "sweep"
-SHARED_BY_ALL = ("pairs", "file")
-"""Evaluations whose unsteered arm is not the same for every study."""
 
 
 def folder_of(grid: Grid) -> Path:
@@ -33,7 +31,7 @@ def tasks_of(grid: Grid) -> list[Task]:
         found.setdefault(pairs, Task(pairs, "ws.grid.study:pairs", {"common": common, "options": options}))
         needs = [pairs]
         for name in evals_of(grid, cell):
-            if name not in SHARED_BY_ALL:
+            if not protocol(name, protocols.get(name)).of_run:
                 base = f"base/{cell.model}/{name}"
                 given = {"common": common, "eval": name, "protocol": protocols.get(name)}
                 found.setdefault(base, Task(base, "ws.grid.study:reference", given))

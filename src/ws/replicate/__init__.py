@@ -12,11 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ws.eval import providing, shown
+from ws.eval import Evaluation, providing, shown
+from ws.eval.questions import RunPairs
 from ws.records import Record, canonical, write_json, write_text
 from ws.results.layouts.alphas import markdown
 from ws.results.plots import effect_by_alpha
-from ws.study.evaluations import make_eval
+from ws.study.evaluations import Subject, make_eval
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides
 
@@ -89,21 +90,17 @@ def replicate(
     # 4. what it does, on questions training never saw
     rows: list[dict[str, Any]] = []
     measured: list[Path] = []
+    subject = Subject(
+        plan.base,
+        direction,
+        plan.run_folder,
+        f"ws:{plan.train.adapter}",
+        plan.seed,
+        pairs=RunPairs(pairs, plan.train),
+    )
     for name in evals or default_evals(plan):
-        measure = partial(
-            make_eval,
-            plan.base,
-            name,
-            direction,
-            plan.run_folder,
-            alphas=alphas,
-            method=f"ws:{plan.train.adapter}",
-            protocol_id=(protocols or {}).get(name),
-            seed=plan.seed,
-            pairs=pairs,
-            settings=plan.train,
-            out=plan.out,
-        )
+        evaluation = Evaluation(name, (protocols or {}).get(name))
+        measure = partial(make_eval, subject, evaluation, alphas=alphas, out=plan.out)
         table, record = timed(f"eval {name}", measure)
         rows += table
         measured.append(record.folder)

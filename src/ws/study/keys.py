@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import torch
 
 from ws.direction import Direction
 from ws.eval.protocol import Protocol
-from ws.eval.scoring import Item
+from ws.eval.questions import hash_of
 from ws.methods import Method
 from ws.models.hashes import stamp
 from ws.models.load import Base
@@ -58,13 +56,8 @@ def config_hash(model: Any) -> str:
     return hashlib.sha256(canonical([config, str(ends)]).encode()).hexdigest()
 
 
-def hash_of(items: Sequence[Item]) -> str:
-    """A hash of questions, as they are asked."""
-    return hashlib.sha256(canonical([asdict(i) for i in items]).encode()).hexdigest()
-
-
 def items_hash(base: Base, chosen: Protocol, data: str | None = None) -> str:
-    """The same of all questions of a protocol, or of a file: read once per process, and again when the file changes."""
+    """A hash of all questions of a protocol, or of a file: read once per process, and again when the file changes."""
     asked = (chosen.eval, chosen.id, data, stamp(Path(data)) if data and Path(data).is_file() else None)
     known = _questions.setdefault(base, {})
     if asked not in known:

@@ -7,7 +7,7 @@ import pytest
 from test_steer import lowrank
 
 from ws.errors import Unsupported
-from ws.eval import harness, recorded
+from ws.eval import lm_eval, recorded, tables
 from ws.steer import steer
 
 CAPITALS = [
@@ -40,7 +40,7 @@ metadata:
 def test_a_missing_harness_is_one_sentence_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(Unsupported, match=r"pip install 'weight-steering\[lmeval\]'"):
-        harness.Tasks(["arc_easy"])
+        lm_eval.Tasks(["arc_easy"])
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def tasks(tmp_path, monkeypatch):
         )
     data.write_text("".join(json.dumps(r) + "\n" for r in rows))
     (tmp_path / "capitals.yaml").write_text(TASK.format(data=data))
-    return harness.Tasks(["capitals"], str(tmp_path))
+    return lm_eval.Tasks(["capitals"], str(tmp_path))
 
 
 def test_rows_average_to_what_the_harness_prints_and_steering_moves_them(tiny, tasks):
@@ -68,7 +68,7 @@ def test_rows_average_to_what_the_harness_prints_and_steering_moves_them(tiny, t
     from lm_eval.models.huggingface import HFLM
 
     direction = lowrank(tiny, size=0.5)
-    rows, items = harness.run(tiny, tasks, alphas=[0.0, 2.0], dial=lambda a: steer(tiny, direction, a), method="random")
+    rows, items = lm_eval.run(tiny, tasks, alphas=[0.0, 2.0], dial=lambda a: steer(tiny, direction, a), method="random")
     for alpha in (0.0, 2.0):
         with steer(tiny, direction, alpha):
             model = HFLM(pretrained=tiny.model, tokenizer=tiny.tokenizer, batch_size=2)
@@ -81,7 +81,7 @@ def test_rows_average_to_what_the_harness_prints_and_steering_moves_them(tiny, t
     assert margin[2.0].mean() < margin[0.0].mean()
     assert set(items["row_key"]) == set(rows["row_key"])
     assert all("capital of" in p for p in items["prompt"])
-    table = harness.table(rows)
+    table = tables(rows)
     assert {(r["protocol"], r["metric"]) for r in table} == {
         ("lm-eval/capitals@1.0/none", m) for m in ("acc", "margin")
     }
@@ -95,7 +95,7 @@ def test_a_changed_question_is_another_key_and_an_unknown_task_names_close_ones(
     path.write_text(path.read_text().replace("Nairobi", "Mombasa"))
     assert tasks.described(None) != before
     with pytest.raises(ValueError, match=r"knows no task capitols.*--include-path"):
-        harness.Tasks(["capitols"], str(tmp_path))
+        lm_eval.Tasks(["capitols"], str(tmp_path))
 
 
 def test_the_command_keeps_samples_as_rows_and_measures_strength_zero_once(tiny, tasks, tmp_path, capsys):

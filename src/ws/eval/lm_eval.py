@@ -12,41 +12,115 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ws.errors import BadFile, Unsupported
-from ws.eval.protocol import COLUMNS, Metrics, Protocol, by_alpha, summarize
+from ws.eval.protocol import COLUMNS, Metrics, Protocol, Result, by_alpha
+from ws.eval.questions import SCORES, Questions, RunPairs, plain_dial
 from ws.eval.scoring import Dial, Item
+from ws.methods.method import Method
 from ws.models.load import Base
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NAME = "lm-eval"
+ITEMS = "items.parquet"
 BATCH = 16
 INSTALL = "pip install 'weight-steering[lmeval]'"
 TEXT = 2000  # characters of a prompt or an answer that a row keeps
 
 
-def protocol_of(protocol_id: str) -> Protocol:
-    """The protocol of one task, by the id that stands in its rows: lm-eval/TASK@VERSION/FILTER."""
-
-    def items(base: Base, data: str | None) -> list[Item]:
-        raise ValueError("lm-eval asks its own questions; use ws eval lm-eval --tasks NAME")
-
-    legend = {"margin": "prefers the right choice by more log-likelihood"}
-    return Protocol(NAME, protocol_id, "", items, _metrics, legend)
+def resolve(protocol_id: str) -> Protocol | None:
+    """The protocol of tasks, lm-eval/TASK,TASK, or of one in a row, lm-eval/TASK@VERSION/FILTER."""
+    return replace(PROTOCOL, id=protocol_id) if protocol_id.startswith(f"{NAME}/") else None
 
 
 def _metrics(rows: "pd.DataFrame") -> Metrics:
     return {str(name): by_alpha(part) for name, part in rows.groupby("metric")}
 
 
-def table(rows: "pd.DataFrame") -> list[dict[str, Any]]:
-    """One record per task, metric and alpha."""
-    return [line for key, part in rows.groupby("protocol") for line in summarize(protocol_of(str(key)), part)]
+def _no_items(base: Base, data: str | None) -> list[Item]:
+    raise ValueError("lm-eval asks its own questions; use ws eval lm-eval --tasks NAME")
+
+
+class TaskQuestions(Questions):
+    """The questions of tasks, which the harness asks and scores."""
+
+    def __init__(self, protocol: Protocol, base: Base, tasks: "Tasks", limit: int | None):
+        super().__init__(protocol, base)
+        self.tasks, self.limit = tasks, limit
+
+    @cached_property
+    def inputs(self) -> Mapping[str, Any]:
+        """The config and the questions of every task."""
+        return {"asked": self.tasks.described(self.limit)}
+
+    def check(self) -> None:
+        """Refuse tasks whose data cannot be loaded."""
+        _ = self.inputs
+
+    def unsteered_key(self, seed: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """The harness has a seed of its own use, so every seed has its unsteered arm."""
+        return {"limit": self.limit, "seed": seed}, self.inputs
+
+    def keep_unsteered(self, folder: Path, seed: int) -> Mapping[str, Any]:
+        """The rows at 0, and what was asked."""
+        rows, items = run(self.base, self.tasks, alphas=[0.0], seed=seed, limit=self.limit)
+        rows.to_parquet(folder / SCORES, index=False)
+        items.to_parquet(folder / ITEMS, index=False)
+        return {"n_rows": len(rows)}
+
+    def run(
+        self, by: Method | None, *, alphas: Sequence[float], method: str, seed: int, unsteered: Path | None
+    ) -> Result:
+        """Every sample's numbers at every strength; those that are kept are not measured again."""
+        import pandas as pd
+
+        wanted = sorted({0.0, *map(float, alphas)})
+        parts = []
+        if unsteered is not None:
+            parts.append(pd.read_parquet(unsteered / SCORES).assign(method=method))
+            items = pd.read_parquet(unsteered / ITEMS)
+            wanted.remove(0.0)
+        if wanted:
+            dial = plain_dial(self.base, by, NAME, marks_answers=False)
+            rows, items = run(
+                self.base, self.tasks, alphas=wanted, dial=dial, method=method, seed=seed, limit=self.limit
+            )
+            parts.append(rows)
+        rows = pd.concat(parts, ignore_index=True)
+        n = int(rows["unit_id"].nunique())
+        note = {"n_items": n, "n_units": n, "smoke": self.limit is not None}
+        return Result(self.protocol, rows, note, [{str(k): v for k, v in i.items()} for i in items.to_dict("records")])
+
+
+def _of_tasks(
+    protocol: Protocol, base: Base, data: str | None, limit: int | None, pairs: RunPairs | None
+) -> TaskQuestions:
+    names = protocol.id.removeprefix(NAME).removeprefix("/")
+    return TaskQuestions(protocol, base, Tasks(names.split(",") if names else [], data), limit)
+
+
+PROTOCOL = Protocol(
+    NAME,
+    NAME,
+    "",
+    _no_items,
+    _metrics,
+    {"margin": "prefers the right choice by more log-likelihood"},
+    ask=_of_tasks,
+    takes=("data", "limit", "tasks", "include_path"),
+    because="whose questions come from `tasks`",
+    needs="tasks",
+    incomparable="it asks in its own words",
+)
+PROTOCOLS = (PROTOCOL,)
 
 
 class Tasks:
@@ -182,3 +256,11 @@ def _quiet():
         yield
     finally:
         log.setLevel(before)
+
+
+if __name__ == "__main__":  # `python -m ws.eval.lm_eval ...` is `ws eval lm-eval ...`
+    import sys
+
+    from ws.cli import main
+
+    sys.exit(main(["eval", NAME, *sys.argv[1:]]))
