@@ -114,6 +114,24 @@ def test_applying_forms_to_inputs_equals_the_matrix(a, seed):
         torch.testing.assert_close(got, x @ a.dense(n, WEIGHTS.__getitem__).mT + (0 if bias is None else bias))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_form_fits_the_sizes_it_was_made_for_and_no_other(kind):
+    form = a_form(kind, 8, 16, torch.Generator().manual_seed(0))
+    any_out, any_in = kind in ("col", "block"), kind in ("row", "bias")
+    assert form.fits(8, 16)
+    assert [form.fits(o, 16) for o in (7, 9, 16)] == [any_out] * 3
+    assert [form.fits(8, i) for i in (8, 15, 17)] == [any_in] * 3
+
+
+def test_factors_that_are_no_factors_of_any_matrix_fit_none():
+    ones = lambda *s: torch.ones(*s, dtype=torch.float64)  # noqa: E731
+    blocks = [BlockRotation(e) for e in (ones(4, 4, 5), ones(4, 5, 4), ones(2, 4, 4), ones(16, 16))]
+    ranks = [LowRank(ones(8, 3), ones(2, 16)), LowRank(ones(8, 2), ones(3, 16)), LowRank(ones(8, 1, 1), ones(1, 16))]
+    others = [RowScale(ones(8, 1)), ColScale(ones(1, 16)), BiasShift(ones(1, 8)), Dense(ones(16, 8))]
+    assert not any(f.fits(8, 16) for f in (*blocks, *ranks, *others))
+    assert not BlockRotation(ones(4, 4, 4), ones(9)).fits(8, 16) and BlockRotation(ones(4, 4, 4), ones(8)).fits(8, 16)
+
+
 def test_equal_sides_cancel_to_exactly_zero():
     g = torch.Generator().manual_seed(0)
     a = Direction({"wide": (LowRank(rand(8, 3, g=g), rand(3, 16, g=g)), RowScale(rand(8, g=g)))})
