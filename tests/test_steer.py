@@ -252,9 +252,14 @@ def test_folding_takes_one_strength_only():
 
 def test_a_step_that_rounding_swallows_is_said(caplog):
     base = small.base(dtype=torch.bfloat16)
-    with steer(base, lowrank(base, size=3e-4), 0.05, fold=True):
-        pass
-    assert "let only" in caplog.text
+    d, shares = lowrank(base, size=1e-3), []
+    before = {name: base.weight(name).float().clone() for name in d.forms}
+    with steer(base, d, 0.05, fold=True):
+        for name, w in before.items():
+            step = 0.05 * d.dense(name, lambda _, w=w: w)
+            shares.append(float(((base.weight(name).float() - w) * step).sum() / step.square().sum()))
+    assert 0.1 < (mean := sum(shares) / len(shares)) < 0.9
+    assert f"let only {100 * mean:.0f} % of this step arrive" in caplog.text
     caplog.clear()
     with steer(base, lowrank(base, size=0.3), 1.0, fold=True):
         pass
@@ -311,4 +316,7 @@ def test_a_folded_bias_on_a_bare_module_does_not_make_it_another_base():
     d = contrast(base, "bias")
     with steer(base.model, d, 1.0, fold=True), steer(base.model, d, 1.0):
         assert base.linears[sorted(d.forms)[0]].module.bias is not None
+        assert not base.model(
+            input_ids=small.ids()
+        ).logits.requires_grad  # nor does what folding adds ask for gradients
     assert base.linears[sorted(d.forms)[0]].module.bias is None
