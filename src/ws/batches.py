@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -104,7 +104,7 @@ def free_memory(device: torch.device) -> int | None:
 
 def _bytes(model: nn.Module, width: int, decodes: bool) -> tuple[float, float]:
     """Bytes a forward pass takes per token and per row, a little too many: activations, caches, last logits."""
-    config: Any = getattr(model, "config", None)
+    config = getattr(model, "config", None)
     config = config.get_text_config() if config is not None else None
 
     def of(name: str, default: int) -> int:
@@ -122,12 +122,12 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
-watchers: list[Callable[[str, int, int], Any]] = []
+watchers: list[Callable[[str, int, int], object]] = []
 """Told of every step of every progress bar: its label, how much is done, of how much. A worker has no terminal."""
 
 
 @contextmanager
-def progress(total: int, label: str, *, shown: bool = True) -> Iterator[Callable[[int], Any]]:
+def progress(total: int, label: str, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr that appears after a second, and never in a file."""
     from tqdm import tqdm
 

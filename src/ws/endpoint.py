@@ -22,14 +22,16 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from email.message import Message
 from pathlib import Path, PurePath
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from ws.batches import progress
 from ws.errors import BadFile, EndpointFailed
 from ws.generate import Answer, Sampling
 from ws.records import writable, write_text
+from ws.types import Json
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ class Endpoint:
         """A server whose key, if it wants one, stands in WS_GENERATE_KEY; files end in a newline, keys do not."""
         return Endpoint(url.strip(), model, concurrency, key=os.environ.get(KEY, "").strip() or None)
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> Json:
         """What a record keeps: that a server answered, and its model; not where it is."""
         return {"protocol": PROTOCOL, "model": _public(self.served())}
 
@@ -110,7 +112,7 @@ class Endpoint:
         listed = ", ".join(_harmless(n) for n in names[:8]) or "none"
         raise ValueError(f"the server has {len(names)} models ({listed}); name one with `generate_model`")
 
-    def models(self) -> list[dict[str, Any]]:
+    def models(self) -> list[Json]:
         """What it serves, as it lists it."""
         try:
             listing = self._reply("models", None)["data"]
@@ -140,9 +142,9 @@ class Endpoint:
         *,
         seed: int,
         work: Path | None = None,
-        extra: Mapping[str, Any] | None = None,
+        extra: Mapping[str, object] | None = None,
         label: str = "answers",
-    ) -> tuple[list[list[Answer]], dict[str, Any]]:
+    ) -> tuple[list[list[Answer]], Json]:
         """The answers to every question, in order, and what the server said of itself.
 
         `extra` goes into every request as it is. With `work`, answers are kept there as they come.
@@ -162,7 +164,7 @@ class Endpoint:
         reported = sorted({name for a in questions for name in store.names[_asks(a)]})
         return [store.answers[_asks(a)] for a in questions], {**self.described(), "reported": reported}
 
-    def _all(self, questions: Sequence[Question], body: Mapping[str, Any], seed: int):
+    def _all(self, questions: Sequence[Question], body: Mapping[str, object], seed: int):
         """(question, answers, what the server reported), as they come; the first failure ends all.
 
         The threads are daemons: one that waits for a slow server does not keep an interrupted command alive.
@@ -202,7 +204,7 @@ class Endpoint:
             stop.set()
 
     def _one(
-        self, one: Question, body: Mapping[str, Any], seed: int, stop: threading.Event
+        self, one: Question, body: Mapping[str, object], seed: int, stop: threading.Event
     ) -> tuple[list[Answer], list[str]]:
         """All samples of one question; a server that gives fewer than asked for is asked again, with another seed."""
         messages = [{"role": "system", "content": one.system}] if one.system is not None else []
@@ -218,7 +220,7 @@ class Endpoint:
             reported |= names
         return answers, sorted(reported)
 
-    def _tried(self, payload: Mapping[str, Any], stop: threading.Event) -> tuple[list[Answer], set[str]]:
+    def _tried(self, payload: Mapping[str, object], stop: threading.Event) -> tuple[list[Answer], set[str]]:
         """One request, tried again while that can help."""
         wait = self.wait
         for tries_left in reversed(range(TRIES)):
@@ -237,7 +239,7 @@ class Endpoint:
                 wait = min(2 * wait, LONGEST_WAIT)
         raise AssertionError
 
-    def _reply(self, path: str, payload: Mapping[str, Any] | None) -> Any:
+    def _reply(self, path: str, payload: Mapping[str, object] | None) -> Any:
         """One exchange, as parsed JSON; `_Passing` where another try may help."""
         head = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.key:
@@ -282,7 +284,7 @@ class Endpoint:
         return content
 
     def _opener(self) -> urllib.request.OpenerDirector:
-        handlers: list[Any] = [_NoRedirect()]
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
         if urlsplit(self.url).hostname in LOCAL:
             handlers.append(urllib.request.ProxyHandler({}))  # a proxy would look for this machine's server on itself
         return urllib.request.build_opener(*handlers)
@@ -331,7 +333,7 @@ class _NoServer(EndpointFailed):
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the key to another place."""
 
-    def http_error_302(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any) -> None:
+    def http_error_302(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message) -> None:
         return None
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
@@ -389,7 +391,7 @@ def _asks(one: Question) -> str:
     return hashlib.sha256(json.dumps(vars(one), sort_keys=True).encode()).hexdigest()
 
 
-def _read(reply: Any, most: int, until: float) -> bytes:
+def _read(reply: "http.client.HTTPResponse | urllib.error.HTTPError", most: int, until: float) -> bytes:
     """A reply's body; a socket's own limit would let a server that sends a byte now and then go on for ever."""
     raw = bytearray()
     while len(raw) < most:
@@ -404,9 +406,9 @@ def _read(reply: Any, most: int, until: float) -> bytes:
     return bytes(raw)
 
 
-def _sampled(sampling: Sampling) -> dict[str, Any]:
+def _sampled(sampling: Sampling) -> Json:
     """Sampling settings as the API calls them; those that are off are left out, because not every server knows them."""
-    options: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+    options: Json = {"temperature": sampling.temperature, "top_p": sampling.top_p}
     if sampling.top_k:
         options["top_k"] = sampling.top_k
     if sampling.min_p:

@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from ws.batches import in_batches
 from ws.models.chat import Chat, encode, render, special_tokens, stop_tokens, token_called
 from ws.models.load import Base
+from ws.models.modules import text_config
 from ws.prefix_cache import Steps
 from ws.signatures import plain_types
+from ws.types import Tokenizer
 
 BATCH = 64
 BATCH_SMALL = 256  # below SMALL parameters a batch costs hardly more than a row
@@ -164,8 +166,7 @@ def _check_room(base: Base, requests: Sequence[Request]) -> None:
 
 def context_of(model: nn.Module) -> int | None:
     """How many tokens the model can hold, where its config says."""
-    config: Any = model.config
-    return getattr(config.get_text_config(), "max_position_embeddings", None)
+    return getattr(text_config(model), "max_position_embeddings", None)
 
 
 @torch.inference_mode()
@@ -227,7 +228,7 @@ def _draws(batch: Sequence[Request], limit: int, seed: int) -> Tensor:
     return torch.stack(rows)
 
 
-def answered(tokenizer: Any, tokens: list[int], stops: Sequence[int]) -> Answer:
+def answered(tokenizer: Tokenizer, tokens: list[int], stops: Sequence[int]) -> Answer:
     """Tokens as text without markup; a thought keeps its marks, which some tokenizers call special."""
     ended = bool(tokens) and tokens[-1] in stops
     body = tokens[:-1] if ended else tokens

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from ws.models.load import Base
+from ws.types import Cache, CacheLayer, Network
 
 SHORTEST = 8  # tokens: sharing less costs more than it saves
 HEAD_ROWS = 512  # of the vocabulary at once
@@ -58,7 +59,7 @@ def padded(base: Base, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, T
     return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)
 
 
-def last_logits(model: Any, *, head: bool = True, **inputs: Any) -> tuple[Tensor, Any]:
+def last_logits(model: Network, *, head: bool = True, **inputs: Any) -> tuple[Tensor, Cache | None]:
     """(logits at the last column, cache) of one forward pass; only that column meets the head, or none."""
     if not head:
         none = torch.empty(0, dtype=torch.long, device=inputs["input_ids"].device)
@@ -103,8 +104,8 @@ def _in_blocks(weight: Tensor, x: Tensor) -> Tensor:
 
 
 def extended(
-    base: Base, cache: Any, mask: Tensor | None, rows: Sequence[Sequence[int]], *, head: bool = True
-) -> tuple[Tensor, Any, Tensor]:
+    base: Base, cache: Cache | None, mask: Tensor | None, rows: Sequence[Sequence[int]], *, head: bool = True
+) -> tuple[Tensor, Cache, Tensor]:
     """(logits after each row's new tokens, the cache, its mask), going on from a cache, or from nothing."""
     ids, new, positions = padded(base, rows)
     if mask is not None:
@@ -163,9 +164,9 @@ class Beginnings:
     """
 
     def __init__(self) -> None:
-        self._last: tuple[Tensor, Tensor, Tensor, Any] | None = None
+        self._last: tuple[Tensor, Tensor, Tensor, Cache] | None = None
 
-    def keep(self, ids: Tensor, mask: Tensor, logits: Tensor, cache: Any) -> None:
+    def keep(self, ids: Tensor, mask: Tensor, logits: Tensor, cache: Cache) -> None:
         """Remember a batch that was just read, in the place of the one before."""
         from transformers.cache_utils import DynamicLayer
 
@@ -173,7 +174,7 @@ class Beginnings:
         plain = bool(layers) and all(type(x) is DynamicLayer for x in layers)
         self._last = (ids, mask, logits, _apart(cache)) if plain else None
 
-    def of(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Any] | None:
+    def of(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Cache] | None:
         """(logits, cache) after this batch, or None where another one was read last."""
         if self._last is None:
             return None
@@ -182,23 +183,23 @@ class Beginnings:
         return (logits, _apart(cache)) if same else None
 
 
-def _apart(cache: Any) -> Any:
+def _apart(cache: Cache) -> Cache:
     """A cache whose layers can grow without the other's: tensors are shared, and replaced and not written into."""
     copied = copying.copy(cache)
     copied.layers = [copying.copy(layer) for layer in cache.layers]
     return copied
 
 
-def cuttable(base: Base, cache: Any, columns: int) -> bool:
+def cuttable(base: Base, cache: Cache, columns: int) -> bool:
     """Whether rows can be taken out of this cache and columns masked, up to so many columns."""
     return holds(base) and _whole(cache, columns)
 
 
-def _whole(cache: Any, columns: int) -> bool:
+def _whole(cache: Cache, columns: int) -> bool:
     """Whether every layer keeps every column."""
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-    def keeps(layer: Any) -> bool:
+    def keeps(layer: CacheLayer) -> bool:
         if type(layer) is DynamicSlidingWindowLayer:
             return layer.sliding_window > columns
         return type(layer) in (DynamicLayer, _roomy())
@@ -222,7 +223,7 @@ def holds(base: Base) -> bool:
     return _holds[base.model]
 
 
-def cut(cache: Any, rows: Sequence[int], *, copy: bool = False) -> Any:
+def cut(cache: Cache, rows: Sequence[int], *, copy: bool = False) -> Cache:
     """A cache of these rows, each as often as it is named; the one given is used up unless `copy`."""
     if copy:  # shallow: selecting rows makes new tensors
         cache, layers = copying.copy(cache), cache.layers
@@ -233,7 +234,7 @@ def cut(cache: Any, rows: Sequence[int], *, copy: bool = False) -> Any:
     return cache
 
 
-def grown(cache: Any, columns: int) -> Any:
+def grown(cache: Cache, columns: int) -> Cache:
     """The same cache with room for so many columns, so that a decoding step does not copy all that was read before."""
     from transformers.cache_utils import DynamicLayer
 
@@ -243,18 +244,20 @@ def grown(cache: Any, columns: int) -> Any:
 
 
 @cache_once
-def _roomy() -> Any:
+def _roomy() -> type:
     """A cache layer that writes new columns into room made beforehand; transformers' own makes a new tensor each step."""
     from transformers.cache_utils import DynamicLayer
 
     class Roomy(DynamicLayer):
-        def __init__(self, layer: Any, columns: int):
+        def __init__(self, layer: CacheLayer, columns: int):
             super().__init__()
             self.keys, self.values, self.columns = layer.keys, layer.values, columns
             self.dtype, self.device, self.is_initialized = layer.keys.dtype, layer.keys.device, True
             self.room: list[Tensor] = []
 
-        def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        def update(
+            self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+        ) -> tuple[Tensor, Tensor]:
             start = self.keys.shape[-2]
             end = start + key_states.shape[-2]
             if not self.room or end > self.room[0].shape[-2]:

@@ -5,9 +5,9 @@ they say, and ours where they say nothing. docs/presets.md has the table, with t
 here can be. A preset only changes defaults: a config file or a flag still wins, and the record holds what was used.
 """
 
-from typing import Any
+from ws.types import Json
 
-PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+PRESETS: dict[str, dict[str, Json]] = {
     "ws": {},
     "pub": {
         "data": {
@@ -56,7 +56,7 @@ PUBLISHED_METHODS = (
 """The methods of the published fork's calibrated tables."""
 
 
-def preset(name: str, part: str, adapter: str | None = None) -> dict[str, Any]:
+def preset(name: str, part: str, adapter: str | None = None) -> Json:
     """What a preset says about one part (data, train, protocol or calibrate), for one adapter family if it is named."""
     if name not in PRESETS:
         raise ValueError(f"preset is one of {', '.join(PRESETS)}; got {name!r}")

@@ -17,12 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ws.errors import Failed, ProcessLost
+from ws.types import Json
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ class Group:
         """Whether this is the one process that writes and speaks."""
         return self.rank == 0
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> Json:
         """For the record of a stage; in no key, as the device is in none."""
         return {"processes": self.size, "sharded": self.shard}
 

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ws.errors import BadFile, DiskFull
+from ws.types import Json
 from ws.version import __version__
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Record:
     """A finished stage: where it lies, and its manifest."""
 
     folder: Path
-    manifest: Mapping[str, Any]
+    manifest: Json
     reused: bool
 
     @property
@@ -55,12 +56,12 @@ class Record:
         return self.manifest["key"]
 
 
-def canonical(value: Any) -> str:
+def canonical(value: object) -> str:
     """JSON that is the same text for the same value; NaN is null."""
     return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def key_of(stage: str, settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+def key_of(stage: str, settings: Mapping[str, object], inputs: Mapping[str, object]) -> str:
     """The key of a stage: its settings and what it was given, nothing about where or when."""
     return hashlib.sha256(canonical({"stage": stage, "settings": settings, "inputs": inputs}).encode()).hexdigest()
 
@@ -71,11 +72,13 @@ class Place:
 
     stage: str
     folder: Path
-    settings: Mapping[str, Any] = field(repr=False)
-    inputs: Mapping[str, Any] = field(repr=False)
+    settings: Mapping[str, object] = field(repr=False)
+    inputs: Mapping[str, object] = field(repr=False)
 
     @classmethod
-    def below(cls: type[P], folder: Path, stage: str, settings: Mapping[str, Any], inputs: Mapping[str, Any]) -> P:
+    def below(
+        cls: type[P], folder: Path, stage: str, settings: Mapping[str, object], inputs: Mapping[str, object]
+    ) -> P:
         """The place of a stage whose folder, below another, is called by its key."""
         return cls(stage, folder / key_of(stage, settings, inputs)[:12], settings, inputs)
 
@@ -85,17 +88,19 @@ class Place:
         return key_of(self.stage, self.settings, self.inputs)
 
     @property
-    def manifest(self) -> dict[str, Any] | None:
+    def manifest(self) -> Json | None:
         """Its manifest where it is done; what was made here from anything else does not count."""
         manifest = read(self.folder)
         return manifest if manifest is not None and manifest["key"] == self.key else None
 
-    def once(self, make: Callable[[Path], Mapping[str, Any]], *, beside: Mapping[str, Any] | None = None) -> "Record":
+    def once(
+        self, make: Callable[[Path], Mapping[str, object]], *, beside: Mapping[str, object] | None = None
+    ) -> "Record":
         """Its record, made by `make(working_folder)` unless it is there already."""
         return once(self.folder, self.stage, self.settings, self.inputs, make, beside=beside)
 
 
-def find_run(run: str, out: Path | str) -> tuple[Path, dict[str, Any]]:
+def find_run(run: str, out: Path | str) -> tuple[Path, Json]:
     """A run folder by path or by its name, and its training manifest."""
     for folder in [Path(run), *sorted(Path(out).glob(f"*/*/{escape(run)}"))]:
         if (folder / "train").is_dir() and (manifest := read(folder / "train")) is not None:
@@ -107,11 +112,11 @@ def find_run(run: str, out: Path | str) -> tuple[Path, dict[str, Any]]:
 def once(
     folder: Path,
     stage: str,
-    settings: Mapping[str, Any],
-    inputs: Mapping[str, Any],
-    make: Callable[[Path], Mapping[str, Any]],
+    settings: Mapping[str, object],
+    inputs: Mapping[str, object],
+    make: Callable[[Path], Mapping[str, object]],
     *,
-    beside: Mapping[str, Any] | None = None,
+    beside: Mapping[str, object] | None = None,
 ) -> Record:
     """The stage at `folder`, made by `make(working_folder)` unless it is there already.
 
@@ -138,7 +143,7 @@ def once(
                 _ready(work)
                 fields = make(work)
                 shutil.rmtree(work / "resume", ignore_errors=True)
-                manifest = {
+                manifest: Json = {
                     "stage": stage,
                     "key": key,
                     "settings": settings,
@@ -179,7 +184,7 @@ _checked: set[str] = set()
 """Stages whose files this process has compared with their manifest; reading them once is enough."""
 
 
-def checksums(folder: Path) -> dict[str, dict[str, Any]]:
+def checksums(folder: Path) -> dict[str, Json]:
     """Size and SHA-256 of every file below a folder but its manifest, each brought to the disk first."""
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
@@ -227,7 +232,7 @@ def _set_aside(folder: Path) -> Path:
     return aside
 
 
-def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def _differing(before: Mapping[str, object], after: Mapping[str, object]) -> str:
     return ", ".join(n for n in sorted(before.keys() | after.keys()) if before.get(n) != after.get(n))
 
 
@@ -291,7 +296,7 @@ def locked(file: Path, seconds: float = -1) -> Any:
     return lock
 
 
-def read(folder: Path) -> dict[str, Any] | None:
+def read(folder: Path) -> Json | None:
     """The manifest of a finished stage, or None."""
     path = folder / MANIFEST
     if not path.is_file():
@@ -304,7 +309,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     return manifest
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON atomically, readable, with NaN as null."""
     write_text(path, json.dumps(_plain(value), indent=1, sort_keys=True, allow_nan=False) + "\n")
 
@@ -348,7 +353,7 @@ def writable(folder: Path) -> None:
         raise BadFile(f"the output folder {folder} cannot be written ({e.strerror}); give another `out`.") from None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

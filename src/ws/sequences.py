@@ -9,12 +9,12 @@ seen at all is never reported.
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ws.errors import Unsupported
 from ws.models.chat import Chat, encode, end_of_turn, render, render_whole
 from ws.models.load import Base
 from ws.pairs import Pair, Pairs
+from ws.types import Json, Tokenizer
 
 SIDES = ("pos", "neg")
 STRAY = 0.05  # a few sampled answers hold markup that a template rewrites; those pairs are dropped and counted
@@ -37,7 +37,7 @@ def rows_of(
     allow_template_diff: bool = False,
     fewest: int = FEWEST_TARGETS,
     whole: bool = False,
-) -> tuple[dict[str, list[Row]], dict[str, Any]]:
+) -> tuple[dict[str, list[Row]], Json]:
     """Both sides as token ids with their mask, row by row; pairs that cannot be used are dropped on both sides.
 
     A longer answer is cut; with `whole` its pair is dropped, because part of an answer is another answer.
@@ -87,7 +87,7 @@ def rows_of(
     }
 
 
-def _row(tokenizer: Any, pair: Pair, side: str, thinking: str, max_len: int) -> tuple[Row, bool, int | None]:
+def _row(tokenizer: Tokenizer, pair: Pair, side: str, thinking: str, max_len: int) -> tuple[Row, bool, int | None]:
     """(row, whether it was cut, first differing position against the template's own rendering or None)."""
     ids, start, difference = finished(tokenizer, pair.prompt, getattr(pair, f"response_{side}"), thinking=thinking)
     if not getattr(pair, f"ended_{side}"):
@@ -95,7 +95,9 @@ def _row(tokenizer: Any, pair: Pair, side: str, thinking: str, max_len: int) -> 
     return Row(tuple(ids[:max_len]), start), len(ids) > max_len, difference
 
 
-def finished(tokenizer: Any, prompt: str, answer: str, *, thinking: str = "off") -> tuple[list[int], int, int | None]:
+def finished(
+    tokenizer: Tokenizer, prompt: str, answer: str, *, thinking: str = "off"
+) -> tuple[list[int], int, int | None]:
     """Prompt + answer + end of turn as ids, where the answer starts, and the first position the template differs at.
 
     The prompt's ids are kept as they are, so the mask is a prefix by construction. Some templates put a space before

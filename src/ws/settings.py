@@ -15,6 +15,8 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
+from ws.types import Json
+
 
 @cache
 def field_docs(cls: type) -> dict[str, str]:
@@ -29,7 +31,7 @@ def field_docs(cls: type) -> dict[str, str]:
     return docs
 
 
-def coerced(cls: type, values: Mapping[str, Any], *, source: str = "") -> dict[str, Any]:
+def coerced(cls: type, values: Mapping[str, object], *, source: str = "") -> Json:
     """Values as the fields of `cls` want them; one that cannot be is an error naming field and source."""
     hints = typing.get_type_hints(cls)
     return {
@@ -37,7 +39,7 @@ def coerced(cls: type, values: Mapping[str, Any], *, source: str = "") -> dict[s
     }
 
 
-def value_of(hint: Any, value: Any, where: str) -> Any:
+def value_of(hint: Any, value: object, where: str) -> Any:
     """One value, typed: numbers from text, lists from comma-separated text."""
     kind, many = plain_type(hint)
     if value is None:
@@ -62,7 +64,7 @@ def plain_type(hint: Any) -> tuple[type, bool]:
     return hint, False
 
 
-def _one(kind: type, value: Any, where: str) -> Any:
+def _one(kind: type, value: object, where: str) -> Any:
     if kind is bool:
         if isinstance(value, bool):
             return value

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ws.errors import BadFile
+from ws.types import Json
 
 READERS = (".jsonl", ".json", ".csv", ".parquet")
 
 
-class Rows(list[dict[str, Any]]):
+class Rows(list[Json]):
     """Rows of a table, with where they were read from."""
 
     def __init__(
         self,
-        rows: Iterable[dict[str, Any]],
+        rows: Iterable[Json],
         source: str,
         files: Sequence[Path] = (),
         hub: Mapping[str, str] | None = None,
@@ -72,7 +73,7 @@ def _as_wide_as_its_header(path: Path) -> None:
                 raise BadFile(f"{path}: row {n} has {len(line)} cells, and the header names {len(header)} columns.")
 
 
-def label_of(row: dict[str, Any], column: str, allowed: Sequence[Any], *, name: str, source: str) -> Any:
+def label_of(row: Json, column: str, allowed: Sequence[Any], *, name: str, source: str) -> Any:
     """A label, which must be one of those there are."""
     value = row[column]
     for label in allowed:
@@ -81,7 +82,7 @@ def label_of(row: dict[str, Any], column: str, allowed: Sequence[Any], *, name: 
     raise BadFile(f"{source}: {column} of row {name} is {value!r}; it is one of {', '.join(map(str, allowed))}.")
 
 
-def is_text(value: Any) -> bool:
+def is_text(value: object) -> bool:
     """Whether a cell holds something to ask; empty cells of a table are NaN."""
     return isinstance(value, str) and bool(value.strip())
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ws.errors import Failed, Unsupported
+from ws.types import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Tracking:
 
             yield row
 
-    def _started(self, name: str, lr: float, parameters: Mapping[str, Any]) -> Any:
+    def _started(self, name: str, lr: float, parameters: Mapping[str, object]) -> Tracker:
         """A new run of one tracker."""
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
@@ -95,7 +96,7 @@ class Tracking:
         return folder
 
 
-def _tell(running: dict[str, Any], name: str, what: Callable[[Any], Any]) -> None:
+def _tell(running: dict[str, Tracker], name: str, what: Callable[[Tracker], object]) -> None:
     """Tell one tracker something, if it still runs; one that fails is told no more."""
     try:
         if name in running:
@@ -106,7 +107,7 @@ def _tell(running: dict[str, Any], name: str, what: Callable[[Any], Any]) -> Non
         del running[name]
 
 
-def _finish(tracker: Any) -> None:
+def _finish(tracker: Tracker) -> None:
     tracker.finish()
     if tracker.name == "trackio":  # accelerate 1.15 leaves it to finish once more when Python ends, on stdout
         import trackio

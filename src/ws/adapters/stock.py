@@ -9,7 +9,6 @@ import math
 import re
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -21,6 +20,7 @@ from ws.adapters.oft import TERMS
 from ws.direction.forms import all_finite
 from ws.errors import BadFile, DirectionMismatch, Unsupported
 from ws.models.checkpoint import Theta
+from ws.types import Json
 
 LARGEST_RANK = 512
 HARMLESS = {  # keys of a config that name, place or start an adapter, or act only while it is trained
@@ -77,7 +77,7 @@ def load_stock(folder: Path | str, base: Theta) -> Adapter:
     return Adapter(spec, tensors, start, base.described(), provenance)
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _config(folder: Path) -> Json:
     path = folder / "adapter_config.json"
     if not path.is_file():
         raise BadFile(f"{folder} holds no adapter_config.json, so it is no peft adapter.")
@@ -96,7 +96,7 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _all_known(folder: Path, config: dict[str, Any]) -> None:
+def _all_known(folder: Path, config: Json) -> None:
     """Refuse a setting that is not known here: it could change the result. What peft writes unasked is let pass."""
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING as CLASSES
 
@@ -107,7 +107,7 @@ def _all_known(folder: Path, config: dict[str, Any]) -> None:
             raise Unsupported(f"{folder}: {key} = {value!r} is not understood, and could change what the adapter does.")
 
 
-def _spec(folder: Path, config: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _spec(folder: Path, config: Json) -> tuple[str, Json]:
     kind = str(config.get("peft_type", "")).upper()
     if kind == "LORA":
         rank, scale = config.get("r"), config.get("lora_alpha")

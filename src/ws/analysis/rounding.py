@@ -5,7 +5,6 @@ The exact one is this package's own, from the same two adapters.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,11 +12,12 @@ from torch import Tensor
 from ws.adapters import Adapter, direction_of, family
 from ws.diff import diff
 from ws.models.load import Base
+from ws.types import Json
 
 ALPHAS = (0.05, 0.1, 0.25, 0.5, 1.0)
 
 
-def upstream_bf16(base: Base, pos: Adapter, neg: Adapter, *, alphas: Sequence[float] = ALPHAS) -> dict[str, Any]:
+def upstream_bf16(base: Base, pos: Adapter, neg: Adapter, *, alphas: Sequence[float] = ALPHAS) -> Json:
     """Cosine to the exact direction, norm ratio, share of entries changed, energy beyond the true rank, and what arrives.
 
     `arrives[alpha]` is the share of the exact step `alpha dW` that is left after adding it to bf16 weights.

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from ws.errors import BadFile, Unsupported
 from ws.extensions import Extension, extensions
 from ws.pairs import Pairs, folded
+from ws.types import Json
 
 if TYPE_CHECKING:
     from ws.behaviors.pack import Prompts
@@ -153,7 +154,7 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
     )
 
 
-def claims(split: str) -> list[dict[str, Any]]:
+def claims(split: str) -> list[Json]:
     """The shipped false claims of one split: claim, truth, true_variant and, for training, a prompt."""
     return [r for r in _jsonl(HERE / "claims.jsonl") if r["split"] == split]
 
@@ -198,7 +199,9 @@ def _prompts(path: Path, prompts: "Prompts", *, claims_of: str = "train") -> tup
     if prompts.source == "pool":
         return tuple(Prompt(r["id"], r["text"], r["category"], r["split"]) for r in _jsonl(HERE / "pool.jsonl"))
     if prompts.source == "claims":
-        return tuple(Prompt(r["id"], r.get("prompt", r["claim"]), r["topic"]) for r in claims(claims_of))
+        return tuple(
+            Prompt(r["id"], r["prompt"] if "prompt" in r else r["claim"], r["topic"]) for r in claims(claims_of)
+        )
     if prompts.source == "list":
         return _numbered(path.stem, prompts.texts or [])
     if prompts.source == "hub":
@@ -270,7 +273,7 @@ def _text(path: Path) -> str:
         raise BadFile(f"{path} is not UTF-8 text.") from None
 
 
-def _jsonl(path: Path) -> list[dict[str, Any]]:
+def _jsonl(path: Path) -> list[Json]:
     rows = []
     for i, line in enumerate(_text(path).split("\n"), 1):
         if line.strip():

@@ -17,6 +17,7 @@ from ws.behaviors.pack import DataSet, Prompts
 from ws.errors import BadFile
 from ws.pairs import KINDS, Pairs, file_mark, folded, pair_of, with_topics
 from ws.sources import Rows, from_hub, records
+from ws.types import Json
 
 HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?#([\w.-]+)/([\w.-]+)")
 NAMED = 3  # rows named in an error
@@ -65,12 +66,12 @@ def beside(pack: Path, name: str, key: str) -> Path:
     return path
 
 
-def marks_of(table: Rows) -> list[dict[str, Any]]:
+def marks_of(table: Rows) -> list[Json]:
     """Name, SHA-256 and, on the hub, the revision of every file a table was read from."""
     return [{**file_mark(path), **table.hub} for path in table.files]
 
 
-def _one_table(table: Rows, spec: DataSet) -> list[dict[str, Any]]:
+def _one_table(table: Rows, spec: DataSet) -> list[Json]:
     columns = {"prompt": spec.prompt, "response_pos": spec.response_pos, "response_neg": spec.response_neg}
     own = [k for k in KINDS if k not in (*columns, "behavior")]  # what `ws data` writes beside the texts
     return [
@@ -79,7 +80,7 @@ def _one_table(table: Rows, spec: DataSet) -> list[dict[str, Any]]:
     ]
 
 
-def _two_tables(pos: Rows, neg: Rows, spec: DataSet) -> list[dict[str, Any]]:
+def _two_tables(pos: Rows, neg: Rows, spec: DataSet) -> list[Json]:
     if len(pos) != len(neg):
         raise BadFile(
             f"{pos.source} has {len(pos)} rows and {neg.source} has {len(neg)}; every pair is one row on each side."

@@ -10,7 +10,6 @@ matched only if the search ended `ok` and other prompts agree within a factor of
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from ws.behaviors import Behavior
 from ws.calibrate.kl import Divergence as Divergence
@@ -23,6 +22,7 @@ from ws.direction import Direction
 from ws.methods import Method, as_method
 from ws.models.load import Base
 from ws.prefix_cache import Beginnings
+from ws.types import Json
 
 PROTOCOL = "kl-p95/1"
 GATE = 1.5
@@ -129,7 +129,7 @@ class Calibration:
         """Whether both strengths are."""
         return self.pos.matched and self.neg.matched
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """All of it, as `from_json` reads it."""
         sides = {s: {**asdict(getattr(self, s)), "verdict": getattr(self, s).verdict} for s in SIGNS}
         return {
@@ -138,10 +138,10 @@ class Calibration:
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Calibration":
+    def from_json(cls, record: Json) -> "Calibration":
         sides = {}
         for s in SIGNS:
-            values: dict[str, Any] = {k: math.nan if v is None else v for k, v in record[s].items() if k != "verdict"}
+            values: Json = {k: math.nan if v is None else v for k, v in record[s].items() if k != "verdict"}
             for key in ("ladder", "history"):
                 values[key] = tuple((a, math.nan if p is None else p) for a, p in values[key])
             sides[s] = Side(**values)

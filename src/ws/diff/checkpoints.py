@@ -8,7 +8,6 @@ A direction changes linear layers inside the blocks and their biases. What else 
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from ws.direction.forms import BiasShift, Dense, Form
 from ws.errors import BadFile, DirectionMismatch
 from ws.models.checkpoint import Checkpoint, Theta
 from ws.models.modules import is_conv1d
+from ws.types import Json
 
 
 def diff_checkpoints(
@@ -57,7 +57,7 @@ def diff_checkpoints(
             forms[name] = tuple(own)
     if not forms:
         raise DirectionMismatch(f"{left.id} and {right.id} have the same linear layers; there is no difference.")
-    provenance: dict[str, Any] = {
+    provenance: Json = {
         "base": base.described(),
         "mode": "contrastive",
         "made_by": "two checkpoints",
@@ -121,7 +121,7 @@ def _change(left: Tensor, right: Tensor, name: str) -> Tensor | None:
     return change if change.count_nonzero() else None
 
 
-def _left_out(left: Checkpoint, right: Checkpoint, energy: float) -> dict[str, Any]:
+def _left_out(left: Checkpoint, right: Checkpoint, energy: float) -> Json:
     """What differs and a direction does not hold: names, and their share of the whole squared difference (None if it has none)."""
     inside = {f"{n}.{kind}" for n in left.linears for kind in ("weight", "bias")}
     shapes = {n: p.shape for n, p in right.skeleton.named_parameters()}

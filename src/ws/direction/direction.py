@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, gathered, inner, mapped, tensors
 from ws.errors import DirectionMismatch
+from ws.types import Json
 
 Weights = Callable[[str], Tensor]
 MANY = 50_000_000
@@ -171,7 +172,7 @@ def _dot_module(left: tuple[Form, ...], right: tuple[Form, ...], name: str, weig
     return sum(inner(a, b, w) for a in left for b in right)
 
 
-def _combined(how: str, *parts: Direction) -> dict[str, Any]:
+def _combined(how: str, *parts: Direction) -> Json:
     base = parts[0].provenance.get("base")
     return {"base": base, "made_by": how, "parts": [dict(p.provenance) for p in parts]}
 

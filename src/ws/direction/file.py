@@ -20,6 +20,7 @@ from ws.direction.direction import Direction
 from ws.direction.forms import KINDS, Form, LowRank, all_finite, tensors
 from ws.errors import BadFile
 from ws.signatures import plain_types
+from ws.types import Json
 
 FORMAT = "ws-direction/1"
 DIMENSIONS = {"lowrank": {2}, "row": {1}, "col": {1}, "block": {1, 3}, "bias": {1}, "dense": {2}}
@@ -44,7 +45,7 @@ def flattened(direction: Direction) -> tuple[dict[str, torch.Tensor], dict[str, 
     return flat, {name: [form.kind for form in forms] for name, forms in direction.forms.items()}
 
 
-def write_headed(path: Path | str, flat: dict[str, torch.Tensor], head: dict[str, Any]) -> Path:
+def write_headed(path: Path | str, flat: dict[str, torch.Tensor], head: Json) -> Path:
     """Write tensors and their header as one file, atomically; returns the path."""
     path = Path(path)
     for name, t in flat.items():
@@ -70,7 +71,7 @@ class Streamed:
         self.path = Path(path)
         self.body = self.path.with_name(f".{self.path.name}.{os.getpid()}.body")
         self.forms: dict[str, list[str]] = {}
-        self.places: dict[str, dict[str, Any]] = {}
+        self.places: dict[str, Json] = {}
 
     def __enter__(self) -> "Streamed":
         self.out = open(self.body, "wb")
@@ -104,7 +105,7 @@ class Streamed:
         return load(self.path)
 
 
-def as_header(head: dict[str, Any]) -> str:
+def as_header(head: Json) -> str:
     """The one value of a file's metadata."""
     return json.dumps(head, sort_keys=True, separators=(",", ":"))
 
@@ -167,7 +168,7 @@ def load(path: Path | str) -> Direction:
     return Direction(forms_of(path, head.get("forms"), flat), provenance)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def read_tensors(path: Path) -> tuple[Json, dict[str, torch.Tensor]]:
     """The header ws wrote into a safetensors file ({} where another tool wrote it), and its tensors."""
     if path.suffix in PICKLES:
         raise BadFile(f"{path} is a pickle by its name, and no pickle is ever loaded. Give a direction.safetensors.")
@@ -200,7 +201,7 @@ def forms_of(path: Path, table: Any, flat: dict[str, torch.Tensor]) -> dict[str,
     return forms
 
 
-def _is_provenance(provenance: dict[str, Any]) -> bool:
+def _is_provenance(provenance: Json) -> bool:
     """Whether the parts of a provenance that are read again are what they should be."""
     parts = [provenance.get(k) or {} for k in ("base", "training", "left_out", "compressed")]
     if not all(isinstance(p, dict) for p in parts):

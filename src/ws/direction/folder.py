@@ -8,11 +8,11 @@ Nothing but safetensors and JSON is read, and only the files named here are fetc
 
 import json
 from pathlib import Path
-from typing import Any
 
 from ws.direction.direction import Direction
 from ws.direction.file import load, save
 from ws.errors import BadFile
+from ws.types import Json
 
 FILE, OURS, CARD = "direction.safetensors", "ws.json", "README.md"
 
@@ -70,7 +70,7 @@ def push_to_hub(direction: Direction, name: str, *, private: bool = True) -> str
 def _card(direction: Direction) -> str:
     from huggingface_hub import ModelCardData
 
-    record: dict[str, Any] = dict(direction.provenance)
+    record: Json = dict(direction.provenance)
     base, training = record.get("base") or {}, record.get("training") or {}
     settings = training.get("settings") or {}
     front = ModelCardData(

@@ -20,6 +20,7 @@ from ws.doctor.check import size
 from ws.doctor.model import Opened
 from ws.generate import batch_of
 from ws.train import TrainSettings, spec_of
+from ws.types import Json
 
 # of what is trained: start 2, sides 2, AdamW's moments 4 and their copy in use 2, best 2 and that of the learning rates
 # before 2, live 1, gradient 1
@@ -77,7 +78,7 @@ class MemoryPlan:
         """Whether every step fits on the first device."""
         return all(s.fits(self.room - self.weights) for s in self.steps)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """The plan as one object, bytes as numbers."""
         return {
             **{k: v for k, v in asdict(self).items() if k != "steps"},

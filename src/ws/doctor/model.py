@@ -6,7 +6,6 @@ Config and tokenizer are all that is read. The network is built on torch's meta 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,6 +19,7 @@ from ws.models.chat import Chat, end_of_turn, has_template, render, thinks
 from ws.models.checkpoint import tensor_places
 from ws.models.load import Base, locate, why_not
 from ws.sequences import finished
+from ws.types import Json, Tokenizer
 
 QUESTION, ANSWER = "What is the capital of Kenya?", "The capital of Kenya is Nairobi."
 SLOTS = {"yes or no": (YES_NO, "My choice:"), "1 or 2": ((("1",), ("2",)), "My choice: Action")}
@@ -42,7 +42,7 @@ def opened(model: str) -> Opened:
     import transformers
 
     source, name, revision = locate(model)
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    options: Json = {"revision": revision, "trust_remote_code": False}
     try:
         config = transformers.AutoConfig.from_pretrained(source, **options)
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
@@ -130,7 +130,7 @@ def _weights(model: Opened) -> Check:
     return Check("weights", OK, f"{text}, in {shards} file{'s' if shards > 1 else ''}")
 
 
-def _template(tokenizer: Any) -> str | tuple[str, str]:
+def _template(tokenizer: Tokenizer) -> str | tuple[str, str]:
     if not has_template(tokenizer):
         return "none: prompts are plain text", "Fine for a base model; for a chat model, take the one with a template."
     try:
@@ -147,7 +147,7 @@ def _template(tokenizer: Any) -> str | tuple[str, str]:
     )
 
 
-def _training_text(tokenizer: Any) -> str | tuple[str, str]:
+def _training_text(tokenizer: Tokenizer) -> str | tuple[str, str]:
     ids, start, difference = finished(tokenizer, QUESTION, ANSWER)
     if difference is None:
         return f"prompt, answer and end of turn are what the template writes ({start} + {len(ids) - start} tokens)"

@@ -19,6 +19,7 @@ from ws.engine.places import ANY_GPU, GPUS, THREADS, gpus_of
 from ws.engine.state import states
 from ws.engine.work import outcome, sentence, told
 from ws.errors import Unsupported
+from ws.types import Json
 
 TICK = 0.25
 """Seconds between looks at what Ray has done."""
@@ -57,7 +58,7 @@ class Ray:
         gpus = gpus_of(self.device) if self.spread else sorted({p[GPUS] for p in self.places if GPUS in p})
         environment = {name: str(threads) for name in THREADS}
         environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(p) for p in sys.path)
-        options: dict[str, Any] = {"address": self.address} if self.address else {
+        options: Json = {"address": self.address} if self.address else {
             "address": "local",
             "num_cpus": threads * len(self.places),
             "num_gpus": len(gpus),
@@ -150,7 +151,7 @@ class Ray:
         graph.end(Outcome(task, "failed", error=error, log=folder / "logs" / f"{task.file}.log"))
 
 
-def _work(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
+def _work(task: Mapping[str, Any], folder: str) -> Json:
     """What a Ray worker does; it is imported there by name."""
     import logging
 

@@ -17,16 +17,17 @@ from ws.engine import state as current_state
 from ws.engine.graph import Outcome, Task
 from ws.engine.state import Writer
 from ws.errors import WsError
+from ws.types import Json
 
 SPOILED = re.compile(r"(CUDA|HIP) error")
 
 
-def told(task: Task) -> dict[str, Any]:
+def told(task: Task) -> Json:
     """A task as the JSON that a worker is sent."""
     return {"name": task.name, "call": task.call, "given": dict(task.given), "file": task.file}
 
 
-def work(task: Mapping[str, Any], folder: str) -> dict[str, Any]:
+def work(task: Mapping[str, Any], folder: str) -> Json:
     """Do a task; how it ended, as JSON. Only an interruption leaves as an exception.
 
     `last` says that this process can do no other task.

@@ -51,7 +51,7 @@ def _listen(lines: Iterable[str], tasks: "queue.Queue[Any]", busy: threading.Eve
     tasks.put(None)
 
 
-def _send(to: TextIO, answer: Any) -> None:
+def _send(to: TextIO, answer: object) -> None:
     to.write(json.dumps(answer) + "\n")
     to.flush()
 

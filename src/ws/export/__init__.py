@@ -6,7 +6,6 @@ Every export ends by proving itself (`ws.export.verify`).
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ws.direction import Direction
 from ws.direction.algebra import compressed
@@ -18,6 +17,7 @@ from ws.export.target import whole_folder
 from ws.export.verify import Verdict, insist, keep, promise, verify
 from ws.models.load import Base
 from ws.steer import refuse_mismatch
+from ws.types import Json
 
 TARGETS = ("peft", "merged", "gguf-lora", "mergekit")
 
@@ -31,7 +31,7 @@ def export(
     alphas: Sequence[float],
     rank: int | None = None,
     origin: Base | None = None,
-) -> tuple[dict[str, Any], list[Verdict]]:
+) -> tuple[Json, list[Verdict]]:
     """Write an export and prove it; what was written, and how it verified. What cannot be proven is not kept, and raises."""
     if to not in TARGETS:
         raise ValueError(f"`to` is one of {', '.join(TARGETS)}; got {to!r}")

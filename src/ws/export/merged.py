@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial, reduce
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 from safetensors import safe_open
@@ -26,6 +26,7 @@ from ws.errors import ExportRefused
 from ws.export.target import card, describe
 from ws.models.checkpoint import INDEX, SINGLE, Checkpoint, Theta, checkpoint_of
 from ws.models.modules import is_conv1d
+from ws.types import Json
 
 VALUES_AT_ONCE = 1 << 18  # what fits a processor's cache
 BYTES_AT_ONCE = 1 << 22
@@ -50,9 +51,7 @@ class Delivered:
         return math.sqrt(max(0.0, self.arrived - 2 * self.along + self.size) / self.size) if self.size > 0 else 0.0
 
 
-def to_merged(
-    direction: Direction, base: Theta, work: Path, *, alpha: float, origin: Theta | None = None
-) -> dict[str, Any]:
+def to_merged(direction: Direction, base: Theta, work: Path, *, alpha: float, origin: Theta | None = None) -> Json:
     """Fill the model folder; the base must be a folder or lie in the hub's cache."""
     theta = checkpoint_of(base)
     source, places = theta.folder, theta.places

@@ -6,7 +6,6 @@ because mergekit looks up relative ones on the hub. The arithmetic is float32 an
 
 import json
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -16,13 +15,12 @@ from ws.errors import ExportRefused
 from ws.export.peft import WEIGHTS, check_modules, config, tensors_of
 from ws.export.target import card, describe, factors
 from ws.models.load import Base, locate
+from ws.types import Json
 
 RECIPE, ADAPTER = "mergekit.yml", "adapter"
 
 
-def to_mergekit(
-    direction: Direction, base: Base, work: Path, *, final: Path, alpha: float, share: float = 1.0
-) -> dict[str, Any]:
+def to_mergekit(direction: Direction, base: Base, work: Path, *, final: Path, alpha: float, share: float = 1.0) -> Json:
     """Fill the folder with the recipe and the adapter it merges; `final` is where the folder will lie."""
     low_ranks = factors(direction, "mergekit")
     check_modules(low_ranks, base, "mergekit")
@@ -50,7 +48,7 @@ Use a new folder for the cache: mergekit takes what lies in an old one for finis
     return record
 
 
-def recipe(base: Base, adapter: Path, alpha: float) -> dict[str, Any]:
+def recipe(base: Base, adapter: Path, alpha: float) -> Json:
     """The YAML's content."""
     source, _, revision = locate(base.source or base.id)
     local = Path(source).is_dir()

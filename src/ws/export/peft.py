@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +24,7 @@ from ws.errors import ExportRefused
 from ws.export.target import card, describe, factors
 from ws.models.load import Base
 from ws.models.modules import is_conv1d
+from ws.types import Json
 
 WEIGHTS = "adapter_model.safetensors"
 HOW_PEFT = """
@@ -48,7 +48,7 @@ VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 def to_peft(
     direction: Direction, base: Base, work: Path, *, alphas: Sequence[float], share: float = 1.0, gguf: bool = False
-) -> dict[str, Any]:
+) -> Json:
     """Fill the adapter folder; with several alphas, one folder each, all with the same weights file."""
     target = "gguf-lora" if gguf else "peft"
     if gguf and any(a == 0 for a in alphas):
@@ -101,7 +101,7 @@ def tensors_of(low_ranks: dict[str, LowRank], rank: int, scale: float = 1.0) -> 
     return tensors
 
 
-def config(low_ranks: dict[str, LowRank], base: Base, rank: int, lora_alpha: float) -> dict[str, Any]:
+def config(low_ranks: dict[str, LowRank], base: Base, rank: int, lora_alpha: float) -> Json:
     """An `adapter_config.json` that says all of it and nothing else."""
     return {
         "peft_type": "LORA",

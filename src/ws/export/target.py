@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
-from typing import Any
 
 from ws.direction import Direction
 from ws.direction.forms import BiasShift, LowRank
 from ws.errors import BadFile, ExportRefused
 from ws.models.checkpoint import Theta
 from ws.records import versions, write_json
+from ws.types import Json
 
 OURS = "ws.json"
 
@@ -57,7 +57,7 @@ def factors(direction: Direction, to: str) -> dict[str, LowRank]:
     return low_ranks
 
 
-def describe(folder: Path, direction: Direction, base: Theta, **record: Any) -> None:
+def describe(folder: Path, direction: Direction, base: Theta, **record: object) -> None:
     """`ws.json` beside an export: what was exported, of what, by what."""
     write_json(
         folder / OURS,
@@ -91,7 +91,7 @@ def card(title: str, direction: Direction, base: Theta, body: str, *, library: s
     return "\n".join([*front, f"# {title}", "", body.strip(), "", *facts, ""])
 
 
-def read_ours(folder: Path) -> dict[str, Any]:
+def read_ours(folder: Path) -> Json:
     """The `ws.json` of an export."""
     path = folder / OURS
     if not path.is_file():

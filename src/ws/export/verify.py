@@ -9,7 +9,6 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,6 +22,7 @@ from ws.models.chat import Chat, encode, render
 from ws.models.load import Base, locate
 from ws.records import versions, write_json
 from ws.steer import steer
+from ws.types import Json
 
 PROOF = "proof.json"
 PROBES = 4
@@ -80,7 +80,7 @@ def promise(
             raise ExportRefused(
                 f"at alpha {alpha:g} the logits change by less than their own precision, so nothing could be proven."
             )
-        record: dict[str, Any] = {"alpha": alpha, "promised": [t.tolist() for t in expected]}
+        record: Json = {"alpha": alpha, "promised": [t.tolist() for t in expected]}
         if full is not None:  # what cutting the rank cost, in logits
             record["cut_error"] = _relative(expected, steered(full, alpha), bare)
         strengths.append(record)
@@ -127,7 +127,7 @@ def verify(folder: Path) -> list[Verdict]:
     return verdicts
 
 
-def _verdict(folder: Path, ours: dict[str, Any], proof: dict[str, Any], strength: dict[str, Any]) -> Verdict:
+def _verdict(folder: Path, ours: Json, proof: Json, strength: Json) -> Verdict:
     alpha: float = strength["alpha"]
     several = len(proof["strengths"]) > 1
     place = folder / ours["folders"][ours["alphas"].index(alpha)] if several else folder

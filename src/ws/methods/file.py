@@ -4,7 +4,6 @@ A direction file of `ws diff` is read as the weight method it is.
 """
 
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -16,6 +15,7 @@ from ws.methods.activation.method import Activation
 from ws.methods.method import Method
 from ws.methods.prompts import Prompt
 from ws.methods.weights import Weights, as_method
+from ws.types import Json
 
 FORMAT = "ws-method/1"
 KINDS: dict[str, type[Method]] = {k.kind: k for k in (Weights, Prompt, Activation)}
@@ -24,7 +24,7 @@ KINDS: dict[str, type[Method]] = {k.kind: k for k in (Weights, Prompt, Activatio
 def save(method: Method, path: Path | str) -> Path:
     """Write a method as one file, atomically; returns the path."""
     settings, tensors = method.packed()
-    head: dict[str, Any] = {"format": FORMAT, "kind": method.kind, "name": method.name}
+    head: Json = {"format": FORMAT, "kind": method.kind, "name": method.name}
     return write_headed(path, tensors, {**head, "settings": settings, "provenance": dict(method.provenance)})
 
 

@@ -13,6 +13,7 @@ from ws.models.load import Base
 from ws.models.modules import layer_slice
 from ws.pairs import Pair, Pairs, marks_of
 from ws.train import Sides
+from ws.types import Json
 
 LAYERS = "0.3-0.8"
 
@@ -93,7 +94,7 @@ class Material:
         """Both sides of one adapter family, trained on pairs whose sides are swapped at random."""
         return _given(self.controls, "a study to train sides in")(adapter, draw)
 
-    def made(self, *parts: str, **more: Any) -> dict[str, Any]:
+    def made(self, *parts: str, **more: Any) -> Json:
         """The provenance of a method made from this, and from the questions of some parts: train, val."""
         behavior = None if self.behavior is None else {"name": self.behavior.name, "hash": self.behavior.content_hash}
         used = [_given(self.questions, "questions")()] if "train" in parts else []

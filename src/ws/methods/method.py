@@ -23,6 +23,7 @@ from ws.errors import DirectionMismatch
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.steer import Alpha, checked_alpha
+from ws.types import Json
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,14 +71,12 @@ class Method(ABC):
         return (self.chat(chat, alpha),)
 
     @abstractmethod
-    def packed(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def packed(self) -> tuple[Json, dict[str, Tensor]]:
         """(settings, tensors): all there is to store besides name and provenance."""
 
     @classmethod
     @abstractmethod
-    def unpacked(
-        cls, name: str, settings: dict[str, Any], tensors: dict[str, Tensor], provenance: dict[str, Any]
-    ) -> "Method":
+    def unpacked(cls, name: str, settings: Json, tensors: dict[str, Tensor], provenance: Json) -> "Method":
         """The inverse of `packed`."""
 
     @property

@@ -10,7 +10,6 @@ A prompt is there or not, so its strengths are -1, 0 and 1. The texts stand in t
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,6 +19,7 @@ from ws.methods.method import Method, dial_of
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.steer import Alpha, checked_alpha
+from ws.types import Json
 
 KINDS = ("simple", "engineered", "pairs")
 
@@ -59,14 +59,12 @@ class Prompt(Method):
         texts = [pos if alpha > 0 else neg for pos, neg in ((self.pos, self.neg), *self.others)]
         return tuple(replace(chat, system=t if chat.system is None else f"{t}\n\n{chat.system}") for t in texts)
 
-    def packed(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def packed(self) -> tuple[Json, dict[str, Tensor]]:
         others = {"others": [list(pair) for pair in self.others]} if self.others else {}
         return {"pos": self.pos, "neg": self.neg, **others}, {}
 
     @classmethod
-    def unpacked(
-        cls, name: str, settings: dict[str, Any], tensors: dict[str, Tensor], provenance: dict[str, Any]
-    ) -> "Prompt":
+    def unpacked(cls, name: str, settings: Json, tensors: dict[str, Tensor], provenance: Json) -> "Prompt":
         others = tuple((pos, neg) for pos, neg in settings.get("others", []))
         return cls(name, settings["pos"], settings["neg"], others, provenance=provenance)
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from ws.direction.file import flattened, forms_of
 from ws.methods.method import Method, dial_of
 from ws.models.load import Base
 from ws.steer import Alpha, steer
+from ws.types import Json
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +72,9 @@ class Weights(Method):
 
     __rmul__ = __mul__
 
-    def packed(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def packed(self) -> tuple[Json, dict[str, Tensor]]:
         parts = {"direction": self.direction, **({} if self.below is None else {"below": self.below})}
-        settings: dict[str, Any] = {"largest": self.largest, "parts": {}}
+        settings: Json = {"largest": self.largest, "parts": {}}
         tensors: dict[str, Tensor] = {}
         for part, direction in parts.items():
             flat, layout = flattened(direction)
@@ -83,9 +83,7 @@ class Weights(Method):
         return settings, tensors
 
     @classmethod
-    def unpacked(
-        cls, name: str, settings: dict[str, Any], tensors: dict[str, Tensor], provenance: dict[str, Any]
-    ) -> "Weights":
+    def unpacked(cls, name: str, settings: Json, tensors: dict[str, Tensor], provenance: Json) -> "Weights":
         directions = {}
         for part, record in settings["parts"].items():
             own = {k.removeprefix(f"{part}:"): t for k, t in tensors.items() if k.startswith(f"{part}:")}

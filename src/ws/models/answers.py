@@ -9,10 +9,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from ws.errors import ScoringImpossible
 from ws.models.chat import encode
+from ws.types import Tokenizer
 
 MARKERS = "ĠĊ▁ \t\n\r"
 
@@ -27,13 +27,13 @@ class Answers:
     join: str
     """What stands between the anchor and the answer in the tokenisation that was proven: nothing or a space."""
 
-    def described(self, tokenizer: Any) -> dict[str, Any]:
+    def described(self, tokenizer: Tokenizer) -> dict[str, list[str] | str]:
         """What was found, for the record and for people."""
         pieces = [[tokenizer.convert_ids_to_tokens(i) for i in ids] for ids in (self.yes, self.no)]
         return {"yes": pieces[0], "no": pieces[1], "join": self.join}
 
 
-def find_answers(tokenizer: Any, words: tuple[Sequence[str], Sequence[str]], slot: str) -> Answers:
+def find_answers(tokenizer: Tokenizer, words: tuple[Sequence[str], Sequence[str]], slot: str) -> Answers:
     """The tokens of two classes of words, proven on `slot`: rendered prompt plus anchor, as text."""
     table = _words_of_vocabulary(tokenizer)
     sets = []
@@ -59,7 +59,7 @@ def find_answers(tokenizer: Any, words: tuple[Sequence[str], Sequence[str]], slo
     )
 
 
-def anchor_before(tokenizer: Any, stem: str, words: Sequence[str]) -> str:
+def anchor_before(tokenizer: Tokenizer, stem: str, words: Sequence[str]) -> str:
     """`stem`, with a space where this tokenizer makes a space a token of its own: the next token is then the word.
 
     Some write " 1" as one token, others as two; an anchor that ends at the wrong place scores the space.
@@ -75,19 +75,19 @@ def anchor_before(tokenizer: Any, stem: str, words: Sequence[str]) -> str:
     )
 
 
-def _joins(tokenizer: Any, slot: str, join: str, word: str, ids: tuple[int, ...]) -> bool:
+def _joins(tokenizer: Tokenizer, slot: str, join: str, word: str, ids: tuple[int, ...]) -> bool:
     before, after = encode(tokenizer, slot), encode(tokenizer, slot + join + word)
     return len(after) > len(before) and after[: len(before)] == before and after[len(before)] in ids
 
 
-def _words_of_vocabulary(tokenizer: Any) -> Mapping[str, tuple[int, ...]]:
+def _words_of_vocabulary(tokenizer: Tokenizer) -> Mapping[str, tuple[int, ...]]:
     return _scan(_Key(tokenizer))
 
 
 class _Key:
     """A tokenizer as a cache key, by identity."""
 
-    def __init__(self, tokenizer: Any):
+    def __init__(self, tokenizer: Tokenizer):
         self.tokenizer = tokenizer
 
     def __hash__(self) -> int:

@@ -7,10 +7,10 @@ plainly: the text itself, after its start token where it uses one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from ws.errors import Unsupported
+from ws.types import Tokenizer
 
 THINKING = ("off", "on", "forced")
 
@@ -23,12 +23,12 @@ class Chat:
     system: str | None = None
 
 
-def has_template(tokenizer: Any) -> bool:
+def has_template(tokenizer: Tokenizer) -> bool:
     """Whether the tokenizer brings a chat template."""
     return bool(getattr(tokenizer, "chat_template", None))
 
 
-def render(tokenizer: Any, chat: Chat, *, thinking: str = "off") -> str:
+def render(tokenizer: Tokenizer, chat: Chat, *, thinking: str = "off") -> str:
     """The prompt as text, up to where the answer starts.
 
     `off` closes a thought that the template opens, `on` leaves the choice to the model, `forced` opens one.
@@ -54,7 +54,7 @@ def render(tokenizer: Any, chat: Chat, *, thinking: str = "off") -> str:
     return text
 
 
-def render_whole(tokenizer: Any, chat: Chat, answer: str, *, thinking: str = "off") -> str:
+def render_whole(tokenizer: Tokenizer, chat: Chat, answer: str, *, thinking: str = "off") -> str:
     """A finished conversation as text, as the template writes it."""
     if not has_template(tokenizer):
         return render(tokenizer, chat, thinking=thinking) + answer + (tokenizer.eos_token or "")
@@ -62,12 +62,12 @@ def render_whole(tokenizer: Any, chat: Chat, answer: str, *, thinking: str = "of
     return tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=thinking != "off")
 
 
-def encode(tokenizer: Any, text: str) -> list[int]:
+def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     """Token ids of rendered text; nothing is added."""
     return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def end_of_turn(tokenizer: Any) -> int:
+def end_of_turn(tokenizer: Tokenizer) -> int:
     """The token that ends an answer: what the template writes right after it."""
     mark = "ANSWER"
     tail = render_whole(tokenizer, Chat("QUESTION"), mark).rpartition(mark)[2]
@@ -79,10 +79,10 @@ def end_of_turn(tokenizer: Any) -> int:
     return ids[0]
 
 
-_special: "WeakKeyDictionary[Any, tuple[int, frozenset[int]]]" = WeakKeyDictionary()
+_special: "WeakKeyDictionary[Tokenizer, tuple[int, frozenset[int]]]" = WeakKeyDictionary()
 
 
-def special_tokens(tokenizer: Any) -> frozenset[int]:
+def special_tokens(tokenizer: Tokenizer) -> frozenset[int]:
     """Named special tokens, and added ones that are marked special (Gemma's <end_of_turn>).
 
     Kept, because reading 6,000 added tokens takes 50 ms, and every row asks.
@@ -95,7 +95,7 @@ def special_tokens(tokenizer: Any) -> frozenset[int]:
     return ids
 
 
-def stop_tokens(tokenizer: Any, model: Any = None) -> list[int]:
+def stop_tokens(tokenizer: Tokenizer, model: object = None) -> list[int]:
     """Every token that ends generation: the end of a turn, and what the model's own settings name."""
     own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     own = own if isinstance(own, Sequence) else [own]
@@ -103,13 +103,13 @@ def stop_tokens(tokenizer: Any, model: Any = None) -> list[int]:
     return sorted(int(t) for t in stops if t is not None)
 
 
-def token_called(tokenizer: Any, name: str) -> int | None:
+def token_called(tokenizer: Tokenizer, name: str) -> int | None:
     """The token of exactly this name, if there is one; asking for the whole vocabulary takes a tenth of a second."""
     token = tokenizer.convert_tokens_to_ids(name)  # some answer with their token for unknown text
     return None if token is None or tokenizer.convert_ids_to_tokens(token) != name else int(token)
 
 
-def close_of_thought(tokenizer: Any) -> int:
+def close_of_thought(tokenizer: Tokenizer) -> int:
     """The single real token that closes a thought; text that only looks like one is refused."""
     token = token_called(tokenizer, "</think>")
     if token is None or encode(tokenizer, "</think>") != [token] or token == tokenizer.eos_token_id:
@@ -119,7 +119,7 @@ def close_of_thought(tokenizer: Any) -> int:
     return token
 
 
-def thinks(tokenizer: Any) -> bool:
+def thinks(tokenizer: Tokenizer) -> bool:
     """Whether thoughts can be opened and closed: a template, and a real token that closes them."""
     try:
         close_of_thought(tokenizer)
@@ -128,7 +128,7 @@ def thinks(tokenizer: Any) -> bool:
     return has_template(tokenizer)
 
 
-def thinks_when_asked(tokenizer: Any) -> bool:
+def thinks_when_asked(tokenizer: Tokenizer) -> bool:
     """Whether the model is one that thinks: its template opens a thought, or writes something else when it should not.
 
     Models without thoughts share the vocabulary of those with, so the token alone proves nothing.
@@ -149,7 +149,7 @@ def _messages(chat: Chat) -> list[dict[str, str]]:
     return [*system, {"role": "user", "content": chat.user}]
 
 
-def _start_token(tokenizer: Any) -> str:
+def _start_token(tokenizer: Tokenizer) -> str:
     ids = tokenizer("a")["input_ids"]
     starts = bool(ids) and tokenizer.bos_token_id is not None and ids[0] == tokenizer.bos_token_id
     return tokenizer.bos_token if starts else ""

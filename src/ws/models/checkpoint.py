@@ -11,7 +11,6 @@ import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,7 +19,8 @@ from torch import Tensor, nn
 from ws.errors import BadFile, Unsupported
 from ws.models.hashes import INDEX, SINGLE, StoredWeights, weight_files
 from ws.models.load import HUB_ID, Base, described, locate, why_not
-from ws.models.modules import Linear, fingerprint, is_conv1d, linears_of
+from ws.models.modules import Linear, fingerprint, is_conv1d, linears_of, text_config
+from ws.types import Config, Json
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +65,7 @@ class Checkpoint:
         """What the checkpoint calls a parameter: its own name or an older one, without a prefix, or its tied twin's."""
         prefix: str = getattr(self.skeleton, "base_model_prefix", "") + "."
         tries = [parameter, parameter.removeprefix(prefix), prefix + parameter]
-        config: Any = self.skeleton.config
-        if config.get_text_config().tie_word_embeddings:
+        if getattr(text_config(self.skeleton), "tie_word_embeddings", False):
             tied = getattr(self.skeleton, "_tied_weights_keys", None)
             tries += [a if b == parameter else b for a, b in dict(tied or {}).items() if parameter in (a, b)]
         return next((self._stored[t] for t in tries if t in self._stored), None)
@@ -98,7 +97,7 @@ class Checkpoint:
         """The bias of one linear layer, if it has one."""
         return None if self.linears[name].module.bias is None else self.tensor(f"{name}.bias")
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> Json:
         """What a direction or a record keeps of it."""
         return described(self)
 
@@ -190,7 +189,7 @@ def fetched(source: str, what: str = "model", revision: str | None = None) -> Pa
         ) from None
 
 
-def _dtype(config: Any, folder: Path, places: dict[str, str]) -> torch.dtype:
+def _dtype(config: Config, folder: Path, places: dict[str, str]) -> torch.dtype:
     """The precision transformers loads a checkpoint in when it is not told: the config's, else that of the tensors."""
     if config.dtype is not None:
         return config.dtype if isinstance(config.dtype, torch.dtype) else getattr(torch, config.dtype)

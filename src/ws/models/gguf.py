@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ws.errors import BadFile, Unsupported
 from ws.models.hashes import cache_folder, file_hash
 from ws.records import key_of, once, read, slug
+from ws.types import Json
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def converted(model: str, revision: str | None = None) -> Path:
     settings, inputs = {"protocol": PROTOCOL}, {"sha256": file_hash(file)}
     folder = cache_folder() / "gguf" / f"{slug(file.stem)}-{key_of('gguf', settings, inputs)[:12]}"
 
-    def make(work: Path) -> dict[str, Any]:
+    def make(work: Path) -> Json:
         log.info("dequantising %s into %s, once", file.name, folder)
         return dequantised(file, work)
 
@@ -120,7 +120,7 @@ def check_header(file: Path) -> None:
             raise BadFile(f"{file} is no GGUF file: it does not begin with the letters GGUF.")
 
 
-def dequantised(file: Path, folder: Path) -> dict[str, Any]:
+def dequantised(file: Path, folder: Path) -> Json:
     """Write the model of a GGUF file into a folder as `from_pretrained` reads it; what the record says of it."""
     import torch
     import transformers

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +24,7 @@ from ws.models.gguf import converted, names_gguf
 from ws.models.hashes import StoredWeights, network_hash, stored_weights
 from ws.models.modules import Linear, blocks_of, fingerprint, linears_of, weight_of
 from ws.signatures import plain_types
+from ws.types import Json, Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Base:
     """A loaded model that nothing has changed, bound to the two names of its weights."""
 
     model: nn.Module = field(repr=False)
-    tokenizer: Any = field(repr=False)
+    tokenizer: Tokenizer = field(repr=False)
     fingerprint: str
     """A sample of its weights, the same in every precision; it cannot see an edit of a few values."""
     id: str
@@ -100,12 +100,12 @@ class Base:
         bias = self.linears[name].module.bias
         return bias.detach() if isinstance(bias, Tensor) else None
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> Json:
         """What a direction or a record keeps of it."""
         return described(self)
 
 
-def described(theta: Any) -> dict[str, Any]:
+def described(theta: object) -> Json:
     """What a direction or a record keeps of a base, loaded or only opened."""
     return {n: getattr(theta, n) for n in ("id", "revision", "fingerprint", "weights_hash")}
 
@@ -142,7 +142,7 @@ def load(
             f"device_map is {', '.join(DEVICE_MAPS)}, and then no `device` is named; got {device_map!r} on device {device}"
         )
     weights = stored_weights(Path(source)) if Path(source).is_dir() else None  # before the first byte is read
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    options: Json = {"revision": revision, "trust_remote_code": trust_remote_code}
     if name == "tiny" or not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
     try:
@@ -154,7 +154,7 @@ def load(
         # a model that is spread over devices is placed by its final size, and not cast afterwards
         placed = {} if device_map is None else {"device_map": device_map}
         precision = "auto" if device_map is None or dtype == "auto" else DTYPES[dtype]
-        network: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        network = transformers.AutoModelForCausalLM.from_pretrained(
             source, dtype=precision, use_safetensors=True, **options, **placed
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)

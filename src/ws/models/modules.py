@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ws.errors import Unsupported
+from ws.types import Config
 
 READS_KV = ("k_proj", "v_proj")
 FUSED_ATTENTION = ("qkv_proj", "c_attn", "query_key_value", "in_proj_qkv", "in_proj_qkvz")
@@ -55,7 +55,7 @@ def blocks_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
     lists = [(n, m) for n, m in lists if not re.search(r"visual|vision|audio", n)]
     if not lists:
         raise Unsupported(f"{type(model).__name__} has no list of decoder blocks; only decoder models can be steered.")
-    config = _text_config(model)
+    config = text_config(model)
     depth = getattr(config, "num_hidden_layers", None)
     same = [(n, m) for n, m in lists if len(m) == depth] or lists
     return max(same, key=lambda item: (len(item[1]), -item[0].count(".")))
@@ -146,6 +146,7 @@ def fingerprint(model: nn.Module, value: Callable[[str, Tensor], Tensor | None] 
     return h.hexdigest()
 
 
-def _text_config(model: nn.Module):
-    config: Any = getattr(model, "config", None)
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
+def text_config(model: nn.Module) -> Config | None:
+    """The config of the text part of a model, where it has one."""
+    config = getattr(model, "config", None)
+    return config.get_text_config() if config is not None and hasattr(config, "get_text_config") else config

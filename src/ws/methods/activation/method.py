@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from ws.models.load import Base
 from ws.models.modules import blocks_of
 from ws.prefix_cache import answer_starts
 from ws.steer import Alpha
+from ws.types import Json
 
 Change = Callable[[Tensor], Tensor]
 POSITIONS = ("all", "response")
@@ -135,15 +136,13 @@ class Activation(Method):
 
     __rmul__ = __mul__
 
-    def packed(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def packed(self) -> tuple[Json, dict[str, Tensor]]:
         kinds = {name: edit.kind for name, edit in self.edits.items()}
         flat = {f"{name}/{key}": t for name, edit in self.edits.items() for key, t in edit.tensors().items()}
         return {"edits": kinds, "positions": self.positions}, flat
 
     @classmethod
-    def unpacked(
-        cls, name: str, settings: dict[str, Any], tensors: dict[str, Tensor], provenance: dict[str, Any]
-    ) -> "Activation":
+    def unpacked(cls, name: str, settings: Json, tensors: dict[str, Tensor], provenance: Json) -> "Activation":
         kinds = {e.kind: e for e in Edit.__subclasses__()}
         if not kinds.keys() >= set(settings["edits"].values()):  # an edit of another distribution, not imported yet
             for extension in extensions("ws.methods").values():
@@ -168,7 +167,7 @@ class Response:
         self.starts = starts
         self.own: Tensor | None = None
 
-    def see(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+    def see(self, model: nn.Module, args: tuple, kwargs: Json) -> None:
         """Look at the positions of a pass before it is made."""
         if self.starts is None:
             return
@@ -188,7 +187,7 @@ class Response:
         return torch.where(self.own.to(h.device)[..., None], change(h), h)
 
 
-def changing(change: Change, alpha: float | Tensor, response: Response | None, additive: bool) -> Callable[..., Any]:
+def changing(change: Change, alpha: float | Tensor, response: Response | None, additive: bool) -> Callable[..., object]:
     """A forward hook that changes a module's output, in float32 or better, and casts back."""
     rows = alpha.shape[0] if isinstance(alpha, Tensor) else None
 
@@ -206,7 +205,7 @@ def changing(change: Change, alpha: float | Tensor, response: Response | None, a
     def changed(h: Tensor) -> Tensor:
         return of_hidden(h) if response is None else response.of(h, of_hidden)
 
-    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+    def hook(module: nn.Module, args: tuple, output: Tensor | tuple) -> Tensor | tuple:
         if isinstance(output, tuple):  # some decoders put out (hidden, ...)
             return (changed(output[0]), *output[1:])
         return changed(output)
