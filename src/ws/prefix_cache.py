@@ -146,9 +146,13 @@ class Steps:
     def _read(self, ids: Tensor, positions: Tensor) -> None:
         first = self._cache is None
         self.logits, self._cache = last_logits(
-            self.model, input_ids=ids, attention_mask=self.mask, position_ids=positions, past_key_values=self._cache,
+            self.model,
+            input_ids=ids,
+            attention_mask=self.mask,
+            position_ids=positions,
+            past_key_values=self._cache,
             use_cache=True,
-        )  # fmt: skip
+        )
         self._last = positions[:, -1:]
         if first:
             if self._beginnings is not None:

@@ -14,7 +14,8 @@ from gguf_files import ARCHITECTURES, dequantised, write_gguf
 import ws
 from ws.errors import BadFile, Unsupported
 from ws.models import gguf
-from ws.models.load import load, locate
+from ws.models.load import load
+from ws.models.locate import locate
 
 IDS = torch.randint(5, 2800, (2, 9), generator=torch.Generator().manual_seed(0))
 

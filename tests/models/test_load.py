@@ -15,7 +15,8 @@ from ws.doctor import opened
 from ws.errors import BadFile, Unsupported
 from ws.export.verify import _loaded
 from ws.models.checkpoint import open_checkpoint
-from ws.models.load import choose_device, load, locate
+from ws.models.load import choose_device, load
+from ws.models.locate import locate
 from ws.models.tiny import FOLDER
 
 

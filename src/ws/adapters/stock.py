@@ -24,14 +24,15 @@ from ws.types import Json
 
 LARGEST_RANK = 512
 HARMLESS = {  # keys of a config that name, place or start an adapter, or act only while it is trained
-    "peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode",
-    "runtime_config", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "fan_in_fan_out",
-    "lora_dropout", "module_dropout", "boft_dropout", "init_weights", "init_lora_weights", "init_ia3_weights",
-    "loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "ephemeral_gpu_offload",
-    "feedforward_modules", "bias", "oft_block_size", "eps", "num_cayley_neumann_terms", "boft_n_butterfly_factor",
-    "r", "lora_alpha", "use_rslora", "use_dora", "delora_lambda", "use_cayley_neumann", "boft_block_size", "boft_block_num",
-    "coft", "block_share", "lora_bias",
-}  # fmt: skip
+    *("peft_type", "peft_version", "task_type", "auto_mapping", "base_model_name_or_path", "revision"),
+    *("inference_mode", "runtime_config", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern"),
+    *("fan_in_fan_out", "lora_dropout", "module_dropout", "boft_dropout"),
+    *("init_weights", "init_lora_weights", "init_ia3_weights", "loftq_config", "eva_config", "corda_config"),
+    *("lora_ga_config", "megatron_core", "ephemeral_gpu_offload", "feedforward_modules", "bias"),
+    *("r", "lora_alpha", "use_rslora", "use_dora", "lora_bias", "delora_lambda", "eps"),
+    *("oft_block_size", "use_cayley_neumann", "num_cayley_neumann_terms", "coft", "block_share"),
+    *("boft_block_size", "boft_block_num", "boft_n_butterfly_factor"),
+}
 PARAMETERS = {
     "lora": {"lora_A.weight", "lora_B.weight"},
     "pissa": {"lora_A.weight", "lora_B.weight"},

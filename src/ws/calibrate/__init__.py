@@ -133,9 +133,15 @@ class Calibration:
         """All of it, as `from_json` reads it."""
         sides = {s: {**asdict(getattr(self, s)), "verdict": getattr(self, s).verdict} for s in SIGNS}
         return {
-            "method": self.method, "protocol": self.protocol, "thinking": self.thinking, "matched": self.matched,
-            "alpha_pos": self.alpha_pos, "alpha_neg": self.alpha_neg, "settings": asdict(self.settings), **sides,
-        }  # fmt: skip
+            "method": self.method,
+            "protocol": self.protocol,
+            "thinking": self.thinking,
+            "matched": self.matched,
+            "alpha_pos": self.alpha_pos,
+            "alpha_neg": self.alpha_neg,
+            "settings": asdict(self.settings),
+            **sides,
+        }
 
     @classmethod
     def from_json(cls, record: Json) -> "Calibration":
@@ -190,9 +196,14 @@ def calibrate(
     for sign, ladder in ladders.items():
         probe, slope = first_guess(ladder, goals[sign])
         ways[sign] = searching(
-            goals[sign], tolerance=settings.tolerance, bound=method.bound, graded=method.graded, probe=probe,
-            slope=slope, max_evals=settings.max_evals,
-        )  # fmt: skip
+            goals[sign],
+            tolerance=settings.tolerance,
+            bound=method.bound,
+            graded=method.graded,
+            probe=probe,
+            slope=slope,
+            max_evals=settings.max_evals,
+        )
     ends = solve(evaluate, ways)
     # 3. the same strengths on other prompts
     alphas = [sign * ends[sign].c for sign in SIGNS.values()]
@@ -245,9 +256,21 @@ def _side(
     lo, hi = at.interval() if not math.isnan(at.p95) else (math.nan, math.nan)
     audit_lo, audit_hi = audit.interval() if not math.isnan(audit.p95) else (math.nan, math.nan)
     return Side(
-        alpha=sign * end.c, target=target, status=end.status, p95=end.stat, ci_lo=lo, ci_hi=hi, mean=at.mean,
-        p50=at.p50, p99=at.p99, largest=at.largest, audit=audit.p95, audit_lo=audit_lo, audit_hi=audit_hi,
-        passed=target / GATE <= audit.p95 <= target * GATE, evaluations=len(end.trials) + bool(ladder),
+        alpha=sign * end.c,
+        target=target,
+        status=end.status,
+        p95=end.stat,
+        ci_lo=lo,
+        ci_hi=hi,
+        mean=at.mean,
+        p50=at.p50,
+        p99=at.p99,
+        largest=at.largest,
+        audit=audit.p95,
+        audit_lo=audit_lo,
+        audit_hi=audit_hi,
+        passed=target / GATE <= audit.p95 <= target * GATE,
+        evaluations=len(end.trials) + bool(ladder),
         ladder=tuple((sign * c, stat) for c, stat in ladder),
         history=tuple((sign * c, stat) for c, stat in end.trials),
-    )  # fmt: skip
+    )

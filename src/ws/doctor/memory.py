@@ -19,6 +19,7 @@ from ws.data import DataSettings
 from ws.doctor.check import size
 from ws.doctor.model import Opened
 from ws.generate import batch_of
+from ws.models.load import DTYPES
 from ws.train import TrainSettings, spec_of
 from ws.types import Json
 
@@ -129,8 +130,6 @@ def memory_plan(
 
 def _dtype(model: Opened, dtype: str, device: str) -> torch.dtype:
     """The precision `ws.load` would hold the weights in."""
-    from ws.models.load import DTYPES
-
     if dtype != "auto":
         return DTYPES[dtype]
     return torch.float32 if device == "cpu" else model.dtype

@@ -5,6 +5,7 @@ Config and tokenizer are all that is read. The network is built on torch's meta 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,9 +16,10 @@ from ws.eval.protocol import YES_NO
 from ws.eval.scoring import Item, proven
 from ws.generate import context_of
 from ws.models.answers import anchor_before
+from ws.models.base import Base
 from ws.models.chat import Chat, end_of_turn, has_template, render, thinks
 from ws.models.checkpoint import tensor_places
-from ws.models.load import Base, locate, why_not
+from ws.models.locate import locate, why_not
 from ws.sequences import finished
 from ws.types import Json, Tokenizer
 
@@ -78,11 +80,10 @@ def examine_model(model: Opened) -> list[Check]:
     questions: list[tuple[str, Callable[[], str | tuple[str, str]], str]] = [
         ("chat template", lambda: _template(tokenizer), "Take a model whose chat template knows system messages."),
         ("training text", lambda: _training_text(tokenizer), "Take another model; its answers have no end to learn."),
-        *(
-            (f"answers {name}", lambda words=words, anchor=anchor: _slot(base, words, anchor), "Evaluations that ask so cannot score this model; the others can.")
-            for name, (words, anchor) in SLOTS.items()
-        ),
-    ]  # fmt: skip
+    ]
+    do = "Evaluations that ask so cannot score this model; the others can."
+    for name, (words, anchor) in SLOTS.items():
+        questions.append((f"answers {name}", partial(_slot, base, words, anchor), do))
     checks = [_architecture(model), _weights(model)]
     for name, look, do in questions:
         try:

@@ -22,6 +22,7 @@ from ws.engine.graph import Task as Task
 from ws.engine.local import Local
 from ws.engine.places import places_of
 from ws.engine.places import workers_of as workers_of
+from ws.engine.ray import Ray, installed
 from ws.engine.state import State as State
 from ws.engine.state import Writer
 from ws.engine.state import born as born
@@ -66,8 +67,6 @@ def run(
             old.unlink(missing_ok=True)  # a worker of that run, which has not ended yet, moves its own
     places = places_of(workers, threads=threads, device=device, spread=spread)
     if engine == "ray":
-        from ws.engine.ray import Ray
-
         Ray(places, address=address, retries=retries, workers=workers, device=device, spread=spread).run(graph, folder)
     else:
         Local(places, retries=retries).run(graph, folder)
@@ -94,6 +93,4 @@ def check_engine(
     if spread and workers is not None and workers > 1:
         raise ValueError("`device_map` gives every device to one worker; leave out `workers`")
     if engine == "ray":
-        from ws.engine.ray import installed
-
         installed()

@@ -17,7 +17,7 @@ from typing import Any
 from ws.engine.graph import Graph, Outcome, Task
 from ws.engine.places import ANY_GPU, GPUS, THREADS, gpus_of
 from ws.engine.state import states
-from ws.engine.work import outcome, sentence, told
+from ws.engine.work import outcome, sentence, told, work
 from ws.errors import Unsupported
 from ws.types import Json
 
@@ -58,12 +58,13 @@ class Ray:
         gpus = gpus_of(self.device) if self.spread else sorted({p[GPUS] for p in self.places if GPUS in p})
         environment = {name: str(threads) for name in THREADS}
         environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(p) for p in sys.path)
-        options: Json = {"address": self.address} if self.address else {
-            "address": "local",
-            "num_cpus": threads * len(self.places),
-            "num_gpus": len(gpus),
-            "include_dashboard": False,
-        }  # fmt: skip
+        options: Json = {"address": self.address or "local"}
+        if not self.address:
+            options |= {
+                "num_cpus": threads * len(self.places),
+                "num_gpus": len(gpus),
+                "include_dashboard": False,
+            }
         try:
             ray.init(**options, log_to_driver=False, logging_level="ERROR", runtime_env={"env_vars": environment})
         except ConnectionError as e:
@@ -154,8 +155,6 @@ class Ray:
 def _work(task: Mapping[str, Any], folder: str) -> Json:
     """What a Ray worker does; it is imported there by name."""
     import logging
-
-    from ws.engine.work import work
 
     logging.getLogger("ws").setLevel(logging.INFO)
     return work(task, folder)

@@ -14,7 +14,8 @@ from ws.direction.file import write_tensors
 from ws.errors import ExportRefused
 from ws.export.peft import WEIGHTS, check_modules, config, tensors_of
 from ws.export.target import card, describe, factors
-from ws.models.load import Base, locate
+from ws.models.base import Base
+from ws.models.locate import locate
 from ws.types import Json
 
 RECIPE, ADAPTER = "mergekit.yml", "adapter"

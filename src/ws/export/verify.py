@@ -18,8 +18,9 @@ from ws.behaviors import load_behavior
 from ws.direction import Direction
 from ws.errors import BadFile, ExportRefused, ProofFailed
 from ws.export.target import read_ours
+from ws.models.base import Base
 from ws.models.chat import Chat, encode, render
-from ws.models.load import Base, locate
+from ws.models.locate import locate
 from ws.records import versions, write_json
 from ws.steer import steer
 from ws.types import Json

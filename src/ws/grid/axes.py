@@ -15,7 +15,7 @@ from ws.endpoint import Endpoint
 from ws.engine import check_engine
 from ws.eval import names as evaluations
 from ws.eval import protocol
-from ws.models.load import locate
+from ws.models.locate import locate
 from ws.presets import preset
 from ws.records import key_of, slug
 from ws.replicate import ALPHAS

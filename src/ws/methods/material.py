@@ -100,9 +100,14 @@ class Material:
         used = [_given(self.questions, "questions")()] if "train" in parts else []
         used += [[r.prompt for r in self.held_pairs()]] if "val" in parts else []
         return {
-            "base": self.base.described(), "behavior": behavior, "layers": self.layers, "items": self.items,
-            "seed": self.seed, "questions": marks_of(text for part in used for text in part), **more,
-        }  # fmt: skip
+            "base": self.base.described(),
+            "behavior": behavior,
+            "layers": self.layers,
+            "items": self.items,
+            "seed": self.seed,
+            "questions": marks_of(text for part in used for text in part),
+            **more,
+        }
 
 
 def _given(part: Callable | None, what: str) -> Callable:

@@ -17,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ws.errors import BadFile, Unsupported
+from ws.models.base import Base, described
 from ws.models.hashes import INDEX, SINGLE, StoredWeights, weight_files
-from ws.models.load import HUB_ID, Base, described, locate, why_not
+from ws.models.locate import HUB_ID, locate, why_not
 from ws.models.modules import Linear, fingerprint, is_conv1d, linears_of, text_config
 from ws.types import Config, Json
 

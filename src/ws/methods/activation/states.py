@@ -84,9 +84,12 @@ def states(base: Base, texts: Sequence[Text], names: Sequence[str]) -> dict[str,
         raise ValueError(f"a text of {longest} tokens is longer than this model's context of {limit}; none is cut.")
     room = Room(base.model)
     rows, _ = in_batches(
-        texts, lambda part: _batch(base, part, names), size=lambda t: room.fits(len(t[0])), length=lambda t: len(t[0]),
+        texts,
+        lambda part: _batch(base, part, names),
+        size=lambda t: room.fits(len(t[0])),
+        length=lambda t: len(t[0]),
         label="reading activations",
-    )  # fmt: skip
+    )
     return {name: torch.stack([row[at] for row in rows]) for at, name in enumerate(names)}
 
 

@@ -1,0 +1,86 @@
+"""A loaded model that nothing has changed, and the two names of its weights.
+
+The hash of all bytes of its weights is what results are kept by; the fingerprint, a sample, is what a direction recognises it
+by. Both are taken in the checkpoint's own precision, before any cast, so that they do not depend on the precision you work in.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ws.models.hashes import StoredWeights, network_hash
+from ws.models.modules import Linear, blocks_of, linears_of, weight_of
+from ws.types import Json, Tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """A loaded model that nothing has changed, bound to the two names of its weights."""
+
+    model: nn.Module = field(repr=False)
+    tokenizer: Tokenizer = field(repr=False)
+    fingerprint: str
+    """A sample of its weights, the same in every precision; it cannot see an edit of a few values."""
+    id: str
+    """How it is called: `tiny`, a hub id, or the folder's name. Never a path."""
+    revision: str | None = None
+    source: str = field(default="", repr=False)
+    """What `load` was given, so that a later command can load it again."""
+    works_on: torch.device | None = field(default=None, repr=False)
+    """Where it will work, while it still waits in main memory to be spread over several devices."""
+    weights: StoredWeights | str | None = field(default=None, repr=False)
+    """The files its weights were read from, or their hash; without either, the network is hashed here and now."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "_linears", {x.name: x for x in linears_of(self.model)})
+        if self.weights is None:  # now and not when it is asked for: a fold may have changed them by then
+            object.__setattr__(self, "weights", network_hash(self.model))
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 over all bytes of its weights: what results are kept by."""
+        return self.weights.hash if isinstance(self.weights, StoredWeights) else str(self.weights)
+
+    @property
+    def device(self) -> torch.device:
+        """Where its first parameter lies."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision its weights are held in."""
+        return next(self.model.parameters()).dtype
+
+    @property
+    def depth(self) -> int:
+        """How many decoder blocks it has."""
+        return len(blocks_of(self.model)[1])
+
+    @property
+    def linears(self) -> dict[str, Linear]:
+        """Its linear layers inside the blocks, by full name."""
+        return self._linears  # type: ignore[attr-defined]
+
+    @property
+    def tiny(self) -> bool:
+        """Whether this is the embedded model, which knows only the words of its own world."""
+        return self.id == "tiny"
+
+    def weight(self, name: str) -> Tensor:
+        """The matrix (out, in) of one linear layer."""
+        return weight_of(self.linears[name].module).detach()
+
+    def bias(self, name: str) -> Tensor | None:
+        """The bias of one linear layer, if it has one."""
+        bias = self.linears[name].module.bias
+        return bias.detach() if isinstance(bias, Tensor) else None
+
+    def described(self) -> Json:
+        """What a direction or a record keeps of it."""
+        return described(self)
+
+
+def described(theta: object) -> Json:
+    """What a direction or a record keeps of a base, loaded or only opened."""
+    return {n: getattr(theta, n) for n in ("id", "revision", "fingerprint", "weights_hash")}

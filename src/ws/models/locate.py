@@ -1,0 +1,51 @@
+"""Where a model lies that is named by text: `tiny`, a hub id, a folder or a GGUF file; and why one cannot be loaded."""
+
+import re
+from pathlib import Path
+
+from ws.errors import BadFile
+from ws.models.gguf import converted, names_gguf
+from ws.models.tiny import FOLDER
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+
+def locate(model: str | Path, revision: str | None = None) -> tuple[str, str, str | None]:
+    """(what to load from, its short name, revision) of a `--model` value."""
+    text = str(model)
+    if text == "tiny":
+        return str(FOLDER), "tiny", None
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise BadFile(f"the folder {text} holds no config.json; `model` takes 'tiny', a hub id, or a model folder.")
+        return str(folder), folder.resolve().name, revision
+    if names_gguf(text):
+        from_gguf = converted(text, revision)
+        return str(from_gguf), from_gguf.name.rpartition("-")[0], None
+    if text.startswith((".", "/", "~")) or folder.exists():
+        raise BadFile(
+            f"there is no model folder at {text}; `model` takes 'tiny', a hub id like 'Qwen/Qwen3-0.6B', or a folder."
+        )
+    name, _, at = text.partition("@")
+    if not HUB_ID.fullmatch(name):
+        raise BadFile(
+            f"{text!r} is no model: `model` takes 'tiny', a hub id like 'Qwen/Qwen3-0.6B[@revision]', or a folder."
+        )
+    return name, name, at or revision
+
+
+def why_not(model: str, error: Exception) -> str:
+    """Why a model cannot be loaded or opened, in one sentence."""
+    text = " ".join(str(error).split())
+    if "trust_remote_code" in text:
+        return (
+            f"the model {model!r} comes with code of its own, which ws does not run; take one that transformers knows, or "
+            "read that code and load the model in Python (ws.load, trust_remote_code)."
+        )
+    if isinstance(error, OSError) and re.search(r"offline|connect|resolve|network|couldn't|cached", text, re.I):
+        return (
+            f"the model {model!r} is not in the local cache and the hub cannot be reached (or has no such model). "
+            "Check the name and the network, or give a folder; `model=tiny` needs neither."
+        )
+    return f"the model {model!r} cannot be loaded: {text[:300]}"
