@@ -57,7 +57,7 @@ def in_batches(
 
 
 class Room:
-    """How many rows one batch may hold: a token budget that keeps the device busy, less where memory is short.
+    """The number of rows that one batch may hold: a token budget that keeps the device busy, less where memory is short.
 
     On an accelerator the first batch is one item, the longest, and its peak memory is measured. On a CPU, where memory
     that runs out kills the process instead of raising, the bytes are counted from the model's shapes before anything
@@ -75,7 +75,7 @@ class Room:
         self._measured = self.device.type != "cuda"
 
     def fits(self, tokens: int, rows: int = 1) -> int:
-        """How many items fit that take `tokens` in `rows` rows each; 1 while the first is being measured."""
+        """The number of items that fit, at `tokens` tokens in `rows` rows each; 1 while the first is being measured."""
         if self._probe is None and not self._measured:
             torch.cuda.reset_peak_memory_stats(self.device)
             self._probe = tokens, torch.cuda.memory_allocated(self.device)
@@ -91,7 +91,7 @@ class Room:
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be had on a device, where it says."""
+    """The free bytes of a device, or None where it does not say."""
     if device.type == "cuda":
         reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + reserve
@@ -117,7 +117,7 @@ def _bytes(model: nn.Module, width: int, decodes: bool) -> tuple[float, float]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on any device."""
+    """True for an error that says that memory ran out, on any device."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 

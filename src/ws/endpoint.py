@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path, PurePath
-from typing import IO, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from ws.batches import progress
@@ -48,7 +48,7 @@ POLL = 0.2
 
 @dataclass(frozen=True)
 class Question:
-    """One question for the server: how many answers are wanted, how long, and the name its seeds come from."""
+    """One question for the server: its text, how many answers, how long, and the name that its seeds come from."""
 
     name: str
     user: str
@@ -59,7 +59,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server of the OpenAI chat API, and how hard it may be asked."""
+    """A server of the OpenAI chat API, and how many requests it may get at once."""
 
     url: str = field(repr=False)
     """Where it answers, up to and with /v1."""
@@ -97,7 +97,7 @@ class Endpoint:
         return Endpoint(url.strip(), model, concurrency, key=os.environ.get(KEY, "").strip() or None)
 
     def described(self) -> Json:
-        """What a record keeps: that a server answered, and its model; not where it is."""
+        """The part of it that a record keeps: that a server answered, and its model; not its address."""
         return {"protocol": PROTOCOL, "model": _public(self.served())}
 
     # ------------------------------------------------------------ what the server says of itself
@@ -113,7 +113,7 @@ class Endpoint:
         raise ValueError(f"the server has {len(names)} models ({listed}); name one with `generate_model`")
 
     def models(self) -> list[Json]:
-        """What it serves, as it lists it."""
+        """The models that the server lists."""
         try:
             listing = self._reply("models", None)["data"]
             if not all(isinstance(m["id"], str) for m in listing):
@@ -295,7 +295,7 @@ class Endpoint:
         return words.replace(self.key, "***") if self.key else words
 
     def _refused(self, e: urllib.error.HTTPError, until: float) -> None:
-        """What an HTTP error means: another try, or one sentence with the server's own words."""
+        """Raise what an HTTP error means: another try, or one sentence with the server's own words."""
         try:
             words = self._said(_read(e, 4096, until))
         except (OSError, http.client.HTTPException):  # the code says enough
@@ -319,7 +319,7 @@ class Endpoint:
 
 
 class _Passing(Exception):
-    """A failure that another try may not meet; `after` is how long the server asks to wait."""
+    """A failure that may be over at the next try; `after` is how long the server asks to wait."""
 
     def __init__(self, what: str, after: float = 0.0):
         super().__init__(what)
@@ -333,7 +333,7 @@ class _NoServer(EndpointFailed):
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the key to another place."""
 
-    def http_error_302(self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message) -> None:
+    def http_error_302(self, req: urllib.request.Request, fp: object, code: int, msg: str, headers: Message) -> None:
         return None
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
@@ -367,7 +367,7 @@ class _Store:
             os.truncate(self.file, len(raw) - len(half))
 
     def _take(self, line: bytes) -> bool:
-        """Whether a line is what `add` wrote."""
+        """Take a line that `add` wrote; False for any other."""
         try:
             row = json.loads(line)
             answers = [Answer(**a) for a in row["answers"]]
@@ -450,7 +450,7 @@ def _message(raw: bytes) -> str:
 
 
 def _harmless(text: str) -> str:
-    """One short line that no terminal obeys."""
+    """One short line without control characters, which a terminal would act on."""
     return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())[:240]
 
 
@@ -460,7 +460,7 @@ def _public(model: str) -> str:
 
 
 def _is_address(url: str) -> bool:
-    """Whether urllib can ask there at all; it finds out late, and with errors of many kinds."""
+    """True for an address that urllib can ask; urllib itself finds out late, and with errors of many kinds."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("idna")
@@ -472,5 +472,5 @@ def _is_address(url: str) -> bool:
 
 
 def _bare(url: str) -> str:
-    """An address without name, password and query; where the name ends is not clear in one that is wrong."""
+    """An address without name, password and query; one with an @ is not shown, because a wrong one may hide a password."""
     return "an address with an @" if "@" in url else re.split("[?#]", url)[0]

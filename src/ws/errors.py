@@ -1,4 +1,4 @@
-"""What can go wrong, as a tree.
+"""The errors of ws, as a tree.
 
     WsError
     ├── DirectionMismatch   a direction and a model, or two directions, do not line up (modules, shapes, base)
@@ -33,11 +33,11 @@ class DirectionMismatch(WsError):
 
 
 class BadFile(WsError):
-    """A file cannot be what it was given as."""
+    """A file is damaged, or is not of the kind it was given as."""
 
 
 class Unsupported(WsError):
-    """Asked for something that could only be done half."""
+    """The request could only be carried out in part, so it is refused."""
 
 
 class ScoringImpossible(WsError):
@@ -63,7 +63,7 @@ class ProofFailed(Failed):
 
 
 class DiskFull(Failed):
-    """There is no room for what was made."""
+    """There is no room on the disk for a result."""
 
 
 class TrainingDiverged(Failed):

@@ -28,7 +28,7 @@ SMALL = 50_000_000
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is drawn; temperature 0 takes the likeliest."""
+    """Settings by which the next token is drawn; temperature 0 takes the likeliest."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -56,7 +56,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: text without special tokens, its tokens, and whether it came to its own end."""
+    """One answer: text without special tokens, its number of tokens, and whether it came to its own end."""
 
     text: str
     n_tokens: int
@@ -150,7 +150,7 @@ def complete(
 
 
 def batch_of(model: nn.Module) -> int:
-    """How many rows are decoded at once; fewer where memory runs out."""
+    """The number of rows that are decoded at once; fewer where memory runs out."""
     return BATCH_SMALL if sum(p.numel() for p in model.parameters()) < SMALL else BATCH
 
 
@@ -165,7 +165,7 @@ def _check_room(base: Base, requests: Sequence[Request]) -> None:
 
 
 def context_of(model: nn.Module) -> int | None:
-    """How many tokens the model can hold, where its config says."""
+    """The number of tokens that the model can hold, or None where its config does not say."""
     return getattr(text_config(model), "max_position_embeddings", None)
 
 

@@ -33,7 +33,7 @@ _starts: ContextVar[tuple[int, ...] | None] = ContextVar("starts", default=None)
 
 @contextmanager
 def answering(starts: Sequence[int]) -> Iterator[None]:
-    """Inside, row i of every batch is the model's own from position `starts[i]` on: the last token of its prompt.
+    """A block in which row i of every batch is the model's own from position `starts[i]` on, the last token of its prompt.
 
     For methods that steer answers and not prompts. They look when they are entered, so this goes around them. Without it a
     pass is taken for a step of writing: its last token is where the answer goes on.
@@ -46,7 +46,7 @@ def answering(starts: Sequence[int]) -> Iterator[None]:
 
 
 def answer_starts() -> tuple[int, ...] | None:
-    """Where the rows' answers start, if that was said."""
+    """The positions where the rows' answers start, or None where nobody said."""
     return _starts.get()
 
 
@@ -139,7 +139,7 @@ class Steps:
             self._cache, self._last = grown(cache, self._columns), positions[:, -1:]
 
     def go(self, token: Tensor) -> None:
-        """One token of every row further."""
+        """Read one more token of every row."""
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(token), 1)], dim=1)
         self._read(token[:, None], self._last + 1)
 
@@ -161,7 +161,7 @@ class Steps:
 
 
 class Beginnings:
-    """What a bare model has read last: the same batch of prompts, again, is gone on from and not read anew.
+    """The batch of prompts that an unsteered model read last: the same batch again goes on from its cache and is not read anew.
 
     Only the very same tensors are, so that nothing changes in the last bits; and only plain caches, which a copy of their layers
     protects from what is written behind them.
@@ -195,12 +195,12 @@ def _apart(cache: Cache) -> Cache:
 
 
 def cuttable(base: Base, cache: Cache, columns: int) -> bool:
-    """Whether rows can be taken out of this cache and columns masked, up to so many columns."""
+    """True where rows can be taken out of this cache and columns masked, up to so many columns."""
     return holds(base) and _whole(cache, columns)
 
 
 def _whole(cache: Cache, columns: int) -> bool:
-    """Whether every layer keeps every column."""
+    """True where every layer keeps every column."""
     from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
     def keeps(layer: CacheLayer) -> bool:
@@ -213,7 +213,7 @@ def _whole(cache: Cache, columns: int) -> bool:
 
 @torch.inference_mode()
 def holds(base: Base) -> bool:
-    """Whether this model gives the same logits over a cache with a masked gap as without one; tried once, unsteered."""
+    """True for a model whose logits are the same over a cache with a masked gap as without one; tried once, unsteered."""
     if base.model not in _holds:
         (vocabulary,) = base.model.get_input_embeddings().weight.shape[:1]  # type: ignore[operator]
         row = [(7 * i + 3) % vocabulary for i in range(12)]
@@ -290,7 +290,7 @@ Level = list[tuple[int, Sequence[int]]]
 
 
 def common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two rows have in common at their start."""
+    """The number of tokens that two rows have in common at their start."""
     return next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), min(len(a), len(b)))
 
 
@@ -307,7 +307,7 @@ def families(rows: Sequence[Sequence[int]]) -> list[list[int]]:
 
 
 def levels(rows: Sequence[Sequence[int]]) -> list[Level]:
-    """How to read rows so that nothing shared is read twice: all rows' start, each family's start, the rest.
+    """The levels in which rows are read, so that nothing shared is read twice: the common start, each family's, the rest.
 
     One level means that sharing is not worth it.
     """

@@ -90,7 +90,7 @@ PUBLISHED_METHODS = (
 
 
 def preset(name: str, part: str, adapter: str | None = None) -> Json:
-    """What a preset says about one part (data, train, protocol or calibrate), for one adapter family if it is named."""
+    """The values of a preset for one part (data, train, protocol or calibrate), for one adapter family if it is named."""
     if name not in PRESETS:
         raise ValueError(f"preset is one of {', '.join(PRESETS)}; got {name!r}")
     return {**PRESETS[name].get(part, {}), **PRESETS[name].get(f"{part} {adapter}", {})}

@@ -45,11 +45,11 @@ class Group:
 
     @property
     def main(self) -> bool:
-        """Whether this is the one process that writes and speaks."""
+        """True for the one process that writes files and prints."""
         return self.rank == 0
 
     def described(self) -> Json:
-        """For the record of a stage; in no key, as the device is in none."""
+        """The part that a stage's record keeps; like the device, it is in no key."""
         return {"processes": self.size, "sharded": self.shard}
 
     def share(self, rows: Sequence[T]) -> Sequence[T]:
@@ -95,7 +95,7 @@ class Group:
         return {name: copies[name] for name in tensors}
 
     def wait(self) -> None:
-        """Go on when all processes are here."""
+        """Wait until all processes are here."""
         self.total(0.0)
 
     @contextmanager
@@ -108,7 +108,7 @@ class Group:
             self.wait()
 
     def passes(self, rows: Sequence[T], at_once: int) -> Iterator[tuple[Sequence[T], float]]:
-        """This process's rows, some at once, each lot with its weight.
+        """This process's rows in lots of at most `at_once`, each with its weight.
 
         Gathering weights needs every process at every pass. So where they are sharded, a process without rows of its
         own goes along with the first one, at weight 0.
@@ -120,12 +120,12 @@ class Group:
             yield (lot, 1.0) if lot else (rows[:1], 0.0)
 
     def share_of_first(self, rows: Sequence[T]) -> Sequence[T]:
-        """The largest share of a batch."""
+        """The rows of the first process, whose share of a batch is the largest."""
         return rows[0 :: self.size]
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What goes wrong because another process is gone is said as that."""
+        """Errors that come from another process being gone are raised as one sentence that says so."""
         try:
             yield
         except RuntimeError as e:
@@ -140,7 +140,7 @@ class Group:
 
 
 def _short(e: Exception) -> str:
-    """The sentence of an error of torch, without where in its sources it was met."""
+    """The sentence of an error of torch, without the place in torch's sources."""
     return " ".join(re.sub(r"\[[^]]*/[^]]*\]", " ", str(e)).split())[:240].rstrip(".")
 
 
@@ -148,7 +148,7 @@ ALONE = Group()
 
 
 def several() -> bool:
-    """Whether this process was started as one of several, by torchrun, accelerate or `ws` itself."""
+    """True where this process was started as one of several, by torchrun, accelerate or `ws` itself."""
     count = os.environ.get("WORLD_SIZE") or "1"
     if not count.isdecimal():
         raise ValueError(f"WORLD_SIZE, the number of processes that a launcher sets, is {count!r}; unset it")

@@ -1,4 +1,4 @@
-"""Where results lie, and how a stage that is done is known to be done.
+"""The places of results, and how a finished stage is known to be finished.
 
     out/data/<model>/<behavior>/<key>/                     pairs
     out/<behavior>/<adapter>/<run>/train/                  both sides
@@ -62,13 +62,16 @@ def canonical(value: object) -> str:
 
 
 def key_of(stage: str, settings: Mapping[str, object], inputs: Mapping[str, object]) -> str:
-    """The key of a stage: its settings and what it was given, nothing about where or when."""
+    """The key of a stage: a hash of its settings and inputs, and of nothing about where or when."""
     return hashlib.sha256(canonical({"stage": stage, "settings": settings, "inputs": inputs}).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one stage lies and what determines it: who makes it, who finds it and who only looks go by the same value."""
+    """The place of one stage: its folder, and the settings and inputs that determine it.
+
+    Whoever makes it, finds it or only looks for it uses this value.
+    """
 
     stage: str
     folder: Path
@@ -89,7 +92,7 @@ class Place:
 
     @property
     def manifest(self) -> Json | None:
-        """Its manifest where it is done; what was made here from anything else does not count."""
+        """Its manifest where it is done from these settings and inputs, else None."""
         manifest = read(self.folder)
         return manifest if manifest is not None and manifest["key"] == self.key else None
 
@@ -197,7 +200,7 @@ def checksums(folder: Path) -> dict[str, Json]:
 
 
 def damage_of(folder: Path, manifest: Mapping[str, Any]) -> str | None:
-    """What is wrong with the files of a finished stage, in a few words, or None; read once per process."""
+    """The damage to the files of a finished stage, in a few words, or None; files are read once per process."""
     if not isinstance(files := manifest.get("files"), Mapping):
         raise BadFile(f"{folder} was written by a ws that kept no checksums; move it away and run the command again.")
     mark = canonical([str(folder.resolve()), files])
@@ -223,7 +226,7 @@ def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _set_aside(folder: Path) -> Path:
-    """Move a damaged stage out of everybody's way; its new name."""
+    """Move a damaged stage to a name that nobody looks for; returns it."""
     n = 1
     while (aside := folder.parent / f".{folder.name}.damaged-{n}").exists():
         n += 1
@@ -238,7 +241,7 @@ def _differing(before: Mapping[str, object], after: Mapping[str, object]) -> str
 
 @contextmanager
 def _said_when_full(work: Path) -> Iterator[None]:
-    """A full disk in one sentence, whoever met it: Python, Arrow and safetensors each have an error of their own."""
+    """A full disk as one sentence, whoever ran into it: Python, Arrow and safetensors each have an error of their own."""
     try:
         yield
     except Exception as e:
@@ -251,7 +254,7 @@ def _said_when_full(work: Path) -> Iterator[None]:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that there is no room, on any disk or under any quota."""
+    """True for an error that says that there is no room, on any disk or under any quota."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     numbers = [f"os error {n}" for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]

@@ -74,7 +74,7 @@ def _as_wide_as_its_header(path: Path) -> None:
 
 
 def label_of(row: Json, column: str, allowed: Sequence[Any], *, name: str, source: str) -> Any:
-    """A label, which must be one of those there are."""
+    """The label in a column of a row; a value that is not allowed is refused."""
     value = row[column]
     for label in allowed:
         if value == label or (isinstance(value, str) and value.strip() == str(label)):
@@ -83,7 +83,7 @@ def label_of(row: Json, column: str, allowed: Sequence[Any], *, name: str, sourc
 
 
 def is_text(value: object) -> bool:
-    """Whether a cell holds something to ask; empty cells of a table are NaN."""
+    """True for a cell that holds text; empty cells of a table are NaN."""
     return isinstance(value, str) and bool(value.strip())
 
 

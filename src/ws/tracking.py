@@ -32,7 +32,7 @@ Log = Callable[[Mapping[str, float]], None]
 
 @dataclass(frozen=True)
 class Tracking:
-    """Which trackers are told, what every run says of itself, and where files go of those that write some."""
+    """The trackers of a training, the settings that every run of theirs shows, and the folder for those that write files."""
 
     to: Sequence[str] = ()
     folder: Path | None = None
@@ -45,7 +45,7 @@ class Tracking:
 
     @contextmanager
     def run(self, settings: Mapping[str, Any]) -> Iterator[Log]:
-        """A run of every tracker; the function it gives logs one row."""
+        """One run of every tracker; the block gets a function that logs one row."""
         if not self.to:
             yield lambda row: None
             return

@@ -26,5 +26,5 @@ def family(name: str) -> Family:
 
 
 def small() -> tuple[str, ...]:
-    """What `all` means: a family that trains whole matrices is asked for by name."""
+    """The families that `all` stands for: those of small adapters. One that trains whole matrices is asked for by name."""
     return tuple(name for name, of in FAMILIES.items() if not of.whole)

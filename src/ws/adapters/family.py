@@ -1,4 +1,4 @@
-"""What an adapter family is: how it attaches to a base, and what its trained tensors change.
+"""Adapter families: how each attaches to a base, and the change that its trained tensors make.
 
 A family is one file with one `FAMILY` and one line in `adapters/__init__.py`, or an entry point of another distribution
 (docs/extending.md). Nothing else knows its name. Tensors are named as peft names them, `<module path>.<parameter>`, so a saved side is a folder peft can load.
@@ -77,7 +77,7 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Family:
-    """How one family attaches, and what it changes."""
+    """One adapter family: its settings, how it attaches to a base, and the change it makes."""
 
     name: str
     lr: tuple[float, ...]
@@ -114,7 +114,7 @@ class Family:
     """Tensors fixed by the base's own weights that both sides start from (PiSSA)."""
 
     def lacks(self, setting: str) -> bool:
-        """Whether this is a setting of other families that has no meaning here."""
+        """True for a setting that other families have and this one does not."""
         own = {
             "rank": self.default_rank is not None,
             "lora_alpha": self.scaled,
@@ -125,7 +125,7 @@ class Family:
         return not own.get(setting, True)
 
     def start_forms(self, start: Mapping[str, Tensor], spec: Spec) -> dict[str, tuple[Form, ...]]:
-        """What the tensors both sides start from add to the base, by module."""
+        """The change of each module that the common start of both sides adds to the base."""
         by_module = Adapter(spec, start).by_module
         return {m: self.branch(dict(by_module[m]), None, None, spec) for m in spec.modules}
 

@@ -98,7 +98,7 @@ def _config(folder: Path) -> Json:
 
 
 def _all_known(folder: Path, config: Json) -> None:
-    """Refuse a setting that is not known here: it could change the result. What peft writes unasked is let pass."""
+    """Refuse a setting that is not known here: it could change the result. Values that peft writes by default are accepted."""
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING as CLASSES
 
     kind = next((c for t, c in CLASSES.items() if t == str(config.get("peft_type", "")).upper()), None)

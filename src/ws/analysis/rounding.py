@@ -1,4 +1,4 @@
-"""What the published way of making a direction loses: merge each side in bf16, subtract, store in bf16.
+"""The loss of the published way to make a direction: merge each side in bf16, subtract, store in bf16.
 
 `W+- = bf16(W + bf16(tau+-))`, `dW_b = bf16(W+ - W-)`. Only an analysis: nothing is ever steered by the rounded direction.
 The exact one is this package's own, from the same two adapters.

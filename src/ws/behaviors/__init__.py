@@ -50,7 +50,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Behavior:
-    """Two poles, the personas that show them or the answers that do, and the questions."""
+    """Two poles, which personas or ready answers show, and the questions."""
 
     name: str
     pos_means: str
@@ -71,7 +71,7 @@ class Behavior:
 
     @property
     def personas(self) -> tuple[tuple[str, str], ...]:
-        """The persona pairs, or a sentence that says that there are none."""
+        """The persona pairs; a behavior without any is refused in one sentence."""
         if self.answers is not None:
             raise Unsupported(
                 f"the behavior {self.name!r} has no personas, its answers come from a data set; choose a method that needs "

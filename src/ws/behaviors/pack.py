@@ -13,7 +13,7 @@ class _Strict(BaseModel):
 
 
 class Prompts(_Strict):
-    """Where the questions come from."""
+    """The source of the questions."""
 
     source: Literal["pool", "claims", "list", "file", "hub"]
     texts: list[Text] | None = Field(default=None, alias="list")
@@ -76,7 +76,7 @@ class DataSet(_Strict):
 
 
 class Answered(_Strict):
-    """What is asked, and who answers: personas of a template, or a data set that brings the answers."""
+    """Questions, and who answers them: personas of a template, or a data set that brings the answers."""
 
     template: Text | None = None
     pairs: Annotated[list[tuple[Text, Text]], Field(min_length=1)] | None = None
@@ -113,7 +113,7 @@ class Answered(_Strict):
 
 
 class Pack(Answered):
-    """A whole behavior."""
+    """A behavior pack: one YAML file."""
 
     name: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
     pos_means: Text

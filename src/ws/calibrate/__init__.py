@@ -33,7 +33,7 @@ SIGNS = {"pos": 1.0, "neg": -1.0}
 
 @dataclass(frozen=True)
 class CalibrateSettings:
-    """How a strength is found."""
+    """Settings of the search for a strength."""
 
     budget: float = 1.0
     """Nats: the 95th percentile over tokens of KL(steered || base)."""
@@ -63,7 +63,7 @@ class CalibrateSettings:
 
 @dataclass(frozen=True)
 class Side:
-    """What was found for one sign."""
+    """The result for one sign."""
 
     alpha: float
     target: float
@@ -92,7 +92,7 @@ class Side:
 
     @property
     def matched(self) -> bool:
-        """Whether this strength may stand in a table of equal strengths."""
+        """True where this strength may stand in a table of equal strengths."""
         return self.status == "ok" and self.passed
 
     @property
@@ -105,7 +105,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Both signs of one method."""
+    """The strengths of one method, one per sign."""
 
     method: str
     pos: Side
@@ -126,11 +126,11 @@ class Calibration:
 
     @property
     def matched(self) -> bool:
-        """Whether both strengths are."""
+        """True where both strengths are matched."""
         return self.pos.matched and self.neg.matched
 
     def as_json(self) -> Json:
-        """All of it, as `from_json` reads it."""
+        """The whole calibration as JSON, as `from_json` reads it."""
         sides = {s: {**asdict(getattr(self, s)), "verdict": getattr(self, s).verdict} for s in SIGNS}
         return {
             "method": self.method,
@@ -218,7 +218,7 @@ def calibrate(
 def prompt_targets(
     base: Base, prompt: Method, settings: CalibrateSettings, *, behavior: Behavior | None = None
 ) -> tuple[float, float]:
-    """What a prompt does to the model at its two poles: budgets for other methods to match."""
+    """The KL of a prompt at its two poles, as budgets for other methods to match."""
     sets = sets_of(base, settings, behavior)
     pos, neg = divergences(
         base, prompt, sets.calib, list(SIGNS.values()), tokens=settings.tokens, thinking=settings.thoughts
@@ -227,7 +227,7 @@ def prompt_targets(
 
 
 def sets_of(base: Base, settings: CalibrateSettings, behavior: Behavior | None) -> PromptSets:
-    """The prompts that these settings name, proven apart from a behavior's own."""
+    """The prompts that these settings ask for; refused if one of them is a training question of the behavior."""
     return prompt_sets(base.tiny, settings.n_calib, settings.n_audit, trained_on=training_prompts(behavior))
 
 

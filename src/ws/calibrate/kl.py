@@ -1,4 +1,4 @@
-"""How far a steered model has moved: KL(steered || base) per token, on what the steered model itself writes.
+"""The distance of a steered model from its base: KL(steered || base) per token, on what the steered model itself writes.
 
 1. The steered model writes `tokens` tokens to every prompt, greedily.
 2. The base reads the same tokens, step by step in the same batch, so that at strength 0 both do the very same sums
@@ -117,7 +117,7 @@ def divergences(
 
 
 def thinking_of(base: Base, thinking: str) -> str:
-    """`auto` opens a thought where the model is one that thinks."""
+    """The setting of thoughts for this base: `auto` opens one where the model thinks."""
     if thinking != "auto":
         return thinking
     return "forced" if thinks_when_asked(base.tokenizer) else "off"
@@ -138,7 +138,7 @@ def _batch(
 
 @dataclass(frozen=True, eq=False)
 class _Walk:
-    """What was written: tokens (rows, steps), which of them count, and the log-probabilities they were drawn from."""
+    """The tokens that were written (rows, steps), which of them count, and the log-probabilities they were drawn from."""
 
     tokens: Tensor
     valid: Tensor

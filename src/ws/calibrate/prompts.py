@@ -1,4 +1,4 @@
-"""What strengths are calibrated on: neutral questions in two fixed sets, of which no training saw any.
+"""The prompts that strengths are calibrated on: neutral questions in two fixed sets, none of which any training saw.
 
 The pool's splits `calib` and `audit` (for `tiny`, those of its own world), fixed in the files. That they are distinct
 and apart is checked each time and not hoped for.
@@ -42,7 +42,7 @@ def prompt_sets(tiny: bool, n_calib: int, n_audit: int, *, trained_on: Sequence[
 
 
 def apart(sets: PromptSets, provenance: Mapping[str, Any]) -> None:
-    """Refuse prompts that are among the questions a method was made from, by what it says of itself."""
+    """Refuse prompts that are among the questions a method was made from, as its provenance lists them."""
     marks = marks_in(provenance) or frozenset()
     for text in (*sets.calib, *sets.audit):
         if marks_of([text]) in marks:

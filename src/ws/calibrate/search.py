@@ -30,7 +30,7 @@ SATURATED = 4.0
 
 @dataclass(frozen=True)
 class Ending:
-    """Where a search ended: the evaluated strength closest to the target, and all that was tried."""
+    """The end of a search: the evaluated strength closest to the target, and all that were evaluated."""
 
     status: str
     c: float
@@ -52,7 +52,7 @@ def searching(
     slope: float = 2.0,
     max_evals: int = 12,
 ) -> Search:
-    """Asks for strengths c > 0, is sent the statistic at each, and returns what it found.
+    """A search as a generator: it yields strengths c > 0, is sent the statistic at each, and returns its `Ending`.
 
     `probe` is the first strength, `slope` that of ln stat over ln c around it, where something is known of them.
     """
@@ -136,7 +136,7 @@ def _outward(trials: Sequence[tuple[float, float]], target: float, largest: floa
 
 
 def _slope(low: tuple[float, float], high: tuple[float, float]) -> float:
-    """Of ln stat over ln c between two strengths, kept within what such curves do."""
+    """The slope of ln stat over ln c between two strengths, clamped to what such curves do."""
     rise = _f(high[1], 1.0) - _f(low[1], 1.0)
     return min(max(rise / math.log(high[0] / low[0]), 1.0), STEEPEST)
 
@@ -159,7 +159,7 @@ def first_guess(ladder: Sequence[tuple[float, float]], target: float) -> tuple[f
 def _status(
     trials: Sequence[tuple[float, float]], target: float, tolerance: float, largest: float, graded: bool, max_evals: int
 ) -> str | None:
-    """How the search ends here, if it does."""
+    """The status with which the search ends here, or None where it goes on."""
     stat = trials[-1][1]
     if math.isnan(stat):
         return "nan"

@@ -122,7 +122,10 @@ def _change(left: Tensor, right: Tensor, name: str) -> Tensor | None:
 
 
 def _left_out(left: Checkpoint, right: Checkpoint, energy: float) -> Json:
-    """What differs and a direction does not hold: names, and their share of the whole squared difference (None if it has none)."""
+    """The differing tensors that a direction does not hold, and their share of the whole squared difference.
+
+    The share is None where it cannot be computed.
+    """
     inside = {f"{n}.{kind}" for n in left.linears for kind in ("weight", "bias")}
     shapes = {n: p.shape for n, p in right.skeleton.named_parameters()}
     names, size = [], 0.0

@@ -112,7 +112,7 @@ def _nearby(path: Path, out: Path) -> str:
 
 
 def base_of(direction: Direction, model: str | None) -> str:
-    """What to load for a direction: the model that is given, or the one the direction names if that can be found again."""
+    """The model to load for a direction: `model`, or the base that the direction names, if that can be found again."""
     record = direction.provenance.get("base") or {}
     if model:
         return model
@@ -124,7 +124,7 @@ def base_of(direction: Direction, model: str | None) -> str:
 
 
 def _side(text: str, model: str | None, out: Path, opened: Callable[[str], Checkpoint]) -> Side:
-    """What a text names; see the top of this file."""
+    """The model that a text names; the top of this file lists the forms."""
     path = Path(text).expanduser()
     if not path.exists() and "+" in text:
         base, adapter = _halves(text)
@@ -165,7 +165,7 @@ def _halves(text: str) -> tuple[str, str]:
 
 
 def _is_side(folder: Path) -> bool:
-    """Whether a folder is a side of `ws train`; exports have a `ws.json` of another kind."""
+    """True for a side that `ws train` wrote; exports have a `ws.json` of another kind."""
     try:
         return "spec" in json.loads((folder / OURS).read_text())
     except (OSError, ValueError, TypeError):

@@ -84,21 +84,21 @@ def diff_adapters(base: Theta, left: Adapter, right: Adapter | None = None) -> D
 
 
 def _same_start(left: Adapter, right: Adapter) -> bool:
-    """Whether what both started from cancels."""
+    """True where both started from the same tensors, which then cancel."""
     return left.frozen.keys() == right.frozen.keys() and all(
         torch.equal(t, right.frozen[k]) for k, t in left.frozen.items()
     )
 
 
 def checked_mode(mode: str) -> str:
-    """The mode, if it is one."""
+    """The mode; one that does not exist is refused."""
     if mode not in MODES:
         raise ValueError(f"mode is one of {', '.join(MODES)}; got {mode!r}")
     return mode
 
 
 def geometry(base: Theta, pos: Adapter, neg: Adapter) -> Mapping[str, Any]:
-    """How the two sides lie to each other: norms, `cos_tau = cos(tau+, tau-)`, and how much they share."""
+    """The geometry of the two sides: norms, `cos_tau = cos(tau+, tau-)`, and how much they share."""
     of, pp, nn, pn = family(pos.spec.family), 0.0, 0.0, 0.0
     for name in pos.spec.modules:  # one at a time: whole matrices in float64 are large
         plus, minus = (Direction({name: forms_of(of, base, side, name)}) for side in (pos, neg))

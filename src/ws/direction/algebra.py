@@ -1,4 +1,4 @@
-"""What one can do with directions besides adding and scaling them, exact and in factors.
+"""Operations on directions besides adding and scaling them, exact and in factors.
 
     only_mlp   = restricted(honesty, keep=["*.mlp.*"])
     deeper     = over_depth(honesty, [0.5, 1.0])                  # half strength in the first layer, full in the last

@@ -76,7 +76,7 @@ class Direction:
 
     @property
     def reads_base(self) -> bool:
-        """Whether any form is a change of W, so that sizes and application need the base's own weights."""
+        """True where a form is a change of W, so that sizes and application need the base's own weights."""
         return any(isinstance(f, READS_BASE) for fs in self.forms.values() for f in fs)
 
     @property

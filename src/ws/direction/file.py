@@ -145,7 +145,7 @@ def write_tensors(flat: Mapping[str, torch.Tensor], path: Path, metadata: dict[s
 
 
 def is_direction(path: Path | str) -> bool:
-    """Whether a file is a direction of ours, whole or not."""
+    """True for a file that says it is a direction of ours, whole or not."""
     try:
         with safe_open(path, framework="pt") as f:
             return "ws" in (f.metadata() or {})
@@ -155,7 +155,7 @@ def is_direction(path: Path | str) -> bool:
 
 @plain_types
 def load(path: Path | str) -> Direction:
-    """Read a direction; a file that is not one is refused by name."""
+    """A direction from its file or folder; a file that holds none is refused with its path."""
     path = Path(path).expanduser()
     if path.is_dir() and (path / "direction.safetensors").is_file():
         path = path / "direction.safetensors"
@@ -202,7 +202,7 @@ def forms_of(path: Path, table: Any, flat: dict[str, torch.Tensor]) -> dict[str,
 
 
 def _is_provenance(provenance: Json) -> bool:
-    """Whether the parts of a provenance that are read again are what they should be."""
+    """True where the parts of a provenance that are read again have the types they should have."""
     parts = [provenance.get(k) or {} for k in ("base", "training", "left_out", "compressed")]
     if not all(isinstance(p, dict) for p in parts):
         return False

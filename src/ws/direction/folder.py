@@ -55,7 +55,7 @@ def from_pretrained(name: str | Path, *, revision: str | None = None) -> Directi
 
 
 def push_to_hub(direction: Direction, name: str, *, private: bool = True) -> str:
-    """Upload the folder as a model repository, private unless asked; its address."""
+    """Upload a direction as a model repository, private by default; returns its address."""
     import tempfile
 
     from huggingface_hub import HfApi

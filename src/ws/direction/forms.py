@@ -203,7 +203,7 @@ def tensors(form: Form) -> dict[str, Tensor]:
 
 
 def all_finite(t: Tensor) -> bool:
-    """Whether no value is infinite or NaN: both show in the least or the greatest, in one pass and without a mask."""
+    """True where no value is infinite or NaN: both show in the least or the greatest value, in one pass and without a mask."""
     return t.numel() == 0 or all(bool(torch.isfinite(end)) for end in torch.aminmax(t))
 
 

@@ -1,4 +1,4 @@
-"""Several directions combined entry by entry, as TIES and DARE do: for when a plain sum makes them fight.
+"""Several directions combined entry by entry, as TIES and DARE do, for directions that cancel each other in a plain sum.
 
     both, kept = blended([honesty, candor], [1.0, 0.5], how="ties", density=0.2, weight=base.weight)
 

@@ -1,4 +1,4 @@
-"""Whether this machine, this installation and this model can do what `ws` will ask of them.
+"""Checks that this machine, this installation and this model can do what `ws` will ask of them.
 
     for check in examine():
         print(check.name, check.state, check.found, check.do)

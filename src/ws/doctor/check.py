@@ -1,4 +1,4 @@
-"""One thing that was looked at."""
+"""The result of one check."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ OK, NOTE, BROKEN = "ok", "note", "broken"
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, what was found, and what to do where that is not enough."""
+    """One check: its subject, what was found, and what to do where that is not enough."""
 
     name: str
     state: str

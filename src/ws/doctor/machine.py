@@ -96,7 +96,7 @@ def _optional() -> Check:
 
 
 def _devices(device: str) -> list[Check]:
-    """What work would run on, and how much is free there."""
+    """The devices that work would run on, and the free memory of each."""
     try:
         chosen = choose_device(device)
         if chosen.type == "cuda":
@@ -159,7 +159,7 @@ def _nearest(place: Path) -> Path:
 
 
 def _hub() -> Check:
-    """Whether models can be fetched: one short request."""
+    """The hub: one short request tells whether models can be fetched."""
     from huggingface_hub import constants, get_session, get_token
 
     if constants.HF_HUB_OFFLINE:

@@ -1,4 +1,4 @@
-"""What a study takes of memory, counted before anything is loaded.
+"""The memory that a study takes, counted before anything is loaded.
 
 The network stands on torch's meta device, where tensors have shapes and no values. Adapters are attached to it as
 training attaches them, one forward pass is traced, and every tensor that autograd would keep for the backward pass is
@@ -47,14 +47,14 @@ class Step:
         return self.fixed + self.per_row * (self.rows if rows is None else rows)
 
     def fits(self, room: float) -> int:
-        """How many rows at once fit, at most those wanted; 0 where even the fewest do not."""
+        """The number of rows that fit at once, at most those the step takes; 0 where even the fewest do not."""
         rows = min(self.rows, int((room - self.fixed) // max(1, self.per_row)))
         return rows if rows >= self.needed_rows else 0
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """What the steps of a study take, what is free, and what to type so that it fits."""
+    """The memory that each step of a study takes, what is free, and what to type so that it fits."""
 
     model: str
     dtype: str
@@ -76,7 +76,7 @@ class MemoryPlan:
 
     @property
     def fits(self) -> bool:
-        """Whether every step fits on the first device."""
+        """True where every step fits on the first device."""
         return all(s.fits(self.room - self.weights) for s in self.steps)
 
     def as_json(self) -> Json:
@@ -100,7 +100,7 @@ def memory_plan(
     free: Mapping[str, int],
     main: int | None = None,
 ) -> MemoryPlan:
-    """What generating, training and checkpointed training take of a model at these settings."""
+    """The memory that generating, training and checkpointed training take with a model at these settings."""
     chosen = _dtype(model, dtype, next(iter(free)))
     of = family(train.adapter)
     network: Any = model.base.model
@@ -245,7 +245,10 @@ def _sharded(n: int, whole: int, main: int | None) -> str:
 
 
 def _fewer(device: str, generates: bool, rows: int) -> str:
-    """How a step gets along with fewer rows. On a CPU, memory that runs out kills the process, so nothing is found by trying."""
+    """The sentence that says what to do where fewer rows fit.
+
+    On a CPU, memory that runs out kills the process, so nothing is tried.
+    """
     if device != "cpu":
         return "fewer rows are found while it runs, and the result stays the same."
     if generates:

@@ -104,7 +104,7 @@ def _architecture(model: Opened) -> Check:
 
 
 def _weights(model: Opened) -> Check:
-    """Whether the weights are here, as safetensors; a hub id that was never fetched is fetched when it is needed."""
+    """The weights: are they here, as safetensors? A hub id that was never fetched is fetched when it is needed."""
     source, _, revision = locate(model.base.source)
     text = f"{size(model.stored)} in {str(model.dtype).removeprefix('torch.')}"
     folder = Path(source)

@@ -1,4 +1,4 @@
-"""Which task may start, and how each has ended. Nothing here knows a process."""
+"""The tasks of a run: which may start, and how each has ended. Nothing here knows a process."""
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a task ended."""
+    """The end of a task: done with a value, failed with a sentence, or skipped."""
 
     task: Task
     state: str
@@ -48,13 +48,13 @@ class Outcome:
 
     @property
     def done(self) -> bool:
-        """Whether there is a result."""
+        """True where there is a result."""
         return self.state == "done"
 
 
 @dataclass(frozen=True)
 class Event:
-    """What just happened: a task was started, given to another worker (again), or ended."""
+    """Something that just happened: a task was started, given to another worker (again), or ended."""
 
     kind: str
     """started, again, done, failed or skipped."""
@@ -83,7 +83,7 @@ class Graph:
 
     @property
     def over(self) -> bool:
-        """Whether every task has ended."""
+        """True when every task has ended."""
         return len(self.outcomes) == len(self.tasks)
 
     def ready(self) -> list[Task]:
@@ -97,17 +97,17 @@ class Graph:
         ]
 
     def start(self, task: Task) -> None:
-        """A worker has it."""
+        """Note that a worker has the task."""
         self.running.add(task.name)
         self.tell(Event("started", task))
 
     def again(self, task: Task, why: str) -> None:
-        """Its worker is gone; it waits for another one."""
+        """Note that the task's worker is gone, so that it waits for another one."""
         self.running.discard(task.name)
         self.tell(Event("again", task, why))
 
     def end(self, outcome: Outcome) -> None:
-        """It ended; whatever needs it and can no longer be done is skipped."""
+        """Note the end of a task; tasks that need it and can no longer be done are skipped."""
         assert outcome.task.name not in self.outcomes, "a task ends once"
         self.running.discard(outcome.task.name)
         self.outcomes[outcome.task.name] = outcome

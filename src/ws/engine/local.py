@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ws.engine.graph import Graph, Outcome, Task
-from ws.engine.work import outcome, told
+from ws.engine.work import order_of, outcome
 
 PATIENCE = 10.0
 """Seconds an interrupted worker has to come to its end before it is killed."""
@@ -53,16 +53,16 @@ class Worker:
         self.task = task
         assert self.process.stdin is not None
         with suppress(OSError):
-            self.process.stdin.write(json.dumps(told(task)) + "\n")
+            self.process.stdin.write(json.dumps(order_of(task)) + "\n")
             self.process.stdin.flush()
 
     def interrupt(self) -> None:
-        """As Ctrl-C would."""
+        """Interrupt it, as Ctrl-C would."""
         with suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGINT)
 
     def close(self, patience: float = PATIENCE) -> None:
-        """Let it end, or end it."""
+        """Close its input and wait for its end; kill it after `patience` seconds."""
         assert self.process.stdin is not None and self.process.stdout is not None
         with suppress(OSError):
             self.process.stdin.close()
@@ -118,7 +118,7 @@ class Local:
                     graph.end(outcome(task, answer, folder))
 
     def _mourn(self, graph: Graph, task: Task, why: str, times: int, folder: Path) -> None:
-        """A worker died over a task: another one gets it, but not for ever."""
+        """Give the task of a dead worker to another one, so many times as `retries` says; then it has failed."""
         log = folder / "logs" / f"{task.file}.log"
         if times <= self.retries:
             graph.again(task, f"its worker {why}")
@@ -128,7 +128,7 @@ class Local:
 
 
 def how(code: int) -> str:
-    """What an exit code says of a worker's end."""
+    """The end of a worker in words, from its exit code."""
     if code == -signal.SIGKILL:
         return "was killed (SIGKILL; most often because memory ran out)"
     if code < 0:

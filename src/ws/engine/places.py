@@ -1,4 +1,4 @@
-"""Where workers stand: one per GPU, or as many as the cores allow; as the environment each is started with."""
+"""The places of workers: one per GPU, or as many as the cores allow; each is the environment a worker is started with."""
 
 import os
 
@@ -22,7 +22,7 @@ def places_of(workers: int | None, *, threads: int, device: str = "auto", spread
 
 
 def workers_of(threads: int) -> int:
-    """How many workers of so many threads the cores allow."""
+    """The number of workers that the cores allow, at so many threads each."""
     return max(1, cores() // threads)
 
 

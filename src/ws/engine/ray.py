@@ -17,7 +17,7 @@ from typing import Any
 from ws.engine.graph import Graph, Outcome, Task
 from ws.engine.places import ANY_GPU, GPUS, THREADS, gpus_of
 from ws.engine.state import states
-from ws.engine.work import outcome, sentence, told, work
+from ws.engine.work import order_of, outcome, sentence, work
 from ws.errors import Unsupported
 from ws.types import Json
 
@@ -103,7 +103,7 @@ class Ray:
             while not graph.over:
                 for task in graph.ready()[: max(0, most - len(running))]:
                     graph.running.add(task.name)  # Ray has it; it starts when a worker says so
-                    running[remote.remote(told(task), str(folder.resolve()))] = task
+                    running[remote.remote(order_of(task), str(folder.resolve()))] = task
                 ended, _ = ray.wait(list(running), num_returns=len(running), timeout=TICK)
                 self._tell_started(graph, folder, marks)
                 for reference in ended:
@@ -133,7 +133,7 @@ class Ray:
                 graph.start(graph.tasks[name])
 
     def _outcome(self, ray: Any, reference: Any, task: Task, folder: Path) -> Outcome | None:
-        """How a task ended; None where its worker, its node or its answer was lost on the way."""
+        """The end of a task; None where its worker, its node or its answer was lost on the way."""
         lost = ray.exceptions
         try:
             return outcome(task, ray.get(reference), folder)
@@ -144,7 +144,7 @@ class Ray:
             return Outcome(task, "failed", error=f"Ray could not do it: {sentence(e)}", log=log)
 
     def _mourn(self, graph: Graph, task: Task, times: int, folder: Path) -> None:
-        """A worker died over a task: another one gets it, but not for ever."""
+        """Give the task of a dead worker to another one, so many times as `retries` says; then it has failed."""
         if times <= self.retries:
             graph.again(task, "its worker or its node was lost")
             return
@@ -153,7 +153,7 @@ class Ray:
 
 
 def _work(task: Mapping[str, Any], folder: str) -> Json:
-    """What a Ray worker does; it is imported there by name."""
+    """The work of a Ray worker, which imports this function by its name."""
     import logging
 
     logging.getLogger("ws").setLevel(logging.INFO)

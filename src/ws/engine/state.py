@@ -1,4 +1,4 @@
-"""What a task is doing, as one small file per task that any process may read.
+"""The state of each task, in one small file per task that any process may read.
 
 Two engines and a second terminal need to know the same thing, so it is said in one way only: the worker writes
 `tasks/<task>.json` when it starts, when the task calls `note`, and when it ends. A file that says `running` proves
@@ -20,7 +20,7 @@ from ws.records import write_json
 
 @dataclass(frozen=True)
 class State:
-    """What is known of one task from its file."""
+    """The state of one task, read from its file."""
 
     task: str
     state: str
@@ -37,7 +37,7 @@ class State:
 
     @property
     def alive(self) -> bool | None:
-        """Whether the process that wrote it is there; None where that cannot be seen from here."""
+        """True where the process that wrote it still runs; None where that cannot be seen from here."""
         if self.host != socket.gethostname():
             return None
         try:
@@ -50,12 +50,12 @@ class State:
 
     @property
     def seconds(self) -> float:
-        """How long ago it started; never negative, whatever was done to the clock."""
+        """Seconds since it started; never negative, whatever was done to the clock."""
         return max(0.0, time.time() - self.started)
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
-    """(its state, when it was started in ticks since the machine was) of a process, where the system says so.
+    """(state, start in ticks since the machine was started) of a process, or None where the system does not say.
 
     Z is a process that has ended and whose parent has not asked for it yet.
     """
@@ -67,7 +67,7 @@ def _stat(pid: int) -> tuple[str, int] | None:
 
 
 def born() -> int | None:
-    """When this process was started."""
+    """The time at which this process was started, in ticks of the machine's clock; None where the system does not say."""
     stat = _stat(os.getpid())
     return None if stat is None else stat[1]
 
@@ -93,12 +93,12 @@ class Writer:
         self.write()
 
     def change(self, state: str = "running", news: Mapping[str, Any] | None = None, error: str = "") -> None:
-        """Say something new."""
+        """Change the state and write it."""
         self.state = replace(self.state, state=state, told={**self.state.told, **(news or {})}, error=error)
         self.write()
 
     def write(self) -> None:
-        """The file as it should be; a disk that is full must not end the task that only wanted to say so."""
+        """Write the file; a full disk must not end a task that only reports its state."""
         with suppress(OSError):
             write_json(self.path, asdict(self.state))
 

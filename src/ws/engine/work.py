@@ -22,7 +22,7 @@ from ws.types import Json
 SPOILED = re.compile(r"(CUDA|HIP) error")
 
 
-def told(task: Task) -> Json:
+def order_of(task: Task) -> Json:
     """A task as the JSON that a worker is sent."""
     return {"name": task.name, "call": task.call, "given": dict(task.given), "file": task.file}
 
@@ -52,7 +52,7 @@ def work(task: Mapping[str, Any], folder: str) -> Json:
 
 
 def spoils(error: BaseException) -> bool:
-    """Whether no further task can succeed in this process: a CUDA context is broken for good by its first real error.
+    """True for an error after which no task can succeed in this process: the first real error breaks a CUDA context for good.
 
     Memory that ran out is none, and is free again when the task is over.
     """
@@ -66,7 +66,7 @@ def spoils(error: BaseException) -> bool:
 
 
 def _done(task: Mapping[str, Any]) -> Any:
-    """What the task's function answers; an error leaves its traceback in the log."""
+    """The answer of the task's function; an error leaves its traceback in the log."""
     try:
         value = function_of(task["call"])(task["given"])
         json.dumps(value)  # an answer that cannot be sent is the task's error, and not its worker's death
@@ -77,7 +77,7 @@ def _done(task: Mapping[str, Any]) -> Any:
 
 
 def outcome(task: Task, ended: Mapping[str, Any], folder: Path) -> Outcome:
-    """What the engine keeps of a worker's answer."""
+    """The outcome of a task, from a worker's answer."""
     return Outcome(
         task,
         ended["state"],

@@ -35,7 +35,7 @@ OTHER_WEIGHTS = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".on
 
 @dataclass
 class Delivered:
-    """How much of the step reached the stored weights."""
+    """The share of the step that reached the stored weights."""
 
     along: float = 0.0
     size: float = 0.0
@@ -89,14 +89,14 @@ def to_merged(direction: Direction, base: Theta, work: Path, *, alpha: float, or
 
 
 def _carried(name: str, *, index: bool) -> bool:
-    """Whether a file of the base's folder belongs to the steered model: no other weights, which would be unsteered."""
+    """True for a file of the base's folder that belongs to the steered model too: anything but unsteered weights."""
     if name.startswith(".") or name == "README.md" or Path(name).suffix in OTHER_WEIGHTS:
         return False
     return not name.endswith((".safetensors", ".index.json")) or (index and name == INDEX)
 
 
 def _slots(direction: Direction, theta: Checkpoint) -> dict[str, tuple[str, str]]:
-    """Checkpoint tensor to (module, weight or bias); a change without a slot is refused."""
+    """The (module, weight or bias) that changes each stored tensor; a change that the checkpoint has no tensor for is refused."""
     slots: dict[str, tuple[str, str]] = {}
     missing = []
     for name, forms in direction.forms.items():

@@ -50,7 +50,7 @@ Use a new folder for the cache: mergekit takes what lies in an old one for finis
 
 
 def recipe(base: Base, adapter: Path, alpha: float) -> Json:
-    """The YAML's content."""
+    """The content of the recipe, as mergekit reads it."""
     source, _, revision = locate(base.source or base.id)
     local = Path(source).is_dir()
     name = str(Path(source).resolve()) if local else f"{source}@{base.revision or revision or 'main'}"

@@ -102,7 +102,7 @@ def tensors_of(low_ranks: dict[str, LowRank], rank: int, scale: float = 1.0) -> 
 
 
 def config(low_ranks: dict[str, LowRank], base: Base, rank: int, lora_alpha: float) -> Json:
-    """An `adapter_config.json` that says all of it and nothing else."""
+    """The content of `adapter_config.json`: every setting that matters, named in full."""
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

@@ -1,4 +1,4 @@
-"""What every export shares: the folder that is there whole or not at all, and the card that says what it is."""
+"""The common parts of every export: a folder that is there whole or not at all, and its card."""
 
 import json
 import shutil
@@ -43,7 +43,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def factors(direction: Direction, to: str) -> dict[str, LowRank]:
-    """Module to its one low-rank change; a form that is none is refused, with the way out."""
+    """The low-rank change of each module; any other form is refused, with what to do instead."""
     low_ranks = {}
     for name, forms in direction.forms.items():
         if other := sorted({f.kind for f in forms if not isinstance(f, LowRank)}):

@@ -35,7 +35,7 @@ RESOLVED = 1e-5  # of the logits: a change below is lost in their own rounding
 
 @dataclass(frozen=True)
 class Verdict:
-    """How far a reloaded export is from what was promised, relative to the size of the promised change."""
+    """The distance of a reloaded export from its promise, relative to the size of the promised change."""
 
     folder: str
     """The part of the export that was loaded."""

@@ -32,7 +32,7 @@ LISTED = ("top", "tail", "random:0")
 
 
 def check(which: str, *draw: str) -> None:
-    """Refuse a construction that cannot be named."""
+    """Refuse a construction that does not exist."""
     count = 1 if which == "random" else 0
     if which not in INPUTS or len(draw) != count or not all(d.isascii() and d.isdigit() for d in draw):
         raise ValueError(

@@ -29,7 +29,7 @@ def save(method: Method, path: Path | str) -> Path:
 
 
 def is_method(path: Path | str) -> bool:
-    """Whether a file says that it is a method of ours, and not a direction."""
+    """True for a file that says it is a method of ours, and not a direction."""
     try:
         with safe_open(str(path), "pt") as f:
             return f'"format":"{FORMAT}"' in (f.metadata() or {}).get("ws", "")
@@ -38,7 +38,7 @@ def is_method(path: Path | str) -> bool:
 
 
 def load(path: Path | str) -> Method:
-    """Read a method; a file that is none is refused by name."""
+    """A method from its file; a file that holds none is refused with its path."""
     path = Path(path)
     head, tensors = read_tensors(path)
     if head.get("format") == DIRECTION:

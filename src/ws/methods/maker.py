@@ -1,4 +1,4 @@
-"""How the methods of one name are made, and what of a study they are made from. A registry line is one `Maker`."""
+"""Makers of methods: each line of the registry is one `Maker`, which makes the methods of one name and says what they need."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from ws.methods.method import Method
 
 @dataclass(frozen=True)
 class Needs:
-    """What of a study a method is made from, what another seed changes about it, and where it acts."""
+    """The needs of a method: what of a study it is made from, what another seed changes about it, and where it acts."""
 
     kin: str = ""
     """Its name without its draw; the name itself where nothing else is said."""
@@ -51,7 +51,7 @@ class Maker:
     """Refuses an ending that cannot be, before any work."""
 
     def needs_of(self, name: str, ending: Sequence[str]) -> Needs:
-        """What the method of this name needs."""
+        """The needs of the method of this name."""
         needs = self.needs(*ending) if callable(self.needs) else self.needs
         return needs if needs.kin else replace(needs, kin=name)
 

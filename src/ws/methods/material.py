@@ -1,4 +1,4 @@
-"""What methods are made from: a base, a behavior, and what a study has of it. Each part is made when first asked for."""
+"""The material of methods: a base, a behavior, and what a study has of it. Each part is made when first asked for."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Material:
 
     @property
     def known(self) -> Behavior:
-        """The behavior, or a sentence that says what is missing."""
+        """The behavior; refused in one sentence where there is none."""
         if self.behavior is None:
             raise ValueError("this method is made from a behavior's personas; give `behavior`")
         return self.behavior

@@ -1,4 +1,4 @@
-"""What every way of steering is: a frozen value with a name, a dial, and a file.
+"""The interface of every way to steer: a frozen value with a name, a dial, and a file.
 
     with method.at(base, [-1.0, 0.0, 1.0]):          # one strength per row of the batch, or one number
         ...
@@ -47,7 +47,7 @@ class Method(ABC):
 
     @property
     def per_token(self) -> bool:
-        """Whether every token is changed alike; False where a reader has to say where the answer starts."""
+        """True where every token is changed alike; False where a reader has to say where the answer starts."""
         return True
 
     def check_strengths(self, alphas: Sequence[float]) -> None:
@@ -63,7 +63,7 @@ class Method(ABC):
         """The model steered by `alphas` inside the block: one number, or one per row of every batch."""
 
     def chat(self, chat: Chat, alpha: float) -> Chat:
-        """What the model is asked at this strength."""
+        """The chat that the model is asked at this strength."""
         return chat
 
     def chats(self, chat: Chat, alpha: float) -> tuple[Chat, ...]:
@@ -88,7 +88,7 @@ class Method(ABC):
 
     @property
     def numbers_hash(self) -> str | None:
-        """SHA-256 of the tensors alone: two seeds of which it is the same are one. None where there are none."""
+        """SHA-256 of the tensors alone, None without tensors: two seeds with one hash count as one seed."""
         tensors = self.packed()[1]
         return _hash("", tensors) if tensors else None
 
@@ -111,7 +111,7 @@ def dial_of(alphas: Alpha, bound: float | None) -> float | Tensor | None:
 
 
 def same_base(method: Method, base: Base) -> None:
-    """Refuse a method that was made on another base; one that names none fits wherever its shapes do."""
+    """Refuse a method that was made on another base; one that names no base fits wherever its shapes do."""
     expected = (method.provenance.get("base") or {}).get("fingerprint")
     if expected and expected != base.fingerprint:
         raise DirectionMismatch(

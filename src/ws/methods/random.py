@@ -1,4 +1,4 @@
-"""Random controls as methods; the same number is the same draw. Each acts where the methods act that it stands beside.
+"""Random controls as methods: the same number is the same draw. Each acts at the places of the methods it is compared with.
 
 random:gauss:3              a Gaussian change of every matrix, as large as that of ws:lora; random:gauss:3:dora for another
 random:spectrum:3           the same singular values with random singular vectors (low rank families)
@@ -37,14 +37,14 @@ LISTED = ("gauss:0", "spectrum:0", "gate:0:ia3", "labels:0", "act:0", "paper:0",
 
 
 def variants(form: str) -> tuple[str, ...]:
-    """What a draw of this form can be like, the usual one first."""
+    """The forms of another method that a draw of this form can be like, the usual one first."""
     if form in LIKE_DIRECTIONS:
         return (USUAL, *(a for a in FAMILIES if a != USUAL))
     return LIKE_OTHERS[form]
 
 
 def needs(form: str, draw: str = "0", *like: str) -> Needs:
-    """What a control is made from: mostly what the method is made from that it stands beside."""
+    """The needs of a control: mostly those of the method that it is compared with."""
     which, of_family = like_of(form, *like), form in LIKE_DIRECTIONS
     return Needs(
         ":".join(["random", form, *like]),
@@ -76,7 +76,7 @@ def check(form: str, draw: str = "0", *like: str) -> None:
 
 
 def like_of(form: str, *like: str) -> str:
-    """What a control is like: what its name says, or the usual one."""
+    """The method a control is like: the one its name says, or the usual one."""
     return (like or variants(form) or ("",))[0]
 
 
@@ -93,7 +93,7 @@ def in_weights(material: Material, form: str, draw: str, adapter: str) -> Weight
 
 
 def of_shuffled_labels(material: Material, draw: str, adapter: str) -> Weights:
-    """What the same training finds where a coin has swapped the sides of each pair."""
+    """The direction that the same training gives where a coin has swapped the sides of each pair."""
     direction = diff(material.base, *material.controls_of(adapter, int(draw)))
     provenance = {**direction.provenance, "made_by": "random", "labels": int(draw)}
     return Weights(name_of("labels", draw, adapter), Direction(direction.forms, provenance))

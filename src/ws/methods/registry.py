@@ -237,7 +237,7 @@ ALL_DRAWS = 20
 
 
 def needs(name: str) -> Needs:
-    """What the method called `name` is made from, and where it acts."""
+    """The needs of the method called `name`: what it is made from, and where it acts."""
     line, ending = _parts(name)
     return METHODS[line].needs_of(name, ending)
 
@@ -248,13 +248,13 @@ def is_name(name: str) -> bool:
 
 
 def is_control(name: str) -> bool:
-    """Whether a method of this name is a draw of something random; a name that no line makes is none."""
+    """True for the name of a random draw; a name that no line makes is none."""
     parts = _parts_or_none(name)
     return parts is not None and METHODS[parts[0]].needs_of(name, parts[1]).control
 
 
 def places(name: str) -> str:
-    """Where a method acts: the random controls of the same places, and no others, are what it stands beside."""
+    """The places where a method acts: it is compared with the random controls of the same places, and with no others."""
     return needs(name).places
 
 

@@ -1,4 +1,4 @@
-"""Which tokens mean an answer, found from the vocabulary and proven at the slot.
+"""The tokens that mean an answer, found in the vocabulary and proven at the slot.
 
 A class of answers, `yes` say, is the set of all tokens whose whole piece is one of its words, with or without a leading
 space. Before anything is scored, the slot is tried: tokenising prompt + anchor + answer must leave the prompt's own ids
@@ -28,7 +28,7 @@ class Answers:
     """What stands between the anchor and the answer in the tokenisation that was proven: nothing or a space."""
 
     def described(self, tokenizer: Tokenizer) -> dict[str, list[str] | str]:
-        """What was found, for the record and for people."""
+        """The tokens of both classes as text, for the record and for people."""
         pieces = [[tokenizer.convert_ids_to_tokens(i) for i in ids] for ids in (self.yes, self.no)]
         return {"yes": pieces[0], "no": pieces[1], "join": self.join}
 

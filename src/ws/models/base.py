@@ -44,17 +44,17 @@ class Base:
 
     @property
     def device(self) -> torch.device:
-        """Where its first parameter lies."""
+        """The device of its first parameter."""
         return next(self.model.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The precision its weights are held in."""
+        """The precision of its weights."""
         return next(self.model.parameters()).dtype
 
     @property
     def depth(self) -> int:
-        """How many decoder blocks it has."""
+        """The number of its decoder blocks."""
         return len(blocks_of(self.model)[1])
 
     @property
@@ -64,7 +64,7 @@ class Base:
 
     @property
     def tiny(self) -> bool:
-        """Whether this is the embedded model, which knows only the words of its own world."""
+        """True for the embedded model, which knows only the words of its own world."""
         return self.id == "tiny"
 
     def weight(self, name: str) -> Tensor:
@@ -77,10 +77,10 @@ class Base:
         return bias.detach() if isinstance(bias, Tensor) else None
 
     def described(self) -> Json:
-        """What a direction or a record keeps of it."""
+        """The part of it that a direction or a record keeps."""
         return described(self)
 
 
 def described(theta: object) -> Json:
-    """What a direction or a record keeps of a base, loaded or only opened."""
+    """The part of a base, loaded or only opened, that a direction or a record keeps."""
     return {n: getattr(theta, n) for n in ("id", "revision", "fingerprint", "weights_hash")}

@@ -24,7 +24,7 @@ class Chat:
 
 
 def has_template(tokenizer: Tokenizer) -> bool:
-    """Whether the tokenizer brings a chat template."""
+    """True where the tokenizer brings a chat template."""
     return bool(getattr(tokenizer, "chat_template", None))
 
 
@@ -120,7 +120,7 @@ def close_of_thought(tokenizer: Tokenizer) -> int:
 
 
 def thinks(tokenizer: Tokenizer) -> bool:
-    """Whether thoughts can be opened and closed: a template, and a real token that closes them."""
+    """True where thoughts can be opened and closed: there is a template, and a real token that closes them."""
     try:
         close_of_thought(tokenizer)
     except Unsupported:
@@ -129,7 +129,7 @@ def thinks(tokenizer: Tokenizer) -> bool:
 
 
 def thinks_when_asked(tokenizer: Tokenizer) -> bool:
-    """Whether the model is one that thinks: its template opens a thought, or writes something else when it should not.
+    """True for a model that thinks: its template opens a thought, or writes something else when told not to think.
 
     Models without thoughts share the vocabulary of those with, so the token alone proves nothing.
     """

@@ -59,11 +59,11 @@ class Checkpoint:
 
     @cached_property
     def _stored(self) -> dict[str, str]:
-        """What each stored tensor is called in the network, the other way round."""
+        """The stored name of each tensor, by its name in the network."""
         return dict(zip(_renamed(self.skeleton, list(self.places)), self.places))
 
     def stored_as(self, parameter: str) -> str | None:
-        """What the checkpoint calls a parameter: its own name or an older one, without a prefix, or its tied twin's."""
+        """The checkpoint's name of a parameter: its own name or an older one, without a prefix, or its tied twin's."""
         prefix: str = getattr(self.skeleton, "base_model_prefix", "") + "."
         tries = [parameter, parameter.removeprefix(prefix), prefix + parameter]
         if getattr(text_config(self.skeleton), "tie_word_embeddings", False):
@@ -99,7 +99,7 @@ class Checkpoint:
         return None if self.linears[name].module.bias is None else self.tensor(f"{name}.bias")
 
     def described(self) -> Json:
-        """What a direction or a record keeps of it."""
+        """The part of it that a direction or a record keeps."""
         return described(self)
 
 
@@ -212,7 +212,7 @@ def _renamed(skeleton: nn.Module, stored: list[str]) -> list[str]:
 
 
 def same(left: Checkpoint, right: Checkpoint) -> bool:
-    """Whether two checkpoints hold the same values, every one of them: a fingerprint looks at some, rounded."""
+    """True where two checkpoints hold the same values, every one of them: a fingerprint looks at some, rounded."""
     if left.folder.resolve() == right.folder.resolve():
         return True
     if left.names != right.names or left.fingerprint != right.fingerprint:

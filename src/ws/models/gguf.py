@@ -51,7 +51,7 @@ PACKAGED = {
 
 
 def names_gguf(model: str) -> bool:
-    """Whether a `--model` value is one of a packaged model, or the path or hub address of a GGUF file."""
+    """True for the name of a packaged model, or the path or hub address of a GGUF file."""
     return model in PACKAGED or model.partition("@")[0].endswith(SUFFIX)
 
 
@@ -70,7 +70,7 @@ def converted(model: str, revision: str | None = None) -> Path:
 
 
 def _whole(folder: Path) -> bool:
-    """Whether a conversion is there as it was written; hashes are remembered, so that gigabytes are not read every time."""
+    """True where a conversion is there as it was written; hashes are remembered, so that gigabytes are not read every time."""
     manifest = read(folder)
     try:
         return manifest is not None and all(
@@ -151,7 +151,7 @@ def dequantised(file: Path, folder: Path) -> Json:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a GGUF file says of itself."""
+    """The header of a GGUF file, as far as it is needed."""
 
     architecture: str
     kinds: dict[str, int]
@@ -161,7 +161,7 @@ class Contents:
 
 
 def contents(file: Path) -> Contents:
-    """What a GGUF file says of itself; an architecture that transformers does not read from GGUF is refused."""
+    """The header of a GGUF file; an architecture that transformers does not read from GGUF is refused."""
     from gguf import GGUFReader
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES, read_field
 
@@ -179,7 +179,7 @@ def contents(file: Path) -> Contents:
 
 @contextmanager
 def _reported(file: Path) -> Iterator[None]:
-    """Around reading a file that may be cut short or hold anything: one sentence for whatever the readers raise."""
+    """Whatever the readers raise on a damaged file, turned into one sentence."""
     try:
         yield
     except (BadFile, Unsupported, MemoryError):

@@ -1,4 +1,4 @@
-"""What tells the weights of two models apart, byte by byte. Every key of a stage is made from it.
+"""Hashes that tell the weights of two models apart, byte by byte. Every key of a stage is made from them.
 
 A base has two names. Its `weights_hash` is the SHA-256 of all bytes of its weights: one changed value is another hash,
 and so is another precision. Its `fingerprint` (modules.py) is a sample that survives a change of precision: by it a
@@ -105,7 +105,7 @@ def network_hash(model: nn.Module) -> str:
 
 
 def cache_folder() -> Path:
-    """Where ws remembers what costs time to find out; nothing there decides a result."""
+    """The folder where ws remembers what costs time to find out; nothing there decides a result."""
     return Path(os.environ.get("WS_CACHE") or Path("~/.cache/ws")).expanduser()
 
 

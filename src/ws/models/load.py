@@ -107,18 +107,18 @@ def load(
 
 
 def _refuse_offloaded(network: nn.Module, name: str) -> None:
-    """Layers that wait on the CPU or the disk hold no values between passes."""
+    """Refuse a network with layers that wait on the CPU or the disk: they hold no values between passes."""
     if any(p.device.type == "meta" for p in network.parameters()):
         raise Unsupported(TOO_LARGE.format(name))
 
 
 def _stored_fingerprint(model: str | Path, revision: str | None) -> str:
-    """That of the checkpoint: float16 has rounded otherwise than bfloat16 would, float32 and bfloat16 have not."""
+    """The fingerprint of the stored checkpoint: loading as float16 has rounded the values, which changes it."""
     return open_checkpoint(model, revision=revision).fingerprint
 
 
 def choose_device(device: str) -> torch.device:
-    """The device asked for, or the best there is; an NVIDIA GPU that torch cannot use is said loudly."""
+    """The device asked for, or the best there is; an NVIDIA GPU that torch cannot use gets a warning."""
     if device != "auto":
         try:
             return torch.device(device)

@@ -1,4 +1,4 @@
-"""Where a model lies that is named by text: `tiny`, a hub id, a folder or a GGUF file; and why one cannot be loaded."""
+"""The place of a model that is named by text: `tiny`, a hub id, a folder or a GGUF file."""
 
 import re
 from pathlib import Path
@@ -36,7 +36,7 @@ def locate(model: str | Path, revision: str | None = None) -> tuple[str, str, st
 
 
 def why_not(model: str, error: Exception) -> str:
-    """Why a model cannot be loaded or opened, in one sentence."""
+    """The reason a model cannot be loaded or opened, in one sentence."""
     text = " ".join(str(error).split())
     if "trust_remote_code" in text:
         return (

@@ -1,4 +1,4 @@
-"""Which matrices of a decoder a direction may touch, and what the base's weights are.
+"""The matrices of a decoder that a direction may touch, and the fingerprint of its weights.
 
 Works on any model whose blocks are the one long ModuleList of the network: Llama, Qwen2/3/3.5, Mistral, Gemma, Phi-3
 (fused qkv), GPT-2 (Conv1D), GPT-NeoX. It does not know families by name, only the names of their linear layers.
@@ -34,7 +34,7 @@ class Linear:
     module: nn.Module
 
     def is_called(self, names: Iterable[str]) -> bool:
-        """Whether the path inside the block ends in one of these names, at a dot."""
+        """True where the path inside the block ends in one of these names, at a dot."""
         return any(self.leaf == n or self.leaf.endswith("." + n) for n in names)
 
 

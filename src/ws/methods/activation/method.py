@@ -30,7 +30,7 @@ POSITIONS = ("all", "response")
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """How one module's output is changed. A subclass is tensors and `__call__`."""
+    """A change of one module's output. A subclass is tensors and `__call__`."""
 
     kind: ClassVar[str]
     bound: ClassVar[float | None] = None
@@ -47,7 +47,7 @@ class Edit:
         return lambda h: torch.where(still, h, self(h, alpha))
 
     def tensors(self) -> dict[str, Tensor]:
-        """What it stores, by field."""
+        """The tensors it stores, by field."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "Edit":
@@ -157,7 +157,7 @@ class Activation(Method):
 
 
 class Response:
-    """Which tokens of a forward pass are the model's own, by their positions.
+    """The tokens of a forward pass that are the model's own, by their positions.
 
     With `starts`, row i is the model's own from position `starts[i]` on, wherever a pass begins and ends: one pass over
     a whole answer steers what writing it token by token would. Without, a pass is a step of writing: its last token.

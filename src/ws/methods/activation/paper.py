@@ -31,7 +31,7 @@ def hidden_names(base: Base) -> list[str]:
 
 
 def means(states: Contrast, names: Sequence[str]) -> list[Tensor]:
-    """a^0 .. a^L."""
+    """The mean differences a^0 .. a^L of the hidden states."""
     return [states.difference(name).mean(0) for name in names]
 
 

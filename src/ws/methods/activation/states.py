@@ -1,4 +1,4 @@
-"""What the two personas leave inside the model: the outputs of modules, one vector per text and module.
+"""The states of the model under the two personas: outputs of modules, one vector per text and module.
 
 `last` reads the state at the last token of prompt and a short neutral opening, the same for both personas.
 `response_mean` averages over the tokens of the answers the personas gave. The persona is the system message in both.

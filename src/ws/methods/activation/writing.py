@@ -16,7 +16,7 @@ RANKS = (1, 4, 8, 16, 32)
 
 
 def check(rank: str, *more: str) -> None:
-    """Refuse a rank that is none."""
+    """Refuse what is not a rank."""
     if more or not (rank.isascii() and rank.isdigit() and int(rank) > 0):
         raise ValueError(f"svd takes one rank of 1 or more, e.g. svd:8; got {':'.join([rank, *more])!r}")
 
