@@ -137,7 +137,7 @@ def _shards(dataset: str, folder: str, revision: str) -> list[Path]:
             if not paths:
                 raise
             raise BadFile(
-                f"whether {dataset} has more than {len(paths)} parts of {folder} is not known without the hub; load it once "
+                f"the hub cannot be reached, so it is not known whether {dataset} has more than {len(paths)} parts of {folder}; load it once "
                 "with a network, or give a local copy."
             ) from None
         revision = paths[0].parts[-4]  # all parts of one commit

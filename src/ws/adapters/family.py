@@ -149,7 +149,7 @@ class Family:
         }
         for setting, value in options.items():
             if value is not None and self.lacks(setting):
-                raise ValueError(f"{self.name} has no {setting}; leave out --{setting.replace('_', '-')}")
+                raise ValueError(f"{self.name} has no {setting}; leave out `{setting}`")
         if rank is not None and not 1 <= rank <= 512:
             raise ValueError(f"rank must lie between 1 and 512, got {rank}")
         if not self.conv1d and (old := [x.name for x in chosen if is_conv1d(x.module)]):

@@ -69,5 +69,7 @@ def _first(pool: Sequence[Prompt], split: str, n: int) -> list[Prompt]:
     if not 1 <= n <= len(ranked):
         raise ValueError(f"there are {len(ranked)} {split} prompts; asked for {n}")
     if len({p.category for p in chosen}) < min(CATEGORIES, n):
-        raise ValueError(f"{n} {split} prompts of fewer than {CATEGORIES} kinds say too little")
+        raise ValueError(
+            f"{n} {split} prompts come from fewer than {CATEGORIES} categories, which is too narrow; ask for more prompts"
+        )
     return chosen

@@ -220,7 +220,9 @@ def _form(path: Path, name: str, at: int, kind: str, flat: dict[str, torch.Tenso
     try:
         form = KINDS[kind](**parts)
     except TypeError:
-        raise BadFile(f"{path}: the {kind} form of {name} has tensors {sorted(parts)}, which is not its set.") from None
+        raise BadFile(
+            f"{path}: the {kind} form of {name} has tensors {sorted(parts)}, which are not those of that form."
+        ) from None
     if not all(t.is_floating_point() and t.ndim in DIMENSIONS[kind] for t in parts.values()):
         raise BadFile(f"{path}: the {kind} form of {name} has tensors of another kind or shape than its form has.")
     if isinstance(form, LowRank) and form.b.shape[1] != form.a.shape[0]:

@@ -48,7 +48,7 @@ def from_pretrained(name: str | Path, *, revision: str | None = None) -> Directi
         try:
             content = json.loads((folder / OURS).read_text())["content"]
         except (ValueError, KeyError, TypeError):
-            raise BadFile(f"{folder}/{OURS} is not what was written there.") from None
+            raise BadFile(f"{folder}/{OURS} is damaged: it is no JSON object with the hash of the direction.") from None
         if content != direction.content_hash:
             raise BadFile(f"{folder}: {FILE} is not the direction that {OURS} describes.")
     return direction
