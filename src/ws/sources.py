@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ws.errors import BadFile
 from ws.types import Json
 
+Label = TypeVar("Label")
 READERS = (".jsonl", ".json", ".csv", ".parquet")
 
 
@@ -73,7 +74,7 @@ def _as_wide_as_its_header(path: Path) -> None:
                 raise BadFile(f"{path}: row {n} has {len(line)} cells, and the header names {len(header)} columns.")
 
 
-def label_of(row: Json, column: str, allowed: Sequence[Any], *, name: str, source: str) -> Any:
+def label_of(row: Json, column: str, allowed: Sequence[Label], *, name: str, source: str) -> Label:
     """The label in a column of a row; a value that is not allowed is refused."""
     value = row[column]
     for label in allowed:

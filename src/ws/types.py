@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker as Tracker
+    from peft import PeftConfig
     from transformers import PreTrainedConfig as Config
     from transformers import PreTrainedModel as Network
     from transformers import PreTrainedTokenizerBase as Tokenizer
     from transformers.cache_utils import Cache
     from transformers.cache_utils import CacheLayerMixin as CacheLayer
 else:
-    Cache = CacheLayer = Config = Network = Tokenizer = Tracker = object
+    Cache = CacheLayer = Config = Network = PeftConfig = Tokenizer = Tracker = object
 
 Json = dict[str, Any]
 """A JSON object that was read or will be written; who reads a value of it says what it has to be."""
 
-__all__ = ["Cache", "CacheLayer", "Config", "Json", "Network", "Tokenizer", "Tracker"]
+__all__ = ["Cache", "CacheLayer", "Config", "Json", "Network", "PeftConfig", "Tokenizer", "Tracker"]

@@ -6,7 +6,7 @@ A family is one file with one `FAMILY` and one line in `adapters/__init__.py`, o
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from ws.errors import Unsupported
 from ws.models.checkpoint import Theta
 from ws.models.load import Base
 from ws.models.modules import Linear, is_conv1d
+from ws.types import PeftConfig
 
 Tensors = dict[str, Tensor]
 
@@ -92,8 +93,8 @@ class Family:
     Those of shipped families had the lowest validation loss on pairs of seed 100 (honesty), which is no reported seed; all
     but that of `full` on the first weights of `tiny` (docs/log.md).
     """
-    peft_config: Callable[[Spec, Base], Any] | None = None
-    attach: "Callable[[Base, Spec], Any] | None" = None
+    peft_config: Callable[[Spec, Base], PeftConfig] | None = None
+    attach: "Callable[[Base, Spec], AbstractContextManager[Attached]] | None" = None
     """A context manager of its own, for families that peft does not have."""
     default_rank: int | None = None
     default_block: int | None = None

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -97,7 +96,7 @@ def checked_mode(mode: str) -> str:
     return mode
 
 
-def geometry(base: Theta, pos: Adapter, neg: Adapter) -> Mapping[str, Any]:
+def geometry(base: Theta, pos: Adapter, neg: Adapter) -> Mapping[str, float]:
     """The geometry of the two sides: norms, `cos_tau = cos(tau+, tau-)`, and how much they share."""
     of, pp, nn, pn = family(pos.spec.family), 0.0, 0.0, 0.0
     for name in pos.spec.modules:  # one at a time: whole matrices in float64 are large

@@ -26,14 +26,11 @@ def random_like(direction: Direction, seed: int, weight: Weights, *, form: str =
     g = torch.Generator().manual_seed(seed)
     if form == "gate":
         mixed = Direction({n: tuple(_shuffled(f, g) for f in fs) for n, fs in direction.forms.items()})
-        target, got = (
-            direction.norms(weight),
-            mixed.norms(weight),
-        )  # rows differ in length, so shuffled gates do in size
-        sizes = {n: target[n] / got[n] if got[n] > 0 else 1.0 for n in target}
-        return _with_provenance(
-            direction, {n: tuple(f.scaled(sizes[n]) for f in fs) for n, fs in mixed.forms.items()}, seed, form
-        )
+        # rows of a weight differ in length, so a shuffled gate has another size
+        before, after = direction.norms(weight), mixed.norms(weight)
+        factors = {n: before[n] / after[n] if after[n] > 0 else 1.0 for n in before}
+        scaled = {n: tuple(f.scaled(factors[n]) for f in fs) for n, fs in mixed.forms.items()}
+        return _with_provenance(direction, scaled, seed, form)
     forms: dict[str, tuple[Form, ...]] = {}
     for name, parts in direction.forms.items():
         changes: list[Form] = []

@@ -9,7 +9,6 @@ import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from ws.doctor.model import Opened
 from ws.generate import batch_of
 from ws.models.load import DTYPES
 from ws.train import TrainSettings, spec_of
-from ws.types import Json
+from ws.types import Json, Network
 
 # of what is trained: start 2, sides 2, AdamW's moments 4 and their copy in use 2, best 2 and that of the learning rates
 # before 2, live 1, gradient 1
@@ -103,7 +102,7 @@ def memory_plan(
     """The memory that generating, training and checkpointed training take with a model at these settings."""
     chosen = _dtype(model, dtype, next(iter(free)))
     of = family(train.adapter)
-    network: Any = model.base.model
+    network: Network = model.base.model
     network.to(chosen)
     weights = sum(p.numel() * p.element_size() for p in network.parameters())
     try:
@@ -137,7 +136,7 @@ def _dtype(model: Opened, dtype: str, device: str) -> torch.dtype:
 
 def _generating(model: Opened, data: DataSettings, dtype: torch.dtype) -> Step:
     """Decoding: keys and values of every block for every token, and the logits of one position."""
-    network: Any = model.base.model
+    network: Network = model.base.model
     config = network.config.get_text_config()
     heads = config.num_attention_heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
@@ -151,7 +150,7 @@ def _generating(model: Opened, data: DataSettings, dtype: torch.dtype) -> Step:
 def _traced(model: Opened, train: TrainSettings) -> tuple[int, int, tuple[int, int, int]]:
     """(trainable parameters, bytes kept whatever the rows, bytes per token kept by blocks, head and loss, blocks' inputs)."""
     base = model.base
-    network: Any = base.model
+    network: Network = base.model
     config = network.config.get_text_config()
     with ExitStack() as undo:
         undo.enter_context(torch.device("meta"))

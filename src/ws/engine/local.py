@@ -16,19 +16,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from ws.engine.graph import Graph, Outcome, Task
-from ws.engine.work import order_of, outcome
+from ws.engine.work import Report, order_of, outcome
 
 PATIENCE = 10.0
 """Seconds an interrupted worker has to come to its end before it is killed."""
 
 
+Messages = queue.Queue[tuple["Worker", Report | None]]
+"""Answers of all workers, each with its worker; None where a worker has ended."""
+
+
 class Worker:
     """One worker process, and the task it has."""
 
-    def __init__(self, place: Mapping[str, str], folder: Path, messages: "queue.Queue[Any]"):
+    def __init__(self, place: Mapping[str, str], folder: Path, messages: Messages):
         path = os.pathsep.join(os.path.abspath(p) for p in sys.path)  # it imports what this process can import
         self.place = place
         with open(folder / "logs" / "workers.log", "ab") as log:
@@ -75,7 +78,7 @@ class Worker:
         with suppress(OSError):
             self.process.stdout.close()
 
-    def _read(self, messages: "queue.Queue[Any]") -> None:
+    def _read(self, messages: Messages) -> None:
         for line in self.process.stdout or ():
             with suppress(ValueError):  # half an answer: it was killed while it wrote
                 messages.put((self, json.loads(line)))
@@ -90,7 +93,7 @@ class Local:
 
     def run(self, graph: Graph, folder: Path) -> None:
         """Do all tasks of the graph."""
-        messages: queue.Queue[Any] = queue.Queue()
+        messages: Messages = queue.Queue()
         workers: list[Worker] = []
         free, deaths = list(reversed(self.places)), Counter[str]()
         with _stopping(workers):
@@ -105,17 +108,17 @@ class Local:
                     graph.start(task)
                     idle.give(task)
                 worker, answer = messages.get()
-                task, worker.task = worker.task, None
+                now, worker.task = worker.task, None
                 if answer is None:
                     workers.remove(worker)
                     worker.close()
                     free.append(worker.place)
-                    if task is not None:
-                        deaths[task.name] += 1
-                        self._mourn(graph, task, how(worker.process.returncode), deaths[task.name], folder)
-                elif task is not None:
+                    if now is not None:
+                        deaths[now.name] += 1
+                        self._mourn(graph, now, how(worker.process.returncode), deaths[now.name], folder)
+                elif now is not None:
                     worker.spoiled = answer["last"]
-                    graph.end(outcome(task, answer, folder))
+                    graph.end(outcome(now, answer, folder))
 
     def _mourn(self, graph: Graph, task: Task, why: str, times: int, folder: Path) -> None:
         """Give the task of a dead worker to another one, so many times as `retries` says; then it has failed."""

@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ws.engine.graph import Graph, Outcome, Task
 from ws.engine.places import ANY_GPU, GPUS, THREADS, gpus_of
 from ws.engine.state import states
-from ws.engine.work import order_of, outcome, sentence, work
+from ws.engine.work import Order, Report, order_of, outcome, sentence, work
 from ws.errors import Unsupported
 from ws.types import Json
 
@@ -79,7 +80,7 @@ class Ray:
             finally:
                 ray.shutdown()
 
-    def _share(self, nodes: Sequence[Mapping[str, Any]], threads: int) -> float:
+    def _share(self, nodes: Sequence[Json], threads: int) -> float:
         """The GPUs that a task asks a running cluster for. What no node has is refused: Ray would wait for it for ever."""
         there = [n["Resources"] for n in nodes if n["Alive"]]
         most = max((r.get("GPU", 0.0) for r in there), default=0.0)
@@ -94,9 +95,9 @@ class Ray:
             )
         return share
 
-    def _give_out(self, ray: Any, remote: Any, graph: Graph, folder: Path) -> None:
-        running: dict[Any, Task] = {}
-        marks: set[tuple[Any, ...]] = set()
+    def _give_out(self, ray: ModuleType, remote: Any, graph: Graph, folder: Path) -> None:
+        running: dict[object, Task] = {}
+        marks: set[tuple[object, ...]] = set()
         deaths = Counter[str]()
         most = (self.workers if self.address else None) or len(graph.tasks)
         try:
@@ -124,7 +125,7 @@ class Ray:
                     running.pop(reference)
             raise
 
-    def _tell_started(self, graph: Graph, folder: Path, marks: set[tuple[Any, ...]]) -> None:
+    def _tell_started(self, graph: Graph, folder: Path, marks: set[tuple[object, ...]]) -> None:
         """A task that has a new state file was begun by a worker."""
         for name, state in states(folder).items():
             mark = (name, state.host, state.pid, state.started)
@@ -132,7 +133,7 @@ class Ray:
                 marks.add(mark)
                 graph.start(graph.tasks[name])
 
-    def _outcome(self, ray: Any, reference: Any, task: Task, folder: Path) -> Outcome | None:
+    def _outcome(self, ray: ModuleType, reference: object, task: Task, folder: Path) -> Outcome | None:
         """The end of a task; None where its worker, its node or its answer was lost on the way."""
         lost = ray.exceptions
         try:
@@ -152,7 +153,7 @@ class Ray:
         graph.end(Outcome(task, "failed", error=error, log=folder / "logs" / f"{task.file}.log"))
 
 
-def _work(task: Mapping[str, Any], folder: str) -> Json:
+def _work(task: Order, folder: str) -> Report:
     """The work of a Ray worker, which imports this function by its name."""
     import logging
 

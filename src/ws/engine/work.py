@@ -8,10 +8,10 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ws.engine import state as current_state
 from ws.engine.graph import Outcome, Task
@@ -22,12 +22,34 @@ from ws.types import Json
 SPOILED = re.compile(r"(CUDA|HIP) error")
 
 
-def order_of(task: Task) -> Json:
+class Order(TypedDict):
+    """A task as a worker is sent it."""
+
+    name: str
+    call: str
+    given: Json
+    file: str
+
+
+class Report(TypedDict):
+    """The end of a task as a worker answers it."""
+
+    state: str
+    value: Any
+    """JSON, where the task is done."""
+    error: str
+    seconds: float
+    warnings: list[str]
+    last: bool
+    """True where this process can do no other task."""
+
+
+def order_of(task: Task) -> Order:
     """A task as the JSON that a worker is sent."""
     return {"name": task.name, "call": task.call, "given": dict(task.given), "file": task.file}
 
 
-def work(task: Mapping[str, Any], folder: str) -> Json:
+def work(task: Order, folder: str) -> Report:
     """Do a task; how it ended, as JSON. Only an interruption leaves as an exception.
 
     `last` says that this process can do no other task.
@@ -39,16 +61,17 @@ def work(task: Mapping[str, Any], folder: str) -> Json:
         try:
             with _output_to(Path(folder) / "logs" / f"{task['file']}.log"):
                 value = _done(task)
-            ended = {"state": "done", "value": value, "error": ""}
+            state, error = "done", ""
         except Exception as e:  # any error is this task's own end, and no other's
-            ended, last = {"state": "failed", "value": None, "error": sentence(e)}, spoils(e)
+            state, value, error, last = "failed", None, sentence(e), spoils(e)
         except KeyboardInterrupt:
             writer.change("stopped")
             raise
         finally:
             current_state.current = None
-    writer.change(ended["state"], error=ended["error"])
-    return {**ended, "seconds": round(time.perf_counter() - start, 3), "warnings": warnings, "last": last}
+    writer.change(state, error=error)
+    seconds = round(time.perf_counter() - start, 3)
+    return Report(state=state, value=value, error=error, seconds=seconds, warnings=warnings, last=last)
 
 
 def spoils(error: BaseException) -> bool:
@@ -65,7 +88,7 @@ def spoils(error: BaseException) -> bool:
     return False
 
 
-def _done(task: Mapping[str, Any]) -> Any:
+def _done(task: Order) -> object:
     """The answer of the task's function; an error leaves its traceback in the log."""
     try:
         value = function_of(task["call"])(task["given"])
@@ -76,7 +99,7 @@ def _done(task: Mapping[str, Any]) -> Any:
         raise
 
 
-def outcome(task: Task, ended: Mapping[str, Any], folder: Path) -> Outcome:
+def outcome(task: Task, ended: Report, folder: Path) -> Outcome:
     """The outcome of a task, from a worker's answer."""
     return Outcome(
         task,
@@ -95,7 +118,7 @@ def sentence(error: BaseException) -> str:
     return text[:500] if isinstance(error, (WsError, ValueError)) and text else f"{type(error).__name__}: {text[:300]}"
 
 
-def function_of(call: str) -> Any:
+def function_of(call: str) -> Callable[[Mapping[str, Any]], Any]:
     """The function that `package.module:function` names."""
     module, _, name = call.partition(":")
     return getattr(importlib.import_module(module), name)

@@ -13,9 +13,9 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import TextIO
 
-from ws.engine.work import work
+from ws.engine.work import Order, Report, work
 
 SPOILED_CODE = 3
 
@@ -27,7 +27,7 @@ def main(folder: str) -> int:
     os.dup2(2, 1)  # what a library prints is no answer
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("ws").setLevel(logging.INFO)
-    tasks: queue.Queue[Any] = queue.Queue()
+    tasks: queue.Queue[Order | None] = queue.Queue()
     busy = threading.Event()
     threading.Thread(target=_listen, args=(sys.stdin, tasks, busy), daemon=True).start()
     try:
@@ -42,7 +42,7 @@ def main(folder: str) -> int:
     return 0
 
 
-def _listen(lines: Iterable[str], tasks: "queue.Queue[Any]", busy: threading.Event) -> None:
+def _listen(lines: Iterable[str], tasks: "queue.Queue[Order | None]", busy: threading.Event) -> None:
     for line in lines:
         busy.set()
         tasks.put(json.loads(line))
@@ -51,7 +51,7 @@ def _listen(lines: Iterable[str], tasks: "queue.Queue[Any]", busy: threading.Eve
     tasks.put(None)
 
 
-def _send(to: TextIO, answer: object) -> None:
+def _send(to: TextIO, answer: Report) -> None:
     to.write(json.dumps(answer) + "\n")
     to.flush()
 

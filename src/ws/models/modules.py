@@ -101,7 +101,7 @@ def layer_slice(layers: str, depth: int) -> list[int]:
         )
     if not chosen:
         raise ValueError(f"layers {layers!r} selects none of the {depth} layers of this model")
-    if chosen[-1] >= depth or max(chosen) >= depth:
+    if max(chosen) >= depth:
         raise ValueError(f"layers {layers!r} names layer {max(chosen)}, but this model has layers 0 to {depth - 1}")
     return chosen
 
