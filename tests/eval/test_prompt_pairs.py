@@ -12,7 +12,7 @@ from ws.calibrate.prompts import prompt_sets
 from ws.eval import protocol
 from ws.eval.protocol import averaged, items_of, measure
 from ws.eval.scoring import Score
-from ws.methods.prompts import Prompt, of_behavior
+from ws.methods.prompts import SystemPrompts, of_behavior
 from ws.models.chat import Chat
 
 PACK = load_behavior("honesty", tiny=True)
@@ -24,8 +24,8 @@ def asked(tiny):
     return items_of(ASKED, tiny, limit=4)
 
 
-def alone(i: int) -> Prompt:
-    return Prompt(f"prompt:{i}", *PACK.systems(i))
+def alone(i: int) -> SystemPrompts:
+    return SystemPrompts(f"prompt:{i}", *PACK.systems(i))
 
 
 def test_a_row_is_the_mean_over_the_pairs_of_what_each_of_them_gives(tiny, asked):

@@ -30,7 +30,7 @@ def planted(tiny):
         pos = states(tiny, texts, names)
     finally:
         handle.remove()
-    return p, paper.means(Contrast(pos, states(tiny, texts, names)), names)
+    return p, paper.mean_differences(Contrast(pos, states(tiny, texts, names)), names)
 
 
 def test_a_direction_that_one_block_puts_out_is_added_to_the_output_of_that_block(tiny, planted):

@@ -10,7 +10,7 @@ import torch
 from ws import methods
 from ws.behaviors import load_behavior
 from ws.calibrate import PromptSets
-from ws.calibrate.prompts import apart
+from ws.calibrate.prompts import refuse_overlap
 from ws.errors import Unsupported
 from ws.methods import Material
 from ws.methods.activation.states import answer_texts, persona_texts
@@ -92,8 +92,8 @@ def test_a_method_says_which_questions_it_was_made_from(name, material):
     made = methods.make(name, material)
     asked = material.pairs().rows[0].prompt if name[:2] in ("ws", "ft") else BEHAVIOR.train[0].text
     with pytest.raises(ValueError, match="was made from the question"):
-        apart(PromptSets((asked,), ("What is nobody's question?",)), made.provenance)
-    apart(PromptSets(("What is nobody's question?",), ("Nor is this?",)), made.provenance)
+        refuse_overlap(PromptSets((asked,), ("What is nobody's question?",)), made.provenance)
+    refuse_overlap(PromptSets(("What is nobody's question?",), ("Nor is this?",)), made.provenance)
 
 
 def test_random_draws_differ_by_number_and_repeat(material):

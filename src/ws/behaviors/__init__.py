@@ -105,7 +105,7 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
     import yaml
     from pydantic import ValidationError
 
-    from ws.behaviors.dataset import pairs_of
+    from ws.behaviors.dataset import read_pairs
     from ws.behaviors.pack import Pack, told
 
     path = _path(str(name))
@@ -132,7 +132,7 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
             "main one. Add the section (template, pairs, prompts), or use a real model."
         )
     part = pack.tiny if tiny and pack.tiny is not None else pack
-    answers = None if part.dataset is None else pairs_of(path, part.dataset, pack.name)
+    answers = None if part.dataset is None else read_pairs(path, part.dataset, pack.name)
     prompts = () if part.prompts is None else _prompts(path, part.prompts)
     if answers is not None:
         prompts = _answered(path, answers, prompts)
@@ -194,7 +194,7 @@ def _path(name: str) -> Path:
 
 
 def _prompts(path: Path, prompts: "Prompts", *, claims_of: str = "train") -> tuple[Prompt, ...]:
-    from ws.behaviors.dataset import beside, questions_of
+    from ws.behaviors.dataset import file_beside, questions_of
 
     if prompts.source == "pool":
         return tuple(Prompt(r["id"], r["text"], r["category"], r["split"]) for r in _jsonl(HERE / "pool.jsonl"))
@@ -206,7 +206,7 @@ def _prompts(path: Path, prompts: "Prompts", *, claims_of: str = "train") -> tup
         return _numbered(path.stem, prompts.texts or [])
     if prompts.source == "hub":
         return _numbered(path.stem, questions_of(prompts))
-    file = beside(path, prompts.file or "", "prompts.file")
+    file = file_beside(path, prompts.file or "", "prompts.file")
     if file.suffix == ".jsonl":
         rows = _jsonl(file)
         for i, r in enumerate(rows, 1):

@@ -23,7 +23,7 @@ HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?#([\w.-]+)/([\w.-]+)")
 NAMED = 3  # rows named in an error
 
 
-def pairs_of(pack: Path, spec: DataSet, behavior: str) -> Pairs:
+def read_pairs(pack: Path, spec: DataSet, behavior: str) -> Pairs:
     """All pairs of a data set, with the files they were read from."""
     if spec.file is not None:
         table = table_of(pack, spec.file)
@@ -33,7 +33,7 @@ def pairs_of(pack: Path, spec: DataSet, behavior: str) -> Pairs:
         rows = _two_tables(tables[0], tables[1], spec)
     source = str(pack)
     pairs = [(pair_of(source, f"row {i}", r, behavior), r) for i, r in enumerate(rows, 1)]
-    files = [mark for table in tables for mark in marks_of(table)]
+    files = [mark for table in tables for mark in file_marks(table)]
     columns = spec.model_dump(exclude_none=True, include={"prompt", "response", "response_pos", "response_neg", "key"})
     return Pairs(tuple(with_topics(pairs)), {"source": "dataset", "files": files, "columns": columns})
 
@@ -43,7 +43,7 @@ def table_of(pack: Path, name: str) -> Rows:
     if (hub := HUB.fullmatch(name)) is not None:
         dataset, revision, config, split = hub.groups()
         return from_hub(dataset, config, split, (), revision=revision)
-    return records(beside(pack, name, "dataset"), ())
+    return records(file_beside(pack, name, "dataset"), ())
 
 
 def questions_of(prompts: Prompts) -> list[str]:
@@ -57,7 +57,7 @@ def questions_of(prompts: Prompts) -> list[str]:
     return list(texts.values())
 
 
-def beside(pack: Path, name: str, key: str) -> Path:
+def file_beside(pack: Path, name: str, key: str) -> Path:
     """A file that a pack names, which lies in the pack's own folder or below."""
     path = (pack.parent / name).resolve()
     if not path.is_relative_to(pack.parent.resolve()) or not path.is_file():
@@ -66,7 +66,7 @@ def beside(pack: Path, name: str, key: str) -> Path:
     return path
 
 
-def marks_of(table: Rows) -> list[Json]:
+def file_marks(table: Rows) -> list[Json]:
     """Name, SHA-256 and, on the hub, the revision of every file a table was read from."""
     return [{**file_mark(path), **table.hub} for path in table.files]
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator, model_validator
 
-Text = Annotated[StrictStr, Field(min_length=1)]
+NonEmpty = Annotated[StrictStr, Field(min_length=1)]
 
 
 class _Strict(BaseModel):
@@ -16,13 +16,13 @@ class Prompts(_Strict):
     """The source of the questions."""
 
     source: Literal["pool", "claims", "list", "file", "hub"]
-    texts: list[Text] | None = Field(default=None, alias="list")
-    file: Text | None = None
-    id: Text | None = None
+    texts: list[NonEmpty] | None = Field(default=None, alias="list")
+    file: NonEmpty | None = None
+    id: NonEmpty | None = None
     """A data set of the hub, `org/name` or `org/name@revision`."""
-    config: Text = "default"
-    split: Text | None = None
-    column: Text | None = None
+    config: NonEmpty = "default"
+    split: NonEmpty | None = None
+    column: NonEmpty | None = None
 
     @field_validator("id")
     @classmethod
@@ -45,21 +45,21 @@ class Prompts(_Strict):
 class Engineered(_Strict):
     """A worked-out system prompt for each pole."""
 
-    pos: Text
-    neg: Text
+    pos: NonEmpty
+    neg: NonEmpty
 
 
 class DataSet(_Strict):
     """Answers that somebody else wrote: one file for each side, or one file with both."""
 
-    pos: Text | None = None
-    neg: Text | None = None
-    file: Text | None = None
-    prompt: Text = "prompt"
-    response: Text | None = None
-    response_pos: Text | None = None
-    response_neg: Text | None = None
-    key: Text | None = None
+    pos: NonEmpty | None = None
+    neg: NonEmpty | None = None
+    file: NonEmpty | None = None
+    prompt: NonEmpty = "prompt"
+    response: NonEmpty | None = None
+    response_pos: NonEmpty | None = None
+    response_neg: NonEmpty | None = None
+    key: NonEmpty | None = None
 
     @model_validator(mode="after")
     def _one_form(self):
@@ -78,8 +78,8 @@ class DataSet(_Strict):
 class Answered(_Strict):
     """Questions, and who answers them: personas of a template, or a data set that brings the answers."""
 
-    template: Text | None = None
-    pairs: Annotated[list[tuple[Text, Text]], Field(min_length=1)] | None = None
+    template: NonEmpty | None = None
+    pairs: Annotated[list[tuple[NonEmpty, NonEmpty]], Field(min_length=1)] | None = None
     dataset: DataSet | None = None
     engineered: Engineered | None = None
     prompts: Prompts | None = None
@@ -116,8 +116,8 @@ class Pack(Answered):
     """A behavior pack: one YAML file."""
 
     name: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
-    pos_means: Text
-    neg_means: Text
+    pos_means: NonEmpty
+    neg_means: NonEmpty
     heldout: Prompts | None = None
     """Questions never used for training."""
     intent: dict[StrictStr, Literal[-1, 0, 1]] = {}

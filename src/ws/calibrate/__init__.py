@@ -16,7 +16,7 @@ from ws.calibrate.kl import Divergence as Divergence
 from ws.calibrate.kl import divergences as divergences
 from ws.calibrate.kl import thinking_of
 from ws.calibrate.prompts import PromptSets as PromptSets
-from ws.calibrate.prompts import apart, prompt_sets, training_prompts
+from ws.calibrate.prompts import prompt_sets, refuse_overlap, training_prompts
 from ws.calibrate.search import Ending, first_guess, searching, solve
 from ws.direction import Direction
 from ws.methods import Method, as_method
@@ -86,7 +86,7 @@ class Side:
     evaluations: int
     """Strengths measured on all prompts, and one for the ladder, which costs about a quarter of that."""
     ladder: tuple[tuple[float, float], ...]
-    """(alpha, p95) of a few prompts at strengths far apart, to know where to begin."""
+    """(alpha, p95) of a few prompts at strengths far refuse_overlap, to know where to begin."""
     history: tuple[tuple[float, float], ...]
     """(alpha, p95) in the order of evaluation."""
 
@@ -176,7 +176,7 @@ def calibrate(
         raise ValueError(f"budget is {budget} and settings say {settings.budget}; give one of them")
     method = as_method(method)
     sets = prompts or sets_of(base, settings, behavior)
-    apart(sets, method.provenance)
+    refuse_overlap(sets, method.provenance)
     goals = dict(zip(SIGNS.values(), targets or (settings.budget, settings.budget)))
     measured: dict[float, Divergence] = {}
     beginnings = Beginnings()
@@ -189,7 +189,7 @@ def calibrate(
         progress(", ".join(f"alpha {d.alpha:+.4g}: {d.p95:.4g} nat" for d in results))
         return [d.p95 for d in results]
 
-    # 1. a few prompts at strengths far apart: where to begin
+    # 1. a few prompts at strengths far refuse_overlap: where to begin
     ladders = _ladders(base, method, sets, settings)
     # 2. both signs at once, one strength each per round
     ways = {}
@@ -234,7 +234,7 @@ def sets_of(base: Base, settings: CalibrateSettings, behavior: Behavior | None) 
 def _ladders(
     base: Base, method: Method, sets: PromptSets, settings: CalibrateSettings
 ) -> dict[float, list[tuple[float, float]]]:
-    """(strength, p95) of each sign at strengths far apart, on so few prompts that it costs a quarter of one strength on all."""
+    """(strength, p95) of each sign at strengths far refuse_overlap, on so few prompts that it costs a quarter of one strength on all."""
     if not method.graded:
         return {sign: [] for sign in SIGNS.values()}
     rungs = LADDER if method.bound is None else tuple(method.bound * c for c in BOUNDED_LADDER)

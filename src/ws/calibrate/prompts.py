@@ -41,7 +41,7 @@ def prompt_sets(tiny: bool, n_calib: int, n_audit: int, *, trained_on: Sequence[
     return PromptSets(tuple(p.text for p in calib), tuple(p.text for p in audit))
 
 
-def apart(sets: PromptSets, provenance: Mapping[str, Any]) -> None:
+def refuse_overlap(sets: PromptSets, provenance: Mapping[str, Any]) -> None:
     """Refuse prompts that are among the questions a method was made from, as its provenance lists them."""
     marks = marks_in(provenance) or frozenset()
     for text in (*sets.calib, *sets.audit):

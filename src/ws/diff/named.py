@@ -35,7 +35,7 @@ NEARBY = 5  # places that an error names
 
 
 @dataclass(frozen=True)
-class Side:
+class NamedModel:
     """One named model: weights, and what is added to them."""
 
     theta: Checkpoint
@@ -54,7 +54,7 @@ def diff_named(
     if right:
         b = _side(right, model, out, opened)
     else:
-        b = Side(a.theta if a.change is not None or model is None else opened(model))
+        b = NamedModel(a.theta if a.change is not None or model is None else opened(model))
     if a.theta is not b.theta and not same(a.theta, b.theta):
         if a.change is not None or b.change is not None:
             raise DirectionMismatch(
@@ -123,28 +123,28 @@ def base_of(direction: Direction, model: str | None) -> str:
     return record["id"] if record["id"] == "tiny" else f"{record['id']}@{record['revision']}"
 
 
-def _side(text: str, model: str | None, out: Path, opened: Callable[[str], Checkpoint]) -> Side:
+def _side(text: str, model: str | None, out: Path, opened: Callable[[str], Checkpoint]) -> NamedModel:
     """The model that a text names; the top of this file lists the forms."""
     path = Path(text).expanduser()
     if not path.exists() and "+" in text:
         base, adapter = _halves(text)
         theta = opened(base)
-        return Side(theta, _adapter(fetched(adapter, "adapter"), theta))
+        return NamedModel(theta, _adapter(fetched(adapter, "adapter"), theta))
     if path.suffix == ".safetensors":
         return _of_file(path, model, opened)
     if (path / DIRECTION).is_file():
         return _of_file(path / DIRECTION, model, opened)
     if (path / CONFIG).is_file() or _is_side(path):
         theta = opened(model or _base_of_adapter(path))
-        return Side(theta, _adapter(path, theta))
+        return NamedModel(theta, _adapter(path, theta))
     if (path / "train").is_dir() or (not path.exists() and _is_run(text, out)):
         folder, manifest = find_run(text, out)
         direction = load_direction(folder / "direction" / DIRECTION)
-        return _checked(Side(opened(model or manifest["model"]["source"]), direction))
-    return Side(opened(text))
+        return _checked(NamedModel(opened(model or manifest["model"]["source"]), direction))
+    return NamedModel(opened(text))
 
 
-def _on_one_base(a: Side, b: Side) -> Direction:
+def _on_one_base(a: NamedModel, b: NamedModel) -> Direction:
     if isinstance(a.change, Adapter) and isinstance(b.change, Adapter):
         return diff_adapters(a.theta, a.change, b.change)
     parts = [diff_adapters(s.theta, s.change) if isinstance(s.change, Adapter) else s.change for s in (a, b)]
@@ -176,7 +176,7 @@ def _adapter(folder: Path, theta: Theta) -> Adapter:
     return load_adapter(folder) if _is_side(folder) else load_stock(folder, theta)
 
 
-def _of_file(path: Path, model: str | None, opened: Callable[[str], Checkpoint]) -> Side:
+def _of_file(path: Path, model: str | None, opened: Callable[[str], Checkpoint]) -> NamedModel:
     if not path.is_file():
         raise BadFile(f"there is no file {path}.")
     try:
@@ -188,14 +188,14 @@ def _of_file(path: Path, model: str | None, opened: Callable[[str], Checkpoint])
         ) from None
     if ours:
         direction = load_direction(path)
-        return _checked(Side(opened(base_of(direction, model)), direction))
+        return _checked(NamedModel(opened(base_of(direction, model)), direction))
     if model is None:
         raise BadFile(f"{path} holds plain tensors, which name no base; give it with `model`.")
     theta = opened(model)
-    return Side(theta, from_tensors(theta, load_file(path)))
+    return NamedModel(theta, from_tensors(theta, load_file(path)))
 
 
-def _checked(side: Side) -> Side:
+def _checked(side: NamedModel) -> NamedModel:
     assert isinstance(side.change, Direction)
     if side.change.fingerprint not in (None, side.theta.fingerprint):
         raise DirectionMismatch(

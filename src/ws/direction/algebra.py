@@ -17,7 +17,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import Tensor
 
-from ws.direction.direction import Direction, Weights, dot
+from ws.direction.direction import Direction, WeightOf, dot
 from ws.direction.forms import READS_BASE, BiasShift, Dense, Form, LowRank, gathered, inner
 from ws.errors import DirectionMismatch
 
@@ -110,7 +110,9 @@ def over_depth(direction: Direction, values: Sequence[float]) -> Direction:
 # ---------------------------------------------------------------- sizes and angles
 
 
-def gram(directions: Sequence[Direction], weight: Weights | None = None, *, scope: str = "global") -> dict[str, Tensor]:
+def gram(
+    directions: Sequence[Direction], weight: WeightOf | None = None, *, scope: str = "global"
+) -> dict[str, Tensor]:
     """All inner products of n directions, one (n, n) float64 table per group of the scope.
 
     Module by module. Low ranks of one module are multiplied together at once, in factors or in slices of rows, whichever
@@ -225,7 +227,7 @@ def _in_slices(low: Sequence[Sequence[LowRank]]) -> Tensor:
 
 
 def project_out(
-    direction: Direction, other: Direction, weight: Weights | None = None, *, scope: str = "global"
+    direction: Direction, other: Direction, weight: WeightOf | None = None, *, scope: str = "global"
 ) -> Direction:
     """`direction` less its part along `other`: afterwards their inner product is 0 in every group of the scope."""
     group = _group(scope)
@@ -249,7 +251,7 @@ def project_out(
     )
 
 
-def orthonormalized(directions: Sequence[Direction], weight: Weights | None = None) -> list[Direction]:
+def orthonormalized(directions: Sequence[Direction], weight: WeightOf | None = None) -> list[Direction]:
     """Gram-Schmidt in the order given: unit norms, all inner products 0."""
     units: list[Direction] = []
     for at, d in enumerate(directions):
@@ -265,7 +267,7 @@ def orthonormalized(directions: Sequence[Direction], weight: Weights | None = No
 
 
 def compressed(
-    direction: Direction, *, rank: int | None = None, energy: float | None = None, weight: Weights | None = None
+    direction: Direction, *, rank: int | None = None, energy: float | None = None, weight: WeightOf | None = None
 ) -> tuple[Direction, float]:
     """Every matrix at a lower rank, and the share of the energy that is kept.
 
@@ -304,7 +306,7 @@ def compressed(
     return Direction(forms, {**direction.provenance, "compressed": record}), share
 
 
-def _spectrum(name: str, matrix: tuple[Form, ...], weight: Weights | None) -> tuple[Tensor, Tensor, Tensor]:
+def _spectrum(name: str, matrix: tuple[Form, ...], weight: WeightOf | None) -> tuple[Tensor, Tensor, Tensor]:
     """(left, squared singular values, right) of one module's change: `left[:, :q] @ right[:q]` is its best rank q.
 
     In float64. A low rank goes through its factors, anything else through the eigenvectors of its smaller Gram matrix: six
@@ -324,7 +326,7 @@ def _spectrum(name: str, matrix: tuple[Form, ...], weight: Weights | None) -> tu
     return u, squares.flip(0).clamp(min=0), u.mT @ whole
 
 
-def _whole(name: str, matrix: tuple[Form, ...], weight: Weights | None) -> Tensor:
+def _whole(name: str, matrix: tuple[Form, ...], weight: WeightOf | None) -> Tensor:
     """The matrix of one module's change in float64."""
     if weight is not None:
         w = weight(name).detach().cpu().double()

@@ -24,7 +24,7 @@ from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, gathered, i
 from ws.errors import DirectionMismatch
 from ws.types import Json
 
-Weights = Callable[[str], Tensor]
+WeightOf = Callable[[str], Tensor]
 MANY = 50_000_000
 """Numbers of a direction above which its norm takes too long to be computed only to be shown."""
 
@@ -113,7 +113,7 @@ class Direction:
     def __sub__(self, other: "Direction") -> "Direction":
         return self + (-other)
 
-    def dense(self, name: str, weight: Weights) -> Tensor:
+    def dense(self, name: str, weight: WeightOf) -> Tensor:
         """The full matrix of one module, multiplied out."""
         w = weight(name)
         return torch.stack([f.dense(w.to(next(iter(tensors(f).values())).dtype)) for f in self.forms[name]]).sum(0)
@@ -123,11 +123,11 @@ class Direction:
         shifts = [f.v for f in self.forms[name] if isinstance(f, BiasShift)]
         return torch.stack(shifts).sum(0) if shifts else None
 
-    def norm(self, weight: Weights | None = None) -> float:
+    def norm(self, weight: WeightOf | None = None) -> float:
         """The Frobenius norm over all modules."""
         return math.sqrt(max(0.0, dot(self, self, weight)))
 
-    def norms(self, weight: Weights | None = None) -> dict[str, float]:
+    def norms(self, weight: WeightOf | None = None) -> dict[str, float]:
         """The norm of each module's change."""
         return {n: math.sqrt(max(0.0, _dot_module(fs, fs, n, weight))) for n, fs in self.forms.items()}
 
@@ -149,19 +149,19 @@ def same_base(*directions: Direction) -> None:
             )
 
 
-def dot(left: Direction, right: Direction, weight: Weights | None = None) -> float:
+def dot(left: Direction, right: Direction, weight: WeightOf | None = None) -> float:
     """The inner product of two directions; a module that only one of them touches counts 0."""
     shared = left.forms.keys() & right.forms.keys()
     return sum(_dot_module(left.forms[n], right.forms[n], n, weight) for n in sorted(shared))
 
 
-def cosine(left: Direction, right: Direction, weight: Weights | None = None) -> float:
+def cosine(left: Direction, right: Direction, weight: WeightOf | None = None) -> float:
     """The cosine between two directions; NaN if one of them is zero."""
     size = left.norm(weight) * right.norm(weight)
     return dot(left, right, weight) / size if size > 0 else math.nan
 
 
-def _dot_module(left: tuple[Form, ...], right: tuple[Form, ...], name: str, weight: Weights | None) -> float:
+def _dot_module(left: tuple[Form, ...], right: tuple[Form, ...], name: str, weight: WeightOf | None) -> float:
     w = None
     if any(isinstance(f, READS_BASE) for f in (*left, *right)):
         if weight is None:

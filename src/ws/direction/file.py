@@ -165,7 +165,7 @@ def load(path: Path | str) -> Direction:
     provenance = head.get("provenance")
     if not isinstance(provenance, dict) or not _is_provenance(provenance):
         raise BadFile(f"{path}: its header is not one that ws writes.")
-    return Direction(forms_of(path, head.get("forms"), flat), provenance)
+    return Direction(read_forms(path, head.get("forms"), flat), provenance)
 
 
 def read_tensors(path: Path) -> tuple[Json, dict[str, torch.Tensor]]:
@@ -185,7 +185,7 @@ def read_tensors(path: Path) -> tuple[Json, dict[str, torch.Tensor]]:
     return head if isinstance(head, dict) else {}, flat
 
 
-def forms_of(path: Path, table: Any, flat: dict[str, torch.Tensor]) -> dict[str, tuple[Form, ...]]:
+def read_forms(path: Path, table: Any, flat: dict[str, torch.Tensor]) -> dict[str, tuple[Form, ...]]:
     """The forms a table names, built from `flat`, which must hold their tensors and no others."""
     sound = isinstance(table, dict) and all(
         isinstance(v, list) and all(isinstance(k, str) for k in v) for v in table.values()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ws.direction.algebra import compressed
-from ws.direction.direction import Direction, Weights, same_base
+from ws.direction.direction import Direction, WeightOf, same_base
 from ws.direction.forms import BiasShift, Dense, Form, LowRank
 
 HOW = ("ties", "dare", "dare-ties")
@@ -28,7 +28,7 @@ def blended(
     *,
     how: str,
     density: float = 0.2,
-    weight: Weights | None = None,
+    weight: WeightOf | None = None,
     rank: int | None = None,
     seed: int = 0,
 ) -> tuple[Direction, float]:
@@ -82,7 +82,7 @@ def _has_matrix(direction: Direction, name: str) -> bool:
     return any(not isinstance(f, BiasShift) for f in direction.forms[name])
 
 
-def _matrix(direction: Direction, name: str, weight: Weights | None) -> Tensor:
+def _matrix(direction: Direction, name: str, weight: WeightOf | None) -> Tensor:
     if weight is None:
         low = next((f for f in direction.forms[name] if isinstance(f, (LowRank, Dense))), None)
         if direction.reads_base or low is None:

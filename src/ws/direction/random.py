@@ -12,14 +12,14 @@ Every module gets a random change with the norm of the given change. Three forms
 import torch
 from torch import Tensor
 
-from ws.direction.direction import Direction, Weights
+from ws.direction.direction import Direction, WeightOf
 from ws.direction.forms import BiasShift, Dense, Form, LowRank, mapped
 from ws.errors import Unsupported
 
 FORMS = ("gauss", "spectrum", "gate")
 
 
-def random_like(direction: Direction, seed: int, weight: Weights, *, form: str = "like") -> Direction:
+def random_like(direction: Direction, seed: int, weight: WeightOf, *, form: str = "like") -> Direction:
     """A random direction with the norm of `direction` in every module."""
     if form not in ("like", *FORMS):
         raise ValueError(f"form is like, {', '.join(FORMS)}; got {form!r}")

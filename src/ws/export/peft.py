@@ -66,7 +66,7 @@ def to_peft(
     tensors = tensors_of(low_ranks, r, alphas[0] if gguf else 1.0)
     record = {"to": target, "alphas": list(alphas), "rank": r, "kept_energy": share}
     for at, alpha in enumerate(alphas):
-        folder = work if len(alphas) == 1 else work / folder_of(alpha)
+        folder = work if len(alphas) == 1 else work / strength_folder(alpha)
         folder.mkdir(exist_ok=True)
         if at == 0:
             first = folder / WEIGHTS
@@ -86,7 +86,7 @@ def to_peft(
         (folder / "README.md").write_text(text)
         describe(folder, direction, base, **{**record, "alphas": [alpha]})
     if len(alphas) > 1:
-        describe(work, direction, base, **record, folders=[folder_of(a) for a in alphas])
+        describe(work, direction, base, **record, folders=[strength_folder(a) for a in alphas])
     return record
 
 
@@ -124,7 +124,7 @@ def config(low_ranks: dict[str, LowRank], base: Base, rank: int, lora_alpha: flo
     }
 
 
-def folder_of(alpha: float) -> str:
+def strength_folder(alpha: float) -> str:
     """The folder of one strength: `alpha_+0.5`."""
     assert math.isfinite(alpha)
     return f"alpha_{float(alpha):+}".removesuffix(".0")

@@ -13,12 +13,12 @@ from ws.direction.file import read_tensors, write_headed
 from ws.errors import BadFile
 from ws.methods.activation.method import Activation
 from ws.methods.method import Method
-from ws.methods.prompts import Prompt
+from ws.methods.prompts import SystemPrompts
 from ws.methods.weights import Weights, as_method
 from ws.types import Json
 
 FORMAT = "ws-method/1"
-KINDS: dict[str, type[Method]] = {k.kind: k for k in (Weights, Prompt, Activation)}
+KINDS: dict[str, type[Method]] = {k.kind: k for k in (Weights, SystemPrompts, Activation)}
 
 
 def save(method: Method, path: Path | str) -> Path:

@@ -110,7 +110,7 @@ def dial_of(alphas: Alpha, bound: float | None) -> float | Tensor | None:
     return dial if largest > 0 else None
 
 
-def same_base(method: Method, base: Base) -> None:
+def refuse_other_base(method: Method, base: Base) -> None:
     """Refuse a method that was made on another base; one that names no base fits wherever its shapes do."""
     expected = (method.provenance.get("base") or {}).get("fingerprint")
     if expected and expected != base.fingerprint:

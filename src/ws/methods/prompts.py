@@ -25,7 +25,7 @@ KINDS = ("simple", "engineered", "pairs")
 
 
 @dataclass(frozen=True, eq=False)
-class Prompt(Method):
+class SystemPrompts(Method):
     """A system message for each pole."""
 
     pos: str
@@ -64,12 +64,12 @@ class Prompt(Method):
         return {"pos": self.pos, "neg": self.neg, **others}, {}
 
     @classmethod
-    def unpacked(cls, name: str, settings: Json, tensors: dict[str, Tensor], provenance: Json) -> "Prompt":
+    def unpacked(cls, name: str, settings: Json, tensors: dict[str, Tensor], provenance: Json) -> "SystemPrompts":
         others = tuple((pos, neg) for pos, neg in settings.get("others", []))
         return cls(name, settings["pos"], settings["neg"], others, provenance=provenance)
 
 
-def of_behavior(behavior: Behavior, which: str) -> Prompt:
+def of_behavior(behavior: Behavior, which: str) -> SystemPrompts:
     """The simple or the engineered prompt of a behavior, or those of all its persona pairs."""
     if which not in KINDS:
         raise ValueError(f"a prompt is one of {', '.join(KINDS)}; got {which!r}")
@@ -83,7 +83,7 @@ def of_behavior(behavior: Behavior, which: str) -> Prompt:
         pairs = [behavior.systems(i) for i in range(len(behavior.personas) if which == "pairs" else 1)]
     (pos, neg), *others = pairs
     provenance = {"behavior": behavior.name, "tiny": behavior.tiny, "questions": ""}
-    return Prompt(f"prompt:{which}", pos, neg, tuple(others), provenance=provenance)
+    return SystemPrompts(f"prompt:{which}", pos, neg, tuple(others), provenance=provenance)
 
 
 def _whole(alpha: float) -> None:

@@ -73,7 +73,7 @@ def in_singular_space(material: Material) -> Method:
 def one_layer(pool: str, name: str) -> Callable[[Material], Method]:
     def make(material: Material) -> Method:
         names = paper.hidden_names(material.base)
-        a = paper.means(material.states(names, pool), names)
+        a = paper.mean_differences(material.states(names, pool), names)
         best = paper.single_layer(material.base, a, name, material.held_pairs(), material.blocks)
         choice = {k: best.provenance[k] for k in ("block", "effects")}
         return Activation(
@@ -86,7 +86,7 @@ def one_layer(pool: str, name: str) -> Callable[[Material], Method]:
 def every_layer(name: str, *, as_code: bool) -> Callable[[Material], Method]:
     def make(material: Material) -> Method:
         names = paper.hidden_names(material.base)
-        a = paper.means(material.states(names, "response_mean"), names)
+        a = paper.mean_differences(material.states(names, "response_mean"), names)
         method = paper.all_layers(material.base, a, name, as_code=as_code)
         return Activation(
             name, method.edits, method.positions, provenance=material.made("train", pool="response_mean", layers="all")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ws.direction.direction import Direction
-from ws.direction.file import flattened, forms_of
+from ws.direction.file import flattened, read_forms
 from ws.methods.method import Method, dial_of
 from ws.models.load import Base
 from ws.steer import Alpha, steer
@@ -87,11 +87,11 @@ class Weights(Method):
         directions = {}
         for part, record in settings["parts"].items():
             own = {k.removeprefix(f"{part}:"): t for k, t in tensors.items() if k.startswith(f"{part}:")}
-            directions[part] = Direction(forms_of(Path(name), record["forms"], own), record["provenance"])
+            directions[part] = Direction(read_forms(Path(name), record["forms"], own), record["provenance"])
         return cls(name, directions["direction"], directions.get("below"), settings["largest"], provenance=provenance)
 
 
-def name_of(direction: Direction) -> str:
+def method_id(direction: Direction) -> str:
     """The method id of a direction, from what made it."""
     provenance = direction.provenance
     family = provenance.get("adapter") or provenance.get("made_by") or "direction"
@@ -118,4 +118,4 @@ def with_origin(method: Method, origin: Base) -> Method:
 
 def as_method(what: Method | Direction) -> Method:
     """A direction as the method it is; a method as itself."""
-    return Weights(name_of(what), what) if isinstance(what, Direction) else what
+    return Weights(method_id(what), what) if isinstance(what, Direction) else what

@@ -25,10 +25,10 @@ class Ablation(Edit):
 
     def __call__(self, h: Tensor, alpha: float | Tensor) -> Tensor:
         along = (h @ self.v)[..., None]
-        return h + (alpha * self.mu - share(alpha) * along) * self.v
+        return h + (alpha * self.mu - bounded_share(alpha) * along) * self.v
 
 
-def share(alpha: float | Tensor) -> float | Tensor:
+def bounded_share(alpha: float | Tensor) -> float | Tensor:
     """min(|alpha|, 1): how much of a bounded change is made."""
     return alpha.abs().clamp(max=1) if isinstance(alpha, torch.Tensor) else min(abs(alpha), 1.0)
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ws.errors import DirectionMismatch
 from ws.extensions import extensions
-from ws.methods.method import Method, dial_of, same_base
+from ws.methods.method import Method, dial_of, refuse_other_base
 from ws.models.load import Base
 from ws.models.modules import blocks_of
 from ws.prefix_cache import answer_starts
@@ -98,7 +98,7 @@ class Activation(Method):
     @contextmanager
     def at(self, base: Base, alphas: Alpha) -> Iterator[nn.Module]:
         dial = dial_of(alphas, self.bound)
-        same_base(self, base)
+        refuse_other_base(self, base)
         modules = self._modules(base)
         with ExitStack() as hooks:
             if dial is not None:

@@ -30,7 +30,7 @@ def hidden_names(base: Base) -> list[str]:
     return [EMBEDDED, *(block_name(base, at) for at in range(base.depth))]
 
 
-def means(states: Contrast, names: Sequence[str]) -> list[Tensor]:
+def mean_differences(states: Contrast, names: Sequence[str]) -> list[Tensor]:
     """The mean differences a^0 .. a^L of the hidden states."""
     return [states.difference(name).mean(0) for name in names]
 

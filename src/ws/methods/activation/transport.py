@@ -18,7 +18,7 @@ SMOOTH, SINKHORN = 0.1, 50
 
 
 @dataclass(frozen=True, eq=False)
-class Linear(Edit):
+class LinearMap(Edit):
     """`h + alpha ((omega - 1) h + beta)`."""
 
     omega: Float[Tensor, "d"]
@@ -29,12 +29,12 @@ class Linear(Edit):
         return h + alpha * ((self.omega - 1) * h + self.beta)
 
 
-def linear_act(pos: States, neg: States) -> Linear:
+def linear_act(pos: States, neg: States) -> LinearMap:
     a, b = neg.double().sort(dim=0).values, pos.double().sort(dim=0).values
     centered = a - a.mean(0)
     spread = centered.square().sum(0)
     omega = torch.where(spread > 0, (centered * (b - b.mean(0))).sum(0) / spread.clamp(min=1e-300), 1.0)
-    return Linear(omega.float(), (b.mean(0) - omega * a.mean(0)).float())
+    return LinearMap(omega.float(), (b.mean(0) - omega * a.mean(0)).float())
 
 
 @dataclass(frozen=True, eq=False)

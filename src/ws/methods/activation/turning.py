@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ws.methods.activation.ablation import share
+from ws.methods.activation.ablation import bounded_share
 from ws.methods.activation.method import Edit
 from ws.methods.activation.vectors import States, mean_diff, right_singular, unit
 
@@ -32,7 +32,7 @@ class Angular(Edit):
         angle, size = torch.atan2(y, x), torch.hypot(x, y)
         target = torch.where(torch.as_tensor(alpha, device=h.device) >= 0, 0.0, math.pi)
         gap = torch.remainder(target - angle + math.pi, 2 * math.pi) - math.pi
-        turned = angle + share(alpha) * gap
+        turned = angle + bounded_share(alpha) * gap
         return h + (size * turned.cos() - x) * self.b1 + (size * turned.sin() - y) * self.b2
 
 
@@ -51,7 +51,7 @@ class Spherical(Edit):
         dot = (now * goal).sum(-1, keepdim=True)
         still = (size < 1e-12) | (dot.abs() > 1 - PARALLEL)
         angle = dot.clamp(-1 + PARALLEL, 1 - PARALLEL).acos()
-        s = share(alpha)
+        s = bounded_share(alpha)
         turned = (((1 - s) * angle).sin() * now + (s * angle).sin() * goal) / angle.sin()
         return torch.where(still, h, size * turned)
 
