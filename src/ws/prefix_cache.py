@@ -1,4 +1,4 @@
-"""Going on from what a model has already read: the cache of keys and values, cut into rows and extended.
+"""Prefix caches: the keys and values of tokens that a model has read, cut into rows and extended, so that none is read twice.
 
 Rows of a batch start alike: the same template, the same instruction, often the same question in two orders. What they
 share is read once, and every row goes on from its share of the cache. The columns between a row's start and its end
@@ -35,8 +35,8 @@ _starts: ContextVar[tuple[int, ...] | None] = ContextVar("starts", default=None)
 def answering(starts: Sequence[int]) -> Iterator[None]:
     """A block in which row i of every batch is the model's own from position `starts[i]` on, the last token of its prompt.
 
-    For methods that steer answers and not prompts. They look when they are entered, so this goes around them. Without it a
-    pass is taken for a step of writing: its last token is where the answer goes on.
+    For methods that steer answers and not prompts. They look at it when they are entered, so this block goes around theirs.
+    Without it, each pass counts as a step of writing, and only its last token is the model's own.
     """
     before = _starts.set(tuple(starts))
     try:

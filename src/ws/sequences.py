@@ -2,8 +2,8 @@
 
 A finished sequence is the prompt as it is asked, the answer, and the end of the turn; only answer and end are targets.
 The prompt's ids are kept as they are, so the mask is a prefix by construction, and the whole is compared with what the
-chat template itself writes. A study's questions are split in three: what is learnt from is never chosen on, and what was
-seen at all is never reported.
+chat template itself writes. A study's questions are split in three: some are learnt from, others
+choose the step that is kept, and results are reported on the rest, which the training never saw.
 """
 
 import random

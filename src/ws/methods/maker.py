@@ -28,7 +28,7 @@ class Needs:
     seed: str = "study"
     """`study`: pairs, training or sampling; `draw`: the number in its name; `none`: it is the same for all."""
     places: str = "activations"
-    """Where it acts: the random controls of the same places, and no others, are what it stands beside."""
+    """Where it acts; it is compared with the random controls of the same places only."""
     control: bool = False
     """Whether it is a draw of something random."""
 
@@ -39,7 +39,7 @@ PERSONAS = Needs(personas=True)
 
 @dataclass(frozen=True)
 class Maker:
-    """One name, or the head of many: `svd` makes `svd:8`, whose ending goes to `make` as text."""
+    """The maker of one name, or of all names with one head: `svd` makes `svd:8`, and `8` goes to `make` as text."""
 
     make: Callable[..., Method]
     """(material, *the parts of the ending) -> the method."""
@@ -48,7 +48,7 @@ class Maker:
     endings: Callable[[], Sequence[str]] | None = None
     """The endings that are listed, where a name has one; files and further draws are not listed."""
     check: Callable[..., None] = lambda *ending: None
-    """Refuses an ending that cannot be, before any work."""
+    """Refuses an ending that stands for no method, before any work."""
 
     def needs_of(self, name: str, ending: Sequence[str]) -> Needs:
         """The needs of the method of this name."""

@@ -33,7 +33,7 @@ LIKE_OTHERS: dict[str, tuple[str, ...]] = {
 }
 FORMS_OF_CONTROLS = ("act", *LIKE_DIRECTIONS, "paper", "constructed")
 LISTED = ("gauss:0", "spectrum:0", "gate:0:ia3", "labels:0", "act:0", "paper:0", "paper:0:single", "constructed:0")
-"""What is listed of them; further draws, and those like other methods, are not."""
+"""The controls that help and errors list; further draws, and those like other methods, exist too."""
 
 
 def variants(form: str) -> tuple[str, ...]:
@@ -81,13 +81,13 @@ def like_of(form: str, *like: str) -> str:
 
 
 def name_of(form: str, draw: str, *like: str) -> str:
-    """The name of a draw; the usual one is not named."""
+    """The name of a draw, which leaves out the usual method it is like."""
     source = like_of(form, *like)
     return f"random:{form}:{draw}" + ("" if source in ("", like_of(form)) else f":{source}")
 
 
 def in_weights(material: Material, form: str, draw: str, adapter: str) -> Weights:
-    """A change as large as a trained one."""
+    """A random change as large as a trained one."""
     like = diff(material.base, *material.sides_of(adapter))
     return Weights(name_of(form, draw, adapter), random_like(like, int(draw), material.base.weight, form=form))
 
