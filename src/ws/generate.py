@@ -8,7 +8,7 @@ draws from its own random numbers. And a later stage can go on from the same cac
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import overload
 
 import torch
 from torch import Tensor, nn

@@ -1,6 +1,6 @@
 """Adapter families: how each attaches to a base, and the change that its trained tensors make.
 
-A family is one file with one `FAMILY` and one line in `adapters/__init__.py`, or an entry point of another distribution
+A family is one file with one `FAMILY` and one line in `adapters/families.py`, or an entry point of another distribution
 (docs/extending.md). Nothing else knows its name. Tensors are named as peft names them, `<module path>.<parameter>`, so a saved side is a folder peft can load.
 """
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ws.adapters.families import family
 from ws.adapters.family import Adapter, Spec
 from ws.direction.file import write_tensors
 from ws.direction.forms import all_finite
@@ -18,8 +19,6 @@ WEIGHTS, CONFIG, OURS, START = "adapter_model.safetensors", "adapter_config.json
 
 def save_adapter(adapter: Adapter, folder: Path, base: Base) -> None:
     """Write one side: `adapter_model.safetensors`, `adapter_config.json`, `ws.json`, and PiSSA's start."""
-    from ws.adapters import family
-
     folder.mkdir(parents=True, exist_ok=True)
     flat = {f"base_model.model.{k}": t for k, t in adapter.tensors.items()}
     write_tensors(flat, folder / WEIGHTS, {"format": "pt"})

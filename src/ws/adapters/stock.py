@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ws.adapters import family
+from ws.adapters.families import family
 from ws.adapters.family import Adapter, Spec, sizes
 from ws.adapters.oft import TERMS
 from ws.direction.forms import all_finite

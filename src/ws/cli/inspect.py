@@ -13,7 +13,7 @@ from ws.cli.screen import Screen, plain
 from ws.diff import base_of
 from ws.direction import Direction
 from ws.direction import load as load_direction
-from ws.direction.direction import Weights
+from ws.direction.direction import WeightOf
 from ws.direction.forms import LowRank
 from ws.errors import DirectionMismatch
 from ws.models import open_checkpoint
@@ -75,7 +75,7 @@ class DirectionFile(Result):
         screen.show(heat_map(d.norms(self._weight)))
 
     @property
-    def _weight(self) -> Weights | None:
+    def _weight(self) -> WeightOf | None:
         """The base's weights, which some forms need for their size."""
         return self.base.weight if self.base is not None else None
 
