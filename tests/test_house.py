@@ -16,7 +16,8 @@ from ws.eval import NAMES
 
 ROOT = Path(ws.__file__).parent
 ROWS = [
-    "errors settings signatures types version",
+    "types",
+    "errors settings signatures version",
     "stats pairs direction sources records extensions",
     "models behaviors batches presets processes tracking numbers",
     "steer adapters prefix_cache",

@@ -84,7 +84,7 @@ def test_several_processes_that_are_stopped_go_on_to_the_same_tensors(told):
         assert process["saved"] == 1
         assert process["judged"] > 4
         assert process["same"]
-        assert "give an --out that all machines share" in process["apart"]
+        assert "give an `out` that all machines share" in process["apart"]
 
 
 def test_one_of_several_processes_tells_the_trackers_and_every_learning_rate_is_a_run(told):
