@@ -363,7 +363,7 @@ def test_tables_for_people_hold_every_number_with_its_interval(story, told):
         if r["metric"] == "logratio_honesty":
             assert f"[{r['ci_lo']:+.2f}, {r['ci_hi']:+.2f}]" in out
     assert "ws generate" in out
-    assert "side effect, nats per token of answers to neutral questions: " in out
+    assert "Side effect, nats per token of answers to neutral questions: " in out
     assert found["plot"] in out
     assert (folder / "honesty").is_dir()
 

@@ -20,9 +20,10 @@ from ws.eval import PROTOCOLS, Evaluation
 from ws.eval.questions import RunPairs
 from ws.grid.cells import Spec, Study, strengths
 from ws.pairs import Pair, Pairs, folded, mark_of, marks_in, marks_of, marks_of_text, save_pairs
-from ws.results.measured import measured, not_held_out, pairs_left_out
+from ws.results.measured import measured
 from ws.results.published import sheets
 from ws.results.sentences.comparison import _seeds
+from ws.results.sentences.questions import not_held_out, pairs_left_out
 from ws.results.trials import Trial, by_method
 from ws.sequences import split
 from ws.study.evaluations import Subject, make_eval, rows_in

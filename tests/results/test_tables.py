@@ -39,7 +39,7 @@ def test_a_metric_without_a_claim_gets_no_verdict():
 
 def test_low_answer_mass_and_few_units_are_said():
     told = " ".join(readings(rows([0, 1, 2], (2, 1, 3), pmass=0.4, few=True), {"logratio_honesty": 1}))
-    assert "Only 40 units in the smallest group of logratio_honesty" in told
+    assert "Only 40 units of logratio_honesty" in told
     assert "probability is on the answers" in told and "logratio_honesty 0.40" in told
 
 

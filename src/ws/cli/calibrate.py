@@ -5,16 +5,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ws import methods
-from ws.calibrate import CalibrateSettings, Calibration, Side
+from ws.calibrate import CalibrateSettings, Calibration
 from ws.cli.options import Options, verb
 from ws.cli.result import Result
 from ws.cli.screen import Screen, say, say_stage
 from ws.cli.study import ADAPTER, SEED
+from ws.cli.tables import calibration_table
 from ws.models import Base
 from ws.pairs import marks_in
 from ws.presets import preset
 from ws.records import Record
-from ws.results.tables import calibration_table
+from ws.results.sentences.calibration import reading
 from ws.study.options import Common, load_base, plan_of
 from ws.study.stages import make_calibration, material
 
@@ -60,7 +61,7 @@ class Strengths(Result):
     def show(self, screen: Screen) -> None:
         screen.show(calibration_table([self.calibration.as_json()]))
         screen.show("")
-        screen.points(_read(side, self.tolerance) for side in (self.calibration.neg, self.calibration.pos))
+        screen.points(reading(side, self.tolerance) for side in (self.calibration.neg, self.calibration.pos))
         if self.unmarked:
             screen.points(
                 [
@@ -115,20 +116,3 @@ def _refuse_contradictions(options: Options, subject: Calibrated) -> None:
         raise ValueError("give --budget or --like, not both")
     for name in filter(None, (subject.method, subject.like)):
         methods.check(name)
-
-
-def _read(side: Side, tolerance: float) -> str:
-    """What one sign's calibration says."""
-    at = f"alpha {side.alpha:+.4g}"
-    if side.matched:
-        return f"{at}: {side.p95:.3f} nat of {side.target:.3g}, {side.audit:.3f} on other prompts: of equal strength with what else is matched."
-    if side.status == "ok":
-        return f"{at}: on target here, but {side.audit:.3f} nat on other prompts, more than 1.5 times off: unmatched. Use more prompts."
-    why = {
-        "inert": "no effect at all",
-        "no_bracket": f"no strength it has reaches {side.target:.3g} nat",
-        "jump": f"it jumps over {side.target:.3g} nat, more than {100 * tolerance:g} % off on both sides",
-        "max_iter": "not found in the evaluations allowed",
-        "nan": "the divergence is not a number",
-    }[side.status]
-    return f"{at}: {side.p95:.3f} nat, {why}: unmatched, and not to be shown among matched ones."

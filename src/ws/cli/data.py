@@ -7,9 +7,9 @@ from ws.cli.options import Options, verb
 from ws.cli.result import Result
 from ws.cli.screen import Screen, plain, say_stage
 from ws.cli.study import STUDY
+from ws.cli.tables import checks_table
 from ws.pairs import Pairs
 from ws.records import Record
-from ws.results.tables import checks_table
 from ws.study.options import Common, plan_of
 from ws.study.stages import make_pairs
 

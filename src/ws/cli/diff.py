@@ -12,11 +12,11 @@ from ws.cli.options import Declared, Options, verb
 from ws.cli.result import Result
 from ws.cli.screen import Screen, plain, say_stage
 from ws.cli.study import STUDY
+from ws.cli.tables import rounding_table
 from ws.cli.train import cosine
 from ws.diff import checked_mode, diff_named
 from ws.direction import Direction, save
 from ws.direction.file import is_direction
-from ws.results.tables import rounding_table
 from ws.study.options import Common, plan_of
 from ws.study.stages import make_direction, make_pairs, make_sides
 

@@ -17,8 +17,10 @@ from ws.eval import Evaluation, Panel, Protocol, evaluation, shown
 from ws.eval.foundations import AXES, checked_axis
 from ws.presets import preset
 from ws.records import Record
-from ws.results.measured import measured, not_held_out
-from ws.results.tables import alpha_table, panel_table, reading
+from ws.results.layouts import alphas, panels
+from ws.results.measured import measured
+from ws.results.sentences.alphas import readings
+from ws.results.sentences.questions import not_held_out
 from ws.study.evaluations import make_eval, rows_in
 from ws.study.options import Common
 
@@ -54,13 +56,11 @@ class Measurement(Result):
     def show(self, screen: Screen) -> None:
         _show_note(self._note, screen)
         rows = shown(self.rows, self.intent)
-        screen.show(alpha_table(rows, self._title))
-        lines = [*not_held_out(measured([self.record.folder])), *reading(self.rows, self.intent)]
-        screen.points([*lines, *few_units(rows, lines)])
-        for p in self._panels:
-            screen.show(f"\n[bold]{plain(p.title)}[/]")
-            screen.show(panel_table(p.lines))
+        screen.sheet(alphas.sheet(rows, self._title))
+        screen.points([*not_held_out(measured([self.record.folder])), *readings(rows, self.intent)])
         screen.show("")
+        for p in self._panels:
+            screen.sheet(panels.sheet(p))
         metrics = {r["metric"] for r in rows}
         for metric, means in self.protocol.legend.items():
             if metric in metrics:
@@ -141,17 +141,6 @@ def _with_axis(axis: str, behavior: str | None, intent: Mapping[str, int]) -> di
 def units(n: int | None) -> str:
     """So many units."""
     return f"{n} unit{'' if n == 1 else 's'}"
-
-
-def few_units(rows: Sequence[Mapping[str, Any]], said: Sequence[str]) -> list[str]:
-    """One sentence where intervals undercover, unless a reading has said so already."""
-    if any("undercover" in line for line in said) or not any(r.get("few_units") for r in rows):
-        return []
-    least = min((r for r in rows if r.get("few_units")), key=lambda r: r["fewest"])
-    group = ""
-    if least["fewest"] != least["n"]:
-        group = f" (those of the smallest group of {least['metric']}, unequal ones counting as fewer)"
-    return [f"only {units(least['fewest'])}{group}: below 30 an interval undercovers."]
 
 
 def _show_note(note: Mapping[str, Any], screen: Screen) -> None:

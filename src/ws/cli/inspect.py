@@ -10,6 +10,7 @@ from ws.cli.diff import rest
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import Result
 from ws.cli.screen import Screen, plain
+from ws.cli.tables import heat_map
 from ws.diff import base_of
 from ws.direction import Direction
 from ws.direction import load as load_direction
@@ -18,7 +19,6 @@ from ws.direction.forms import LowRank
 from ws.errors import DirectionMismatch
 from ws.models import open_checkpoint
 from ws.models.checkpoint import Checkpoint
-from ws.results.tables import heat_map
 from ws.study.options import Common
 
 FILE: Declared = (str, typer.Argument(help="A direction.safetensors."))

@@ -15,7 +15,7 @@ from ws.cli.screen import plain, say
 from ws.cli.words import axes, doing, duration, task_name
 from ws.engine import Event, states
 from ws.grid.sweep import Cell, Grid, Running, folder_of
-from ws.results.tables import some
+from ws.numbers import some
 
 SHOWN_WAITING = 3
 

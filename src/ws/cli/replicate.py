@@ -1,10 +1,9 @@
 """`ws replicate`: the whole story, its table, and what to type next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 from ws.cli.options import Options, verb
 from ws.cli.result import Result
@@ -14,8 +13,10 @@ from ws.eval import protocol
 from ws.presets import preset
 from ws.replicate import Story
 from ws.replicate import replicate as replicate_study
-from ws.results.measured import measured, not_held_out, pairs_left_out
-from ws.results.tables import alpha_of, alpha_table, digits_for, reading, signed
+from ws.results.layouts import alphas
+from ws.results.measured import measured
+from ws.results.sentences.alphas import readings, side_effect
+from ws.results.sentences.questions import not_held_out, pairs_left_out
 from ws.study.options import Common, plan_of
 
 FEW_STEPS = 10  # optimiser steps below which a direction says more about the start than about the answers
@@ -34,7 +35,7 @@ class Replication(Result):
         plan = self.story.plan
         screen.show("")
         title = f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}"
-        screen.show(alpha_table(self.story.headline, title))
+        screen.sheet(alphas.sheet(self.story.headline, title))
         screen.points(self._readings())
         here = Path.cwd().resolve()
         file = Path(self.story.direction["file"])
@@ -52,7 +53,7 @@ class Replication(Result):
         """What the table says, and what to know about the rows, pairs and training below it."""
         story, plan = self.story, self.story.plan
         legend = {m: t for r in story.headline for m, t in protocol(r["eval"], r["protocol"]).legend.items()}
-        lines = list(reading(story.headline, plan.behavior.intent if plan.behavior else {}, legend))
+        lines = list(readings(story.headline, plan.behavior.intent if plan.behavior else {}, legend))
         evaluations = measured(story.evals)
         lines += [*not_held_out(evaluations), *pairs_left_out(evaluations)]
         if cost := side_effect(story.rows):
@@ -89,17 +90,3 @@ def replicate(options: Options) -> Result:
     plan = plan_of(common, options.values)
     alphas = options.of(Dialed).alphas
     return Replication(replicate_study(plan, alphas=alphas, protocols=preset(common.preset, "protocol"), say=say))
-
-
-def side_effect(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """What steering costs on neutral questions, at either end of the dial."""
-    rises = sorted((r for r in rows if r["metric"] == "nll_rise" and r["alpha"]), key=lambda r: r["alpha"])
-    ends = [rises[0], rises[-1]] if len(rises) > 1 else rises
-    if not ends:
-        return None
-    n = digits_for(*(r[k] for r in ends for k in ("mean", "ci_lo", "ci_hi")))
-    costs = ", ".join(
-        f"{signed(r['mean'], n)} [{signed(r['ci_lo'], n)}, {signed(r['ci_hi'], n)}] at alpha {alpha_of(r['alpha'])}"
-        for r in ends
-    )
-    return f"side effect, nats per token of answers to neutral questions: {costs}; near 0 is good."

@@ -9,7 +9,7 @@ from ws.cli.options import Options, verb
 from ws.cli.result import Result
 from ws.cli.screen import Screen
 from ws.cli.study import ADAPTER, SEED
-from ws.results.tables import runs_table
+from ws.cli.tables import runs_table
 from ws.study.options import Common
 from ws.study.runs import runs as runs_below
 

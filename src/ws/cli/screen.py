@@ -45,7 +45,7 @@ class Screen:
         """Print text with markup, or a table: at the terminal's width, or wide enough to be whole in a file."""
         _console(file_width, soft_wrap=isinstance(what, str)).print(what)
 
-    def sheet(self, sheet: "Sheet", file_width: int) -> None:
+    def sheet(self, sheet: "Sheet", file_width: int = 120) -> None:
         """Print a table of results, as much of it as there is room for, and what it says below it."""
         console = _console(file_width)
         console.print(sheet.rich(console.width))

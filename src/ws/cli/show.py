@@ -11,11 +11,11 @@ from ws.cli.options import Declared, Options, verb
 from ws.cli.result import Result
 from ws.cli.screen import Screen, plain
 from ws.cli.table import measured_at
+from ws.numbers import signed, some
 from ws.results.items import COSTS, Unit, moved
 from ws.results.line import Line
+from ws.results.lines import best, forward
 from ws.results.measured import Measured
-from ws.results.summary import best, forward
-from ws.results.tables import signed, some
 
 RUN: Declared = (str, typer.Argument(help="A run, by folder or by name."))
 UNITS = 10

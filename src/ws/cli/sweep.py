@@ -17,17 +17,19 @@ from ws.cli.options import Declared, Options, verb
 from ws.cli.result import Result
 from ws.cli.screen import Screen, plain, say
 from ws.cli.study import MAKING, Dialed
+from ws.cli.tables import grid_table
 from ws.cli.words import axes, doing, duration, task_name
 from ws.engine import Outcome, State, places_of
 from ws.errors import Failed, WsError
-from ws.grid.sweep import Cell, Effect, Grid, Look, Running, Status, SweepResult, Swept, grid_of, look, statuses
+from ws.grid.sweep import Cell, Grid, Look, Running, Status, SweepResult, Swept, grid_of, look, statuses
 from ws.grid.sweep import sweep as run_sweep
-from ws.results.measured import measured, not_held_out
-from ws.results.tables import effects_table, grid_table, some
-from ws.stats import FEW_UNITS
+from ws.numbers import some
+from ws.results.layouts import sweep as layout
+from ws.results.measured import measured
+from ws.results.sentences.questions import not_held_out
+from ws.results.sentences.sweep import readings
 from ws.study.options import Common
 
-FEW_SEEDS = 5
 SERVER = "--generate-with"
 OWN = ("check", "status", "engine", "address", "workers", "retries")
 """Options that say how a sweep is run, and not what it is."""
@@ -118,9 +120,10 @@ class Studies(Result):
         headline = {(c.behavior, m) for c, v in s.studies for m in v["headline"]}
         if effects := [e for e in s.effects if (e.behavior, e.metric) in headline]:
             screen.show("")
-            screen.show(effects_table([e.as_json() for e in effects]))
-            screen.show("")
-            screen.points(readings(s, effects))
+            screen.sheet(layout.sheet([e.as_json() for e in effects]))
+            screen.points(not_held_out(measured([Path(p) for _, v in s.studies for p in v["evals"]])))
+            unmatched = [c.label for c, v in s.studies if v["matched"] is False]
+            screen.points(readings(effects, budget=s.grid.budget, unmatched=unmatched))
         for error, cells in _by_error(s.unfinished).items():
             screen.show(f"• not done: {'; '.join(plain(c.label) for c in cells)}\n  because {screen.text(error)}")
         for outcome in s.outcomes.values():
@@ -144,45 +147,6 @@ def _by_error(unfinished: Sequence[tuple[Cell, Outcome]]) -> dict[str, list[Cell
         error = outcome.error if outcome.state == "skipped" else f"it failed: {outcome.error}"
         cells.setdefault(f"{error}{f' Its log: {outcome.log}' if outcome.log else ''}", []).append(cell)
     return cells
-
-
-def readings(found: SweepResult, effects: Sequence[Effect]) -> list[str]:
-    """What the table says, computed from its numbers."""
-    lines = not_held_out(measured([Path(p) for _, v in found.studies for p in v["evals"]]))
-    for name, seeds in {f"{e.behavior} {e.adapter}": e.repeats for e in effects if e.repeats}.items():
-        listed = ", ".join(map(str, seeds))
-        lines.append(f"seeds do not apply to {name}: {listed} gave every number of another seed again, and count once.")
-    several = max(len(e.seeds) for e in effects) > 1
-    claimed = [e for e in effects if e.sign]
-    if several:
-        whole = [e for e in claimed if e.agree == len(e.seeds)]
-        told = f"seeds: in {len(whole)} of {len(claimed)} rows with a claim every seed moves as the behavior wants" + (
-            "." if len(whole) == len(claimed) else "; the others are not to be relied on, whatever their interval."
-        )
-        lines += [told] if claimed else []
-        clear = [e for e in claimed if e.over.found.ci_lo > 0 or e.over.found.ci_hi < 0]
-        lines += [f"intervals: {len(clear)} of {len(claimed)} rows with a claim are clear of 0."] if claimed else []
-        if few_units := sorted({f"{e.metric} {n}" for e in effects if (n := e.over.found.fewest) < FEW_UNITS}):
-            lines.append(
-                f"few units ({', '.join(few_units)}): below {FEW_UNITS} an interval undercovers, and of one there is none."
-            )
-        few = min(len(e.seeds) for e in effects)
-        wide = " few seeds make it wide, as they should" if few < FEW_SEEDS else ""
-        lines.append(
-            f"the interval is over seeds and items, for a new training and new questions;{wide}".rstrip(";") + "."
-        )
-    else:
-        lines.append("one seed: the interval is over items alone, and says nothing of another training. Give --seeds.")
-    if len({e.adapter for e in effects}) > 1:
-        if found.grid.budget is None:
-            lines.append("alpha 1 is another strength in every family: give --budget to compare families at equal KL.")
-        else:
-            unmatched = [c.label for c, v in found.studies if v["matched"] is False]
-            if unmatched:
-                lines.append(f"unmatched, and not to be compared: {'; '.join(unmatched)}.")
-            else:
-                lines.append(f"all studies are calibrated to {found.grid.budget:g} nat, on both sides.")
-    return lines
 
 
 # ---------------------------------------------------------------- looking

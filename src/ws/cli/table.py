@@ -1,8 +1,5 @@
 """`ws table`: every table again, from its rows."""
 
-import csv
-import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +10,10 @@ from ws.cli.options import Declared, Options, verb
 from ws.cli.result import Result
 from ws.cli.screen import Screen, say
 from ws.records import find_run
+from ws.results.csv import as_csv
 from ws.results.measured import Measured, measured
+from ws.results.published import sheets
 from ws.results.sheet import Sheet
-from ws.results.summary import sheets
 
 PLACES: Declared = (
     list[str] | None,
@@ -58,7 +56,8 @@ class Tables(Result):
 
     def show(self, screen: Screen) -> None:
         if self.request.csv:
-            _write_csv(self.sheets)
+            records = [{"table": s.title.split(" · ")[0], **r} for s in self.sheets for r in s.records]
+            print(as_csv(records), end="")
             for n in self.notes:
                 say(screen.with_flags(n))
         elif self.request.markdown:
@@ -112,12 +111,3 @@ def _chosen(evaluations: Sequence[Measured], request: Tabled) -> list[Measured]:
     if not chosen:
         raise ValueError(f"nothing to tabulate; {there}")
     return chosen
-
-
-def _write_csv(tables: Sequence[Sheet]) -> None:
-    """Every record on a line of its own, the union of their columns in order of appearance."""
-    records = [{"table": s.title.split(" · ")[0], **r} for s in tables for r in s.records]
-    columns = list(dict.fromkeys(c for r in records for c in r))
-    writer = csv.DictWriter(sys.stdout, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in r.items()} for r in records)

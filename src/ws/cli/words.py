@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ws.grid.axes import Grid
-from ws.results.tables import some
+from ws.numbers import some
 
 AXES = {
     "behavior": ("behavior", "behaviors"),

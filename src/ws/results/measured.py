@@ -160,33 +160,6 @@ class Measured:
         return pd.read_parquet(path).set_index("row_key") if path.is_file() else None
 
 
-def pairs_left_out(found: Sequence[Measured]) -> list[str]:
-    """How many pairs were not scored, why, and which."""
-    lines: dict[str, None] = {}
-    for m in found:
-        note = m.manifest.get("note", {})
-        if m.protocol.eval == "pairs" and (left := note.get("left_out")):
-            whys = "; ".join(f"{n['n']} {why} (e.g. {', '.join(n['rows'][:3])})" for why, n in left.items())
-            lines[f"{note['n_items']} of {note['n_pairs']} pairs were scored; left out: {whys}."] = None
-    return list(lines)
-
-
-def not_held_out(found: Sequence[Measured]) -> list[str]:
-    """What must be said of rows that ask what was used before, and of methods that do not say what they were made from."""
-    lines: dict[str, None] = {}
-    for m in found:
-        of = m.rows["unit_id"].nunique()
-        for why, units in m.seen.items():
-            what = m.method if why == "to make" else f"the strength of {m.method}"
-            verb = why if why == "to make" else "to find"
-            lines[f"NOT HELD OUT: {len(units)} of {of} questions of {m.protocol.id} were used {verb} {what}."] = None
-    silent = dict.fromkeys(m.method for m in found if "used" in m.manifest and m.held_out is None)
-    if silent:
-        told = "does not say what it was" if len(silent) == 1 else "do not say what they were"
-        lines[f"{', '.join(silent)} {told} made from, so whether these questions are new to it is not known."] = None
-    return list(lines)
-
-
 def measured(folders: Sequence[Path]) -> list[Measured]:
     """Everything measured below the folders, each once, oldest first."""
     import pandas as pd

@@ -13,13 +13,14 @@ from ws.results.layouts.columns import (
     labelled,
     mass,
     mean_of,
-    null,
-    p,
+    null_of_arms,
+    p_of_arms,
     pinned,
     pos,
     reading,
     sheet,
     si,
+    unfitted,
     value,
 )
 from ws.results.line import Line
@@ -34,15 +35,16 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
     table = sheet(
         lines,
         "AIRiskDilemmas",
-        "expected: logratio above the base's with SI_k1 above 0 and order_bias unchanged. Otherwise: a shift without SI is position or sharpening.",
+        "expected: logratio above the base's, SI_k1 above 0, and order_bias unchanged. Otherwise: a shift without SI comes from the "
+        f"position of the answers, or from a model that only gets surer.{unfitted(lines)}",
         [
             labelled("Method"),
             value("Truthfulness logratio", metric, "logratio", alpha=pos),
             si("Bidirectional SI", "SI_k2", 2, interval=True),
             delta("Δ vs base", metric, "delta", alpha=pos),
-            both_arms("SI null", null),
+            both_arms("SI null", null_of_arms),
             si("SI_k1", "SI_k1", 1, interval=True),
-            both_arms("p", p),
+            both_arms("p", p_of_arms),
             *bias,
             *MOVED,
             mass("pmass"),

@@ -9,7 +9,8 @@ from ws.numbers import NO, alpha_of, bounds, digits_for, flat, p_value, share, s
 from ws.results import sentences
 from ws.results.line import Line
 from ws.results.lines import strengths
-from ws.results.measured import Measured, not_held_out, pairs_left_out
+from ws.results.measured import Measured
+from ws.results.sentences.questions import not_held_out, pairs_left_out
 from ws.results.sheet import Sheet
 from ws.stats import FEW_UNITS, Estimate, effective_units
 
@@ -208,6 +209,15 @@ def _fitted(which: str) -> Callable[[Line], Cell]:
 
 
 MOVED = (Column("a: shift", _fitted("a")), Column("b: sharpening", _fitted("b")))
+
+
+def unfitted(lines: Sequence[Line]) -> str:
+    """What a dash among the shifts means, where there is one."""
+    if all(line.shift.fits for line in lines):
+        return ""
+    return f" {NO} for a and b: the rows at alpha 0 span too little to tell the two apart."
+
+
 COUNTS = (Column("forced", forced), Column("units", counted), *STRENGTH)
 
 
@@ -230,12 +240,12 @@ def both_arms(name: str, told: Callable[[Line], Cell]) -> Column:
     return Column(name, lambda line: told(line) if line.neg is not None else (NO, {}))
 
 
-def null(line: Line) -> Cell:
+def null_of_arms(line: Line) -> Cell:
     arms = line.si.si[2].arms
     return (NO, {}) if arms is None or not math.isfinite(arms.mean) else (signed(arms.mean), {"SI_k2_null": arms.mean})
 
 
-def p(line: Line) -> Cell:
+def p_of_arms(line: Line) -> Cell:
     arms = line.si.si[1].arms
     return (NO, {}) if arms is None or not math.isfinite(arms.p) else (p_value(arms.p), {"SI_k1_p": arms.p})
 

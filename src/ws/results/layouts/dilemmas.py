@@ -17,6 +17,7 @@ from ws.results.layouts.columns import (
     reading,
     sheet,
     strength,
+    unfitted,
     value,
     zero,
 )
@@ -30,7 +31,8 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
     effect = sheet(
         lines,
         "daily dilemmas",
-        "expected: delta at + above 0 with a above 0 and pmass near the base's. Otherwise: a near 0 and b above 1 is sharpening.",
+        "expected: delta at + above 0, a above 0, and pmass near the base's. Otherwise: with a near 0 and b above 1 the model "
+        f"only gets surer of what it said before.{unfitted(lines)}",
         [
             labelled("adapter", bare=True),
             delta(f"delta α={strength(lines, neg)}", metric, "delta_neg", alpha=neg, interval=False),

@@ -74,7 +74,7 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
     second = sheet(
         lines,
         "foundations, Δlogit against the bare model, mean±sd over cells",
-        "expected: the targeted foundations move against the others. Otherwise: common as large as axis is strictness, not values. "
+        "expected: the targeted foundations move against the others. Otherwise: where common is as large as axis, everything is judged more or less strictly, and no value has changed. "
         "axis here: the change at the + arm alone, as published."
         + (
             " kl n/a: strengths are as given and not matched, so methods may differ in how hard they push."

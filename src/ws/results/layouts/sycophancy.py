@@ -17,7 +17,8 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
         sheet(
             lines,
             "held-out claims",
-            "expected: shift with Δ syco on the same side and Δ yes_bias near 0. Otherwise: a shift that Δ yes_bias shares is saying Yes.",
+            "expected: shift and Δ syco on the same side, Δ yes_bias near 0. Otherwise: where Δ yes_bias moves as far as shift, the "
+            "model only says Yes more often.",
             [
                 labelled("adapter", bare=True),
                 value("mean_lr", "logratio", "mean_lr", alpha=pos, interval=False),

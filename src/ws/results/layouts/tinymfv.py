@@ -31,7 +31,8 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
     table = sheet(
         lines,
         "tiny-mfv",
-        "expected: wrongness as the base's where nothing is claimed. Otherwise: a fall with pmass is answers at chance.",
+        "expected: wrongness near the base's, where the behavior claims nothing about it. Otherwise: where wrongness and mass fall "
+        "together, the model answers at random.",
         [
             labelled("Method"),
             value("wrongness", metric, metric, alpha=pos),  # the published name of wrongness_other

@@ -103,7 +103,11 @@ def less_than(*, nat: bool) -> str:
 def few_units(n: int, where: str = "", *, of: int | None = None) -> str:
     """The warning of an interval over few units, which is narrower than it should be; `of` is how many there are when those
     of unequal size are not counted as fewer."""
-    unequal = f" (of {of}; unequal ones count as fewer)" if of is not None and of != n else ""
+    unequal = (
+        f" (of {of} in all: the smallest group counts, and unequal units count as fewer)"
+        if of is not None and of != n
+        else ""
+    )
     return f"Only {some(n, 'unit')}{where and f' {where}'}{unequal}: with fewer than {FEW_UNITS}, a 95 % interval is too narrow."
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ws.numbers import between, finite, signed
+from ws.numbers import alpha_of, between, digits_for, finite, signed
 from ws.results.layouts.alphas import by_metric
 from ws.results.sentences import ends_of, few_units, in_nats, low_mass, verdict
 
@@ -37,10 +37,23 @@ def _few(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     least = min(few, key=lambda r: r.get("fewest", r["n"]))
     n = least.get("fewest", least["n"])
-    return [few_units(n, f"in the smallest group of {least['metric']}", of=least["n"])]
+    return [few_units(n, f"of {least['metric']}", of=least["n"])]
 
 
 def _lowest_mass(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The row with the lowest answer mass, if any has one."""
     known = [r for r in rows if finite(r["pmass"])]
     return [min(known, key=lambda r: r["pmass"])] if known else []
+
+
+def side_effect(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """What steering costs on neutral questions, at either end of the dial."""
+    rises = sorted((r for r in rows if r["metric"] == "nll_rise" and r["alpha"]), key=lambda r: r["alpha"])
+    ends = [rises[0], rises[-1]] if len(rises) > 1 else rises
+    if not ends:
+        return None
+    n = digits_for(*(r[k] for r in ends for k in ("mean", "ci_lo", "ci_hi")))
+    costs = ", ".join(
+        f"{signed(r['mean'], n)} {between(r['ci_lo'], r['ci_hi'], n)} at alpha {alpha_of(r['alpha'])}" for r in ends
+    )
+    return f"Side effect, nats per token of answers to neutral questions: {costs}; near 0 is good."

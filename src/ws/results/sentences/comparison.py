@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from ws.numbers import bounds, percent, signed, some, with_interval
 from ws.results.claims import Claim
 from ws.results.controls import Random
-from ws.results.measured import not_held_out
 from ws.results.sentences import ONE_SEED, few_units, in_nats, left_out_rows, legend, less_than, low_mass, verdict
+from ws.results.sentences.questions import not_held_out
 from ws.results.trials import Trials
 from ws.stats import FEW_UNITS, Estimate
 
@@ -70,7 +70,7 @@ def _seeds(methods: Sequence[Trials]) -> list[str]:
     if most == 1:
         return [*lines, ONE_SEED]
     lines.append(
-        f"{most} seeds: intervals are over seeds and units; `seeds` lists the axis of each, `same sign` how many agree."
+        f"{most} seeds: intervals are over seeds and units. The column seeds lists the axis of each, same sign how many agree."
     )
     if alone := [k.name for k in trained if len(k.each) == 1 and not k.repeats]:
         lines.append(f"No seed changes these, so they were measured once: {', '.join(alone)}.")
@@ -141,7 +141,7 @@ def _missing(axes: Mapping[str, Estimate], reference: Trials) -> list[str]:
 
 def _few(axes: Mapping[str, Estimate]) -> list[str]:
     units, of = min(((e.fewest, e.n) for e in axes.values() if math.isfinite(e.mean)), default=(FEW_UNITS, FEW_UNITS))
-    return [few_units(units, "in the smallest group", of=of)] if units < FEW_UNITS else []
+    return [few_units(units, of=of)] if units < FEW_UNITS else []
 
 
 def _smoke(methods: Sequence[Trials], claim: Claim) -> list[str]:

@@ -48,9 +48,7 @@ def _over_seeds(effects: Sequence[Effect]) -> list[str]:
         lines.append(f"Intervals: of {some(len(claimed), 'row')} with a claim {', '.join(counts)}.")
     if few := [e for e in effects if e.over.found.fewest < FEW_UNITS]:
         least = min(few, key=lambda e: e.over.found.fewest)
-        lines.append(
-            few_units(least.over.found.fewest, f"in the smallest group of {least.metric}", of=least.over.found.n)
-        )
+        lines.append(few_units(least.over.found.fewest, f"of {least.metric}", of=least.over.found.n))
     seeds = min(len(e.seeds) for e in effects)
     wide = f" {some(seeds, 'seed')} are few, so the intervals are wide." if seeds < FEW_SEEDS else ""
     lines.append(f"Intervals are over seeds and items: they hold for a new training and new questions.{wide}")

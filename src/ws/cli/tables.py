@@ -1,0 +1,125 @@
+"""Tables that are no results: checks, searches, plans, runs, rounding and norms."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from ws.numbers import nats
+
+
+def checks_table(checks: Sequence[Mapping[str, Any]]) -> Table:
+    """The quality checks of pairs."""
+    colors = {"ok": "green", "warn": "yellow", "fail": "red"}
+    table = Table(title="pairs", title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for name, justify in (
+        ("check", "left"),
+        ("value", "right"),
+        ("pos", "right"),
+        ("neg", "right"),
+        ("verdict", "left"),
+        ("is", "left"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for c in checks:
+        sides = [f"{c[s]:.2f}" if c[s] is not None else "" for s in ("pos", "neg")]
+        table.add_row(c["name"], f"{c['value']:.2f}", *sides, f"[{colors[c['verdict']]}]{c['verdict']}[/]", c["means"])
+    return table
+
+
+def calibration_table(calibrations: Sequence[Mapping[str, Any]]) -> Table:
+    """One line per method and sign: the strength, what it does on both prompt sets, and whether it may be compared."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("method")
+    for name in ("alpha", "p95 KL", "95 % interval", "target", "audit", "mean", "tries"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for told in calibrations:
+        for side in ("neg", "pos"):
+            s = told[side]
+            numbers = (s["p95"], s["ci_lo"], s["ci_hi"], s["audit"], s["mean"])
+            p95, lo, hi, audit, mean = (nats(x) for x in numbers)
+            color = "green" if s["verdict"] == "matched" else "red"
+            table.add_row(
+                told["method"], f"{s['alpha']:+.4g}", p95, f"[{lo}, {hi}]", f"{s['target']:.3g}", audit, mean,
+                str(s["evaluations"]), f"[{color}]{s['verdict']}[/]",
+            )  # fmt: skip
+    return table
+
+
+def grid_table(cells: Sequence[Mapping[str, Any]], axes: Sequence[tuple[Any, ...]]) -> Table:
+    """What is done of a grid: a line per study less its seed, a column per seed. `axes`: model, behavior, adapter, lr, seed."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    seeds = list(dict.fromkeys(a[4] for a in axes))
+    shown = [i for i in range(4) if i in (1, 2) or len({a[i] for a in axes}) > 1]
+    for i in shown:
+        table.add_column(("model", "behavior", "adapter", "lr")[i], no_wrap=True)
+    for seed in seeds:
+        table.add_column(f"seed {seed}", no_wrap=True)
+    colors = {"done": "green", "impossible": "red", "to do": "dim"}
+    lines: dict[tuple, dict[Any, str]] = {}
+    for cell, a in zip(cells, axes):
+        lines.setdefault(a[:4], {})[a[4]] = cell["state"]
+    for key, states in lines.items():
+        told = [f"[{colors.get(states[s], 'yellow')}]{states[s]}[/]" for s in seeds]
+        table.add_row(*("–" if key[i] is None else str(key[i]) for i in shown), *told)
+    return table
+
+
+def rounding_table(lost: Mapping[str, Any]) -> Table:
+    """What making a direction in bf16 loses against the exact one."""
+    title = "made as published: each side merged in bf16, subtracted, stored in bf16"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    table.add_column("against the exact direction")
+    table.add_column("value", justify="right")
+    table.add_column("exact", justify="right")
+    table.add_row("cosine", f"{lost['cosine']:.3f}", "1")
+    table.add_row("norm ratio", f"{lost['norm_ratio']:.3f}", "1")
+    table.add_row("weights that a side's merge changes at all", f"{100 * lost['entries_changed']:.0f} %", "")
+    table.add_row("energy beyond the true rank: rounding noise", f"{100 * lost['energy_beyond_rank']:.1f} %", "0 %")
+    for alpha, share in lost["arrives"].items():
+        table.add_row(
+            f"share of the step that arrives in bf16 weights at alpha {alpha:g}", f"{100 * share:.0f} %", "100 %"
+        )
+    return table
+
+
+def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """What lies in the output folder."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    columns = ("behavior", "adapter", "run", "model", "seed", "stages")
+    for name in columns:
+        table.add_column(name, overflow="fold")
+    for r in runs:
+        table.add_row(*(", ".join(r[c]) if isinstance(r[c], list) else str(r[c]) for c in columns))
+    return table
+
+
+def heat_map(norms: Mapping[str, float]) -> Table:
+    """Norms of modules as a table of layers by kinds of matrix, with the share of each in the whole."""
+    cells: dict[tuple[str, str], float] = {}
+    for name, value in norms.items():
+        found = re.search(r"\.(\d+)\.(.*)", name)
+        layer, kind = (found[1], found[2]) if found else ("", name)
+        cells[layer, kind] = value
+    layers = sorted({k[0] for k in cells}, key=lambda n: int(n or -1))
+    kinds = list(dict.fromkeys(k[1] for k in cells))
+    largest, whole = max(cells.values(), default=0.0) or 1.0, sum(v * v for v in cells.values()) or 1.0
+    table = Table(
+        title="norm per layer and matrix", title_justify="left", title_style="bold", box=None, header_style="dim"
+    )
+    table.add_column("layer", justify="right")
+    for kind in kinds:
+        table.add_column(kind.rsplit(".", 1)[-1], justify="right", no_wrap=True)
+    table.add_column("share of |dW|²", justify="right")
+    for layer in layers:
+        shades = []
+        for kind in kinds:
+            v = cells.get((layer, kind))
+            shades.append("" if v is None else f"{v:.3g} {' ░▒▓█'[min(4, round(4 * v / largest))]}")
+        share = sum(v * v for k, v in cells.items() if k[0] == layer) / whole
+        table.add_row(layer, *shades, f"{100 * share:.0f} %")
+    shares = [sum(v * v for k, v in cells.items() if k[1] == kind) / whole for kind in kinds]
+    table.add_row("share of |dW|²", *(f"{100 * s:.0f} %" for s in shares), "", style="dim")
+    return table
