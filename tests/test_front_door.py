@@ -19,7 +19,7 @@ from ws.errors import BadFile, Unsupported
 from ws.signatures import fits
 
 NAMES = {
-    "eval": None,
+    "eval": "evaluate",
     "sweep": None,
     "compare": None,
     "inspect": "load_direction",
@@ -155,7 +155,7 @@ NONSENSE = [
 ]
 CHECKED = [
     *(ws.load, ws.data, ws.train, ws.diff, ws.steer, ws.generate, ws.load_direction),
-    *(ws.calibrate, ws.replicate, ws.export, ws.verify),
+    *(ws.evaluate, ws.calibrate, ws.replicate, ws.export, ws.verify),
 ]
 
 
@@ -194,5 +194,34 @@ def test_what_a_type_allows(hint, good, bad):
 def test_a_setting_that_does_not_exist_is_refused_before_any_work(tiny):
     with pytest.raises(TypeError, match="no setting 'adaptor'; did you mean adapter"):
         ws.replicate(tiny, adaptor="oft")
+    with pytest.raises(TypeError, match="no setting 'n_calib'"):
+        ws.replicate(tiny, n_calib=2)
     with pytest.raises(TypeError, match=r"`alphas` of ws\.replicate is several in a list"):
         ws.replicate(tiny, alphas=1.0)
+
+
+# ---------------------------------------------------------------- what comes back
+
+
+def test_a_method_is_calibrated_by_its_name_and_says_so(tiny, tmp_path):
+    few = {"n_calib": 2, "n_audit": 2, "tokens": 2, "max_evals": 3}
+    found = ws.calibrate(tiny, "prompt:simple", budget=0.1, out=tmp_path, **few)
+    assert repr(found).startswith("Calibration of prompt:simple to 0.1 nat: -1 (")
+    assert not list(tmp_path.iterdir())  # a prompt is made from no pairs
+    with pytest.raises(TypeError, match="no setting 'n_calibs'; did you mean n_calib"):
+        ws.calibrate(tiny, "prompt:simple", n_calibs=2)
+    with pytest.raises(TypeError, match="rank would change nothing"):
+        ws.calibrate(tiny, ws.Direction({}), rank=2)
+
+
+def test_an_evaluation_is_a_value_with_its_numbers(tiny, direction):
+    result = ws.evaluate(tiny, 0.01 * direction, "dilemmas", alphas=[-1, 1], limit=2)
+    assert {r["alpha"] for r in result.table()} == {-1.0, 0.0, 1.0}
+    assert set(result.rows["method"]) == {"ws:lora"}
+    number = next(r["mean"] for r in result.table() if r["alpha"] == 1 and r["metric"] == "logratio_honesty")
+    assert f"{number:+.2f} [" in repr(result)
+    alone = ws.evaluate("tiny", None, "dilemmas", alphas=[0], limit=2)
+    zero = result.rows[result.rows["alpha"] == 0]
+    assert alone.rows["y"].tolist() == zero["y"].tolist()
+    with pytest.raises(ValueError, match="evaluation 'dilemma' is not known"):
+        ws.evaluate(tiny, direction, "dilemma")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.train import Sides as Sides
     from ws.train import train as train
     from ws.verbs import calibrate as calibrate
+    from ws.verbs import evaluate as evaluate
     from ws.verbs import export as export
     from ws.verbs import replicate as replicate
     from ws.verbs import steer as steer
@@ -63,6 +64,7 @@ EXPORTS = {
     "diff": "ws.diff:diff",
     "diff_adapters": "ws.diff:diff_adapters",
     "diff_checkpoints": "ws.diff:diff_checkpoints",
+    "evaluate": "ws.verbs:evaluate",
     "export": "ws.verbs:export",
     "from_pretrained": "ws.direction:from_pretrained",
     "from_tensors": "ws.diff:from_tensors",

@@ -17,27 +17,33 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ws import eval as evaluations
 from ws import methods
 from ws.behaviors import USUAL, load_behavior
-from ws.calibrate import Calibration
+from ws.calibrate import CalibrateSettings, Calibration
 from ws.calibrate import calibrate as calibrate_method
 from ws.data import DataSettings
 from ws.diff import direction_named
 from ws.direction import Direction
 from ws.errors import Unsupported
+from ws.eval import Result
+from ws.eval.questions import RunPairs
 from ws.export import export as export_direction
 from ws.export.verify import Verdict, insist
 from ws.export.verify import verify as verify_folder
 from ws.methods import Method
 from ws.methods.file import is_method
 from ws.models import Base, load
+from ws.records import find_run
 from ws.replicate import ALPHAS, Story
 from ws.replicate import replicate as replicate_plan
 from ws.signatures import plain_types
 from ws.steer import steer as steer_module
+from ws.study.evaluations import name_and_seed
 from ws.study.options import Common, Served, plan_of
 from ws.study.plan import Plan
-from ws.study.stages import material
+from ws.study.runs import pairs_of
+from ws.study.stages import make_pairs, material
 from ws.train import TrainSettings
 
 Model = Base | str | Path
@@ -80,15 +86,51 @@ def calibrate(
 ) -> Calibration:
     """The strength of each sign at which a direction or another method moves the model by `budget` nats.
 
-    `by` is a value, what `ws.steer` takes, or a method's name, which is made from a study of `behavior`; `settings` are
-    fields of that study's data and training.
+    `by` is a value, what `ws.steer` takes, or a method's name, which is made from a study of `behavior`. `settings` are
+    fields of the calibration, such as `n_calib`, or of that study's data and training.
     """
+    _refuse_unknown(settings, CalibrateSettings)
     base = _base(model)
+    own = {f.name: settings.pop(f.name) for f in fields(CalibrateSettings) if f.name in settings}
     method = _method(base, by, behavior, Path(out), settings)
     if behavior is None and isinstance(method, Method) and by == method.name:
         behavior = USUAL  # whose questions it was made from
     known = None if behavior is None else load_behavior(str(behavior), tiny=base.tiny)
-    return calibrate_method(base, method, budget=budget, behavior=known)
+    return calibrate_method(base, method, settings=CalibrateSettings(budget=budget, **own), behavior=known)
+
+
+@plain_types
+def evaluate(
+    model: Model,
+    by: By | None,
+    evaluation: str,
+    *,
+    alphas: Sequence[float] = (-1.0, 0.0, 1.0),
+    protocol: str | None = None,
+    n_think: int | None = None,
+    data: str | Path | None = None,
+    tasks: Sequence[str] = (),
+    limit: int | None = None,
+    behavior: str | Path | None = None,
+    out: str | Path = "out",
+    **settings: Any,
+) -> Result:
+    """One evaluation of a direction or another method over a grid of strengths, or of the model alone; nothing is stored.
+
+    `by` is what `ws.calibrate` takes, or None. The evaluation `pairs` asks the test questions of a run, so there `by` is a
+    run or a method's name.
+    """
+    _refuse_unknown(settings)
+    asked = evaluations.evaluation(
+        evaluation, protocol, n_think=n_think, data=None if data is None else str(data), limit=limit, tasks=tasks
+    )
+    base = _base(model)
+    steering = None if by is None else _method(base, by, behavior, Path(out), settings)
+    pairs = _pairs(base, by, behavior, Path(out), settings) if asked.chosen.of_run else None
+    name, seed = ("base", 0) if steering is None else name_and_seed(steering)
+    questions = asked.questions(base, pairs)
+    method = None if steering is None else methods.as_method(steering)
+    return questions.run(method, alphas=list(alphas), method=name, seed=seed, unsteered=None)
 
 
 @plain_types
@@ -167,6 +209,16 @@ def _method(base: Base, by: By, behavior: str | Path | None, out: Path, settings
     return methods.make(by, material(_plan(base, behavior, out, settings)))
 
 
+def _pairs(
+    base: Base, by: By | None, behavior: str | Path | None, out: Path, settings: dict[str, Any]
+) -> RunPairs | None:
+    """The pairs of the run or of the study that is named, if one is."""
+    if isinstance(by, str) and methods.is_name(by):
+        plan = _plan(base, behavior, out, settings)
+        return RunPairs(make_pairs(plan)[0], plan.train)
+    return pairs_of(find_run(str(by), out)[1], out) if isinstance(by, (str, Path)) else None
+
+
 def _plan(
     model: Model,
     behavior: str | Path | None,
@@ -177,7 +229,7 @@ def _plan(
     preset: str = "ws",
 ) -> Plan:
     """The study that the arguments of a verb describe."""
-    checked_settings(settings)
+    _refuse_unknown(settings)
     base = _base(model)
     common = Common(
         model=base.source or base.id,
@@ -189,9 +241,9 @@ def _plan(
     return plan_of(common, settings, base)
 
 
-def checked_settings(settings: dict[str, Any]) -> None:
-    """Refuse a keyword that is no field of how pairs and adapters are made."""
-    known = {f.name for kind in (DataSettings, TrainSettings, Served) for f in fields(kind)}
+def _refuse_unknown(settings: dict[str, Any], *more: type) -> None:
+    """Refuse a keyword that is no field of how pairs and adapters are made, nor of these."""
+    known = {f.name for kind in (DataSettings, TrainSettings, Served, *more) for f in fields(kind)}
     for name in settings:
         if name not in known:
             near = get_close_matches(name, known, 1)

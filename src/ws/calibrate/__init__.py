@@ -114,6 +114,10 @@ class Calibration:
     protocol: str = PROTOCOL
     thinking: str = "off"
 
+    def __repr__(self) -> str:
+        sides = ", ".join(f"{side.alpha:+.4g} ({side.p95:.3g} nat, {side.verdict})" for side in (self.neg, self.pos))
+        return f"Calibration of {self.method} to {self.settings.budget:g} nat: {sides}"
+
     @property
     def alpha_pos(self) -> float:
         """The strength toward pos."""

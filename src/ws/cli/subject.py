@@ -10,18 +10,17 @@ from ws.cli.options import Options
 from ws.cli.study import pairs_and_direction
 from ws.direction import Direction
 from ws.direction import load as load_direction
-from ws.errors import BadFile
 from ws.eval import Evaluation
 from ws.eval.questions import RunPairs
 from ws.methods import Method
 from ws.methods.file import is_method
 from ws.models import Base
-from ws.records import find_run, read, slug, verify
-from ws.settings import coerced
+from ws.records import find_run, slug
 from ws.study import evaluations
+from ws.study.evaluations import name_and_seed
 from ws.study.options import Common, load_base, plan_of
-from ws.study.stages import make_pairs, material, method_folder, read_pairs
-from ws.train import TrainSettings
+from ws.study.runs import pairs_of
+from ws.study.stages import make_pairs, material, method_folder
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ class Request:
         direction = load_direction(folder / "direction" / "direction.safetensors")
         source = manifest["model"]["source"]
         base = load_base(self.common if self.options.has("model") else replace(self.common, model=source))
-        pairs = _pairs_of(manifest, self.common.out) if self._asks_a_run else None
+        pairs = pairs_of(manifest, Path(self.common.out)) if self._asks_a_run else None
         behavior = self.common.behavior or folder.parent.parent.name
         return self._steered(base, direction, folder, behavior, pairs)
 
@@ -142,13 +141,7 @@ class Request:
         behavior: str | None,
         pairs: RunPairs | None = None,
     ) -> Subject:
-        provenance = by.provenance
-        if isinstance(by, Method):
-            method, seed = by.name, provenance.get("seed", 0)
-        else:
-            method = f"ws:{provenance.get('adapter', 'direction')}"
-            seed = provenance.get("training", {}).get("settings", {}).get("seed", 0)
-        return Subject(base, by, folder, method, int(seed), self._origin(), pairs, behavior)
+        return Subject(base, by, folder, *name_and_seed(by), self._origin(), pairs, behavior)
 
     def _origin(self) -> Base | None:
         origin = self.evaluated.origin
@@ -169,14 +162,3 @@ class Request:
         for name, value in self.options.only("behavior", "adapter", "seed").items():
             if str(value) != str(own.get(name)):
                 raise ValueError(f"--{name} {value} is not what {run} was made with ({own.get(name)}); leave it out")
-
-
-def _pairs_of(manifest: Mapping[str, Any], out: str) -> RunPairs:
-    """The pairs a run was trained on, found by their key, and its settings."""
-    key = manifest["inputs"]["pairs"]
-    for path in Path(out).glob(f"data/*/*/{key[:12]}"):
-        if (record := read(path)) and record["key"] == key:
-            verify(path, record)
-            settings = TrainSettings(**coerced(TrainSettings, manifest["settings"], source="the run's "))
-            return RunPairs(read_pairs(path, record), settings)
-    raise BadFile(f"the pairs of this run (key {key[:12]}) are not below {out}/data; give the --out they were made in.")

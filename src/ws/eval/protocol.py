@@ -42,6 +42,7 @@ from ws.eval.writing import score_writing
 from ws.methods.method import Method
 from ws.models.chat import thinks
 from ws.models.load import Base
+from ws.numbers import alpha_of, between, digits_for, signed, some
 from ws.stats import FEW_UNITS, Estimate, Means, Sample, change, estimate, means
 
 if TYPE_CHECKING:
@@ -186,9 +187,23 @@ class Result:
     items: Sequence[Mapping[str, Any]] = ()
     """What the rows asked, by row key, for people."""
 
+    def __repr__(self) -> str:
+        return f"Result of {self.protocol.eval} ({self.protocol.id}), {some(len(self.rows), 'row')}\n{as_text(self.table())}"
+
     def table(self) -> list[dict[str, Any]]:
         """One record per metric and alpha: mean, interval, pmass, counts."""
         return summarize(self.protocol, self.rows)
+
+
+def as_text(table: Sequence[Mapping[str, Any]]) -> str:
+    """The records of a table as lines: a metric each, with its mean and interval at every strength."""
+    lines: dict[str, list[str]] = {}
+    for r in table:
+        numbers = (r["mean"], r["ci_lo"], r["ci_hi"])
+        n = digits_for(*numbers)
+        number = f"{signed(r['mean'], n)} {between(r['ci_lo'], r['ci_hi'], n)} at {alpha_of(r['alpha'])}"
+        lines.setdefault(f"{r['eval']} {r['metric']}", []).append(number)
+    return "\n".join(f"{name}: {', '.join(parts)}" for name, parts in lines.items())
 
 
 def items_of(protocol: Protocol, base: Base, *, data: str | None = None, limit: int | None = None) -> Items:

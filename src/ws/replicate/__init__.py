@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ws.eval import Evaluation, providing, shown
+from ws.eval.protocol import as_text
 from ws.eval.questions import RunPairs
 from ws.records import Record, canonical, write_json, write_text
 from ws.results.layouts.alphas import markdown
@@ -44,6 +45,10 @@ class Story:
     plot: Path
     folder: Path
     data_folder: Path
+
+    def __repr__(self) -> str:
+        name = f"{self.plan.name}: {self.plan.train.adapter} on {self.plan.base.id}, seed {self.plan.seed}"
+        return f"{name}, in {self.folder}\n{as_text(self.headline)}"
 
     def as_json(self) -> dict[str, Any]:
         """The story as one object: absolute paths, NaN as None."""

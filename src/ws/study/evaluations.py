@@ -44,6 +44,14 @@ class Subject:
         return as_method(self.by) if self.origin is None else with_origin(as_method(self.by), self.origin)
 
 
+def name_and_seed(by: Direction | Method) -> tuple[str, int]:
+    """What rows call that which steers, and the seed it was made with, as far as it says."""
+    if isinstance(by, Method):
+        return by.name, int(by.provenance.get("seed", 0))
+    seed = by.provenance.get("training", {}).get("settings", {}).get("seed", 0)
+    return f"ws:{by.provenance.get('adapter', 'direction')}", int(seed)
+
+
 def eval_place(
     subject: Subject,
     evaluation: Evaluation,

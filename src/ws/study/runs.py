@@ -1,9 +1,15 @@
-"""The runs below an output folder."""
+"""The runs below an output folder, and the pairs they were trained on."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ws.records import read
+from ws.errors import BadFile
+from ws.eval.questions import RunPairs
+from ws.records import read, verify
+from ws.settings import coerced
+from ws.study.stages import read_pairs
+from ws.train import TrainSettings
 
 
 def runs(out: Path) -> list[dict[str, Any]]:
@@ -29,3 +35,14 @@ def runs(out: Path) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def pairs_of(manifest: Mapping[str, Any], out: Path) -> RunPairs:
+    """The pairs a run was trained on, found by the key in its training's manifest, and its settings."""
+    key = manifest["inputs"]["pairs"]
+    for path in out.glob(f"data/*/*/{key[:12]}"):
+        if (record := read(path)) and record["key"] == key:
+            verify(path, record)
+            settings = TrainSettings(**coerced(TrainSettings, manifest["settings"], source="the run's "))
+            return RunPairs(read_pairs(path, record), settings)
+    raise BadFile(f"the pairs of this run (key {key[:12]}) are not below {out}/data; give the `out` they were made in.")
