@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -225,3 +226,39 @@ def test_an_evaluation_is_a_value_with_its_numbers(tiny, direction):
     assert alone.rows["y"].tolist() == zero["y"].tolist()
     with pytest.raises(ValueError, match="evaluation 'dilemma' is not known"):
         ws.evaluate(tiny, direction, "dilemma")
+
+
+STUDY = {"n_topics": 30, "n_samples": 1, "n_personas": 1, "epochs": 1, "rank": 2, "lr": [4e-3], "stop": "none"}
+
+
+@pytest.fixture(scope="module")
+def story(tiny, tmp_path_factory):
+    """A small study."""
+    return ws.replicate(tiny, alphas=[-1, 1], evals=["pairs"], out=tmp_path_factory.mktemp("out"), **STUDY)
+
+
+def test_a_study_is_one_call_and_prints_its_numbers(story):
+    assert story.plan.train.rank == 2
+    assert repr(story).startswith("honesty: lora on tiny, seed 0, in ")
+    assert "pairs logratio_pairs: " in repr(story)
+    direction = ws.load_direction(story.direction["file"])
+    assert re.fullmatch(r"Direction\(honesty, lora of rank [24] on tiny, 21 modules, norm 0\.\d+\)", repr(direction))
+
+
+def test_a_run_is_found_by_its_name_and_by_its_folder(tiny, story):
+    out, ids = story.folder.parents[2], torch.arange(8)[None]
+    logits = []
+    for place in (story.folder.name, story.folder, story.direction["file"]):
+        with ws.steer(tiny, place, 1.0, out=out):
+            logits.append(tiny.model(ids).logits)
+    assert not torch.equal(logits[0], tiny.model(ids).logits)
+    assert torch.equal(logits[0], logits[1])
+    assert torch.equal(logits[0], logits[2])
+    with pytest.raises(BadFile, match=f"nearby there are {story.folder.name}"):
+        ws.steer(tiny, story.folder.name[:-1], 1.0, out=out)
+
+
+def test_the_test_questions_of_a_run_are_asked_by_its_name(tiny, story):
+    result = ws.evaluate(tiny, story.folder.name, "pairs", alphas=[-1, 1], out=story.folder.parents[2])
+    numbers = {(r["metric"], r["alpha"]): r["mean"] for r in story.rows}
+    assert {(r["metric"], r["alpha"]): r["mean"] for r in result.table()} == numbers
