@@ -14,8 +14,8 @@ from torch.distributed.tensor import DTensor
 import ws.train
 from ws.errors import BadFile
 from ws.models.load import load
-from ws.processes import join
-from ws.tracking import TRACKERS, UNTRACKED, Tracking
+from ws.train.processes import join
+from ws.train.tracking import TRACKERS, UNTRACKED, Tracking
 
 FAMILIES = ("lora", "dora", "pissa", "delora", "bias")
 SETTINGS = {name: quick(name, epochs=2, eval_every=2, lr=(2e-3,)) for name in FAMILIES}

@@ -17,8 +17,8 @@ from ws.data import DataSettings
 from ws.doctor import Check, examine, examine_model, machine, memory_plan, opened, self_test
 from ws.errors import BadFile, Unsupported
 from ws.models.tiny import FOLDER
-from ws.sequences import rows_of
 from ws.train import TrainSettings, _Fit, spec_of
+from ws.train.sequences import rows_of
 
 GB = 10**9
 

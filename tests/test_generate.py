@@ -139,7 +139,7 @@ def test_impossible_sampling_is_refused(bad):
 
 
 def test_a_thought_keeps_its_marks_and_can_be_trained_on(tiny):
-    from ws.sequences import finished
+    from ws.train.sequences import finished
 
     text = render(tiny.tokenizer, Chat("What color is snow?", "Pretend you're an honest person."), thinking="forced")
     (answer,), _ = complete(tiny, [Request(tuple(encode(tiny.tokenizer, text)), 60, "t")], Sampling())

@@ -19,7 +19,7 @@ import ws
 from ws.cli import launch, main
 from ws.errors import ProcessLost
 from ws.pairs import save_pairs
-from ws.processes import ALONE, Group, join
+from ws.train.processes import ALONE, Group, join
 
 HERE = Path(__file__).parent
 CLOSE = dict(rtol=2e-3, atol=2e-5)  # float32, sums in another order, some steps of AdamW after it

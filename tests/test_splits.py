@@ -25,11 +25,11 @@ from ws.results.published import sheets
 from ws.results.sentences.comparison import _seeds
 from ws.results.sentences.questions import not_held_out, pairs_left_out
 from ws.results.trials import Trial, by_method
-from ws.sequences import split
 from ws.study.evaluations import Subject, make_eval, rows_in
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides, material
 from ws.train import TrainSettings, _Fit, train
+from ws.train.sequences import split
 
 OURS = ("sycophancy", "perplexity")  # evaluations whose real questions are shipped; others come from the hub
 DATA = DataSettings(n_topics=12, n_samples=1, n_personas=1, max_len=96, temperature=1.0, top_k=0, min_distinct=0.01)
@@ -289,7 +289,7 @@ def test_what_was_left_out_of_the_pairs_is_read_out(tiny, tmp_path):
 def test_an_answer_longer_than_training_takes_is_scored_whole(tiny, plan):
     from ws.eval import pairs as pairs_eval
     from ws.eval.scoring import sequence_logprobs
-    from ws.sequences import finished
+    from ws.train.sequences import finished
 
     pair = Pair("What is the capital of Kenya?", "It is Nairobi. " * 20, "It is Paris.", "k")
     result = pairs_eval.run(tiny, Pairs((pair,)), alphas=(0.0,), dial=None, method="base")

@@ -8,8 +8,8 @@ from test_train import PAIRS, quick
 
 from ws.cli import main
 from ws.errors import Failed, Unsupported
-from ws.tracking import TRACKERS, UNTRACKED, Tracking, refuse_missing
 from ws.train import train
+from ws.train.tracking import TRACKERS, UNTRACKED, Tracking, refuse_missing
 
 
 class Fake:

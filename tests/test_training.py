@@ -9,9 +9,9 @@ from test_train import PAIRS, quick, rate
 from ws.adapters import FAMILIES
 from ws.diff import diff
 from ws.pairs import Pairs
-from ws.sequences import rows_of
 from ws.steer import steer
 from ws.train import TrainSettings, train
+from ws.train.sequences import rows_of
 
 UNEVEN = Pairs(
     tuple(

@@ -24,7 +24,7 @@ from ws.models.answers import find_answers
 from ws.models.chat import Chat, encode, render
 from ws.pairs import Pair
 from ws.prefix_cache import answering, padded
-from ws.sequences import finished
+from ws.train.sequences import finished
 
 STRONG = 400.0
 

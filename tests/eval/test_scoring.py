@@ -13,8 +13,8 @@ from ws.eval import pairs as pairs_eval
 from ws.eval import run as run_eval
 from ws.eval.scoring import Item, last_logprobs, prompts_of, score, score_texts, sequence_logprobs, slot_text
 from ws.models.chat import Chat, render
-from ws.sequences import rows_of
 from ws.steer import steer
+from ws.train.sequences import rows_of
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from ws.errors import ScoringImpossible, Unsupported
 from ws.models.answers import find_answers
 from ws.models.chat import Chat, close_of_thought, encode, end_of_turn, render, render_whole, thinks, thinks_when_asked
-from ws.sequences import finished
+from ws.train.sequences import finished
 
 YES_NO = (("yes",), ("no",))
 REAL = ["qwen3", "qwen2.5", "llama2"]

@@ -137,7 +137,7 @@ def _refuse_several(words: Sequence[str]) -> None:
     """Stop a verb that runs as one process where a launcher has started several."""
     if words[:1] == ["train"] or os.environ.get("WORLD_SIZE") in (None, "", "1"):
         return
-    from ws.processes import several  # torch is not imported only to say so
+    from ws.train.processes import several  # torch is not imported only to say so
 
     if several():
         raise ValueError(

@@ -22,8 +22,8 @@ import typer
 
 from ws.cli.exits import INTERRUPTED, LOST_CODE, OURS
 from ws.cli.screen import say
-from ws.processes import Group, join, several
 from ws.study.options import Common
+from ws.train.processes import Group, join, several
 
 POLL = 0.05
 GRACE = 5.0  # seconds for the others to end by themselves

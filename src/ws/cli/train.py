@@ -14,8 +14,8 @@ from ws.records import Record
 from ws.study.options import Common, insist_on_pairs, plan_of
 from ws.study.plan import Plan
 from ws.study.stages import make_pairs, make_sides
-from ws.tracking import refuse_missing
 from ws.train import Sides
+from ws.train.tracking import refuse_missing
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from ws.models.base import Base
 from ws.models.chat import Chat, end_of_turn, has_template, render, thinks
 from ws.models.checkpoint import tensor_places
 from ws.models.locate import locate, why_not
-from ws.sequences import finished
+from ws.train.sequences import finished
 from ws.types import Json, Tokenizer
 
 QUESTION, ANSWER = "What is the capital of Kenya?", "The capital of Kenya is Nairobi."

@@ -21,7 +21,7 @@ from ws.generate import context_of
 from ws.methods.method import Method
 from ws.models.load import Base
 from ws.pairs import Pairs
-from ws.sequences import rows_of
+from ws.train.sequences import rows_of
 
 
 def row_keys(pairs: Pairs) -> list[str]:

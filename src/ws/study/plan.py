@@ -12,10 +12,10 @@ from ws.endpoint import Endpoint
 from ws.models.load import Base
 from ws.pairs import file_mark, folded, load_pairs
 from ws.records import Place, key_of, slug
-from ws.sequences import Parts
 from ws.study.keys import base_key, tokenizer_hash
 from ws.train import PROTOCOL as TRAIN_PROTOCOL
 from ws.train import TrainSettings
+from ws.train.sequences import Parts
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,13 +30,13 @@ from ws.methods import Material, Method
 from ws.models.checkpoint import checkpoint_of
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, load_pairs, save_pairs
-from ws.processes import ALONE, Group
 from ws.records import Place, Record, read, slug, write_json
 from ws.results.plots import histories
 from ws.study.keys import base_key, beside
 from ws.study.plan import Plan
-from ws.tracking import UNTRACKED, Tracking
 from ws.train import Sides, TrainSettings, default_train, train
+from ws.train.processes import ALONE, Group
+from ws.train.tracking import UNTRACKED, Tracking
 
 
 def make_pairs(plan: Plan) -> tuple[Pairs, Record]:

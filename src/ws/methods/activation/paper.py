@@ -19,7 +19,7 @@ from ws.methods.activation.states import EMBEDDED, Contrast
 from ws.models.load import Base
 from ws.pairs import Pair
 from ws.prefix_cache import answering, padded
-from ws.sequences import finished
+from ws.train.sequences import finished
 
 POSITIONS = "response"  # the end of the prompt and every token of the answer
 HELD_OUT_PAIRS = 24

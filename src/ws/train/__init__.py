@@ -34,12 +34,12 @@ from ws.models.chat import has_template
 from ws.models.load import Base
 from ws.models.modules import blocks_of, select
 from ws.pairs import Pairs, marks_of
-from ws.processes import ALONE, Group, spread
 from ws.records import key_of, writable
-from ws.sequences import SIDES, Parts, Row, rows_of, split
 from ws.signatures import plain_types
 from ws.steer import steer
-from ws.tracking import UNTRACKED, Tracking
+from ws.train.processes import ALONE, Group, spread
+from ws.train.sequences import SIDES, Parts, Row, rows_of, split
+from ws.train.tracking import UNTRACKED, Tracking
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def train(
 
     Fields of `TrainSettings` may be given directly: `ws.train(base, pairs, adapter="lora", rank=8)`. With `work`, the
     state is saved there now and then, and a second call goes on from it to the same tensors. With `group`, from
-    `ws.processes.join`, several processes train as one. `rows_at_once` changes memory and not the result. `tracking`
+    `ws.train.processes.join`, several processes train as one. `rows_at_once` changes memory and not the result. `tracking`
     is told the losses.
     """
     settings = replace(settings or default_train(base, changes.get("adapter", USUAL)), **changes)
