@@ -138,6 +138,14 @@ def test_equal_sides_cancel_to_exactly_zero():
     assert all(float(t.abs().max()) == 0 for f in (a - a).forms["wide"] for k, t in tensors(f).items() if k != "a")
 
 
+def test_factors_that_cancel_have_a_norm_of_rounding_and_no_error():
+    for seed in range(20):  # of some the sum of squares, taken by way of the factors, ends below 0
+        g = torch.Generator().manual_seed(seed)
+        b, a = rand(8, 3, g=g), rand(3, 16, g=g)
+        d = Direction({"wide": (LowRank(torch.cat([b, -b], 1), torch.cat([a, a])),)})
+        assert 0 <= d.norm() < 1e-6 and 0 <= d.norms()["wide"] < 1e-6
+
+
 def test_a_zero_direction_has_no_cosine():
     zero = Direction({"wide": (RowScale(torch.zeros(8)),)})
     assert math.isnan(cosine(zero, zero, WEIGHTS.__getitem__))
@@ -154,6 +162,12 @@ def test_directions_of_different_bases_are_not_added():
     with pytest.raises(DirectionMismatch, match="different bases"):
         a + b
     assert (a + a).fingerprint == "aaaa"
+
+
+def test_a_scaled_direction_says_by_how_much_all_in_all():
+    d = Direction({"wide": (RowScale(torch.ones(8)),)}, {"made_by": "hand"})
+    assert (-0.5 * (4.0 * d)).provenance == {"made_by": "hand", "scale": -2.0}
+    assert "scale" not in d.provenance
 
 
 def test_scaling_by_nan_is_refused():
