@@ -4,6 +4,7 @@ The classes of heavy libraries are named here for readers and type checkers. Whi
 for their sake: the library is loaded where it is first needed.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,4 +21,7 @@ else:
 Json = dict[str, Any]
 """A JSON object that was read or will be written; who reads a value of it says what it has to be."""
 
-__all__ = ["Cache", "CacheLayer", "Config", "Json", "Network", "PeftConfig", "Tokenizer", "Tracker"]
+Fields = Mapping[str, Any]
+"""The same where it is only read: a record, or a row of a table."""
+
+__all__ = ["Cache", "CacheLayer", "Config", "Fields", "Json", "Network", "PeftConfig", "Tokenizer", "Tracker"]

@@ -4,6 +4,7 @@ import pytest
 
 from ws.numbers import bar, signed
 from ws.results.layouts.alphas import markdown
+from ws.results.sentences import verdict
 from ws.results.sentences.alphas import readings
 
 
@@ -51,3 +52,23 @@ def test_numbers_carry_signs_and_what_is_missing_is_a_dash():
     assert "| p/1 | logratio_honesty | 0 | +0.00 | [-0.10, +0.10] | 1.000 | 40 |" in markdown(
         rows([-1, 0, 1], (2, 1, 3))
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted", "word", "slight"),
+    [
+        ((0.5, 0.4, 0.6), 1, "intended", False),
+        ((-0.5, -0.6, -0.4), 1, "reversed", False),
+        ((-0.5, -0.6, -0.4), -1, "intended", False),
+        ((0.05, 0.04, 0.06), 1, "intended", True),
+        ((0.5, -0.1, 1.1), 1, "unclear", False),
+        ((0.5, 0.4, 0.6), 0, "unclaimed", False),
+        ((0.5, float("nan"), float("nan")), 1, "unknown", False),
+        ((float("nan"),) * 3, 1, "unscored", False),
+    ],
+)
+def test_one_rule_says_what_a_change_is(change, wanted, word, slight):
+    says = verdict(*change, wanted)
+    assert (says.word, says.slight) == (word, slight)
+    assert ("less than 0.1 nat" in says.sentence) == slight
+    assert says.sentence != verdict(*change, wanted, random=True).sentence or word == "unscored"

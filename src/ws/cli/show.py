@@ -193,7 +193,7 @@ def _show_unit(unit: Unit, alpha: float, screen: Screen) -> None:
     )
     last = None
     for r in unit.rows[:ROWS]:
-        prompt = _squeezed(r.get("prompt", r["row_key"]), PROMPT)
+        prompt = _squeezed(str(r.get("prompt", r["row_key"])), PROMPT)
         if prompt != last:
             screen.show(f"  {plain(prompt)}")
         last = prompt

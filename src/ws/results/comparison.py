@@ -1,9 +1,8 @@
 """A comparison's files: tables in Markdown, CSV and JSON, and plots, all made from the records and rows of its trials."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ws.behaviors import Behavior
 from ws.eval.foundations import AXES
@@ -19,18 +18,19 @@ from ws.results.published import sheets
 from ws.results.sheet import Sheet
 from ws.results.trials import Failures, Trial, Trials, by_method, trial_of_cell
 from ws.stats import estimate
+from ws.types import Fields, Json
 
 
 def write(
     work: Path,
     out: Path,
-    records: Sequence[Mapping[str, Any]],
+    records: Sequence[Fields],
     failed: Failures,
     *,
     model: str,
     behavior: Behavior,
     reference: str,
-) -> dict[str, Any]:
+) -> Json:
     """Every file of the report, from what the cells left below `out`; what its manifest says of it."""
     trials = [trial_of_cell(r, out) for r in records]
     methods, lost = by_method(trials, failed)
@@ -43,10 +43,10 @@ def write(
     first = [k.each[0] for k in methods]
     searches = [s for t in first if (s := t.calibration(out)) is not None]
     # 1. the tables; costs have columns of their own in the first ones
-    made = [layout.sheet(methods, c, costs, against, lost, title=title) for c, title in zip(claims, titles)]
+    effects = [layout.sheet(methods, c, costs, against, lost, title=title) for c, title in zip(claims, titles)]
     published, left_out = sheets([m for t in first for m in t.evals.values() if m.protocol.eval != COST_EVAL])
     searched = [strengths.sheet(searches, f"{where} · strengths · {at}")] if searches else []
-    tables = [*made, *published, *searched]
+    tables = [*effects, *published, *searched]
     # 2. the plots
     plots = [p for c, title in zip(claims, titles) for p in _plots(methods, c, title, budget, work)]
     plots += _foundations(first, behavior, f"{where} · {{}} · {at}", work)
@@ -61,7 +61,7 @@ def write(
             f"The tables in published layouts hold seed {trials[0].seed}, and of random directions the first draw; cells.csv holds all."
         )
     notes += left_out
-    kinds = ["effects"] * len(made) + [s.title.split(" · ")[0] for s in published] + ["strengths"] * len(searched)
+    kinds = ["effects"] * len(effects) + [s.title.split(" · ")[0] for s in published] + ["strengths"] * len(searched)
     listed = [trial_record(t, c, costs) for c in claims for t in trials]
     write_json(
         work / "report.json",
@@ -101,7 +101,7 @@ def write_searches(folder: Path, trials: Sequence[Trial], out: Path) -> None:
     write_csv(folder / "root_history.csv", [r for seed, s in searches for r in strengths.histories(s, seed=seed)])
 
 
-def trial_record(t: Trial, claim: Claim, costs: Costs) -> dict[str, Any]:
+def trial_record(t: Trial, claim: Claim, costs: Costs) -> Json:
     """One trial for a program: strengths, KL, and its numbers with intervals over units."""
     points = {"neg": t.point(t.neg), "pos": t.point(t.pos)}
     record = {

@@ -3,14 +3,15 @@
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ws.records import write_text
+from ws.types import Fields
 
 
-def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
+def as_csv(records: Sequence[Fields]) -> str:
     """The text of the file."""
     columns = list(dict.fromkeys(c for r in records for c in r))
     text = io.StringIO()
@@ -20,7 +21,7 @@ def as_csv(records: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def write_csv(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+def write_csv(path: Path, records: Sequence[Fields]) -> None:
     """The file itself, whole or not at all."""
     write_text(path, as_csv(records))
 

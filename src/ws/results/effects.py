@@ -4,13 +4,14 @@ The number is how far a metric moves from the lowest to the highest strength, ov
 that the studies wrote, never from what they printed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from ws.results.sentences import side_of
 from ws.results.trials import Trial, Trials, apart, trial_of_study
 from ws.stats import Estimate, OverSeeds, estimate
+from ws.types import Fields, Json
 
 FAMILY = ("model", "behavior", "adapter", "lr")
 """What the seeds of one line share."""
@@ -43,23 +44,23 @@ class Effect:
         """How many seeds moved as the behavior wants; where it claims nothing, as most did."""
         return sum(self.sign * x > 0 for x in self.over.each) if self.sign else self.over.same_sign
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """The effect as an object; NaN is None when it is written."""
         return {**asdict(self), "agree": self.agree, "spread": self.over.sd}
 
 
-def effects(studies: Sequence[Mapping[str, Any]]) -> list[Effect]:
+def effects(studies: Sequence[Fields]) -> list[Effect]:
     """The effects of all studies that are done, in their order.
 
     A study has model, behavior, adapter, lr, intent (metric to the side it wants) and evals (folders).
     """
-    groups: dict[tuple, list[Mapping[str, Any]]] = {}
+    groups: dict[tuple, list[Fields]] = {}
     for study in studies:
         groups.setdefault(tuple(study[k] for k in FAMILY), []).append(study)
     return [e for family, group in groups.items() for e in _effects(family, group)]
 
 
-def _effects(family: tuple, studies: Sequence[Mapping[str, Any]]) -> list[Effect]:
+def _effects(family: tuple, studies: Sequence[Fields]) -> list[Effect]:
     """The effects of one family: every metric that its seeds were measured by."""
     own, repeats = apart([trial_of_study([Path(f) for f in s["evals"]]) for s in studies])
     intent = studies[0]["intent"]
@@ -74,7 +75,7 @@ def _effects(family: tuple, studies: Sequence[Mapping[str, Any]]) -> list[Effect
                 **dict(zip(FAMILY, family)),
                 protocol=having.each[0].evals[name].protocol.id,
                 metric=metric,
-                sign=intent.get(metric, 1 if metric == "logratio_pairs" else 0),
+                sign=side_of(metric, intent),
                 seeds=tuple(t.seed for t in having.each),
                 repeats=tuple(t.seed for t in repeats),
                 alphas=tuple((t.neg, t.pos) for t in having.each),

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from ws.errors import BadFile
 from ws.results.line import Line
 from ws.results.measured import Measured
 from ws.stats import Means, paired
+from ws.types import Json
 
 COSTS = frozenset({"neutral_nll", "nll_rise", "free_repeats", "free_loops", "free_unended"})
 """Metrics of damage: larger is worse at either end of the dial."""
@@ -20,7 +20,7 @@ class Unit:
     unit_id: str
     before: float
     after: float
-    rows: tuple[dict[str, Any], ...]
+    rows: tuple[Json, ...]
     """row_key, prompt, wanted, unwanted, y at 0 (`before`) and at the strength (`after`), and thoughts where there are."""
 
     @property
@@ -48,7 +48,7 @@ def moved(m: Measured, *, alpha: float, metric: str, sign: int = 1) -> list[Unit
     return sorted(units, key=lambda u: (sign * u.change, u.unit_id))
 
 
-def _rows(m: Measured, alpha: float, metric: str) -> dict[str, list[dict[str, Any]]]:
+def _rows(m: Measured, alpha: float, metric: str) -> dict[str, list[Json]]:
     """The rows of every unit, joined by key, those that moved most first."""
     rows = m.rows[m.rows["metric"] == metric] if metric in set(m.rows["metric"]) else m.rows
     keyed = [rows[rows["alpha"] == a].set_index("row_key") for a in (0.0, alpha)]
@@ -56,18 +56,18 @@ def _rows(m: Measured, alpha: float, metric: str) -> dict[str, list[dict[str, An
     both = keyed[0].join(after, how="inner")
     if m.items is not None:
         both = both.join(m.items, how="left")
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_unit: dict[str, list[Json]] = {}
     for key, r in both.iterrows():
-        told = {"row_key": str(key), "before": float(r["y"]), "after": float(r["y_after"])}
-        told |= {c: str(r[c]) for c in ("prompt", "wanted", "unwanted", "kind") if c in both and r[c]}
+        row = {"row_key": str(key), "before": float(r["y"]), "after": float(r["y_after"])}
+        row |= {c: str(r[c]) for c in ("prompt", "wanted", "unwanted", "kind") if c in both and r[c]}
         if r["text"] or r["text_after"]:
-            told |= {"text_before": str(r["text"]), "text_after": str(r["text_after"])}
-        found.setdefault(str(r["unit_id"]), []).append(told)
-    for each in found.values():
+            row |= {"text_before": str(r["text"]), "text_after": str(r["text_after"])}
+        by_unit.setdefault(str(r["unit_id"]), []).append(row)
+    for each in by_unit.values():
         each.sort(
             key=lambda t: (
                 -abs(t["after"] - t["before"]) if math.isfinite(t["after"] - t["before"]) else 0.0,
                 t["row_key"],
             )
         )
-    return found
+    return by_unit

@@ -76,8 +76,8 @@ class Line:
         """By row key, the unit of each row and whether it was scored both at strength 0 and at the forward one."""
         rows = self.of.rows[self.of.rows["alpha"].isin([0.0, self.pos])]
         by_key = rows.assign(scored=rows["y"].notna()).groupby("row_key")
-        found = by_key.agg(unit_id=("unit_id", "first"), scored=("scored", "sum"))
-        return found.assign(scored=found["scored"] == 2)
+        by_row = by_key.agg(unit_id=("unit_id", "first"), scored=("scored", "sum"))
+        return by_row.assign(scored=by_row["scored"] == 2)
 
     @cached_property
     def rows(self) -> Any:
@@ -106,7 +106,7 @@ class Line:
         if not chosen or self.neg is None:
             return None
         try:
-            found = choose_sign(self.rows[calibrates])
+            sign = choose_sign(self.rows[calibrates])
         except ValueError:  # none of them was scored in every arm
             return None
-        return found if math.isfinite(found.moved.ci_lo) else None
+        return sign if math.isfinite(sign.moved.ci_lo) else None

@@ -16,7 +16,7 @@ def lines_of(group: list[Measured], alpha: float | None) -> tuple[list[Line], li
         if any(m.alphas):  # the bare model is the reference of every line
             studies.setdefault(m.study, []).append(m)
             label_of[m.study] = label
-    lines, left = [], []
+    lines, lacking = [], []
     for study, each in studies.items():
         if alpha is None and (sought := closest(each).sought) is not None:
             lines.append(Line(closest(each), label_of[study], sought[1], sought[0]))
@@ -25,12 +25,12 @@ def lines_of(group: list[Measured], alpha: float | None) -> tuple[list[Line], li
         if pos is None:
             there = ", ".join(alpha_of(a) for a in sorted({a for m in each for a in m.alphas}))
             lacks = f"was not measured {'above 0' if alpha is None else f'at {alpha_of(alpha)}'}"
-            left.append(f"{label_of[study]}: {each[0].protocol.id} {lacks}, only at {there}.")
+            lacking.append(f"{label_of[study]}: {each[0].protocol.id} {lacks}, only at {there}.")
             continue
         m = best(each, pos)
         neg = -pos if -pos in m.alphas else None if alpha is not None else min(m.alphas)
         lines.append(Line(m, label_of[study], pos, neg if neg is not None and neg < 0 else None))
-    return _marked(lines), left
+    return _marked(lines), lacking
 
 
 def forward(alphas: Iterable[float], alpha: float | None) -> float | None:
@@ -41,26 +41,26 @@ def forward(alphas: Iterable[float], alpha: float | None) -> float | None:
     return 1.0 if 1.0 in there else max(there) if max(there) > 0 else None
 
 
-def best(found: Sequence[Measured], alpha: float) -> Measured:
+def best(evaluations: Sequence[Measured], alpha: float) -> Measured:
     """Of several measurements, oldest first, the one for this strength: all units before some, both arms before one."""
-    having = [m for m in found if alpha in m.alphas] or found
+    having = [m for m in evaluations if alpha in m.alphas] or evaluations
     return max(enumerate(having), key=lambda n: (not n[1].smoke, -alpha in n[1].alphas, n[0]))[1]
 
 
-def closest(found: Sequence[Measured]) -> Measured:
+def closest(evaluations: Sequence[Measured]) -> Measured:
     """Of several measurements at one budget, oldest first: all units before some, strengths that have it before others."""
-    return max(enumerate(found), key=lambda n: (not n[1].smoke, n[1].matched, n[0]))[1]
+    return max(enumerate(evaluations), key=lambda n: (not n[1].smoke, n[1].matched, n[0]))[1]
 
 
 def _marked(lines: Sequence[Line]) -> list[Line]:
-    """Lines of another strength than the table's, and of questions seen before, say so in the label: it is there at any width."""
+    """Lines of another strength than the table's, and of questions used before, say so in the label: it is there at any width."""
     usual = strengths(lines)
 
     def mark_of(x: Line) -> str:
-        seen = " (not held out)" if x.of.seen else ""
+        used = " (not held out)" if x.of.seen else ""
         if x.matched is not None:
-            return seen if x.matched else f" (unmatched){seen}"
-        return seen if strengths([x]) == usual else f" ({strengths([x])}){seen}"
+            return used if x.matched else f" (unmatched){used}"
+        return used if strengths([x]) == usual else f" ({strengths([x])}){used}"
 
     return [replace(x, label=x.label + mark_of(x)) for x in lines]
 

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ws.errors import BadFile
 from ws.eval import Protocol, recorded
 from ws.pairs import marks_of_text
 from ws.records import read, verify
 from ws.stats.arms import NEEDED
+from ws.types import Fields, Json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,7 @@ class Measured:
     """The rows of one protocol of one method, with the study they belong to."""
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Json
     protocol: Protocol
     rows: "pd.DataFrame"
 
@@ -71,7 +72,7 @@ class Measured:
         points = [self.point(a) for a in self.sought or ()]
         return bool(points) and all(p is not None and p["verdict"] == "matched" for p in points)
 
-    def point(self, alpha: float | None) -> Mapping[str, Any] | None:
+    def point(self, alpha: float | None) -> Fields | None:
         """The KL of a strength and whether that is the budget, where it was measured."""
         points = (self.manifest["settings"].get("strength") or {}).get("points", ())
         return next((p for p in points if p["alpha"] == alpha), None)
@@ -137,12 +138,12 @@ class Measured:
         if self.items is None or not any(used.values()):
             return {}
         marks: dict[str, frozenset[str]] = {}
-        asked = self.rows.drop_duplicates("row_key").set_index("row_key")["unit_id"].to_dict()
+        unit_of = self.rows.drop_duplicates("row_key").set_index("row_key")["unit_id"].to_dict()
         for key, prompt in self.items["prompt"].items():
-            if (unit := asked.get(key)) is not None:
+            if (unit := unit_of.get(key)) is not None:
                 marks[unit] = marks.get(unit, frozenset()) | marks_of_text(str(prompt))
-        found = {why: frozenset(u for u, own in marks.items() if own & known) for why, known in used.items()}
-        return {why: units for why, units in found.items() if units}
+        again = {why: frozenset(u for u, own in marks.items() if own & known) for why, known in used.items()}
+        return {why: units for why, units in again.items() if units}
 
     @property
     def held_out(self) -> bool | None:
@@ -164,7 +165,7 @@ def measured(folders: Sequence[Path]) -> list[Measured]:
     """Everything measured below the folders, each once, oldest first."""
     import pandas as pd
 
-    found: dict[Path, Measured] = {}
+    by_folder: dict[Path, Measured] = {}
     parts: list[Measured] = []
     for folder in folders:
         if not folder.is_dir():
@@ -173,7 +174,7 @@ def measured(folders: Sequence[Path]) -> list[Measured]:
         for file in sorted(p for p in folder.rglob(ROWS) if not any(x.startswith(".") for x in p.parts[-6:])):
             place = file.parent.resolve()
             manifest = read(place)
-            if manifest is None or manifest.get("stage") != "eval" or place in found:
+            if manifest is None or manifest.get("stage") != "eval" or place in by_folder:
                 continue
             verify(place, manifest)
             rows = pd.read_parquet(file)
@@ -182,6 +183,6 @@ def measured(folders: Sequence[Path]) -> list[Measured]:
             for key, part in rows.groupby("protocol", sort=True):
                 # resampling goes by the order of units, so that is fixed here
                 part = part.sort_values(["unit_id", "row_key", "alpha"], ignore_index=True)
-                found[place] = Measured(place, manifest, recorded(str(part["eval"].iloc[0]), str(key)), part)
-                parts.append(found[place])
+                by_folder[place] = Measured(place, manifest, recorded(str(part["eval"].iloc[0]), str(key)), part)
+                parts.append(by_folder[place])
     return sorted(parts, key=lambda m: (m.manifest["finished"], str(m.folder)))

@@ -1,7 +1,6 @@
 """What the plots of a comparison are drawn from."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ws.eval.foundations import AXES
 from ws.eval.tinymfv import FOUNDATIONS
@@ -12,6 +11,7 @@ from ws.results.layouts.comparison import ranked
 from ws.results.layouts.foundations import SHORT
 from ws.results.trials import Trial, Trials
 from ws.stats import Estimate, estimate
+from ws.types import Fields, Json
 
 
 def _ends(e: Estimate) -> tuple[float | None, float | None, float | None]:
@@ -20,7 +20,7 @@ def _ends(e: Estimate) -> tuple[float | None, float | None, float | None]:
     return value, low, high
 
 
-def forest_lines(methods: Sequence[Trials], claim: Claim) -> list[dict[str, Any]]:
+def forest_lines(methods: Sequence[Trials], claim: Claim) -> list[Json]:
     """Methods in the order of the table, with the range of random draws of their kind."""
     chance = randoms(methods, claim)
     lines = []
@@ -39,7 +39,7 @@ def forest_lines(methods: Sequence[Trials], claim: Claim) -> list[dict[str, Any]
     return lines
 
 
-def curves(methods: Sequence[Trials], claim: Claim) -> list[dict[str, Any]]:
+def curves(methods: Sequence[Trials], claim: Claim) -> list[Json]:
     """Every strength of the first seed, and of all random draws, as a point."""
     return [
         {
@@ -52,13 +52,13 @@ def curves(methods: Sequence[Trials], claim: Claim) -> list[dict[str, Any]]:
     ]
 
 
-def _point(trial: Trial, claim: Claim, point: Mapping[str, Any]) -> dict[str, Any]:
+def _point(trial: Trial, claim: Claim, point: Fields) -> Json:
     """One strength: its KL, and the change there."""
     value, low, high = _ends(estimate(trial.moved(claim.name, claim.metric, point["alpha"])))
     return {"alpha": point["alpha"], "kl": point["kl"], "value": value, "low": low, "high": high}
 
 
-def foundation_panels(trials: Sequence[Trial], name: str, axis: str | None) -> list[dict[str, Any]]:
+def foundation_panels(trials: Sequence[Trial], name: str, axis: str | None) -> list[Json]:
     """The change of every foundation at both arms."""
     panels = []
     for t in trials:

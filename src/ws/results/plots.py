@@ -1,11 +1,13 @@
 """Pictures of tables: files in, files out, no window and no global state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ws.types import Fields
 
-def effect_by_alpha(table: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
+
+def effect_by_alpha(table: Sequence[Fields], title: str, path: Path) -> None:
     """One panel per metric: the mean over alpha with its 95 % interval, and the answer mass as grey dots."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -45,7 +47,7 @@ PER_PANEL = len(COLORS)
 GREY = "0.55"
 
 
-def forest(lines: Sequence[Mapping[str, Any]], title: str, label: str, path: Path) -> list[Path]:
+def forest(lines: Sequence[Fields], title: str, label: str, path: Path) -> list[Path]:
     """A line per method: the axis with its interval, matched ones filled; a band per kind shows where random ones lie.
 
     A line has name, value, low, high, matched, control and `band`, (low, high) or None.
@@ -84,17 +86,15 @@ def forest(lines: Sequence[Mapping[str, Any]], title: str, label: str, path: Pat
     return _saved(figure, path)
 
 
-def frontier(
-    curves: Sequence[Mapping[str, Any]], title: str, label: str, budget: float | None, path: Path
-) -> list[Path]:
+def frontier(curves: Sequence[Fields], title: str, label: str, budget: float | None, path: Path) -> list[Path]:
     """Effect against KL, every method in colour once, a few per panel, the others grey behind it.
 
     A curve has name, control and points (alpha, kl, value, low, high); the pos arm is filled, the neg arm open.
     """
     from math import ceil
 
-    shown = [c for c in curves if not c["control"]]
-    panels = [shown[i : i + PER_PANEL] for i in range(0, len(shown), PER_PANEL)] or [[]]
+    front = [c for c in curves if not c["control"]]
+    panels = [front[i : i + PER_PANEL] for i in range(0, len(front), PER_PANEL)] or [[]]
     columns = min(2, len(panels))
     rows = ceil(len(panels) / columns)
     figure, axes = _grid(rows, columns, width=6.4, height=4.0)
@@ -118,7 +118,7 @@ def frontier(
     return _saved(figure, path)
 
 
-def histories(calibrations: Sequence[Mapping[str, Any]], title: str, path: Path) -> list[Path]:
+def histories(calibrations: Sequence[Fields], title: str, path: Path) -> list[Path]:
     """Every search for a strength in a panel of its own: |alpha| against KL, both signs.
 
     One search alone is drawn large, with its strengths numbered as they were tried.
@@ -129,8 +129,8 @@ def histories(calibrations: Sequence[Mapping[str, Any]], title: str, path: Path)
     columns = min(4, max(1, len(calibrations)))
     rows = ceil(len(calibrations) / columns)
     figure, axes = _grid(rows, columns, width=8.4 if alone else 3.1, height=4.4 if alone else 2.3)
-    for axis, told in zip(axes.flat, calibrations):
-        _search(axis, told, numbered=alone)
+    for axis, search in zip(axes.flat, calibrations):
+        _search(axis, search, numbered=alone)
     for spare in axes.flat[len(calibrations) :]:
         spare.set_visible(False)
     for axis in axes[-1]:
@@ -149,40 +149,40 @@ def histories(calibrations: Sequence[Mapping[str, Any]], title: str, path: Path)
     return _saved(figure, path)
 
 
-def _search(axis: Any, told: Mapping[str, Any], *, numbered: bool) -> None:
-    """What was tried at either sign; the large ring is what was chosen."""
-    off = told["settings"]["tolerance"]
-    for target in {told["neg"]["target"], told["pos"]["target"]}:  # a prompt does not the same at both poles
+def _search(axis: Any, search: Fields, *, numbered: bool) -> None:
+    """What was points at either sign; the large ring is what was chosen."""
+    off = search["settings"]["tolerance"]
+    for target in {search["neg"]["target"], search["pos"]["target"]}:  # a prompt does not the same at both poles
         axis.axhspan(target * (1 - off), target * (1 + off), color="0.88", zorder=0)
     for side, color, marker in (("neg", COLORS[1], "v"), ("pos", COLORS[0], "^")):
-        found = told[side]
-        tried = [(abs(a), kl) for a, kl in found["history"] if kl is not None and kl > 0]
-        rough = sorted((abs(a), kl) for a, kl in found["ladder"] if kl is not None and kl > 0)
+        sign = search[side]
+        points = [(abs(a), kl) for a, kl in sign["history"] if kl is not None and kl > 0]
+        rough = sorted((abs(a), kl) for a, kl in sign["ladder"] if kl is not None and kl > 0)
         if rough:
             axis.plot(*zip(*rough), color=color, linewidth=0.6, alpha=0.35, zorder=1)
-        if tried:
-            axis.scatter(*zip(*tried), color=color, s=12, marker=marker, zorder=3)
-        for at, (alpha, kl) in enumerate(tried if numbered else (), 1):
+        if points:
+            axis.scatter(*zip(*points), color=color, s=12, marker=marker, zorder=3)
+        for at, (alpha, kl) in enumerate(points if numbered else (), 1):
             axis.annotate(str(at), (alpha, kl), textcoords="offset points", xytext=(4, 4), fontsize=8, color=color)
-        if found["p95"]:
-            ring = COLORS[2] if found["verdict"] == "matched" else "red"
+        if sign["p95"]:
+            ring = COLORS[2] if sign["verdict"] == "matched" else "red"
             axis.scatter(
-                [abs(found["alpha"])],
-                [found["p95"]],
+                [abs(sign["alpha"])],
+                [sign["p95"]],
                 s=70,
                 facecolors="none",
                 linewidths=1.2,
                 edgecolors=ring,
                 zorder=4,
             )
-    why = {v for v in (told["neg"]["verdict"], told["pos"]["verdict"]) if v != "matched"}
+    why = {v for v in (search["neg"]["verdict"], search["pos"]["verdict"]) if v != "matched"}
     axis.set(xscale="log", yscale="log")
-    axis.set_title(told["method"] + "".join(f"\n{w}" for w in sorted(why)), fontsize=8)
+    axis.set_title(search["method"] + "".join(f"\n{w}" for w in sorted(why)), fontsize=8)
     axis.tick_params(labelsize=7)
     _few_ticks(axis)
 
 
-def bars(panels: Sequence[Mapping[str, Any]], title: str, label: str, path: Path) -> list[Path]:
+def bars(panels: Sequence[Fields], title: str, label: str, path: Path) -> list[Path]:
     """A panel per method and a pair of bars per foundation: the change at either arm, with intervals.
 
     A panel has name and lines (name, target, neg, pos), where an arm is (value, low, high).
@@ -220,7 +220,7 @@ def bars(panels: Sequence[Mapping[str, Any]], title: str, label: str, path: Path
     return _saved(figure, path)
 
 
-def _arms(axis: Any, curve: Mapping[str, Any], color: str, marker: str, *, front: bool) -> None:
+def _arms(axis: Any, curve: Fields, color: str, marker: str, *, front: bool) -> None:
     points = [p for p in curve["points"] if p["kl"] and p["value"] is not None]
     for sign, face, style in ((1, color, "-"), (-1, "white", "--")):
         arm = sorted((p["kl"], p["value"], p["low"], p["high"]) for p in points if p["alpha"] * sign > 0)
@@ -291,8 +291,8 @@ def _saved(figure: Any, path: Path) -> list[Path]:
     """PNG and SVG beside each other; the SVG without a date, so that the same picture is the same file."""
     from matplotlib import rc_context
 
-    found = [path.with_suffix(s) for s in (".png", ".svg")]
+    files = [path.with_suffix(s) for s in (".png", ".svg")]
     with rc_context({"svg.hashsalt": "ws"}):
-        figure.savefig(found[0], dpi=120)
-        figure.savefig(found[1], metadata={"Date": None})
-    return found
+        figure.savefig(files[0], dpi=120)
+        figure.savefig(files[1], metadata={"Date": None})
+    return files

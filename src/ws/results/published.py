@@ -15,32 +15,34 @@ from ws.results.measured import Measured
 from ws.results.sheet import Sheet
 
 
-def sheets(found: Sequence[Measured], *, alpha: float | None = None) -> tuple[list[Sheet], list[str]]:
-    """(tables, what was left out of them). `alpha` is the strength of the forward arm; +1 or the largest there is."""
-    full = [m for m in found if not m.smoke]
+def sheets(evaluations: Sequence[Measured], *, alpha: float | None = None) -> tuple[list[Sheet], list[str]]:
+    """(tables, what was lacking out of them). `alpha` is the strength of the forward arm; +1 or the largest there is."""
+    full = [m for m in evaluations if not m.smoke]
     notes = []
-    if full and len(full) < len(found):
-        notes.append(f"left out, because they scored fewer units than the evaluation has: {len(found) - len(full)}.")
+    if full and len(full) < len(evaluations):
+        notes.append(
+            f"left out, because they scored fewer units than the evaluation has: {len(evaluations) - len(full)}."
+        )
     groups: dict[tuple, list[Measured]] = {}
-    for m in full or found:
+    for m in full or evaluations:
         groups.setdefault(m.same, []).append(m)
-    made: list[tuple[Sheet, Measured]] = []
+    tables: list[tuple[Sheet, Measured]] = []
     for group in groups.values():
-        lines, left = lines_of(group, alpha)
-        notes += left
+        lines, lacking = lines_of(group, alpha)
+        notes += lacking
         for make in TABLES.get(group[0].protocol.eval, (changes.tables,)) if lines else ():
-            made += [(s, group[0]) for s in make(lines)]
-    return with_titles_apart(made), notes
+            tables += [(s, group[0]) for s in make(lines)]
+    return with_titles_apart(tables), notes
 
 
-def with_titles_apart(made: Sequence[tuple[Sheet, Measured]]) -> list[Sheet]:
+def with_titles_apart(tables: Sequence[tuple[Sheet, Measured]]) -> list[Sheet]:
     """Tables of one title get what they differ in: the questions, or how the model was run."""
-    found = []
-    for s, m in made:
-        alike = [n for t, n in made if t.title == s.title]
+    sheets = []
+    for s, m in tables:
+        alike = [n for t, n in tables if t.title == s.title]
         differ = [about for about in APART if len({about(n) for n in alike}) > 1]
-        found.append(replace(s, title=" · ".join([s.title, *(about(m) for about in differ)])))
-    return found
+        sheets.append(replace(s, title=" · ".join([s.title, *(about(m) for about in differ)])))
+    return sheets
 
 
 APART: tuple[Callable[[Measured], str], ...] = (

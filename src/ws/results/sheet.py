@@ -1,8 +1,9 @@
 """A table as a value: cells for people, records for programs, and what it says. It does not know where numbers come from."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ws.types import Fields
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,7 +21,7 @@ class Sheet:
     """What a healthy table looks like, and what another means."""
     columns: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
-    records: tuple[Mapping[str, Any], ...]
+    records: tuple[Fields, ...]
     readings: tuple[str, ...] = ()
     words: tuple[str, ...] = ("method", "adapter", "Method", "metric", "behavior", "cue", "source")
     """Columns that hold words and are set flush left."""
@@ -41,20 +42,20 @@ class Sheet:
         whole = [max(len(c), n) for c, n in zip(self.columns, cells)]
         folded = [max([n, *map(len, c.split())]) for c, n in zip(self.columns, cells)]  # headings on several lines
         needed = whole if sum(whole) + GAP * (len(whole) - 1) <= width else folded
-        kept = max(1, sum(sum(needed[: k + 1]) + GAP * k <= width for k in range(len(needed))))
-        lacking = ", ".join(self.columns[kept:])
+        fitting = max(1, sum(sum(needed[: k + 1]) + GAP * k <= width for k in range(len(needed))))
+        lacking = ", ".join(self.columns[fitting:])
         table = Table(
             title=escape(self.title) or None, title_justify="left", title_style="bold", box=None, pad_edge=False,
             header_style="dim", caption_justify="left", caption_style="dim", padding=(0, GAP, 0, 0),
             caption=escape(f"no room at this width: {lacking}; widen the terminal, or --markdown") if lacking else None,
         )  # fmt: skip
-        for c, n in list(zip(self.columns, needed))[:kept]:
+        for c, n in list(zip(self.columns, needed))[:fitting]:
             table.add_column(
                 escape(c), justify="left" if c in self.words else "right", width=min(n, width), overflow="fold"
             )
         for at, line in enumerate(lines):
             style = "dim" if at in self.faint else "yellow" if at in self.marked else None
-            table.add_row(*map(escape, line[:kept]), style=style)
+            table.add_row(*map(escape, line[:fitting]), style=style)
         return table
 
     def markdown(self) -> str:

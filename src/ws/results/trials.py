@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ws.errors import BadFile
 from ws.eval.protocol import Metrics
 from ws.results.measured import Measured, measured
 from ws.stats import OverSeeds, Sample, combined, over_seeds
+from ws.types import Fields, Json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +36,7 @@ ALIKE = 1e-4  # nats between two readings of one method whose sums ran in anothe
 class Trial:
     """One method with one seed, as it was measured."""
 
-    record: Mapping[str, Any]
+    record: Fields
     """asked (the method by name), kin (the same without its draw), control, places, kind, seed, strength; and what else is known."""
     evals: Mapping[str, Measured]
     """Evaluation to its rows."""
@@ -64,7 +65,7 @@ class Trial:
         """The upper one."""
         return float(self.record["strength"]["pos"])
 
-    def point(self, alpha: float) -> Mapping[str, Any]:
+    def point(self, alpha: float) -> Fields:
         """What is known of one strength: its KL and whether that is the budget."""
         return next(p for p in self.record["strength"]["points"] if p["alpha"] == alpha)
 
@@ -78,7 +79,7 @@ class Trial:
         """Whether both strengths have the budget, and other prompts agree."""
         return self.verdicts == ("matched", "matched")
 
-    def calibration(self, out: Path) -> dict[str, Any] | None:
+    def calibration(self, out: Path) -> Json | None:
         """How its strengths were searched for, or None where they were given."""
         where = self.record["calibration"]
         return None if where is None else json.loads((out / where / "calibration.json").read_text())
@@ -140,7 +141,7 @@ class Trial:
         return float(rows.loc[rows["alpha"] == alpha, column].astype(float).mean())
 
 
-def trial_of_cell(record: Mapping[str, Any], out: Path) -> Trial:
+def trial_of_cell(record: Fields, out: Path) -> Trial:
     """What a cell of a comparison left below `out`."""
     evals = {e["protocol"]: m for e in record["evals"] for m in measured([out / e["folder"]])}
     return Trial(record, evals)

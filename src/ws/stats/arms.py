@@ -70,17 +70,17 @@ def folded(rows: "pd.DataFrame", parts: int = 1) -> "pd.DataFrame":
     whole = rows.assign(row_key=rows["row_key"].str.rsplit("/", n=parts).str[0])
     by = [c for c in whole.columns if c not in ("y", "logratio", "pmass", "forced_close", "text")]
     grouped = whole.groupby(by, sort=False, dropna=False)
-    found = grouped.agg(
+    folds = grouped.agg(
         y=("y", "mean"), scored=("y", "count"), size=("y", "size"), logratio=("logratio", "mean"),
         pmass=("pmass", "mean"), forced_close=("forced_close", "max"), text=("text", "first"),
     ).reset_index()  # fmt: skip
-    if found["size"].nunique() > 1:
-        odd = found.loc[found["size"] != found["size"].mode()[0], "row_key"].tolist()
+    if folds["size"].nunique() > 1:
+        odd = folds.loc[folds["size"] != folds["size"].mode()[0], "row_key"].tolist()
         raise ValueError(
             f"{len(odd)} items have more or fewer rows than the others, e.g. {odd[:3]}; score them all alike"
         )
-    found["y"] = found["y"].where(found["scored"] == found["size"])
-    return found[list(rows.columns)]
+    folds["y"] = folds["y"].where(folds["scored"] == folds["size"])
+    return folds[list(rows.columns)]
 
 
 def decided(rows: "pd.DataFrame") -> "pd.DataFrame":

@@ -169,8 +169,8 @@ def estimate(sample: Sample, *, seed: int = 0, resamples: int = RESAMPLES) -> Es
     if units.in_smallest < 2:
         return Estimate(units.value, math.nan, math.nan, *counts)
     strata = [units.totals[units.strata == s] for s in np.unique(units.strata)]
-    found = interval(draw(strata, resamples=resamples, seed=seed), sample.statistic)
-    return Estimate(found.value, found.low, found.high, *counts, found.dropped)
+    ends = interval(draw(strata, resamples=resamples, seed=seed), sample.statistic)
+    return Estimate(ends.value, ends.low, ends.high, *counts, ends.dropped)
 
 
 def change(low: Sample, high: Sample, *, seed: int = 0) -> Estimate:

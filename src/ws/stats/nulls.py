@@ -62,14 +62,14 @@ def dealt_labels(marks: Marks, *, draws: int = DRAWS, seed: int = 0) -> np.ndarr
 def null(totals: np.ndarray, statistic: Statistic, value: float, mean: float | None = None) -> Null:
     """A score against its draws. `mean` where it is known in closed form."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.asarray(statistic(totals), float)
-    found = found[np.isfinite(found)]
-    if not np.isfinite(value) or len(found) == 0:
+        scores = np.asarray(statistic(totals), float)
+    scores = scores[np.isfinite(scores)]
+    if not np.isfinite(value) or len(scores) == 0:
         return Null(np.nan, np.nan, np.nan, np.nan)
-    middle = float(found.mean()) if mean is None else mean
-    as_far = (np.abs(found - middle) >= abs(value - middle) - 1e-9).sum()
-    low, high = np.quantile(found, [0.025, 0.975])
-    return Null(middle, float(low), float(high), float((1 + as_far) / (1 + len(found))))
+    middle = float(scores.mean()) if mean is None else mean
+    as_far = (np.abs(scores - middle) >= abs(value - middle) - 1e-9).sum()
+    low, high = np.quantile(scores, [0.025, 0.975])
+    return Null(middle, float(low), float(high), float((1 + as_far) / (1 + len(scores))))
 
 
 def _parts(draws: np.ndarray, rows: int = 1) -> Iterator[np.ndarray]:

@@ -1,12 +1,12 @@
 """Strengths against metrics: what `ws replicate` and `ws eval` print, and the same for a README."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ws.numbers import alpha_of, bar, between, digits_for, finite, share, signed
 from ws.results.sheet import Sheet
+from ws.types import Fields
 
-Row = Mapping[str, Any]
+Row = Fields
 """One metric of one protocol at one strength, as an evaluation summarises it."""
 
 

@@ -31,14 +31,14 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
     parts = {metric: _effect(lines, metric) for metric in lines[0].metrics}
     first = next(iter(parts.values()))
     warned = warnings(lines)
-    told = sentences.legend(of.legend, list(parts))
+    meanings = sentences.legend(of.legend, list(parts))
     whole = replace(
         first,
         columns=("metric", *first.columns),
         lines=tuple((m if i == 0 else "", *line) for m, s in parts.items() for i, line in enumerate(s.lines)),
         records=tuple({**r, "metric": m} for m, s in parts.items() for r in s.records),
         readings=tuple(
-            dict.fromkeys([*told, *(r for s in parts.values() for r in s.readings if r not in warned), *warned])
+            dict.fromkeys([*meanings, *(r for s in parts.values() for r in s.readings if r not in warned), *warned])
         ),
     )
     return [whole]

@@ -1,9 +1,8 @@
 """What the published tables share: their columns, the order of their lines, and what is said below them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ws.numbers import NO, alpha_of, bounds, digits_for, flat, p_value, share, signed, with_interval
 from ws.results import sentences
@@ -13,8 +12,9 @@ from ws.results.measured import Measured
 from ws.results.sentences.questions import not_held_out, pairs_left_out
 from ws.results.sheet import Sheet
 from ws.stats import FEW_UNITS, Estimate, effective_units
+from ws.types import Fields
 
-Cell = tuple[str, Mapping[str, Any]]
+Cell = tuple[str, Fields]
 """What people read, and the numbers behind it."""
 
 
@@ -45,7 +45,7 @@ def sheet(
     first = lines[0].of
     cells_of = [[c.cell(line) for c in columns] for line in ranked]
     # a published column stays where it is empty too, so that tables can be laid side by side
-    kept = [i for i, _ in enumerate(columns) if i < published or any(row[i][0] != NO for row in cells_of)]
+    columns_at = [i for i, _ in enumerate(columns) if i < published or any(row[i][0] != NO for row in cells_of)]
     records = []
     for line, row in zip(ranked, cells_of):
         m = line.of
@@ -56,16 +56,16 @@ def sheet(
             "smoke": m.smoke,
         }  # fmt: skip
         records.append(about | {k: v for _, record in row for k, v in record.items()})
-    told = [t for line in ranked[:READ] if reading and (t := reading(line))]
-    if told and len(ranked) > READ:
-        told.append(f"Only the first {READ} of {len(ranked)} rows are read out.")
+    readings = [t for line in ranked[:READ] if reading and (t := reading(line))]
+    if readings and len(ranked) > READ:
+        readings.append(f"Only the first {READ} of {len(ranked)} rows are read out.")
     return Sheet(
         titled(title, first, strengths(lines)),
         expected,
-        tuple(columns[i].name for i in kept),
-        tuple(tuple(row[i][0] for i in kept) for row in cells_of),
+        tuple(columns[i].name for i in columns_at),
+        tuple(tuple(row[i][0] for i in columns_at) for row in cells_of),
         tuple(records),
-        tuple(told + warnings(ranked)),
+        tuple(readings + warnings(ranked)),
     )
 
 
@@ -80,13 +80,13 @@ def titled(title: str, m: Measured, *more: str) -> str:
 def warnings(lines: Sequence[Line]) -> list[str]:
     """What a reader must know before believing a table."""
     those = [line.of for line in lines]
-    found = [*not_held_out(those), *pairs_left_out(those)]
+    messages = [*not_held_out(those), *pairs_left_out(those)]
     rows = [line.paired.loc[line.paired["scored"], "unit_id"].value_counts() for line in lines]
     units, of = min((effective_units(n.to_numpy()), len(n)) for n in rows)
-    found += [sentences.few_units(units, of=of)] if units < FEW_UNITS else []
-    found += sentences.cut_thoughts({x.label: x.share("forced_close", x.pos) or 0.0 for x in lines})
+    messages += [sentences.few_units(units, of=of)] if units < FEW_UNITS else []
+    messages += sentences.cut_thoughts({x.label: x.share("forced_close", x.pos) or 0.0 for x in lines})
     masses = {f"{x.label} at {alpha_of(x.pos)}": x.share("pmass", x.pos) for x in lines}
-    return found + sentences.low_mass({name: m for name, m in masses.items() if m is not None})
+    return messages + sentences.low_mass({name: m for name, m in masses.items() if m is not None})
 
 
 def labelled(name: str, *, bare: bool = False) -> Column:
@@ -145,8 +145,8 @@ def mean_of(e: Estimate | None) -> float | None:
 
 def mass(name: str) -> Column:
     def cell(line: Line) -> Cell:
-        found = line.share("pmass", line.pos)
-        return share(found), {"pmass_pos": found, "pmass_neg": line.share("pmass", line.neg)}
+        part = line.share("pmass", line.pos)
+        return share(part), {"pmass_pos": part, "pmass_neg": line.share("pmass", line.neg)}
 
     return Column(name, cell)
 
@@ -154,8 +154,8 @@ def mass(name: str) -> Column:
 def forced(line: Line) -> Cell:
     if not line.of.protocol.n_think:
         return NO, {}
-    found = line.share("forced_close", line.pos)
-    return share(found), {"forced_share": found}
+    part = line.share("forced_close", line.pos)
+    return share(part), {"forced_share": part}
 
 
 def counted(line: Line) -> Cell:
@@ -177,7 +177,7 @@ def kl_of(line: Line) -> Cell:
     points = [p for a in (line.neg, line.pos) if a is not None and (p := line.of.point(a))]
     if not points:
         return "n/a", {}
-    told = " / ".join(NO if p["kl"] is None else f"{p['kl']:.2f}" for p in points)
+    text = " / ".join(NO if p["kl"] is None else f"{p['kl']:.2f}" for p in points)
     off = sorted({p["verdict"] for p in points} - {"matched"})
     forward = line.of.point(line.pos) or points[-1]
     record = {
@@ -186,7 +186,7 @@ def kl_of(line: Line) -> Cell:
         "matched": line.matched,
         "verdicts": [p["verdict"] for p in points],
     }
-    return told + (f" {', '.join(off)}" if off else ""), record
+    return text + (f" {', '.join(off)}" if off else ""), record
 
 
 def _kl(line: Line) -> Cell:
@@ -227,17 +227,17 @@ def si(name: str, key: str, k: int, *, interval: bool = False, one: bool = False
     def cell(line: Line) -> Cell:
         if one == (line.neg is not None):
             return NO, {}
-        found = (line.si.one_arm if one else line.si.si)[k].found
-        if not math.isfinite(found.value):
+        score = (line.si.one_arm if one else line.si.si)[k].found
+        if not math.isfinite(score.value):
             return NO, {}
         few = " (few)" if line.si.too_small else ""
-        return (with_interval(found) if interval else signed(found.value)) + few, flat(key, found)
+        return (with_interval(score) if interval else signed(score.value)) + few, flat(key, score)
 
     return Column(name, cell)
 
 
-def both_arms(name: str, told: Callable[[Line], Cell]) -> Column:
-    return Column(name, lambda line: told(line) if line.neg is not None else (NO, {}))
+def both_arms(name: str, cell: Callable[[Line], Cell]) -> Column:
+    return Column(name, lambda line: cell(line) if line.neg is not None else (NO, {}))
 
 
 def null_of_arms(line: Line) -> Cell:
@@ -252,17 +252,17 @@ def p_of_arms(line: Line) -> Cell:
 
 def rate(name: str, which: str) -> Column:
     def cell(line: Line) -> Cell:
-        found = getattr(line.si, which)
-        if not math.isfinite(found.share.value):
+        part = getattr(line.si, which)
+        if not math.isfinite(part.share.value):
             return NO, {}
-        return share(found.share.value), {**flat(f"{which}_rate", found.share), f"n_{which}": found.count}
+        return share(part.share.value), {**flat(f"{which}_rate", part.share), f"n_{which}": part.count}
 
     return Column(name, cell)
 
 
 def best_arm(line: Line) -> Cell:
-    found = line.si.post_hoc["best"].found
-    return (signed(found.value), flat("SI_best", found)) if math.isfinite(found.value) else (NO, {})
+    score = line.si.post_hoc["best"].found
+    return (signed(score.value), flat("SI_best", score)) if math.isfinite(score.value) else (NO, {})
 
 
 def classes(line: Line) -> Cell:
@@ -278,8 +278,8 @@ def classes(line: Line) -> Cell:
 def calibrated_sign(line: Line) -> Cell:
     if line.sign is None:
         return NO, {}
-    told = "reversed" if line.sign.contradicts(line.intent) else "intended" if line.sign.sign == line.intent else "open"
-    return told, {"sign": told}
+    word = "reversed" if line.sign.contradicts(line.intent) else "intended" if line.sign.sign == line.intent else "open"
+    return word, {"sign": word}
 
 
 def first_of(line: Line) -> str:
@@ -295,7 +295,7 @@ def reading(
         return None
     at = alpha_of(line.pos) if line.of.budget is None else f"{line.pos:+.3g}"
     says = sentences.verdict(
-        *bounds(e), line.intents.get(metric, 0), units=e.n, nat=nat, random=line.control,
+        *bounds(e), sentences.side_of(metric, line.intents), units=e.n, nat=nat, random=line.control,
         shift=line.shift if split else None,
     )  # fmt: skip
     number = f"{with_interval(e)}{' nat' if nat else ''} against alpha 0; " if says.word != "unscored" else ""
@@ -304,8 +304,8 @@ def reading(
 
 def strength(lines: Sequence[Line], which: Callable[[Line], float | None]) -> str:
     """The strength in a heading, where all lines share it."""
-    found = {which(line) for line in lines} - {None}
-    return alpha_of(found.pop() or 0.0) if len(found) == 1 else "+" if which is pos else "−"
+    values = {which(line) for line in lines} - {None}
+    return alpha_of(values.pop() or 0.0) if len(values) == 1 else "+" if which is pos else "−"
 
 
 def pinned(table: Sheet, label: str, cell: str) -> Sheet:

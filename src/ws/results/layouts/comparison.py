@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ws.eval.foundations import NONE, mark
 from ws.numbers import NO, flat, share, signed, with_interval
@@ -11,6 +10,7 @@ from ws.results.controls import Random, randoms
 from ws.results.sentences.comparison import readings
 from ws.results.sheet import Sheet
 from ws.results.trials import Trials
+from ws.types import Json
 
 
 def sheet(
@@ -66,13 +66,13 @@ def cue_of(k: Trials, claim: Claim) -> str:
     if not k.matched or not claim.intent:
         return NONE
     adjusted = [m for m in claim.beside if m.endswith("_adj")]
-    found = [k.axis(claim.name, m, claim.sign).found for m in (claim.metric, *adjusted)]
-    return mark(found, 1)
+    axes = [k.axis(claim.name, m, claim.sign).found for m in (claim.metric, *adjusted)]
+    return mark(axes, 1)
 
 
 def _line(
     k: Trials, claim: Claim, costs: Costs, reference: Trials, chance: Mapping[str, list[Random]], *, several: bool
-) -> tuple[dict[str, str], dict[str, Any]]:
+) -> tuple[dict[str, str], Json]:
     axis = k.axis(claim.name, claim.metric, claim.sign)
     neg, pos = (k.moved(claim.name, claim.metric, arm) for arm in ("neg", "pos"))
     against = None if k is reference else k.against(reference, claim.name, claim.metric, claim.sign)
@@ -101,7 +101,7 @@ def _line(
         else NO,
         "outside random": _outside(k, around, outside),
     }
-    record: dict[str, Any] = {
+    record: Json = {
         "method": k.name, "kind": k.kind, "control": k.control, "verdict": k.verdict, "matched": k.matched, "n": n,
         "of": what, **flat("axis", axis.found), "each": list(axis.each), "sd": axis.sd, "same_sign": axis.same_sign,
         **flat("delta_neg", neg.found), **flat("delta_pos", pos.found),
@@ -118,8 +118,8 @@ def _line(
         record |= flat("against", against.found)
     if several:
         seeds = n > 1 and not k.control
-        told = "do not apply" if k.repeats else "one"
-        cells["seeds"] = " ".join(signed(x) for x in axis.each) if seeds else NO if k.control else told
+        why = "do not apply" if k.repeats else "one"
+        cells["seeds"] = " ".join(signed(x) for x in axis.each) if seeds else NO if k.control else why
         cells["sd"] = f"{axis.sd:.2f}" if n > 1 else NO
         cells["same sign"] = f"{axis.same_sign}/{n}" if n > 1 else NO
     for m in claim.beside:
@@ -127,9 +127,9 @@ def _line(
         cells[m.removeprefix(claim.metric + "_")] = with_interval(e)
         record |= flat(m, e)
     for name, (where, metric) in costs.columns.items():
-        found = [k.moved(where, metric, arm).found for arm in ("neg", "pos")]
-        cells[f"{name} − / +"] = " / ".join(signed(e.mean) for e in found)
-        record |= {**flat(f"{metric}_neg", found[0]), **flat(f"{metric}_pos", found[1])}
+        ends = [k.moved(where, metric, arm).found for arm in ("neg", "pos")]
+        cells[f"{name} − / +"] = " / ".join(signed(e.mean) for e in ends)
+        record |= {**flat(f"{metric}_neg", ends[0]), **flat(f"{metric}_pos", ends[1])}
     for name, column in (("pmass", "pmass"), *((("forced", "forced_close"),) if claim.protocol.n_think else ())):
         shares = [k.share(claim.name, column, arm) for arm in ("neg", "pos")]
         cells[f"{name} − / +"] = " / ".join(map(share, shares))
@@ -142,10 +142,10 @@ def _line(
 
 def _over(values: Sequence[float], form: str) -> str:
     """One value, or the range of several."""
-    found = [v for v in values if v is not None and math.isfinite(v)]
-    if not found:
+    known = [v for v in values if v is not None and math.isfinite(v)]
+    if not known:
         return NO
-    low, high = (format(x, form) for x in (min(found), max(found)))
+    low, high = (format(x, form) for x in (min(known), max(known)))
     return low if low == high else f"{low}…{high}"
 
 
@@ -155,7 +155,7 @@ def _outside(k: Trials, around: Sequence[Random], outside: Sequence[Random]) -> 
     if k.control:
         own = next((r for r in around if r.name == k.name), None)
         return NO if own is None else f"{signed(own.low)}…{signed(own.high)}"
-    told = "yes" if len(outside) == len(around) else "no"
-    if outside and told == "no":
-        told = f"not {', '.join(r.name for r in around if r not in outside)}"
-    return told if k.matched or k.as_given else f"{told} (unmatched)"
+    answer = "yes" if len(outside) == len(around) else "no"
+    if outside and answer == "no":
+        answer = f"not {', '.join(r.name for r in around if r not in outside)}"
+    return answer if k.matched or k.as_given else f"{answer} (unmatched)"

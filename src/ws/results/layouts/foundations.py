@@ -1,8 +1,7 @@
 """Moral foundations at both ends of the dial, in the columns of the published table."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from ws.eval.foundations import FOUNDATIONS, cells, mark
 from ws.numbers import NO, alpha_of, flat, spread
@@ -24,6 +23,7 @@ from ws.results.layouts.columns import (
 from ws.results.line import Line
 from ws.results.sheet import Sheet
 from ws.stats import Estimate
+from ws.types import Fields
 
 SHORT = dict(zip(FOUNDATIONS, ("Care", "Sanc", "Auth", "Loy", "Fair", "Lib", "SocN")))
 ARROWS = {"axis_trad_care": {"Care": " ↓", "Sanctity": " ↑"}, "axis_authority": {"Authority": " ↓"}}
@@ -57,8 +57,8 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
             return "⚪", {"cue": "⚪"}
         intent = line.intents[axis_of[line.of.folder] or ""]
         adjusted = line.delta(f"{axis_of[line.of.folder]}_adj", line.pos)
-        found = mark([x for x in (e, adjusted) if x is not None], intent)
-        return found, {"cue": found}
+        color = mark([x for x in (e, adjusted) if x is not None], intent)
+        return color, {"cue": color}
 
     bare = lines[0]
     first = Sheet(
@@ -74,7 +74,8 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
     second = sheet(
         lines,
         "foundations, Δlogit against the bare model, mean±sd over cells",
-        "expected: the targeted foundations move against the others. Otherwise: where common is as large as axis, everything is judged more or less strictly, and no value has changed. "
+        "expected: the targeted foundations move against the others. Otherwise: where common is as large as axis, everything is "
+        "judged more or less strictly, and no value has changed. "
         "axis here: the change at the + arm alone, as published."
         + (
             " kl n/a: strengths are as given and not matched, so methods may differ in how hard they push."
@@ -115,10 +116,10 @@ def _kl_forward(line: Line) -> Cell:
 
 def _only(names: Iterable[str | None]) -> str | None:
     """The one name there is, or None where there are several or none."""
-    found = set(names)
-    return found.pop() if len(found) == 1 else None
+    different = set(names)
+    return different.pop() if len(different) == 1 else None
 
 
-def _mean(line: Line, foundation: str) -> Mapping[str, Any]:
+def _mean(line: Line, foundation: str) -> Fields:
     e = line.at(f"d_{foundation.replace(' ', '')}", line.pos)
     return {} if e is None else flat(f"d_{foundation.replace(' ', '')}", e)

@@ -29,7 +29,7 @@ def _reading(line: Line) -> str:
     if not math.isfinite(score.found.value):
         rows = f"{some(line.si.fix.of, 'item')} wrong and {line.si.broke.of} right at alpha 0"
         return f"{line.label}: no informedness; {rows}."
-    chance = f"p {p_value(score.arms.p)} that swapping the arms gives as much" if score.arms else "one arm"
+    chance = f"p {p_value(score.arms.p)} against arms swapped at random" if score.arms else "one arm"
     text = f"{line.label}: SI_k1 {with_interval(score.found)}, {chance}"
     wrong, right = line.si.class_units
     if line.si.too_small:

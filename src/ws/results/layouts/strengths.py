@@ -1,11 +1,11 @@
 """How the strengths of a comparison were found: the published calibration table, and its files for all cells."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ws.numbers import nats
 from ws.results.sheet import Sheet
+from ws.types import Fields, Json
 
 SIDES = ("pos", "neg")
 EXPECTED = (
@@ -14,20 +14,20 @@ EXPECTED = (
 )
 
 
-def sheet(calibrations: Sequence[Mapping[str, Any]], title: str) -> Sheet:
+def sheet(calibrations: Sequence[Fields], title: str) -> Sheet:
     """One line per method, the largest strength first."""
     ranked = sorted(calibrations, key=lambda t: (-_known(t["pos"]["alpha"]), t["method"]))
     lines = []
-    for told in ranked:
-        pos, neg = told["pos"], told["neg"]
+    for search in ranked:
+        pos, neg = search["pos"], search["neg"]
         status = pos["status"] if pos["status"] == neg["status"] else f"{pos['status']} / {neg['status']}"
         evaluations = f"{pos['evaluations']} / {neg['evaluations']}"
         numbers = (pos["p95"], neg["p95"], pos["mean"], pos["largest"])
         audits = (pos["audit"], neg["audit"])
         lines.append(
             (
-                told["method"], f"{pos['alpha']:+.4g}", f"{neg['alpha']:+.4g}", *map(nats, numbers), evaluations, status,
-                *map(nats, audits), "matched" if told["matched"] else "unmatched",
+                search["method"], f"{pos['alpha']:+.4g}", f"{neg['alpha']:+.4g}", *map(nats, numbers), evaluations, status,
+                *map(nats, audits), "matched" if search["matched"] else "unmatched",
             )
         )  # fmt: skip
     columns = (
@@ -38,44 +38,44 @@ def sheet(calibrations: Sequence[Mapping[str, Any]], title: str) -> Sheet:
     return Sheet(title, EXPECTED, columns, tuple(lines), records, words=("method", "status", "verdict"))
 
 
-def summary(told: Mapping[str, Any], *, seed: int | None) -> dict[str, Any]:
+def summary(search: Fields, *, seed: int | None) -> Json:
     """One search in the published columns, and ours behind them."""
-    found: dict[str, Any] = {
-        "method": told["method"], **({} if seed is None else {"seed": seed}),
-        "alpha_pos": told["pos"]["alpha"], "alpha_neg": told["neg"]["alpha"], "calibrated_alpha": told["pos"]["alpha"],
+    record: Json = {
+        "method": search["method"], **({} if seed is None else {"seed": seed}),
+        "alpha_pos": search["pos"]["alpha"], "alpha_neg": search["neg"]["alpha"], "calibrated_alpha": search["pos"]["alpha"],
     }  # fmt: skip
     for s in SIDES:
-        side = told[s]
-        found |= {
+        side = search[s]
+        record |= {
             f"p95_at_{s}": side["p95"], f"mean_at_{s}": side["mean"], f"max_at_{s}": side["largest"],
             f"ratio_at_{s}": _ratio(side["p95"], side["target"]), f"iterations_{s}": side["evaluations"],
             f"converged_{s}": side["status"] == "ok", f"status_{s}": side["status"], f"audit_{s}": side["audit"],
             f"verdict_{s}": side["verdict"],
         }  # fmt: skip
-    return found | {"target_p95": told["pos"]["target"]}
+    return record | {"target_p95": search["pos"]["target"]}
 
 
-def audits(told: Mapping[str, Any], *, seed: int) -> list[dict[str, Any]]:
+def audits(search: Fields, *, seed: int) -> list[Json]:
     """What other prompts said, a line per sign."""
     return [
         {
-            "method": told["method"], "seed": seed, "sign": s, "alpha": told[s]["alpha"],
-            "alpha_mag": abs(told[s]["alpha"]), "p95_calib": told[s]["p95"], "p95_calib_lo": told[s]["ci_lo"],
-            "p95_calib_hi": told[s]["ci_hi"], "mean_calib": told[s]["mean"], "p95_audit": told[s]["audit"],
-            "p95_audit_lo": told[s]["audit_lo"], "p95_audit_hi": told[s]["audit_hi"],
-            "calib_audit_ratio": _ratio(told[s]["p95"], told[s]["audit"]), "passed": told[s]["passed"],
+            "method": search["method"], "seed": seed, "sign": s, "alpha": search[s]["alpha"],
+            "alpha_mag": abs(search[s]["alpha"]), "p95_calib": search[s]["p95"], "p95_calib_lo": search[s]["ci_lo"],
+            "p95_calib_hi": search[s]["ci_hi"], "mean_calib": search[s]["mean"], "p95_audit": search[s]["audit"],
+            "p95_audit_lo": search[s]["audit_lo"], "p95_audit_hi": search[s]["audit_hi"],
+            "calib_audit_ratio": _ratio(search[s]["p95"], search[s]["audit"]), "passed": search[s]["passed"],
         }
         for s in SIDES
     ]  # fmt: skip
 
 
-def histories(told: Mapping[str, Any], *, seed: int) -> list[dict[str, Any]]:
+def histories(search: Fields, *, seed: int) -> list[Json]:
     """Every strength that was tried, in order; those of the rough ladder first."""
     return [
-        {"method": told["method"], "seed": seed, "sign": s, "stage": stage, "step": step, "alpha": a, "p95": kl}
+        {"method": search["method"], "seed": seed, "sign": s, "stage": stage, "step": step, "alpha": a, "p95": kl}
         for s in SIDES
         for stage in ("ladder", "history")
-        for step, (a, kl) in enumerate(told[s][stage])
+        for step, (a, kl) in enumerate(search[s][stage])
     ]
 
 

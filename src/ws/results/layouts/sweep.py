@@ -1,15 +1,15 @@
 """How far each metric moves from the lowest to the highest strength: a line per family over its seeds."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from ws.numbers import NO, alpha_of, between, digits_for, finite, signed
 from ws.results.sheet import Sheet
+from ws.types import Fields
 
 CALIBRATED = "calibrated"
 
 
-def sheet(effects: Sequence[Mapping[str, Any]]) -> Sheet:
+def sheet(effects: Sequence[Fields]) -> Sheet:
     """The effects of a sweep, by behavior and metric; a family is marked where a seed moves the other way."""
     order = sorted(effects, key=lambda e: (str(e["behavior"]), str(e["metric"]), str(e["model"])))
     several = [k for k in ("model", "lr") if len({e[k] for e in effects}) > 1]
@@ -48,7 +48,7 @@ def sheet(effects: Sequence[Mapping[str, Any]]) -> Sheet:
     )  # fmt: skip
 
 
-def _ends(e: Mapping[str, Any]) -> str:
+def _ends(e: Fields) -> str:
     """The strengths an effect lies between, where all seeds share them."""
     ends = {tuple(a) for a in e["alphas"]}
     return "{} to {}".format(*map(alpha_of, ends.pop())) if len(ends) == 1 else CALIBRATED

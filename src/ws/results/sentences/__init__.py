@@ -46,6 +46,11 @@ def in_nats(metric: str) -> bool:
     return metric.startswith(IN_NATS) and not metric.endswith("_b")
 
 
+def side_of(metric: str, intent: Mapping[str, int]) -> int:
+    """The side of a metric that a behavior wants, 0 where it claims nothing; any behavior wants its own pos answers likelier."""
+    return intent.get(metric, 1 if metric == "logratio_pairs" else 0)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a change says of a claim, as a word for programs and a sentence for people."""

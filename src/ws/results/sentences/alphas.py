@@ -1,22 +1,20 @@
 """What a table of strengths against metrics says: one line per metric that the behavior makes a claim about."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ws.numbers import alpha_of, between, digits_for, finite, signed
 from ws.results.layouts.alphas import by_metric
-from ws.results.sentences import ends_of, few_units, in_nats, low_mass, verdict
+from ws.results.sentences import ends_of, few_units, in_nats, low_mass, side_of, verdict
+from ws.types import Fields
 
 
-def readings(
-    rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int], legend: Mapping[str, str] | None = None
-) -> list[str]:
+def readings(rows: Sequence[Fields], intent: Mapping[str, int], legend: Mapping[str, str] | None = None) -> list[str]:
     """A verdict per metric with a claim, from the change between the ends of the dial; then what is to be distrusted."""
     lines = []
     for group in by_metric(rows):
         first, last = group[0], group[-1]
         metric = first["metric"]
-        wanted = intent.get(metric, 1 if metric == "logratio_pairs" else 0)
+        wanted = side_of(metric, intent)
         if not wanted or first["alpha"] >= last["alpha"] or not finite(last["ends"]):
             continue
         means = [wanted * r["mean"] for r in group]
@@ -31,7 +29,7 @@ def readings(
     return [*lines, *_few(rows), *low_mass({r["metric"]: r["pmass"] for r in _lowest_mass(rows)})]
 
 
-def _few(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _few(rows: Sequence[Fields]) -> list[str]:
     """One sentence about the metric with the fewest units, where any has too few for its interval."""
     if not (few := [r for r in rows if r.get("few_units") and finite(r["ci_lo"])]):
         return []
@@ -40,13 +38,13 @@ def _few(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [few_units(n, f"of {least['metric']}", of=least["n"])]
 
 
-def _lowest_mass(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _lowest_mass(rows: Sequence[Fields]) -> list[Fields]:
     """The row with the lowest answer mass, if any has one."""
     known = [r for r in rows if finite(r["pmass"])]
     return [min(known, key=lambda r: r["pmass"])] if known else []
 
 
-def side_effect(rows: Sequence[Mapping[str, Any]]) -> str | None:
+def side_effect(rows: Sequence[Fields]) -> str | None:
     """What steering costs on neutral questions, at either end of the dial."""
     rises = sorted((r for r in rows if r["metric"] == "nll_rise" and r["alpha"]), key=lambda r: r["alpha"])
     ends = [rises[0], rises[-1]] if len(rises) > 1 else rises

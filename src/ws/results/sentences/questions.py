@@ -10,9 +10,9 @@ def pairs_left_out(evaluations: Sequence[Measured]) -> list[str]:
     lines: dict[str, None] = {}
     for m in evaluations:
         note = m.manifest.get("note", {})
-        if m.protocol.eval == "pairs" and (left := note.get("left_out")):
-            whys = "; ".join(f"{n['n']} {why} (e.g. {', '.join(n['rows'][:3])})" for why, n in left.items())
-            lines[f"{note['n_items']} of {note['n_pairs']} pairs were scored; left out: {whys}."] = None
+        if m.protocol.eval == "pairs" and (reasons := note.get("left_out")):
+            whys = "; ".join(f"{n['n']} {why} (e.g. {', '.join(n['rows'][:3])})" for why, n in reasons.items())
+            lines[f"{note['n_items']} of {note['n_pairs']} pairs were scored; reasons out: {whys}."] = None
     return list(lines)
 
 
