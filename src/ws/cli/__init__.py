@@ -24,7 +24,7 @@ from typing import Annotated, Any
 import typer
 
 from ws.cli.commands import COMMANDS, Command
-from ws.cli.exits import INTERRUPTED, LOST_CODE, OURS
+from ws.cli.exits import INTERRUPTED, LOST_CODE, STARTED_HERE
 from ws.cli.options import with_flags
 from ws.cli.result import deliver
 from ws.cli.screen import Screen, say
@@ -125,7 +125,7 @@ def _refuse(error: Exception, words: Sequence[str]) -> int:
     """Say in one line what is wrong; the exit code."""
     command = COMMANDS.get(_name(words) or "")
     line = f"error: {with_flags(str(error), command.verb().flags if command else ())}"
-    if isinstance(error, ProcessLost) and OURS in os.environ:
+    if isinstance(error, ProcessLost) and STARTED_HERE in os.environ:
         if os.environ.get("RANK") != "0":  # into the log that the process that started this one reads
             say(line)
         return LOST_CODE  # that process says what happened

@@ -13,14 +13,14 @@ from ws.cli.result import Result
 from ws.cli.screen import Screen, plain, say_stage
 from ws.cli.study import STUDY
 from ws.cli.tables import rounding_table
-from ws.cli.train import cosine
+from ws.cli.train import signed_cosine
 from ws.diff import checked_mode, diff_named
 from ws.direction import Direction, save
 from ws.direction.file import is_direction
 from ws.study.options import Common, plan_of
 from ws.study.stages import make_direction, make_pairs, make_sides
 
-SIDES = "a checkpoint (folder, hub id), BASE+ADAPTER, a run, a direction or a file of plain tensors"
+SIDE_FORMS = "a checkpoint (folder, hub id), BASE+ADAPTER, a run, a direction or a file of plain tensors"
 MODE: Declared = (
     str | None,
     typer.Option("--mode", help="contrastive, tau+ (pos against base) or tau- (base against neg)."),
@@ -31,7 +31,7 @@ ROUNDING: Declared = (
 )
 LEFT: Declared = (
     str | None,
-    typer.Argument(help=f"Instead of a study: {SIDES}. Then --out is the file to write, and --rank cuts."),
+    typer.Argument(help=f"Instead of a study: {SIDE_FORMS}. Then --out is the file to write, and --rank cuts."),
 )
 RIGHT: Declared = (
     str | None,
@@ -54,7 +54,7 @@ class StudyDirection(Result):
     def show(self, screen: Screen) -> None:
         f = self.facts
         screen.show(
-            f"{len(self.direction.forms)} modules, |dW| {f['norm']:.4g}, cos(tau+, tau-) {cosine(f['cos_tau'])}, "
+            f"{len(self.direction.forms)} modules, |dW| {f['norm']:.4g}, cos(tau+, tau-) {signed_cosine(f['cos_tau'])}, "
             f"{f['bytes'] / 1e6:.2f} MB\n{f['file']}"
         )
         if self.rounding:

@@ -2,4 +2,4 @@
 
 INTERRUPTED = 130
 LOST_CODE = 75  # a process that ended because another one did, and has nothing of its own to say
-OURS = "WS_PROCESSES"  # set in the environment of the processes of one training that `ws train` starts itself
+STARTED_HERE = "WS_PROCESSES"  # set in the environment of the processes of one training that `ws train` starts itself

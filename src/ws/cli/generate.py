@@ -61,8 +61,8 @@ class Also:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers(Result):
-    """Answers side by side."""
+class SideBySide(Result):
+    """SideBySide side by side."""
 
     model: str
     request: Generated
@@ -93,7 +93,7 @@ class Answers(Result):
 
 @verb(Generated, Common, adapter=ADAPTER, seed=SEED)
 def generate(options: Options) -> Result:
-    """Answers at several alphas."""
+    """SideBySide at several alphas."""
     common, request = options.of(Common), options.of(Generated)
     if not request.prompt or not request.prompt.strip():
         raise ValueError("ws generate needs a question: --prompt 'What is the capital of France?'")
@@ -130,4 +130,4 @@ def generate(options: Options) -> Result:
             )
 
     alphas = request.alphas if direction is not None else (0.0,)
-    return Answers(base.id, request, also, [(alpha, at(alpha)) for alpha in alphas])
+    return SideBySide(base.id, request, also, [(alpha, at(alpha)) for alpha in alphas])

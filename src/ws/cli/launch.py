@@ -20,12 +20,12 @@ from typing import NoReturn
 import torch
 import typer
 
-from ws.cli.exits import INTERRUPTED, LOST_CODE, OURS
+from ws.cli.exits import INTERRUPTED, LOST_CODE, STARTED_HERE
 from ws.cli.screen import say
 from ws.study.options import Common
 from ws.train.processes import Group, join, several
 
-POLL = 0.05
+POLL_SECONDS = 0.05
 GRACE = 5.0  # seconds for the others to end by themselves
 
 
@@ -70,7 +70,7 @@ def joined(across: Across, common: Common) -> Group:
     """The group of this process, which may be itself alone."""
     if several() and common.device not in ("auto", "cpu", "cuda"):
         raise ValueError(f"every process takes a device of its own; leave out --device {common.device}")
-    if OURS in os.environ:
+    if STARTED_HERE in os.environ:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     return join(cpu=_on_cpu(common), shard=across.shard)
 
@@ -92,7 +92,7 @@ def start_processes(n: int, words: Sequence[str]) -> NoReturn:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    shared = {"WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, OURS: n}
+    shared = {"WORLD_SIZE": n, "LOCAL_WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, STARTED_HERE: n}
     shared["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // n)
     with tempfile.TemporaryDirectory(prefix="ws-") as folder:
         logs = [Path(folder) / str(rank) for rank in range(n)]
@@ -121,7 +121,7 @@ def _watch(processes: list[subprocess.Popen], logs: list[Path]) -> int:
     """Wait for all; the exit code of the first one that fails."""
     while True:
         try:
-            time.sleep(POLL)
+            time.sleep(POLL_SECONDS)
             codes = [p.poll() for p in processes]
             if not any(codes):
                 if None not in codes:
@@ -154,7 +154,7 @@ def _why(rank: int, n: int, code: int, log: Path) -> str:
 def _wait(processes: list[subprocess.Popen], seconds: float) -> None:
     until = time.monotonic() + seconds
     while any(p.poll() is None for p in processes) and time.monotonic() < until:
-        time.sleep(POLL)
+        time.sleep(POLL_SECONDS)
 
 
 def _end(processes: list[subprocess.Popen]) -> None:

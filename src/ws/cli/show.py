@@ -17,7 +17,7 @@ from ws.results.line import Line
 from ws.results.lines import best, forward
 from ws.results.measured import Measured
 
-RUN: Declared = (str, typer.Argument(help="A run, by folder or by name."))
+RUN_NAME: Declared = (str, typer.Argument(help="A run, by folder or by name."))
 UNITS = 10
 ROWS, PROMPT, ANSWER, THOUGHT = 4, 400, 80, 240
 """Rows of a unit that are printed, and characters of a question, of an answer and of a thought."""
@@ -44,7 +44,7 @@ class Shown:
 
 
 @dataclass(frozen=True, eq=False)
-class Items(Result):
+class ShownUnits(Result):
     """Units of one evaluation at one strength, by how far they moved."""
 
     evaluation: Measured
@@ -126,7 +126,7 @@ class Items(Result):
             screen.show(f"[dim]other metrics: {plain(others)}; choose with --metric[/]")
 
 
-@verb(Shown, run=RUN)
+@verb(Shown, run=RUN_NAME)
 def show(options: Options) -> Result:
     """The units of an evaluation that moved least, or most."""
     request, run = options.of(Shown), options.text("run") or ""
@@ -146,7 +146,7 @@ def show(options: Options) -> Result:
     if alpha is None:
         alpha = 1.0 if 1.0 in m.alphas else max((a for a in m.alphas if a), key=abs)
     sign = -1 if metric in COSTS else (line.intents.get(metric, 0) or 1) * (1 if alpha > 0 else -1)
-    return Items(
+    return ShownUnits(
         m,
         metric,
         alpha,

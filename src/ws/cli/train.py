@@ -38,7 +38,7 @@ class Training(Result):
         screen.show(
             f"{self.plan.train.adapter}: lr {report['lr']:g}, {word} at {steps}, validation loss pos {report['val_pos']:.3f}, "
             f"neg {report['val_neg']:.3f}; |tau+| {g['norm_pos']:.3g}, |tau-| {g['norm_neg']:.3g}, |dW| {g['norm']:.3g}, "
-            f"cos(tau+, tau-) {cosine(g['cos_tau'])}\n{self.record.folder.resolve()}"
+            f"cos(tau+, tau-) {signed_cosine(g['cos_tau'])}\n{self.record.folder.resolve()}"
         )
         for note in report["notes"]:
             screen.show(f"note: {screen.text(note)}")
@@ -70,6 +70,6 @@ def train(options: Options) -> Result:
     return Training(plan, sides, record)
 
 
-def cosine(x: float | None) -> str:
-    """A cosine, or a dash where a side did not move."""
+def signed_cosine(x: float | None) -> str:
+    """A signed_cosine, or a dash where a side did not move."""
     return "–" if x is None else f"{x:+.2f}"

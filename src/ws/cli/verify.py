@@ -13,7 +13,7 @@ from ws.errors import WsError
 from ws.export.verify import Verdict, insist
 from ws.export.verify import verify as verify_export
 
-FOLDER: Declared = (str, typer.Argument(help="A folder that `ws export` wrote."))
+EXPORT_FOLDER: Declared = (str, typer.Argument(help="A folder that `ws export` wrote."))
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Proof(Result):
         return None
 
 
-@verb(folder=FOLDER)
+@verb(folder=EXPORT_FOLDER)
 def verify(options: Options) -> Result:
     """An export's proof."""
     folder = Path(options.text("folder") or "")
