@@ -94,7 +94,7 @@ def test_a_changed_question_is_another_key_and_an_unknown_task_names_close_ones(
     path = tmp_path / "capitals.jsonl"
     path.write_text(path.read_text().replace("Nairobi", "Mombasa"))
     assert tasks.described(None) != before
-    with pytest.raises(ValueError, match=r"knows no task capitols.*--include-path"):
+    with pytest.raises(ValueError, match=r"knows no task capitols.*`include_path=DIR`"):
         lm_eval.Tasks(["capitols"], str(tmp_path))
 
 

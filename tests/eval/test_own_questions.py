@@ -71,7 +71,7 @@ def test_rows_that_cannot_be_scored_are_all_counted_in_one_sentence(tiny, writte
 def test_a_file_without_the_columns_is_told_both_forms(tiny, written):
     with pytest.raises(BadFile, match="prompt, pos_answer, neg_answer or question, answer_matching_behavior"):
         WHOLE.items(tiny, written([{"prompt": "A?", "answer": "b"}]))
-    with pytest.raises(ValueError, match="--data FILE"):
+    with pytest.raises(ValueError, match="`data=FILE`"):
         WHOLE.items(tiny, None)
 
 
@@ -83,7 +83,7 @@ def test_one_word_answers_are_scored_at_the_slot_with_their_mass(tiny, written):
     told = found[found["alpha"] != 0]
     assert (told["y"] * told["alpha"] > 0).all()  # the embedded model knows its capitals, and says so or lies
     assert whole["pmass"].isna().all()
-    with pytest.raises(BadFile, match="not one word each; use --protocol file/1"):
+    with pytest.raises(BadFile, match="not one word each; use `protocol=file/1`"):
         SLOT.items(tiny, written([{"prompt": "A?", "pos_answer": "It is so.", "neg_answer": "No."}], "d.jsonl"))
 
 

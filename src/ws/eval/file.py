@@ -41,7 +41,7 @@ FEW_ANSWERS = 8  # more different pos answers than these are texts, not options
 def questions(data: str | None) -> list[tuple[str, str, str, str]]:
     """(unit, prompt, pos answer, neg answer) of every row; rows that cannot be used are all counted in one sentence."""
     if data is None:
-        raise ValueError("ws eval file needs your questions: --data FILE with the columns " + ", ".join(FORMS[0]))
+        raise ValueError("the evaluation `file` needs your questions: `data=FILE` with the columns " + ", ".join(FORMS[0]))
     rows = records(data, ())
     form = next((f for f in FORMS if set(f) <= rows[0].keys()), None)
     if form is None:
@@ -81,7 +81,7 @@ def items_slot(base: Base, data: str | None) -> list[Item]:
         in_brackets = all(a.startswith("(") for a in (pos, neg))
         words = [a.strip("().! ") for a in (pos, neg)]
         if not all(w.isalnum() for w in words):
-            raise BadFile(f"row {i + 1} of {data}: {pos!r} and {neg!r} are not one word each; use --protocol file/1.")
+            raise BadFile(f"row {i + 1} of {data}: {pos!r} and {neg!r} are not one word each; use `protocol=file/1`.")
         anchor = "(" if in_brackets else ""
         found.append(Item(unit, f"row-{i + 1}", Chat(prompt), anchor, ((words[0],), (words[1],)), kind=_kind(pos)))
     return found

@@ -59,7 +59,7 @@ def checked_axis(name: str, behavior: str | None, intent: Mapping[str, int]) -> 
     if name not in AXES:
         raise ValueError(f"the axis {name!r} is not known; there are {', '.join(AXES)}")
     if behavior and axis_of(intent) is None:
-        raise ValueError(f"{behavior} makes no claim about moral foundations, so it has no axis; leave out --axis")
+        raise ValueError(f"{behavior} makes no claim about moral foundations, so it has no axis; leave out `axis`")
     return name
 
 

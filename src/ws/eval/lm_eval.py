@@ -46,7 +46,7 @@ def _metrics(rows: "pd.DataFrame") -> Metrics:
 
 
 def _no_items(base: Base, data: str | None) -> list[Item]:
-    raise ValueError("lm-eval asks its own questions; use ws eval lm-eval --tasks NAME")
+    raise ValueError("lm-eval asks its own questions; use `ws eval lm-eval --tasks NAME`")
 
 
 class TaskQuestions(Questions):
@@ -131,14 +131,14 @@ class Tasks:
         from lm_eval.tasks import TaskManager
 
         if not names:
-            raise ValueError("ws eval lm-eval needs --tasks, e.g. --tasks=arc_easy,winogrande")
+            raise ValueError("lm-eval needs `tasks`, e.g. `tasks=arc_easy,winogrande`")
         self.names, self.version = list(names), str(lm_eval.__version__)
         self.manager = TaskManager(include_path=include_path)
         if unknown := [n for n in self.names if not self.manager.match_tasks([n])]:
             close = [t for t in self.manager.all_tasks if any(u.casefold()[:4] in t.casefold() for u in unknown)]
             raise ValueError(
                 f"lm-eval {self.version} knows no task {', '.join(unknown)}"
-                f"{'; close are ' + ', '.join(close[:5]) if close else ''}. Your own tasks are read from --include-path DIR."
+                f"{'; close are ' + ', '.join(close[:5]) if close else ''}. Your own tasks are read from `include_path=DIR`."
             )
 
     def described(self, limit: int | None) -> dict[str, Any]:

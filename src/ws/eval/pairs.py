@@ -97,7 +97,7 @@ PROTOCOL = Protocol(
     because="which scores all test questions of a run, whole",
     of_run=True,
     incomparable="every seed has test questions of its own, so that no two seeds would share a unit; "
-    "use ws eval pairs --method NAME",
+    "use `ws eval pairs --method NAME`",
     claims=("logratio_pairs",),
 )
 PROTOCOLS = (PROTOCOL,)

@@ -120,7 +120,7 @@ def vignettes(base: Base, data: str | None, config: str = "airisk") -> dict[str,
         return {c: records(EVALS / f"mfv_{c}.jsonl", NEEDED) for c in CONDITIONS}
     head, found, tail = data.rpartition(OTHER)
     if not found:
-        raise BadFile(f"--data {data}: give the {OTHER} file; the {SELF} file is found beside it by name.")
+        raise BadFile(f"`data={data}`: give the {OTHER} file; the {SELF} file is found beside it by name.")
     return {c: records(head + c + tail, NEEDED) for c in CONDITIONS}
 
 

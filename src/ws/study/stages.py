@@ -109,7 +109,7 @@ def make_sides(
     if not group.main:
         manifest = read(folder)
         if manifest is None:
-            raise BadFile(f"this process does not see {folder}; give an --out that all machines share.")
+            raise BadFile(f"this process does not see {folder}; give an `out` that all machines share.")
         record = Record(folder, manifest, reused=True)
     report = record.manifest["report"]
     kept = [Sides(*_loaded(folder / checkpoint_name(step)), {"step": step}) for step in report["checkpoints"]]
