@@ -42,9 +42,16 @@ def calibration_table(calibrations: Sequence[Mapping[str, Any]]) -> Table:
             p95, lo, hi, audit, mean = (nats(x) for x in numbers)
             color = "green" if s["verdict"] == "matched" else "red"
             table.add_row(
-                told["method"], f"{s['alpha']:+.4g}", p95, f"[{lo}, {hi}]", f"{s['target']:.3g}", audit, mean,
-                str(s["evaluations"]), f"[{color}]{s['verdict']}[/]",
-            )  # fmt: skip
+                told["method"],
+                f"{s['alpha']:+.4g}",
+                p95,
+                f"[{lo}, {hi}]",
+                f"{s['target']:.3g}",
+                audit,
+                mean,
+                str(s["evaluations"]),
+                f"[{color}]{s['verdict']}[/]",
+            )
     return table
 
 

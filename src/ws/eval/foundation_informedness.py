@@ -72,9 +72,13 @@ def cell_rows(
         raise ValueError(f"{len(odd)} cells were not asked in both frames {list(FRAMES)}, e.g. {odd[:3]}")
     found = cells(rows).merge(frames, on=by)
     return found.assign(
-        row_key=found["cell"], y=intent * found["logit"], label=intent, method=arms.method,
-        protocol=arms.protocol, metric=rows["metric"].iloc[0],
-    )  # fmt: skip
+        row_key=found["cell"],
+        y=intent * found["logit"],
+        label=intent,
+        method=arms.method,
+        protocol=arms.protocol,
+        metric=rows["metric"].iloc[0],
+    )
 
 
 def loadings_of(vignettes: Sequence[Mapping[str, Any]], foundation: str) -> dict[str, float]:

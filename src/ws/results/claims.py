@@ -1,4 +1,4 @@
-"""Which metrics a comparison is about, which way they are meant to go, and what steering costs."""
+"""The metrics of a comparison: those the behavior claims to move, and those that say what steering costs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Claim:
     """The metric of a table, and which way it is meant to go."""
 
     name: str
-    """How the comparison calls the evaluation."""
+    """The name of the evaluation in the comparison."""
     metric: str
     intent: int
     """+1, -1, or 0 where the behavior claims nothing."""
@@ -53,7 +53,7 @@ def claims_of(trial: Trial, behavior: Behavior) -> list[Claim]:
 
 
 def not_computed(trial: Trial, behavior: Behavior) -> list[str]:
-    """What the behavior claims and these rows do not tell, as where only a few units were scored."""
+    """A sentence per claim that cannot be computed from these rows, as where only a few units were scored."""
     lines = []
     claimed = [m for m, sign in behavior.intent.items() if sign]
     for name, m in trial.evals.items():
@@ -67,7 +67,7 @@ def not_computed(trial: Trial, behavior: Behavior) -> list[str]:
 
 
 def costs_of(trial: Trial) -> Costs:
-    """Which evaluation of a trial holds each side effect."""
+    """The evaluation of a trial that holds each side effect."""
     return Costs(
         {
             title: (name, metric)

@@ -93,7 +93,7 @@ def _foundations(trials: Sequence[Trial], behavior: Behavior, title: str, work: 
 
 
 def write_searches(folder: Path, trials: Sequence[Trial], out: Path) -> None:
-    """How every strength was searched for, in the published fork's three files."""
+    """Every search for a strength, in the published fork's three files."""
     folder.mkdir()
     searches = [(t.seed, s) for t in trials if (s := t.calibration(out)) is not None]
     write_csv(folder / "summary.csv", [strengths.summary(s, seed=seed) for seed, s in searches])
@@ -105,10 +105,16 @@ def trial_record(t: Trial, claim: Claim, costs: Costs) -> Json:
     """One trial for a program: strengths, KL, and its numbers with intervals over units."""
     points = {"neg": t.point(t.neg), "pos": t.point(t.pos)}
     record = {
-        "method": t.method, "kind": t.record["kind"], "seed": t.seed, "metric": claim.metric,
-        "protocol": claim.protocol.id, "matched": t.matched, "alpha_neg": t.neg, "alpha_pos": t.pos,
+        "method": t.method,
+        "kind": t.record["kind"],
+        "seed": t.seed,
+        "metric": claim.metric,
+        "protocol": claim.protocol.id,
+        "matched": t.matched,
+        "alpha_neg": t.neg,
+        "alpha_pos": t.pos,
         **{f"{k}_{arm}": p[k] for arm, p in points.items() for k in ("kl", "kl_lo", "kl_hi", "audit", "verdict")},
-    }  # fmt: skip
+    }
     record |= flat("axis", estimate(t.axis(claim.name, claim.metric, claim.sign)))
     for arm, alpha in (("neg", t.neg), ("pos", t.pos)):
         record |= flat(f"delta_{arm}", estimate(t.moved(claim.name, claim.metric, alpha)))

@@ -1,4 +1,4 @@
-"""What the studies of a sweep say together: one number per behavior, family and metric, over seeds and items.
+"""The studies of a sweep taken together: one number per behavior, family and metric, over seeds and items.
 
 The number is how far a metric moves from the lowest to the highest strength, over the rows scored at both. It is read from the rows
 that the studies wrote, never from what they printed.
@@ -14,7 +14,7 @@ from ws.stats import Estimate, OverSeeds, estimate
 from ws.types import Fields, Json
 
 FAMILY = ("model", "behavior", "adapter", "lr")
-"""What the seeds of one line share."""
+"""The settings that the seeds of one line share."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Effect:
 
     @property
     def agree(self) -> int:
-        """How many seeds moved as the behavior wants; where it claims nothing, as most did."""
+        """The number of seeds that moved as the behavior wants; where it claims nothing, as most did."""
         return sum(self.sign * x > 0 for x in self.over.each) if self.sign else self.over.same_sign
 
     def as_json(self) -> Json:

@@ -22,7 +22,7 @@ class Line:
 
     of: Measured
     label: str
-    """How the table calls it."""
+    """The name of the line in its table."""
     pos: float
     neg: float | None
 
@@ -45,7 +45,7 @@ class Line:
 
     @cached_property
     def intents(self) -> Mapping[str, int]:
-        """What the behavior claims to change; nothing where it is not known."""
+        """The claims of the behavior, metric to side; empty where it is not known."""
         name = self.of.behavior
         return behaviors.load_behavior(name).intent if name in behaviors.names() else {}
 
@@ -100,7 +100,7 @@ class Line:
 
     @cached_property
     def sign(self) -> Sign | None:
-        """What the calibration units say of the sign; None where there are too few to ask."""
+        """The sign that the calibration units give; None where there are too few."""
         chosen = calibration_units(self.rows["unit_id"].unique())
         calibrates = self.rows["unit_id"].isin(chosen)
         if not chosen or self.neg is None:

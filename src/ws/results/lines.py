@@ -1,4 +1,4 @@
-"""Which measurements make the lines of a table, at which strengths, and how the table calls them."""
+"""The lines of a table: which evaluations, at which strengths, under which names."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -81,9 +81,11 @@ def _labels(group: list[Measured]) -> list[str]:
     """Method ids, with what else is needed to tell them apart: behavior, seed, run."""
     parts: list[list[str]] = [[m.method] for m in group]
     for more in (
-        lambda m: m.behavior or m.run, lambda m: f"s{m.seed}",
-        lambda m: "as given" if m.budget is None else f"{m.budget:g} nat", lambda m: m.run.rsplit("-", 1)[-1],
-    ):  # fmt: skip
+        lambda m: m.behavior or m.run,
+        lambda m: f"s{m.seed}",
+        lambda m: "as given" if m.budget is None else f"{m.budget:g} nat",
+        lambda m: m.run.rsplit("-", 1)[-1],
+    ):
         ids = {m.study: tuple(p) for m, p in zip(group, parts)}
         if len(set(ids.values())) < len(ids):
             parts = [[*p, str(more(m))] for m, p in zip(group, parts)]

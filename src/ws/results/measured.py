@@ -95,41 +95,46 @@ class Measured:
 
     @property
     def asked(self) -> str:
-        """What names the questions among others: a hash of them, or what a harness says of its tasks."""
+        """The identity of the questions: a hash of them, or the description that a harness gives of its tasks."""
         inputs = self.manifest["inputs"]
         return str(inputs.get("items") or inputs.get("pairs") or inputs.get("asked"))
 
     @property
     def items_hash(self) -> str:
-        """The same in eight letters."""
+        """The identity of the questions in eight letters."""
         known = len(self.asked) == 64 and set(self.asked) <= set("0123456789abcdef")
         return (self.asked if known else hashlib.sha256(self.asked.encode()).hexdigest())[:8]
 
     @property
     def data(self) -> str:
-        """How a title calls the questions."""
+        """The name of the questions in a title."""
         return self.source or f"items {self.items_hash}"
 
     @property
     def study(self) -> tuple:
-        """What names one direction among others."""
+        """The identity of one direction."""
         return (self.behavior, self.run, self.method, self.seed, self.manifest["inputs"].get("direction"), self.budget)
 
     @property
     def weights(self) -> str:
-        """What the model's weights are called: the hash of all bytes; in older records, a sample."""
+        """The identity of the model's weights: the hash of all bytes; in older records, of a sample."""
         inputs = self.manifest["inputs"]
         return inputs.get("weights") or inputs["fingerprint"]
 
     @property
     def same(self) -> tuple:
-        """What two measurements must share to stand in one table: model, precision, protocol and questions."""
+        """The values that two evaluations must share to stand in one table: model, precision, protocol and questions."""
         inputs = self.manifest["inputs"]
         # other strengths of one run share its rows at 0; `limit` is part of the questions
         return (
-            self.protocol.eval, self.protocol.id, self.model, self.weights, inputs["dtype"], self.asked,
+            self.protocol.eval,
+            self.protocol.id,
+            self.model,
+            self.weights,
+            inputs["dtype"],
+            self.asked,
             self.manifest["settings"]["limit"],
-        )  # fmt: skip
+        )
 
     @cached_property
     def seen(self) -> Mapping[str, frozenset[str]]:
@@ -154,7 +159,7 @@ class Measured:
 
     @cached_property
     def items(self) -> "pd.DataFrame | None":
-        """What was asked, by row key; None where an older version did not keep it."""
+        """The questions by row key; None where an older version did not keep them."""
         import pandas as pd
 
         path = self.folder / ITEMS

@@ -1,4 +1,4 @@
-"""What the plots of a comparison are drawn from."""
+"""The numbers that the plots of a comparison are drawn from."""
 
 from collections.abc import Sequence
 
@@ -32,10 +32,15 @@ def forest_lines(methods: Sequence[Trials], claim: Claim) -> list[Json]:
         name = k.name + (f" ({len(k.each)})" if len(k.each) > 1 else "")
         lines.append(
             {
-                "name": name, "value": value, "low": low, "high": high, "matched": k.matched, "control": k.control,
+                "name": name,
+                "value": value,
+                "low": low,
+                "high": high,
+                "matched": k.matched,
+                "control": k.control,
                 "band": band,
             }
-        )  # fmt: skip
+        )
     return lines
 
 

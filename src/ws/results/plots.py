@@ -40,8 +40,15 @@ def effect_by_alpha(table: Sequence[Fields], title: str, path: Path) -> None:
 # ---------------------------------------------------------------- strengths and comparisons: PNG and SVG of each
 
 COLORS = (
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f4a1f", "#6a3d9a",
-)  # fmt: skip
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#7f4a1f",
+    "#6a3d9a",
+)
 MARKERS = "osD^vPX*"
 PER_PANEL = len(COLORS)
 GREY = "0.55"
@@ -150,7 +157,7 @@ def histories(calibrations: Sequence[Fields], title: str, path: Path) -> list[Pa
 
 
 def _search(axis: Any, search: Fields, *, numbered: bool) -> None:
-    """What was points at either sign; the large ring is what was chosen."""
+    """One search at both signs; the large ring is the strength that was chosen."""
     off = search["settings"]["tolerance"]
     for target in {search["neg"]["target"], search["pos"]["target"]}:  # a prompt does not the same at both poles
         axis.axhspan(target * (1 - off), target * (1 + off), color="0.88", zorder=0)
@@ -212,9 +219,12 @@ def bars(panels: Sequence[Fields], title: str, label: str, path: Path) -> list[P
         spare.set_visible(False)
     figure.supylabel(label, fontsize=9)
     handles = [
-        _patch(COLORS[0], "alpha > 0"), _patch("white", "alpha < 0", COLORS[0]),
-        _patch(COLORS[1], "targeted by the axis"), _line("0.2", "95 % interval"), _mark("x", "0.4", "0.4", "not scored"),
-    ]  # fmt: skip
+        _patch(COLORS[0], "alpha > 0"),
+        _patch("white", "alpha < 0", COLORS[0]),
+        _patch(COLORS[1], "targeted by the axis"),
+        _line("0.2", "95 % interval"),
+        _mark("x", "0.4", "0.4", "not scored"),
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)
     return _saved(figure, path)
@@ -239,9 +249,16 @@ def _arms(axis: Any, curve: Fields, color: str, marker: str, *, front: bool) -> 
                 zorder=4,
             )
         axis.plot(
-            x, y, color=color, linestyle=style, linewidth=1.3 if front else 0.7, marker=marker,
-            markersize=5.5 if front else 3, markerfacecolor=face, zorder=5 if front else 1,
-        )  # fmt: skip
+            x,
+            y,
+            color=color,
+            linestyle=style,
+            linewidth=1.3 if front else 0.7,
+            marker=marker,
+            markersize=5.5 if front else 3,
+            markerfacecolor=face,
+            zorder=5 if front else 1,
+        )
 
 
 def _grid(rows: int, columns: int, *, width: float, height: float, sharey: bool = False) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ class Sheet:
 
     title: str
     expected: str
-    """What a healthy table looks like, and what another means."""
+    """A sentence on what a healthy table looks like, and what another one means."""
     columns: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     records: tuple[Fields, ...]
@@ -45,10 +45,17 @@ class Sheet:
         fitting = max(1, sum(sum(needed[: k + 1]) + GAP * k <= width for k in range(len(needed))))
         lacking = ", ".join(self.columns[fitting:])
         table = Table(
-            title=escape(self.title) or None, title_justify="left", title_style="bold", box=None, pad_edge=False,
-            header_style="dim", caption_justify="left", caption_style="dim", padding=(0, GAP, 0, 0),
+            title=escape(self.title) or None,
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            pad_edge=False,
+            header_style="dim",
+            caption_justify="left",
+            caption_style="dim",
+            padding=(0, GAP, 0, 0),
             caption=escape(f"no room at this width: {lacking}; widen the terminal, or --markdown") if lacking else None,
-        )  # fmt: skip
+        )
         for c, n in list(zip(self.columns, needed))[:fitting]:
             table.add_column(
                 escape(c), justify="left" if c in self.words else "right", width=min(n, width), overflow="fold"

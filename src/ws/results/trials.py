@@ -66,7 +66,7 @@ class Trial:
         return float(self.record["strength"]["pos"])
 
     def point(self, alpha: float) -> Fields:
-        """What is known of one strength: its KL and whether that is the budget."""
+        """One strength: its KL and whether that is the budget."""
         return next(p for p in self.record["strength"]["points"] if p["alpha"] == alpha)
 
     @property
@@ -80,7 +80,7 @@ class Trial:
         return self.verdicts == ("matched", "matched")
 
     def calibration(self, out: Path) -> Json | None:
-        """How its strengths were searched for, or None where they were given."""
+        """The search for its strengths, or None where they were given."""
         where = self.record["calibration"]
         return None if where is None else json.loads((out / where / "calibration.json").read_text())
 
@@ -142,13 +142,13 @@ class Trial:
 
 
 def trial_of_cell(record: Fields, out: Path) -> Trial:
-    """What a cell of a comparison left below `out`."""
+    """The trial that a cell of a comparison left below `out`."""
     evals = {e["protocol"]: m for e in record["evals"] for m in measured([out / e["folder"]])}
     return Trial(record, evals)
 
 
 def trial_of_study(folders: Sequence[Path]) -> Trial:
-    """What the evaluations of one study left, from its lowest strength to its highest."""
+    """The trial that the evaluations of one study left, from its lowest strength to its highest."""
     each = []
     for folder in folders:
         if not (those := measured([folder]) if folder.is_dir() else []):
@@ -157,9 +157,12 @@ def trial_of_study(folders: Sequence[Path]) -> Trial:
     alphas = sorted({a for m in each for a in m.alphas})
     first = each[0]
     record = {
-        "asked": first.method, "kin": first.method, "control": False, "seed": first.seed,
+        "asked": first.method,
+        "kin": first.method,
+        "control": False,
+        "seed": first.seed,
         "strength": {"neg": alphas[0], "pos": alphas[-1], "budget": first.budget, "points": []},
-    }  # fmt: skip
+    }
     return Trial(record, {f"{m.protocol.eval} {m.protocol.id}": m for m in each})
 
 
@@ -182,7 +185,7 @@ class Trials:
 
     @property
     def kind(self) -> str:
-        """What it is: weights, activation or prompt."""
+        """Its kind: weights, activation or prompt."""
         return str(self.each[0].record["kind"])
 
     @property

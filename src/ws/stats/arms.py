@@ -71,9 +71,14 @@ def folded(rows: "pd.DataFrame", parts: int = 1) -> "pd.DataFrame":
     by = [c for c in whole.columns if c not in ("y", "logratio", "pmass", "forced_close", "text")]
     grouped = whole.groupby(by, sort=False, dropna=False)
     folds = grouped.agg(
-        y=("y", "mean"), scored=("y", "count"), size=("y", "size"), logratio=("logratio", "mean"),
-        pmass=("pmass", "mean"), forced_close=("forced_close", "max"), text=("text", "first"),
-    ).reset_index()  # fmt: skip
+        y=("y", "mean"),
+        scored=("y", "count"),
+        size=("y", "size"),
+        logratio=("logratio", "mean"),
+        pmass=("pmass", "mean"),
+        forced_close=("forced_close", "max"),
+        text=("text", "first"),
+    ).reset_index()
     if folds["size"].nunique() > 1:
         odd = folds.loc[folds["size"] != folds["size"].mode()[0], "row_key"].tolist()
         raise ValueError(

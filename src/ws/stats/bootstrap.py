@@ -73,7 +73,7 @@ def draw(strata: Sequence[np.ndarray], *, resamples: int = RESAMPLES, seed: int 
 
 
 def times_drawn(n: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """How often each of n units was drawn, (rows, n) at a time."""
+    """Counts of how often each of n units was drawn, (rows, n) at a time."""
     rows = max(1, AT_ONCE // n)
     for start in range(0, resamples, rows):
         b = min(rows, resamples - start)
@@ -99,7 +99,7 @@ def interval(draws: Draws, statistic: Statistic) -> Interval:
 
 
 def _corrected(value: float, found: np.ndarray, jackknife: list[np.ndarray]) -> tuple[float, float]:
-    """Which quantiles of the resamples bound the interval: shifted for bias and skew, or the plain ones."""
+    """The quantiles of the resamples that bound the interval: shifted for bias and skew, or the plain ones."""
     normal, far = NormalDist(), reach(tuple(map(len, jackknife)))
     plain = (normal.cdf(-far), normal.cdf(far))
     near = 1e-9 * float(np.ptp(found))  # a rate has ties, and equal totals differ in their last bits
@@ -127,7 +127,7 @@ def _corrected(value: float, found: np.ndarray, jackknife: list[np.ndarray]) -> 
 
 @lru_cache
 def reach(sizes: tuple[int, ...]) -> float:
-    """How many standard errors lie to either side, given the units of each stratum: 1.96 of many.
+    """The number of standard errors to either side, given the units of each stratum: 1.96 of many.
 
     The standard error is itself a guess, for which Student's t allows. Resamples of few units, or of units of unequal size, vary
     less than their jackknife says, and where it is known an interval is that much wider.

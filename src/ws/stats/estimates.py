@@ -37,7 +37,7 @@ class Sample:
     """A number of rows: what each adds to the totals, and the statistic of these."""
 
     keys: Sequence[Hashable]
-    """What names each row, and joins it to itself at another strength."""
+    """The name of each row, which joins it to itself at another strength."""
     units: Sequence[Hashable]
     features: np.ndarray
     """(rows, f); a row with a value that is not finite was not scored."""
@@ -58,7 +58,7 @@ class Sample:
 
     @cached_property
     def by_unit(self) -> "Units":
-        """What a resample has to add up."""
+        """The totals of every unit, which a resample adds up."""
         units = [u for u, s in zip(self.units, self.scored) if s]
         names = sorted(set(units), key=str)  # draws go by the order of units, so rows may come in any
         at = {u: i for i, u in enumerate(names)}
@@ -84,7 +84,7 @@ class Units:
 
     @property
     def in_smallest(self) -> int:
-        """How many units the smallest mean has."""
+        """The number of units in the smallest mean."""
         return int(self.in_mean.sum(axis=0).min())
 
     @property
@@ -115,7 +115,7 @@ class Units:
 
 
 def effective_units(sizes: np.ndarray) -> int:
-    """How many units of one size weigh as evenly as these (Kish): one of 60 rows among 60 of two is most of a mean."""
+    """The number of equal units that would weigh as evenly as these (Kish): one of 60 rows among 60 of two is most of a mean."""
     squares = float(np.square(sizes).sum())
     return round(float(np.sum(sizes)) ** 2 / squares) if squares else 0
 
@@ -174,7 +174,7 @@ def estimate(sample: Sample, *, seed: int = 0, resamples: int = RESAMPLES) -> Es
 
 
 def change(low: Sample, high: Sample, *, seed: int = 0) -> Estimate:
-    """How much a number changes between two strengths, over the rows that both have scored."""
+    """The change of a number between two strengths, over the rows that both have scored."""
     return estimate(combined([(1.0, high), (-1.0, low)]), seed=seed)
 
 

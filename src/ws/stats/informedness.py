@@ -112,12 +112,19 @@ class Informedness:
         if self.separation is not None:
             line |= _flat("separation", self.separation)
         return line | {
-            "pmass_fwd": self.pmass[0], "pmass_rev": self.pmass[1], "sign": self.sign,
-            "n_wrong": self.fix.of, "n_right": self.broke.of,
-            "n_units": self.n_units, "n_valid": self.n_valid, "n_total": self.n_total, "n_tied": self.n_tied,
-            "few_units": self.few_units, "too_small": self.too_small,
+            "pmass_fwd": self.pmass[0],
+            "pmass_rev": self.pmass[1],
+            "sign": self.sign,
+            "n_wrong": self.fix.of,
+            "n_right": self.broke.of,
+            "n_units": self.n_units,
+            "n_valid": self.n_valid,
+            "n_total": self.n_total,
+            "n_tied": self.n_tied,
+            "few_units": self.few_units,
+            "too_small": self.too_small,
             "unstable": any(s.found.unstable for s in named.values()),
-        }  # fmt: skip
+        }
 
 
 def informedness(

@@ -1,4 +1,4 @@
-"""What became of each item when steered, as marks whose totals over units make every surgical informedness.
+"""Marks that say what became of each item when steered; their totals over units make every surgical informedness.
 
     rej, cho      wrong or right at strength 0 (y < 0, y > 0; y = 0 is neither)
     fix, broke    changed sides under the forward arm, from rej and from cho
@@ -36,11 +36,11 @@ class Marks:
         return np.stack([np.bincount(self.unit, column, len(self.units)) for column in self.rows.T], axis=1)
 
     def count(self, mark: int) -> int:
-        """How many rows carry a mark."""
+        """The number of rows that carry a mark."""
         return int((self.rows[:, mark] > 0).sum())
 
     def count_units(self, mark: int) -> int:
-        """How many units carry a mark."""
+        """The number of units that carry a mark."""
         return len(np.unique(self.unit[self.rows[:, mark] > 0]))
 
 
@@ -104,5 +104,5 @@ def si_best_intended(t: np.ndarray) -> np.ndarray:
 
 
 def si_null(k: float) -> Statistic:
-    """What `si(k)` is on average when the arms have no orientation: the same changes, each arm as likely as the other."""
+    """The average of `si(k)` when the arms have no orientation: the same changes, each arm as likely as the other."""
     return lambda t: 25 * penalty(t) * (1 - k) * (fix(t) + broke(t) + flip(t) + counter(t))

@@ -1,4 +1,4 @@
-"""What surgical informedness is when there is nothing to find, drawn from the rows themselves.
+"""Surgical informedness when there is nothing to find, drawn from the rows themselves.
 
     arms    the direction has no orientation: each unit's two arms are swapped with probability 1/2
     labels  changes do not care what was right: a unit is dealt the classes (right or wrong at 0) of another

@@ -34,7 +34,7 @@ class OverSeeds:
 
     @property
     def same_sign(self) -> int:
-        """How many seeds have the sign that most have."""
+        """The number of seeds that have the sign most have."""
         signs = [math.copysign(1, x) for x in self.each if math.isfinite(x) and x != 0]
         return max((signs.count(s) for s in set(signs)), default=0)
 

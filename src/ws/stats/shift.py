@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SIDE = 0.25
 """The share of rows that must lie on either side of 0, so that an undecided row is among them and not beyond them."""
 SCATTER = 0.5
-"""How large the variance around the line may be, as a part of the variance of y(0)."""
+"""The largest variance around the line, as a part of the variance of y(0)."""
 
 
 @dataclass(frozen=True)

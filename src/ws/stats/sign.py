@@ -1,4 +1,4 @@
-"""Which way a method works, as a fifth of the units says.
+"""The way a method works, as a fifth of the units says.
 
 Nothing is chosen by it: every table reports the intended sign, on all units, and says beside it what this fifth says. If a
 number is ever reported with a sign (or a layer, or a strength) that units have chosen, those units must be held back from

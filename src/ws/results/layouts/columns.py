@@ -1,4 +1,4 @@
-"""What the published tables share: their columns, the order of their lines, and what is said below them."""
+"""The shared parts of the published tables: columns, the order of lines, and the sentences below."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from ws.stats import FEW_UNITS, Estimate, effective_units
 from ws.types import Fields
 
 Cell = tuple[str, Fields]
-"""What people read, and the numbers behind it."""
+"""The text of a cell, and the numbers behind it for programs."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,15 @@ class Column:
 
 
 def sheet(
-    lines: Sequence[Line], title: str, expected: str, columns: Sequence[Column], *, published: int = 1,
-    by: Callable[[Line], float | None], reading: Callable[[Line], str | None] | None = None,
-) -> Sheet:  # fmt: skip
+    lines: Sequence[Line],
+    title: str,
+    expected: str,
+    columns: Sequence[Column],
+    *,
+    published: int = 1,
+    by: Callable[[Line], float | None],
+    reading: Callable[[Line], str | None] | None = None,
+) -> Sheet:
     """Lines sorted by a number, largest first, and each of them read out; last those of another KL than the table's, and
     those without a number.
 
@@ -50,11 +56,19 @@ def sheet(
     for line, row in zip(ranked, cells_of):
         m = line.of
         about = {
-            "eval": m.protocol.eval, "protocol": m.protocol.id, "model": m.model, "data": m.source,
-            "items": m.items_hash, "behavior": m.behavior, "method": m.method, "seed": m.seed, "run": m.run,
-            "alpha_pos": line.pos, "alpha_neg": line.neg,
+            "eval": m.protocol.eval,
+            "protocol": m.protocol.id,
+            "model": m.model,
+            "data": m.source,
+            "items": m.items_hash,
+            "behavior": m.behavior,
+            "method": m.method,
+            "seed": m.seed,
+            "run": m.run,
+            "alpha_pos": line.pos,
+            "alpha_neg": line.neg,
             "smoke": m.smoke,
-        }  # fmt: skip
+        }
         records.append(about | {k: v for _, record in row for k, v in record.items()})
     readings = [t for line in ranked[:READ] if reading and (t := reading(line))]
     if readings and len(ranked) > READ:
@@ -78,7 +92,7 @@ def titled(title: str, m: Measured, *more: str) -> str:
 
 
 def warnings(lines: Sequence[Line]) -> list[str]:
-    """What a reader must know before believing a table."""
+    """Sentences a reader must know before believing a table."""
     those = [line.of for line in lines]
     messages = [*not_held_out(those), *pairs_left_out(those)]
     rows = [line.paired.loc[line.paired["scored"], "unit_id"].value_counts() for line in lines]
@@ -212,7 +226,7 @@ MOVED = (Column("a: shift", _fitted("a")), Column("b: sharpening", _fitted("b"))
 
 
 def unfitted(lines: Sequence[Line]) -> str:
-    """What a dash among the shifts means, where there is one."""
+    """The sentence that explains a dash among the shifts, where there is one."""
     if all(line.shift.fits for line in lines):
         return ""
     return f" {NO} for a and b: the rows at alpha 0 span too little to tell the two apart."
@@ -295,9 +309,13 @@ def reading(
         return None
     at = alpha_of(line.pos) if line.of.budget is None else f"{line.pos:+.3g}"
     says = sentences.verdict(
-        *bounds(e), sentences.side_of(metric, line.intents), units=e.n, nat=nat, random=line.control,
+        *bounds(e),
+        sentences.side_of(metric, line.intents),
+        units=e.n,
+        nat=nat,
+        random=line.control,
         shift=line.shift if split else None,
-    )  # fmt: skip
+    )
     number = f"{with_interval(e)}{' nat' if nat else ''} against alpha 0; " if says.word != "unscored" else ""
     return f"{line.label}{f', {metric}' if named else ''} at {at}: {number}{says.sentence}."
 

@@ -102,18 +102,38 @@ def _line(
         "outside random": _outside(k, around, outside),
     }
     record: Json = {
-        "method": k.name, "kind": k.kind, "control": k.control, "verdict": k.verdict, "matched": k.matched, "n": n,
-        "of": what, **flat("axis", axis.found), "each": list(axis.each), "sd": axis.sd, "same_sign": axis.same_sign,
-        **flat("delta_neg", neg.found), **flat("delta_pos", pos.found),
-        "alpha_neg": alphas[0], "alpha_pos": alphas[1], "kl_neg": kls[0], "kl_pos": kls[1],
-        "audit_neg": audits[0], "audit_pos": audits[1],
-        "verdict_each": [list(c.verdicts) for c in k.each], "reference": reference.name,
+        "method": k.name,
+        "kind": k.kind,
+        "control": k.control,
+        "verdict": k.verdict,
+        "matched": k.matched,
+        "n": n,
+        "of": what,
+        **flat("axis", axis.found),
+        "each": list(axis.each),
+        "sd": axis.sd,
+        "same_sign": axis.same_sign,
+        **flat("delta_neg", neg.found),
+        **flat("delta_pos", pos.found),
+        "alpha_neg": alphas[0],
+        "alpha_pos": alphas[1],
+        "kl_neg": kls[0],
+        "kl_pos": kls[1],
+        "audit_neg": audits[0],
+        "audit_pos": audits[1],
+        "verdict_each": [list(c.verdicts) for c in k.each],
+        "reference": reference.name,
         "repeats": [c.seed for c in k.repeats] or None,
-        "outside_random": len(outside) == len(around) if around and not k.control and (k.matched or k.as_given) else None,
-        "random_low": min((r.low for r in around), default=None), "random_high": max((r.high for r in around), default=None),
-        "n_units": axis.found.n, "n_valid": axis.found.n_valid, "n_total": axis.found.n_total,
+        "outside_random": len(outside) == len(around)
+        if around and not k.control and (k.matched or k.as_given)
+        else None,
+        "random_low": min((r.low for r in around), default=None),
+        "random_high": max((r.high for r in around), default=None),
+        "n_units": axis.found.n,
+        "n_valid": axis.found.n_valid,
+        "n_total": axis.found.n_total,
         "failed": dict(k.failed) or None,
-    }  # fmt: skip
+    }
     if against:
         record |= flat("against", against.found)
     if several:

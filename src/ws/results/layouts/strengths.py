@@ -1,4 +1,4 @@
-"""How the strengths of a comparison were found: the published calibration table, and its files for all cells."""
+"""The searches for strengths of a comparison: the published calibration table, and its files for all cells."""
 
 import math
 from collections.abc import Sequence
@@ -26,14 +26,30 @@ def sheet(calibrations: Sequence[Fields], title: str) -> Sheet:
         audits = (pos["audit"], neg["audit"])
         lines.append(
             (
-                search["method"], f"{pos['alpha']:+.4g}", f"{neg['alpha']:+.4g}", *map(nats, numbers), evaluations, status,
-                *map(nats, audits), "matched" if search["matched"] else "unmatched",
+                search["method"],
+                f"{pos['alpha']:+.4g}",
+                f"{neg['alpha']:+.4g}",
+                *map(nats, numbers),
+                evaluations,
+                status,
+                *map(nats, audits),
+                "matched" if search["matched"] else "unmatched",
             )
-        )  # fmt: skip
+        )
     columns = (
-        "method", "alpha_pos", "alpha_neg", "p95_pos", "p95_neg", "mean", "max", "n_eval", "status", "audit_pos",
-        "audit_neg", "verdict",
-    )  # fmt: skip
+        "method",
+        "alpha_pos",
+        "alpha_neg",
+        "p95_pos",
+        "p95_neg",
+        "mean",
+        "max",
+        "n_eval",
+        "status",
+        "audit_pos",
+        "audit_neg",
+        "verdict",
+    )
     records = tuple(summary(t, seed=None) for t in ranked)
     return Sheet(title, EXPECTED, columns, tuple(lines), records, words=("method", "status", "verdict"))
 
@@ -41,32 +57,49 @@ def sheet(calibrations: Sequence[Fields], title: str) -> Sheet:
 def summary(search: Fields, *, seed: int | None) -> Json:
     """One search in the published columns, and ours behind them."""
     record: Json = {
-        "method": search["method"], **({} if seed is None else {"seed": seed}),
-        "alpha_pos": search["pos"]["alpha"], "alpha_neg": search["neg"]["alpha"], "calibrated_alpha": search["pos"]["alpha"],
-    }  # fmt: skip
+        "method": search["method"],
+        **({} if seed is None else {"seed": seed}),
+        "alpha_pos": search["pos"]["alpha"],
+        "alpha_neg": search["neg"]["alpha"],
+        "calibrated_alpha": search["pos"]["alpha"],
+    }
     for s in SIDES:
         side = search[s]
         record |= {
-            f"p95_at_{s}": side["p95"], f"mean_at_{s}": side["mean"], f"max_at_{s}": side["largest"],
-            f"ratio_at_{s}": _ratio(side["p95"], side["target"]), f"iterations_{s}": side["evaluations"],
-            f"converged_{s}": side["status"] == "ok", f"status_{s}": side["status"], f"audit_{s}": side["audit"],
+            f"p95_at_{s}": side["p95"],
+            f"mean_at_{s}": side["mean"],
+            f"max_at_{s}": side["largest"],
+            f"ratio_at_{s}": _ratio(side["p95"], side["target"]),
+            f"iterations_{s}": side["evaluations"],
+            f"converged_{s}": side["status"] == "ok",
+            f"status_{s}": side["status"],
+            f"audit_{s}": side["audit"],
             f"verdict_{s}": side["verdict"],
-        }  # fmt: skip
+        }
     return record | {"target_p95": search["pos"]["target"]}
 
 
 def audits(search: Fields, *, seed: int) -> list[Json]:
-    """What other prompts said, a line per sign."""
+    """The KL on other prompts, a line per sign."""
     return [
         {
-            "method": search["method"], "seed": seed, "sign": s, "alpha": search[s]["alpha"],
-            "alpha_mag": abs(search[s]["alpha"]), "p95_calib": search[s]["p95"], "p95_calib_lo": search[s]["ci_lo"],
-            "p95_calib_hi": search[s]["ci_hi"], "mean_calib": search[s]["mean"], "p95_audit": search[s]["audit"],
-            "p95_audit_lo": search[s]["audit_lo"], "p95_audit_hi": search[s]["audit_hi"],
-            "calib_audit_ratio": _ratio(search[s]["p95"], search[s]["audit"]), "passed": search[s]["passed"],
+            "method": search["method"],
+            "seed": seed,
+            "sign": s,
+            "alpha": search[s]["alpha"],
+            "alpha_mag": abs(search[s]["alpha"]),
+            "p95_calib": search[s]["p95"],
+            "p95_calib_lo": search[s]["ci_lo"],
+            "p95_calib_hi": search[s]["ci_hi"],
+            "mean_calib": search[s]["mean"],
+            "p95_audit": search[s]["audit"],
+            "p95_audit_lo": search[s]["audit_lo"],
+            "p95_audit_hi": search[s]["audit_hi"],
+            "calib_audit_ratio": _ratio(search[s]["p95"], search[s]["audit"]),
+            "passed": search[s]["passed"],
         }
         for s in SIDES
-    ]  # fmt: skip
+    ]
 
 
 def histories(search: Fields, *, seed: int) -> list[Json]:

@@ -1,4 +1,4 @@
-"""How far each metric moves from the lowest to the highest strength: a line per family over its seeds."""
+"""The change of each metric from the lowest to the highest strength: a line per family over its seeds."""
 
 from collections.abc import Sequence
 
@@ -39,13 +39,22 @@ def sheet(effects: Sequence[Fields]) -> Sheet:
     return Sheet(
         "" if each_its_own else f"change from alpha {strengths.pop()}",
         "",
-        ("behavior", "metric", *several, "adapter", *(("alpha",) if each_its_own else ()), "change", "spread",
-         "as wanted", "by seed"),
+        (
+            "behavior",
+            "metric",
+            *several,
+            "adapter",
+            *(("alpha",) if each_its_own else ()),
+            "change",
+            "spread",
+            "as wanted",
+            "by seed",
+        ),
         tuple(lines),
         tuple(order),
         words=words,
         marked=tuple(at for at, e in enumerate(order) if e["sign"] and e["agree"] < len(e["seeds"])),
-    )  # fmt: skip
+    )
 
 
 def _ends(e: Fields) -> str:

@@ -1,4 +1,4 @@
-"""What numbers say, in words. A thing is worded here once, and every command says it in the same words.
+"""Numbers in words. Each thing is worded here once, and every command uses the same words.
 
 (this file)  the verdict on a change, and the warnings that any table may carry
 alphas       a table of strengths against metrics: `ws replicate`, `ws eval`
@@ -36,7 +36,7 @@ IN_NATS = (
     "neutral_nll",
     "nll_",
 )
-"""How the names of metrics begin that are numbers of nats; others are shares, ratings or counts."""
+"""Beginnings of the names of metrics that are numbers of nats; others are shares, ratings or counts."""
 
 Word = Literal["unscored", "random", "unknown", "unclear", "unclaimed", "intended", "reversed"]
 
@@ -53,7 +53,7 @@ def side_of(metric: str, intent: Mapping[str, int]) -> int:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a change says of a claim, as a word for programs and a sentence for people."""
+    """The verdict on a change: a word for programs and a sentence for people."""
 
     word: Word
     sentence: str
@@ -143,7 +143,7 @@ def left_out_rows(rows: Mapping[str, tuple[int, int]]) -> list[str]:
 
 
 def legend(meanings: Mapping[str, str], metrics: Sequence[str]) -> list[str]:
-    """Which way a metric goes, for each that is shown."""
+    """The meaning of a larger number, for each metric that is shown."""
     return [f"{m}: larger means it {meanings[m]}." for m in metrics if m in meanings]
 
 

@@ -1,4 +1,4 @@
-"""What a table of strengths against metrics says: one line per metric that the behavior makes a claim about."""
+"""Sentences below a table of strengths against metrics: one per metric that the behavior makes a claim about."""
 
 from collections.abc import Mapping, Sequence
 
@@ -45,7 +45,7 @@ def _lowest_mass(rows: Sequence[Fields]) -> list[Fields]:
 
 
 def side_effect(rows: Sequence[Fields]) -> str | None:
-    """What steering costs on neutral questions, at either end of the dial."""
+    """The sentence on what steering costs on neutral questions, at either end of the dial."""
     rises = sorted((r for r in rows if r["metric"] == "nll_rise" and r["alpha"]), key=lambda r: r["alpha"])
     ends = [rises[0], rises[-1]] if len(rises) > 1 else rises
     if not ends:

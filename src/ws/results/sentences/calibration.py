@@ -1,4 +1,4 @@
-"""What one search for a strength of a given KL says."""
+"""The sentence on one search for a strength of a given KL."""
 
 from ws.calibrate import Side
 

@@ -1,4 +1,4 @@
-"""What a comparison shows, and what it does not."""
+"""Sentences on what a comparison shows, and what it does not."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ UNCLEAR = {"unclear": "no clear effect", "unknown": "no interval", "unscored": "
 def readings(
     methods: Sequence[Trials], claim: Claim, reference: Trials, chance: Mapping[str, list[Random]]
 ) -> list[str]:
-    """What the table shows first, then everything a reader must know before believing it."""
+    """First what the table shows, then everything a reader must know before believing it."""
     axes = {k.name: k.axis(claim.name, claim.metric, claim.sign).found for k in methods}
     return [
         *_shown(methods, claim, axes),
@@ -38,7 +38,7 @@ def readings(
 
 
 def _shown(methods: Sequence[Trials], claim: Claim, axes: Mapping[str, Estimate]) -> list[str]:
-    """How many of the matched methods do what, by the one rule for a change."""
+    """The matched methods counted by verdict, and the largest of them."""
     comparable = [k.name for k in methods if k.matched and not k.control]
     if not comparable and any(k.as_given for k in methods):
         return ["Strengths are as given, so methods may differ in how hard they push: do not rank them."]
@@ -62,7 +62,7 @@ def _shown(methods: Sequence[Trials], claim: Claim, axes: Mapping[str, Estimate]
 
 
 def _seeds(methods: Sequence[Trials]) -> list[str]:
-    """How many seeds there are, and for which methods they change nothing."""
+    """The number of seeds, and the methods for which they change nothing."""
     trained = [k for k in methods if not k.control]
     again = [f"{k.name} ({len(k.repeats) + len(k.each)} seeds, {len(k.each)} measured)" for k in trained if k.repeats]
     lines = [f"Some seeds gave the numbers of another seed again, and count once: {', '.join(again)}."] if again else []
@@ -98,7 +98,7 @@ def _unmatched(methods: Sequence[Trials], reference: Trials) -> list[str]:
 def _random(
     methods: Sequence[Trials], axes: Mapping[str, Estimate], chance: Mapping[str, list[Random]]
 ) -> Iterator[str]:
-    """What random directions give at the same strength, and which methods do not stand out from them."""
+    """The range of random directions, and the methods that do not stand out from it."""
     if not chance:
         yield "No random directions were measured: a claim about a direction needs some. Add random:act,random:spectrum to `methods`."
         return

@@ -1,4 +1,4 @@
-"""What must be said of the questions of an evaluation: whether they are new to a method, and which were left out."""
+"""Sentences on the questions of an evaluation: whether they are new to a method, and which were left out."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from ws.results.measured import Measured
 
 
 def pairs_left_out(evaluations: Sequence[Measured]) -> list[str]:
-    """How many pairs were not scored, why, and which."""
+    """A sentence per evaluation of pairs that left some out: how many, why, and which."""
     lines: dict[str, None] = {}
     for m in evaluations:
         note = m.manifest.get("note", {})
@@ -17,7 +17,7 @@ def pairs_left_out(evaluations: Sequence[Measured]) -> list[str]:
 
 
 def not_held_out(evaluations: Sequence[Measured]) -> list[str]:
-    """What must be said of rows that ask what was used before, and of methods that do not say what they were made from."""
+    """Sentences on questions that were used before, and on methods that do not say what they were made from."""
     lines: dict[str, None] = {}
     for m in evaluations:
         of = m.rows["unit_id"].nunique()

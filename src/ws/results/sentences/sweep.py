@@ -1,4 +1,4 @@
-"""What the studies of a sweep say together."""
+"""Sentences on what the studies of a sweep show together."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,13 +10,16 @@ from ws.stats import FEW_UNITS
 
 FEW_SEEDS = 5
 WORDS = {
-    "intended": "move as intended", "reversed": "are REVERSED", "unclear": "show no clear effect",
-    "unknown": "have no interval", "unscored": "have no number",
-}  # fmt: skip
+    "intended": "move as intended",
+    "reversed": "are REVERSED",
+    "unclear": "show no clear effect",
+    "unknown": "have no interval",
+    "unscored": "have no number",
+}
 
 
 def readings(effects: Sequence[Effect], *, budget: float | None, unmatched: Sequence[str]) -> list[str]:
-    """What the table says; `unmatched` are the studies that missed the budget."""
+    """The sentences below the table; `unmatched` are the studies that missed the budget."""
     lines = []
     for name, seeds in {f"{e.behavior} {e.adapter}": e.repeats for e in effects if e.repeats}.items():
         listed = ", ".join(map(str, seeds))
@@ -35,7 +38,7 @@ def readings(effects: Sequence[Effect], *, budget: float | None, unmatched: Sequ
 
 
 def _over_seeds(effects: Sequence[Effect]) -> list[str]:
-    """How many rows move as claimed, by every seed and by interval, and what the interval is over."""
+    """The rows that move as claimed, counted by every seed and by interval; then what the intervals are over."""
     lines = []
     if claimed := [e for e in effects if e.sign]:
         whole = [e for e in claimed if e.agree == len(e.seeds)]
