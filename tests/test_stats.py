@@ -175,6 +175,14 @@ def test_a_change_between_strengths_is_paired_by_unit():
 def test_few_units_are_counted_in_the_smallest_group():
     e = estimate(contrast(([1.0] * 40, range(40), 1.0), ([1.0, 2.0], ["a", "b"], -1.0)))
     assert (e.n, e.fewest) == (42, 2)
+    e = estimate(contrast(([1.0] * 4, "abcd", 1.0), ([100.0, 0.0, -1.0, 0.5], "efgh", -1.0)))
+    assert e.fewest == 4  # sizes are counted and not values
+
+
+def test_a_units_own_part_is_the_weighted_sum_of_its_own_means():
+    weights = np.array([[1.0, 0.0], [3.0, 1.0], [0.0, 2.0], [1.0, 1.0]])
+    sample = means([1.0, 2.0, 4.0, 8.0], units=list("aabc"), keys=range(4), weights=weights, factors=(1.0, -0.5))
+    assert sample.by_unit.each() == {"a": 7 / 4 - 0.5 * 2, "b": -0.5 * 4, "c": 8 - 0.5 * 8}
 
 
 def test_units_of_unequal_size_count_as_fewer_and_those_of_one_size_as_they_are():

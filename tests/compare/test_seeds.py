@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from ws.stats import OverSeeds, Sample, combined, estimate, means, over_seeds
 
@@ -33,6 +34,12 @@ def test_the_interval_over_seeds_covers_a_planted_effect(between, units, noise):
         covers += e.ci_lo <= 1.0 <= e.ci_hi
     # three seeds drawn again with replacement cover 0.74 where seeds differ most; 0.915 is three errors below 0.95
     assert covers / runs >= 0.915
+
+
+def test_where_all_units_agree_the_interval_over_seeds_is_students():
+    each = [0.3, 1.0, 1.1, 2.0]
+    e = over_seeds([mean([y] * N, UNITS) for y in each]).found
+    assert (e.ci_lo, e.ci_hi) == pytest.approx(t.interval(0.95, 3, np.mean(each), np.std(each, ddof=1) / 2), abs=0.03)
 
 
 def test_units_alone_do_not_cover_where_seeds_differ_and_that_is_why_one_seed_is_said():

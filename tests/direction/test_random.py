@@ -58,7 +58,9 @@ def test_each_form_of_a_random_direction_is_what_its_name_says():
     of = {form: random_like(low, 0, WEIGHTS.__getitem__, form=form) for form in ("like", "gauss", "spectrum")}
     kinds = {form: [type(f) for f in r.forms["wide"]] for form, r in of.items()}
     assert kinds == {"like": [LowRank, BiasShift], "gauss": [Dense, BiasShift], "spectrum": [LowRank, BiasShift]}
-    for r in of.values():
+    for form, r in of.items():
+        record = r.provenance
+        assert (record["seed"], record["like"], record.get("form", "like")) == (0, low.content_hash, form)
         assert r.norms(WEIGHTS.__getitem__) == pytest.approx(low.norms(WEIGHTS.__getitem__), rel=1e-5)
         assert r.bias("wide").norm() == pytest.approx(float(low.bias("wide").norm()), rel=1e-5)
     row = Direction({"wide": (a_form("row", 8, 16, g),)})
