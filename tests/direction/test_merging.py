@@ -1,5 +1,7 @@
 """TIES and DARE on true changes of weights, against the rule written out entry by entry."""
 
+import math
+
 import pytest
 import small
 import torch
@@ -69,10 +71,11 @@ def test_any_form_and_biases_are_combined_and_a_module_of_one_alone_counts_alone
     names = sorted(base.linears)[:2]
     o, _ = base.weight(names[0]).shape
     mark = base.described()
-    scale = Direction({names[0]: (RowScale(torch.full((o,), 0.1)), BiasShift(torch.ones(o)))}, {"base": mark})
+    shift = torch.linspace(-1, 1, o)
+    scale = Direction({names[0]: (RowScale(torch.full((o,), 0.1)), BiasShift(shift))}, {"base": mark})
     other = lowrank(base, only=names[1])
-    found, kept = blended([scale, other], [1.0, 1.0], how="ties", density=1.0, weight=base.weight, rank=3)
-    torch.testing.assert_close(found.bias(names[0]), torch.ones(o))
+    found, kept = blended([scale, other], [-2.0, 1.0], how="ties", density=1.0, weight=base.weight, rank=3)
+    torch.testing.assert_close(found.bias(names[0]), -2 * shift)
     assert 0 < kept < 1
     torch.testing.assert_close(
         found.dense(names[1], base.weight), other.dense(names[1], base.weight), atol=1e-5, rtol=1e-4
@@ -84,12 +87,13 @@ def test_any_form_and_biases_are_combined_and_a_module_of_one_alone_counts_alone
 def test_what_is_kept_is_the_energy_of_the_cut_combination_biases_included():
     base = small.base("gpt2")
     names = sorted(base.linears)[:3]
-    shift = Direction({n: (BiasShift(torch.ones(base.weight(n).shape[0])),) for n in (names[0], names[2])})
-    parts = [lowrank(base, seed, only=names[at]) for seed, at in ((0, 0), (1, 0), (2, 1))]
-    parts = [Direction(d.forms) for d in parts] + [shift]  # a matrix with a bias, a matrix alone, a bias alone
+    shifts = [Direction({n: (BiasShift(torch.arange(float(base.weight(n).shape[0]))),)}) for n in names]
+    parts = [Direction(lowrank(base, seed, only=names[at]).forms) for seed, at in ((0, 0), (1, 0), (2, 1))]
+    parts = [parts[0] + 0.01 * shifts[0], *parts[1:], 0.01 * shifts[2]]  # matrix and bias, a matrix, a bias
     (whole, every), (cut, kept) = (blended(parts, [1.0] * 4, how="ties", density=0.4, rank=r) for r in (None, 2))
     assert every == 1
     assert (whole - cut).norm() ** 2 == pytest.approx((1 - kept) * whole.norm() ** 2, rel=1e-4)
+    assert math.isnan(blended([0.0 * parts[0]], [1.0], how="ties")[1])  # nothing is there of which to keep a share
     assert 0.5 < kept < 0.999 and cut.provenance["compressed"]["kept"] == kept
 
 
