@@ -17,6 +17,8 @@ from safetensors.torch import save_file
 from ws import records
 from ws.errors import BadFile, DiskFull
 from ws.records import is_disk_full, once, read, verify, write_json
+from ws.study.evaluations import rows_in
+from ws.study.stages import strengths_at
 
 
 @pytest.fixture(autouse=True)
@@ -252,3 +254,25 @@ def test_a_file_system_without_locks_is_refused_in_one_sentence(tmp_path, monkey
     with pytest.raises(BadFile, match=r"has no locks \(.*give another `out`"):
         once(tmp_path / "a", "toy", {}, {}, lambda work: {})
     assert not (tmp_path / "a").exists()
+
+
+def test_rows_that_were_exchanged_for_other_good_ones_are_refused(tmp_path):
+    record = once(tmp_path / "a", "eval", {}, {}, table)
+    assert rows_in(record)["y"].sum() == 499_500
+    records._checked.clear()
+    pd.DataFrame({"y": range(1, 1001)}).to_parquet(record.folder / "rows.parquet")
+    with pytest.raises(BadFile, match=r"rows.parquet has (other bytes than were written|\d+ bytes instead of \d+)"):
+        rows_in(record)
+
+
+def test_strengths_that_were_edited_by_hand_are_refused(tmp_path):
+    def calibration(work):
+        write_json(work / "calibration.json", {"budget": 1.0})
+        return {}
+
+    place = records.Place.below(tmp_path, "calibrate", {}, {})
+    place.once(calibration)
+    write_json(place.folder / "calibration.json", {"budget": 2.0})
+    records._checked.clear()
+    with pytest.raises(BadFile, match=r"calibration.json has other bytes than were written"):
+        strengths_at(place)

@@ -13,7 +13,7 @@ from ws.calibrate import CalibrateSettings
 from ws.data import DataSettings
 from ws.eval import protocol
 from ws.presets import PRESETS, preset
-from ws.study.options import fitted
+from ws.study.planning import fitted
 from ws.train import TrainSettings
 
 ROOT = Path(__file__).parents[1]

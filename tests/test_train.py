@@ -17,7 +17,8 @@ from ws.errors import BadFile, DirectionMismatch, TrainingDiverged, Unsupported
 from ws.pairs import Pair, Pairs
 from ws.presets import PRESETS
 from ws.steer import steer
-from ws.study.options import Common, planned_settings
+from ws.study.options import Common
+from ws.study.planning import planned_settings
 from ws.train import TrainSettings, _Best, _Fit, _Side, spec_of, train
 from ws.train.processes import Group
 from ws.train.sequences import rows_of

@@ -40,10 +40,10 @@ from ws.replicate import replicate as replicate_plan
 from ws.signatures import plain_types
 from ws.steer import steer as steer_module
 from ws.study.evaluations import name_and_seed
-from ws.study.options import Common, Served, plan_of
+from ws.study.options import Common, Served
 from ws.study.plan import Plan
-from ws.study.runs import pairs_of
-from ws.study.stages import make_pairs, material
+from ws.study.planning import plan_of
+from ws.study.stages import make_pairs, material, pairs_of
 from ws.train import TrainSettings
 
 Model = Base | str | Path

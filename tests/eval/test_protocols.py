@@ -7,7 +7,7 @@ import pytest
 from planted import means, planted
 
 from ws.errors import BadFile, ScoringImpossible
-from ws.eval import EVALS, PROTOCOLS, protocol, shown, summarize
+from ws.eval import EVALS, NAMES, PROTOCOLS, Evaluation, evaluation, protocol, recorded, shown, summarize
 from ws.eval.protocol import Result
 from ws.eval.scoring import proven
 from ws.models.chat import Chat, render
@@ -122,6 +122,36 @@ def test_unknown_names_say_what_there_is():
         protocol("dilemma")
     with pytest.raises(ValueError, match=r"there are syco-yn/1, syco-yn/pub1"):
         protocol("sycophancy", "syco-yn/2")
+
+
+OPTIONS = {"n_think": 4, "data": "mine.jsonl", "limit": 2, "tasks": ("a", "b"), "include_path": "here"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_option_is_taken_or_refused_by_its_name_before_any_work(name):
+    for option, value in OPTIONS.items():
+        if option in EVALS[name].takes:
+            asked = evaluation(name, **{option: value})
+            assert asked != evaluation(name) and asked.chosen.eval == name
+        else:
+            with pytest.raises(ValueError, match=f"`{option}` does nothing for {name}, wh.*; leave it out"):
+                evaluation(name, **{option: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("pairs", {"limit": 3}), ("pairs", {"data": "a"}), ("file", {"n_think": 1})]
+)
+def test_what_the_command_line_refuses_is_refused_in_python_too(tiny, name, option):
+    with pytest.raises(ValueError, match=f"does nothing for {name}"):
+        Evaluation(name, **option).questions(tiny)
+
+
+def test_tasks_are_named_by_the_id_of_their_protocol():
+    asked = evaluation("lm-eval", tasks=("arc_easy", "piqa"), include_path="here", limit=5)
+    assert asked == Evaluation("lm-eval", "lm-eval/arc_easy,piqa", data="here", limit=5)
+    assert asked.chosen.metrics is recorded("lm-eval", "lm-eval/piqa@1.0/none").metrics
+    with pytest.raises(ValueError, match="give `tasks` or `protocol`, not both"):
+        evaluation("lm-eval", "lm-eval/piqa", tasks=("arc_easy",))
 
 
 def test_a_data_file_needs_its_columns(tiny, tmp_path):

@@ -12,7 +12,8 @@ from ws.grid.sweep import Running, grid_of, sweep, tasks_of
 from ws.models.load import load
 from ws.models.tiny import FOLDER
 from ws.run_sweep import arguments
-from ws.study.options import Common, plan_of
+from ws.study.options import Common
+from ws.study.planning import plan_of
 
 
 def grid(**given):

@@ -69,7 +69,7 @@ def test_the_pairs_of_a_comparison_are_the_servers_and_its_address_is_in_no_file
 def test_an_address_that_cannot_be_right_is_refused_before_anything_runs():
     with pytest.raises(ValueError, match="WS_GENERATE_KEY"):
         grid_of({"generate_with": "http://me:pw@far.example/v1", "generate_model": "m"}, threads=1)
-    with pytest.raises(ValueError, match="leave out --generate-with"):
+    with pytest.raises(ValueError, match="leave out `generate_with`"):
         grid_of({"generate_with": "http://localhost/v1", "generate_model": "m", "pairs": "x.jsonl"}, threads=1)
 
 

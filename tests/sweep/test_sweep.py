@@ -18,7 +18,8 @@ from ws.direction import Direction, save
 from ws.direction.forms import Dense
 from ws.methods import as_method
 from ws.models.tiny import FOLDER
-from ws.study.options import Common, plan_of
+from ws.study.options import Common
+from ws.study.planning import plan_of
 from ws.study.stages import make_calibration
 
 SMALL = [

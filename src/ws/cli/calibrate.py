@@ -16,7 +16,8 @@ from ws.pairs import marks_in
 from ws.presets import preset
 from ws.records import Record
 from ws.results.sentences.calibration import reading
-from ws.study.options import Common, load_base, plan_of
+from ws.study.options import Common
+from ws.study.planning import load_base, plan_of
 from ws.study.stages import make_calibration, material
 
 

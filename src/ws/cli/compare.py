@@ -23,7 +23,8 @@ from ws.grid.run import Runner, on_workers, serially
 from ws.models import Base
 from ws.presets import preset
 from ws.records import writable
-from ws.study.options import Common, Served, endpoint_of, fitted, load_base
+from ws.study.options import Common, Served
+from ws.study.planning import endpoint_of, fitted, load_base
 from ws.train import TrainSettings
 
 WIDTH = 260

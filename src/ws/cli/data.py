@@ -10,7 +10,8 @@ from ws.cli.study import STUDY
 from ws.cli.tables import checks_table
 from ws.pairs import Pairs
 from ws.records import Record
-from ws.study.options import Common, plan_of
+from ws.study.options import Common
+from ws.study.planning import plan_of
 from ws.study.stages import make_pairs
 
 EXAMPLES = 2

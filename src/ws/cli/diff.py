@@ -17,7 +17,8 @@ from ws.cli.train import signed_cosine
 from ws.diff import checked_mode, diff_named
 from ws.direction import Direction, save
 from ws.direction.file import is_direction
-from ws.study.options import Common, plan_of
+from ws.study.options import Common
+from ws.study.planning import plan_of
 from ws.study.stages import make_direction, make_pairs, make_sides
 
 SIDE_FORMS = "a checkpoint (folder, hub id), BASE+ADAPTER, a run, a direction or a file of plain tensors"

@@ -17,7 +17,8 @@ from ws.doctor.check import size
 from ws.doctor.machine import free_by_device
 from ws.doctor.memory import MemoryPlan
 from ws.errors import Failed, WsError
-from ws.study.options import Common, planned_settings
+from ws.study.options import Common
+from ws.study.planning import planned_settings
 from ws.train import TrainSettings
 
 COLOR = {"ok": "green", "note": "yellow", "broken": "red"}

@@ -14,7 +14,8 @@ from ws.diff import base_of
 from ws.direction import load as load_direction
 from ws.export import export as write
 from ws.export.verify import Verdict
-from ws.study.options import load_base
+from ws.study.options import Common
+from ws.study.planning import load_base
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,9 @@ def export(options: Options) -> Result:
         raise ValueError("give --alpha or --alphas, not both")
     alphas = list(request.alphas) or ([request.alpha] if request.alpha is not None else [])
     direction = load_direction(options.text("file") or "")
-    base = load_base(replace(request, model=request.model or base_of(direction, request.origin)))
-    origin = load_base(replace(request, model=request.origin)) if request.origin else None
+    place = Common(dtype=request.dtype, device=request.device, threads=request.threads)
+    base = load_base(replace(place, model=request.model or base_of(direction, request.origin)))
+    origin = load_base(replace(place, model=request.origin)) if request.origin else None
     folder = Path(request.out).expanduser()
     facts, verdicts = write(direction, base, folder, to=request.to, alphas=alphas, rank=request.rank, origin=origin)
     return Export(Path(request.out), request.rank, facts, verdicts)

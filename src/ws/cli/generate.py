@@ -16,7 +16,8 @@ from ws.direction import load as load_direction
 from ws.generate import generate as answer
 from ws.settings import value_of
 from ws.steer import steer
-from ws.study.options import Common, load_base, plan_of
+from ws.study.options import Common
+from ws.study.planning import load_base, plan_of
 
 
 @dataclass(frozen=True)

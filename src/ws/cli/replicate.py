@@ -17,7 +17,8 @@ from ws.results.layouts import alphas
 from ws.results.measured import measured
 from ws.results.sentences.alphas import readings, side_effect
 from ws.results.sentences.questions import not_held_out, pairs_left_out
-from ws.study.options import Common, plan_of
+from ws.study.options import Common
+from ws.study.planning import plan_of
 
 FEW_STEPS = 10  # optimiser steps below which a direction says more about the start than about the answers
 

@@ -18,9 +18,9 @@ from ws.models import Base
 from ws.records import find_run, slug
 from ws.study import evaluations
 from ws.study.evaluations import name_and_seed
-from ws.study.options import Common, load_base, plan_of
-from ws.study.runs import pairs_of
-from ws.study.stages import make_pairs, material, method_folder
+from ws.study.options import Common
+from ws.study.planning import load_base, plan_of
+from ws.study.stages import make_pairs, material, method_folder, pairs_of
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from ws.cli.result import Result
 from ws.cli.screen import Screen, say_stage
 from ws.cli.study import STUDY
 from ws.records import Record
-from ws.study.options import Common, insist_on_pairs, plan_of
+from ws.study.options import Common
 from ws.study.plan import Plan
+from ws.study.planning import insist_on_pairs, plan_of
 from ws.study.stages import make_pairs, make_sides
 from ws.train import Sides
 from ws.train.tracking import refuse_missing

@@ -20,7 +20,8 @@ from ws.presets import preset
 from ws.records import key_of, slug
 from ws.replicate import ALPHAS
 from ws.settings import coerced, value_of
-from ws.study.options import Common, Served, endpoint_of, served_by
+from ws.study.options import Common, Served
+from ws.study.planning import endpoint_of, served_by
 from ws.train import TrainSettings
 
 ONE = {"models": "model", "behaviors": "behavior", "adapters": "adapter", "seeds": "seed", "lrs": "lr"}

@@ -30,8 +30,9 @@ from ws.pairs import mark_of, marks_in
 from ws.records import Place, Record, canonical, slug, write_json
 from ws.study.evaluations import Subject, make_eval, make_reference
 from ws.study.keys import base_key, items_hash
-from ws.study.options import Common, Served, endpoint_of
+from ws.study.options import Common, Served
 from ws.study.plan import Plan
+from ws.study.planning import endpoint_of
 from ws.study.stages import make_calibration, make_pairs, material, method_folder
 from ws.study.worker import address_hidden, kept_base
 from ws.train import TrainSettings

@@ -30,7 +30,7 @@ from ws.models.load import Base
 from ws.records import Place, canonical, slug
 from ws.results.comparison import write
 from ws.results.sheet import Sheet
-from ws.study.options import served_by
+from ws.study.planning import served_by
 from ws.study.worker import keep_base
 from ws.train import TrainSettings, default_train
 

@@ -20,8 +20,9 @@ from ws.models.load import Base
 from ws.presets import preset
 from ws.records import read
 from ws.study.keys import items_hash
-from ws.study.options import Common, load_base, plan_of
+from ws.study.options import Common
 from ws.study.plan import Plan
+from ws.study.planning import load_base, plan_of
 from ws.study.stages import calibration_place, strengths_at
 
 

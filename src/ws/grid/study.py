@@ -16,8 +16,9 @@ from ws.engine import note
 from ws.eval import Evaluation
 from ws.replicate import replicate
 from ws.study.evaluations import make_reference
-from ws.study.options import Common, plan_of
+from ws.study.options import Common
 from ws.study.plan import Plan
+from ws.study.planning import plan_of
 from ws.study.stages import make_calibration, make_direction, make_pairs, make_sides
 from ws.study.worker import address_hidden, kept_base
 

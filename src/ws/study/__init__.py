@@ -1,8 +1,9 @@
-"""One study and its stages. Nothing is imported here, so that the classes of options cost nothing.
+"""One study and its stages.
 
 | file             | holds                                                                          |
 |------------------|--------------------------------------------------------------------------------|
-| `options.py`     | what a person may ask for, and the plan that follows from it                   |
+| `options.py`     | what a person may ask of every study                                           |
+| `planning.py`    | the plan that options describe, and the model they name                        |
 | `plan.py`        | `Plan`: a base, a behavior, how pairs and adapters are made, where stages lie  |
 | `keys.py`        | what decides a result, as hashes                                               |
 | `stages.py`      | `make_pairs`, `make_sides`, `make_direction`, `make_calibration`               |

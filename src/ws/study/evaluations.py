@@ -1,7 +1,9 @@
 """Evaluations with a memory: each is made once, found again by its key, and its table comes from its rows.
 
-subject = Subject(base, direction, run_folder, "ws:lora")
-table, record = make_eval(subject, Evaluation("dilemmas"), alphas=(-1, 0, 1), out=Path("out"))
+    subject = Subject(base, direction, run_folder, "ws:lora")
+    table, record = make_eval(subject, Evaluation("dilemmas"), alphas=(-1, 0, 1), out=Path("out"))
+
+Nothing here knows one evaluation from another: what sets it apart stands in its protocol.
 """
 
 from collections.abc import Mapping, Sequence

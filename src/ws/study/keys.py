@@ -4,7 +4,7 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,6 +16,9 @@ from ws.methods import Method
 from ws.models.hashes import stamp
 from ws.models.load import Base
 from ws.records import canonical
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def base_key(base: Base) -> dict[str, Any]:
@@ -30,25 +33,25 @@ def base_key(base: Base) -> dict[str, Any]:
     }
 
 
-def tokenizer_hash(tokenizer: Any) -> str:
+def tokenizer_hash(tokenizer: "PreTrainedTokenizerBase") -> str:
     """A hash of vocabulary, merges, special tokens and chat template; how it happens to be padding is not part of it."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
-        told = _without_padding(backend.to_str())
+        words = _without_padding(backend.to_str())
     else:
-        told = hashlib.sha256(canonical({"vocabulary": tokenizer.get_vocab()}).encode()).hexdigest()
+        words = hashlib.sha256(canonical({"vocabulary": tokenizer.get_vocab()}).encode()).hexdigest()
     marks = {k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}
-    return hashlib.sha256(canonical([told, marks, str(getattr(tokenizer, "chat_template", ""))]).encode()).hexdigest()
+    return hashlib.sha256(canonical([words, marks, str(getattr(tokenizer, "chat_template", ""))]).encode()).hexdigest()
 
 
 @lru_cache(maxsize=4)  # every key of every stage asks, and a vocabulary is long
 def _without_padding(backend: str) -> str:
     """A hash of a tokenizer's own JSON, less how it happens to be padding."""
-    told = {k: v for k, v in json.loads(backend).items() if k not in ("padding", "truncation")}
-    return hashlib.sha256(canonical(told).encode()).hexdigest()
+    parts = {k: v for k, v in json.loads(backend).items() if k not in ("padding", "truncation")}
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()
 
 
-def config_hash(model: Any) -> str:
+def config_hash(model: "PreTrainedModel") -> str:
     """A hash of what the model's config says of its computation, and of the tokens that end generation."""
     skip = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"}
     config = {k: str(v) for k, v in sorted(model.config.to_dict().items()) if k not in skip}
@@ -56,16 +59,16 @@ def config_hash(model: Any) -> str:
     return hashlib.sha256(canonical([config, str(ends)]).encode()).hexdigest()
 
 
-def items_hash(base: Base, chosen: Protocol, data: str | None = None) -> str:
+def items_hash(base: Base, protocol: Protocol, data: str | None = None) -> str:
     """A hash of all questions of a protocol, or of a file: read once per process, and again when the file changes."""
-    asked = (chosen.eval, chosen.id, data, stamp(Path(data)) if data and Path(data).is_file() else None)
-    known = _questions.setdefault(base, {})
-    if asked not in known:
-        known[asked] = hash_of(chosen.items(base, data))
-    return known[asked]
+    questions = (protocol.eval, protocol.id, data, stamp(Path(data)) if data and Path(data).is_file() else None)
+    hashes = _hashes.setdefault(base, {})
+    if questions not in hashes:
+        hashes[questions] = hash_of(protocol.items(base, data))
+    return hashes[questions]
 
 
-_questions: WeakKeyDictionary[Base, dict[tuple, str]] = WeakKeyDictionary()  # weak: memory may hold no two models
+_hashes: WeakKeyDictionary[Base, dict[tuple, str]] = WeakKeyDictionary()  # weak: memory may hold no two models
 
 
 def beside(base: Base, by: Direction | Method | None = None) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Plan:
     train: TrainSettings
     out: Path = Path("out")
     pairs_file: Path | None = None
-    """Pairs given by the user; then nothing is generated and `behavior` may be None."""
+    """The user's own pairs; then nothing is generated and `behavior` may be None."""
     mode: str = "contrastive"
     name: str = field(default="")
     endpoint: Endpoint | None = None
@@ -40,7 +40,7 @@ class Plan:
         if self.behavior is None and self.pairs_file is None:
             raise ValueError("a study needs a behavior or a pairs file")
         if self.has_answers and self.endpoint is not None:
-            raise ValueError(f"the answers of {self.name or 'this study'} are there already; leave out --generate-with")
+            raise ValueError(f"the answers of {self.name or 'this study'} are there already; leave out `generate_with`")
         if not self.name:
             assert self.behavior is not None or self.pairs_file is not None
             object.__setattr__(self, "name", self.behavior.name if self.behavior else slug(self.pairs_file.stem))  # type: ignore[union-attr]
@@ -87,18 +87,18 @@ class Plan:
 
     @cached_property
     def data_inputs(self) -> dict[str, Any]:
-        """What the pairs depend on besides their settings."""
+        """All that decides the pairs besides their settings."""
         checked_by = {"tokenizer": tokenizer_hash(self.base.tokenizer), "protocol": GIVEN_PROTOCOL}
         if self.pairs_file is not None:
             return {"files": [file_mark(self.pairs_file)], **checked_by}
         assert self.behavior is not None
         if self.behavior.answers is not None:
             return {"behavior": self.behavior.content_hash, **checked_by}
-        asked = {"behavior": self.behavior.content_hash, "protocol": DATA_PROTOCOL}
+        questions = {"behavior": self.behavior.content_hash, "protocol": DATA_PROTOCOL}
         if self.endpoint is not None:  # not the base's own samples; tokenizer and context had a part in them
-            known = {k: v for k, v in base_key(self.base).items() if k in ("fingerprint", "config", "tokenizer")}
-            return {**known, **asked, "endpoint": self.endpoint.described()}
-        return {**base_key(self.base), **asked}
+            part = {k: v for k, v in base_key(self.base).items() if k in ("fingerprint", "config", "tokenizer")}
+            return {**part, **questions, "endpoint": self.endpoint.described()}
+        return {**base_key(self.base), **questions}
 
     @property
     def data_settings(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Plan:
 
     @cached_property
     def questions(self) -> dict[int, list[str]]:
-        """What is asked, by the number of the question; known before any answer is."""
+        """The wordings of every question, by its number; they are there before any answer is."""
         if self.pairs_file is not None:
             rows = load_pairs(self.pairs_file, self.name).rows
         else:
@@ -119,11 +119,11 @@ class Plan:
                 return {i: [p.text] for i, p in enumerate(topics)}
             chosen = {folded(p.text) for p in topics}
             rows = tuple(r for r in self.behavior.answers.rows if folded(r.prompt) in chosen)
-        asked: dict[int, list[str]] = {}
+        questions: dict[int, list[str]] = {}
         for row in rows:
-            wordings = asked.setdefault(row.topic_idx, [])
+            wordings = questions.setdefault(row.topic_idx, [])
             wordings += [row.prompt] if row.prompt not in wordings else []
-        return asked
+        return questions
 
     @cached_property
     def parts(self) -> Parts:

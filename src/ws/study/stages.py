@@ -26,12 +26,14 @@ from ws.diff import diff, geometry
 from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.errors import BadFile
+from ws.eval.questions import RunPairs
 from ws.methods import Material, Method
 from ws.models.checkpoint import checkpoint_of
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, load_pairs, save_pairs
-from ws.records import Place, Record, read, slug, write_json
+from ws.records import Place, Record, read, slug, verify, write_json
 from ws.results.plots import histories
+from ws.settings import coerced
 from ws.study.keys import base_key, beside
 from ws.study.plan import Plan
 from ws.train import Sides, TrainSettings, default_train, train
@@ -68,6 +70,17 @@ def read_pairs(folder: Path, manifest: Mapping[str, Any]) -> Pairs:
     if pairs.content_hash != manifest["content"]:
         raise BadFile(f"{folder}/pairs.jsonl is not what was written there; move the folder away and run again.")
     return Pairs(pairs.rows, manifest["provenance"], tuple(Check(**c) for c in manifest["checks"]))
+
+
+def pairs_of(manifest: Mapping[str, Any], out: Path) -> RunPairs:
+    """The pairs a run was trained on, found by the key in its training's manifest, and its settings."""
+    key = manifest["inputs"]["pairs"]
+    for path in out.glob(f"data/*/*/{key[:12]}"):
+        if (record := read(path)) and record["key"] == key:
+            verify(path, record)
+            settings = TrainSettings(**coerced(TrainSettings, manifest["settings"], source="the run's "))
+            return RunPairs(read_pairs(path, record), settings)
+    raise BadFile(f"the pairs of this run (key {key[:12]}) are not below {out}/data; give the `out` they were made in.")
 
 
 def make_sides(
@@ -112,8 +125,9 @@ def make_sides(
             raise BadFile(f"this process does not see {folder}; give an `out` that all machines share.")
         record = Record(folder, manifest, reused=True)
     report = record.manifest["report"]
-    kept = [Sides(*_loaded(folder / checkpoint_name(step)), {"step": step}) for step in report["checkpoints"]]
-    return Sides(*_loaded(folder), report, tuple(kept)), record
+    steps = report["checkpoints"]
+    checkpoints = tuple(Sides(*_loaded(folder / checkpoint_name(step)), {"step": step}) for step in steps)
+    return Sides(*_loaded(folder), report, checkpoints), record
 
 
 def checkpoint_name(of: Sides | int) -> str:
@@ -126,14 +140,14 @@ def _loaded(folder: Path) -> tuple[Adapter, Adapter]:
 
 
 def _tracked(plan: Plan) -> dict[str, Any]:
-    """What an experiment tracker is told of a study: names and hashes, and no path."""
-    told = {
+    """The names and hashes of a study for an experiment tracker, and no path."""
+    return {
         "model": plan.base.id,
         "behavior": plan.name,
         "fingerprint": plan.base.fingerprint,
         "key": plan.train_place.key,
+        "run": plan.run_folder.name,
     }
-    return {**told, "run": plan.run_folder.name}
 
 
 def make_direction(plan: Plan, sides: Sides) -> tuple[Direction, Record]:
@@ -141,8 +155,8 @@ def make_direction(plan: Plan, sides: Sides) -> tuple[Direction, Record]:
 
     def make(work: Path) -> dict[str, Any]:
         file = work / "direction.safetensors"
-        made = diff(plan.base, *sides, mode=plan.mode, into=file)
-        return {"content": made.content_hash, "norm": made.norm(plan.base.weight), "bytes": file.stat().st_size}
+        change = diff(plan.base, *sides, mode=plan.mode, into=file)
+        return {"content": change.content_hash, "norm": change.norm(plan.base.weight), "bytes": file.stat().st_size}
 
     record = plan.direction_place.once(make, beside=beside(plan.base))
     folder = record.folder
@@ -165,10 +179,10 @@ def material(plan: Plan, train_of: Mapping[str, TrainSettings] | None = None) ->
         return make_pairs(plan)[0]
 
     def settings(adapter: str) -> TrainSettings:
-        given = {plan.train.adapter: plan.train, **(train_of or {})}
+        by_family = {plan.train.adapter: plan.train, **(train_of or {})}
         # one split for all: what one method is tested on, no other has learnt from
         shared = {k: getattr(plan.train, k) for k in ("seed", "val_share", "test_share")}
-        return replace(given.get(adapter) or default_train(plan.base, adapter), **shared)
+        return replace(by_family.get(adapter) or default_train(plan.base, adapter), **shared)
 
     @cache
     def sides(adapter: str) -> Sides:
@@ -217,7 +231,9 @@ def calibration_place(
 
 
 def strengths_at(place: Place) -> Calibration:
-    """The strengths that were found at a place."""
+    """The strengths that lie at a place, as they were written there."""
+    if (manifest := place.manifest) is not None:
+        verify(place.folder, manifest)
     return Calibration.from_json(json.loads((place.folder / "calibration.json").read_text()))
 
 
@@ -240,16 +256,16 @@ def make_calibration(
 
     def make(work: Path) -> dict[str, Any]:
         targets = None if like is None else prompt_targets(base, like, settings, behavior=behavior)
-        found = calibrate(
+        strengths = calibrate(
             base, method, settings=settings, targets=targets, prompts=sets_of(base, settings, behavior), progress=say
         )
-        write_json(work / "calibration.json", found.as_json())
-        return {"matched": found.matched, "method": method.name}
+        write_json(work / "calibration.json", strengths.as_json())
+        return {"matched": strengths.matched, "method": method.name}
 
     record = place.once(make, beside=beside(base))
     folder = place.folder
-    told = json.loads((folder / "calibration.json").read_text())
+    strengths = json.loads((folder / "calibration.json").read_text())
     if plot and not (folder / "history.png").is_file():
-        wanted = " and ".join(sorted({f"{told[side]['target']:.3g}" for side in ("neg", "pos")}))
-        histories([told], f"{base.id}: search for {wanted} nat", folder / "history")
-    return Calibration.from_json(told), record
+        targets = " and ".join(sorted({f"{strengths[side]['target']:.3g}" for side in ("neg", "pos")}))
+        histories([strengths], f"{base.id}: search for {targets} nat", folder / "history")
+    return Calibration.from_json(strengths), record

@@ -2,15 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import torch
 
 from ws.engine.state import note
 from ws.errors import EndpointFailed
-from ws.study.options import load_base
-
-if TYPE_CHECKING:
-    from ws.models.load import Base
+from ws.models.load import Base
+from ws.study.planning import Model, load_base
 
 
 @contextmanager
@@ -23,28 +22,26 @@ def address_hidden(address: str | None) -> Iterator[None]:
         raise type(e)(str(e).replace(host, "***") if host else str(e)) from None
 
 
-_kept: dict[tuple[Any, ...], "Base"] = {}
+_last: dict[tuple[object, ...], Base] = {}
 
 
-def kept_base(told: Any) -> "Base":
+def kept_base(options: Model) -> Base:
     """The model that a task names. A process keeps the last one: most of its tasks share it, and memory may hold no two."""
-    import torch
-
-    key = _model_of(told)
-    if key not in _kept:
-        _kept.clear()  # before the next one is loaded
-        note({"doing": f"loading {told.model}"})
-        _kept[key] = load_base(told)
-    if told.threads:  # a task of another model may have changed it
-        torch.set_num_threads(told.threads)
-    return _kept[key]
+    key = _key(options)
+    if key not in _last:
+        _last.clear()  # before the next one is loaded
+        note({"doing": f"loading {options.model}"})
+        _last[key] = load_base(options)
+    if options.threads:  # a task of another model may have changed it
+        torch.set_num_threads(options.threads)
+    return _last[key]
 
 
-def keep_base(base: "Base", told: Any) -> None:
+def keep_base(base: Base, options: Model) -> None:
     """Let tasks that are done in this process use a base that is loaded already."""
-    _kept.clear()
-    _kept[_model_of(told)] = base
+    _last.clear()
+    _last[_key(options)] = base
 
 
-def _model_of(told: Any) -> tuple[Any, ...]:
-    return (told.model, told.dtype, told.device, told.threads)
+def _key(options: Model) -> tuple[object, ...]:
+    return (options.model, options.dtype, options.device, options.threads)

@@ -1,0 +1,140 @@
+"""The plan that options describe: what was typed, the config file, the preset, the defaults."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from ws.adapters import family
+from ws.behaviors import load_behavior
+from ws.data import GIVEN_SETTINGS, DataSettings, default_data
+from ws.endpoint import Endpoint
+from ws.errors import BadFile
+from ws.models.load import Base, load
+from ws.presets import preset
+from ws.settings import coerced
+from ws.study.options import Common, Served
+from ws.study.plan import Plan
+from ws.train import TrainSettings, default_train, spec_of
+
+Values = Mapping[str, Any]
+"""Options by name, as they were typed or configured."""
+
+
+def plan_of(
+    common: Common, options: Values, base: Base | None = None, *, device: str | None = None, waiting: bool = False
+) -> Plan:
+    """The study that options, config file, preset and defaults describe together; `base` if it is loaded already."""
+    # what cannot be is refused before a model is loaded
+    coerced(DataSettings, options)
+    TrainSettings(**coerced(TrainSettings, options))
+    preset(common.preset, "data")
+    if common.pairs and not Path(common.pairs).is_file():
+        raise BadFile(
+            f"there is no pairs file at {common.pairs}. It is JSON lines or parquet with prompt, response_pos, response_neg."
+        )
+    behavior = None
+    if common.behavior or not common.pairs:
+        behavior = load_behavior(common.behavior or "honesty", tiny=common.model == "tiny")
+    if common.pairs:
+        _refuse_unread(options, (), "`pairs` gives the answers")
+    elif behavior is not None and behavior.answers is not None:
+        _refuse_unread(options, GIVEN_SETTINGS, f"the data set of {behavior.name!r} gives the answers")
+    endpoint = endpoint_of(Served(**coerced(Served, options)), common)
+    base = base or load_base(common, device=device, waiting=waiting)
+    data_settings, train_settings = planned_settings(common, options, base)
+    return Plan(
+        base,
+        behavior,
+        data_settings,
+        train_settings,
+        out=Path(common.out),
+        pairs_file=Path(common.pairs) if common.pairs else None,
+        endpoint=endpoint,
+    )
+
+
+def _refuse_unread(options: Values, matter: Collection[str], why: str) -> None:
+    """Refuse options about answers that a model would write, where the answers are there already."""
+    trained_by = {f.name for f in fields(TrainSettings)}
+    asking = [f.name for f in fields(DataSettings) if f.name not in trained_by and f.name != "min_distinct"]
+    unread = [f"`{k}`" for k in (*asking, "generate_with") if k in options and k not in matter]
+    if unread:
+        raise ValueError(f"{why}; leave out {', '.join(unread)}")
+
+
+def endpoint_of(served: Served, common: Common) -> Endpoint | None:
+    """The server that answers, with its model's name settled, or None."""
+    if served.generate_with is None:
+        if served.generate_model:
+            raise ValueError("`generate_model` names a model of the server in `generate_with`; give its address too")
+        return None
+    if common.pairs:
+        raise ValueError("`pairs` gives the answers; leave out `generate_with`")
+    endpoint = Endpoint.from_environment(
+        served.generate_with, model=served.generate_model, concurrency=served.generate_concurrency
+    )
+    return replace(endpoint, model=endpoint.served())
+
+
+def served_by(endpoint: Endpoint | None) -> dict[str, Any]:
+    """The options that name a server, its model settled, for a worker: handed to it and written nowhere."""
+    if endpoint is None:
+        return {}
+    return {
+        "generate_with": endpoint.url,
+        "generate_model": endpoint.model,
+        "generate_concurrency": endpoint.concurrency,
+    }
+
+
+def planned_settings(common: Common, options: Values, base: Base) -> tuple[DataSettings, TrainSettings]:
+    """How pairs and adapters of a study on this base are made: defaults, then the preset, then what was typed."""
+    data_options, train_options = coerced(DataSettings, options), coerced(TrainSettings, options)
+    of = family(train_options.get("adapter", TrainSettings().adapter))
+    data_settings = replace(default_data(base), **preset(common.preset, "data"))
+    train_settings = fitted(default_train(base, of.name), preset(common.preset, "train", of.name))
+    train_settings = replace(train_settings, **train_options)
+    spec_of(base, train_settings)  # layers, targets and rank are refused here, not after an hour of generation
+    return replace(data_settings, **data_options), train_settings
+
+
+def insist_on_pairs(plan: Plan) -> None:
+    """Refuse to start where a model that is not whole anywhere would have to write the pairs."""
+    if not plan.has_answers and plan.endpoint is None and plan.data_place.manifest is None:
+        raise ValueError(
+            "a sharded model writes no pairs: make them first, by the same command as `ws data` without `processes` and "
+            "`shard` (`device_map` auto spreads the model over the devices), or give `pairs` or `generate_with`"
+        )
+
+
+@runtime_checkable
+class Model(Protocol):
+    """Whatever names a model and where it is to stand: the options of a verb, or a study of a grid."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def threads(self) -> int | None: ...
+
+
+def load_base(options: Model, *, device: str | None = None, waiting: bool = False) -> Base:
+    """The model that options name; `device` instead of theirs, or in main memory until it is spread over devices."""
+    return load(
+        options.model,
+        dtype=options.dtype,
+        device=device or options.device,
+        threads=options.threads,
+        device_map=getattr(options, "device_map", None),
+        waiting=waiting,
+    )
+
+
+def fitted(settings: TrainSettings, of_preset: Values) -> TrainSettings:
+    """A preset's training values, without those the family does not have."""
+    of = family(settings.adapter)
+    return replace(settings, **{k: v for k, v in of_preset.items() if not of.lacks(k)})
