@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import re
+import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,12 +18,11 @@ import ws
 from ws.cli import COMMANDS
 from ws.direction.forms import BiasShift, LowRank
 from ws.errors import BadFile, Unsupported
+from ws.grid.sweep import SweepResult
 from ws.signatures import fits
 
 NAMES = {
     "eval": "evaluate",
-    "sweep": None,
-    "compare": None,
     "inspect": "load_direction",
     "show": None,
     "table": None,
@@ -156,7 +156,7 @@ NONSENSE = [
 ]
 CHECKED = [
     *(ws.load, ws.data, ws.train, ws.diff, ws.steer, ws.generate, ws.load_direction),
-    *(ws.evaluate, ws.calibrate, ws.replicate, ws.export, ws.verify),
+    *(ws.evaluate, ws.compare, ws.sweep, ws.calibrate, ws.replicate, ws.export, ws.verify),
 ]
 
 
@@ -262,3 +262,41 @@ def test_the_test_questions_of_a_run_are_asked_by_its_name(tiny, story):
     result = ws.evaluate(tiny, story.folder.name, "pairs", alphas=[-1, 1], out=story.folder.parents[2])
     numbers = {(r["metric"], r["alpha"]): r["mean"] for r in story.rows}
     assert {(r["metric"], r["alpha"]): r["mean"] for r in result.table()} == numbers
+
+
+def test_a_comparison_is_one_call_and_takes_what_a_study_has_made(tiny, story, tmp_path):
+    out, neutral = story.folder.parents[2], tmp_path / "neutral.jsonl"
+    neutral.write_text(
+        '{"prompt": "What color is snow?", "answer": "Snow is white."}\n'
+        '{"prompt": "What does a baker make?", "answer": "A baker makes bread."}\n'
+    )
+    compared = ws.compare(
+        tiny,
+        methods=["ws:lora", "prompt:simple"],
+        evals=["dilemmas"],
+        data={"perplexity": neutral},
+        limit=2,
+        alphas=[-1, 1],
+        out=out,
+        **STUDY,
+    )
+    assert {c["method"] for c in compared.cells} == {"ws:lora", "prompt:simple"}
+    assert not compared.failed
+    assert "dilemmas" in repr(compared)
+    assert "prompt:simple" in repr(compared)
+    assert [p.name for p in (out / "honesty" / "lora").glob("*/train")] == ["train"]  # nothing was trained again
+
+
+def test_a_sweep_is_one_call(story, monkeypatch):
+    asked = {}
+
+    def run(grid, running):
+        asked.update(grid=grid, running=running)
+        return SweepResult(grid, story.folder, {}, [], 0.0)
+
+    monkeypatch.setattr(sys.modules["ws.verbs"], "sweep_grid", run)
+    ws.sweep(adapters=["lora", "ia3"], seeds=[0, 1], workers=1, out=story.folder.parents[2], n_topics=30)
+    assert len(asked["grid"].cells) == 4
+    assert asked["running"].workers == 1
+    with pytest.raises(TypeError, match="no setting 'adapter_'"):
+        ws.sweep(adapter_="lora")

@@ -42,10 +42,12 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.train import Sides as Sides
     from ws.train import train as train
     from ws.verbs import calibrate as calibrate
+    from ws.verbs import compare as compare
     from ws.verbs import evaluate as evaluate
     from ws.verbs import export as export
     from ws.verbs import replicate as replicate
     from ws.verbs import steer as steer
+    from ws.verbs import sweep as sweep
     from ws.verbs import verify as verify
     from ws.version import __version__ as __version__
 
@@ -60,6 +62,7 @@ EXPORTS = {
     "WsError": "ws.errors:WsError",
     "__version__": "ws.version:__version__",
     "calibrate": "ws.verbs:calibrate",
+    "compare": "ws.verbs:compare",
     "data": "ws.data:data",
     "diff": "ws.diff:diff",
     "diff_adapters": "ws.diff:diff_adapters",
@@ -80,6 +83,7 @@ EXPORTS = {
     "save_pairs": "ws.pairs:save_pairs",
     "save_pretrained": "ws.direction:save_pretrained",
     "steer": "ws.verbs:steer",
+    "sweep": "ws.verbs:sweep",
     "train": "ws.train:train",
     "verify": "ws.verbs:verify",
 }

@@ -8,21 +8,21 @@ What they do is done elsewhere, by what the command line calls too; here are the
 need neither a name nor a file, such as `ws.data`, `ws.train` and `ws.diff`, are themselves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, get_num_threads, nn
 
 from ws import eval as evaluations
-from ws import methods
+from ws import methods as ways
 from ws.behaviors import USUAL, load_behavior
 from ws.calibrate import CalibrateSettings, Calibration
 from ws.calibrate import calibrate as calibrate_method
-from ws.data import DataSettings
+from ws.data import DataSettings, default_data
 from ws.diff import direction_named
 from ws.direction import Direction
 from ws.errors import Unsupported
@@ -31,18 +31,24 @@ from ws.eval.questions import RunPairs
 from ws.export import export as export_direction
 from ws.export.verify import Verdict, insist
 from ws.export.verify import verify as verify_folder
+from ws.grid.compare import Comparison, cells_of, evals_of
+from ws.grid.compare import compare as compare_cells
+from ws.grid.sweep import Running, SweepResult, grid_of
+from ws.grid.sweep import sweep as sweep_grid
 from ws.methods import Method
 from ws.methods.file import is_method
 from ws.models import Base, load
+from ws.presets import preset as preset_of
 from ws.records import find_run
 from ws.replicate import ALPHAS, Story
 from ws.replicate import replicate as replicate_plan
+from ws.settings import coerced
 from ws.signatures import plain_types
 from ws.steer import steer as steer_module
 from ws.study.evaluations import name_and_seed
 from ws.study.options import Common, Served
 from ws.study.plan import Plan
-from ws.study.planning import plan_of
+from ws.study.planning import fitted, plan_of
 from ws.study.stages import make_pairs, material, pairs_of
 from ws.train import TrainSettings
 
@@ -129,7 +135,7 @@ def evaluate(
     pairs = _pairs(base, by, behavior, Path(out), settings) if asked.chosen.of_run else None
     name, seed = ("base", 0) if steering is None else name_and_seed(steering)
     questions = asked.questions(base, pairs)
-    method = None if steering is None else methods.as_method(steering)
+    method = None if steering is None else ways.as_method(steering)
     return questions.run(method, alphas=list(alphas), method=name, seed=seed, unsteered=None)
 
 
@@ -152,6 +158,89 @@ def replicate(
     """
     plan = _plan(model, behavior, Path(out), settings, pairs=pairs, preset=preset)
     return replicate_plan(plan, alphas=alphas, evals=evals)
+
+
+@plain_types
+def compare(
+    model: Model = "tiny",
+    *,
+    behavior: str | Path = USUAL,
+    methods: Sequence[str] = (),
+    seeds: Sequence[int] = (0,),
+    evals: Sequence[str] = (),
+    budget: float | None = None,
+    alphas: Sequence[float] = (),
+    reference: str | None = None,
+    draws: int | None = None,
+    data: Mapping[str, str | Path] | None = None,
+    limit: int | None = None,
+    preset: str = "ws",
+    out: str | Path = "out",
+    **settings: Any,
+) -> Comparison:
+    """Methods side by side at equal KL, over seeds: tables, what each costs, and random directions beside them.
+
+    With `alphas` and no `budget`, nothing is calibrated and these are measured as they are. `data` names files of questions
+    by evaluation. `settings` are fields of the calibration and of how pairs and adapters are made. What is done already
+    below `out` is found again.
+    """
+    _refuse_unknown(settings, CalibrateSettings)
+    own = {f.name: settings.pop(f.name) for f in fields(CalibrateSettings) if f.name in settings}
+    own |= {} if budget is None else {"budget": budget}
+    calibration = (
+        None if len(alphas) and budget is None else CalibrateSettings(**{**preset_of(preset, "calibrate"), **own})
+    )
+    base = _base(model)
+    known = load_behavior(str(behavior), tiny=base.tiny)
+    files = {name: str(file) for name, file in (data or {}).items()}
+    chosen = ways.selection(methods, draws=draws)
+    without = [name for name in ways.without_texts(chosen, known) if name not in methods]
+    cells = cells_of(
+        base,
+        known,
+        [name for name in chosen if name not in without],
+        evals=evals_of(known, evals, protocols=preset_of(preset, "protocol"), data=files, limit=limit),
+        seeds=seeds,
+        settings=calibration,
+        alphas=tuple(alphas),
+        data=replace(default_data(base), **{**preset_of(preset, "data"), **coerced(DataSettings, settings)}),
+        fit=lambda of: fitted(of, {**preset_of(preset, "train", of.adapter), **coerced(TrainSettings, settings)}),
+        pack=None if known.name == behavior else str(behavior),
+        out=Path(out),
+    )
+    return compare_cells(cells, base, known, reference=reference)
+
+
+@plain_types
+def sweep(
+    model: str | Path = "tiny",
+    *,
+    models: Sequence[str] = (),
+    behaviors: Sequence[str] = (),
+    adapters: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    lrs: Sequence[float] = (),
+    evals: Sequence[str] = (),
+    alphas: Sequence[float] | None = None,
+    budget: float | None = None,
+    workers: int | None = None,
+    preset: str = "ws",
+    out: str | Path = "out",
+    **settings: Any,
+) -> SweepResult:
+    """A study for every combination of models, behaviors, families, seeds and learning rates, by worker processes.
+
+    Models are named, because every worker loads its own. `budget` calibrates every direction to that KL, in the place of
+    `alphas`. `settings` are fields of how pairs and adapters are made. What is done already below `out` is found again, and
+    a study that fails stops no other.
+    """
+    _refuse_unknown(settings)
+    axes = {"models": models, "behaviors": behaviors, "adapters": adapters, "seeds": seeds, "lrs": lrs, "evals": evals}
+    options = {**{name: list(values) for name, values in axes.items() if len(values)}, **settings}
+    options |= {} if alphas is None else {"alphas": list(alphas)}
+    options |= {} if budget is None else {"budget": budget}
+    grid = grid_of({**options, "model": str(model), "preset": preset, "out": str(out)}, threads=get_num_threads())
+    return sweep_grid(grid, Running(workers=workers))
 
 
 @plain_types
@@ -194,7 +283,7 @@ def _base(model: Model) -> Base:
 def _loaded(base: Base | nn.Module, place: str | Path, out: Path) -> Direction | Method:
     """The direction or the method at a place."""
     if Path(place).is_file() and is_method(place):
-        return methods.load(place)
+        return ways.load(place)
     if not isinstance(base, Base):
         raise Unsupported("a direction is looked up by name for a base that `ws.load` has loaded; give its value.")
     return direction_named(place, base, out=out)
@@ -202,18 +291,18 @@ def _loaded(base: Base | nn.Module, place: str | Path, out: Path) -> Direction |
 
 def _method(base: Base, by: By, behavior: str | Path | None, out: Path, settings: dict[str, Any]) -> Direction | Method:
     """What steers: a value, the method of a name, made from its study, or what lies at a place."""
-    if isinstance(by, (Direction, Method)) or not (isinstance(by, str) and methods.is_name(by)):
+    if isinstance(by, (Direction, Method)) or not (isinstance(by, str) and ways.is_name(by)):
         if settings:
             raise TypeError(f"{', '.join(settings)} would change nothing: only a method's name is made from a study.")
         return by if isinstance(by, (Direction, Method)) else _loaded(base, by, out)
-    return methods.make(by, material(_plan(base, behavior, out, settings)))
+    return ways.make(by, material(_plan(base, behavior, out, settings)))
 
 
 def _pairs(
     base: Base, by: By | None, behavior: str | Path | None, out: Path, settings: dict[str, Any]
 ) -> RunPairs | None:
     """The pairs of the run or of the study that is named, if one is."""
-    if isinstance(by, str) and methods.is_name(by):
+    if isinstance(by, str) and ways.is_name(by):
         plan = _plan(base, behavior, out, settings)
         return RunPairs(make_pairs(plan)[0], plan.train)
     return pairs_of(find_run(str(by), out)[1], out) if isinstance(by, (str, Path)) else None

@@ -27,6 +27,7 @@ from ws.grid.run import Runner
 from ws.grid.run import on_workers as on_workers
 from ws.grid.run import serially as serially
 from ws.models.load import Base
+from ws.numbers import some
 from ws.records import Place, canonical, slug
 from ws.results.comparison import write
 from ws.results.sheet import Sheet
@@ -57,6 +58,10 @@ class Comparison:
     notes: tuple[str, ...]
     reused: bool
     """Whether the report was there already."""
+
+    def __repr__(self) -> str:
+        first = "".join(f"{t.title}\n{t.markdown()}\n" for t in self.tables[:1])
+        return f"{first}{some(len(self.tables), 'table')} in {self.folder}, {some(len(self.failed), 'cell')} failed"
 
     def as_json(self) -> dict[str, Any]:
         """All of it: absolute paths, NaN as None."""

@@ -35,6 +35,7 @@ from ws.grid.tasks import folder_of as folder_of
 from ws.grid.tasks import intent_of as intent_of
 from ws.grid.tasks import tasks_of as tasks_of
 from ws.grid.tasks import told_of as told_of
+from ws.numbers import some
 from ws.records import locked, write_json, write_text
 from ws.results.effects import Effect as Effect
 from ws.results.effects import effects as effects
@@ -49,6 +50,10 @@ class SweepResult:
     outcomes: Mapping[str, Outcome]
     effects: Sequence[Effect]
     seconds: float
+
+    def __repr__(self) -> str:
+        studies = some(len(self.grid.cells), "study", "studies")
+        return f"{studies} in {self.folder}, {len(self.unfinished)} not done; effects.csv there has every effect over seeds"
 
     @property
     def unfinished(self) -> list[tuple[Cell, Outcome]]:
