@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-import ws
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings, Calibration, PromptSets, calibrate, divergences, prompt_targets
 from ws.calibrate.prompts import prompt_sets
@@ -246,7 +245,7 @@ def test_a_direction_is_calibrated_as_the_method_it_is(tiny):
     from methods.makes import low_rank
 
     direction = low_rank(tiny)
-    found = ws.calibrate(tiny, direction, settings=QUICK)
+    found = calibrate(tiny, direction, settings=QUICK)
     assert found.method == as_method(direction).name == "ws:lora"
     assert math.isfinite(found.alpha_pos) and found.alpha_neg < 0
 

@@ -41,7 +41,9 @@ FEW_ANSWERS = 8  # more different pos answers than these are texts, not options
 def questions(data: str | None) -> list[tuple[str, str, str, str]]:
     """(unit, prompt, pos answer, neg answer) of every row; rows that cannot be used are all counted in one sentence."""
     if data is None:
-        raise ValueError("the evaluation `file` needs your questions: `data=FILE` with the columns " + ", ".join(FORMS[0]))
+        raise ValueError(
+            "the evaluation `file` needs your questions: `data=FILE` with the columns " + ", ".join(FORMS[0])
+        )
     rows = records(data, ())
     form = next((f for f in FORMS if set(f) <= rows[0].keys()), None)
     if form is None:
