@@ -30,7 +30,7 @@ def test_what_was_left_out_and_how_little_there_is_stand_beside_the_table(told):
     assert "labeled" not in out  # that is the balance of all units, of which three were asked
     assert "airisk-truth/1~t8" in out
     assert "order_bias" in out
-    assert "shift: y(alpha) = a + b y(0)" in out
+    assert "shift: y(alpha) = a + b y(0); a moves an undecided item, b above 1 only sharpens\n" in out  # on one line
 
 
 def test_json_holds_note_and_panels(told):

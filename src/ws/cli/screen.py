@@ -48,7 +48,11 @@ class Screen:
     def sheet(self, sheet: "Sheet", file_width: int = 120) -> None:
         """Print a table of results, as much of it as there is room for, and what it says below it."""
         console = _console(file_width)
-        console.print(sheet.rich(console.width))
+        table = sheet.rich(console.width)
+        if table.title:  # which would be broken at the width of a narrow table
+            self.show(f"[bold]{table.title}[/]")
+        table.title = None
+        console.print(table)
         self.points(line for line in (sheet.expected, *sheet.readings) if line)
         self.show("")
 
