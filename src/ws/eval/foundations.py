@@ -24,7 +24,6 @@ Protocols: those of `tinymfv`, and `mfv-json/t0-loading`, where a vignette count
 (columns `calibrated_*`, or `human_*`), not for the one it was written for.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -33,7 +32,7 @@ from ws.eval.foundation_informedness import foundation_informedness
 from ws.eval.panels import surgical_line
 from ws.eval.protocol import Metrics, Panel, Protocol
 from ws.eval.tinymfv import FOUNDATIONS, GATE, Vignettes, cells, family
-from ws.numbers import signed
+from ws.numbers import spread
 from ws.stats import Estimate, Sample, Statistic, estimate, means
 
 if TYPE_CHECKING:
@@ -216,7 +215,7 @@ def _spreads(parts: Mapping[float, "pd.DataFrame"], axis: str | None, intent: Ma
             mean, sd, n = float(values.mean()), float(values.std()), int(values.notna().sum())
             record[f] = {"mean": mean, "sd": sd, "n_valid": n, "n_total": len(values)}
             line = lines.setdefault(f, {"foundation": f + _arrow(axis, f), "cells": str(len(values))})
-            line[head] = signed(mean) + (f"±{sd:.2f}" if math.isfinite(sd) else "")
+            line[head] = spread(values.tolist())
         records.append(record)
     return Panel("logit of wrong, and its change d: mean±sd over cells", list(lines.values()), records)
 

@@ -8,7 +8,7 @@ from ws.types import Fields
 
 
 def effect_by_alpha(table: Sequence[Fields], title: str, path: Path) -> None:
-    """One panel per metric: the mean over alpha with its 95 % interval, and the answer mass as grey dots."""
+    """One panel per metric: the mean over alpha with its 95 % interval."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -60,6 +60,11 @@ class Verdict:
     slight: bool = False
     """Whether a clear change is too small to matter."""
 
+    @property
+    def clear(self) -> bool:
+        """Whether the interval is clear of 0, on whichever side."""
+        return self.word in ("intended", "reversed", "unclaimed")
+
 
 def verdict(
     value: float,
@@ -98,6 +103,21 @@ def verdict(
         )
     between = "" if steady else " from end to end, but not steadily between"
     return Verdict("intended", f"moves as intended{between}{by}", slight)
+
+
+COUNTED: Mapping[Word, str] = {
+    "intended": "as intended",
+    "reversed": "REVERSED",
+    "unclaimed": "clear of 0",
+    "unclear": "without a clear effect",
+    "unknown": "without an interval",
+    "unscored": "without a number",
+}
+
+
+def counted(words: Sequence[Word]) -> str:
+    """Verdicts by how many there are of each: 3 as intended, 1 REVERSED."""
+    return ", ".join(f"{words.count(word)} {text}" for word, text in COUNTED.items() if word in words)
 
 
 def less_than(*, nat: bool) -> str:

@@ -6,14 +6,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from ws.numbers import bounds, percent, signed, some, with_interval
 from ws.results.claims import Claim
 from ws.results.controls import Random
-from ws.results.sentences import ONE_SEED, few_units, in_nats, left_out_rows, legend, less_than, low_mass, verdict
+from ws.results.sentences import (
+    ONE_SEED,
+    counted,
+    few_units,
+    in_nats,
+    left_out_rows,
+    legend,
+    less_than,
+    low_mass,
+    verdict,
+)
 from ws.results.sentences.questions import not_held_out
 from ws.results.trials import Trials
 from ws.stats import FEW_UNITS, Estimate
 
 ENOUGH_DRAWS = 20
-CLEAR = {"intended": "move it as intended", "reversed": "REVERSED, move it the other way", "unclaimed": "move it"}
-UNCLEAR = {"unclear": "no clear effect", "unknown": "no interval", "unscored": "no number"}
 
 
 def readings(
@@ -46,11 +54,11 @@ def _shown(methods: Sequence[Trials], claim: Claim, axes: Mapping[str, Estimate]
         return ["No method is matched at both signs: this table compares nothing at equal strength."]
     nat, wanted = in_nats(claim.metric), int(bool(claim.intent))
     says = {name: verdict(*bounds(axes[name]), wanted, nat=nat) for name in comparable}
-    words = [v.word for v in says.values()]
-    counts = [f"{words.count(w)} {text}" for w, text in {**CLEAR, **UNCLEAR}.items() if w in words]
     claims = "" if claim.intent else " (the behavior claims nothing about it)"
-    lines = [f"{claim.metric}{claims}, {some(len(comparable), 'matched method')}: {', '.join(counts)}."]
-    known = [name for name in comparable if says[name].word in CLEAR]
+    lines = [
+        f"{claim.metric}{claims}, {some(len(comparable), 'matched method')}: {counted([v.word for v in says.values()])}."
+    ]
+    known = [name for name in comparable if says[name].clear]
     if known:
         best = max(known, key=lambda name: axes[name].mean)
         lines[0] = f"{lines[0][:-1]}. The largest axis is {best}'s, {with_interval(axes[best])}."

@@ -1,21 +1,13 @@
 """Sentences on what the studies of a sweep show together."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from ws.numbers import bounds, some
 from ws.results.effects import Effect
-from ws.results.sentences import ONE_SEED, few_units, in_nats, verdict
+from ws.results.sentences import ONE_SEED, counted, few_units, in_nats, verdict
 from ws.stats import FEW_UNITS
 
 FEW_SEEDS = 5
-WORDS = {
-    "intended": "move as intended",
-    "reversed": "are REVERSED",
-    "unclear": "show no clear effect",
-    "unknown": "have no interval",
-    "unscored": "have no number",
-}
 
 
 def readings(effects: Sequence[Effect], *, budget: float | None, unmatched: Sequence[str]) -> list[str]:
@@ -46,9 +38,8 @@ def _over_seeds(effects: Sequence[Effect]) -> list[str]:
         lines.append(
             f"Seeds: in {len(whole)} of {some(len(claimed), 'row')} with a claim every seed moves as the behavior wants{doubt}."
         )
-        words = Counter(verdict(*bounds(e.over.found), e.sign, nat=in_nats(e.metric)).word for e in claimed)
-        counts = [f"{words[w]} {text}" for w, text in WORDS.items() if words[w]]  # type: ignore[index]
-        lines.append(f"Intervals: of {some(len(claimed), 'row')} with a claim {', '.join(counts)}.")
+        words = [verdict(*bounds(e.over.found), e.sign, nat=in_nats(e.metric)).word for e in claimed]
+        lines.append(f"Intervals: of {some(len(claimed), 'row')} with a claim {counted(words)}.")
     if few := [e for e in effects if e.over.found.fewest < FEW_UNITS]:
         least = min(few, key=lambda e: e.over.found.fewest)
         lines.append(few_units(least.over.found.fewest, f"of {least.metric}", of=least.over.found.n))
