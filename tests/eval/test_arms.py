@@ -19,6 +19,8 @@ def test_rows_are_joined_by_key_and_never_by_order(rows):
     pd.testing.assert_frame_equal(join(rows).table, join(shuffled).table)
     assert join(rows).table["fwd"].tolist() == [3, 4, 5]
     assert join(rows, sign=-1).table["fwd"].tolist() == [-3, -4, -5]
+    one = rows[rows["arm"] != "neg"]
+    assert [(a.fwd, a.rev) for a in (join(rows), join(rows, sign=-1), join(one))] == [(1, -1), (-1, 1), (1, None)]
 
 
 @pytest.mark.parametrize(
@@ -68,6 +70,7 @@ def test_answer_orders_fold_into_one_item():
     assert ref["a/0"] == 2.0
     assert np.isnan(ref["b/0"])  # one order alone would carry the bias that two cancel
     assert list(folded(rows).columns) == list(rows.columns)
+    assert len(folded(rows.assign(kind=np.nan))) == len(folded(rows)) == 4  # what says nothing of a row loses none
     with pytest.raises(ValueError, match="1 items have more or fewer rows"):
         folded(rows.drop(index=0))
 
