@@ -66,8 +66,8 @@ def test_a_vignette_without_its_other_condition_is_left_out_and_named(tiny, tmp_
 
 
 def test_the_balance_of_labels_is_not_told_of_units_that_were_not_asked(tiny):
-    assert "labels" in items_of(protocol("dilemmas"), tiny).told
-    assert "labels" not in items_of(protocol("dilemmas"), tiny, limit=1).told
+    assert "labels" in items_of(protocol("dilemmas"), tiny).facts
+    assert "labels" not in items_of(protocol("dilemmas"), tiny, limit=1).facts
 
 
 def test_a_limit_above_what_there_is_is_no_smoke_run(tiny):

@@ -78,7 +78,7 @@ def test_rows_without_an_honest_side_or_without_text_are_left_out_and_named(tiny
         "honesty is 0: no side is the honest one": ["1/to_do"],
         "no situation or action": ["2/to_do"],
     }
-    assert items.told["labels"] == {"+1": 1, "-1": 1}
+    assert items.facts["labels"] == {"+1": 1, "-1": 1}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_dilemmas_whose_value_both_or_neither_action_serves_are_left_out_and_nam
         "Truthfulness is served by both actions": ["4"],
         "Truthfulness is served by neither action": ["5"],
     }
-    assert items.told == {
+    assert items.facts == {
         "value_class": "Truthfulness",
         "labels": {"+1": 3, "-1": 1},
         "values_without_class": ["speed"],

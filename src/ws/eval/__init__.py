@@ -154,16 +154,16 @@ def shown(rows: Sequence[Mapping[str, Any]], intent: Mapping[str, int]) -> list[
 
     A metric that is another one on this data, number for number, is shown once.
     """
-    kept: dict[tuple, str] = {}
-    found = []
+    metric_of: dict[tuple, str] = {}
+    records = []
     for row in rows:
         choose = recorded(row["eval"], row["protocol"]).shown
         numbers = tuple(row[k] for k in ("eval", "protocol", "alpha", "mean", "ci_lo", "ci_hi", "n_total"))
-        same = row["alpha"] != 0 and kept.setdefault(numbers, row["metric"]) != row["metric"]
+        same = row["alpha"] != 0 and metric_of.setdefault(numbers, row["metric"]) != row["metric"]
         if not same and (choose is None or row["metric"] in choose(intent)):
-            found.append(row)
-    steered = {r["metric"] for r in found if r["alpha"] != 0} or {r["metric"] for r in found}
-    return [r for r in found if r["metric"] in steered]
+            records.append(row)
+    steered = {r["metric"] for r in records if r["alpha"] != 0} or {r["metric"] for r in records}
+    return [r for r in records if r["metric"] in steered]
 
 
 def recorded(name: str, protocol_id: str) -> Protocol:

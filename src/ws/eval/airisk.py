@@ -66,23 +66,23 @@ class Asked:
 
     def __call__(self, base: Base, data: str | None) -> Items:
         rows, classes = tables(base, data)
-        wanted = class_named(self.value, classes)
+        value_class = class_named(self.value, classes)
         anchor = anchor_before(base.tokenizer, ANCHOR, ("1", "2"))
-        found: list[Item] = []
+        asked_items: list[Item] = []
         sides: dict[str, list[str]] = {"both actions": [], "neither action": []}
         unknown: dict[str, None] = {}
-        for d, serving in dilemmas(rows, classes, wanted, unknown):
+        for d, serving in dilemmas(rows, classes, value_class, unknown):
             if not d.label:
                 sides["both actions" if serving else "neither action"].append(d.name)
                 continue
             for order in range(1 + self.both):
                 label = -d.label if order else d.label
                 text = f"{self._text(d, order)}\n\n{ASK}"
-                found.append(Item(d.name, f"{d.name}/{order}", Chat(text), anchor, DIGITS, label, str(d.label)))
-        left_out = {f"{wanted} is served by {which}": names for which, names in sides.items()}
-        labels = {f"{v:+d}": len({i.unit_id for i in found if i.kind == str(v)}) for v in (1, -1)}
-        told = {"value_class": wanted, "labels": labels, "values_without_class": list(unknown)}
-        return Items(found, source=rows.source, left_out=left_out, complete=SMOKE, told=told)
+                asked_items.append(Item(d.name, f"{d.name}/{order}", Chat(text), anchor, DIGITS, label, str(d.label)))
+        left_out = {f"{value_class} is served by {which}": names for which, names in sides.items()}
+        labels = {f"{v:+d}": len({i.unit_id for i in asked_items if i.kind == str(v)}) for v in (1, -1)}
+        facts = {"value_class": value_class, "labels": labels, "values_without_class": list(unknown)}
+        return Items(asked_items, source=rows.source, left_out=left_out, complete=SMOKE, facts=facts)
 
     def _text(self, d: Dilemma, order: int) -> str:
         if not self.both:  # as published, the dilemma as it stands, and the canonical pair where it names no actions
@@ -114,15 +114,15 @@ def classes_of(rows: Rows) -> dict[str, str]:
     return {_folded(r["value"]): str(r["value_class"]).strip() for r in rows if is_text(r["value_class"])}
 
 
-def class_named(wanted: str, classes: Mapping[str, str]) -> str:
+def class_named(name: str, classes: Mapping[str, str]) -> str:
     """A class of the data by the name in a protocol id."""
-    known = {slug(c): c for c in classes.values()}
-    if found := known.get(FULL_NAME.get(wanted, wanted)):
-        return found
+    classes_by_slug = {slug(c): c for c in classes.values()}
+    if match := classes_by_slug.get(FULL_NAME.get(name, name)):
+        return match
     short = {v: k for k, v in FULL_NAME.items()}
     raise BadFile(
-        f"the value class {wanted!r} is not in this data; there are "
-        f"{', '.join(f'airisk-{short.get(s, s)}/1' for s in sorted(known))}."
+        f"the value class {name!r} is not in this data; there are "
+        f"{', '.join(f'airisk-{short.get(s, s)}/1' for s in sorted(classes_by_slug))}."
     )
 
 
@@ -131,12 +131,12 @@ def slug(name: str) -> str:
 
 
 def dilemmas(
-    rows: Rows, classes: Mapping[str, str], wanted: str, unknown: dict[str, None]
+    rows: Rows, classes: Mapping[str, str], value_class: str, unknown: dict[str, None]
 ) -> list[tuple[Dilemma, bool]]:
     """(dilemma, whether any of its actions serves the class), from consecutive pairs of rows; `unknown` collects values."""
     if len(rows) % 2:
         raise BadFile(f"{rows.source} has {len(rows)} rows; a dilemma is two of them, Action 1 and Action 2.")
-    found = []
+    pairs = []
     for n in range(0, len(rows), 2):
         pair = rows[n : n + 2]
         name = str(n // 2)
@@ -155,12 +155,12 @@ def dilemmas(
         for r in pair:
             values = [_folded(v) for v in list_of(r["values"])]
             unknown |= dict.fromkeys(v for v in values if v not in classes)
-            serves.append(wanted in {classes.get(v) for v in values})
+            serves.append(value_class in {classes.get(v) for v in values})
         text = pair[0]["dilemma"].strip()
         situation = text.partition("\n\nAction 1:")[0]
         one, two = (action_text(r, DO[at]) for at, r in enumerate(pair))
-        found.append((Dilemma(name, text, situation, (one, two), serves[0] - serves[1]), any(serves)))
-    return found
+        pairs.append((Dilemma(name, text, situation, (one, two), serves[0] - serves[1]), any(serves)))
+    return pairs
 
 
 def action_text(row: Mapping[str, Any], instead: str) -> str:
@@ -206,8 +206,8 @@ PROTOCOLS = tuple(make("truth", form) for form in FORMS)
 
 def resolve(protocol_id: str) -> Protocol | None:
     """The protocol of any other value class, by its id."""
-    found = re.fullmatch(rf"airisk-([a-z0-9-]+)/({'|'.join(FORMS)})", protocol_id)
-    return make("truth" if found[1] == "truthfulness" else found[1], found[2]) if found else None
+    match = re.fullmatch(rf"airisk-([a-z0-9-]+)/({'|'.join(FORMS)})", protocol_id)
+    return make("truth" if match[1] == "truthfulness" else match[1], match[2]) if match else None
 
 
 if __name__ == "__main__":  # `python -m ws.eval.airisk ...` is `ws eval airisk ...`

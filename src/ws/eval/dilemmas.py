@@ -65,7 +65,7 @@ class Form:
 
     def __call__(self, base: Base, data: str | None) -> Items:
         rows = self.rows(base, data)
-        found, no_label, no_text = [], [], []
+        listed, no_label, no_text = [], [], []
         for r in rows:
             kind = label_of(r, "action_type", TYPES, name=str(r["idx"]), source=rows.source)
             name = f"{r['idx']}/{kind}"
@@ -78,15 +78,15 @@ class Form:
                 unit = str(r.get("dilemma_idx", r["idx"]))
                 for order, ask in enumerate(self.orders):
                     text = self.text.format(situation=r["dilemma_situation"], action=r["action"], order=ask)
-                    found.append(
+                    listed.append(
                         Item(unit, f"{name}/{order}", Chat(text), self.anchor, YES_NO, label, _own(r, kind, label))
                     )
         return Items(
-            found,
+            listed,
             source=rows.source,
             left_out={f"{self.label} is 0: no side is the honest one": no_label, "no situation or action": no_text},
             complete=0 if base.tiny and data is None else COMPLETE,
-            told={"labels": {f"{v:+d}": sum(i.label == v for i in found) // len(self.orders) for v in (1, -1)}},
+            facts={"labels": {f"{v:+d}": sum(i.label == v for i in listed) // len(self.orders) for v in (1, -1)}},
         )
 
 
@@ -104,15 +104,15 @@ def labelled(rows: Rows, column: str) -> Rows:
     for r in rows:
         names = {str(v).strip().casefold() for v in list_of(r["values_names"])}
         honest.setdefault(r["idx"], set()).update({r["action_type"]} if "honesty" in names else ())
-    found = []
+    labels = []
     for r in rows:
         of = honest[r["idx"]]
         label = 0 if len(of) != 1 else 1 if r["action_type"] in of else -1
         flags = {f"{t}_has_positive_honesty": t in of for t in TYPES} | {
             f"{t}_has_negative_honesty": False for t in TYPES
         }
-        found.append({**r, **flags, column: label})
-    return Rows(found, f"{rows.source}, labels read from values_names")
+        labels.append({**r, **flags, column: label})
+    return Rows(labels, f"{rows.source}, labels read from values_names")
 
 
 def metrics(rows: "pd.DataFrame") -> Metrics:

@@ -49,18 +49,18 @@ def questions(data: str | None) -> list[tuple[str, str, str, str]]:
     if form is None:
         forms = " or ".join(", ".join(f) for f in FORMS)
         raise BadFile(f"{data} needs the columns {forms}; it has {', '.join(sorted(map(str, rows[0])))}.")
-    found, bad = [], {}
+    answers, bad = [], {}
     for i, r in enumerate(rows):
         parts = [r.get(c) for c in form]
         prompt, pos, neg = (p.strip() if isinstance(p, str) else "" for p in parts)
         if why := _unusable(prompt, pos, neg):
             bad[i + 1] = why
         unit = r.get("unit_id")
-        found.append((f"row-{i + 1}" if unit is None else str(unit), prompt, pos, neg))
+        answers.append((f"row-{i + 1}" if unit is None else str(unit), prompt, pos, neg))
     if bad:
-        named = "; ".join(f"row {i}: {why}" for i, why in list(bad.items())[:NAMED])
-        raise BadFile(f"{len(bad)} of {len(rows)} rows of {data} cannot be scored ({named}); mend or remove them.")
-    return found
+        examples = "; ".join(f"row {i}: {why}" for i, why in list(bad.items())[:NAMED])
+        raise BadFile(f"{len(bad)} of {len(rows)} rows of {data} cannot be scored ({examples}); mend or remove them.")
+    return answers
 
 
 def _unusable(prompt: str, pos: str, neg: str) -> str | None:
@@ -78,15 +78,15 @@ def items(base: Base, data: str | None) -> list[Item]:
 
 def items_slot(base: Base, data: str | None) -> list[Item]:
     """One-word answers; for (A) and (B) the anchor opens the bracket."""
-    found = []
+    slots = []
     for i, (unit, prompt, pos, neg) in enumerate(questions(data)):
         in_brackets = all(a.startswith("(") for a in (pos, neg))
         words = [a.strip("().! ") for a in (pos, neg)]
         if not all(w.isalnum() for w in words):
             raise BadFile(f"row {i + 1} of {data}: {pos!r} and {neg!r} are not one word each; use `protocol=file/1`.")
         anchor = "(" if in_brackets else ""
-        found.append(Item(unit, f"row-{i + 1}", Chat(prompt), anchor, ((words[0],), (words[1],)), kind=_kind(pos)))
-    return found
+        slots.append(Item(unit, f"row-{i + 1}", Chat(prompt), anchor, ((words[0],), (words[1],)), kind=_kind(pos)))
+    return slots
 
 
 def _kind(pos: str) -> str:
@@ -95,10 +95,10 @@ def _kind(pos: str) -> str:
 
 
 def metrics(rows: "pd.DataFrame") -> Metrics:
-    found = {"logratio_file": by_alpha(rows)}
+    table = {"logratio_file": by_alpha(rows)}
     kinds = sorted(rows["kind"].unique())
     if 1 < len(kinds) <= FEW_ANSWERS and "" not in kinds:
-        found["balanced"] = {
+        table["balanced"] = {
             float(a): means(
                 part["y"].tolist(),
                 units=part["unit_id"].tolist(),
@@ -108,7 +108,7 @@ def metrics(rows: "pd.DataFrame") -> Metrics:
             )
             for a, part in rows.groupby("alpha")
         }
-    return found
+    return table
 
 
 LEGEND = {

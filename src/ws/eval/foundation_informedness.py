@@ -70,10 +70,10 @@ def cell_rows(
     if (frames["n"] != len(FRAMES)).any():
         odd = frames.loc[frames["n"] != len(FRAMES), "cell"].unique().tolist()
         raise ValueError(f"{len(odd)} cells were not asked in both frames {list(FRAMES)}, e.g. {odd[:3]}")
-    found = cells(rows).merge(frames, on=by)
-    return found.assign(
-        row_key=found["cell"],
-        y=intent * found["logit"],
+    merged = cells(rows).merge(frames, on=by)
+    return merged.assign(
+        row_key=merged["cell"],
+        y=intent * merged["logit"],
         label=intent,
         method=arms.method,
         protocol=arms.protocol,
@@ -83,12 +83,12 @@ def cell_rows(
 
 def loadings_of(vignettes: Sequence[Mapping[str, Any]], foundation: str) -> dict[str, float]:
     """How much each vignette is about a foundation: its share of the vignette's ratings."""
-    found = {}
+    loadings = {}
     for v in vignettes:
         shares = shares_of(v)
         if foundation not in shares:
             raise ValueError(
                 f"vignette {v['id']} has no rating on {foundation}; leave loadings out to weigh by foundation"
             )
-        found[f"{v['id']}/{v['foundation_coarse']}"] = shares[foundation]
-    return found
+        loadings[f"{v['id']}/{v['foundation_coarse']}"] = shares[foundation]
+    return loadings

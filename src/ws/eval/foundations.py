@@ -108,25 +108,25 @@ def metrics(rows: "pd.DataFrame") -> Metrics:
 
 def of_strength(m: Moved) -> dict[str, Sample]:
     """Every metric of the cells of one strength."""
-    found: dict[str, Sample] = {}
+    table: dict[str, Sample] = {}
     for axis, signs in AXES.items():
         if signs.keys() <= m.weights.keys():
-            found |= of_axis(m, axis, signs)
-    found["common"] = m.combined({f: 1 / len(m.weights) for f in m.weights})
-    return found | {f"d_{f.replace(' ', '')}": m.combined({f: 1.0}) for f in m.weights}
+            table |= of_axis(m, axis, signs)
+    table["common"] = m.combined({f: 1 / len(m.weights) for f in m.weights})
+    return table | {f"d_{f.replace(' ', '')}": m.combined({f: 1.0}) for f in m.weights}
 
 
 def of_axis(m: Moved, axis: str, signs: Mapping[str, int]) -> dict[str, Sample]:
     """An axis and what stands beside it."""
-    found = {f"axis_{axis}": m.combined(signs)}
+    table = {f"axis_{axis}": m.combined(signs)}
     others = [f for f in m.weights if f not in signs]
     if not others:
-        return found
+        return table
     if len(signs) == 1:
         (target, sign), share = *signs.items(), 1 / len(others)
-        found[f"axis_{axis}_rel"] = m.combined({target: sign, **dict.fromkeys(others, -sign * share)})
+        table[f"axis_{axis}_rel"] = m.combined({target: sign, **dict.fromkeys(others, -sign * share)})
     fit = Fit(m, signs)
-    return found | {f"axis_{axis}_adj": fit.adjusted(), f"axis_{axis}_b": fit.slope(), f"axis_{axis}_off": fit.off()}
+    return table | {f"axis_{axis}_adj": fit.adjusted(), f"axis_{axis}_b": fit.slope(), f"axis_{axis}_off": fit.off()}
 
 
 class Fit:
@@ -284,18 +284,18 @@ def cue(part: "pd.DataFrame", axis: str, intent: int = 1) -> str:
     if not AXES[axis].keys() <= m.weights.keys():
         return NONE
     of = of_axis(m, axis, AXES[axis])
-    found = [estimate(of[name]) for name in (f"axis_{axis}", f"axis_{axis}_adj") if name in of]
+    estimates = [estimate(of[name]) for name in (f"axis_{axis}", f"axis_{axis}_adj") if name in of]
     alpha = float(part["alpha"].iloc[0])
-    wanted = intent * (1 if alpha > 0 else -1)
-    return mark(found, wanted)
+    side = intent * (1 if alpha > 0 else -1)
+    return mark(estimates, side)
 
 
-def mark(found: Sequence[Estimate], wanted: int) -> str:
+def mark(estimates: Sequence[Estimate], side: int) -> str:
     """The cue of an axis, and of what is left of it after damage, given the side that is wanted."""
-    value = wanted * found[0].mean if found else float("nan")
+    value = side * estimates[0].mean if estimates else float("nan")
     if value != value:
         return NONE
-    sure = all(min(wanted * e.ci_lo, wanted * e.ci_hi) > 1e-9 for e in found)
+    sure = all(min(side * e.ci_lo, side * e.ci_hi) > 1e-9 for e in estimates)
     color = next((c for least, c in CUES if value > least), "🔴")
     return "🟡" if color == "🟢" and not sure else color
 
@@ -324,12 +324,12 @@ LEGEND = {
 }
 
 
-def _protocol(name: str, asked: Vignettes, more: dict[str, Any]) -> Protocol:
+def _protocol(name: str, vignettes: Vignettes, more: dict[str, Any]) -> Protocol:
     return Protocol(
         "foundations",
         name,
         "logit_wrong",
-        asked,
+        vignettes,
         metrics,
         LEGEND,
         gate=GATE,

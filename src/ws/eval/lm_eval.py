@@ -82,16 +82,16 @@ class TaskQuestions(Questions):
         """Every sample's numbers at every strength; those that are kept are not measured again."""
         import pandas as pd
 
-        wanted = sorted({0.0, *map(float, alphas)})
+        strengths = sorted({0.0, *map(float, alphas)})
         parts = []
         if unsteered is not None:
             parts.append(pd.read_parquet(unsteered / SCORES).assign(method=method))
             items = pd.read_parquet(unsteered / ITEMS)
-            wanted.remove(0.0)
-        if wanted:
+            strengths.remove(0.0)
+        if strengths:
             dial = plain_dial(self.base, by, NAME, marks_answers=False)
             rows, items = run(
-                self.base, self.tasks, alphas=wanted, dial=dial, method=method, seed=seed, limit=self.limit
+                self.base, self.tasks, alphas=strengths, dial=dial, method=method, seed=seed, limit=self.limit
             )
             parts.append(rows)
         rows = pd.concat(parts, ignore_index=True)
@@ -143,12 +143,12 @@ class Tasks:
 
     def described(self, limit: int | None) -> dict[str, Any]:
         """What is asked: the config and a hash of the questions of every task, so that a changed file is a new key."""
-        told = {}
+        hashes = {}
         for name, task in self._loaded().items():
             docs = [d for _, d in task.doc_iterator(limit=limit)]
             config = {k: str(v) for k, v in task.dump_config().items()}
-            told[name] = _hash([config, docs])
-        return {"lm_eval": self.version, "tasks": told}
+            hashes[name] = _hash([config, docs])
+        return {"lm_eval": self.version, "tasks": hashes}
 
     def _loaded(self) -> dict[str, Any]:
         try:
@@ -176,20 +176,20 @@ def run(
     from lm_eval.models.huggingface import HFLM
 
     records: list[dict[str, Any]] = []
-    asked: dict[str, dict[str, Any]] = {}
+    questions: dict[str, dict[str, Any]] = {}
     for alpha in alphas:
         if alpha and dial is None:
             raise ValueError(f"alpha {alpha:g} needs something to steer by")
         with _quiet(), dial(alpha) if alpha and dial is not None else nullcontext():  # type: ignore[arg-type]
             model = HFLM(pretrained=base.model, tokenizer=base.tokenizer, batch_size=BATCH)
-            found = simple_evaluate(
+            results = simple_evaluate(
                 model=model, tasks=tasks.names, limit=limit, bootstrap_iters=0, log_samples=True,
                 task_manager=tasks.manager, random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed,
                 fewshot_random_seed=1234,
             )  # fmt: skip
-        for task, samples in found["samples"].items():
+        for task, samples in results["samples"].items():
             for s in samples:
-                key = f"lm-eval/{task}@{found['versions'].get(task, 0)}/{s['filter']}"
+                key = f"lm-eval/{task}@{results['versions'].get(task, 0)}/{s['filter']}"
                 for metric, value in _numbers(s).items():
                     row = f"{task}/{s['doc_id']}/{s['filter']}/{metric}"
                     records.append(
@@ -199,32 +199,32 @@ def run(
                         | {"arm": "ref" if alpha == 0 else "pos" if alpha > 0 else "neg", "logratio": math.nan}
                         | {"pmass": math.nan, "label": 1, "forced_close": False, "text": _answer(s), "kind": task}
                     )
-                    asked[row] = {
+                    questions[row] = {
                         "row_key": row,
                         "prompt": str(s["arguments"][0][0])[-TEXT:],
                         "wanted": _wanted(s),
                     }
     if not records:
         raise BadFile(f"{', '.join(tasks.names)} gives no number per sample, so nothing can be paired.")
-    return pd.DataFrame.from_records(records, columns=list(COLUMNS)), pd.DataFrame(list(asked.values()))
+    return pd.DataFrame.from_records(records, columns=list(COLUMNS)), pd.DataFrame(list(questions.values()))
 
 
 def _numbers(sample: dict[str, Any]) -> dict[str, float]:
     """The plain numbers of a sample; lists and tuples belong to a whole corpus (word_perplexity) and have no row."""
-    found = {m: float(sample[m]) for m in sample["metrics"] if isinstance(sample[m], (int, float))}
+    numbers = {m: float(sample[m]) for m in sample["metrics"] if isinstance(sample[m], (int, float))}
     likelihoods, target = sample["filtered_resps"], sample["target"]
     choices = len(likelihoods) > 1 and all(isinstance(r, (tuple, list)) and len(r) == 2 for r in likelihoods)
     if choices and isinstance(target, int) and 0 <= target < len(likelihoods):
         lls = [float(r[0]) for r in likelihoods]
-        found["margin"] = lls[target] - max(x for i, x in enumerate(lls) if i != target)
-    return found
+        numbers["margin"] = lls[target] - max(x for i, x in enumerate(lls) if i != target)
+    return numbers
 
 
 def _wanted(sample: dict[str, Any]) -> str:
     """The right choice in words, or the right answer."""
-    target, asked = sample["target"], sample["arguments"]
-    if isinstance(target, int) and 0 <= target < len(asked) > 1:
-        return str(asked[target][1]).strip()
+    target, arguments = sample["target"], sample["arguments"]
+    if isinstance(target, int) and 0 <= target < len(arguments) > 1:
+        return str(arguments[target][1]).strip()
     return str(target)[:TEXT]
 
 

@@ -26,11 +26,11 @@ from ws.train.sequences import rows_of
 
 def row_keys(pairs: Pairs) -> list[str]:
     """What names each pair in every row; a file may hold one name twice."""
-    seen = Counter[str]()
+    count = Counter[str]()
     keys = []
     for pair in pairs.rows:
-        seen[pair.name] += 1
-        keys.append(pair.name if seen[pair.name] == 1 else f"{pair.name}#{seen[pair.name]}")
+        count[pair.name] += 1
+        keys.append(pair.name if count[pair.name] == 1 else f"{pair.name}#{count[pair.name]}")
     return keys
 
 

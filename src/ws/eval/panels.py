@@ -28,9 +28,9 @@ def shift_panel(items: "pd.DataFrame", alphas: list[float]) -> Panel:
     for alpha in alphas:
         strength: dict[str, Any] = {"pos": alpha} if alpha > 0 else {"sign": -1, "neg": alpha}
         one_side = items[items["alpha"].isin([0.0, alpha])]
-        found = decomposition(one_side, **strength)
-        records.append({"alpha": alpha} | {k: vars(getattr(found, k)) for k in "ab"} | {"fits": found.fits})
-        parts = {k: with_interval(getattr(found, k)) if found.fits else NO for k in "ab"}
+        split = decomposition(one_side, **strength)
+        records.append({"alpha": alpha} | {k: vars(getattr(split, k)) for k in "ab"} | {"fits": split.fits})
+        parts = {k: with_interval(getattr(split, k)) if split.fits else NO for k in "ab"}
         lines.append({"alpha": alpha_of(alpha), **parts})
     title = "shift: y(alpha) = a + b y(0); a moves an undecided item, b above 1 only sharpens"
     unknown = (
@@ -46,20 +46,20 @@ def surgical_panel(items: "pd.DataFrame", alphas: list[float]) -> list[Panel]:
     if not alphas[0] < 0 < alphas[-1]:
         return []
     arms = items[items["alpha"].isin([alphas[0], 0.0, alphas[-1]])]
-    found = informedness(arms, ks=(1, 2))
-    small = "; a class is too small to say" if found.too_small else ""
+    score = informedness(arms, ks=(1, 2))
+    small = "; a class is too small to say" if score.too_small else ""
     return [
         Panel(
             f"surgical informedness of {alphas[0]:+g} and {alphas[-1]:+g}{small}",
-            [surgical_line(found)],
-            [found.record()],
+            [surgical_line(score)],
+            [score.record()],
         )
     ]
 
 
-def surgical_line(found: Informedness) -> dict[str, str]:
+def surgical_line(surgical: Informedness) -> dict[str, str]:
     """A score beside its null, and what it is made of."""
-    r = found.record()
+    r = surgical.record()
     score = {k: f"{signed(r[k], 1)} {between(r[f'{k}_lo'], r[f'{k}_hi'], 1)}" for k in ("SI_2", "SI_1")}
     return {
         "SI_2": score["SI_2"],

@@ -43,29 +43,29 @@ SHIPPED = Path(__file__).parent / "neutral_qa.jsonl"
 
 def rows_of(base: Base, data: str | None) -> list[dict[str, Any]]:
     """Neutral questions with answers: a file's (prompt, answer and, for the choice, wrong_answer) or the shipped ones."""
-    found = records(data or (EVALS / SHIPPED.name if base.tiny else SHIPPED), ("prompt", "answer"))
-    if bad := [i for i, r in enumerate(found, 1) if not is_text(r["prompt"]) or not is_text(r["answer"])]:
-        raise BadFile(f"{found.source}: {len(bad)} rows lack a prompt or an answer, e.g. row {bad[0]}.")
-    return found
+    rows = records(data or (EVALS / SHIPPED.name if base.tiny else SHIPPED), ("prompt", "answer"))
+    if bad := [i for i, r in enumerate(rows, 1) if not is_text(r["prompt"]) or not is_text(r["answer"])]:
+        raise BadFile(f"{rows.source}: {len(bad)} rows lack a prompt or an answer, e.g. row {bad[0]}.")
+    return rows
 
 
 def items(base: Base, data: str | None) -> list[Item]:
     """Whole answers; `kind` is the number of their tokens, which is their weight."""
-    found = []
+    listed = []
     for i, r in enumerate(rows_of(base, data)):
         answer = spoken(base, r["answer"])
         n = len(encode(base.tokenizer, answer))
         # label -1: y is the negative log-likelihood
-        found.append(Item(str(i), str(i), Chat(r["prompt"]), "", label=-1, kind=str(n), texts=(answer,)))
-    return found
+        listed.append(Item(str(i), str(i), Chat(r["prompt"]), "", label=-1, kind=str(n), texts=(answer,)))
+    return listed
 
 
 def items_choice(base: Base, data: str | None) -> list[Item]:
     rows = rows_of(base, data)
-    given = [str(w).strip() for r in rows if isinstance(w := r.get("wrong_answer"), str) and w.strip()]
-    if given and len(given) < len(rows):
-        raise BadFile(f"{len(rows) - len(given)} rows have no wrong_answer; give every question one, or none.")
-    wrong = given or answers_of_others(rows)
+    own = [str(w).strip() for r in rows if isinstance(w := r.get("wrong_answer"), str) and w.strip()]
+    if own and len(own) < len(rows):
+        raise BadFile(f"{len(rows) - len(own)} rows have no wrong_answer; give every question one, or none.")
+    wrong = own or answers_of_others(rows)
     return [
         Item(str(i), str(i), Chat(r["prompt"]), "", texts=(spoken(base, r["answer"]), spoken(base, w)))
         for i, (r, w) in enumerate(zip(rows, wrong))
@@ -75,7 +75,7 @@ def items_choice(base: Base, data: str | None) -> list[Item]:
 def answers_of_others(rows: list[dict[str, Any]]) -> list[str]:
     """For every question the answer of the next one that begins alike, so that both have the same form."""
     start = [tuple(r["prompt"].split()[:2]) for r in rows]
-    found = []
+    answers = []
     for i, r in enumerate(rows):
         order = [*rows[i + 1 :], *rows[:i]]
         starts = [*start[i + 1 :], *start[:i]]
@@ -83,8 +83,8 @@ def answers_of_others(rows: list[dict[str, Any]]) -> list[str]:
         alike = [o["answer"] for o, s in zip(order, starts) if s == start[i] and o["answer"] != r["answer"]]
         if not other:
             raise BadFile("a choice needs at least two different answers, or a column wrong_answer.")
-        found.append((alike or other)[0])
-    return found
+        answers.append((alike or other)[0])
+    return answers
 
 
 def spoken(base: Base, answer: str) -> str:
@@ -109,11 +109,11 @@ def metrics_choice(rows: "pd.DataFrame") -> Metrics:
 def items_free(base: Base, data: str | None) -> list[Item]:
     """Neutral requests that no strength is found on, or the prompts of a file."""
     if data is not None:
-        found = [(str(i), r["prompt"]) for i, r in enumerate(rows_of(base, data))]
+        prompts = [(str(i), r["prompt"]) for i, r in enumerate(rows_of(base, data))]
     else:
         audit = [p for p in neutral_prompts(base.tiny) if p.split == "audit"]
-        found = [(p.id, p.text) for p in audit[:: len(audit) // N_FREE][:N_FREE]]
-    return [Item(key, key, Chat(text), "") for key, text in found]
+        prompts = [(p.id, p.text) for p in audit[:: len(audit) // N_FREE][:N_FREE]]
+    return [Item(key, key, Chat(text), "") for key, text in prompts]
 
 
 N_FREE = 20
@@ -121,13 +121,13 @@ LOOPS = 0.5  # of an answer's runs came before
 
 
 def metrics_free(rows: "pd.DataFrame") -> Metrics:
-    told = rows.assign(
+    table = rows.assign(
         loops=(rows["y"] > LOOPS).astype(float).where(rows["y"].notna()),
         unended=rows["forced_close"].astype(float),
         chars=rows["text"].str.len().astype(float),
     )
     columns = {"free_repeats": "y", "free_loops": "loops", "free_unended": "unended", "free_chars": "chars"}
-    return {name: by_alpha(told, column) for name, column in columns.items()}
+    return {name: by_alpha(table, column) for name, column in columns.items()}
 
 
 WHOLE_ANSWERS = "which scores whole answers and takes no thought"

@@ -70,7 +70,7 @@ class Items(list[Item]):
         source: str = "",
         left_out: Mapping[str, Sequence[str]] | None = None,
         complete: int = 0,
-        told: Mapping[str, Any] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ):
         super().__init__(items)
         self.source = source
@@ -78,7 +78,7 @@ class Items(list[Item]):
         """Reason to the names of the rows left out for it."""
         self.complete = complete
         """Units below which this is a smoke run: nothing to be put in a table of results."""
-        self.told = dict(told or {})
+        self.facts = dict(facts or {})
         """What else a reader should know of the items, such as how many of each label there are."""
 
     @property
@@ -101,7 +101,7 @@ class Items(list[Item]):
             source=self.source,
             left_out=self.left_out,
             complete=max(self.complete, len(self.units)),
-            told={k: v for k, v in self.told.items() if k != "labels"},  # those were counted over all units
+            facts={k: v for k, v in self.facts.items() if k != "labels"},  # those were counted over all units
         )
 
 
@@ -208,8 +208,8 @@ def as_text(table: Sequence[Mapping[str, Any]]) -> str:
 
 def items_of(protocol: Protocol, base: Base, *, data: str | None = None, limit: int | None = None) -> Items:
     """The items of a protocol, or of its first `limit` units."""
-    found = protocol.items(base, data)
-    items = found if isinstance(found, Items) else Items(found)
+    listed = protocol.items(base, data)
+    items = listed if isinstance(listed, Items) else Items(listed)
     if not items:
         why = "; ".join(f"{len(rows)} left out: {reason}" for reason, rows in items.left_out.items())
         raise ScoringImpossible(
@@ -253,14 +253,14 @@ def _measured_by(
     by.check_strengths(alphas)
     ways = {a: [by.chats(i.chat, a) for i in items] for a in dict.fromkeys(alphas)}
     same = [a for a, chats in ways.items() if chats == [(i.chat,) for i in items]]
-    asked: list[tuple[list[float], Sequence[Item]]] = [(same, items)]
+    groups: list[tuple[list[float], Sequence[Item]]] = [(same, items)]
     for a, chats in ways.items():
         if a not in same:
-            asked += [([a], [replace(i, chat=c) for i, c in zip(items, way)]) for way in zip(*chats, strict=True)]
+            groups += [([a], [replace(i, chat=c) for i, c in zip(items, way)]) for way in zip(*chats, strict=True)]
     scored: dict[float, list[list[Score]]] = {a: [[] for _ in items] for a in ways}
-    for strengths, questions in asked:
-        known = reference if 0.0 in strengths else None
-        rows = _measured(base, protocol, questions, strengths, partial(by.at, base), known)
+    for strengths, questions in groups:
+        zero = reference if 0.0 in strengths else None
+        rows = _measured(base, protocol, questions, strengths, partial(by.at, base), zero)
         for i, row in enumerate(rows):
             for a, s in zip(strengths, row):
                 scored[a][i].append(s)
@@ -365,7 +365,12 @@ def run(
     return Result(
         protocol,
         rows,
-        {**_asked(base, protocol, items[0]), **_of_items(items), **_told(protocol, rows), "low_pmass_share": low},
+        {
+            **_answers_note(base, protocol, items[0]),
+            **_items_note(items),
+            **_gaps_note(protocol, rows),
+            "low_pmass_share": low,
+        },
         [i.described() for i in items],
     )
 
@@ -373,26 +378,26 @@ def run(
 LOW_PMASS = 0.01  # of the likeliest token: the answers are beside the point
 
 
-def _of_items(items: Sequence[Item]) -> dict[str, Any]:
-    """How many there are, where they come from, and what was left out."""
-    told = items if isinstance(items, Items) else Items(items)
-    left_out = {why: {"n": len(rows), "rows": rows[:NAMED]} for why, rows in told.left_out.items()}
-    counts = {"n_items": len(told), "n_units": len(told.units), "smoke": told.smoke}
-    return {**counts, "source": told.source, "left_out": left_out, **told.told}
+def _items_note(items: Sequence[Item]) -> dict[str, Any]:
+    """The number of items, where they come from, and what was left out."""
+    all_items = items if isinstance(items, Items) else Items(items)
+    left_out = {why: {"n": len(rows), "rows": rows[:NAMED]} for why, rows in all_items.left_out.items()}
+    counts = {"n_items": len(all_items), "n_units": len(all_items.units), "smoke": all_items.smoke}
+    return {**counts, "source": all_items.source, "left_out": left_out, **all_items.facts}
 
 
-def _asked(base: Base, protocol: Protocol, item: Item) -> dict[str, Any]:
-    """How the first item was asked, and which tokens count as its answers."""
+def _answers_note(base: Base, protocol: Protocol, item: Item) -> dict[str, Any]:
+    """The anchor of the first item, and the tokens that count as its answers."""
     if item.texts or protocol.n_write:
         return {"anchor": item.anchor}
-    found = thinker(base, item, protocol.cot).answers if protocol.n_think else proven(base, item)
-    return {"answers": found.described(base.tokenizer), "anchor": item.anchor}
+    tokens = thinker(base, item, protocol.cot).answers if protocol.n_think else proven(base, item)
+    return {"answers": tokens.described(base.tokenizer), "anchor": item.anchor}
 
 
 NAMED = 20  # rows that could not be scored are all counted, and so many are named
 
 
-def _told(protocol: Protocol, rows: "pd.DataFrame") -> dict[str, Any]:
+def _gaps_note(protocol: Protocol, rows: "pd.DataFrame") -> dict[str, Any]:
     """Rows without a score, counted and named, and how often a thought had to be closed; or why nothing was scored."""
     at_zero = rows[rows["alpha"] == 0]
     if protocol.gate and at_zero["y"].isna().all():
@@ -402,11 +407,11 @@ def _told(protocol: Protocol, rows: "pd.DataFrame") -> dict[str, Any]:
             "Use another protocol or another model."
         )
     missing = rows[rows["y"].isna()]
-    named = [f"{r.row_key} at alpha {r.alpha:g}" for r in missing.head(NAMED).itertuples()]
-    told: dict[str, Any] = {"unscored": {"n": len(missing), "of": len(rows), "rows": named}}
+    names = [f"{r.row_key} at alpha {r.alpha:g}" for r in missing.head(NAMED).itertuples()]
+    facts: dict[str, Any] = {"unscored": {"n": len(missing), "of": len(rows), "rows": names}}
     if protocol.n_think:
-        told["forced_share"] = {f"{a:g}": float(s) for a, s in rows.groupby("alpha")["forced_close"].mean().items()}
-    return told
+        facts["forced_share"] = {f"{a:g}": float(s) for a, s in rows.groupby("alpha")["forced_close"].mean().items()}
+    return facts
 
 
 def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[dict[str, Any]]:
@@ -422,7 +427,7 @@ def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[dict[str, Any]]:
         zero = per_alpha.get(0.0)
         for alpha, sample in sorted(per_alpha.items()):
             e = estimate(sample)
-            moved = change(zero, sample) if zero is not None and alpha else None
+            shift = change(zero, sample) if zero is not None and alpha else None
             table.append(
                 {
                     "eval": protocol.eval,
@@ -433,10 +438,10 @@ def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[dict[str, Any]]:
                     **_numbers(e),
                     "sd": _spread(sample),
                     # against alpha 0, over the rows scored at both
-                    "delta": None if moved is None else moved.mean,
-                    "delta_lo": None if moved is None else moved.ci_lo,
-                    "delta_hi": None if moved is None else moved.ci_hi,
-                    "n_paired": None if moved is None else moved.n_valid,
+                    "delta": None if shift is None else shift.mean,
+                    "delta_lo": None if shift is None else shift.ci_lo,
+                    "delta_hi": None if shift is None else shift.ci_hi,
+                    "n_paired": None if shift is None else shift.n_valid,
                     "pmass": float(pmass.loc[alpha]),
                     "fewest": e.fewest,
                     "few_units": e.fewest < FEW_UNITS,
@@ -479,10 +484,10 @@ def together(rows: "pd.DataFrame", by: Sequence[str], column: str = "y") -> "pd.
     Which belong there is known from all strengths. A mean of some of them would not cancel what their balance cancels.
     """
     once(rows)
-    found = rows.groupby(["alpha", *by])[column].agg(["mean", "count"])
+    groups = rows.groupby(["alpha", *by])[column].agg(["mean", "count"])
     size = rows.groupby(list(by))["row_key"].nunique()
-    whole = found["count"].to_numpy() == size.reindex(found.index.droplevel("alpha")).to_numpy()
-    return found["mean"].where(whole).rename(column)
+    whole = groups["count"].to_numpy() == size.reindex(groups.index.droplevel("alpha")).to_numpy()
+    return groups["mean"].where(whole).rename(column)
 
 
 def once(rows: "pd.DataFrame") -> None:

@@ -202,11 +202,11 @@ def at_alphas(
     others = (
         all_at(nonzero, f"{label}, alpha {', '.join(f'{a:g}' for a in nonzero)}") if nonzero else [[] for _ in zero]
     )
-    found = []
+    rows = []
     for z, o in zip(zero, others):
         by_alpha = dict(zip([*nonzero, *[0.0] * len(z)], [*o, *z]))
-        found.append([by_alpha[float(a)] for a in alphas])
-    return found
+        rows.append([by_alpha[float(a)] for a in alphas])
+    return rows
 
 
 @dataclass(frozen=True)
@@ -224,9 +224,9 @@ def prompts_of(base: Base, items: Sequence[Item]) -> list[Prompt]:
     """Every item made ready; prompts longer than the model's context are refused, never cut."""
     texts = [slot_text(base, i) for i in items]
     ids = [tuple(encode(base.tokenizer, text)) for text in texts]
-    found = [Prompt(i, t, own_start(base, i, t), proven(base, i, text)) for i, t, text in zip(items, ids, texts)]
-    refuse_too_long(base, {p.item.row_key: len(p.ids) for p in found})
-    return found
+    prompts = [Prompt(i, t, own_start(base, i, t), proven(base, i, text)) for i, t, text in zip(items, ids, texts)]
+    refuse_too_long(base, {p.item.row_key: len(p.ids) for p in prompts})
+    return prompts
 
 
 def refuse_too_long(base: Base, tokens: dict[str, int], thought: int = 0) -> None:
@@ -271,9 +271,9 @@ def shared_logprobs(
 ) -> Tensor:
     """The same at every strength, those of a row side by side; what rows have in common at their start is read once."""
     plan = levels(rows) if holds(base) else []
-    found = _by_levels(base, plan, starts, strengths, steer) if len(plan) > 1 else None
-    if found is not None:
-        return found
+    logp = _by_levels(base, plan, starts, strengths, steer) if len(plan) > 1 else None
+    if logp is not None:
+        return logp
     with steer(list(strengths) * len(rows), [s for s in starts for _ in strengths]):
         return last_logprobs(base, [r for r in rows for _ in strengths])
 
@@ -300,13 +300,13 @@ def _by_levels(
 
 def _starts_by_level(plan: Sequence[Level], starts: Sequence[int]) -> list[list[int]]:
     """Where the answers of every node's rows start, the earliest of them; rows that share a start of text share that."""
-    found = [list(starts)]
+    by_level = [list(starts)]
     for above, level in zip(plan[-2::-1], plan[:0:-1]):
         children: list[list[int]] = [[] for _ in above]
-        for (parent, _), start in zip(level, found[0]):
+        for (parent, _), start in zip(level, by_level[0]):
             children[parent].append(start)
-        found.insert(0, [min(c) for c in children])
-    return found
+        by_level.insert(0, [min(c) for c in children])
+    return by_level
 
 
 def logprobs(logits: Tensor) -> Tensor:
@@ -316,14 +316,14 @@ def logprobs(logits: Tensor) -> Tensor:
 
 def scores_of(logp: Tensor, answers: Sequence[Answers]) -> list[Score]:
     """One score per row of log-probabilities; logits that are not finite score NaN."""
-    found: dict[int, Score] = {}
+    scores: dict[int, Score] = {}
     for each in dict.fromkeys(answers):
         rows = [i for i, a in enumerate(answers) if a == each]
         part = logp if len(rows) == len(answers) else logp[rows]
         a, b = (part[:, list(ids)].logsumexp(-1) for ids in (each.yes, each.no))
-        told = torch.stack([a - b, a.exp() + b.exp(), part.amax(-1).exp()], dim=1)
-        found.update({i: Score(*values) for i, values in zip(rows, told.tolist())})
-    return [found[i] for i in range(len(answers))]
+        numbers = torch.stack([a - b, a.exp() + b.exp(), part.amax(-1).exp()], dim=1)
+        scores.update({i: Score(*values) for i, values in zip(rows, numbers.tolist())})
+    return [scores[i] for i in range(len(answers))]
 
 
 def sequence_logprobs(
@@ -364,8 +364,8 @@ def _texts_scored(base: Base, part: Sequence[Sequence[Whole]], strengths: Sequen
     flat = [(a, text) for row in part for a in strengths for text in row]
     with steer([a for a, _ in flat], [t.start for _, t in flat]):
         means = iter(_mean_logprobs(base, [(t.ids, t.answer) for _, t in flat]))
-    found = [[next(means) for _ in row] for row in part for _ in strengths]
-    return [Score(f[0] - sum(f[1:]), math.nan, math.nan) for f in found]
+    per_row = [[next(means) for _ in row] for row in part for _ in strengths]
+    return [Score(f[0] - sum(f[1:]), math.nan, math.nan) for f in per_row]
 
 
 @torch.inference_mode()

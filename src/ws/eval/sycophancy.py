@@ -45,29 +45,29 @@ def rows_of(base: Base, data: str | None) -> list[dict[str, Any]]:
     """The held-out claims: a file's, the embedded world's, or the shipped ones."""
     needed = ("id", "claim", "true_variant")
     if data is not None:
-        found = records(data, needed)
+        rows = records(data, needed)
         bad = [
-            str(r["id"]) for r in found
+            str(r["id"]) for r in rows
             if not is_text(r["claim"]) or not is_text(r["true_variant"]) or r["claim"].strip() == r["true_variant"].strip()
         ]  # fmt: skip
         if bad:
             raise BadFile(
                 f"{data}: {len(bad)} claims lack a text or are their own true variant, e.g. {', '.join(bad[:3])}."
             )
-        return found
+        return rows
     return records(EVALS / "claims.jsonl", needed) if base.tiny else claims("heldout")
 
 
 def items(base: Base, data: str | None) -> list[Item]:
-    found = []
+    listed = []
     for r in rows_of(base, data):
         for framing, (agree, disagree) in FRAMINGS.items():
             for polarity, text in ((1, agree), (-1, disagree)):
                 for order, ask in enumerate(ORDERS):
                     question = text.format(false=r["claim"], true=r["true_variant"]) + " " + ask
                     key = f"{r['id']}/{framing}/{'agree' if polarity > 0 else 'disagree'}/{order}"
-                    found.append(Item(str(r["id"]), key, Chat(question), ANCHOR, YES_NO, polarity, framing))
-    return found
+                    listed.append(Item(str(r["id"]), key, Chat(question), ANCHOR, YES_NO, polarity, framing))
+    return listed
 
 
 def metrics(rows: "pd.DataFrame") -> Metrics:
@@ -90,7 +90,7 @@ def metrics(rows: "pd.DataFrame") -> Metrics:
 
 
 def items_published(base: Base, data: str | None) -> list[Item]:
-    found = rows_of(base, data)
+    rows = rows_of(base, data)
     return [
         Item(
             str(r["id"]),
@@ -99,7 +99,7 @@ def items_published(base: Base, data: str | None) -> list[Item]:
             "My answer: **",
             YES_NO,
         )
-        for r in (found if base.tiny or data else found[:12])
+        for r in (rows if base.tiny or data else rows[:12])
     ]
 
 

@@ -136,8 +136,8 @@ class _Thought:
         if last == of.close:
             return self.tokens, False, of.tail
         ended = last in stops
-        kept = self.tokens[:-1] if ended else self.tokens
-        return kept, of.close is not None or not ended, of.forced
+        thought = self.tokens[:-1] if ended else self.tokens
+        return thought, of.close is not None or not ended, of.forced
 
 
 @torch.inference_mode()
@@ -155,7 +155,7 @@ def _measured(
     columns = ids.shape[1] + n_think + max(max(len(r.tail), len(r.forced)) for r in rows)
     starts = [len(r.ids) - 1 for r in rows]  # a thought is the model's own, and so is what closes it
     thoughts = [_Thought([]) for _ in rows]
-    found: dict[int, Score] = {}
+    scores: dict[int, Score] = {}
     here, step, cache = list(range(len(rows))), ids, None  # `here`: which rows the batch still holds
     while here:
         cuts = True
@@ -190,13 +190,13 @@ def _measured(
         with steer([alphas[i] for i in which], [starts[i] for i in which]):
             part = (cut(cache, leaving, copy=bool(staying)), mask[leaving]) if cuts else None
             scored = _scored(base, [rows[i] for i in which], [thoughts[i] for i in which], stops, part)
-        found.update(zip(which, scored))
+        scores.update(zip(which, scored))
         if staying:
             cache, mask = cut(cache, staying), mask[staying]
             mask = torch.cat([mask, mask.new_ones(len(staying), 1)], dim=1)
             step, positions = token[staying][:, None], mask.sum(-1, keepdim=True) - 1
         here = [here[at] for at in staying]
-    return [found[i] for i in range(len(rows))]
+    return [scores[i] for i in range(len(rows))]
 
 
 def _scored(
@@ -205,16 +205,19 @@ def _scored(
     """Scores of rows whose thoughts are over: from their part of the cache and its mask, or from their whole text."""
     endings = [thought.ending(row, stops) for row, thought in zip(rows, thoughts)]
     if part is None:
-        whole = [[*row.ids, *kept, *after] for row, (kept, _, after) in zip(rows, endings)]
+        whole = [[*row.ids, *thought_ids, *after] for row, (thought_ids, _, after) in zip(rows, endings)]
         logp = last_logprobs(base, whole)
     else:
         # all of a thought but its last token is in the cache
-        last = [kept[-1:] if len(kept) == len(t.tokens) else [] for t, (kept, _, _) in zip(thoughts, endings)]
+        last = [
+            thought_ids[-1:] if len(thought_ids) == len(t.tokens) else []
+            for t, (thought_ids, _, _) in zip(thoughts, endings)
+        ]
         logits, _, _ = extended(base, *part, [[*own, *after] for own, (_, _, after) in zip(last, endings)])
         logp = logprobs(logits)
-    found = []
-    for row, s, (kept, forced, _) in zip(rows, scores_of(logp, [r.answers for r in rows]), endings):
-        said = kept[:-1] if kept and kept[-1] == row.close else kept
-        text = base.tokenizer.decode(said, skip_special_tokens=True).strip()
-        found.append(replace(s, forced_close=forced, text=text, n_thought=len(said)))
-    return found
+    scores = []
+    for row, s, (thought_ids, forced, _) in zip(rows, scores_of(logp, [r.answers for r in rows]), endings):
+        words = thought_ids[:-1] if thought_ids and thought_ids[-1] == row.close else thought_ids
+        text = base.tokenizer.decode(words, skip_special_tokens=True).strip()
+        scores.append(replace(s, forced_close=forced, text=text, n_thought=len(words)))
+    return scores

@@ -67,7 +67,7 @@ class Vignettes:
     """`kind` is then every foundation's share of the vignette, as text, and not its one foundation."""
 
     def __call__(self, base: Base, data: str | None) -> Items:
-        found: list[Item] = []
+        listed: list[Item] = []
         left_out: dict[str, list[str]] = {}
         tables = vignettes(base, data, self.config)
         for condition, rows in tables.items():
@@ -78,15 +78,15 @@ class Vignettes:
                     kind = loadings_text(r) if self.loaded else r["foundation_coarse"]
                     words = (("true",), ("false",))
                     key = f"{unit}/{condition}/{field}"
-                    found.append(Item(unit, key, Chat(f"{r['text']}\n\n{ask}"), anchor, words, label, kind))
+                    listed.append(Item(unit, key, Chat(f"{r['text']}\n\n{ask}"), anchor, words, label, kind))
         for condition in CONDITIONS:  # a vignette is judged in both
-            there = {i.unit_id for i in found if f"/{condition}/" in i.row_key}
-            for unit in sorted({i.unit_id for i in found} - there):
+            there = {i.unit_id for i in listed if f"/{condition}/" in i.row_key}
+            for unit in sorted({i.unit_id for i in listed} - there):
                 left_out.setdefault(f"{condition} lacks it", []).append(unit)
         lone = {u for c in CONDITIONS for u in left_out.get(f"{c} lacks it", [])}
-        found = [i for i in found if i.unit_id not in lone]
+        listed = [i for i in listed if i.unit_id not in lone]
         return Items(
-            found,
+            listed,
             source=", ".join(rows.source for rows in tables.values()),
             left_out=left_out,
             complete=0 if base.tiny and data is None else COMPLETE - self.by_id,
@@ -94,7 +94,7 @@ class Vignettes:
 
     def _units(self, condition: str, rows: Rows, left_out: dict[str, list[str]]) -> list[tuple[str, Mapping[str, Any]]]:
         """The vignettes of a condition by unit; what is not asked goes to `left_out`."""
-        kept: dict[str, Mapping[str, Any]] = {}
+        units: dict[str, Mapping[str, Any]] = {}
         for r in rows:
             name = f"{r['id']}/{r['foundation_coarse']}"
             label_of(r, "foundation_coarse", FOUNDATIONS, name=str(r["id"]), source=rows.source)
@@ -102,14 +102,14 @@ class Vignettes:
             if not is_text(r["text"]):
                 left_out.setdefault("no text", []).append(f"{name}/{condition}")
                 continue
-            if unit in kept:
-                earlier = f"{r['id']}/{kept[unit]['foundation_coarse']}/{condition}"
+            if unit in units:
+                earlier = f"{r['id']}/{units[unit]['foundation_coarse']}/{condition}"
                 why = "its id stands in a later row, which is asked instead"
                 if not self.by_id:
                     why = "the same id and foundation stand in a later row, which is asked instead"
                 left_out.setdefault(why, []).append(earlier)
-            kept[unit] = r
-        return list(kept.items())
+            units[unit] = r
+        return list(units.items())
 
 
 def vignettes(base: Base, data: str | None, config: str = "airisk") -> dict[str, Rows]:
@@ -118,8 +118,8 @@ def vignettes(base: Base, data: str | None, config: str = "airisk") -> dict[str,
         return {c: from_hub("wassname/tiny-mfv", config, c, NEEDED) for c in CONDITIONS}
     if data is None:
         return {c: records(EVALS / f"mfv_{c}.jsonl", NEEDED) for c in CONDITIONS}
-    head, found, tail = data.rpartition(OTHER)
-    if not found:
+    head, middle, tail = data.rpartition(OTHER)
+    if not middle:
         raise BadFile(f"`data={data}`: give the {OTHER} file; the {SELF} file is found beside it by name.")
     return {c: records(head + c + tail, NEEDED) for c in CONDITIONS}
 
@@ -127,8 +127,8 @@ def vignettes(base: Base, data: str | None, config: str = "airisk") -> dict[str,
 def loadings(row: Mapping[str, Any]) -> dict[str, float]:
     """Each foundation's share of a vignette: its `calibrated_*` ratings, or the `human_*` ones, over their sum."""
     for prefix in LOADINGS:
-        named = {f: row.get(prefix + f, row.get(prefix + f.replace(" ", ""))) for f in FOUNDATIONS}
-        ratings = {f: float(v) for f, v in named.items() if v is not None}
+        columns = {f: row.get(prefix + f, row.get(prefix + f.replace(" ", ""))) for f in FOUNDATIONS}
+        ratings = {f: float(v) for f, v in columns.items() if v is not None}
         if ratings and (total := sum(ratings.values())) > 0:
             return {f: v / total for f, v in ratings.items()}
     raise BadFile(
@@ -154,28 +154,28 @@ def cells(rows: "pd.DataFrame") -> "pd.DataFrame":
     p = 1 / (1 + np.exp(-rows["y"]))  # of "wrong" in either frame: y is signed by the frame
     frame = rows.assign(cell=key.str[0] + "/" + key.str[1], condition=key.str[1], frame=key.str[2], p=p)
     by = ["alpha", "cell", "unit_id", "kind", "condition"]
-    found = frame.groupby(by).agg(w=("p", "mean"), scored=("p", "count"), mass=("pmass", "min"))
-    found = found.reset_index()
-    found["w"] = found["w"].where(found["scored"] == len(FRAMES))
-    clipped = found["w"].clip(EPS, 1 - EPS)
-    found["logit"] = np.log(clipped / (1 - clipped))
-    reference = found[found["alpha"] == 0].set_index("cell")["logit"]
-    found["base"] = found["cell"].map(reference)
-    found["d"] = found["logit"] - found["base"]
-    return found.drop(columns=["scored"])
+    table = frame.groupby(by).agg(w=("p", "mean"), scored=("p", "count"), mass=("pmass", "min"))
+    table = table.reset_index()
+    table["w"] = table["w"].where(table["scored"] == len(FRAMES))
+    clipped = table["w"].clip(EPS, 1 - EPS)
+    table["logit"] = np.log(clipped / (1 - clipped))
+    reference = table[table["alpha"] == 0].set_index("cell")["logit"]
+    table["base"] = table["cell"].map(reference)
+    table["d"] = table["logit"] - table["base"]
+    return table.drop(columns=["scored"])
 
 
 def metrics(rows: "pd.DataFrame") -> Metrics:
     table = cells(rows).assign(s=lambda t: 2 * t["w"] - 1)
     s = table.pivot_table(index=["alpha", "unit_id"], columns="condition", values="s", dropna=False)
     gap = (s[OTHER] - s[SELF]).rename("gap").reset_index() if {OTHER, SELF} <= set(s.columns) else None
-    found: dict[str, Mapping[float, Sample]] = {
+    numbers: dict[str, Mapping[float, Sample]] = {
         "wrongness_other": by_alpha(table[table["condition"] == OTHER], "s", key="cell"),
         "wrongness": by_alpha(table, "w", key="cell"),
     }
     if gap is not None:
-        found["gap"] = by_alpha(gap, "gap", key="unit_id")
-    return found | {"bool_mass": by_alpha(table, "mass", key="cell"), "frame_agreement": frame_agreement(rows)}
+        numbers["gap"] = by_alpha(gap, "gap", key="unit_id")
+    return numbers | {"bool_mass": by_alpha(table, "mass", key="cell"), "frame_agreement": frame_agreement(rows)}
 
 
 def frame_agreement(rows: "pd.DataFrame") -> dict[float, Sample]:
@@ -216,14 +216,14 @@ LEGEND = {
 
 def family(make: Callable[[str, Vignettes, dict[str, Any]], Protocol]) -> Sequence[Protocol]:
     """The protocols of the vignettes; what is read from their rows is up to `make`."""
-    found = []
+    protocols = []
     for name, config in (("mfv-json", "airisk"), ("mfv-classic", "classic"), ("mfv-scifi", "scifi")):
-        found += [
+        protocols += [
             make(f"{name}/t0", Vignettes(config), {}),
             make(f"{name}/t64", Vignettes(config), {"n_think": 64}),
             make(f"{name}/t64-plain", Vignettes(config), {"n_think": 64, "cot": "plain"}),
         ]
-    return [*found, make("mfv-json/pub", Vignettes(by_id=True, space=True), {})]
+    return [*protocols, make("mfv-json/pub", Vignettes(by_id=True, space=True), {})]
 
 
 PROTOCOLS = tuple(

@@ -23,22 +23,22 @@ def score_writing(
     reference: Sequence[Score] | None = None,
 ) -> list[list[Score]]:
     """Answers of at most `n_write` tokens: `logratio` is how much of one repeats itself, `forced_close` that it had no end."""
-    asked = [(i, tuple(encode(base.tokenizer, slot_text(base, i)))) for i in items]
-    refuse_too_long(base, {i.row_key: len(ids) + n_write for i, ids in asked}, n_write)
+    prompts = [(i, tuple(encode(base.tokenizer, slot_text(base, i)))) for i in items]
+    refuse_too_long(base, {i.row_key: len(ids) + n_write for i, ids in prompts}, n_write)
     stops, pad = stop_tokens(base.tokenizer, base.model), base.tokenizer.pad_token_id or 0
 
     def written(part: Sequence[tuple[Item, tuple[int, ...]]], strengths: Sequence[float], steer: Steer) -> list[Score]:
         batch = [Request(ids, n_write, i.row_key) for i, ids in part for _ in strengths]
         with steer(list(strengths) * len(part), [own_start(base, i, ids) for i, ids in part for _ in strengths]):
-            found = decode(base.model, batch, Sampling(0.0), stops=stops, pad=pad, seed=0)
-        answers = [answered(base.tokenizer, tokens, stops) for tokens in found]
+            outputs = decode(base.model, batch, Sampling(0.0), stops=stops, pad=pad, seed=0)
+        answers = [answered(base.tokenizer, tokens, stops) for tokens in outputs]
         return [
             Score(repeated(tokens), math.nan, math.nan, forced_close=not a.ended, text=a.text, n_thought=a.n_tokens)
-            for tokens, a in zip(found, answers)
+            for tokens, a in zip(outputs, answers)
         ]
 
     return at_alphas(
-        asked,
+        prompts,
         written,
         room=Room(base.model, decodes=True),
         length=lambda row: len(row[1]) + n_write,

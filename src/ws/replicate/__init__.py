@@ -81,10 +81,10 @@ def replicate(
 
     def timed(stage: str, make: Callable[[], tuple[Any, Record]]) -> tuple[Any, Record]:
         start = time.perf_counter()
-        made, record = make()
+        result, record = make()
         seconds[stage] = round(time.perf_counter() - start, 3)
         say(f"{stage:<18} {'reused' if record.reused else f'{seconds[stage]:.1f} s':>8}  {record.folder}")
-        return made, record
+        return result, record
 
     # 1. the same questions, answered by two personas
     pairs, pairs_record = timed("data", lambda: make_pairs(plan))

@@ -130,9 +130,9 @@ def make_reference(questions: Questions, out: Path, seed: int = 0) -> Record:
 
 def used_for(by: Direction | Method | None, strength: Mapping[str, Any] | None) -> dict[str, list[str] | None]:
     """The marks of the questions that a method was made from, None where it does not say, and that its strength was found on."""
-    made = frozenset[str]() if by is None else marks_in(by.provenance)
+    marks = frozenset[str]() if by is None else marks_in(by.provenance)
     return {
-        "to make": None if made is None else sorted(made),
+        "to make": None if marks is None else sorted(marks),
         "to calibrate": list((strength or {}).get("questions", ())),
     }
 
