@@ -35,14 +35,14 @@ def calibration_table(calibrations: Sequence[Mapping[str, Any]]) -> Table:
     for name in ("alpha", "p95 KL", "95 % interval", "target", "audit", "mean", "tries"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
-    for told in calibrations:
+    for calibration in calibrations:
         for side in ("neg", "pos"):
-            s = told[side]
+            s = calibration[side]
             numbers = (s["p95"], s["ci_lo"], s["ci_hi"], s["audit"], s["mean"])
             p95, lo, hi, audit, mean = (nats(x) for x in numbers)
             color = "green" if s["verdict"] == "matched" else "red"
             table.add_row(
-                told["method"],
+                calibration["method"],
                 f"{s['alpha']:+.4g}",
                 p95,
                 f"[{lo}, {hi}]",
@@ -59,8 +59,8 @@ def grid_table(cells: Sequence[Mapping[str, Any]], axes: Sequence[tuple[Any, ...
     """What is done of a grid: a line per study less its seed, a column per seed. `axes`: model, behavior, adapter, lr, seed."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     seeds = list(dict.fromkeys(a[4] for a in axes))
-    shown = [i for i in range(4) if i in (1, 2) or len({a[i] for a in axes}) > 1]
-    for i in shown:
+    columns = [i for i in range(4) if i in (1, 2) or len({a[i] for a in axes}) > 1]
+    for i in columns:
         table.add_column(("model", "behavior", "adapter", "lr")[i], no_wrap=True)
     for seed in seeds:
         table.add_column(f"seed {seed}", no_wrap=True)
@@ -69,8 +69,8 @@ def grid_table(cells: Sequence[Mapping[str, Any]], axes: Sequence[tuple[Any, ...
     for cell, a in zip(cells, axes):
         lines.setdefault(a[:4], {})[a[4]] = cell["state"]
     for key, states in lines.items():
-        told = [f"[{colors.get(states[s], 'yellow')}]{states[s]}[/]" for s in seeds]
-        table.add_row(*("–" if key[i] is None else str(key[i]) for i in shown), *told)
+        marks = [f"[{colors.get(states[s], 'yellow')}]{states[s]}[/]" for s in seeds]
+        table.add_row(*("–" if key[i] is None else str(key[i]) for i in columns), *marks)
     return table
 
 
@@ -107,8 +107,8 @@ def heat_map(norms: Mapping[str, float]) -> Table:
     """Norms of modules as a table of layers by kinds of matrix, with the share of each in the whole."""
     cells: dict[tuple[str, str], float] = {}
     for name, value in norms.items():
-        found = re.search(r"\.(\d+)\.(.*)", name)
-        layer, kind = (found[1], found[2]) if found else ("", name)
+        numbered = re.search(r"\.(\d+)\.(.*)", name)
+        layer, kind = (numbered[1], numbered[2]) if numbered else ("", name)
         cells[layer, kind] = value
     layers = sorted({k[0] for k in cells}, key=lambda n: int(n or -1))
     kinds = list(dict.fromkeys(k[1] for k in cells))
