@@ -171,6 +171,14 @@ def test_factors_by_pattern_and_by_depth():
     deep = over_depth(d, [0.0, 1.0])
     assert [value(deep, f"model.layers.{n}.attn.q") for n in range(3)] == [0, 0.5, 1]
     assert [value(over_depth(d, [2.0]), f"model.layers.{n}.attn.q") for n in range(3)] == [2, 2, 2]
+    later = Direction({f"m.{n}.x": (Dense(torch.ones(2, 2)),) for n in range(3, 8)})  # the first layer touched counts
+    bent = over_depth(later, [1.0, 0.0, 4.0])
+    assert [float(bent.forms[f"m.{n}.x"][0].m[0, 0]) for n in range(3, 8)] == [1, 0.5, 0, 2, 4]
+    for values in ([], [1.0, float("nan")]):
+        with pytest.raises(ValueError, match="depth factors must be finite numbers"):
+            over_depth(d, values)
+    with pytest.raises(ValueError, match="not finite"):
+        scaled_by(d, {"*.mlp.*": float("inf")})
 
 
 @pytest.mark.parametrize("call", [lambda d: restricted(d, keep=["*.nope.*"]), lambda d: scaled_by(d, {"nope": 1.0})])
