@@ -39,7 +39,8 @@ def text() -> str:
     ]
     for name, verb in verbs.items():
         classes = [c for c in verb.settings if c not in STUDY]
-        own = ", ".join(f"`--{f.name.replace('_', '-')}`" for c in classes for f in fields(c))
+        names = dict.fromkeys(f.name for c in classes for f in fields(c))
+        own = ", ".join(f"`--{name.replace('_', '-')}`" for name in names)
         page.append(f"| `ws {name}{WORDS.get(name, '')}` | {COMMANDS[name].summary} | {own} |")
     page += [
         "",

@@ -26,7 +26,8 @@ from ws.direction.forms import Dense
 from ws.eval import PROTOCOLS, Evaluation, protocol
 from ws.eval.protocol import items_of
 from ws.eval.questions import ItemQuestions, RunPairs
-from ws.grid.compare import cells_of, place_of
+from ws.grid.cells import keep, place_of, plan_of
+from ws.grid.compare import cells_of
 from ws.methods import as_method
 from ws.models.load import load
 from ws.models.tiny import FOLDER
@@ -89,6 +90,12 @@ def change_of(base, size: float = 1.0) -> Direction:
     return Direction({name: (Dense(size * torch.ones_like(base.weight(name))),)}, {"base": base.described()})
 
 
+def place(cell, base, behavior):
+    """Where a cell lies of which this is the base and this the behavior, whatever they are called."""
+    keep(base, cell.common)
+    return place_of(cell, replace(plan_of(cell)[0], behavior=behavior))
+
+
 def keys_of(base, behavior, direction, out, key) -> dict[str, str]:
     """The key of every kind of stage on a base."""
     plan = Plan(base, behavior, default_data(base), default_train(base, "bias"), out)
@@ -104,7 +111,7 @@ def keys_of(base, behavior, direction, out, key) -> dict[str, str]:
         "eval": key(make_eval, Subject(base, direction, out, "ws:x"), dilemmas, alphas=(-1, 1)),
         "eval of the bare model": key(make_eval, Subject(base, None, out, "ws:x"), dilemmas, alphas=(-1, 1)),
         "reference": key(make_reference, first, out),
-        "cell": place_of(cell, base, behavior).key,
+        "cell": place(cell, base, behavior).key,
     }
 
 
@@ -276,13 +283,16 @@ def test_whatever_the_evaluation_of_pairs_reads_of_a_training_is_in_its_key(tiny
 
 
 NOT_IN_A_CELL = {
-    "study.model": "the base itself is looked at: its bytes, config, tokenizer, precision and threads",
-    "study.behavior": "the behavior itself is looked at",
-    "study.dtype": "the base's own precision is in its key",
-    "study.device": "changes how it is computed and not what",
-    "study.threads": "those of the process are in the base's key",
-    "study.out": "where it lies",
-    "study.served": "the server is asked what it serves; held by tests/sweep/test_served.py",
+    "common.model": "the base itself is looked at: its bytes, config, tokenizer, precision and threads",
+    "common.behavior": "the behavior itself is looked at",
+    "common.pairs": "a comparison takes none",
+    "common.dtype": "the base's own precision is in its key",
+    "common.device": "changes how it is computed and not what",
+    "common.device_map": "the same",
+    "common.threads": "those of the process are in the base's key",
+    "common.out": "where it lies",
+    "lr": "stands among the options too",
+    "study": "what is left beside the rows",
 }
 
 
@@ -291,40 +301,40 @@ def test_a_change_of_anything_in_a_cell_is_another_cell(tiny, honesty, tmp_path)
     edited.write_text(Path(DILEMMAS).read_text().replace("the", "teh", 1))
     (other,) = [i for n, i in PROTOCOLS if n == "dilemmas" and i != protocol("dilemmas").id][:1]
     asked = Evaluation("dilemmas", protocol("dilemmas").id, data=DILEMMAS)
-    (spec,) = cells_of(
+    (cell,) = cells_of(
         tiny, honesty, ["ws:bias"], evals=[asked], settings=CalibrateSettings(), alphas=(-1, 1), out=tmp_path
     )
 
-    def study(**changes):
-        return replace(spec, study=replace(spec.study, **changes))
+    def common(**changes):
+        return replace(cell, common=replace(cell.common, **changes))
 
     def evals(**changes):
-        return replace(spec, evals=(replace(asked, **changes),))
+        return replace(cell, evals=(replace(asked, **changes),))
 
-    assert spec.calibrate is not None
-    trained = spec.study.train["bias"]
+    assert cell.calibrate is not None
     cells = {
-        "": spec,
-        "method": replace(spec, method="ws:bias:tau+"),
-        "calibrate": replace(spec, calibrate={**spec.calibrate, "budget": 7.0}),
-        "alphas": replace(spec, alphas=(-2.0, 2.0)),
-        "fractions": replace(spec, fractions=(0.3,)),
-        "study.seed": study(seed=7),
-        "study.data": study(data={**spec.study.data, "n_topics": 7}),
-        "study.train": study(train={**spec.study.train, "bias": {**trained, "epochs": 7.0}}),
+        "": cell,
+        "common.preset": common(preset="pub"),
+        "method": replace(cell, method="ws:bias:tau+"),
+        "seed": replace(cell, seed=7),
+        "options": replace(cell, options={"n_topics": 7}),
+        "options of training": replace(cell, options={"epochs": 7.0}),
+        "calibrate": replace(cell, calibrate={**cell.calibrate, "budget": 7.0}),
+        "alphas": replace(cell, alphas=(-2.0, 2.0)),
+        "fractions": replace(cell, fractions=(0.3,)),
         "evals.name": evals(name="sycophancy", protocol=protocol("sycophancy").id, data=None),
         "evals.protocol": evals(protocol=other),
         "evals.n_think": evals(n_think=16),
         "evals.data": evals(data=str(edited)),
         "evals.limit": evals(limit=3),
     }
-    parts = {"study": spec.study, "evals": asked}
-    names = {f.name for f in fields(spec) if f.name not in parts}
+    parts = {"common": cell.common, "evals": asked}
+    names = {f.name for f in fields(cell) if f.name not in parts}
     names |= {f"{part}.{f.name}" for part, value in parts.items() for f in fields(value)}
-    assert names == (cells.keys() - {""}) | NOT_IN_A_CELL.keys()
-    all_differ({n: place_of(s, tiny, honesty).key for n, s in cells.items()})
+    assert names == (cells.keys() - {"", "options of training"}) | NOT_IN_A_CELL.keys()
+    all_differ({n: place(c, tiny, honesty).key for n, c in cells.items()})
     for name, unlike in {"out": str(tmp_path / "b"), "device": "cuda", "model": "elsewhere"}.items():
-        assert place_of(study(**{name: unlike}), tiny, honesty).key == place_of(spec, tiny, honesty).key
+        assert place(common(**{name: unlike}), tiny, honesty).key == place(cell, tiny, honesty).key
 
 
 # ---------------------------------------------------------------- the files
@@ -375,6 +385,7 @@ def test_an_edit_of_a_pack_or_of_a_file_of_pairs_is_another_study(tiny, tmp_path
         "prompts": {"source": "list", "list": ["How are you?", "Where is it?", "Who is he?"]},
         "engineered": {"pos": "Be kind in all.", "neg": "Be rude in all."},
     }  # fmt: skip
+    pack["tiny"] = {k: pack[k] for k in ("template", "pairs", "prompts")}
     changes = {
         "": {},
         "name": {"name": "nice"},
@@ -393,12 +404,12 @@ def test_an_edit_of_a_pack_or_of_a_file_of_pairs_is_another_study(tiny, tmp_path
 
     all_differ({n: key_of(read(c)) for n, c in changes.items()})
     worked_out = {"engineered": {"pos": "Be kind.", "neg": "Be rude in all."}}
-    (spec,) = cells_of(
+    (cell,) = cells_of(
         tiny, read({}), ["prompt:engineered"], evals=[Evaluation("dilemmas", "dd-1f/1", data=DILEMMAS)],
         alphas=(-1, 1), pack=str(path), out=tmp_path,
     )  # fmt: skip
     assert key_of(read(worked_out)) == key_of(read({}))  # no pair comes from it
-    assert place_of(spec, tiny, read(worked_out)).key != place_of(spec, tiny, read({})).key
+    assert place(cell, tiny, read(worked_out)).key != place(cell, tiny, read({})).key
 
     rows = tmp_path / "pairs.jsonl"
 

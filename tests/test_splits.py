@@ -18,7 +18,7 @@ from ws.direction.algebra import project_out
 from ws.errors import BadFile
 from ws.eval import PROTOCOLS, Evaluation
 from ws.eval.questions import RunPairs
-from ws.grid.cells import Spec, Study, strengths
+from ws.grid import cells as grid
 from ws.pairs import Pair, Pairs, folded, mark_of, marks_in, marks_of, marks_of_text, save_pairs
 from ws.results.measured import measured
 from ws.results.published import sheets
@@ -26,6 +26,7 @@ from ws.results.sentences.comparison import _seeds
 from ws.results.sentences.questions import not_held_out, pairs_left_out
 from ws.results.trials import Trial, by_method
 from ws.study.evaluations import Subject, make_eval, rows_in
+from ws.study.options import Common
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides, material
 from ws.train import TrainSettings, _Fit, train
@@ -359,10 +360,10 @@ def test_a_test_question_is_new_and_a_validation_question_is_not(tiny, plan, tmp
 
 def test_a_question_that_the_strength_was_found_on_is_marked(tiny, plan, tmp_path):
     method, behavior = methods.make("random:act:0", material(plan)), plan.behavior
-    spec = Spec(Study("tiny", "honesty", str(tmp_path), 0, {}, {}), "random:act:0", (), {})
+    cell = grid.Cell(Common(behavior="honesty", out=str(tmp_path)), "random:act:0", 0, calibrate={})
     side = Side(1.0, 1.0, "ok", *[1.0] * 7, *[1.0] * 3, True, 1, (), ())
     found = Calibration("m", side, dataclasses.replace(side, alpha=-1.0), CalibrateSettings())
-    strength = strengths(tiny, behavior, method, spec, found)
+    strength = grid.strengths(tiny, behavior, method, cell, found)
     asked = sets_of(tiny, CalibrateSettings(), behavior)
     (one,) = measured_on(tiny, plan, method, [*NEW, asked.calib[3], asked.audit[3]], tmp_path, strength=strength)
     assert one.seen == {"to calibrate": {"row-4"}}

@@ -10,7 +10,7 @@ need neither a name nor a file, such as `ws.data`, `ws.train` and `ws.diff`, are
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields, replace
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ws import methods as ways
 from ws.behaviors import USUAL, load_behavior
 from ws.calibrate import CalibrateSettings, Calibration
 from ws.calibrate import calibrate as calibrate_method
-from ws.data import DataSettings, default_data
+from ws.data import DataSettings
 from ws.diff import direction_named
 from ws.direction import Direction
 from ws.errors import Unsupported
@@ -31,9 +31,11 @@ from ws.eval.questions import RunPairs
 from ws.export import export as export_direction
 from ws.export.verify import Verdict, insist
 from ws.export.verify import verify as verify_folder
+from ws.grid.axes import grid_of
 from ws.grid.compare import Comparison, cells_of, evals_of
 from ws.grid.compare import compare as compare_cells
-from ws.grid.sweep import Running, SweepResult, grid_of
+from ws.grid.run import Running
+from ws.grid.sweep import SweepResult
 from ws.grid.sweep import sweep as sweep_grid
 from ws.methods import Method
 from ws.methods.file import is_method
@@ -48,7 +50,7 @@ from ws.steer import steer as steer_module
 from ws.study.evaluations import name_and_seed
 from ws.study.options import Common, Served
 from ws.study.plan import Plan
-from ws.study.planning import fitted, plan_of
+from ws.study.planning import plan_of
 from ws.study.stages import make_pairs, material, pairs_of
 from ws.train import TrainSettings
 
@@ -203,8 +205,8 @@ def compare(
         seeds=seeds,
         settings=calibration,
         alphas=tuple(alphas),
-        data=replace(default_data(base), **{**preset_of(preset, "data"), **coerced(DataSettings, settings)}),
-        fit=lambda of: fitted(of, {**preset_of(preset, "train", of.adapter), **coerced(TrainSettings, settings)}),
+        options={**coerced(DataSettings, settings), **coerced(TrainSettings, settings)},
+        preset=preset,
         pack=None if known.name == behavior else str(behavior),
         out=Path(out),
     )
@@ -231,10 +233,10 @@ def sweep(
     """A study for every combination of models, behaviors, families, seeds and learning rates, by worker processes.
 
     Models are named, because every worker loads its own. `budget` calibrates every direction to that KL, in the place of
-    `alphas`. `settings` are fields of how pairs and adapters are made. What is done already below `out` is found again, and
-    a study that fails stops no other.
+    `alphas`. `settings` are fields of the calibration and of how pairs and adapters are made. What is done already below
+    `out` is found again, and a study that fails stops no other.
     """
-    _refuse_unknown(settings)
+    _refuse_unknown(settings, CalibrateSettings)
     axes = {"models": models, "behaviors": behaviors, "adapters": adapters, "seeds": seeds, "lrs": lrs, "evals": evals}
     options = {**{name: list(values) for name, values in axes.items() if len(values)}, **settings}
     options |= {} if alphas is None else {"alphas": list(alphas)}

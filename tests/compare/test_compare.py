@@ -15,10 +15,11 @@ from ws.adapters import small
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.cli import main
-from ws.eval import Evaluation
-from ws.grid.cells import spec_of
-from ws.grid.compare import cells_of, compare, evals_of, place_of, tasks_of
-from ws.grid.run import Task, serially
+from ws.engine import Task
+from ws.grid import cells as grid
+from ws.grid.compare import cells_of, compare, evals_of, places_of
+from ws.grid.run import serially
+from ws.grid.tasks import tasks_of
 from ws.results.claims import claims_of, costs_of, not_computed
 from ws.results.layouts import comparison
 from ws.results.measured import measured
@@ -37,22 +38,24 @@ def honesty():
     return load_behavior("honesty", tiny=True)
 
 
-def specs_in(tiny, honesty, out, chosen=CHOSEN, **more):
+def cells_in(tiny, honesty, out, chosen=CHOSEN, **more):
     evals = evals_of(honesty, ["dilemmas"], limit=20)
     return cells_of(tiny, honesty, chosen, evals=evals, out=out, settings=more.pop("settings", QUICK), **more)
 
 
 @pytest.fixture(scope="module")
 def done(tiny, honesty, tmp_path_factory):
-    """A small comparison over two seeds: (specs, what it found)."""
+    """A small comparison over two seeds: (asked, what it found)."""
     out = tmp_path_factory.mktemp("compare")
-    specs = specs_in(tiny, honesty, out, seeds=(0, 1))
-    return specs, compare(specs, tiny, honesty)
+    asked = cells_in(tiny, honesty, out, seeds=(0, 1))
+    return asked, compare(asked, tiny, honesty)
 
 
-def cells(specs, tiny, honesty):
-    found = [(s, place_of(s, tiny, honesty).read()) for s in specs]
-    return [trial_of_cell(r, Path(s.study.out)) for s, r in found if r is not None]
+def cells(asked, tiny):
+    """What the cells of a comparison left, as results read it."""
+    grid.keep(tiny, asked[0].common)
+    records = [p.read() for p in places_of(asked)]
+    return [trial_of_cell(r, Path(asked[0].common.out)) for r in records if r is not None]
 
 
 def effects(found):
@@ -63,28 +66,28 @@ def effects(found):
 
 
 def test_seeds_multiply_what_they_change_and_nothing_else(done):
-    specs, _ = done
-    assert Counter(s.method for s in specs) == {
+    asked, _ = done
+    assert Counter(s.method for s in asked) == {
         "sl:mean_diff": 2,
         "prompt:simple": 1,
         "random:act:0": 1,
         "random:act:1": 1,
     }
-    assert spec_of(json.loads(json.dumps(specs[0].as_json()))).as_json() == specs[0].as_json()
+    assert grid.Cell.from_json(json.loads(json.dumps(asked[0].as_json()))).as_json() == asked[0].as_json()
 
 
 def test_a_second_call_makes_no_method_and_gives_the_same_tables(done, tiny, honesty, monkeypatch):
-    specs, found = done
+    asked, found = done
 
     def refuse(*args, **more):
         raise AssertionError("a cell that is done was made again")
 
     monkeypatch.setattr(methods, "make", refuse)
-    again = compare(specs, tiny, honesty)
+    again = compare(asked, tiny, honesty)
     assert again.reused and not found.reused
     assert [t.lines for t in again.tables] == [t.lines for t in found.tables]
     with pytest.raises(ValueError, match="made again"):  # and what is not done would be
-        compare(specs_in(tiny, honesty, Path(specs[0].study.out), ["repe"]), tiny, honesty)
+        compare(cells_in(tiny, honesty, Path(asked[0].common.out), ["repe"]), tiny, honesty)
 
 
 @pytest.mark.parametrize(
@@ -97,21 +100,24 @@ def test_a_second_call_makes_no_method_and_gives_the_same_tables(done, tiny, hon
     ],
 )
 def test_a_cell_that_differs_in_one_thing_is_another_cell(done, tiny, honesty, change):
-    out = Path(done[0][0].study.out)
-    first, other = (specs_in(tiny, honesty, out, ["sl:mean_diff"], **c)[0] for c in ({}, change))
-    assert place_of(first, tiny, honesty).folder != place_of(other, tiny, honesty).folder
-    assert place_of(first, tiny, honesty).read() is not None
+    out = Path(done[0][0].common.out)
+    first, other = places_of([cells_in(tiny, honesty, out, ["sl:mean_diff"], **c)[0] for c in ({}, change)])
+    assert first.folder != other.folder
+    assert first.read() is not None
 
 
 def test_tasks_share_what_they_share_and_cells_wait_for_it(tiny, honesty, tmp_path):
     chosen = ["ws:oft", "ws:oft:tau+", "random:gate:0:ia3", "repe", "prompt:simple"]
-    tasks = {t.name: t for t in tasks_of(specs_in(tiny, honesty, tmp_path, chosen, seeds=(0, 1)))}
-    assert set(tasks) == {
-        "unsteered", "pairs s0", "pairs s1", "sides oft s0", "sides oft s1", "sides ia3 s0",
-        *(f"{m} s{s}" for m in ("ws:oft", "ws:oft:tau-plus", "repe") for s in (0, 1)), "random:gate:0:ia3 s0", "prompt:simple s0",
-    }  # fmt: skip
-    assert tasks["ws:oft:tau-plus s1"].needs == ("unsteered", "pairs s1", "sides oft s1")
-    assert tasks["repe s0"].needs == ("unsteered",)
+    tasks = {t.name: t for t in tasks_of(cells_in(tiny, honesty, tmp_path, chosen, seeds=(0, 1)))}
+    study = "tiny/honesty"
+    arms = {"base/tiny/dilemmas", *(f"base/tiny/perplexity@neutral-{kind}/1" for kind in ("nll", "choice", "free"))}
+    each = {f"cell/{study}/{m}/s{s}" for m in ("oft", "ws:oft:tau+", "repe") for s in (0, 1)}
+    once = {f"cell/{study}/random:gate:0:ia3/s0", f"cell/{study}/prompt:simple/s0"}
+    shared = {f"{kind}/s{s}" for kind in (f"pairs/{study}", f"sides/{study}/oft") for s in (0, 1)}
+    assert set(tasks) == arms | each | once | shared  # one cell alone trains its own two sides
+    needs = set(tasks[f"cell/{study}/ws:oft:tau+/s1"].needs)
+    assert needs == {*arms, f"pairs/{study}/s1", f"sides/{study}/oft/s1"}
+    assert set(tasks[f"cell/{study}/repe/s0"].needs) == arms
     assert all(json.loads(json.dumps(t.given)) == t.given for t in tasks.values())
 
 
@@ -119,11 +125,11 @@ def test_tasks_share_what_they_share_and_cells_wait_for_it(tiny, honesty, tmp_pa
 
 
 def test_unmatched_is_never_shown_as_matched(done, tiny, honesty):
-    specs, found = done
+    asked, found = done
     rows = {r["method"]: r for r in effects(found).records}
     shown = {line[effects(found).columns.index("method")].split(" (")[0]: line for line in effects(found).lines}
     kl, cue = (effects(found).columns.index(c) for c in ("kl − / +", "cue"))
-    for c in cells(specs, tiny, honesty):
+    for c in cells(asked, tiny):
         if not c.matched:
             name = c.record["kin"]
             assert not rows[name]["matched"]
@@ -136,14 +142,14 @@ def test_unmatched_is_never_shown_as_matched(done, tiny, honesty):
 
 
 def test_a_matched_row_is_shown_as_one_and_only_if_all_its_cells_are(done, tiny, honesty):
-    specs, _ = done
+    asked, _ = done
 
     def verdicts(cell, word):
         strength = cell.record["strength"]
         points = [{**p, "verdict": word} for p in strength["points"]]
         return replace(cell, record={**cell.record, "strength": {**strength, "points": points}})
 
-    found = cells(specs, tiny, honesty)
+    found = cells(asked, tiny)
     asked = claims_of(found[0], honesty)[0]
 
     def line(words):
@@ -162,20 +168,20 @@ def test_a_matched_row_is_shown_as_one_and_only_if_all_its_cells_are(done, tiny,
 
 
 def test_strengths_as_given_are_measured_and_said_and_ranked_by_nothing(tiny, honesty, tmp_path):
-    specs = specs_in(tiny, honesty, tmp_path, ["sl:mean_diff", "prompt:simple"], settings=None, alphas=(-1.0, 1.0))
-    found = compare(specs, tiny, honesty)
+    asked = cells_in(tiny, honesty, tmp_path, ["sl:mean_diff", "prompt:simple"], settings=None, alphas=(-1.0, 1.0))
+    found = compare(asked, tiny, honesty)
     assert {r["verdict"] for r in effects(found).records} == {"as given"}
     assert any("do not rank them" in r for r in effects(found).readings)
     with pytest.raises(ValueError, match="one below 0 and one above"):
-        specs_in(tiny, honesty, tmp_path, settings=None, alphas=(1.0,))
+        cells_in(tiny, honesty, tmp_path, settings=None, alphas=(1.0,))
 
 
 # ---------------------------------------------------------------- numbers
 
 
 def test_every_number_of_the_table_comes_again_from_the_rows(done, tiny, honesty):
-    specs, found = done
-    all_cells = cells(specs, tiny, honesty)
+    asked, found = done
+    all_cells = cells(asked, tiny)
     (kin,) = (k for k in by_method(all_cells, {})[0] if k.name == "sl:mean_diff")
     row = next(r for r in effects(found).records if r["method"] == "sl:mean_diff")
     each = []
@@ -188,23 +194,23 @@ def test_every_number_of_the_table_comes_again_from_the_rows(done, tiny, honesty
     assert row["axis_lo"] < min(each) and max(each) < row["axis_hi"]  # two seeds know little
     assert row["same_sign"] == 2 and row["sd"] == pytest.approx(abs(each[0] - each[1]) / math.sqrt(2))
     records = list(csv.DictReader((found.folder / "cells.csv").open()))
-    assert len(records) == len(specs)
+    assert len(records) == len(asked)
     alone = next(r for r in records if r["method"] == "sl:mean_diff" and r["seed"] == "0")
     e = estimate(kin.each[0].axis("dd-1f/1", "logratio_honesty"))
     assert float(alone["axis"]) == pytest.approx(e.mean) and float(alone["axis_lo"]) == pytest.approx(e.ci_lo)
 
 
 def test_the_reference_stands_beside_itself_as_nothing_and_others_are_paired_with_it(done, tiny, honesty):
-    specs, found = done
+    asked, found = done
     rows = {r["method"]: r for r in effects(found).records}
     assert "against" not in rows["sl:mean_diff"]
     wanted = rows["prompt:simple"]["axis"] - rows["sl:mean_diff"]["axis"]
     assert rows["prompt:simple"]["against"] == pytest.approx(wanted)
-    other = compare(specs, tiny, honesty, reference="prompt:simple")
+    other = compare(asked, tiny, honesty, reference="prompt:simple")
     assert not other.reused  # another question, another report
     assert {r["method"]: r for r in effects(other).records}["sl:mean_diff"]["against"] == pytest.approx(-wanted)
     with pytest.raises(ValueError, match="not among the methods"):
-        compare(specs, tiny, honesty, reference="repe")
+        compare(asked, tiny, honesty, reference="repe")
 
 
 def altered(cell, *, method=None, seed=None, verdict=None, shift=None):
@@ -242,7 +248,7 @@ def table_of(kin_cells, honesty, reference):
 
 
 def test_a_draw_without_a_number_is_counted_and_spoils_no_other(done, tiny, honesty):
-    found = {c.method: c for c in cells(done[0], tiny, honesty) if c.seed == 0}
+    found = {c.method: c for c in cells(done[0], tiny) if c.seed == 0}
     draws = [altered(found["random:act:0"], method=f"random:act:{i}", shift=(i - 4.5) / 10) for i in range(10)]
     lost = altered(found["random:act:0"], method="random:act:10", shift=math.nan)
     sheet, _ = table_of([*draws, lost, found["sl:mean_diff"]], honesty, "sl:mean_diff")
@@ -253,7 +259,7 @@ def test_a_draw_without_a_number_is_counted_and_spoils_no_other(done, tiny, hone
 
 
 def test_outside_random_is_only_said_of_rows_of_the_same_kl(done, tiny, honesty):
-    found = {c.method: c for c in cells(done[0], tiny, honesty) if c.seed == 0}
+    found = {c.method: c for c in cells(done[0], tiny) if c.seed == 0}
     draws = [altered(found["random:act:0"], method=f"random:act:{i}", shift=i / 100) for i in range(3)]
     for verdict, cell, record in (("matched", "yes", True), ("unmatched (audit)", "yes (unmatched)", None)):
         far = altered(found["sl:mean_diff"], verdict=verdict, shift=50.0)
@@ -264,7 +270,7 @@ def test_outside_random_is_only_said_of_rows_of_the_same_kl(done, tiny, honesty)
 
 
 def test_rows_without_a_score_are_counted_and_what_cannot_be_computed_is_said(done, tiny, honesty):
-    cell = next(c for c in cells(done[0], tiny, honesty) if c.method == "sl:mean_diff")
+    cell = next(c for c in cells(done[0], tiny) if c.method == "sl:mean_diff")
     assert not any("without a score" in r for r in table_of([cell], honesty, "sl:mean_diff")[0].readings)
     whole = cell.evals["dd-1f/1"]
     at = whole.rows["alpha"].isin([cell.neg, cell.pos])
@@ -280,7 +286,7 @@ def test_rows_without_a_score_are_counted_and_what_cannot_be_computed_is_said(do
 
 
 def test_one_sign_that_misses_the_budget_is_enough_to_be_unmatched(done, tiny, honesty):
-    cell = next(c for c in cells(done[0], tiny, honesty) if c.method == "sl:mean_diff")
+    cell = next(c for c in cells(done[0], tiny) if c.method == "sl:mean_diff")
     for missed in ((), ("neg",), ("pos",)):
         told = {getattr(cell, s): "unmatched (jump)" if s in missed else "matched" for s in ("neg", "pos")}
         one = altered(cell, verdict=told)
@@ -291,7 +297,7 @@ def test_one_sign_that_misses_the_budget_is_enough_to_be_unmatched(done, tiny, h
 
 
 def test_methods_are_paired_by_seed_and_draws_with_no_seed_at_all(done, tiny, honesty):
-    found = {c.method: c for c in cells(done[0], tiny, honesty) if c.seed == 0}
+    found = {c.method: c for c in cells(done[0], tiny) if c.seed == 0}
     trained = [altered(found["sl:mean_diff"], seed=s, shift=s * 1.0) for s in range(3)]
     other = [altered(found["sl:mean_diff"], method="repe", seed=s, shift=s * 1.0 + 0.5) for s in (2, 1, 0)]
     draws = [altered(found["random:act:0"], method=f"random:act:{i}", shift=float(i)) for i in range(4)]
@@ -308,7 +314,7 @@ def test_methods_are_paired_by_seed_and_draws_with_no_seed_at_all(done, tiny, ho
 
 
 def test_seeds_that_changed_nothing_are_one_measurement_and_the_table_says_so(done, tiny, honesty):
-    cell = next(c for c in cells(done[0], tiny, honesty) if c.method == "sl:mean_diff" and c.seed == 0)
+    cell = next(c for c in cells(done[0], tiny) if c.method == "sl:mean_diff" and c.seed == 0)
 
     def jittered(seed, by):
         one = altered(cell, seed=seed)  # a content of its own, since a content holds its seed
@@ -334,9 +340,9 @@ def test_seeds_that_changed_nothing_are_one_measurement_and_the_table_says_so(do
 
 
 def test_another_intent_is_another_report(done, tiny, honesty):
-    specs, found = done
+    asked, found = done
     turned = replace(honesty, intent={k: -v for k, v in honesty.intent.items()})
-    other = compare(specs, tiny, turned)
+    other = compare(asked, tiny, turned)
     assert other.folder != found.folder
     axis = {r["method"]: r["axis"] for r in effects(found).records}
     assert {r["method"]: -r["axis"] for r in effects(other).records} == pytest.approx(axis)
@@ -354,9 +360,9 @@ def test_random_draws_stand_in_one_row_with_their_range_and_interval(done):
 
 
 def test_one_seed_is_said_and_several_are_not(done, tiny, honesty):
-    specs, found = done
+    asked, found = done
     assert not any(r.startswith("One seed") for r in effects(found).readings)
-    alone = compare([s for s in specs if s.study.seed == 0], tiny, honesty)
+    alone = compare([s for s in asked if s.seed == 0], tiny, honesty)
     assert any(r.startswith("One seed") for r in effects(alone).readings)
     assert any("SMOKE" in r for r in effects(alone).readings)
 
@@ -374,13 +380,13 @@ def test_the_files_are_there_and_hold_the_published_columns(done):
 
 
 def test_how_strengths_were_found_stands_in_the_published_files_with_every_try(done, tiny, honesty):
-    specs, found = done
-    out = Path(specs[0].study.out)
+    asked, found = done
+    out = Path(asked[0].common.out)
     sheet = found.tables[-1]
     assert sheet.columns[:3] == ("method", "alpha_pos", "alpha_neg") and "audit_pos" in sheet.columns
     files = {f: list(csv.DictReader((found.folder / "kl_calibration" / f"{f}.csv").open())) for f in ("summary", "audit", "root_history")}  # fmt: skip
-    assert len(files["summary"]) == len(specs) and len(files["audit"]) == 2 * len(specs)
-    for c in cells(specs, tiny, honesty):
+    assert len(files["summary"]) == len(asked) and len(files["audit"]) == 2 * len(asked)
+    for c in cells(asked, tiny):
         told = c.calibration(out)
         mine = {f: [r for r in rows if (r["method"], r["seed"]) == (told["method"], str(c.seed))] for f, rows in files.items()}  # fmt: skip
         (row,) = mine["summary"]
@@ -395,8 +401,8 @@ def test_how_strengths_were_found_stands_in_the_published_files_with_every_try(d
 
 
 def test_ws_table_reads_the_same_rows_with_their_kl(done):
-    specs, _ = done
-    found, _ = sheets([m for m in measured([Path(specs[0].study.out)]) if m.protocol.eval == "dilemmas"])
+    asked, _ = done
+    found, _ = sheets([m for m in measured([Path(asked[0].common.out)]) if m.protocol.eval == "dilemmas"])
     records = [r for r in found[0].records if r["method"] == "prompt:simple"]
     assert records and all(r["matched"] is False and r["kl_pos"] < QUICK.budget for r in records)
 
@@ -419,7 +425,7 @@ def test_a_broken_cell_is_a_row_that_says_why_and_stops_nothing(tiny, honesty, t
 
 
 def test_a_worker_that_reads_a_cell_from_json_puts_it_where_it_is_looked_for(tiny, honesty, tmp_path):
-    specs = cells_of(
+    asked = cells_of(
         tiny,
         honesty,
         methods.selection(["all"], draws=1),
@@ -427,10 +433,10 @@ def test_a_worker_that_reads_a_cell_from_json_puts_it_where_it_is_looked_for(tin
         settings=CalibrateSettings(),
         out=tmp_path,
     )
-    assert len(specs) > 50
-    for spec in specs:
-        read = spec_of(json.loads(json.dumps(spec.as_json(), sort_keys=True)))
-        assert place_of(read, tiny, honesty).folder == place_of(spec, tiny, honesty).folder
+    assert len(asked) > 50
+    for one in asked:
+        read = grid.Cell.from_json(json.loads(json.dumps(one.as_json(), sort_keys=True)))
+        assert len({p.folder for p in places_of([read, one])}) == 1
 
 
 def test_a_pack_without_engineered_prompts_is_compared_without_them(capsys, tmp_path):
@@ -460,11 +466,17 @@ def test_tasks_that_need_a_failed_one_are_skipped_and_the_others_are_done():
     tasks = [
         Task("gone", "ws.nowhere:work"), Task("after", "builtins:print", {}, ("gone",)), Task("alone", "builtins:len", {"a": 1}),
     ]  # fmt: skip
-    failed = serially(tasks, lambda task, why: done.append((task.name, bool(why))))
-    assert done == [("gone", True), ("after", True), ("alone", False)]
-    assert "ModuleNotFoundError" in failed["gone"] and failed["after"].startswith(
-        "it needs gone, which failed: ModuleNotFoundError"
-    )
+    ends = serially(tasks, lambda event: done.append((event.task.name, event.kind)))
+    assert done == [
+        ("gone", "started"),
+        ("gone", "failed"),
+        ("after", "skipped"),
+        ("alone", "started"),
+        ("alone", "done"),
+    ]
+    assert "ModuleNotFoundError" in ends["gone"].error
+    assert ends["after"].error.startswith("it needs gone, which failed: ModuleNotFoundError")
+    assert ends["alone"].value == 1
 
 
 @pytest.mark.parametrize(
@@ -508,7 +520,9 @@ def test_a_check_says_what_would_be_done_and_does_nothing(capsys, tmp_path):
     assert code == 0 and not (tmp_path / "out").exists()
     names = Counter(c["cell"].rpartition(" s")[0] for c in told["cells"])
     assert names["ws:lora"] == 2 and names["prompt:simple"] == 1 and names["random:act:19"] == 1
-    assert {t for t in told["tasks"] if t.startswith("sides")} == {f"sides {a} s{s}" for a in small() for s in range(2)}
+    assert {t for t in told["tasks"] if t.startswith("sides")} == {
+        f"sides/tiny/honesty/{a}/s{s}" for a in small() for s in range(2)
+    }
 
 
 @pytest.mark.parametrize(
@@ -530,7 +544,3 @@ def test_a_preset_names_the_budget_and_a_flag_wins(capsys, tmp_path, flags, budg
     assert main([*asked, *flags]) == 0
     told = json.loads(capsys.readouterr().out)["calibrate"]
     assert (told["budget"], told["tolerance"]) == (budget, tolerance)
-
-
-def test_asked_is_a_key_of_questions_and_not_of_names():
-    assert Evaluation("dilemmas", "dd-1f/1") != Evaluation("dilemmas", "dd-cot/1")

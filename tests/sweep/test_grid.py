@@ -8,11 +8,14 @@ from ws.adapters import FAMILIES, small
 from ws.behaviors import HERE
 from ws.cli import main
 from ws.errors import BadFile
-from ws.grid.sweep import Running, grid_of, sweep, tasks_of
+from ws.grid.axes import grid_of
+from ws.grid.cells import Cell
+from ws.grid.run import Running
+from ws.grid.sweep import sweep
+from ws.grid.tasks import tasks_of
 from ws.models.load import load
 from ws.models.tiny import FOLDER
 from ws.run_sweep import arguments
-from ws.study.options import Common
 from ws.study.planning import plan_of
 
 
@@ -38,8 +41,8 @@ def test_every_combination_is_a_cell():
         ({"adapters": "lora,lora"}, "names 'lora' twice"),
         ({"seeds": "1,1"}, "names 1 twice"),
         ({"lrs": "1e-3,0.001"}, "names 0.001 twice"),
-        ({"adapters": ""}, "--adapters is empty"),
-        ({"behaviors": []}, "--behaviors is empty"),
+        ({"adapters": ""}, "`adapters` is empty"),
+        ({"behaviors": []}, "`behaviors` is empty"),
         ({"adapters": "lora,dorra"}, "did you mean 'dora'"),
         ({"adapters": "all,lora"}, "all stands alone"),
         ({"evals": "sycofancy"}, "did you mean 'sycophancy'"),
@@ -51,10 +54,12 @@ def test_every_combination_is_a_cell():
         ({"lrs": "-1"}, "learning rate"),
         ({"epochs": 0}, "epochs must be positive"),
         ({"alphas": "0"}, "other than 0"),
-        ({"budget": 1.0, "alphas": "-1,1"}, "leave out --alphas"),
+        ({"budget": 1.0, "alphas": "-1,1"}, "leave out `alphas`"),
         ({"budget": -1.0}, "budget must be a positive number"),
+        ({"n_calib": 5}, "give a `budget` with it"),
+        ({"budget": 1.0, "n_calib": 0}, "n_calib must be at least 1"),
         ({"pairs": "x.jsonl", "behaviors": "honesty,sycophancy"}, "pairs of one behavior"),
-        ({"adapters": "ia3,bias", "rank": 4}, "--rank means nothing to ia3, bias"),
+        ({"adapters": "ia3,bias", "rank": 4}, "`rank` means nothing to ia3, bias"),
         ({"preset": "pubb"}, "preset is one of"),
     ],
 )
@@ -73,13 +78,13 @@ def test_names_of_files_that_are_not_there_are_refused(given, said):
 
 def test_a_setting_that_a_family_lacks_is_left_out_there_and_that_is_said():
     made = grid(adapters="lora,ia3", rank=4)
-    assert [made.options(c).get("rank") for c in made.cells] == [4, None]
-    assert made.notes == ("--rank means nothing to ia3, and is left out there",)
+    assert [c.plan_options.get("rank") for c in made.cells] == [4, None]
+    assert made.notes == ("`rank` means nothing to ia3, and is left out there",)
 
 
 def test_shared_work_is_one_task_and_studies_need_theirs():
     made = grid(adapters="lora,ia3,oft", seeds="0,1", behaviors="honesty,sycophancy")
-    tasks = {t.name: t for t in tasks_of(made)}
+    tasks = {t.name: t for t in tasks_of(made.cells)}
     kinds = [n.split("/")[0] for n in tasks]
     assert (kinds.count("pairs"), kinds.count("cell")) == (4, 12)
     assert {n for n in tasks if n.startswith("base/")} == {
@@ -99,9 +104,8 @@ def test_the_name_of_a_sweep_is_its_grid_and_not_who_runs_it():
 
 
 def test_threads_are_those_of_the_single_verbs_whatever_the_number_of_workers():
-    assert dict(grid().threads) == {"tiny": 1}
-    assert dict(grid(threads=2).threads) == {"tiny": 2}
-    assert dict(grid_of({"models": "some/model"}, threads=4).threads) == {"some/model": 4}
+    for made, threads in ((grid(), 1), (grid(threads=2), 2), (grid_of({"models": "some/model"}, threads=4), 4)):
+        assert {made.threads, *(c.common.threads for c in made.cells)} == {threads}
 
 
 def test_the_published_door_tries_every_family_unless_some_are_named():
@@ -119,14 +123,15 @@ def test_a_worker_that_stands_elsewhere_finds_models_packs_and_pairs(tmp_path, m
     shutil.copytree(HERE / "tiny", here / "tiny")
     (here / "pairs.jsonl").write_text("{}")
     made = grid(models="tiny,./model", behaviors="mine.yaml,honesty")
-    tasks = tasks_of(made)
-    own = tasks_of(grid(pairs="pairs.jsonl", out="there"))[0].given["common"]
+    tasks = tasks_of(made.cells)
+    own = tasks_of(grid(pairs="pairs.jsonl", out="there").cells)[0].given["cell"]["common"]
     assert [c.model for c in made.cells] == ["tiny", "tiny", "./model", "./model"]
     monkeypatch.chdir(elsewhere)
     for task in tasks:
-        if "options" in task.given:
-            common = Common(**task.given["common"])
-            assert common.behavior == "honesty" or plan_of(common, task.given["options"], tiny).name == "authority"
+        if "cell" in task.given:
+            cell = Cell.from_json(task.given["cell"])
+            common = cell.common
+            assert common.behavior == "honesty" or plan_of(common, cell.plan_options, tiny).name == "authority"
             assert common.model == "tiny" or load(common.model).id == "model"
     assert (own["pairs"], own["out"]) == (str(here / "pairs.jsonl"), str(here / "there"))
 

@@ -7,7 +7,8 @@ from test_endpoint import Server
 
 from ws.cli import main
 from ws.cli.sweep import command_without_address
-from ws.grid.sweep import grid_of, tasks_of
+from ws.grid.axes import grid_of
+from ws.grid.tasks import tasks_of
 
 FEW = ["--n-topics", "8", "--n-personas", "1", "--n-samples", "1", "--max-len", "96"]
 SWEEP = ["sweep", "--adapter", "bias", "--evals", "pairs", "--epochs", "1", "--alphas=-1,1", *FEW]
@@ -78,7 +79,7 @@ def test_every_cell_is_told_of_the_server_and_the_name_of_the_sweep_holds_its_mo
         return grid_of({"generate_with": where, "generate_model": model, "seeds": "0,1"}, threads=1)
 
     one = grid("m")
-    assert {t.given["options"]["generate_with"] for t in tasks_of(one) if "options" in t.given} == {
+    assert {t.given["cell"]["options"]["generate_with"] for t in tasks_of(one.cells) if "cell" in t.given} == {
         "http://localhost/v1"
     }
     assert "localhost" not in json.dumps(one.described)

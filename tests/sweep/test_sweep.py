@@ -12,15 +12,8 @@ import pytest
 import torch
 from results import differing, results_of
 
-from ws.calibrate import CalibrateSettings
 from ws.cli import main
-from ws.direction import Direction, save
-from ws.direction.forms import Dense
-from ws.methods import as_method
 from ws.models.tiny import FOLDER
-from ws.study.options import Common
-from ws.study.planning import plan_of
-from ws.study.stages import make_calibration
 
 SMALL = [
     "--adapters", "ia3,bias", "--seeds", "0,1", "--evals", "perplexity,pairs", "--n-topics", "48", "--n-samples", "1",
@@ -134,7 +127,7 @@ def test_models_that_cannot_be_loaded_are_told_by_the_plan(tmp_path, capsys, mon
     def full(common):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 GiB")
 
-    monkeypatch.setattr(sys.modules["ws.grid.look"], "load_base", full)
+    monkeypatch.setattr("ws.study.worker.load_base", full)
     assert main(plan) == 1
     assert "2 studies cannot be run: OutOfMemoryError: CUDA out of memory. Tried" in capsys.readouterr().out
 
@@ -238,23 +231,3 @@ def test_a_corrupted_file_is_made_again_and_the_closing_lines_say_so(undisturbed
     assert "it is made again" in told
     after = {n: b for n, b in results_of(out).items() if ".damaged-1/" not in n}
     assert differing(before, after) == []
-
-
-def test_a_calibration_with_other_settings_is_not_taken_for_the_sweeps_own(tiny, tmp_path, capsys, monkeypatch):
-    name = next(iter(tiny.linears))
-    forms = {name: (Dense(0.01 * torch.randn(tiny.weight(name).shape, generator=torch.Generator().manual_seed(0))),)}
-    direction = Direction(forms, {"base": tiny.described(), "adapter": "ia3"})
-    plan = plan_of(Common(out=str(tmp_path)), {"adapter": "ia3"}, tiny)
-    content = {"content": direction.content_hash}
-    plan.direction_place.once(lambda work: content | {"file": save(direction, work / "direction.safetensors").name})
-    few = CalibrateSettings(budget=0.3, tolerance=0.3, n_calib=5, n_audit=5, tokens=4, max_evals=1)
-    make_calibration(tiny, as_method(direction), few, tmp_path, behavior=plan.behavior, plot=False)
-
-    def calibrations():
-        one = ["--adapters", "ia3", "--seeds", "0", "--budget", "0.3", "--check", "--json", "--out", str(tmp_path)]
-        assert main(["sweep", *one]) == 0
-        return json.loads(capsys.readouterr().out)["stages"]["calibrate"]
-
-    assert calibrations() == {"all": 1, "done": 0}
-    monkeypatch.setattr(sys.modules["ws.grid.look"], "CalibrateSettings", lambda budget: few)
-    assert calibrations() == {"all": 1, "done": 1}

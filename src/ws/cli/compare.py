@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,21 +10,26 @@ import torch
 from ws import methods
 from ws.behaviors import Behavior, load_behavior
 from ws.calibrate import CalibrateSettings
+from ws.cli.live import Watch
 from ws.cli.options import Options, verb
 from ws.cli.result import Result
 from ws.cli.screen import Screen, plain, say
 from ws.cli.study import MAKING
-from ws.data import DataSettings, default_data
+from ws.cli.words import counts, stage_lines, time_left
+from ws.data import DataSettings
 from ws.engine import workers_of
 from ws.errors import Failed, WsError
-from ws.grid.compare import Comparison, Spec, cells_of, checked_reference, evals_of, place_of, tasks_of
+from ws.grid.cells import Cell, keep
+from ws.grid.compare import Comparison, cells_of, checked_reference, evals_of
 from ws.grid.compare import compare as compare_cells
-from ws.grid.run import Runner, on_workers, serially
+from ws.grid.look import Look, look
+from ws.grid.run import Runner, Running, on_workers, serially
+from ws.grid.tasks import tasks_of
 from ws.models import Base
 from ws.presets import preset
 from ws.records import writable
 from ws.study.options import Common, Served
-from ws.study.planning import endpoint_of, fitted, load_base
+from ws.study.planning import endpoint_of, load_base
 from ws.train import TrainSettings
 
 WIDTH = 260
@@ -63,30 +68,37 @@ class Compared:
 class Planned(Result):
     """What a comparison would do."""
 
-    cells: Mapping[str, bool]
-    """Cell to whether it is done."""
-    tasks: Sequence[str]
-    spec: Spec
-
-    def as_json(self) -> Mapping[str, object]:
-        return {
-            "cells": [{"cell": name, "done": done} for name, done in self.cells.items()],
-            "tasks": self.tasks,
-            "evals": self._evals,
-            "calibrate": self.spec.calibrate,
-        }
-
-    def show(self, screen: Screen) -> None:
-        calibrate = self.spec.calibrate
-        strengths = f"at {calibrate['budget']:g} nat" if calibrate else "at the strengths given"
-        done = sum(self.cells.values())
-        screen.show(f"{len(self.cells)} cells, {done} done; each measures {', '.join(self._evals)}, {strengths}")
-        for task in self.tasks:
-            screen.show(f"  {plain(task)}")
+    look: Look
 
     @property
     def _evals(self) -> list[str]:
-        return [f"{e.name}@{e.protocol}" for e in self.spec.evals]
+        return [f"{e.name}@{e.protocol}" for e in self.look.cells[0].evals]
+
+    @property
+    def _tasks(self) -> list[str]:
+        return [t.name for t in tasks_of([c for c in self.look.cells if not self.look.done(c)])]
+
+    def as_json(self) -> Mapping[str, object]:
+        return {
+            "cells": [{"cell": c.short, "done": self.look.done(c)} for c in self.look.cells],
+            "tasks": self._tasks,
+            "evals": self._evals,
+            "calibrate": self.look.cells[0].calibrate,
+            "stages": counts(self.look),
+            "seconds_left": self.look.seconds,
+        }
+
+    def show(self, screen: Screen) -> None:
+        cells, calibrate = self.look.cells, self.look.cells[0].calibrate
+        strengths = f"at {calibrate['budget']:g} nat" if calibrate else "at the strengths given"
+        done = sum(map(self.look.done, cells))
+        screen.show(f"{len(cells)} cells, {done} done; each measures {', '.join(self._evals)}, {strengths}")
+        for cell in cells:
+            if not self.look.done(cell):
+                screen.show(f"  {plain(cell.short)}: {plain(self.look.state(cell))}")
+        for line in stage_lines(self.look):
+            screen.show(line)
+        screen.show(time_left(self.look.seconds))
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +106,7 @@ class Report(Result):
     """A comparison, and what it was asked for."""
 
     comparison: Comparison
-    specs: Sequence[Spec]
+    cells: Sequence[Cell]
     base: Base
     behavior: Behavior
     budget: float | None
@@ -135,7 +147,7 @@ class Report(Result):
             return None
         named = "; ".join(f"{name}: {why}" for name, why in list(failed.items())[:NAMED])
         where = f" Logs: {self.logs}" if self.logs is not None and self.logs.is_dir() else ""
-        return Failed(f"{len(failed)} of {len(self.specs)} cells failed: {named}{where}")
+        return Failed(f"{len(failed)} of {len(self.cells)} cells failed: {named}{where}")
 
 
 @verb(Compared, CalibrateSettings, Common, *MAKING)
@@ -151,14 +163,9 @@ def compare(options: Options) -> Result:
     chosen = _with_texts(chosen, behavior, request.methods)
     protocols = preset(common.preset, "protocol")
     evals = evals_of(behavior, request.evals, protocols=protocols, data=_files(request.data), limit=request.limit)
-    data, train = options.typed(DataSettings), options.typed(TrainSettings)
     endpoint = endpoint_of(options.of(Served), common)
     base = load_base(common)
-
-    def fit(family: TrainSettings) -> TrainSettings:
-        return fitted(family, {**preset(common.preset, "train", family.adapter), **train})
-
-    specs = cells_of(
+    cells = cells_of(
         base,
         behavior,
         chosen,
@@ -166,20 +173,24 @@ def compare(options: Options) -> Result:
         seeds=request.seeds,
         settings=settings,
         alphas=request.alphas,
-        data=replace(default_data(base), **{**preset(common.preset, "data"), **data}),
-        fit=fit,
+        options={**options.typed(DataSettings), **options.typed(TrainSettings)},
+        preset=common.preset,
         pack=None if behavior.name == (common.behavior or "honesty") else common.behavior,
         endpoint=endpoint,
         out=Path(common.out),
     )
     if request.check:
-        return _planned(specs, base, behavior)
+        keep(base, cells[0].common)
+        return Planned(look(cells))
     # 2. the cells, and the report
     writable(Path(common.out))
-    run, logs = _runner(specs, base, behavior, request.workers, common.device_map)
-    comparison = compare_cells(specs, base, behavior, reference=request.reference, run=run, say=say)
+    run, logs = _runner(cells[0], base, behavior, request.workers, common.device_map)
+    with Watch(cells, options.with_flags) as watch:
+        comparison = compare_cells(
+            cells, base, behavior, reference=request.reference, run=run, tell=watch.tell, say=watch.say
+        )
     budget = None if settings is None else settings.budget
-    return Report(comparison, specs, base, behavior, budget, chosen, request.seeds, request.markdown, logs)
+    return Report(comparison, cells, base, behavior, budget, chosen, request.seeds, request.markdown, logs)
 
 
 def _refuse_contradictions(options: Options, common: Common, request: Compared) -> None:
@@ -213,7 +224,7 @@ def _with_texts(chosen: Sequence[str], behavior: Behavior, typed: Sequence[str])
 
 
 def _runner(
-    specs: Sequence[Spec], base: Base, behavior: Behavior, workers: int | None, device_map: str | None
+    first: Cell, base: Base, behavior: Behavior, workers: int | None, device_map: str | None
 ) -> tuple[Runner, Path | None]:
     """This process alone, or several; a GPU holds one model, so there this process is all unless more are asked for."""
     if device_map is not None:
@@ -223,15 +234,9 @@ def _runner(
     n = workers or (workers_of(threads) if on_cpu else 1)
     if n == 1:
         return serially, None
-    study = specs[0].study
-    state = Path(study.out) / "compare" / f".{behavior.name}.{os.getpid()}.work"
-    return on_workers(state, workers=n, threads=threads, device=study.device), state.resolve() / "logs"
-
-
-def _planned(specs: Sequence[Spec], base: Base, behavior: Behavior) -> Planned:
-    done = [place_of(s, base, behavior).read() is not None for s in specs]
-    tasks = tasks_of([s for s, d in zip(specs, done) if not d])
-    return Planned({s.name: d for s, d in zip(specs, done)}, [t.name for t in tasks], specs[0])
+    state = Path(first.common.out) / "compare" / f".{behavior.name}.{os.getpid()}.work"
+    run = on_workers(state, Running(workers=n), threads=threads, device=first.common.device, keep=False)
+    return run, state.resolve() / "logs"
 
 
 def _files(data: tuple[str, ...]) -> dict[str, str]:

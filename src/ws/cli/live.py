@@ -3,7 +3,8 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,33 +13,24 @@ from rich.table import Table
 from rich.text import Text
 
 from ws.cli.screen import plain, say
-from ws.cli.words import axes, doing, duration, task_name
+from ws.cli.words import doing, duration, task_name
 from ws.engine import Event, states
-from ws.grid.sweep import Cell, Grid, Running, folder_of
-from ws.numbers import some
+from ws.grid.cells import Cell
+from ws.grid.run import Progress
 
 SHOWN_WAITING = 3
 
 
-class Watch:
-    """Hears what happens to the tasks of a sweep and shows it."""
+class Watch(Progress):
+    """Hears what happens to the tasks of a grid and shows it."""
 
-    def __init__(self, grid: Grid, running: Running, with_flags: Callable[[str], str]):
-        self.grid, self.running, self.with_flags = grid, running, with_flags
-        self.cells: dict[str, Cell] = {c.name: c for c in grid.cells}
-        self.ended: dict[str, Event] = {}
-        self.current: dict[str, float] = {}
-        self.retried: dict[str, str] = {}
-        self.most = 1
-        """Tasks that ran at once, which is how many workers there are."""
+    def __init__(self, cells: Sequence[Cell], with_flags: Callable[[str], str], folder: Path | None = None):
+        super().__init__(c.name for c in cells)
+        self.with_flags, self.folder = with_flags, folder
+        """The folder is where tasks say what they do, if they do."""
         self.start = time.monotonic()
         self.live: Live | None = None
         self.lock = threading.Lock()
-
-    def announce(self) -> None:
-        """What is going to happen, before it does."""
-        n = some(len(self.cells), "study", "studies")
-        say(f"sweep {self.grid.name}: {n}, {axes(self.grid)}; engine {self.running.engine}; {folder_of(self.grid)}")
 
     def __enter__(self) -> "Watch":
         if sys.stderr.isatty():
@@ -58,15 +50,7 @@ class Watch:
         """Called by the engine whenever a task starts or ends."""
         name = event.task.name
         with self.lock:
-            if event.kind == "started":
-                self.current[name] = time.monotonic()
-                self.most = max(self.most, len(self.current))
-            elif event.kind == "again":
-                self.current.pop(name, None)
-                self.retried[name] = event.text
-            else:
-                self.current.pop(name, None)
-                self.ended[name] = event
+            super().tell(event)
         if self.live is None:
             if line := self.line(event):
                 say(line)
@@ -82,44 +66,21 @@ class Watch:
         if event.kind == "again":
             return f"{'':>8} again    {task_name(name)}: {self.with_flags(event.text)}"
         if event.kind == "failed":
-            assert event.outcome is not None
-            return (
-                f"{head:>8} failed   {task_name(name)}: {self.with_flags(event.text)}\n{'':>18}log: {event.outcome.log}"
-            )
+            log = f"\n{'':>18}log: {event.outcome.log}" if event.outcome is not None and event.outcome.log else ""
+            return f"{head:>8} failed   {task_name(name)}: {self.with_flags(event.text)}{log}"
         if event.kind != "done":
             return ""
         assert event.outcome is not None
-        value = event.outcome.value
-        ready = not value["made"] if name in self.cells else value["reused"]
-        took = "reused" if ready else f"{event.outcome.seconds:.1f} s"
-        left = f"   about {duration(self.left)} left" if self.left and name in self.cells else ""
+        took = f"{event.outcome.seconds:.1f} s" if event.outcome.value["made"] else "reused"
+        left = f"   about {duration(self.seconds)} left" if self.seconds and name in self.cells else ""
         return f"{head:>8} done     {task_name(name)}  {took}{left}"
 
-    # ------------------------------------------------------------ counting
-
-    @property
-    def done(self) -> list[str]:
-        """The cells that are done."""
-        return [n for n, e in self.ended.items() if n in self.cells and e.kind == "done"]
-
-    @property
-    def failed(self) -> list[str]:
-        """The cells that cannot be done."""
-        return [n for n, e in self.ended.items() if n in self.cells and e.kind != "done"]
-
-    @property
-    def took(self) -> list[float]:
-        """The seconds of the studies that had something to do."""
-        found = [e.outcome for n, e in self.ended.items() if n in self.cells and e.kind == "done"]
-        return [o.seconds for o in found if o is not None and o.value["made"]]
-
-    @property
-    def left(self) -> float | None:
-        """Seconds the rest will take, if it takes as long as what was done; None before anything was."""
-        remaining = len(self.cells) - len(self.done) - len(self.failed)
-        if not self.took or not remaining:
-            return None
-        return remaining * sum(self.took) / len(self.took) / self.most
+    def say(self, line: str) -> None:
+        """A line of its own, above the table where there is one."""
+        if self.live is None:
+            say(line)
+        else:
+            self.live.console.print(plain(line), highlight=False)
 
     def stopped(self) -> str:
         """What an interruption left."""
@@ -131,11 +92,11 @@ class Watch:
         """The screen now."""
         with self.lock:
             ended, current = dict(self.ended), dict(self.current)
-            told = states(folder_of(self.grid))
+            notes = {} if self.folder is None else states(self.folder)
         n, done, failed = len(self.cells), len(self.done), len(self.failed)
         hours = (time.monotonic() - self.start) / 3600
-        rate = f"{done / hours:.0f} studies/h" if done and hours > 0 else "–"
-        left = f"about {duration(self.left)} left" if self.left else "time left: –"
+        rate = f"{done / hours:.0f}/h" if done and hours > 0 else "–"
+        left = f"about {duration(self.seconds)} left" if self.seconds else "time left: –"
         head = Table.grid(padding=(0, 2))
         head.add_row(
             ProgressBar(n, done + failed, width=24),
@@ -150,7 +111,7 @@ class Watch:
         for name in ("study", "state", "", "time"):
             table.add_column(name, no_wrap=True, justify="right" if name == "time" else "left")
         for name, since in current.items():
-            at = told.get(name)
+            at = notes.get(name)
             state = "starting" if at is None else "stopping" if at.state == "stopped" else doing(at.told)
             again = " (again)" if name in self.retried else ""
             table.add_row(

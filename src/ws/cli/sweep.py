@@ -12,16 +12,21 @@ from typing import Any
 import torch
 import typer
 
+from ws.calibrate import CalibrateSettings
 from ws.cli.live import Watch
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import Result
 from ws.cli.screen import Screen, plain, say
 from ws.cli.study import MAKING, Dialed
 from ws.cli.tables import grid_table
-from ws.cli.words import axes, doing, duration, task_name
+from ws.cli.words import axes, counts, doing, duration, stage_lines, task_name, time_left
 from ws.engine import Outcome, State, places_of
 from ws.errors import Failed, WsError
-from ws.grid.sweep import Cell, Grid, Look, Running, Status, SweepResult, Swept, grid_of, look, statuses
+from ws.grid.axes import Grid, Swept, grid_of
+from ws.grid.cells import Cell
+from ws.grid.look import Look, Status, folder_of, look, statuses
+from ws.grid.run import Running
+from ws.grid.sweep import SweepResult
 from ws.grid.sweep import sweep as run_sweep
 from ws.numbers import some
 from ws.results.layouts import sweep as layout
@@ -33,13 +38,6 @@ from ws.study.options import Common
 SERVER = "--generate-with"
 OWN = ("check", "status", "engine", "address", "workers", "retries")
 """Options that say how a sweep is run, and not what it is."""
-STAGES = {
-    "data": "pairs",
-    "train": "trainings",
-    "direction": "directions",
-    "calibrate": "calibrations",
-    "eval": "evaluations",
-}
 CHECK: Declared = (
     bool | None,
     typer.Option("--check", help="Print the plan and what of it is done already; run nothing."),
@@ -50,7 +48,7 @@ STATUS: Declared = (
 )
 
 
-@verb(Swept, Running, Common, Dialed, *MAKING, check=CHECK, status=STATUS)
+@verb(Swept, CalibrateSettings, Running, Common, Dialed, *MAKING, check=CHECK, status=STATUS)
 def sweep(options: Options) -> Result:
     """Many studies, a look at what they would be, or at those that are there."""
     if options.flag("status"):
@@ -61,11 +59,12 @@ def sweep(options: Options) -> Result:
     grid = grid_of(axes_and_options, threads=torch.get_num_threads())
     for note in grid.notes:
         say(f"note: {options.with_flags(note)}")
-    running.check(grid)  # before anything is announced
+    running.check(spread=grid.spread)  # before anything is announced
     if options.flag("check"):
         return _check(grid, running)
-    watch = Watch(grid, running, options.with_flags)
-    watch.announce()
+    folder, n = folder_of(grid), some(len(grid.cells), "study", "studies")
+    say(f"sweep {grid.name}: {n}, {axes(grid)}; engine {running.engine}; {folder}")
+    watch = Watch(grid.cells, options.with_flags, folder)
     try:
         with watch, _ended_politely():
             return Studies(run_sweep(grid, running, tell=watch.tell, command=command_without_address(options.words)))
@@ -167,13 +166,9 @@ class Plan(Result):
         return None if self.look.seconds is None else self.look.seconds / self.workers
 
     @property
-    def _kinds(self) -> list[str]:
-        return [k for k in STAGES if k != "calibrate" or self.grid.budget is not None]
-
-    @property
     def _cells(self) -> list[dict[str, Any]]:
         impossible = self.look.impossible
-        return [{"name": c.name, "state": self.look.state(c), "error": impossible.get(c)} for c in self.grid.cells]
+        return [{"name": c.name, "state": self.look.state(c), "error": impossible.get(c.name)} for c in self.grid.cells]
 
     @property
     def _done(self) -> int:
@@ -184,7 +179,7 @@ class Plan(Result):
             "name": self.grid.name,
             "studies": len(self.grid.cells),
             "done": self._done,
-            "stages": {k: dict(zip(("all", "done"), self.look.counted(k))) for k in self._kinds},
+            "stages": counts(self.look),
             "workers": self.workers,
             "seconds_left": self._left,
             "cells": self._cells,
@@ -195,18 +190,10 @@ class Plan(Result):
         screen.show(grid_table(self._cells, [(c.model, c.behavior, c.adapter, c.lr, c.seed) for c in grid.cells]))
         screen.show("")
         screen.show(f"sweep {grid.name}: {some(len(grid.cells), 'study', 'studies')}, {self._done} done; {axes(grid)}")
-        for kind in self._kinds:
-            n, done = self.look.counted(kind)
-            if n:
-                screen.show(f"  {STAGES[kind]:<12} {n:>4}, {done} done")
-        threads = max(grid.threads.values())
-        screen.show(f"{some(self.workers, 'worker')} of {some(threads, 'thread')}, engine {self.running.engine}")
-        if self._left is None:
-            screen.show("how long it takes is not known: nothing of this kind is done below the output folder")
-        elif self._left:
-            screen.show(f"left: about {duration(self._left)}, by the times of stages like these")
-        else:
-            screen.show("nothing is left to do but the tables")
+        for line in stage_lines(self.look):
+            screen.show(line)
+        screen.show(f"{some(self.workers, 'worker')} of {some(grid.threads, 'thread')}, engine {self.running.engine}")
+        screen.show(time_left(self._left))
         impossible = self.look.impossible
         for error in dict.fromkeys(impossible.values()):
             n = sum(e == error for e in impossible.values())
@@ -221,9 +208,8 @@ class Plan(Result):
 def _check(grid: Grid, running: Running) -> Plan:
     workers = running.workers or 1  # of a cluster that runs already; how many it has room for is its own business
     if running.address is None:
-        threads = max(grid.threads.values())
-        workers = len(places_of(running.workers, threads=threads, device=grid.device, spread=grid.spread))
-    return Plan(grid, running, look(grid), workers)
+        workers = len(places_of(running.workers, threads=grid.threads, device=grid.device, spread=grid.spread))
+    return Plan(grid, running, look(grid.cells), workers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,8 +235,8 @@ def _status(s: Status) -> dict[str, object]:
         "folder": str(s.folder.resolve()),
         "running": bool(s.process.alive) and not s.over,
         "seconds": s.process.seconds,
-        "command": s.told.get("command", ""),
-        "tasks": {name: _task(s.states.get(name)) for name in s.told["tasks"]},
+        "command": s.record.get("command", ""),
+        "tasks": {name: _task(s.states.get(name)) for name in s.record["tasks"]},
     }
 
 
@@ -268,11 +254,11 @@ def _show_status(s: Status, screen: Screen) -> None:
     if s.over:
         head = "every task has ended"
     elif alive is None:
-        head = f"started {since} ago on {s.told['host']}, which cannot be asked from here"
+        head = f"started {since} ago on {s.record['host']}, which cannot be asked from here"
     else:
-        head = f"running for {since} (process {s.told['pid']})" if alive else "not running"
+        head = f"running for {since} (process {s.record['pid']})" if alive else "not running"
     screen.show(f"[bold]sweep {plain(s.name)}[/]: {head}")
-    cells = [t for t in s.told["tasks"] if t.startswith("cell/")]
+    cells = [t for t in s.record["tasks"] if t.startswith("cell/")]
     counts = {
         k: sum(t in cells for t in s.named(k)) for k in ("done", "failed", "skipped", "running", "stopped", "waiting")
     }
@@ -289,5 +275,5 @@ def _show_status(s: Status, screen: Screen) -> None:
         )
     for name in s.named("failed"):
         screen.show(f"  [red]failed[/]   {plain(task_name(name))}: {screen.text(s.states[name].error)}")
-    if alive is False and not s.over and s.told.get("command"):
-        screen.show(f"  go on with: {plain(s.told['command'])}")
+    if alive is False and not s.over and s.record.get("command"):
+        screen.show(f"  go on with: {plain(s.record['command'])}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ws.grid.axes import Grid
+from ws.grid.look import Look
 from ws.numbers import some
 
 AXES = {
@@ -25,10 +26,32 @@ def axes(grid: Grid) -> str:
     return " x ".join(parts)
 
 
+STAGES = {
+    "data": "pairs",
+    "train": "trainings",
+    "direction": "directions",
+    "calibrate": "calibrations",
+    "eval": "evaluations",
+    "cell": "cells",
+}
+
+
+def counts(look: Look) -> dict[str, dict[str, int]]:
+    """How many stages of each kind there are, and how many are done."""
+    each = {kind: look.counted(kind) for kind in STAGES}
+    needed = {"data", "train", "direction", "eval"}
+    return {kind: {"all": n, "done": done} for kind, (n, done) in each.items() if n or kind in needed}
+
+
+def stage_lines(look: Look) -> list[str]:
+    """The same, a line for each."""
+    return [f"  {STAGES[kind]:<12} {c['all']:>4}, {c['done']} done" for kind, c in counts(look).items() if c["all"]]
+
+
 def task_name(task: str) -> str:
     """A task's name for people."""
     kind, _, rest = task.partition("/")
-    return f"{ {'base': 'unsteered ', 'pairs': 'pairs '}.get(kind, '') }{rest}"
+    return f"{ {'base': 'unsteered ', 'pairs': 'pairs ', 'sides': 'training '}.get(kind, '') }{rest}"
 
 
 def doing(message: Mapping[str, Any]) -> str:
@@ -42,3 +65,14 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def time_left(seconds: float | None) -> str:
+    """How long the rest of a grid may take."""
+    if seconds is None:
+        return "how long it takes is not known: nothing of this kind is done below the output folder"
+    return (
+        f"left: about {duration(seconds)}, by the times of stages like these"
+        if seconds
+        else "nothing is left to do but the tables"
+    )

@@ -1,202 +1,260 @@
-"""One method with one seed: made, calibrated, measured, and kept. Nothing here knows a method by name.
+"""One method of one study: what it is made from, and what is measured of it at which strengths. A value that JSON holds.
 
-A cell is a function of JSON: any process can do it, and what it found lies in files. Its record is found again by what
-determines it, without making the method: a second call costs a few milliseconds.
+    cell = Cell(Common(behavior="honesty"), "ws:lora", seed=0, evals=evals_of(behavior), calibrate={"budget": 1.0})
 
-    out/<behavior>/<method>/<run>/eval/...        rows, as `ws eval` leaves them
+Nothing here knows a method by name, but for one thing: the direction of a whole study (`ws:FAMILY`) is measured in the
+folder of its run, whichever verb asked for it.
+
+    out/<behavior>/<family>/<run>/eval/...        rows of a study's own direction, as `ws eval --run` leaves them
+    out/<behavior>/<method>/<run>/eval/...        rows of any other method
     out/calibrate/...                             strengths, as `ws calibrate` leaves them
-    out/cells/<model>/<behavior>/<method>/<key>/  cell.json: where both lie, and at which strengths
+    out/cells/<model>/<behavior>/<method>/<key>/  cell.json: what a cell of a comparison has, and where
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ws import methods
-from ws.behaviors import Behavior, load_behavior
+from ws.adapters import USUAL, family
+from ws.behaviors import Behavior
 from ws.calibrate import PROTOCOL as CALIBRATE_PROTOCOL
 from ws.calibrate import CalibrateSettings, Calibration, divergences, sets_of
-from ws.data import DataSettings
-from ws.endpoint import Endpoint
-from ws.engine import Task
 from ws.eval import Evaluation
-from ws.methods import Material, Method
+from ws.eval.questions import RunPairs
+from ws.methods import Material, Method, as_method
+from ws.methods.registry import Needs
+from ws.methods.weights import Weights
 from ws.models.load import Base
 from ws.pairs import mark_of, marks_in
 from ws.records import Place, Record, canonical, slug, write_json
-from ws.study.evaluations import Subject, make_eval, make_reference
+from ws.study.evaluations import Subject, make_eval
 from ws.study.keys import base_key, items_hash
-from ws.study.options import Common, Served
+from ws.study.options import Common
 from ws.study.plan import Plan
-from ws.study.planning import endpoint_of
-from ws.study.stages import make_calibration, make_pairs, material, method_folder
-from ws.study.worker import address_hidden, kept_base
-from ws.train import TrainSettings
+from ws.study.planning import plan_of as study_plan
+from ws.study.stages import (
+    calibration_place,
+    make_calibration,
+    make_direction,
+    make_pairs,
+    make_sides,
+    material,
+    method_folder,
+)
+from ws.study.worker import keep_base, kept_base
 
 PROTOCOL = "compare-cell/5"
+Options = Mapping[str, Any]
+"""Values by the name of their setting, as JSON has them."""
 
 
-@dataclass(frozen=True)
-class Study:
-    """What every cell of one seed shares, in values that JSON holds."""
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One method with one seed on one model and behavior, with everything that decides its numbers."""
 
-    model: str
-    behavior: str
-    out: str
-    seed: int
-    data: Mapping[str, Any]
-    train: Mapping[str, Mapping[str, Any]]
-    """How each family is trained."""
-    dtype: str = "auto"
-    device: str = "auto"
-    threads: int | None = None
-    served: Mapping[str, Any] | None = None
-    """The server that writes the pairs, as options; its address goes to workers and is written nowhere."""
-
-    @property
-    def endpoint(self) -> Endpoint | None:
-        """That server."""
-        return endpoint_of(Served(**(self.served or {})), Common())
-
-    @property
-    def usual(self) -> Mapping[str, Any]:
-        """How the usual family is trained: what holds for methods that are made from answers and no family. JSON keeps
-        no order, so it is found by name."""
-        return self.train[TrainSettings().adapter]
-
-
-@dataclass(frozen=True)
-class Spec:
-    """One cell."""
-
-    study: Study
+    common: Common
+    """Model, behavior, output folder, and what else every verb understands."""
     method: str
-    evals: tuple[Evaluation, ...]
-    calibrate: Mapping[str, Any] | None = None
-    """Settings of the calibration; None measures at `alphas` only."""
+    seed: int
+    options: Options = field(default_factory=dict)
+    """How pairs and adapters are made, where not by default; a server among it, so it is sent to workers and never written."""
+    evals: tuple[Evaluation, ...] = ()
     alphas: tuple[float, ...] = ()
     """Strengths that are measured as they are."""
+    calibrate: Options | None = None
+    """Settings of the calibration; None measures at `alphas` only."""
     fractions: tuple[float, ...] = ()
     """Parts of the calibrated strengths that are measured too, for the curve of effect against KL."""
+    lr: float | None = None
+    """The learning rate, where studies differ in it."""
+    study: bool = False
+    """Whether table and picture are left in the run's folder, as `ws replicate` leaves them."""
+
+    @property
+    def model(self) -> str:
+        """The model as it was named."""
+        return self.common.model
+
+    @property
+    def behavior(self) -> str | None:
+        """The behavior as it was named; None where pairs were given."""
+        return self.common.behavior
+
+    @cached_property
+    def needs(self) -> Needs:
+        """What its method is made from."""
+        return methods.needs(self.method)
+
+    @property
+    def adapter(self) -> str:
+        """The family whose training is its study's: that of the method, or the usual one."""
+        return self.needs.adapter or USUAL
+
+    @property
+    def whole(self) -> bool:
+        """Whether its method is the direction of its study, which has a stage and a folder of its own."""
+        return self.method == f"ws:{self.needs.adapter}"
 
     @property
     def name(self) -> str:
-        """How progress calls it; different also as a file name, where + and - are one."""
-        return f"{self.method.replace('tau+', 'tau-plus')} s{self.study.seed}"
+        """How its task is called; names of two cells of one grid differ."""
+        rate = f"/lr{self.lr:g}" if self.lr is not None else ""
+        return f"cell/{self.model}/{self.behavior}/{self.adapter if self.whole else self.method}/s{self.seed}{rate}"
+
+    @property
+    def label(self) -> str:
+        """The same for a line in a log."""
+        rate = f", lr {self.lr:g}" if self.lr is not None else ""
+        return f"{self.behavior}, {self.adapter if self.whole else self.method}, seed {self.seed}{rate}, {self.model}"
+
+    @property
+    def short(self) -> str:
+        """Method and seed, which is what cells of a comparison differ in."""
+        return f"{self.method} s{self.seed}"
+
+    @property
+    def plan_options(self) -> dict[str, Any]:
+        """What the single verbs would be told of its study: without settings that its family lacks."""
+        lacks = family(self.adapter).lacks
+        return {**{k: v for k, v in self.options.items() if not lacks(k)}, "adapter": self.adapter, "seed": self.seed}
 
     def as_json(self) -> dict[str, Any]:
+        """The cell as a worker is sent it."""
         return json.loads(canonical(asdict(self)))
 
-
-def spec_of(given: Mapping[str, Any]) -> Spec:
-    """The inverse of `Spec.as_json`."""
-    parts = {**given, "study": Study(**given["study"]), "evals": tuple(Evaluation(**e) for e in given["evals"])}
-    return Spec(**{**parts, "alphas": tuple(given["alphas"]), "fractions": tuple(given["fractions"])})
+    @classmethod
+    def from_json(cls, value: Options) -> "Cell":
+        """The inverse of `as_json`."""
+        lists = {k: tuple(value[k]) for k in ("alphas", "fractions")}
+        evals = tuple(Evaluation(**e) for e in value["evals"])
+        return cls(**{**value, **lists, "common": Common(**value["common"]), "evals": evals})
 
 
 # ---------------------------------------------------------------- what a process keeps between its cells
 
-
-@lru_cache(maxsize=2)
-def _plan(study: str) -> tuple[Plan, Material]:
-    told = Study(**json.loads(study))
-    base = kept_base(told)
-    train = {
-        a: TrainSettings(**{**s, "lr": tuple(s["lr"]), "targets": tuple(s["targets"])}) for a, s in told.train.items()
-    }
-    plan = Plan(
-        base, load_behavior(told.behavior, tiny=base.tiny), DataSettings(**told.data), train[TrainSettings().adapter],
-        out=Path(told.out), endpoint=told.endpoint,
-    )  # fmt: skip
-    return plan, material(plan, train)
+KEPT = 4
+"""Studies: the methods of a comparison go from one family to the next and come back to the usual one."""
+_plans: dict[tuple[str, str], tuple[Plan, Material]] = {}
+_keys: WeakKeyDictionary[Base, dict[str, Any]] = WeakKeyDictionary()
 
 
-def plan_of(study: Study) -> tuple[Plan, Material]:
-    """The study of a cell, and what methods are made from; kept, so that states read for one method serve the next."""
-    return _plan(canonical(asdict(study)))
+def keep(base: Base, common: Common) -> None:
+    """Let cells that name this model use a base that is loaded already, and nothing of another one."""
+    _plans.clear()
+    _keys.clear()
+    keep_base(base, common)
 
 
-# ---------------------------------------------------------------- the tasks
+def plan_of(cell: Cell) -> tuple[Plan, Material]:
+    """The study of a cell, and what methods are made from: kept, so that states read for one method serve the next."""
+    common = cell.common
+    model = canonical([common.model, common.dtype, common.device, common.threads])
+    key = model, canonical([asdict(common), cell.plan_options])
+    if any(other != model for other, _ in _plans):
+        _plans.clear()  # before another model is loaded: memory may hold no two
+    base = kept_base(common)
+    if key not in _plans or _plans[key][0].base is not base:
+        plan = study_plan(common, cell.plan_options, base)
+        if len(_plans) == KEPT:
+            _plans.pop(next(iter(_plans)))
+        _plans[key] = plan, material(plan)
+    return _plans[key]
 
 
-def pairs(given: Mapping[str, Any]) -> None:
-    """The pairs of one seed."""
-    with _hidden(given["study"]):
-        make_pairs(plan_of(Study(**given["study"]))[0])
+def _key_of(base: Base) -> dict[str, Any]:
+    """The key of a base, read once: it holds a hash of the whole tokenizer."""
+    if base not in _keys:
+        _keys[base] = base_key(base)
+    return _keys[base]
 
 
-def sides(given: Mapping[str, Any]) -> None:
-    """Both trained sides of one family and seed."""
-    with _hidden(given["study"]):
-        plan_of(Study(**given["study"]))[1].sides_of(given["adapter"])
+# ---------------------------------------------------------------- making one
 
 
-def unsteered(given: Mapping[str, Any]) -> None:
-    """The scores of the base, once for all cells."""
-    plan, _ = plan_of(Study(**given["study"]))
-    for evaluation in (Evaluation(**e) for e in given["evals"]):
-        make_reference(evaluation.questions(plan.base), plan.out)
+def make_method(cell: Cell, plan: Plan, parts: Material) -> Method:
+    """The method of a cell. A study's own direction is the one that its stage keeps."""
+    if not cell.whole:
+        return methods.make(cell.method, parts)
+    return as_method(make_direction(plan, make_sides(plan, make_pairs(plan)[0])[0])[0])
 
 
-def cell(given: Mapping[str, Any]) -> None:
-    """Make a method, find its strengths, measure it; everything is found again where it lies."""
-    spec = spec_of(given)
-    plan, made = plan_of(spec.study)
-    assert plan.behavior is not None
-    place, needs = place_of(spec, plan.base, plan.behavior), methods.needs(spec.method)
+def subject_of(cell: Cell, plan: Plan, method: Method, pairs: RunPairs | None = None) -> Subject:
+    """What the evaluations of a cell measure, and where they lie: a study's own direction is measured in its run's folder."""
+    if isinstance(method, Weights) and cell.whole:
+        return Subject(plan.base, method.direction, plan.run_folder, method.name, plan.seed, pairs=pairs)
+    return Subject(plan.base, method, method_folder(plan, method), method.name, plan.seed, pairs=pairs)
+
+
+def strengths_of(cell: Cell, strength: Options | None) -> tuple[float, ...]:
+    """The alphas that a cell is measured at: those of its record, or as they are."""
+    return cell.alphas if strength is None else tuple(p["alpha"] for p in strength["points"])
+
+
+def make_strength(cell: Cell, plan: Plan, method: Method) -> tuple[dict[str, Any], Record | None]:
+    """The strengths of a cell as its record has them, and the record of the calibration they come from."""
+    calibration, searched = None, None
+    if cell.calibrate is not None:
+        calibration, searched = make_calibration(
+            plan.base, method, settings_of(cell), plan.out, behavior=plan.behavior, plot=cell.study
+        )
 
     def make(work: Path) -> dict[str, Any]:
-        method = methods.make(spec.method, made)
-        found, kept = None, None
-        if spec.calibrate is not None:
-            found, kept = make_calibration(
-                plan.base, method, CalibrateSettings(**spec.calibrate), plan.out, behavior=plan.behavior, plot=False
-            )
-        strength = strengths(plan.base, plan.behavior, method, spec, found)
-        evals = [_measured(plan, method, asked, strength) for asked in spec.evals]
-        told = {
-            "asked": spec.method, "kin": needs.kin, "control": needs.seed == "draw", "places": methods.places(spec.method),
-            "method": method.name, "kind": method.kind, "graded": method.graded, "seed": plan.seed,
-            "content": method.content_hash, "numbers": method.numbers_hash, "strength": strength,
-            "questions": sorted(marks_in(method.provenance) or ()),
-            "calibration": None if kept is None else str(kept.folder.relative_to(plan.out)),
-            "evals": [
-                {**asdict(asked), "folder": str(r.folder.relative_to(plan.out))} for asked, r in zip(spec.evals, evals)
-            ],
-        }  # fmt: skip
-        write_json(work / "cell.json", told)
+        write_json(work / "strength.json", strengths(plan.base, plan.behavior, method, cell, calibration))
         return {}
 
-    with _hidden(given["study"]):
-        place.once(make)
+    place = strength_place(cell, plan, method)
+    place.once(make)
+    strength = read_strength(place)
+    assert strength is not None
+    return strength, searched
 
 
-def _hidden(study: Mapping[str, Any]) -> Any:
-    """Around whatever may ask the server that a study names."""
-    return address_hidden((study.get("served") or {}).get("generate_with"))
+def read_strength(place: Place) -> dict[str, Any] | None:
+    """The strengths at a place, or None where they are not known yet."""
+    return None if place.manifest is None else json.loads((place.folder / "strength.json").read_text())
+
+
+def settings_of(cell: Cell) -> CalibrateSettings:
+    """How KL is measured for a cell, whether strengths are sought or given."""
+    return CalibrateSettings(**(cell.calibrate or {}))
+
+
+def calibration_of(cell: Cell, plan: Plan, method: Method) -> Place:
+    """Where the calibration of a cell lies."""
+    return calibration_place(plan.base, method, settings_of(cell), plan.out, behavior=plan.behavior)
+
+
+def strength_place(cell: Cell, plan: Plan, method: Method) -> Place:
+    """Where the strengths of a cell lie, with the KL of each."""
+    # all that a calibration depends on is all that KL depends on
+    measured = calibration_of(cell, plan, method)
+    settings = {"alphas": list(cell.alphas), "fractions": list(cell.fractions), "sought": cell.calibrate is not None}
+    below = plan.out / "strengths" / slug(plan.base.id) / slug(method.name)
+    return Place.below(below, "strengths", settings, {"calibrate": measured.key})
 
 
 def strengths(
-    base: Base, behavior: Behavior | None, method: Method, spec: Spec, found: Calibration | None
+    base: Base, behavior: Behavior | None, method: Method, cell: Cell, calibration: Calibration | None
 ) -> dict[str, Any]:
     """Every strength that is measured, with the KL it has; and which two of them are to be compared."""
-    settings = CalibrateSettings(**(spec.calibrate or {}))
+    settings = settings_of(cell)
     points: dict[float, dict[str, Any]] = {}
-    if found is not None:
-        for side in (found.neg, found.pos):
-            points[side.alpha] = {
-                "kl": side.p95, "kl_lo": side.ci_lo, "kl_hi": side.ci_hi, "audit": side.audit, "verdict": side.verdict,
-            }  # fmt: skip
-        neg, pos = found.alpha_neg, found.alpha_pos
+    if calibration is not None:
+        for side in (calibration.neg, calibration.pos):
+            known = {"kl": side.p95, "kl_lo": side.ci_lo, "kl_hi": side.ci_hi}
+            points[side.alpha] = {**known, "audit": side.audit, "verdict": side.verdict}
+        neg, pos = calibration.alpha_neg, calibration.alpha_pos
     else:
-        neg, pos = min(spec.alphas), max(spec.alphas)
-    whole = method.graded and found is not None
-    own = [a for a in spec.alphas if found is None or means(method, a)]
-    more = [*own, *([f * a for a in (neg, pos) for f in spec.fractions] if whole else [])]
+        neg, pos = min(cell.alphas), max(cell.alphas)
+    whole = method.graded and calibration is not None
+    own = [a for a in cell.alphas if calibration is None or means(method, a)]
+    more = [*own, *([f * a for a in (neg, pos) for f in cell.fractions] if whole else [])]
     more = list(dict.fromkeys(a for a in more if a and a not in points))
     method.check_strengths(more)
     if more:
@@ -205,9 +263,15 @@ def strengths(
             low, high = d.interval() if d.p95 == d.p95 else (d.p95, d.p95)
             points[d.alpha] = {"kl": d.p95, "kl_lo": low, "kl_hi": high, "audit": None, "verdict": "as given"}
     listed = [{"alpha": a, **points[a]} for a in sorted(points)]
-    budget = None if found is None else found.settings.budget
-    asked = [] if found is None else sorted(map(mark_of, sets_of(base, settings, behavior).calib))
-    return {"budget": budget, "neg": neg, "pos": pos, "points": listed, "questions": asked}
+    budget = None if calibration is None else calibration.settings.budget
+    questions = [] if calibration is None else sorted(map(mark_of, sets_of(base, settings, behavior).calib))
+    return {"budget": budget, "neg": neg, "pos": pos, "points": listed, "questions": questions}
+
+
+def matched(strength: Options) -> bool:
+    """Whether both strengths to be compared have the budget, and other prompts agree."""
+    verdicts = {p["alpha"]: p["verdict"] for p in strength["points"]}
+    return verdicts[strength["neg"]] == verdicts[strength["pos"]] == "matched"
 
 
 def means(method: Method, alpha: float) -> bool:
@@ -219,77 +283,73 @@ def means(method: Method, alpha: float) -> bool:
     return True
 
 
-def _measured(plan: Plan, method: Method, evaluation: Evaluation, strength: Mapping[str, Any]) -> Record:
-    subject = Subject(plan.base, method, method_folder(plan, method), method.name, plan.seed)
-    alphas = [p["alpha"] for p in strength["points"]]
-    return make_eval(subject, evaluation, alphas=alphas, strength=strength, out=plan.out)[1]
+def make_cell(cell: Cell) -> Record:
+    """A cell of a comparison: its method made, brought to its strengths and measured; what is there already is reused."""
+    plan, parts = plan_of(cell)
+
+    def make(work: Path) -> dict[str, Any]:
+        method = make_method(cell, plan, parts)
+        strength, searched = make_strength(cell, plan, method)
+        subject, alphas = subject_of(cell, plan, method), strengths_of(cell, strength)
+        evals = [make_eval(subject, e, alphas=alphas, strength=strength, out=plan.out)[1] for e in cell.evals]
+        record = {
+            "asked": cell.method,
+            "kin": cell.needs.kin,
+            "control": cell.needs.seed == "draw",
+            "places": methods.places(cell.method),
+            "method": method.name,
+            "kind": method.kind,
+            "graded": method.graded,
+            "seed": plan.seed,
+            "content": method.content_hash,
+            "numbers": method.numbers_hash,
+            "strength": strength,
+            "questions": sorted(marks_in(method.provenance) or ()),
+            "calibration": None if searched is None else str(searched.folder.relative_to(plan.out)),
+            "evals": [{**asdict(e), "folder": str(r.folder.relative_to(plan.out))} for e, r in zip(cell.evals, evals)],
+        }
+        write_json(work / "cell.json", record)
+        return {}
+
+    return place_of(cell, plan).once(make)
 
 
-# ---------------------------------------------------------------- found again
+# ---------------------------------------------------------------- finding one again
 
 
 class CellPlace(Place):
     """Where a cell's record lies, and what determines it."""
 
     def read(self) -> dict[str, Any] | None:
-        """What the cell found, or None where it is not done."""
+        """The cell's record, or None where it is not done."""
         return None if self.manifest is None else json.loads((self.folder / "cell.json").read_text())
 
 
-def place_of(spec: Spec, base: Base, behavior: Behavior) -> CellPlace:
+def place_of(cell: Cell, plan: Plan) -> CellPlace:
     """The place of a cell, from what determines its numbers: no method is made for it."""
-    study, needs = spec.study, methods.needs(spec.method)
+    behavior, base = plan.behavior, plan.base
+    assert behavior is not None, "a comparison has a behavior"
     settings = {
-        "protocol": PROTOCOL, "method": spec.method, "seed": study.seed, "alphas": list(spec.alphas),
-        "fractions": list(spec.fractions), "calibrate": spec.calibrate,
-    }  # fmt: skip
-    trained = study.train[needs.adapter] if needs.adapter else study.usual
-    served = study.endpoint if needs.answers else None
+        "protocol": PROTOCOL,
+        "method": cell.method,
+        "seed": cell.seed,
+        "alphas": list(cell.alphas),
+        "fractions": list(cell.fractions),
+        "calibrate": cell.calibrate,
+    }
+    needs, file = cell.needs, Path(cell.method.partition(":")[2])
+    served = plan.endpoint if needs.answers else None
+    # settings of pairs and training say which questions a method may read
     reads = needs.answers or needs.personas or needs.seed == "study"
     inputs = {
-        **_base_key(base),
+        **_key_of(base),
         **({} if served is None else {"endpoint": served.described()}),
         "behavior": [behavior.name, behavior.content_hash, behavior.engineered],
-        # they say which questions a method may read
-        "data": dict(study.data) if reads else None,
-        "train": dict(trained) if reads else None,
-        "files": {
-            part: _hash(Path(part)) for part in (spec.method.partition(":")[2],) if part and Path(part).is_file()
-        },
+        "data": asdict(plan.data) if reads else None,
+        "train": asdict(plan.train) if reads else None,
+        "files": {str(file): hashlib.sha256(file.read_bytes()).hexdigest()} if file.is_file() else {},
         "calibrate": CALIBRATE_PROTOCOL,
-        "evals": [[e.name, e.chosen.id, e.limit, items_hash(base, e.chosen, e.data)] for e in spec.evals],
+        "evals": [[e.name, e.chosen.id, e.limit, items_hash(base, e.chosen, e.data)] for e in cell.evals],
     }
-    where = Path(study.out) / "cells" / slug(base.id) / behavior.name / slug(spec.method)
-    return CellPlace.below(where, "cell", settings, inputs)
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@lru_cache(maxsize=2)
-def _base_key(base: Base) -> dict[str, Any]:
-    """The key of a base, once: it reads the whole tokenizer."""
-    return base_key(base)
-
-
-def tasks_of(specs: Sequence[Spec]) -> list[Task]:
-    """The tasks of these cells: what they share first, each once, then the cells."""
-    shared: dict[str, Task] = {}
-
-    def share(name: str, function: str, given: Mapping[str, Any], *needs: str) -> str:
-        shared.setdefault(name, Task(name, f"{__name__}:{function}", given, needs))
-        return name
-
-    cells = []
-    for spec in specs:
-        told, needs, seed = spec.as_json(), methods.needs(spec.method), f"s{spec.study.seed}"
-        study = {"study": told["study"]}
-        before = [share("unsteered", "unsteered", {**study, "evals": told["evals"]})]
-        if needs.answers:
-            before.append(share(f"pairs {seed}", "pairs", study))
-        if needs.adapter and not needs.trains:
-            trained = {**study, "adapter": needs.adapter}
-            before.append(share(f"sides {needs.adapter} {seed}", "sides", trained, f"pairs {seed}"))
-        cells.append(Task(spec.name, f"{__name__}:cell", told, tuple(before)))
-    return [*shared.values(), *cells]
+    below = Path(cell.common.out) / "cells" / slug(base.id) / behavior.name / slug(cell.method)
+    return CellPlace.below(below, "cell", settings, inputs)

@@ -1,164 +1,174 @@
-"""Looking at a sweep without touching it: what is done of a grid, how long the rest may take, what runs right now."""
+"""Looking at a grid without touching it: what is done of it, how long the rest may take, what runs right now.
 
+A stage is done if what lies at its `Place` is what its run would make. The place is built by the functions that make the
+stage, so that a look and a run never differ.
+"""
+
+import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
-from ws.calibrate import CalibrateSettings
 from ws.direction import load as load_direction
 from ws.engine import State, states
 from ws.engine.work import sentence
 from ws.errors import WsError
-from ws.eval import protocol
-from ws.grid.axes import Cell, Grid
-from ws.grid.tasks import FOLDER, evals_of, told_of
+from ws.eval.questions import RunPairs
+from ws.grid.axes import Grid
+from ws.grid.cells import (
+    Cell,
+    Options,
+    calibration_of,
+    place_of,
+    plan_of,
+    read_strength,
+    strength_place,
+    strengths_of,
+    subject_of,
+)
 from ws.methods import as_method
-from ws.models.load import Base
-from ws.presets import preset
-from ws.records import read
-from ws.study.keys import items_hash
-from ws.study.options import Common
+from ws.records import Place, read
+from ws.study.evaluations import eval_place
 from ws.study.plan import Plan
-from ws.study.planning import load_base, plan_of
-from ws.study.stages import calibration_place, strengths_at
+from ws.study.stages import read_pairs
+from ws.study.worker import kept_base
+
+FOLDER = "sweep"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of one study: what it is, and whether it is there."""
+    """One stage of one cell, and whether it is there."""
 
     kind: str
-    """data, train, direction, calibrate, or `eval NAME`."""
-    folder: str
-    """Names the stage, so that one that several studies share is counted once."""
+    """data, train, direction, calibrate, `eval NAME`, or cell: the record of a comparison."""
+    place: str
+    """Names the stage, so that one that several cells share is counted once."""
     done: bool
     model: str
-    adapter: str | None = None
+    about: str | None = None
+    """What the time it takes depends on besides: a family, or a method."""
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
     """What is done of a grid."""
 
-    grid: Grid
-    stages: Mapping[Cell, tuple[Stage, ...]]
-    impossible: Mapping[Cell, str]
+    cells: Sequence[Cell]
+    stages: Mapping[str, tuple[Stage, ...]]
+    """The stages of a cell in their order, by the cell's name."""
+    impossible: Mapping[str, str]
     """Cells that cannot be run, and why: their model cannot be loaded, or has no place for this adapter."""
     seconds: float | None
     """How long the rest would take one worker, by the times of stages like these; None where there are none."""
 
     def state(self, cell: Cell) -> str:
-        """done, the last stage that is, or nothing."""
-        if cell in self.impossible:
+        """done, the last stage that is, or to do."""
+        if cell.name in self.impossible:
             return "impossible"
-        stages = self.stages[cell]
+        stages = self.stages[cell.name]
         done = [s for s in stages if s.done]
         if len(done) == len(stages):
             return "done"
         return f"{done[-1].kind} is done" if done else "to do"
 
+    def done(self, cell: Cell) -> bool:
+        """Whether every stage of a cell is there."""
+        return self.state(cell) == "done"
+
     def counted(self, kind: str) -> tuple[int, int]:
         """(how many stages of a kind there are, how many are done), each shared one once."""
-        found = {s.folder: s.done for stages in self.stages.values() for s in stages if s.kind.split()[0] == kind}
-        return len(found), sum(found.values())
+        each = {s.place: s.done for stages in self.stages.values() for s in stages if s.kind.split()[0] == kind}
+        return len(each), sum(each.values())
 
 
-def look(grid: Grid) -> Look:
-    """What is done of a grid. Keys need the models themselves, so each is loaded once, one after the other."""
-    stages: dict[Cell, tuple[Stage, ...]] = {}
-    impossible: dict[Cell, str] = {}
-    for model in dict.fromkeys(c.model for c in grid.cells):
-        cells = [c for c in grid.cells if c.model == model]
+def look(cells: Sequence[Cell]) -> Look:
+    """What is done of these cells. Keys need the models themselves, so each is loaded once, one after the other."""
+    stages: dict[str, tuple[Stage, ...]] = {}
+    impossible: dict[str, str] = {}
+    for model in dict.fromkeys(c.model for c in cells):
+        own = [c for c in cells if c.model == model]
         try:
-            base = load_base(Common(**grid.common_of(cells[0])))
+            kept_base(own[0].common)
         except (WsError, ValueError, RuntimeError) as e:  # memory that runs out is the last, and costs its own cells
-            impossible |= dict.fromkeys(cells, sentence(e))
+            impossible |= {c.name: sentence(e) for c in own}
             continue
-        for cell in cells:
+        for cell in own:
             try:
-                plan = plan_of(Common(**grid.common_of(cell)), grid.options(cell), base)
+                stages[cell.name] = tuple(stages_of(cell, plan_of(cell)[0]))
             except (WsError, ValueError) as e:
-                impossible[cell] = str(e)
-                continue
-            stages[cell] = tuple(_stages(grid, cell, plan, base))
-    return Look(grid, stages, impossible, _left(grid, [s for found in stages.values() for s in found]))
+                impossible[cell.name] = str(e)
+    left = _left(Path(cells[0].common.out), [s for each in stages.values() for s in each])
+    return Look(cells, stages, impossible, left)
 
 
-def _stages(grid: Grid, cell: Cell, plan: Plan, base: Base) -> Iterator[Stage]:
-    """The stages of a study in their order."""
+def stages_of(cell: Cell, plan: Plan) -> Iterator[Stage]:
+    """The stages of a cell in their order.
 
-    def stage(kind: str, folder: Path, done: bool) -> Stage:
-        return Stage(kind, str(folder), done, cell.model, cell.adapter)
-
-    data, train, direction = plan.data_place, plan.train_place, plan.direction_place
-    yield Stage("data", str(data.folder), data.manifest is not None, cell.model)
-    yield stage("train", train.folder, train.manifest is not None)
-    made = direction.manifest
-    content = made["content"] if made else None
-    yield stage("direction", direction.folder, made is not None)
-    run = plan.run_folder
-    strengths: list[float] | None = sorted({0.0, *map(float, grid.alphas)})
-    if grid.budget is not None:
-        strengths = _calibrated(grid.budget, plan) if made else None
-        yield stage("calibrate", run / "calibrate", strengths is not None)
-    for name in evals_of(grid, cell):
-        there = [
-            m
-            for m in _manifests((run / "eval" / name).glob("[!.]*"))
-            if content is not None
-            and m["inputs"]["direction"] == content
-            and m["settings"]["limit"] is None
-            and m["settings"]["seed"] == cell.seed
-            and m["settings"]["alphas"] == strengths
-            and _asks(m, grid, name, base)
-        ]
-        yield stage(f"eval {name}", run / "eval" / name, bool(there))
+    What a method other than a study's own direction is calibrated and measured by is known only when it is made, so of
+    such a cell one record stands for all of it. And strengths that are not known yet may turn out to be those of an
+    evaluation that is there: it counts as to do until they are.
+    """
+    record = None if cell.study else _stage(cell, "cell", place_of(cell, plan), cell.method)
+    if record is not None and record.done:  # nothing it was made from is asked for again
+        yield record
+        return
+    if cell.study or cell.needs.answers:
+        yield _stage(cell, "data", plan.data_place)
+    if cell.needs.adapter is not None and not cell.needs.trains:
+        yield _stage(cell, "train", plan.train_place, cell.adapter)
+    if cell.whole:
+        yield from _of_direction(cell, plan)
+    if record is not None:
+        yield record
 
 
-def _calibrated(budget: float, plan: Plan) -> list[float] | None:
-    """The strengths that were found for the direction of a study, if they were."""
-    method = as_method(load_direction(plan.direction_place.folder / "direction.safetensors"))
-    place = calibration_place(plan.base, method, CalibrateSettings(budget=budget), plan.out, behavior=plan.behavior)
-    if place.manifest is None:
-        return None
-    found = strengths_at(place)
-    return sorted({0.0, found.alpha_neg, found.alpha_pos})
+def _stage(cell: Cell, kind: str, place: Place, about: str | None = None) -> Stage:
+    return Stage(kind, str(place.folder), place.manifest is not None, cell.model, about)
 
 
-def _asks(manifest: Mapping[str, Any], grid: Grid, name: str, base: Base) -> bool:
-    """Whether an evaluation that is there asked these questions."""
-    chosen = protocol(name, preset(grid.common.preset, "protocol").get(name))
-    if manifest["settings"]["protocol"] != chosen.id:
-        return False
-    return chosen.of_run or manifest["inputs"].get("items") == items_hash(base, chosen)
+def _of_direction(cell: Cell, plan: Plan) -> Iterator[Stage]:
+    """What comes after a study's training; the places of all that is measured follow from the direction itself."""
+    yield _stage(cell, "direction", plan.direction_place)
+    run, data, file = plan.run_folder, plan.data_place, plan.direction_place.folder / "direction.safetensors"
+    method = None if plan.direction_place.manifest is None else as_method(load_direction(file))
+    strength = None
+    if cell.calibrate is not None:
+        if method is not None:
+            strength = read_strength(strength_place(cell, plan, method))
+            found = calibration_of(cell, plan, method)
+            yield Stage("calibrate", str(found.folder), found.manifest is not None and strength is not None, cell.model)
+        else:
+            yield Stage("calibrate", str(run / "calibrate"), False, cell.model)
+    known = method is not None and (strength is not None or cell.calibrate is None)
+    pairs = None if data.manifest is None else RunPairs(read_pairs(data.folder, data.manifest), plan.train)
+    for e in cell.evals:
+        if method is None or not known or (pairs is None and e.chosen.of_run):
+            yield Stage(f"eval {e.name}", str(run / "eval" / e.name / e.chosen.id), False, cell.model)
+        else:
+            place = eval_place(subject_of(cell, plan, method, pairs), e, strengths_of(cell, strength), strength)
+            yield _stage(cell, f"eval {e.name}", place)
 
 
-def _manifests(folders: Iterator[Path]) -> Iterator[dict[str, Any]]:
-    for folder in sorted(folders):
-        if (found := read(folder)) is not None:
-            yield found
-
-
-def _left(grid: Grid, stages: list[Stage]) -> float | None:
-    """Seconds for the stages to do: as long as the same took before, for this model, and this family where there is one."""
+def _left(out: Path, stages: Sequence[Stage]) -> float | None:
+    """Seconds for the stages to do: as long as the same took before, for this model, and this family or method where there is one."""
     took: dict[tuple[str, str, str | None], list[float]] = defaultdict(list)
-    out = Path(grid.common.out)
-    for manifest in _manifests(p.parent for p in out.glob("**/manifest.json") if ".part" not in str(p.parent)):
+    folders = (p.parent for p in out.glob("**/manifest.json") if ".part" not in str(p.parent))
+    for manifest in filter(None, map(read, sorted(folders))):
         kind, model = manifest["stage"], manifest.get("model", {}).get("id", "")
-        adapter = manifest["settings"].get("adapter") if kind == "train" else None
-        for about in {adapter, None}:
-            took[kind, model, about].append(manifest["seconds"])
+        about = manifest["settings"].get({"train": "adapter", "cell": "method"}.get(kind, ""))
+        for of in {about, None}:
+            took[kind, model, of].append(manifest["seconds"])
     names = {m: Path(m).name if Path(m).is_dir() else m.partition("@")[0] for m in {s.model for s in stages}}
     total = 0.0
-    for s in {s.folder: s for s in stages if not s.done}.values():
+    for s in {s.place: s for s in stages if not s.done}.values():
         kind = s.kind.split()[0]
-        found = took.get((kind, names[s.model], s.adapter)) or took.get((kind, names[s.model], None))
-        if found is None:
+        seconds = took.get((kind, names[s.model], s.about)) or took.get((kind, names[s.model], None))
+        if seconds is None:
             return None
-        total += mean(found)
+        total += mean(seconds)
     return total
 
 
@@ -171,31 +181,42 @@ class Status:
 
     name: str
     folder: Path
-    told: Mapping[str, Any]
+    record: Options
+    """What it said of itself when it was started."""
     states: Mapping[str, State]
 
     @property
     def process(self) -> State:
         """The process that runs it, or ran it last."""
-        return State(
-            self.name, "running", self.told["pid"], self.told["host"], self.told["started"], born=self.told.get("born")
-        )
+        r = self.record
+        return State(self.name, "running", r["pid"], r["host"], r["started"], born=r.get("born"))
 
     @property
     def over(self) -> bool:
         """Whether every task has ended."""
         ended = {"done", "failed", "skipped"}
-        return all(t in self.states and self.states[t].state in ended for t in self.told["tasks"])
+        return all(t in self.states and self.states[t].state in ended for t in self.record["tasks"])
 
     def named(self, state: str) -> list[str]:
         """The tasks in this state."""
-        return [t for t in self.told["tasks"] if (self.states[t].state if t in self.states else "waiting") == state]
+        tasks = self.record["tasks"]
+        return [t for t in tasks if (self.states[t].state if t in self.states else "waiting") == state]
+
+
+def folder_of(grid: Grid) -> Path:
+    """Where the state and the tables of a sweep lie; its studies lie where single verbs put them."""
+    return Path(grid.common.out) / FOLDER / grid.name
+
+
+def read_sweep(folder: Path) -> Options | None:
+    """What a sweep said of itself when it was started."""
+    try:
+        return json.loads((folder / "sweep.json").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def statuses(out: Path) -> list[Status]:
     """Every sweep below an output folder."""
-    found = []
-    for folder in sorted((out / FOLDER).glob("*")):
-        if (told := told_of(folder)) is not None:
-            found.append(Status(folder.name, folder, told, states(folder)))
-    return found
+    folders = sorted((out / FOLDER).glob("*"))
+    return [Status(f.name, f, record, states(f)) for f in folders if (record := read_sweep(f)) is not None]

@@ -12,33 +12,24 @@ terminal looks.
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ws import engine
-from ws.engine import Event, Outcome
+from ws.behaviors import load_behavior
+from ws.engine import Outcome
 from ws.errors import BadFile
-from ws.grid.axes import Cell as Cell
-from ws.grid.axes import Grid as Grid
-from ws.grid.axes import Running as Running
-from ws.grid.axes import Swept as Swept
-from ws.grid.axes import grid_of as grid_of
-from ws.grid.look import Look as Look
-from ws.grid.look import Status as Status
-from ws.grid.look import look as look
-from ws.grid.look import statuses as statuses
-from ws.grid.tasks import evals_of as evals_of
-from ws.grid.tasks import folder_of as folder_of
-from ws.grid.tasks import intent_of as intent_of
-from ws.grid.tasks import tasks_of as tasks_of
-from ws.grid.tasks import told_of as told_of
+from ws.grid.axes import Grid
+from ws.grid.cells import Cell
+from ws.grid.look import folder_of, read_sweep
+from ws.grid.run import Running, Tell, on_workers
+from ws.grid.tasks import tasks_of
 from ws.numbers import some
 from ws.records import locked, write_json, write_text
-from ws.results.effects import Effect as Effect
-from ws.results.effects import effects as effects
+from ws.results.effects import Effect, effects
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +63,7 @@ class SweepResult:
             "folder": str(self.folder.resolve()),
             "seconds": round(self.seconds, 3),
             "cells": [
-                {**_told(cell), "state": o.state, "error": o.error, **(o.value or {})}
+                {**_axes(cell), "state": o.state, "error": o.error, **(o.value or {})}
                 for cell in self.grid.cells
                 for o in [self.outcomes[cell.name]]
             ],
@@ -84,7 +75,7 @@ def sweep(
     grid: Grid,
     running: Running | None = None,
     *,
-    tell: Callable[[Event], None] = lambda event: None,
+    tell: Tell = lambda event: None,
     command: str = "",
 ) -> SweepResult:
     """Run every study of a grid; what is done already is reused. One that fails stops no other.
@@ -92,49 +83,40 @@ def sweep(
     `command` is what a person would type to go on, for whoever looks at it from elsewhere.
     """
     start, running = time.perf_counter(), running or Running()
-    running.check(grid)
-    folder = folder_of(grid)
-    tasks = tasks_of(grid)
+    folder, tasks = folder_of(grid), tasks_of(grid.cells)
+    run = on_workers(folder, running, threads=grid.threads, device=grid.device, spread=grid.spread)
     with _alone(folder, grid):
-        write_json(
-            folder / "sweep.json",
-            {
-                **grid.described,
-                "name": grid.name,
-                "tasks": [t.name for t in tasks],
-                "engine": running.engine,
-                "pid": os.getpid(),
-                "born": engine.born(),
-                "host": socket.gethostname(),
-                "started": time.time(),
-                "command": command,
-            },
-        )
-        outcomes = engine.run(
-            tasks,
-            folder=folder,
-            engine=running.engine,
-            workers=running.workers,
-            threads=max(grid.threads.values()),
-            device=grid.device,
-            address=running.address,
-            retries=running.retries,
-            spread=grid.spread,
-            tell=tell,
-        )
-        done = [
-            {**_told(c), "intent": intent_of(c), "evals": o.value["evals"]}
-            for c in grid.cells
-            if (o := outcomes[c.name]).value is not None and o.done
-        ]
-        found = SweepResult(grid, folder, outcomes, effects(done), time.perf_counter() - start)
-        write_json(folder / "results.json", found.as_json())
-        _write_tables(found)
-    return found
+        described = {
+            "name": grid.name,
+            "tasks": [t.name for t in tasks],
+            "engine": running.engine,
+            "pid": os.getpid(),
+            "born": engine.born(),
+            "host": socket.gethostname(),
+            "started": time.time(),
+            "command": command,
+        }
+        write_json(folder / "sweep.json", {**grid.described, **described})
+        outcomes = run(tasks, tell)
+        result = SweepResult(grid, folder, outcomes, _effects(grid, outcomes), time.perf_counter() - start)
+        write_json(folder / "results.json", result.as_json())
+        _write_tables(result)
+    return result
 
 
-def _told(cell: Cell) -> dict[str, Any]:
-    return {f.name: getattr(cell, f.name) for f in fields(Cell)}
+def _axes(cell: Cell) -> dict[str, Any]:
+    """What names a study in the tables of a sweep."""
+    return {k: getattr(cell, k) for k in ("model", "behavior", "adapter", "seed", "lr")}
+
+
+def _effects(grid: Grid, outcomes: Mapping[str, Outcome]) -> list[Effect]:
+    """What all studies that are done say together."""
+    studies = []
+    for c in grid.cells:
+        if (o := outcomes[c.name]).done:
+            intent = load_behavior(c.behavior, tiny=c.model == "tiny").intent if c.behavior else {}
+            studies.append({**_axes(c), "intent": intent, "evals": o.value["evals"]})
+    return effects(studies)
 
 
 @contextmanager
@@ -146,8 +128,8 @@ def _alone(folder: Path, grid: Grid) -> Iterator[None]:
         raise BadFile(f"the output folder {folder} cannot be written ({e.strerror}); give another --out.") from None
     if (held := locked(folder / ".lock", 0.5)) is None:
         at = ""
-        if (told := told_of(folder)) is not None:
-            at = f" (process {told['pid']} on {told['host']})"
+        if (record := read_sweep(folder)) is not None:
+            at = f" (process {record['pid']} on {record['host']})"
         raise BadFile(
             f"the sweep {grid.name} is running already{at}; `ws sweep --status` shows it. To run it twice, give another --name."
         )
@@ -157,30 +139,25 @@ def _alone(folder: Path, grid: Grid) -> Iterator[None]:
         held.release()
 
 
-def _write_tables(found: SweepResult) -> None:
+def _write_tables(result: SweepResult) -> None:
     """The numbers as CSV: every study's rows, how far each moved, and the same over seeds."""
     import pandas as pd
 
     studies = [
-        {**_told(cell), "run": Path(value["run"]).name, **row} for cell, value in found.studies for row in value["rows"]
+        {**_axes(cell), "run": Path(value["run"]).name, **row}
+        for cell, value in result.studies
+        for row in value["rows"]
     ]
-    over = [
-        {
-            "model": e.model, "behavior": e.behavior, "adapter": e.adapter, "lr": e.lr, "protocol": e.protocol,
-            "metric": e.metric, "sign": e.sign, "mean": e.over.found.mean, "ci_lo": e.over.found.ci_lo,
-            "ci_hi": e.over.found.ci_hi, "spread": e.over.sd, "agree": e.agree, "n_seeds": len(e.seeds),
-            "n_items": e.over.found.n,
-        }
-        for e in found.effects
-    ]  # fmt: skip
-    each = [
-        {
-            "model": e.model, "behavior": e.behavior, "adapter": e.adapter, "lr": e.lr, "seed": seed,
-            "protocol": e.protocol, "metric": e.metric, "alpha_lo": ends[0], "alpha_hi": ends[1],
-            "change": one.mean, "ci_lo": one.ci_lo, "ci_hi": one.ci_hi, "n": one.n,
-        }
-        for e in found.effects
-        for seed, ends, one in zip(e.seeds, e.alphas, e.each)
-    ]  # fmt: skip
+    over: list[Mapping[str, Any]] = []
+    each: list[Mapping[str, Any]] = []
+    for e in result.effects:
+        group: dict[str, Any] = {"model": e.model, "behavior": e.behavior, "adapter": e.adapter, "lr": e.lr}
+        number: dict[str, Any] = {"protocol": e.protocol, "metric": e.metric}
+        mean, low, high, n = e.over.found.mean, e.over.found.ci_lo, e.over.found.ci_hi, e.over.found.n
+        seeds = {"spread": e.over.sd, "agree": e.agree, "n_seeds": len(e.seeds), "n_items": n}
+        over.append({**group, **number, "sign": e.sign, "mean": mean, "ci_lo": low, "ci_hi": high, **seeds})
+        for seed, ends, one in zip(e.seeds, e.alphas, e.each):
+            change = {"change": one.mean, "ci_lo": one.ci_lo, "ci_hi": one.ci_hi, "n": one.n}
+            each.append({**group, "seed": seed, **number, "alpha_lo": ends[0], "alpha_hi": ends[1], **change})
     for name, rows in (("studies.csv", studies), ("changes.csv", each), ("effects.csv", over)):
-        write_text(found.folder / name, pd.DataFrame(rows).to_csv(index=False))
+        write_text(result.folder / name, pd.DataFrame(rows).to_csv(index=False))

@@ -1,82 +1,188 @@
-"""A grid as tasks that need each other, and where a sweep keeps what it says of itself."""
+"""Cells as tasks that need each other, and what a worker does for each of them.
 
-import json
+What cells share (pairs, the unsteered model, two trained sides) is a task of its own, done once, and cells wait for it.
+Each task does what a single verb would do, in the same place, so that a grid finds what was made by hand, and the other
+way round. Which task runs where is the engine's business; whether a stage is done is known by its record alone.
+"""
+
 import os
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ws.behaviors import SHIPPED, load_behavior
-from ws.engine import Task
-from ws.eval import protocol, providing
-from ws.grid.axes import Cell, Grid
-from ws.presets import preset
+from ws import batches
+from ws.behaviors import SHIPPED
+from ws.engine import Task, note
+from ws.eval import Evaluation
+from ws.grid.cells import Cell, Options, make_cell, make_method, make_strength, matched, plan_of
+from ws.records import Record
+from ws.replicate import replicate
+from ws.study.evaluations import make_reference
+from ws.study.options import Common
+from ws.study.stages import make_pairs, make_sides
+from ws.study.worker import address_hidden, kept_base
 
-FOLDER = "sweep"
-
-
-def folder_of(grid: Grid) -> Path:
-    """Where the state and the tables of a sweep lie; its studies lie where single verbs put them."""
-    return Path(grid.common.out) / FOLDER / grid.name
-
-
-def tasks_of(grid: Grid) -> list[Task]:
-    """Everything that has to be done, shared work first; each study needs its pairs and the unsteered arms."""
-    found: dict[str, Task] = {}
-    protocols = preset(grid.common.preset, "protocol")
-    for cell in grid.cells:
-        common = _anywhere(grid.common_of(cell))
-        options = grid.options(cell)
-        pairs = f"pairs/{cell.model}/{cell.behavior}/s{cell.seed}"
-        found.setdefault(pairs, Task(pairs, "ws.grid.study:pairs", {"common": common, "options": options}))
-        needs = [pairs]
-        for name in evals_of(grid, cell):
-            if not protocol(name, protocols.get(name)).of_run:
-                base = f"base/{cell.model}/{name}"
-                given = {"common": common, "eval": name, "protocol": protocols.get(name)}
-                found.setdefault(base, Task(base, "ws.grid.study:reference", given))
-                needs.append(base)
-        given = {
-            "common": common,
-            "options": options,
-            "alphas": list(grid.alphas),
-            "budget": grid.budget,
-            "evals": evals_of(grid, cell),
-            "protocols": protocols,
-        }
-        found[cell.name] = Task(cell.name, "ws.grid.study:study", given, tuple(needs))
-    order = {"pairs": 0, "base": 0, "cell": 1}
-    return sorted(found.values(), key=lambda t: order[t.name.partition("/")[0]])
+EVERY = 1.0
+"""Seconds between two notes of how far a stage is."""
+ORDER = ("pairs", "base", "sides", "cell")
 
 
-def _anywhere(common: Mapping[str, Any]) -> dict[str, Any]:
-    """What every verb understands, with its paths from wherever a worker stands; names stay names."""
-    found = {**common, "out": str(Path(common["out"]).resolve())}
-    if common["model"] != "tiny" and (folder := Path(common["model"]).expanduser()).is_dir():
-        found["model"] = os.path.abspath(folder)
-    for k in ("behavior", "pairs"):
-        if common[k] is not None and common[k] not in SHIPPED and Path(common[k]).is_file():
-            found[k] = os.path.abspath(common[k])
-    return found
+def tasks_of(cells: Sequence[Cell]) -> list[Task]:
+    """Everything that has to be done for these cells: what they share first, each once, then the cells."""
+    users = Counter(_sides_name(c) for c in cells if _takes_sides(c))
+    shared: dict[str, Task] = {}
+    own: list[Task] = []
+
+    def share(name: str, function: str, value: Options, *needs: str) -> str:
+        shared.setdefault(name, Task(name, f"{__name__}:{function}", value, needs))
+        return name
+
+    for cell in cells:
+        there = elsewhere(cell)
+        study = {"cell": replace(there, evals=()).as_json()}
+        needs: list[str] = []
+        if cell.study or cell.needs.answers:
+            needs.append(share(f"pairs/{cell.model}/{cell.behavior}/s{cell.seed}", "pairs", study))
+        for name, e in unsteered(cell):
+            needs.append(share(name, "reference", {"common": asdict(there.common), "eval": asdict(e)}))
+        if users[_sides_name(cell)] > 1 and _takes_sides(cell):
+            needs.append(share(_sides_name(cell), "sides", study, *needs[:1]))
+        own.append(
+            Task(cell.name, f"{__name__}:{'study' if cell.study else 'cell'}", {"cell": there.as_json()}, tuple(needs))
+        )
+    return sorted([*shared.values(), *own], key=lambda t: ORDER.index(t.name.partition("/")[0]))
 
 
-def evals_of(grid: Grid, cell: Cell) -> list[str]:
-    """The evaluations of a cell: those that were named, or what `ws replicate` would run."""
-    if grid.evals:
-        return list(grid.evals)
-    intent = intent_of(cell)
-    named = [e for m, sign in intent.items() if sign and (e := providing(m))]
-    return [*dict.fromkeys([*named, "pairs", "perplexity"])]
+def unsteered(cell: Cell) -> list[tuple[str, Evaluation]]:
+    """The evaluations of a cell whose unsteered arm other cells share, by the name of its task."""
+    several = Counter(e.name for e in cell.evals)
+    return [
+        (f"base/{cell.model}/{e.name}{f'@{e.chosen.id}' if several[e.name] > 1 else ''}", e)
+        for e in cell.evals
+        if not e.chosen.of_run  # every study has test questions of its own
+    ]
 
 
-def intent_of(cell: Cell) -> Mapping[str, int]:
-    """The metrics a cell's behavior makes a claim about, with the side it wants."""
-    return load_behavior(cell.behavior, tiny=cell.model == "tiny").intent if cell.behavior else {}
+def elsewhere(cell: Cell) -> Cell:
+    """The cell with its paths from wherever a worker stands; names stay names."""
+    common = cell.common
+    model = common.model
+    if model != "tiny" and (folder := Path(model).expanduser()).is_dir():
+        model = os.path.abspath(folder)
+    behavior, pairs = (
+        os.path.abspath(p) if p is not None and p not in SHIPPED and Path(p).is_file() else p
+        for p in (common.behavior, common.pairs)
+    )
+    out = str(Path(common.out).resolve())
+    return replace(cell, common=replace(common, model=model, behavior=behavior, pairs=pairs, out=out))
 
 
-def told_of(folder: Path) -> dict[str, Any] | None:
-    """What a sweep said of itself when it was started."""
+def _takes_sides(cell: Cell) -> bool:
+    """Whether its method is made from the two sides that all methods of its family share."""
+    return cell.needs.adapter is not None and not cell.needs.trains
+
+
+def _sides_name(cell: Cell) -> str:
+    rate = f"/lr{cell.lr:g}" if cell.lr is not None else ""
+    return f"sides/{cell.model}/{cell.behavior}/{cell.adapter}/s{cell.seed}{rate}"
+
+
+# ---------------------------------------------------------------- what a worker does
+
+
+def pairs(task: Options) -> dict[str, Any]:
+    """Make the pairs of one behavior, model and seed."""
+    cell = Cell.from_json(task["cell"])
+    with _watched("pairs"), _hidden(cell):
+        return _answer("data", make_pairs(plan_of(cell)[0])[1])
+
+
+def sides(task: Options) -> dict[str, Any]:
+    """Train both sides of one family and seed."""
+    cell = Cell.from_json(task["cell"])
+    with _watched("train"), _hidden(cell):
+        plan, _ = plan_of(cell)
+        return _answer("train", make_sides(plan, make_pairs(plan)[0])[1])
+
+
+def reference(task: Options) -> dict[str, Any]:
+    """Measure the unsteered model on one evaluation, for every cell of it."""
+    common, e = Common(**task["common"]), Evaluation(**task["eval"])
+    with _watched(f"{e.name}, unsteered"):
+        return _answer("unsteered", make_reference(e.questions(kept_base(common)), Path(common.out)))
+
+
+def cell(task: Options) -> dict[str, Any]:
+    """One cell of a comparison; what is done already is reused."""
+    one = Cell.from_json(task["cell"])
+    with _watched(one.method), _hidden(one):
+        return _answer("cell", make_cell(one))
+
+
+def study(task: Options) -> dict[str, Any]:
+    """One study from its pairs to its table; what is done already is reused."""
+    start, one = time.perf_counter(), Cell.from_json(task["cell"])
+    made: list[str] = []
+
+    def say(line: str) -> None:
+        stage, _, rest = line.partition("  ")
+        if rest.split()[0] != "reused":
+            made.append(stage)
+        note({"doing": f"{stage} is done"})
+
+    with _watched("study"), _hidden(one):
+        plan, parts = plan_of(one)
+        strength, alphas = None, one.alphas
+        if one.calibrate is not None:
+            strength, searched = make_strength(one, plan, make_method(one, plan, parts))
+            alphas = tuple(p["alpha"] for p in strength["points"])
+            made += ["calibrate"] if searched is not None and not searched.reused else []
+        protocols = {e.name: e.chosen.id for e in one.evals}
+        story = replicate(plan, alphas=alphas, evals=[*protocols], protocols=protocols, strength=strength, say=say)
+    return {
+        "run": str(story.folder),
+        "made": made,
+        "seconds": round(time.perf_counter() - start, 3),
+        "alphas": sorted({0.0, *map(float, alphas)}),
+        "lr": story.training["lr"],
+        "step": story.training["step"],
+        "norm": story.direction["norm"],
+        "cos_tau": story.direction["cos_tau"],
+        "matched": None if strength is None else matched(strength),
+        "headline": sorted({r["metric"] for r in story.headline}),
+        "evals": [str(p) for p in story.evals],
+        "rows": story.rows,
+    }
+
+
+def _answer(stage: str, record: Record) -> dict[str, Any]:
+    """Where a stage lies, and whether it had to be made."""
+    return {"folder": str(record.folder), "made": [] if record.reused else [stage]}
+
+
+def _hidden(one: Cell) -> AbstractContextManager[None]:
+    """Around whatever may ask the server that a study names."""
+    return address_hidden(one.options.get("generate_with"))
+
+
+@contextmanager
+def _watched(first: str) -> Iterator[None]:
+    """Say how far this task is, now and then, to whoever looks."""
+    last, seen = time.monotonic(), first
+
+    def watch(label: str, done: int, total: int) -> None:
+        nonlocal last, seen
+        if label != seen or time.monotonic() - last >= EVERY:
+            last, seen = time.monotonic(), label
+            note({"doing": label, "done": done, "of": total})
+
+    note({"doing": first})
+    batches.watchers.append(watch)
     try:
-        return json.loads((folder / "sweep.json").read_text())
-    except (OSError, ValueError):
-        return None
+        yield
+    finally:
+        batches.watchers.remove(watch)

@@ -6,7 +6,7 @@ have put it. It does not know how a terminal looks.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,9 +74,13 @@ def replicate(
     alphas: Sequence[float] = ALPHAS,
     evals: Sequence[str] = (),
     protocols: dict[str, str] | None = None,
+    strength: Mapping[str, Any] | None = None,
     say: Say = lambda line: None,
 ) -> Story:
-    """Run a study from its questions to its table; what is done already is reused, and said."""
+    """Run a study from its questions to its table; what is done already is reused, and said.
+
+    `strength` says where the alphas come from, where they were calibrated.
+    """
     seconds: dict[str, float] = {}
 
     def timed(stage: str, make: Callable[[], tuple[Any, Record]]) -> tuple[Any, Record]:
@@ -105,7 +109,7 @@ def replicate(
     )
     for name in evals or default_evals(plan):
         evaluation = Evaluation(name, (protocols or {}).get(name))
-        measure = partial(make_eval, subject, evaluation, alphas=alphas, out=plan.out)
+        measure = partial(make_eval, subject, evaluation, alphas=alphas, strength=strength, out=plan.out)
         table, record = timed(f"eval {name}", measure)
         rows += table
         measured.append(record.folder)
