@@ -318,7 +318,7 @@ def test_a_table_counts_the_rows_that_are_in_no_change_and_warns_of_few_units():
     even = round(left.sum() ** 2 / (left**2).sum())
     assert even < len(left) < 30
     of = f"(of {len(left)} in all: the smallest group counts, and unequal units count as fewer)"
-    assert f"Only {even} units {of}: with fewer than 30, a 95 % interval is too narrow." in sheet.readings
+    assert f"Only {even} units {of}: with fewer than 30, an interval is too narrow." in sheet.readings
     assert not any("too narrow" in r for r in sheets([measured(MINE, rows)])[0][0].readings)
 
 

@@ -133,7 +133,7 @@ def few_units(n: int, where: str = "", *, of: int | None = None) -> str:
         if of is not None and of != n
         else ""
     )
-    return f"Only {some(n, 'unit')}{where and f' {where}'}{unequal}: with fewer than {FEW_UNITS}, a 95 % interval is too narrow."
+    return f"Only {some(n, 'unit')}{where and f' {where}'}{unequal}: with fewer than {FEW_UNITS}, an interval is too narrow."
 
 
 def low_mass(masses: Mapping[str, float]) -> list[str]:
