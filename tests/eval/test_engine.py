@@ -18,7 +18,7 @@ from ws.eval.questions import ItemQuestions
 from ws.eval.scoring import Item, Score, last_logprobs, prompts_of, score, score_texts, shared_logprobs
 from ws.models.chat import Chat
 from ws.steer import steer
-from ws.study.evaluations import Subject, make_eval, make_reference
+from ws.study.evaluations import Subject, eval_place, make_eval, make_reference
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,11 @@ def test_two_directions_share_one_unsteered_arm_on_disk(tiny, tmp_path):
     for size in (0.1, 0.2):
         d = lowrank(tiny, size=size)
         subject = Subject(tiny, d, tmp_path / str(size), "ws:lora")
+        place = eval_place(subject, Evaluation("dilemmas", limit=3), [1.0])
+        assert place.manifest is None
         _, record = make_eval(subject, Evaluation("dilemmas", limit=3), alphas=[1.0], out=tmp_path)
+        assert place.folder == record.folder and place.manifest is not None
+        assert eval_place(subject, Evaluation("dilemmas", limit=3), [2.0]).manifest is None
         assert not record.reused
     chosen = EVALS["dilemmas"]
     asked = [i for i in chosen.items(tiny, None) if i.unit_id in {"0", "1", "2"}]

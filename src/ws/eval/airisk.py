@@ -195,9 +195,17 @@ def make(value: str, form: str) -> Protocol:
         "order_bias": "prefers the number 1 whatever it stands for; near 0 is good",
     }
     return Protocol(
-        "airisk", f"airisk-{value}/{form}", metric, Asked(value, both=form != "pub1"), metrics_of(metric), legend,
-        n_think=128, cot="plain" if form == "plain1" else "think", panels=arms_panels, ordered=True,
-    )  # fmt: skip
+        "airisk",
+        f"airisk-{value}/{form}",
+        metric,
+        Asked(value, both=form != "pub1"),
+        metrics_of(metric),
+        legend,
+        n_think=128,
+        cot="plain" if form == "plain1" else "think",
+        panels=arms_panels,
+        ordered=True,
+    )
 
 
 FORMS = ("1", "pub1", "plain1")

@@ -183,10 +183,17 @@ def run(
         with _quiet(), dial(alpha) if alpha and dial is not None else nullcontext():  # type: ignore[arg-type]
             model = HFLM(pretrained=base.model, tokenizer=base.tokenizer, batch_size=BATCH)
             results = simple_evaluate(
-                model=model, tasks=tasks.names, limit=limit, bootstrap_iters=0, log_samples=True,
-                task_manager=tasks.manager, random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed,
+                model=model,
+                tasks=tasks.names,
+                limit=limit,
+                bootstrap_iters=0,
+                log_samples=True,
+                task_manager=tasks.manager,
+                random_seed=seed,
+                numpy_random_seed=seed,
+                torch_random_seed=seed,
                 fewshot_random_seed=1234,
-            )  # fmt: skip
+            )
         for task, samples in results["samples"].items():
             for s in samples:
                 key = f"lm-eval/{task}@{results['versions'].get(task, 0)}/{s['filter']}"

@@ -51,9 +51,23 @@ if TYPE_CHECKING:
     from ws.eval.questions import Questions, RunPairs
 
 COLUMNS = (
-    "eval", "protocol", "metric", "unit_id", "row_key", "method", "alpha", "arm", "seed", "y", "logratio", "pmass",
-    "label", "forced_close", "text", "kind",
-)  # fmt: skip
+    "eval",
+    "protocol",
+    "metric",
+    "unit_id",
+    "row_key",
+    "method",
+    "alpha",
+    "arm",
+    "seed",
+    "y",
+    "logratio",
+    "pmass",
+    "label",
+    "forced_close",
+    "text",
+    "kind",
+)
 YES_NO = (("yes",), ("no",))
 
 Metrics = Mapping[str, Mapping[float, Sample]]
@@ -276,9 +290,13 @@ def averaged(scores: Sequence[Score]) -> Score:
         return sum(getattr(s, name) for s in scores) / len(scores)
 
     return Score(
-        mean("logratio"), mean("pmass"), mean("maxp"), forced_close=mean("forced_close") > 0.5, text=scores[0].text,
+        mean("logratio"),
+        mean("pmass"),
+        mean("maxp"),
+        forced_close=mean("forced_close") > 0.5,
+        text=scores[0].text,
         n_thought=round(mean("n_thought")),
-    )  # fmt: skip
+    )
 
 
 def _measured(
@@ -300,9 +318,15 @@ def _measured(
                 "thought is plain text (dd-cot/plain1, airisk-truth/plain1, mfv-json/t64-plain)."
             )
         return score_thinking(
-            base, items, n_think=protocol.n_think, cot=protocol.cot, alphas=alphas, dial=dial, label=protocol.eval,
+            base,
+            items,
+            n_think=protocol.n_think,
+            cot=protocol.cot,
+            alphas=alphas,
+            dial=dial,
+            label=protocol.eval,
             reference=reference,
-        )  # fmt: skip
+        )
     if protocol.n_write:
         return score_writing(
             base, items, n_write=protocol.n_write, alphas=alphas, dial=dial, label=protocol.eval, reference=reference

@@ -47,9 +47,12 @@ def rows_of(base: Base, data: str | None) -> list[dict[str, Any]]:
     if data is not None:
         rows = records(data, needed)
         bad = [
-            str(r["id"]) for r in rows
-            if not is_text(r["claim"]) or not is_text(r["true_variant"]) or r["claim"].strip() == r["true_variant"].strip()
-        ]  # fmt: skip
+            str(r["id"])
+            for r in rows
+            if not is_text(r["claim"])
+            or not is_text(r["true_variant"])
+            or r["claim"].strip() == r["true_variant"].strip()
+        ]
         if bad:
             raise BadFile(
                 f"{data}: {len(bad)} claims lack a text or are their own true variant, e.g. {', '.join(bad[:3])}."
