@@ -161,6 +161,27 @@ def test_a_part_and_its_complement_are_the_whole(recipe):
     assert flat(part).norm() < flat(d).norm()
 
 
+@pytest.mark.parametrize("energy", [0.3, 0.6, 0.9])
+def test_the_least_rank_that_keeps_a_share_of_the_energy_is_taken_in_every_module(energy):
+    g = torch.Generator().manual_seed(0)
+    d = Direction({n: (Dense(5 * torch.randn(s, generator=g)),) for n, s in SHAPES.items()})
+    cut, _ = compressed(d, energy=energy)
+    for name, (form,) in cut.forms.items():
+        squares = torch.linalg.svdvals(d.dense(name, weight).double()).square()
+        shares = (squares.cumsum(0) / squares.sum()).tolist()
+        assert form.a.shape[0] == 1 + sum(share < energy for share in shares)
+
+
+def test_all_of_the_energy_takes_no_more_ranks_than_there_are():
+    for seed in range(8):
+        g = torch.Generator().manual_seed(seed)
+        low = a_form("lowrank", 8, 16, g)
+        d = Direction({"m.0.x": (Dense(low.b @ low.a),)})  # of rank 3, and nothing but rounding beyond it
+        cut, kept = compressed(d, energy=1.0)
+        assert cut.forms["m.0.x"][0].a.shape[0] == 3 and kept == pytest.approx(1)
+        assert compressed(d, energy=1e-6)[0].forms["m.0.x"][0].a.shape[0] == 1
+
+
 def test_factors_by_pattern_and_by_depth():
     d = Direction({n: (Dense(torch.ones(s, dtype=torch.float64)),) for n, s in SHAPES.items()})
     value = lambda x, n: float(x.dense(n, weight)[0, 0])  # noqa: E731
