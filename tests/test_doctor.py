@@ -226,7 +226,7 @@ def test_what_ws_cannot_work_with_is_refused(folder):
 def test_a_model_of_another_kind_is_one_line_of_the_report_and_not_its_end(
     config, folder, capsys, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("ws.doctor.self_test", lambda: Check("self-test", "ok", "skipped here"))
+    monkeypatch.setattr("ws.cli.doctor.self_test", lambda: Check("self-test", "ok", "skipped here"))
     place = folder(**LARGE)
     config.save_pretrained(place)
     with pytest.raises(Unsupported, match=f"answers by continuing a text.*{config.model_type}"):
@@ -253,7 +253,7 @@ def test_a_fault_in_the_middle_makes_the_self_test_fail(monkeypatch):
 
 def test_the_command_prints_all_of_it_and_fails_when_something_is_broken(capsys, monkeypatch, folder, tmp_path):
     fine = Check("self-test", "ok", "skipped here")
-    monkeypatch.setattr("ws.doctor.self_test", lambda: fine)
+    monkeypatch.setattr("ws.cli.doctor.self_test", lambda: fine)
     out = ["--out", str(tmp_path / "out")]
     assert main(["doctor", *out, "--model", "tiny", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
@@ -264,7 +264,7 @@ def test_the_command_prints_all_of_it_and_fails_when_something_is_broken(capsys,
     told = capsys.readouterr()
     assert [c["name"] for c in json.loads(told.out)["checks"] if c["state"] == "broken"] == ["weights"]
     assert "1 of" in told.err
-    monkeypatch.setattr("ws.doctor.self_test", lambda: replace(fine, state="broken", do="Do something."))
+    monkeypatch.setattr("ws.cli.doctor.self_test", lambda: replace(fine, state="broken", do="Do something."))
     assert main(["doctor", *out]) == 1
     told = capsys.readouterr()
     assert "Do something." in told.out

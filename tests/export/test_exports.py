@@ -304,8 +304,8 @@ def test_a_killed_export_leaves_a_folder_marked_incomplete_and_the_next_one_work
     base = load(folders["llama"])
     file = save(lowrank(base, size=0.05), tmp_path / "direction.safetensors")
     killed = (
-        "import os, sys, ws.export as e; from ws.cli import main\n"
-        "e.promise = lambda *a, **k: os.kill(os.getpid(), 9)\n"
+        "import importlib, os, sys; from ws.cli import main\n"
+        "importlib.import_module('ws.export').promise = lambda *a, **k: os.kill(os.getpid(), 9)\n"
         "main(sys.argv[1:])"
     )
     args = ["export", str(file), "--to", "merged", "--alpha", "1", "--model", str(folders["llama"])]
