@@ -1,7 +1,7 @@
 """Small faults planted one at a time in one module, and which of them its tests do not see.
 
     python tests/mutants.py stats/estimates.py
-    python tests/mutants.py train/__init__.py --sample 40 --tests "tests/test_training.py -k by_hand"
+    python tests/mutants.py train/loop.py --sample 40 --tests "tests/test_training.py -k by_hand"
 
 cosmic-ray says where a fault can be planted and writes it, in a copy of this repository. Every mutant is tried in a fork
 of one process that has torch loaded already, which is most of what a test run of a few seconds costs.
@@ -42,7 +42,12 @@ TESTS = {
     "eval/": ["tests/eval"],
     "methods/": ["tests/methods"],
     "steer.py": ["tests/test_steer.py"],
+    "train/processes.py": ["tests/test_processes.py"],
+    "train/sequences.py": ["tests/test_train.py", "tests/test_splits.py", "tests/test_training.py"],
+    "train/tracking.py": ["tests/test_tracking.py"],
     "train/": ["tests/test_training.py", "tests/test_train.py"],
+    "pairs/": ["tests/test_pairs.py", "tests/test_splits.py"],
+    "data.py": ["tests/test_data.py", "tests/test_endpoint.py"],
     "": ["tests"],
 }
 """The tests of a module, by how its path begins; the first that fits."""

@@ -14,6 +14,8 @@ from torch.distributed.tensor import DTensor
 import ws.train
 from ws.errors import BadFile
 from ws.models.load import load
+from ws.train import checkpoint
+from ws.train.loop import Fit
 from ws.train.processes import join
 from ws.train.tracking import TRACKERS, UNTRACKED, Tracking
 
@@ -60,9 +62,8 @@ def tracked(group, seen: dict) -> None:
 
 def stopped(out: Path, group, seen: dict) -> None:
     """A training that every process leaves after its second checkpoint, and goes on with."""
-    module = sys.modules["ws.train"]
-    module.CHECKPOINT_SECONDS = 0.0
-    judge, calls = module._Fit._judge, []
+    checkpoint.CHECKPOINT_SECONDS = 0.0
+    judge, calls = Fit._judge, []
 
     def leaving(self, side, name):
         calls.append(name)
@@ -70,7 +71,7 @@ def stopped(out: Path, group, seen: dict) -> None:
             raise KeyboardInterrupt
         return judge(self, side, name)
 
-    module._Fit._judge = leaving
+    Fit._judge = leaving
     settings = replace(SETTINGS["lora"], eval_every=1)
     try:
         ws.train(load("tiny"), PAIRS, settings, group=group, work=out / "work")
@@ -79,7 +80,7 @@ def stopped(out: Path, group, seen: dict) -> None:
     seen["saved"] = len(list((out / "work" / "resume").glob("*")))
     resumed = ws.train(load("tiny"), PAIRS, settings, group=group, work=out / "work")
     seen["judged"] = calls.count("pos")
-    module._Fit._judge = judge
+    Fit._judge = judge
     whole = ws.train(load("tiny"), PAIRS, settings, group=group)
     seen["same"] = all(torch.equal(t, b.tensors[k]) for a, b in zip(whole, resumed) for k, t in a.tensors.items())
     try:  # not every machine sees the folder

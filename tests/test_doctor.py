@@ -17,7 +17,8 @@ from ws.data import DataSettings
 from ws.doctor import Check, examine, examine_model, machine, memory_plan, opened, self_test
 from ws.errors import BadFile, Unsupported
 from ws.models.tiny import FOLDER
-from ws.train import TrainSettings, _Fit, spec_of
+from ws.train import TrainSettings, spec_of
+from ws.train.losses import Losses
 from ws.train.sequences import rows_of
 
 GB = 10**9
@@ -158,7 +159,6 @@ def test_the_planned_activations_are_what_a_real_step_keeps(tiny):
     kept: dict[int, torch.Tensor] = {}
     with family("lora").attached(tiny, spec_of(tiny, settings), 0) as attached:
         own = {p.untyped_storage().data_ptr() for p in attached.network.parameters()}
-        fit = _Fit(tiny, attached, rows, list(range(8)), [0], settings, ({}, {}), None)
 
         def keep(t):
             if t.untyped_storage().data_ptr() not in own:
@@ -167,7 +167,7 @@ def test_the_planned_activations_are_what_a_real_step_keeps(tiny):
 
         some = rows["pos"]
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-            fit._loss(some)
+            Losses(attached, tiny.device)._loss(some)
     real = sum(t.untyped_storage().nbytes() for t in kept.values())
     width = max(len(r.ids) for r in some)
     planned = plan.steps[1].per_row / 64 * width * len(some)

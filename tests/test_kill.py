@@ -30,8 +30,8 @@ SMALL = [
 ]
 EAGER = """
 import sys
-import ws.train
-sys.modules["ws.train"].CHECKPOINT_SECONDS = 0.0  # the module; ws.train is the function
+from ws.train import checkpoint
+checkpoint.CHECKPOINT_SECONDS = 0.0
 from ws.cli import main
 sys.exit(main(sys.argv[1:]))
 """

@@ -29,7 +29,9 @@ from ws.study.evaluations import Subject, make_eval, rows_in
 from ws.study.options import Common
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides, material
-from ws.train import TrainSettings, _Fit, train
+from ws.train import TrainSettings, train
+from ws.train.loop import Fit
+from ws.train.losses import Losses
 from ws.train.sequences import split
 
 OURS = ("sycophancy", "perplexity")  # evaluations whose real questions are shipped; others come from the hub
@@ -107,18 +109,18 @@ def test_a_question_without_a_useful_answer_moves_no_other_question(tiny, plan):
 
 def test_training_learns_from_one_part_and_chooses_on_another(tiny, plan, monkeypatch):
     learnt, judged = [], []
-    step, judge = _Fit._step, _Fit._judge
+    step, judge = Losses.step, Fit._judge
 
     def stepping(self, rows, optimizer):
         learnt.extend(r.ids for r in rows)
         return step(self, rows, optimizer)
 
     def judging(self, side, name):
-        judged.extend(self.rows[name][i].ids for i in self.outside)
+        judged.extend(self.examples.rows[name][i].ids for i in self.examples.val)
         return judge(self, side, name)
 
-    monkeypatch.setattr(_Fit, "_step", stepping)
-    monkeypatch.setattr(_Fit, "_judge", judging)
+    monkeypatch.setattr(Losses, "step", stepping)
+    monkeypatch.setattr(Fit, "_judge", judging)
     sides = train(tiny, make_pairs(plan)[0], plan.train)
     assert questions_in(plan, learnt) == named(plan, "train")
     assert questions_in(plan, judged) == named(plan, "val")

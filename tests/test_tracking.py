@@ -1,6 +1,5 @@
 """Experiment trackers: told every step's losses and every setting, once, and only when asked for."""
 
-import sys
 from dataclasses import asdict
 
 import pytest
@@ -8,7 +7,7 @@ from test_train import PAIRS, quick
 
 from ws.cli import main
 from ws.errors import Failed, Unsupported
-from ws.train import train
+from ws.train import checkpoint, train
 from ws.train.tracking import TRACKERS, UNTRACKED, Tracking, refuse_missing
 
 
@@ -147,18 +146,17 @@ def test_tracking_changes_no_number_and_is_off_unless_asked_for(tiny, fake):
 
 
 def test_a_training_that_goes_on_tells_the_steps_done_before(tiny, fake, tmp_path, monkeypatch):
-    module = sys.modules["ws.train"]
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
-    save = module._Fit._save
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)
+    save = checkpoint.Checkpoints.save
 
     def killed(self, *args):
         save(self, *args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module._Fit, "_save", killed)
+    monkeypatch.setattr(checkpoint.Checkpoints, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         train(tiny, PAIRS, quick(), work=tmp_path, tracking=Tracking(["wandb"]))
-    monkeypatch.setattr(module._Fit, "_save", save)
+    monkeypatch.setattr(checkpoint.Checkpoints, "save", save)
     sides = train(tiny, PAIRS, quick(), work=tmp_path, tracking=Tracking(["wandb"]))
     assert fake[0].finished  # also where it was interrupted
     assert fake[1].rows == sides.report["tried"][0]["history"]

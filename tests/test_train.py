@@ -3,14 +3,13 @@
 import dataclasses
 import math
 import os
-import sys
 from pathlib import Path
 
 import pytest
 import small
 import torch
 
-from ws.adapters import FAMILIES, Attached, direction_of
+from ws.adapters import FAMILIES, direction_of
 from ws.diff import diff, geometry
 from ws.direction.forms import LowRank, tensors
 from ws.errors import BadFile, DirectionMismatch, TrainingDiverged, Unsupported
@@ -19,7 +18,10 @@ from ws.presets import PRESETS
 from ws.steer import steer
 from ws.study.options import Common
 from ws.study.planning import planned_settings
-from ws.train import TrainSettings, _Best, _Fit, _Side, spec_of, train
+from ws.train import TrainSettings, checkpoint, spec_of, train
+from ws.train.checkpoint import Checkpoints, Side, State
+from ws.train.loop import Fit, Outcome, batches_of
+from ws.train.losses import Losses
 from ws.train.processes import Group
 from ws.train.sequences import rows_of
 
@@ -94,9 +96,9 @@ def test_independent_starts_differ_and_shared_ones_do_not(tiny):
 def test_a_training_stopped_anywhere_ends_with_the_same_tensors(tiny, tmp_path, monkeypatch, stop, adapter):
     settings = quick(adapter, stop=stop, checkpoints=3, lr=(5e-4,) if adapter == "full" else (2e-3,))
     whole = train(tiny, PAIRS, settings)
-    monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)
     saves = []
-    save = _Fit._save
+    save = Checkpoints.save
 
     def killed(self, *args):
         save(self, *args)
@@ -104,7 +106,7 @@ def test_a_training_stopped_anywhere_ends_with_the_same_tensors(tiny, tmp_path, 
         if len(saves) in (1, 2):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Fit, "_save", killed)
+    monkeypatch.setattr(Checkpoints, "save", killed)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             train(tiny, PAIRS, settings, work=tmp_path)
@@ -126,7 +128,7 @@ def test_a_checkpoint_is_the_state_of_its_step_and_keeping_it_changes_nothing(ti
         seen[name] += 1
         return 1.0 if seen[name] == 2 else 5.0
 
-    monkeypatch.setattr(_Fit, "_judge", judged)
+    monkeypatch.setattr(Fit, "_judge", judged)
     settings = quick(batch_size=4, epochs=6, eval_every=at, patience=9, val_share=0.1)
     plain = train(tiny, PAIRS, settings)
     seen.update(pos=0, neg=0)
@@ -155,7 +157,7 @@ def test_the_step_that_is_kept_is_the_one_that_stop_names(tiny, monkeypatch, sto
         seen[name] += 1
         return PLANTED[name][seen[name] - 1]
 
-    monkeypatch.setattr(_Fit, "_judge", judged)
+    monkeypatch.setattr(Fit, "_judge", judged)
     planned = quick(stop=stop, eval_every=1, patience=2, epochs=8, batch_size=6, val_share=0.1)
     report = train(tiny, PAIRS, planned).report
     history = report["tried"][0]["history"]
@@ -249,7 +251,7 @@ def test_a_mean_validation_loss_above_three_times_the_first_and_two_more_ends_a_
     tiny, monkeypatch, later, ends
 ):
     losses = iter([0.4, 0.8, later - 0.1, later + 0.1])  # pos and neg at the start, then at the end
-    monkeypatch.setattr(_Fit, "_judge", lambda self, side, name: next(losses))
+    monkeypatch.setattr(Fit, "_judge", lambda self, side, name: next(losses))
     settings = quick("bias", epochs=1, eval_every=99, stop="none")
     if not ends:
         assert train(tiny, PAIRS, settings).report["val_neg"] == later + 0.1
@@ -267,12 +269,11 @@ def test_several_learning_rates_are_tried_and_the_best_is_kept(tiny):
 
 @pytest.mark.parametrize(("best", "further"), [(1e-9, 1e-5), (1e3, 0.1), (1e-3, None)])
 def test_one_rate_further_is_tried_where_the_best_of_a_default_grid_is_an_end_of_it(tiny, monkeypatch, best, further):
-    def planned(self, lr, at):
-        self.history = []
+    def planned(self, lr, number):
         loss = abs(math.log(lr / best))
-        return _Best(lr, (1, 1), (loss, loss), list(self.starts))
+        return Outcome(lr, (1, 1), (loss, loss), list(self.starts))
 
-    monkeypatch.setattr(_Fit, "run", planned)
+    monkeypatch.setattr(Fit, "run", planned)
     grid = [1e-4, 1e-3, 1e-2]
     found = train(tiny, PAIRS, TrainSettings("bias", max_len=64)).report
     assert [t["lr"] for t in found["tried"]] == pytest.approx(grid + ([further] if further else []))
@@ -440,14 +441,14 @@ def test_saved_sides_load_into_stock_peft_and_move_its_logits_by_as_much(tiny, t
 
 def test_training_halves_its_parts_when_memory_runs_out_and_ends_with_the_same_tensors(tiny, monkeypatch):
     whole = train(tiny, PAIRS, quick())
-    loss = _Fit._loss
+    loss = Losses._loss
 
     def small(self, rows):
         if len(rows) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return loss(self, rows)
 
-    monkeypatch.setattr(_Fit, "_loss", small)
+    monkeypatch.setattr(Losses, "_loss", small)
     parts = train(tiny, PAIRS, quick())
     assert parts.report["rows_at_once"] == 2
     for k, t in whole.pos.tensors.items():
@@ -483,13 +484,13 @@ def zeros(data):
 
 @pytest.mark.parametrize("damage", [half, one_bit, another_count, zeros])
 def test_a_damaged_checkpoint_is_said_and_training_starts_again(tiny, tmp_path, monkeypatch, caplog, damage):
-    monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)
     settings = quick(epochs=4)
     whole = train(tiny, PAIRS, settings, work=tmp_path)
-    (checkpoint,) = (tmp_path / "resume").glob("*.safetensors")
-    before = checkpoint.read_bytes()
-    checkpoint.write_bytes(damage(before))
-    assert checkpoint.read_bytes() != before
+    (file,) = (tmp_path / "resume").glob("*.safetensors")
+    before = file.read_bytes()
+    file.write_bytes(damage(before))
+    assert file.read_bytes() != before
     with caplog.at_level("WARNING", logger="ws"):
         again = train(tiny, PAIRS, settings, work=tmp_path)
     assert "is damaged; this learning rate is trained from its beginning" in caplog.text
@@ -504,22 +505,19 @@ def test_a_checkpoint_that_one_of_several_processes_finds_damaged_is_taken_by_no
         def total(self, value):
             return float(value) + 1  # the other sees the file, and finds it damaged
 
-    def fit(group):
-        return _Fit(tiny, Attached(tiny.model, {}), {}, [0], [], quick(), ({}, {}), tmp_path, group=group)
-
     with pytest.raises(BadFile, match="only some processes see"):
-        fit(Two(size=2))._resume(0)
+        Checkpoints(tmp_path, group=Two(size=2)).load(0)
     t = {"a": torch.ones(3)}
-    fit(Group())._save(0, 1e-2, [_Side(t, {"a": {"step": torch.ones(())}}, t)] * 2, 7, [])
-    assert fit(Group())._resume(0)[1] == 7
-    assert fit(Two(size=2))._resume(0) is None
+    sides = [Side(t, {"a": {"step": torch.ones(())}}, t)] * 2
+    Checkpoints(tmp_path).save(0, 1e-2, State(sides, 7, []))
+    assert Checkpoints(tmp_path).load(0).step == 7
+    assert Checkpoints(tmp_path, group=Two(size=2)).load(0) is None
 
 
 def test_a_save_that_is_killed_or_finds_no_room_leaves_the_checkpoint_before_it(tiny, tmp_path, monkeypatch, caplog):
-    module = sys.modules["ws.train"]
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)
     whole = train(tiny, PAIRS, quick())
-    save_file, saves = module.save_file, []
+    save_file, saves = checkpoint.save_file, []
 
     def second_fails(tensors, path, metadata):
         saves.append(path)
@@ -528,7 +526,7 @@ def test_a_save_that_is_killed_or_finds_no_room_leaves_the_checkpoint_before_it(
             path.write_bytes(half(path.read_bytes()))
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module, "save_file", second_fails)
+    monkeypatch.setattr(checkpoint, "save_file", second_fails)
     with pytest.raises(OSError, match="No space"):
         train(tiny, PAIRS, quick(), work=tmp_path)
     assert [p.name for p in (tmp_path / "resume").iterdir()] == ["lr-0.safetensors"]
@@ -541,8 +539,8 @@ def test_a_save_that_is_killed_or_finds_no_room_leaves_the_checkpoint_before_it(
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tiny, tmp_path, monkeypatch):
-    module, done = sys.modules["ws.train"], []
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
+    done = []
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)
     replace, fsync = Path.replace, os.fsync
     monkeypatch.setattr("os.fsync", lambda fd: done.append("fsync") or fsync(fd))
     monkeypatch.setattr(Path, "replace", lambda a, b: done.append("replace") or replace(a, b))
@@ -551,26 +549,25 @@ def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(tiny, tmp_path, monk
 
 
 def test_a_folder_for_checkpoints_that_cannot_be_written_is_one_sentence(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)
     (tmp_path / "resume").write_text("no folder")
     with pytest.raises(BadFile, match="cannot be written"):
         train(tiny, PAIRS, quick(), work=tmp_path)
 
 
 def test_a_training_goes_on_with_another_number_of_rows_at_once(tiny, tmp_path, monkeypatch):
-    module = sys.modules["ws.train"]
     whole = train(tiny, PAIRS, quick())
-    monkeypatch.setattr(module, "CHECKPOINT_SECONDS", 0.0)
-    save = _Fit._save
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)
+    save = Checkpoints.save
 
     def killed(self, *args):
         save(self, *args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_Fit, "_save", killed)
+    monkeypatch.setattr(Checkpoints, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         train(tiny, PAIRS, quick(), work=tmp_path)
-    monkeypatch.setattr(_Fit, "_save", save)
+    monkeypatch.setattr(Checkpoints, "save", save)
     again = train(tiny, PAIRS, quick(), work=tmp_path, rows_at_once=1)
     assert again.report["rows_at_once"] == 1
     for a, b in zip(whole, again):  # sums in another order, some steps of AdamW after it
@@ -579,7 +576,7 @@ def test_a_training_goes_on_with_another_number_of_rows_at_once(tiny, tmp_path, 
 
 
 def test_a_checkpoint_of_other_pairs_or_settings_is_not_taken(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules["ws.train"], "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SECONDS", 0.0)
     train(tiny, PAIRS, quick(), work=tmp_path)
     for pairs, settings in ((PAIRS.swapped(), quick()), (PAIRS, quick(seed=7))):
         with pytest.raises(BadFile, match="checkpoint of other pairs"):
@@ -589,10 +586,9 @@ def test_a_checkpoint_of_other_pairs_or_settings_is_not_taken(tiny, tmp_path, mo
 def test_every_planned_step_has_rows(tiny):
     for n, size, epochs in ((7, 4, 3.0), (8, 16, 5.0), (8, 3, 1.5)):
         settings = quick(batch_size=size, epochs=epochs)
-        fit = _Fit(tiny, Attached(tiny.model, {}), {}, list(range(n)), [], settings, ({}, {}), None)
-        assert sum(map(len, fit.plan)) == round(n * epochs)
-        assert all(fit.plan)
-        assert fit.steps == len(fit.plan)
+        batches = batches_of(range(n), settings)
+        assert sum(map(len, batches)) == round(n * epochs)
+        assert all(batches)
 
 
 def test_training_with_checkpointing_leaves_no_hook_behind(tiny):

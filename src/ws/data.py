@@ -18,6 +18,7 @@ from ws.models.chat import THINKING, Chat, encode, has_template, render, thinks,
 from ws.models.load import Base
 from ws.pairs import Pair, Pairs, check, folded, insist, kept, unfit
 from ws.signatures import plain_types
+from ws.types import Json
 
 # 2: a pair of which one side repeats an earlier answer is a duplicate; 3: says which questions were asked
 PROTOCOL = "data/3"
@@ -98,23 +99,10 @@ def data(
     sampling = sampling_of(base, settings)
 
     if endpoint is None:
-        answers, made = _own(base, grid, settings, sampling, batch_size, behavior.name)
+        answers, writer = _own(base, grid, settings, sampling, batch_size, behavior.name)
     else:
-        answers, made = _served(base, grid, settings, sampling, endpoint, work, behavior.name)
-
-    rows = []
-    for cell, pos, neg in zip(grid, answers[::2], answers[1::2]):
-        rows.append(
-            replace(
-                cell,
-                response_pos=pos.text,
-                response_neg=neg.text,
-                ended_pos=pos.ended,
-                ended_neg=neg.ended,
-                n_tok_pos=pos.n_tokens,
-                n_tok_neg=neg.n_tokens,
-            )
-        )
+        answers, writer = _served(base, grid, settings, sampling, endpoint, work, behavior.name)
+    rows = [_filled(cell, pos, neg) for cell, pos, neg in zip(grid, answers[::2], answers[1::2])]
     checks = check(rows, min_distinct=settings.min_distinct)
     try:
         # answers that must not end by themselves are not refused for it
@@ -137,9 +125,22 @@ def data(
             "topics": sorted({r.topic_idx for r in rows}),
             "n_generated": len(rows),
             "dropped": dropped,
-            **made,
+            **writer,
         },
         checks,
+    )
+
+
+def _filled(cell: Pair, pos: Answer, neg: Answer) -> Pair:
+    """A row of the grid with both of its answers."""
+    return replace(
+        cell,
+        response_pos=pos.text,
+        response_neg=neg.text,
+        ended_pos=pos.ended,
+        ended_neg=neg.ended,
+        n_tok_pos=pos.n_tokens,
+        n_tok_neg=neg.n_tokens,
     )
 
 
@@ -202,7 +203,7 @@ def _length(base: Base, answer: str, ended: bool) -> int:
 
 def _own(
     base: Base, grid: Sequence[Pair], settings: DataSettings, sampling: Sampling, batch_size: int | None, name: str
-) -> tuple[list[Answer], dict[str, Any]]:
+) -> tuple[list[Answer], Json]:
     """The base's own answers, pos and neg of every row in turn, and the batch size that fitted."""
     requests, fewest = [], settings.min_new_tokens
     for cell, room in zip(grid, _rooms(base, grid, settings)):
@@ -225,7 +226,7 @@ def _served(
     endpoint: Endpoint,
     work: Path | None,
     name: str,
-) -> tuple[list[Answer], dict[str, Any]]:
+) -> tuple[list[Answer], Json]:
     """A server's answers in the same order; the samples of one question and persona are asked for together."""
     if settings.thinking == "forced":
         raise Unsupported("a thought cannot be forced through an endpoint; use `thinking=off` or on.")
@@ -239,16 +240,16 @@ def _served(
             key = f"{side}/{_name(cell)}"
             samples = together[key].samples + 1 if key in together else 1
             together[key] = Question(key, cell.prompt, system, room, samples)
-    found, told = endpoint.complete(
+    replies, server = endpoint.complete(
         list(together.values()), sampling, seed=settings.seed, work=work, extra=extra, label=f"{name} answers"
     )
-    by_name = dict(zip(together, found))
+    by_name = dict(zip(together, replies))
     answers = []
     for cell in grid:
         for side, _ in _sides(cell):
             a = by_name[f"{side}/{_name(cell)}"][cell.sample_idx]
             answers.append(replace(a, n_tokens=_length(base, a.text, a.ended)))
-    return answers, {"endpoint": told}
+    return answers, {"endpoint": server}
 
 
 def _sides(cell: Pair) -> tuple[tuple[str, str], tuple[str, str]]:
@@ -260,7 +261,7 @@ def _name(cell: Pair) -> str:
 
 
 def _rooms(base: Base, grid: Sequence[Pair], settings: DataSettings) -> Iterator[int]:
-    """How many tokens each answer may have, so that training cuts none and the model's context holds all."""
+    """The most tokens each answer may have, so that training cuts none and the model's context holds all."""
     for cell in grid:
         room = (
             settings.max_len
@@ -313,5 +314,5 @@ def sampling_of(base: Base, settings: DataSettings) -> Sampling:
     """The sampling of the model family, with what the user fixed."""
     thinks = settings.thinking != "off" and token_called(base.tokenizer, "</think>") is not None
     family = Sampling(0.6, 0.95, 20) if thinks else Sampling(0.7, 0.8, 20)
-    given = {k: v for k in ("temperature", "top_p", "top_k") if (v := getattr(settings, k)) is not None}
-    return replace(family, **given)
+    own = {k: v for k in ("temperature", "top_p", "top_k") if (v := getattr(settings, k)) is not None}
+    return replace(family, **own)

@@ -53,6 +53,7 @@ from ws.study.plan import Plan
 from ws.study.planning import plan_of
 from ws.study.stages import make_pairs, material, pairs_of
 from ws.train import TrainSettings
+from ws.types import Json
 
 Model = Base | str | Path
 By = Direction | Method | str | Path
@@ -291,7 +292,7 @@ def _loaded(base: Base | nn.Module, place: str | Path, out: Path) -> Direction |
     return direction_named(place, base, out=out)
 
 
-def _method(base: Base, by: By, behavior: str | Path | None, out: Path, settings: dict[str, Any]) -> Direction | Method:
+def _method(base: Base, by: By, behavior: str | Path | None, out: Path, settings: Json) -> Direction | Method:
     """What steers: a value, the method of a name, made from its study, or what lies at a place."""
     if isinstance(by, (Direction, Method)) or not (isinstance(by, str) and ways.is_name(by)):
         if settings:
@@ -300,9 +301,7 @@ def _method(base: Base, by: By, behavior: str | Path | None, out: Path, settings
     return ways.make(by, material(_plan(base, behavior, out, settings)))
 
 
-def _pairs(
-    base: Base, by: By | None, behavior: str | Path | None, out: Path, settings: dict[str, Any]
-) -> RunPairs | None:
+def _pairs(base: Base, by: By | None, behavior: str | Path | None, out: Path, settings: Json) -> RunPairs | None:
     """The pairs of the run or of the study that is named, if one is."""
     if isinstance(by, str) and ways.is_name(by):
         plan = _plan(base, behavior, out, settings)
@@ -314,7 +313,7 @@ def _plan(
     model: Model,
     behavior: str | Path | None,
     out: Path,
-    settings: dict[str, Any],
+    settings: Json,
     *,
     pairs: str | Path | None = None,
     preset: str = "ws",
@@ -332,7 +331,7 @@ def _plan(
     return plan_of(common, settings, base)
 
 
-def _refuse_unknown(settings: dict[str, Any], *more: type) -> None:
+def _refuse_unknown(settings: Json, *more: type) -> None:
     """Refuse a keyword that is no field of how pairs and adapters are made, nor of these."""
     known = {f.name for kind in (DataSettings, TrainSettings, Served, *more) for f in fields(kind)}
     for name in settings:

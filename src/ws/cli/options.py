@@ -17,6 +17,7 @@ from typer.models import ArgumentInfo, OptionInfo
 from ws.cli.result import Result
 from ws.errors import BadFile
 from ws.settings import coerced, field_docs, plain_type, value_of
+from ws.types import Json
 
 S = TypeVar("S")
 
@@ -53,7 +54,7 @@ class Options:
         """The settings of this class, with its defaults where nothing was typed."""
         return settings(**self.typed(settings))
 
-    def typed(self, settings: type) -> dict[str, Any]:
+    def typed(self, settings: type) -> Json:
         """The fields of this class that were typed."""
         return coerced(settings, self.values)
 
@@ -73,7 +74,7 @@ class Options:
         """Whether an option that is on or off is on."""
         return bool(self.values.get(name))
 
-    def only(self, *names: str) -> dict[str, Any]:
+    def only(self, *names: str) -> Json:
         """Those of these that were typed, as they came."""
         return {name: self.values[name] for name in names if name in self.values}
 
@@ -191,7 +192,7 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _config(path: str | None, known: set[str]) -> dict[str, Any]:
+def _config(path: str | None, known: set[str]) -> Json:
     if path is None:
         return {}
     import yaml  # only where there is a file to read

@@ -18,7 +18,7 @@ Fold answer orders first (`ws.stats.arms.folded`): an item is asked twice, and d
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from ws.stats import marks as m
 from ws.stats.arms import Arms, join
 from ws.stats.nulls import Null, dealt_labels, null, swapped_arms
 from ws.stats.sign import Sign
+from ws.types import Json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,9 +99,9 @@ class Informedness:
         """A class so small that the score hangs on a handful of units."""
         return min(self.class_units) < FEW_IN_CLASS
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Json:
         """One flat line for a table: the score, its null and p first."""
-        line: dict[str, Any] = {"method": self.method, "protocol": self.protocol, "fwd": self.fwd, "rev": self.rev}
+        line: Json = {"method": self.method, "protocol": self.protocol, "fwd": self.fwd, "rev": self.rev}
         named = {f"SI_{k:g}": s for k, s in self.si.items()} | {f"SI_one_arm_{k:g}": s for k, s in self.one_arm.items()}
         for name, s in (named | {f"SI_{k}": s for k, s in self.post_hoc.items()}).items():
             line |= _flat(name, s.found) | {f"{name}_labels_null": s.labels.mean, f"{name}_labels_p": s.labels.p}
