@@ -13,7 +13,7 @@ from ws.calibrate import CalibrateSettings
 from ws.data import DataSettings
 from ws.eval import EVALS, Evaluation, evaluation, protocol, providing
 from ws.eval.protocol import Protocol
-from ws.grid.cells import Cell, Options
+from ws.grid.cells import Cell
 from ws.models.locate import locate
 from ws.presets import preset
 from ws.records import key_of, slug
@@ -22,6 +22,7 @@ from ws.settings import coerced, value_of
 from ws.study.options import Common, Served
 from ws.study.planning import endpoint_of, served_by
 from ws.train import TrainSettings
+from ws.types import Fields
 
 ONE = {"models": "model", "behaviors": "behavior", "adapters": "adapter", "seeds": "seed", "lrs": "lr"}
 """Axes, and the option that gives one value of each."""
@@ -58,7 +59,7 @@ class Grid:
     cells: tuple[Cell, ...]
     common: Common
     budget: float | None
-    described: Options
+    described: Fields
     """The grid as JSON, and what its name is made from; of a server, its model and not where it is."""
     name: str
     notes: tuple[str, ...] = ()
@@ -81,7 +82,7 @@ class Grid:
         return self.common.device_map is not None
 
 
-def grid_of(options: Options, *, threads: int) -> Grid:
+def grid_of(options: Fields, *, threads: int) -> Grid:
     """The sweep that options describe together. `threads` is what a model other than `tiny` takes by itself.
 
     Unknown names, empty axes, cells that stand there twice and values no cell can have are refused here.
@@ -172,13 +173,13 @@ def evals_of(
     for word in words:
         name, _, protocol_id = word.partition("@")
         try:
-            found = protocol(name, protocol_id or (protocols or {}).get(name))
+            one = protocol(name, protocol_id or (protocols or {}).get(name))
         except ValueError as e:
             raise ValueError(f"{e}{nearest(name, EVALS)}") from None
-        if why := refused(found):
+        if why := refused(one):
             others = ", ".join(sorted(n for n, p in EVALS.items() if not refused(p)))
             raise ValueError(f"{name} has no place here: {why}; there are {others}")
-        chosen.append(evaluation(name, found.id, data=(data or {}).get(name), limit=limit))
+        chosen.append(evaluation(name, one.id, data=(data or {}).get(name), limit=limit))
     always = [Evaluation(p.eval, p.id, data=(data or {}).get(p.eval)) for p in also]
     if unknown := sorted(set(data or {}) - {e.name for e in [*chosen, *always]}):
         raise ValueError(
@@ -187,7 +188,7 @@ def evals_of(
     return tuple(dict.fromkeys([*chosen, *always]))
 
 
-def _strengths(options: Options, common: Common, swept: Swept) -> tuple[tuple[float, ...], Options | None]:
+def _strengths(options: Fields, common: Common, swept: Swept) -> tuple[tuple[float, ...], Fields | None]:
     """(strengths as they are, settings of the calibration): one of them holds something."""
     if swept.budget is not None:
         if "alphas" in options:
@@ -203,16 +204,16 @@ def _strengths(options: Options, common: Common, swept: Swept) -> tuple[tuple[fl
     return alphas, None
 
 
-def nearest(name: str, known: Any) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """A hint for a name that is nearly one of those known, or nothing."""
-    found = get_close_matches(str(name), [str(k) for k in known], 1)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    near = get_close_matches(name, list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def _axis(many: str, one: str, given: Mapping[str, Any], swept: Swept) -> tuple[Any, ...]:
+def _axis(many: str, one: str, options: Fields, swept: Swept) -> tuple[Any, ...]:
     """The values of an axis: its own option, or the option for one value, or the default."""
-    if many in given:
-        if one in given and not (many == "lrs" and one == "lr"):
+    if many in options:
+        if one in options and not (many == "lrs" and one == "lr"):
             raise ValueError(f"give `{one}` or `{many}`, not both")
         values = getattr(swept, many)
         if not values:
@@ -222,10 +223,10 @@ def _axis(many: str, one: str, given: Mapping[str, Any], swept: Swept) -> tuple[
             raise ValueError(f"`{many}` names {twice[0]!r} twice, which would be the same study twice")
         return values
     if many == "seeds":
-        seed = coerced(TrainSettings, {"seed": given.get("seed", 0)})["seed"]
+        seed = coerced(TrainSettings, {"seed": options.get("seed", 0)})["seed"]
         return (seed,)
     defaults = {"models": "tiny", "behaviors": None, "adapters": USUAL, "lrs": None}
-    return (given.get(one, defaults[many]),)
+    return (options.get(one, defaults[many]),)
 
 
 def _known(axes: Mapping[str, tuple[Any, ...]], common: Common) -> None:
@@ -244,18 +245,18 @@ def _known(axes: Mapping[str, tuple[Any, ...]], common: Common) -> None:
     for behavior in axes["behaviors"]:
         if behavior is not None:
             for model in axes["models"]:
-                found = load_behavior(behavior, tiny=model == "tiny")
-            names.append(found.name)
+                pack = load_behavior(behavior, tiny=model == "tiny")
+            names.append(pack.name)
     if twice := [n for n, k in Counter(names).items() if k > 1]:
         raise ValueError(f"two of the behaviors are both called {twice[0]!r}; rename one of them")
 
 
-def _notes(adapters: tuple[str, ...], shared: Mapping[str, Any]) -> list[str]:
-    found = []
+def _notes(adapters: tuple[str, ...], shared: Fields) -> list[str]:
+    notes = []
     for option in shared:
         without = [a for a in adapters if family(a).lacks(option)]
         if without:
             if len(without) == len(adapters):
                 raise ValueError(f"`{option}` means nothing to {', '.join(without)}; leave it out")
-            found.append(f"`{option}` means nothing to {', '.join(without)}, and is left out there")
-    return found
+            notes.append(f"`{option}` means nothing to {', '.join(without)}, and is left out there")
+    return notes

@@ -13,11 +13,9 @@ folder of its run, whichever verb asked for it.
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from ws import methods
@@ -48,10 +46,9 @@ from ws.study.stages import (
     method_folder,
 )
 from ws.study.worker import keep_base, kept_base
+from ws.types import Fields, Json
 
 PROTOCOL = "compare-cell/5"
-Options = Mapping[str, Any]
-"""Values by the name of their setting, as JSON has them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +59,12 @@ class Cell:
     """Model, behavior, output folder, and what else every verb understands."""
     method: str
     seed: int
-    options: Options = field(default_factory=dict)
+    options: Fields = field(default_factory=dict)
     """How pairs and adapters are made, where not by default; a server among it, so it is sent to workers and never written."""
     evals: tuple[Evaluation, ...] = ()
     alphas: tuple[float, ...] = ()
     """Strengths that are measured as they are."""
-    calibrate: Options | None = None
+    calibrate: Fields | None = None
     """Settings of the calibration; None measures at `alphas` only."""
     fractions: tuple[float, ...] = ()
     """Parts of the calibrated strengths that are measured too, for the curve of effect against KL."""
@@ -119,17 +116,17 @@ class Cell:
         return f"{self.method} s{self.seed}"
 
     @property
-    def plan_options(self) -> dict[str, Any]:
+    def plan_options(self) -> Json:
         """What the single verbs would be told of its study: without settings that its family lacks."""
         lacks = family(self.adapter).lacks
         return {**{k: v for k, v in self.options.items() if not lacks(k)}, "adapter": self.adapter, "seed": self.seed}
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """The cell as a worker is sent it."""
         return json.loads(canonical(asdict(self)))
 
     @classmethod
-    def from_json(cls, value: Options) -> "Cell":
+    def from_json(cls, value: Fields) -> "Cell":
         """The inverse of `as_json`."""
         lists = {k: tuple(value[k]) for k in ("alphas", "fractions")}
         evals = tuple(Evaluation(**e) for e in value["evals"])
@@ -141,7 +138,7 @@ class Cell:
 KEPT = 4
 """Studies: the methods of a comparison go from one family to the next and come back to the usual one."""
 _plans: dict[tuple[str, str], tuple[Plan, Material]] = {}
-_keys: WeakKeyDictionary[Base, dict[str, Any]] = WeakKeyDictionary()
+_keys: WeakKeyDictionary[Base, Json] = WeakKeyDictionary()
 
 
 def keep(base: Base, common: Common) -> None:
@@ -167,7 +164,7 @@ def plan_of(cell: Cell) -> tuple[Plan, Material]:
     return _plans[key]
 
 
-def _key_of(base: Base) -> dict[str, Any]:
+def _key_of(base: Base) -> Json:
     """The key of a base, read once: it holds a hash of the whole tokenizer."""
     if base not in _keys:
         _keys[base] = base_key(base)
@@ -191,12 +188,12 @@ def subject_of(cell: Cell, plan: Plan, method: Method, pairs: RunPairs | None = 
     return Subject(plan.base, method, method_folder(plan, method), method.name, plan.seed, pairs=pairs)
 
 
-def strengths_of(cell: Cell, strength: Options | None) -> tuple[float, ...]:
+def strengths_of(cell: Cell, strength: Fields | None) -> tuple[float, ...]:
     """The alphas that a cell is measured at: those of its record, or as they are."""
     return cell.alphas if strength is None else tuple(p["alpha"] for p in strength["points"])
 
 
-def make_strength(cell: Cell, plan: Plan, method: Method) -> tuple[dict[str, Any], Record | None]:
+def make_strength(cell: Cell, plan: Plan, method: Method) -> tuple[Json, Record | None]:
     """The strengths of a cell as its record has them, and the record of the calibration they come from."""
     calibration, searched = None, None
     if cell.calibrate is not None:
@@ -204,7 +201,7 @@ def make_strength(cell: Cell, plan: Plan, method: Method) -> tuple[dict[str, Any
             plan.base, method, settings_of(cell), plan.out, behavior=plan.behavior, plot=cell.study
         )
 
-    def make(work: Path) -> dict[str, Any]:
+    def make(work: Path) -> Json:
         write_json(work / "strength.json", strengths(plan.base, plan.behavior, method, cell, calibration))
         return {}
 
@@ -215,7 +212,7 @@ def make_strength(cell: Cell, plan: Plan, method: Method) -> tuple[dict[str, Any
     return strength, searched
 
 
-def read_strength(place: Place) -> dict[str, Any] | None:
+def read_strength(place: Place) -> Json | None:
     """The strengths at a place, or None where they are not known yet."""
     return None if place.manifest is None else json.loads((place.folder / "strength.json").read_text())
 
@@ -241,10 +238,10 @@ def strength_place(cell: Cell, plan: Plan, method: Method) -> Place:
 
 def strengths(
     base: Base, behavior: Behavior | None, method: Method, cell: Cell, calibration: Calibration | None
-) -> dict[str, Any]:
+) -> Json:
     """Every strength that is measured, with the KL it has; and which two of them are to be compared."""
     settings = settings_of(cell)
-    points: dict[float, dict[str, Any]] = {}
+    points: dict[float, Json] = {}
     if calibration is not None:
         for side in (calibration.neg, calibration.pos):
             known = {"kl": side.p95, "kl_lo": side.ci_lo, "kl_hi": side.ci_hi}
@@ -268,7 +265,7 @@ def strengths(
     return {"budget": budget, "neg": neg, "pos": pos, "points": listed, "questions": questions}
 
 
-def matched(strength: Options) -> bool:
+def matched(strength: Fields) -> bool:
     """Whether both strengths to be compared have the budget, and other prompts agree."""
     verdicts = {p["alpha"]: p["verdict"] for p in strength["points"]}
     return verdicts[strength["neg"]] == verdicts[strength["pos"]] == "matched"
@@ -287,7 +284,7 @@ def make_cell(cell: Cell) -> Record:
     """A cell of a comparison: its method made, brought to its strengths and measured; what is there already is reused."""
     plan, parts = plan_of(cell)
 
-    def make(work: Path) -> dict[str, Any]:
+    def make(work: Path) -> Json:
         method = make_method(cell, plan, parts)
         strength, searched = make_strength(cell, plan, method)
         subject, alphas = subject_of(cell, plan, method), strengths_of(cell, strength)
@@ -320,7 +317,7 @@ def make_cell(cell: Cell) -> Record:
 class CellPlace(Place):
     """Where a cell's record lies, and what determines it."""
 
-    def read(self) -> dict[str, Any] | None:
+    def read(self) -> Json | None:
         """The cell's record, or None where it is not done."""
         return None if self.manifest is None else json.loads((self.folder / "cell.json").read_text())
 

@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -22,7 +21,7 @@ from ws.calibrate import CalibrateSettings
 from ws.endpoint import Endpoint
 from ws.eval import PROTOCOLS, Evaluation
 from ws.grid import axes
-from ws.grid.cells import Cell, CellPlace, Options, keep, place_of, plan_of
+from ws.grid.cells import Cell, CellPlace, keep, place_of, plan_of
 from ws.grid.run import Runner, Tell, serially
 from ws.grid.tasks import tasks_of
 from ws.models.load import Base
@@ -32,6 +31,7 @@ from ws.results.comparison import write
 from ws.results.sheet import Sheet
 from ws.study.options import Common
 from ws.study.planning import planned_settings, served_by
+from ws.types import Fields, Json
 
 PROTOCOL = "compare/3"
 COSTS = ("neutral-nll/1", "neutral-choice/1", "neutral-free/1")
@@ -46,7 +46,7 @@ class Comparison:
 
     folder: Path
     tables: tuple[Sheet, ...]
-    cells: tuple[Mapping[str, Any], ...]
+    cells: tuple[Fields, ...]
     """One record per method, seed and metric."""
     failed: Mapping[str, str]
     plots: tuple[Path, ...]
@@ -58,7 +58,7 @@ class Comparison:
         first = "".join(f"{t.title}\n{t.markdown()}\n" for t in self.tables[:1])
         return f"{first}{some(len(self.tables), 'table')} in {self.folder}, {some(len(self.failed), 'cell')} failed"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """All of it: absolute paths, NaN as None."""
         tables = [
             {"title": t.title, "columns": t.columns, "rows": t.records, "readings": t.readings} for t in self.tables
@@ -93,7 +93,7 @@ def cells_of(
     seeds: Sequence[int] = (0,),
     settings: CalibrateSettings | None = None,
     alphas: Sequence[float] = (),
-    options: Options | None = None,
+    options: Fields | None = None,
     preset: str = "ws",
     pack: str | None = None,
     endpoint: Endpoint | None = None,
@@ -107,7 +107,7 @@ def cells_of(
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"seeds are different whole numbers from 0 on, got {list(seeds)}")
     if settings is None and not (any(a < 0 for a in alphas) and any(a > 0 for a in alphas)):
-        raise ValueError("strengths as given need one below 0 and one above: --alphas=-1,1; or give a `budget`")
+        raise ValueError("strengths need one below 0 and one above: `alphas=-1,1`; or give a `budget`")
     common = Common(
         model=base.source or base.id,
         behavior=pack or behavior.name,
@@ -163,7 +163,7 @@ def compare(
     out = Path(cells[0].common.out)
     place = Place.below(out / "compare" / slug(base.id) / behavior.name, "compare", settings, inputs)
 
-    def make(work: Path) -> dict[str, Any]:
+    def make(work: Path) -> Json:
         say("making tables and plots")
         records = [r for p in places if (r := p.read()) is not None]
         lost: dict[str, dict[str, str]] = {}
@@ -200,7 +200,7 @@ def checked_reference(chosen: Sequence[str], reference: str | None) -> str:
     raise ValueError(f"the reference {reference!r} is not among the methods {', '.join(dict.fromkeys(known.values()))}")
 
 
-def _sheet(table: Mapping[str, Any]) -> Sheet:
+def _sheet(table: Fields) -> Sheet:
     """A table as it was before it was JSON."""
     lines = tuple(tuple(line) for line in table["lines"])
     listed = {k: tuple(table[k]) for k in ("columns", "records", "readings", "words")}

@@ -19,7 +19,6 @@ from ws.eval.questions import RunPairs
 from ws.grid.axes import Grid
 from ws.grid.cells import (
     Cell,
-    Options,
     calibration_of,
     place_of,
     plan_of,
@@ -34,6 +33,7 @@ from ws.study.evaluations import eval_place
 from ws.study.plan import Plan
 from ws.study.stages import read_pairs
 from ws.study.worker import kept_base
+from ws.types import Fields
 
 FOLDER = "sweep"
 
@@ -138,8 +138,8 @@ def _of_direction(cell: Cell, plan: Plan) -> Iterator[Stage]:
     if cell.calibrate is not None:
         if method is not None:
             strength = read_strength(strength_place(cell, plan, method))
-            found = calibration_of(cell, plan, method)
-            yield Stage("calibrate", str(found.folder), found.manifest is not None and strength is not None, cell.model)
+            place = calibration_of(cell, plan, method)
+            yield Stage("calibrate", str(place.folder), place.manifest is not None and strength is not None, cell.model)
         else:
             yield Stage("calibrate", str(run / "calibrate"), False, cell.model)
     known = method is not None and (strength is not None or cell.calibrate is None)
@@ -181,7 +181,7 @@ class Status:
 
     name: str
     folder: Path
-    record: Options
+    record: Fields
     """What it said of itself when it was started."""
     states: Mapping[str, State]
 
@@ -208,7 +208,7 @@ def folder_of(grid: Grid) -> Path:
     return Path(grid.common.out) / FOLDER / grid.name
 
 
-def read_sweep(folder: Path) -> Options | None:
+def read_sweep(folder: Path) -> Fields | None:
     """What a sweep said of itself when it was started."""
     try:
         return json.loads((folder / "sweep.json").read_text())

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ws import engine
 from ws.behaviors import load_behavior
@@ -30,6 +29,7 @@ from ws.grid.tasks import tasks_of
 from ws.numbers import some
 from ws.records import locked, write_json, write_text
 from ws.results.effects import Effect, effects
+from ws.types import Fields, Json
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +52,11 @@ class SweepResult:
         return [(c, o) for c in self.grid.cells if not (o := self.outcomes[c.name]).done]
 
     @property
-    def studies(self) -> list[tuple[Cell, Mapping[str, Any]]]:
+    def studies(self) -> list[tuple[Cell, Fields]]:
         """The cells that are done, and what each found."""
         return [(c, o.value) for c in self.grid.cells if (o := self.outcomes[c.name]).done]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """The sweep as one object."""
         return {
             "name": self.grid.name,
@@ -104,7 +104,7 @@ def sweep(
     return result
 
 
-def _axes(cell: Cell) -> dict[str, Any]:
+def _axes(cell: Cell) -> Json:
     """What names a study in the tables of a sweep."""
     return {k: getattr(cell, k) for k in ("model", "behavior", "adapter", "seed", "lr")}
 
@@ -148,11 +148,11 @@ def _write_tables(result: SweepResult) -> None:
         for cell, value in result.studies
         for row in value["rows"]
     ]
-    over: list[Mapping[str, Any]] = []
-    each: list[Mapping[str, Any]] = []
+    over: list[Fields] = []
+    each: list[Fields] = []
     for e in result.effects:
-        group: dict[str, Any] = {"model": e.model, "behavior": e.behavior, "adapter": e.adapter, "lr": e.lr}
-        number: dict[str, Any] = {"protocol": e.protocol, "metric": e.metric}
+        group: Json = {"model": e.model, "behavior": e.behavior, "adapter": e.adapter, "lr": e.lr}
+        number: Json = {"protocol": e.protocol, "metric": e.metric}
         mean, low, high, n = e.over.found.mean, e.over.found.ci_lo, e.over.found.ci_hi, e.over.found.n
         seeds = {"spread": e.over.sd, "agree": e.agree, "n_seeds": len(e.seeds), "n_items": n}
         over.append({**group, **number, "sign": e.sign, "mean": mean, "ci_lo": low, "ci_hi": high, **seeds})

@@ -12,19 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from ws import batches
 from ws.behaviors import SHIPPED
 from ws.engine import Task, note
 from ws.eval import Evaluation
-from ws.grid.cells import Cell, Options, make_cell, make_method, make_strength, matched, plan_of
+from ws.grid.cells import Cell, make_cell, make_method, make_strength, matched, plan_of
 from ws.records import Record
 from ws.replicate import replicate
 from ws.study.evaluations import make_reference
 from ws.study.options import Common
 from ws.study.stages import make_pairs, make_sides
 from ws.study.worker import address_hidden, kept_base
+from ws.types import Fields, Json
 
 EVERY = 1.0
 """Seconds between two notes of how far a stage is."""
@@ -37,7 +37,7 @@ def tasks_of(cells: Sequence[Cell]) -> list[Task]:
     shared: dict[str, Task] = {}
     own: list[Task] = []
 
-    def share(name: str, function: str, value: Options, *needs: str) -> str:
+    def share(name: str, function: str, value: Fields, *needs: str) -> str:
         shared.setdefault(name, Task(name, f"{__name__}:{function}", value, needs))
         return name
 
@@ -94,14 +94,14 @@ def _sides_name(cell: Cell) -> str:
 # ---------------------------------------------------------------- what a worker does
 
 
-def pairs(task: Options) -> dict[str, Any]:
+def pairs(task: Fields) -> Json:
     """Make the pairs of one behavior, model and seed."""
     cell = Cell.from_json(task["cell"])
     with _watched("pairs"), _hidden(cell):
         return _answer("data", make_pairs(plan_of(cell)[0])[1])
 
 
-def sides(task: Options) -> dict[str, Any]:
+def sides(task: Fields) -> Json:
     """Train both sides of one family and seed."""
     cell = Cell.from_json(task["cell"])
     with _watched("train"), _hidden(cell):
@@ -109,21 +109,21 @@ def sides(task: Options) -> dict[str, Any]:
         return _answer("train", make_sides(plan, make_pairs(plan)[0])[1])
 
 
-def reference(task: Options) -> dict[str, Any]:
+def reference(task: Fields) -> Json:
     """Measure the unsteered model on one evaluation, for every cell of it."""
     common, e = Common(**task["common"]), Evaluation(**task["eval"])
     with _watched(f"{e.name}, unsteered"):
         return _answer("unsteered", make_reference(e.questions(kept_base(common)), Path(common.out)))
 
 
-def cell(task: Options) -> dict[str, Any]:
+def cell(task: Fields) -> Json:
     """One cell of a comparison; what is done already is reused."""
     one = Cell.from_json(task["cell"])
     with _watched(one.method), _hidden(one):
         return _answer("cell", make_cell(one))
 
 
-def study(task: Options) -> dict[str, Any]:
+def study(task: Fields) -> Json:
     """One study from its pairs to its table; what is done already is reused."""
     start, one = time.perf_counter(), Cell.from_json(task["cell"])
     made: list[str] = []
@@ -159,7 +159,7 @@ def study(task: Options) -> dict[str, Any]:
     }
 
 
-def _answer(stage: str, record: Record) -> dict[str, Any]:
+def _answer(stage: str, record: Record) -> Json:
     """Where a stage lies, and whether it had to be made."""
     return {"folder": str(record.folder), "made": [] if record.reused else [stage]}
 
