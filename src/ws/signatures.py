@@ -41,7 +41,7 @@ def plain_types(function: Callable[P, R]) -> Callable[P, R]:
                 inspect.Parameter.VAR_POSITIONAL,
             )
             if not several and name in hints and not fits(value, hints[name]):
-                raise TypeError(f"`{name}` of ws.{function.__name__} is {spoken(hints[name])}; got {_shown(value)}.")
+                raise TypeError(f"`{name}` of ws.{function.__name__} is {in_words(hints[name])}; got {_shown(value)}.")
         return function(*args, **kwargs)
 
     return checked
@@ -64,14 +64,14 @@ def fits(value: object, hint: object) -> bool:
     return not isinstance(kind, type) or isinstance(value, kind)
 
 
-def spoken(hint: object) -> str:
+def in_words(hint: object) -> str:
     """A type as people say it."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        words = list(dict.fromkeys(spoken(part) for part in parts if part is not type(None)))
+        words = list(dict.fromkeys(in_words(part) for part in parts if part is not type(None)))
         return ", ".join(words[:-1]) + (" or " if words[:-1] else "") + words[-1]
     if origin is Sequence or origin is tuple:
-        return f"several in a list ({spoken(parts[0])})"
+        return f"several in a list ({in_words(parts[0])})"
     kind = origin or hint
     return WORDS.get(kind) or f"a {getattr(kind, '__name__', kind)}"
 
