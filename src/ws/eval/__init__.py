@@ -20,6 +20,7 @@ from ws.eval.protocol import summarize as summarize
 from ws.eval.questions import Questions, RunPairs, questions_of
 from ws.extensions import Extension, extensions
 from ws.models.load import Base
+from ws.types import Json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +141,7 @@ def providing(metric: str) -> str | None:
     return next((name for name in names() if metric in protocols_of(name)[0].claims), None)
 
 
-def tables(rows: "pd.DataFrame") -> list[dict[str, Any]]:
+def tables(rows: "pd.DataFrame") -> list[Json]:
     """The table of every protocol among the rows: one record per metric and alpha."""
     return [
         record

@@ -26,7 +26,7 @@ Protocols: those of `tinymfv`, and `mfv-json/t0-loading`, where a vignette count
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ws.eval.foundation_informedness import foundation_informedness
 from ws.eval.panels import surgical_line
@@ -34,6 +34,7 @@ from ws.eval.protocol import Metrics, Panel, Protocol
 from ws.eval.tinymfv import FOUNDATIONS, GATE, Vignettes, cells, family
 from ws.numbers import spread
 from ws.stats import Estimate, Sample, Statistic, estimate, means
+from ws.types import Json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,7 +206,7 @@ def _spreads(parts: Mapping[float, "pd.DataFrame"], axis: str | None, intent: Ma
     lines: dict[str, dict[str, str]] = {}
     records = []
     for alpha, part in sorted(parts.items(), key=lambda p: (p[0] != 0, p[0])):
-        record: dict[str, Any] = {"alpha": alpha, "of": "d" if alpha else "logit"}
+        record: Json = {"alpha": alpha, "of": "d" if alpha else "logit"}
         head = f"d at {alpha:+g}" if alpha else "bare logit"
         if axis and alpha:
             record |= {"axis": axis, "cue": cue(part, axis, intent.get(f"axis_{axis}", 1))}
@@ -324,7 +325,7 @@ LEGEND = {
 }
 
 
-def _protocol(name: str, vignettes: Vignettes, more: dict[str, Any]) -> Protocol:
+def _protocol(name: str, vignettes: Vignettes, more: Json) -> Protocol:
     return Protocol(
         "foundations",
         name,

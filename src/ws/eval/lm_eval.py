@@ -25,6 +25,7 @@ from ws.eval.questions import SCORES, Questions, RunPairs, plain_dial
 from ws.eval.scoring import Dial, Item
 from ws.methods.method import Method
 from ws.models.load import Base
+from ws.types import Json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +142,7 @@ class Tasks:
                 f"{'; close are ' + ', '.join(close[:5]) if close else ''}. Your own tasks are read from `include_path=DIR`."
             )
 
-    def described(self, limit: int | None) -> dict[str, Any]:
+    def described(self, limit: int | None) -> Json:
         """What is asked: the config and a hash of the questions of every task, so that a changed file is a new key."""
         hashes = {}
         for name, task in self._loaded().items():
@@ -150,7 +151,7 @@ class Tasks:
             hashes[name] = _hash([config, docs])
         return {"lm_eval": self.version, "tasks": hashes}
 
-    def _loaded(self) -> dict[str, Any]:
+    def _loaded(self) -> Json:
         try:
             with _quiet():
                 return self.manager.load(self.names)["tasks"]
@@ -175,8 +176,8 @@ def run(
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
-    records: list[dict[str, Any]] = []
-    questions: dict[str, dict[str, Any]] = {}
+    records: list[Json] = []
+    questions: dict[str, Json] = {}
     for alpha in alphas:
         if alpha and dial is None:
             raise ValueError(f"alpha {alpha:g} needs something to steer by")
@@ -216,7 +217,7 @@ def run(
     return pd.DataFrame.from_records(records, columns=list(COLUMNS)), pd.DataFrame(list(questions.values()))
 
 
-def _numbers(sample: dict[str, Any]) -> dict[str, float]:
+def _numbers(sample: Json) -> dict[str, float]:
     """The plain numbers of a sample; lists and tuples belong to a whole corpus (word_perplexity) and have no row."""
     numbers = {m: float(sample[m]) for m in sample["metrics"] if isinstance(sample[m], (int, float))}
     likelihoods, target = sample["filtered_resps"], sample["target"]
@@ -227,7 +228,7 @@ def _numbers(sample: dict[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def _wanted(sample: dict[str, Any]) -> str:
+def _wanted(sample: Json) -> str:
     """The right choice in words, or the right answer."""
     target, arguments = sample["target"], sample["arguments"]
     if isinstance(target, int) and 0 <= target < len(arguments) > 1:
@@ -235,7 +236,7 @@ def _wanted(sample: dict[str, Any]) -> str:
     return str(target)[:TEXT]
 
 
-def _answer(sample: dict[str, Any]) -> str:
+def _answer(sample: Json) -> str:
     """What the model wrote, where the task lets it write."""
     first = sample["filtered_resps"][0] if sample["filtered_resps"] else ""
     return first[:TEXT] if isinstance(first, str) else ""

@@ -22,6 +22,7 @@ from ws.methods.method import Method
 from ws.models.load import Base
 from ws.pairs import Pairs
 from ws.train.sequences import rows_of
+from ws.types import Json
 
 
 def row_keys(pairs: Pairs) -> list[str]:
@@ -168,7 +169,7 @@ def run(
     return Result(PROTOCOL, frame, note)
 
 
-def asked(pairs: Pairs, result: Result) -> list[dict[str, Any]]:
+def asked(pairs: Pairs, result: Result) -> list[Json]:
     """What the rows of a result asked."""
     scored = set(result.rows["row_key"])
     return [

@@ -1,13 +1,14 @@
 """Panels that several evaluations share: what a shift is made of, and how surgical it is."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ws.eval.protocol import Panel
 from ws.numbers import NO, alpha_of, between, finite, p_value, percent, signed, with_interval
 from ws.stats.arms import decided
 from ws.stats.informedness import Informedness, informedness
 from ws.stats.shift import decomposition
+from ws.types import Json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,7 @@ def shift_panel(items: "pd.DataFrame", alphas: list[float]) -> Panel:
     """y(alpha) = a + b y(0), for every alpha."""
     lines, records = [], []
     for alpha in alphas:
-        strength: dict[str, Any] = {"pos": alpha} if alpha > 0 else {"sign": -1, "neg": alpha}
+        strength: Json = {"pos": alpha} if alpha > 0 else {"sign": -1, "neg": alpha}
         one_side = items[items["alpha"].isin([0.0, alpha])]
         split = decomposition(one_side, **strength)
         records.append({"alpha": alpha} | {k: vars(getattr(split, k)) for k in "ab"} | {"fits": split.fits})

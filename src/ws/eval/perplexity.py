@@ -24,7 +24,7 @@ greedy, at most 128 tokens. Unit: the request.
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ws.behaviors import neutral_prompts
 from ws.errors import BadFile
@@ -34,6 +34,7 @@ from ws.models.chat import Chat, encode, has_template
 from ws.models.load import Base
 from ws.models.tiny import EVALS
 from ws.sources import is_text, records
+from ws.types import Json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "neutral_qa.jsonl"
 
 
-def rows_of(base: Base, data: str | None) -> list[dict[str, Any]]:
+def rows_of(base: Base, data: str | None) -> list[Json]:
     """Neutral questions with answers: a file's (prompt, answer and, for the choice, wrong_answer) or the shipped ones."""
     rows = records(data or (EVALS / SHIPPED.name if base.tiny else SHIPPED), ("prompt", "answer"))
     if bad := [i for i, r in enumerate(rows, 1) if not is_text(r["prompt"]) or not is_text(r["answer"])]:
@@ -72,7 +73,7 @@ def items_choice(base: Base, data: str | None) -> list[Item]:
     ]
 
 
-def answers_of_others(rows: list[dict[str, Any]]) -> list[str]:
+def answers_of_others(rows: list[Json]) -> list[str]:
     """For every question the answer of the next one that begins alike, so that both have the same form."""
     start = [tuple(r["prompt"].split()[:2]) for r in rows]
     answers = []

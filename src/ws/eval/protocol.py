@@ -44,6 +44,7 @@ from ws.models.chat import thinks
 from ws.models.load import Base
 from ws.numbers import alpha_of, between, digits_for, signed, some
 from ws.stats import FEW_UNITS, Estimate, Means, Sample, change, estimate, means
+from ws.types import Json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,7 +205,7 @@ class Result:
     def __repr__(self) -> str:
         return f"Result of {self.protocol.eval} ({self.protocol.id}), {some(len(self.rows), 'row')}\n{as_text(self.table())}"
 
-    def table(self) -> list[dict[str, Any]]:
+    def table(self) -> list[Json]:
         """One record per metric and alpha: mean, interval, pmass, counts."""
         return summarize(self.protocol, self.rows)
 
@@ -402,7 +403,7 @@ def run(
 LOW_PMASS = 0.01  # of the likeliest token: the answers are beside the point
 
 
-def _items_note(items: Sequence[Item]) -> dict[str, Any]:
+def _items_note(items: Sequence[Item]) -> Json:
     """The number of items, where they come from, and what was left out."""
     all_items = items if isinstance(items, Items) else Items(items)
     left_out = {why: {"n": len(rows), "rows": rows[:NAMED]} for why, rows in all_items.left_out.items()}
@@ -410,7 +411,7 @@ def _items_note(items: Sequence[Item]) -> dict[str, Any]:
     return {**counts, "source": all_items.source, "left_out": left_out, **all_items.facts}
 
 
-def _answers_note(base: Base, protocol: Protocol, item: Item) -> dict[str, Any]:
+def _answers_note(base: Base, protocol: Protocol, item: Item) -> Json:
     """The anchor of the first item, and the tokens that count as its answers."""
     if item.texts or protocol.n_write:
         return {"anchor": item.anchor}
@@ -421,7 +422,7 @@ def _answers_note(base: Base, protocol: Protocol, item: Item) -> dict[str, Any]:
 NAMED = 20  # rows that could not be scored are all counted, and so many are named
 
 
-def _gaps_note(protocol: Protocol, rows: "pd.DataFrame") -> dict[str, Any]:
+def _gaps_note(protocol: Protocol, rows: "pd.DataFrame") -> Json:
     """Rows without a score, counted and named, and how often a thought had to be closed; or why nothing was scored."""
     at_zero = rows[rows["alpha"] == 0]
     if protocol.gate and at_zero["y"].isna().all():
@@ -432,13 +433,13 @@ def _gaps_note(protocol: Protocol, rows: "pd.DataFrame") -> dict[str, Any]:
         )
     missing = rows[rows["y"].isna()]
     names = [f"{r.row_key} at alpha {r.alpha:g}" for r in missing.head(NAMED).itertuples()]
-    facts: dict[str, Any] = {"unscored": {"n": len(missing), "of": len(rows), "rows": names}}
+    facts: Json = {"unscored": {"n": len(missing), "of": len(rows), "rows": names}}
     if protocol.n_think:
         facts["forced_share"] = {f"{a:g}": float(s) for a, s in rows.groupby("alpha")["forced_close"].mean().items()}
     return facts
 
 
-def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[dict[str, Any]]:
+def summarize(protocol: Protocol, rows: "pd.DataFrame") -> list[Json]:
     """The table of a set of rows: one record per metric and alpha."""
     if len(ids := sorted(rows["protocol"].unique())) != 1:
         raise ValueError(f"rows of different protocols are not averaged: {ids}")
@@ -531,5 +532,5 @@ def _spread(sample: Sample) -> float | None:
     return float((rows[:, 0] / rows[:, 1]).std(ddof=1)) if len(rows) > 1 else None
 
 
-def _numbers(e: Estimate) -> dict[str, Any]:
+def _numbers(e: Estimate) -> Json:
     return {"mean": e.mean, "ci_lo": e.ci_lo, "ci_hi": e.ci_hi, "n": e.n, "n_valid": e.n_valid, "n_total": e.n_total}

@@ -17,7 +17,7 @@
 `syco-yn/pub1` is the published form: one question a claim, one order, no correction.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ws.behaviors import claims
 from ws.errors import BadFile
@@ -27,6 +27,7 @@ from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.models.tiny import EVALS
 from ws.sources import is_text, records
+from ws.types import Json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ FRAMINGS = {
 }
 
 
-def rows_of(base: Base, data: str | None) -> list[dict[str, Any]]:
+def rows_of(base: Base, data: str | None) -> list[Json]:
     """The held-out claims: a file's, the embedded world's, or the shipped ones."""
     needed = ("id", "claim", "true_variant")
     if data is not None:

@@ -37,6 +37,7 @@ from ws.models.load import Base
 from ws.models.tiny import EVALS
 from ws.sources import Rows, from_hub, is_text, label_of, records
 from ws.stats import Sample
+from ws.types import Json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -214,7 +215,7 @@ LEGEND = {
 }
 
 
-def family(make: Callable[[str, Vignettes, dict[str, Any]], Protocol]) -> Sequence[Protocol]:
+def family(make: Callable[[str, Vignettes, Json], Protocol]) -> Sequence[Protocol]:
     """The protocols of the vignettes; what is read from their rows is up to `make`."""
     protocols = []
     for name, config in (("mfv-json", "airisk"), ("mfv-classic", "classic"), ("mfv-scifi", "scifi")):

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from ws.errors import PairsUnfit
-from ws.pairs.pair import Check, Pair
+from ws.pairs.pair import Check, Pair, Verdict
 from ws.pairs.questions import folded
 
 SIDES = ("pos", "neg")
@@ -71,7 +71,7 @@ class Sample:
 
     @cached_property
     def length_auc(self) -> float:
-        """How well the number of tokens alone tells the sides apart; 0.5 is not at all."""
+        """AUC of the number of tokens as a sign of the side; 0.5 says nothing."""
         return auc([r.n_tok_pos for r in self.rows], [r.n_tok_neg for r in self.rows])
 
     @property
@@ -112,7 +112,7 @@ def _scripts(sample: Sample) -> float:
 
 Number = tuple[float, float | None, float | None]
 """A check's number, and that of each side where both have one."""
-Limit = Callable[[float, Sample], str]
+Limit = Callable[[float, Sample], Verdict]
 """The verdict on a number."""
 
 
@@ -136,7 +136,7 @@ def _worse(of: Callable[[Sample, str], float], choose: Callable[[float, float], 
     return number
 
 
-def _verdict(fail: bool, warn: bool) -> str:
+def _verdict(fail: bool, warn: bool) -> Verdict:
     return "fail" if fail else "warn" if warn else "ok"
 
 
@@ -148,18 +148,18 @@ def _below(warn: float, fail: float = -np.inf) -> Limit:
     return lambda value, _: _verdict(value < fail, value < warn)
 
 
-def _one_phrase(value: float, sample: Sample) -> str:
+def _one_phrase(value: float, sample: Sample) -> Verdict:
     """Fails for too few distinct answers, and for a persona that gives the same answer every time."""
     groups = [answers for side in SIDES for answers in sample.by_persona(side)]
     single = any(len(set(answers)) == 1 and len(answers) > 1 for answers in groups)
     return _verdict(value < sample.min_distinct or single, value < 0.5)
 
 
-def _unbalanced(value: float, _: Sample) -> str:
+def _unbalanced(value: float, _: Sample) -> Verdict:
     return _verdict(False, not 0.35 <= value <= 0.65)
 
 
-def _no_better_than_length(value: float, sample: Sample) -> str:
+def _no_better_than_length(value: float, sample: Sample) -> Verdict:
     length = sample.length_auc
     return _verdict(False, value < 0.65 or value <= max(length, 1 - length))
 

@@ -5,7 +5,7 @@ import json
 import random
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Pair:
         return f"{self.prompt_id}/{self.persona_idx}/{self.sample_idx}"
 
 
+Verdict = Literal["ok", "warn", "fail"]
+
 KINDS: dict[str, type] = {name: kind for name, kind in Pair.__annotations__.items() if isinstance(kind, type)}
 
 
@@ -44,8 +46,7 @@ class Check:
     value: float
     pos: float | None
     neg: float | None
-    verdict: str
-    """ok, warn or fail"""
+    verdict: Verdict
     means: str
 
 

@@ -21,6 +21,7 @@ from ws.results.plots import effect_by_alpha
 from ws.study.evaluations import Subject, make_eval
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides
+from ws.types import Json
 
 ALPHAS = (-1.0, -0.5, 0.0, 0.5, 1.0)
 
@@ -32,14 +33,14 @@ class Story:
     """What a replication found, and where everything lies."""
 
     plan: Plan
-    rows: list[dict[str, Any]]
-    headline: list[dict[str, Any]]
+    rows: list[Json]
+    headline: list[Json]
     """The rows of the metrics that the behavior makes a claim about, and of held-out pairs."""
     seconds: dict[str, float]
-    direction: dict[str, Any]
-    training: dict[str, Any]
+    direction: Json
+    training: Json
     """Learning rate, best step, and how many pairs were trained on and held out."""
-    checks: list[dict[str, Any]]
+    checks: list[Json]
     evals: list[Path]
     """Where the rows of each evaluation lie."""
     plot: Path
@@ -50,7 +51,7 @@ class Story:
         name = f"{self.plan.name}: {self.plan.train.adapter} on {self.plan.base.id}, seed {self.plan.seed}"
         return f"{name}, in {self.folder}\n{as_text(self.headline)}"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Json:
         """The story as one object: absolute paths, NaN as None."""
         return {
             "model": self.plan.base.id,
@@ -97,7 +98,7 @@ def replicate(
     # 3. their exact difference
     direction, direction_record = timed("diff", lambda: make_direction(plan, sides))
     # 4. what it does, on questions training never saw
-    rows: list[dict[str, Any]] = []
+    rows: list[Json] = []
     measured: list[Path] = []
     subject = Subject(
         plan.base,

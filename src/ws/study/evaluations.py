@@ -19,6 +19,7 @@ from ws.models.load import Base
 from ws.pairs import marks_in
 from ws.records import Place, Record, slug, verify
 from ws.study.keys import base_key, beside
+from ws.types import Json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +93,7 @@ def make_eval(
     alphas: Sequence[float],
     strength: Mapping[str, Any] | None = None,
     out: Path | None = None,
-) -> tuple[list[dict[str, Any]], Record]:
+) -> tuple[list[Json], Record]:
     """The table and the record of one evaluation over a grid of alphas, made once.
 
     Below `out` the unsteered arm is kept once per base, protocol and questions, and reused for every method.
@@ -105,7 +106,7 @@ def make_eval(
         by.check_strengths(alphas)
     questions = evaluation.questions(subject.base, subject.pairs)
 
-    def make(work: Path) -> dict[str, Any]:
+    def make(work: Path) -> Json:
         unsteered = None
         if out is not None and not questions.protocol.of_run:
             unsteered = make_reference(questions, out, subject.seed).folder

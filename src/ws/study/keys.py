@@ -4,7 +4,7 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,12 +16,13 @@ from ws.methods import Method
 from ws.models.hashes import stamp
 from ws.models.load import Base
 from ws.records import canonical
+from ws.types import Json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def base_key(base: Base) -> dict[str, Any]:
+def base_key(base: Base) -> Json:
     """All of a base that can change a result."""
     return {
         "fingerprint": base.fingerprint,  # says which base it is
@@ -71,7 +72,7 @@ def items_hash(base: Base, protocol: Protocol, data: str | None = None) -> str:
 _hashes: WeakKeyDictionary[Base, dict[tuple, str]] = WeakKeyDictionary()  # weak: memory may hold no two models
 
 
-def beside(base: Base, by: Direction | Method | None = None) -> dict[str, Any]:
+def beside(base: Base, by: Direction | Method | None = None) -> Json:
     """What a manifest says and no key holds; `made_on` is the base of what steers, which may have had other bytes."""
     made_on = None if by is None else by.provenance.get("base")
     return {

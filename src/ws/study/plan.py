@@ -3,7 +3,6 @@
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ws.behaviors import Behavior
 from ws.data import GIVEN_PROTOCOL, GIVEN_SETTINGS, DataSettings, topics_of
@@ -16,6 +15,7 @@ from ws.study.keys import base_key, tokenizer_hash
 from ws.train import PROTOCOL as TRAIN_PROTOCOL
 from ws.train import TrainSettings
 from ws.train.sequences import Parts
+from ws.types import Json
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class Plan:
         return Place("direction", self.run_folder / name, {"mode": self.mode}, inputs)
 
     @cached_property
-    def data_inputs(self) -> dict[str, Any]:
+    def data_inputs(self) -> Json:
         """All that decides the pairs besides their settings."""
         checked_by = {"tokenizer": tokenizer_hash(self.base.tokenizer), "protocol": GIVEN_PROTOCOL}
         if self.pairs_file is not None:
@@ -101,7 +101,7 @@ class Plan:
         return {**base_key(self.base), **questions}
 
     @property
-    def data_settings(self) -> dict[str, Any]:
+    def data_settings(self) -> Json:
         """The settings the pairs are keyed by; where the answers are there already, only those that still matter."""
         if self.pairs_file is not None:
             return {"min_distinct": self.data.min_distinct}

@@ -16,6 +16,7 @@ from ws.settings import coerced
 from ws.study.options import Common, Served
 from ws.study.plan import Plan
 from ws.train import TrainSettings, default_train, spec_of
+from ws.types import Json
 
 Values = Mapping[str, Any]
 """Options by name, as they were typed or configured."""
@@ -77,7 +78,7 @@ def endpoint_of(served: Served, common: Common) -> Endpoint | None:
     return replace(endpoint, model=endpoint.served())
 
 
-def served_by(endpoint: Endpoint | None) -> dict[str, Any]:
+def served_by(endpoint: Endpoint | None) -> Json:
     """The options that name a server, its model settled, for a worker: handed to it and written nowhere."""
     if endpoint is None:
         return {}

@@ -1,12 +1,12 @@
 """The runs below an output folder."""
 
 from pathlib import Path
-from typing import Any
 
 from ws.records import read
+from ws.types import Json
 
 
-def runs(out: Path) -> list[dict[str, Any]]:
+def runs(out: Path) -> list[Json]:
     """Every run below an output folder: behavior, adapter, model, seed, and the stages that are done."""
     records = []
     for train_folder in sorted(out.glob("*/*/*/train")):

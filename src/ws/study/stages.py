@@ -39,12 +39,13 @@ from ws.study.plan import Plan
 from ws.train import Sides, TrainSettings, default_train, train
 from ws.train.processes import ALONE, Group
 from ws.train.tracking import UNTRACKED, Tracking
+from ws.types import Json
 
 
 def make_pairs(plan: Plan) -> tuple[Pairs, Record]:
     """The pairs of a study, generated, answered by a server, or taken from the user's file, made once."""
 
-    def make(work: Path) -> dict[str, Any]:
+    def make(work: Path) -> Json:
         if plan.pairs_file is not None:
             pairs = load_pairs(plan.pairs_file, plan.name)
             pairs = checked(plan.base, pairs, min_distinct=plan.data.min_distinct)
@@ -98,7 +99,7 @@ def make_sides(
         tracking = Tracking(report_to, plan.run_folder / "tracking", _tracked(plan)) if group.main else UNTRACKED
         return train(plan.base, pairs, plan.train, work=work, group=group, rows_at_once=rows_at_once, tracking=tracking)
 
-    def make(work: Path) -> dict[str, Any]:
+    def make(work: Path) -> Json:
         group.as_main(work)  # the others go along
         sides = fit(work)
         for place, both in ((work, sides), *((work / checkpoint_name(c), c) for c in sides.checkpoints)):
@@ -139,7 +140,7 @@ def _loaded(folder: Path) -> tuple[Adapter, Adapter]:
     return load_adapter(folder / "pos"), load_adapter(folder / "neg")
 
 
-def _tracked(plan: Plan) -> dict[str, Any]:
+def _tracked(plan: Plan) -> Json:
     """The names and hashes of a study for an experiment tracker, and no path."""
     return {
         "model": plan.base.id,
@@ -153,7 +154,7 @@ def _tracked(plan: Plan) -> dict[str, Any]:
 def make_direction(plan: Plan, sides: Sides) -> tuple[Direction, Record]:
     """The direction of a study, made once."""
 
-    def make(work: Path) -> dict[str, Any]:
+    def make(work: Path) -> Json:
         file = work / "direction.safetensors"
         change = diff(plan.base, *sides, mode=plan.mode, into=file)
         return {"content": change.content_hash, "norm": change.norm(plan.base.weight), "bytes": file.stat().st_size}
@@ -254,7 +255,7 @@ def make_calibration(
     """
     place = calibration_place(base, method, settings, out, behavior=behavior, like=like)
 
-    def make(work: Path) -> dict[str, Any]:
+    def make(work: Path) -> Json:
         targets = None if like is None else prompt_targets(base, like, settings, behavior=behavior)
         strengths = calibrate(
             base, method, settings=settings, targets=targets, prompts=sets_of(base, settings, behavior), progress=say

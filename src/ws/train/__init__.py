@@ -142,7 +142,7 @@ def _identity(base: Base, pairs: Pairs, settings: TrainSettings) -> str:
 
 
 def _template(base: Base) -> str:
-    """How a conversation is written for this base, in a word."""
+    """The way in which a conversation is written for this base: chat or plain."""
     return "chat" if has_template(base.tokenizer) else "plain"
 
 

@@ -165,7 +165,7 @@ class Checkpoints:
 
 
 def _read(path: Path) -> tuple[Json, Tensors] | None:
-    """What `save` wrote, or None where the file is anything else: half of it, or with other bytes in it."""
+    """Header and tensors of a file that `save` wrote; None for any other: half of it, or with other bytes in it."""
     try:
         with safe_open(path, framework="pt") as f:
             header = f.metadata() or {}

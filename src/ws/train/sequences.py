@@ -7,8 +7,9 @@ choose the step that is kept, and results are reported on the rest, which the tr
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 from ws.errors import Unsupported
 from ws.models.chat import Chat, encode, end_of_turn, render, render_whole
@@ -47,13 +48,7 @@ def rows_of(
     encoded = [[_row(base.tokenizer, pair, side, thinking, max_len) for side in SIDES] for pair in pairs.rows]
     strange = [at for at, both in enumerate(encoded) if any(difference is not None for _, _, difference in both)]
     if len(strange) > STRAY * len(encoded) and not allow_template_diff:
-        at = strange[0]
-        side, place = next((s, d) for s, (_, _, d) in zip(SIDES, encoded[at]) if d is not None)
-        raise Unsupported(
-            f"the chat template writes {len(strange)} of {len(encoded)} finished conversations differently from prompt + answer "
-            f"+ end of turn, first at {pairs.rows[at].prompt_id or at} ({side}), token {place}. Training text would not be "
-            "what the model sees; `allow_template_diff` trains anyway."
-        )
+        _refuse_template(pairs, encoded, strange)
     indices, cut, left_out = [], [], dict[str, list[str]]()
     for at, both in enumerate(encoded):
         name, long = pairs.rows[at].name, any(c for _, c, _ in both)
@@ -85,6 +80,19 @@ def rows_of(
         "template_differs": len(strange),
         "targets": targets,
     }
+
+
+def _refuse_template(
+    pairs: Pairs, encoded: Sequence[Sequence[tuple[Row, bool, int | None]]], strange: Sequence[int]
+) -> NoReturn:
+    """Refuse a chat template that writes many finished conversations in its own way, by the first of them."""
+    at = strange[0]
+    side, place = next((s, d) for s, (_, _, d) in zip(SIDES, encoded[at]) if d is not None)
+    raise Unsupported(
+        f"the chat template writes {len(strange)} of {len(encoded)} finished conversations differently from prompt + answer "
+        f"+ end of turn, first at {pairs.rows[at].prompt_id or at} ({side}), token {place}. Training text would not be "
+        "what the model sees; `allow_template_diff` trains anyway."
+    )
 
 
 def _row(tokenizer: Tokenizer, pair: Pair, side: str, thinking: str, max_len: int) -> tuple[Row, bool, int | None]:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 TRACKERS = {"trackio": "trackio", "wandb": "wandb", "mlflow": "mlflow", "tensorboard": "tensorboard"}
 NAMED = {"trackio": "name", "wandb": "name", "mlflow": "run_name"}
-"""What each calls the name of a run."""
+"""The option by which each takes the name of a run."""
 PROJECT = "ws"
 
 Log = Callable[[Mapping[str, float]], None]
