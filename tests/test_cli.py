@@ -14,7 +14,7 @@ from test_steer import lowrank
 
 from ws.cli import main
 from ws.cli.commands import COMMANDS, Command
-from ws.cli.options import with_flags
+from ws.cli.fields import with_flags
 from ws.data import DataSettings
 from ws.direction import Direction, save
 from ws.settings import coerced
@@ -96,7 +96,7 @@ def test_only_options_of_the_verb_become_flags():
 TOY = '''
 from dataclasses import dataclass
 from ws.cli.options import verb
-from ws.cli.result import Result
+from ws.cli.result import VerbResult
 from ws.errors import Failed
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Counting:
     """Steps."""
 
 @dataclass(frozen=True)
-class Count(Result):
+class Count(VerbResult):
     n: int
 
     def as_json(self):

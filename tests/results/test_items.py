@@ -170,10 +170,10 @@ def test_one_of_several_sets_of_questions_can_be_chosen(tmp_path, told):  # noqa
 
 
 def test_what_a_prompt_says_to_a_terminal_is_not_passed_on():
-    from ws.cli.screen import plain
+    from ws.cli.screen import safe_text
 
-    assert plain("a\x1b[31mred\x07\x9b2J") == "a�[31mred��2J"
-    assert plain("two\r\nlines\tand a tab") == "two\nlines\tand a tab"
+    assert safe_text("a\x1b[31mred\x07\x9b2J") == "a�[31mred��2J"
+    assert safe_text("two\r\nlines\tand a tab") == "two\nlines\tand a tab"
 
 
 def test_the_worst_of_a_cost_is_its_largest_rise(story, told):  # noqa: F811

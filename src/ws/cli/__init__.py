@@ -5,6 +5,7 @@
 | `commands.py` | every verb's name, address and summary                                      |
 | `options.py`  | options made from settings, and what was typed, read back as these settings |
 | `result.py`   | what a verb hands back, and the one place that asks for `--json`            |
+| `fields.py`   | fields, which the library names, as flags                                   |
 | `screen.py`   | printing                                                                    |
 | `study.py`    | what the verbs of a study share                                             |
 | `VERB.py`     | one verb                                                                    |
@@ -25,7 +26,7 @@ import typer
 
 from ws.cli.commands import COMMANDS, Command
 from ws.cli.exits import INTERRUPTED, LOST_CODE, STARTED_HERE
-from ws.cli.options import with_flags
+from ws.cli.fields import with_flags
 from ws.cli.result import deliver
 from ws.cli.screen import Screen, say
 from ws.errors import ProcessLost, WsError
@@ -66,7 +67,7 @@ def _runner(command: Command, words: Sequence[str]) -> Callable[..., int]:
     def run(**typed: Any) -> int:
         try:
             options = verb.options(typed, words)
-            deliver(verb.run(options), Screen(options.with_flags), as_json=options.json)
+            deliver(verb.run(options), Screen(options.flags), as_json=options.json)
         except KeyboardInterrupt:  # typer would end without a word
             say(_stopped(words))
             return INTERRUPTED

@@ -7,7 +7,7 @@ from pathlib import Path
 from ws import methods
 from ws.calibrate import CalibrateSettings, Calibration
 from ws.cli.options import Options, verb
-from ws.cli.result import Result
+from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say, say_stage
 from ws.cli.study import ADAPTER, SEED
 from ws.cli.tables import calibration_table
@@ -38,7 +38,7 @@ class Calibrated:
 
 
 @dataclass(frozen=True, eq=False)
-class Strengths(Result):
+class Strengths(VerbResult):
     """The strengths of a method."""
 
     base: Base
@@ -77,7 +77,7 @@ class Strengths(Result):
 
 
 @verb(Calibrated, CalibrateSettings, Common, adapter=ADAPTER, seed=SEED)
-def calibrate(options: Options) -> Result:
+def calibrate(options: Options) -> VerbResult:
     """The strengths of a direction or a method by name."""
     common, subject = options.of(Common), options.of(Calibrated)
     settings = CalibrateSettings(**{**preset(common.preset, "calibrate"), **options.typed(CalibrateSettings)})

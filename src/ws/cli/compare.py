@@ -12,8 +12,8 @@ from ws.behaviors import Behavior, load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.cli.live import Watch
 from ws.cli.options import Options, verb
-from ws.cli.result import Result
-from ws.cli.screen import Screen, plain, say
+from ws.cli.result import VerbResult
+from ws.cli.screen import Screen, safe_text, say
 from ws.cli.study import MAKING
 from ws.cli.words import counts, stage_lines, time_left
 from ws.data import DataSettings
@@ -32,8 +32,8 @@ from ws.study.options import Common, Served
 from ws.study.planning import endpoint_of, load_base
 from ws.train import TrainSettings
 
-WIDTH = 260
-NAMED = 10  # failed cells that are named
+COMPARISON_WIDTH = 260
+MOST_NAMED = 10  # failed cells that are named
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Compared:
 
 
 @dataclass(frozen=True, eq=False)
-class Planned(Result):
+class Planned(VerbResult):
     """What a comparison would do."""
 
     look: Look
@@ -95,14 +95,14 @@ class Planned(Result):
         screen.show(f"{len(cells)} cells, {done} done; each measures {', '.join(self._evals)}, {strengths}")
         for cell in cells:
             if not self.look.done(cell):
-                screen.show(f"  {plain(cell.short)}: {plain(self.look.state(cell))}")
+                screen.show(f"  {safe_text(cell.short)}: {safe_text(self.look.state(cell))}")
         for line in stage_lines(self.look):
             screen.show(line)
         screen.show(time_left(self.look.seconds))
 
 
 @dataclass(frozen=True, eq=False)
-class Report(Result):
+class ComparedMethods(VerbResult):
     """A comparison, and what it was asked for."""
 
     comparison: Comparison
@@ -132,7 +132,7 @@ class Report(Result):
             print((c.folder / "tables.md").read_text(), end="")
             return
         for s in c.tables:
-            screen.sheet(s, WIDTH)
+            screen.sheet(s, COMPARISON_WIDTH)
         for n in c.notes:
             screen.show(f"note: {screen.text(n)}")
         for p in c.plots:
@@ -145,13 +145,13 @@ class Report(Result):
         failed = self.comparison.failed
         if not failed:
             return None
-        named = "; ".join(f"{name}: {why}" for name, why in list(failed.items())[:NAMED])
+        named = "; ".join(f"{name}: {why}" for name, why in list(failed.items())[:MOST_NAMED])
         where = f" Logs: {self.logs}" if self.logs is not None and self.logs.is_dir() else ""
         return Failed(f"{len(failed)} of {len(self.cells)} cells failed: {named}{where}")
 
 
 @verb(Compared, CalibrateSettings, Common, *MAKING)
-def compare(options: Options) -> Result:
+def compare(options: Options) -> VerbResult:
     """Methods, each at the strengths of one KL."""
     common, request = options.of(Common), options.of(Compared)
     # 1. everything that can be refused is refused before a model is loaded
@@ -190,7 +190,7 @@ def compare(options: Options) -> Result:
             cells, base, behavior, reference=request.reference, run=run, tell=watch.tell, say=watch.say
         )
     budget = None if settings is None else settings.budget
-    return Report(comparison, cells, base, behavior, budget, chosen, request.seeds, request.markdown, logs)
+    return ComparedMethods(comparison, cells, base, behavior, budget, chosen, request.seeds, request.markdown, logs)
 
 
 def _refuse_contradictions(options: Options, common: Common, request: Compared) -> None:

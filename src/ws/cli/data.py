@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ws.cli.options import Options, verb
-from ws.cli.result import Result
-from ws.cli.screen import Screen, plain, say_stage
+from ws.cli.result import VerbResult
+from ws.cli.screen import Screen, safe_text, say_stage
 from ws.cli.study import STUDY
 from ws.cli.tables import checks_table
 from ws.pairs import Pairs
@@ -18,7 +18,7 @@ EXAMPLES = 2
 
 
 @dataclass(frozen=True, eq=False)
-class MadePairs(Result):
+class MadePairs(VerbResult):
     """The pairs of a study."""
 
     pairs: Pairs
@@ -43,12 +43,12 @@ class MadePairs(Result):
         screen.show(f"\n{len(self.pairs.rows)} pairs{more}  {self.record.folder.resolve()}/pairs.jsonl")
         for r in list({r.prompt_id: r for r in self.pairs.rows}.values())[:EXAMPLES]:
             screen.show(
-                f"\n  [bold]{plain(r.prompt)}[/]\n  pos: {plain(r.response_pos)}\n  neg: {plain(r.response_neg)}"
+                f"\n  [bold]{safe_text(r.prompt)}[/]\n  pos: {safe_text(r.response_pos)}\n  neg: {safe_text(r.response_neg)}"
             )
 
 
 @verb(*STUDY)
-def data(options: Options) -> Result:
+def data(options: Options) -> VerbResult:
     """The pairs of a study, made or read."""
     pairs, record = make_pairs(plan_of(options.of(Common), options.values))
     say_stage("data", record)

@@ -9,8 +9,8 @@ import typer
 
 from ws.analysis.rounding import upstream_bf16
 from ws.cli.options import Declared, Options, verb
-from ws.cli.result import Result
-from ws.cli.screen import Screen, plain, say_stage
+from ws.cli.result import VerbResult
+from ws.cli.screen import Screen, safe_text, say_stage
 from ws.cli.study import STUDY
 from ws.cli.tables import rounding_table
 from ws.cli.train import signed_cosine
@@ -41,7 +41,7 @@ RIGHT: Declared = (
 
 
 @dataclass(frozen=True, eq=False)
-class StudyDirection(Result):
+class StudyDirection(VerbResult):
     """The direction of a study."""
 
     direction: Direction
@@ -64,7 +64,7 @@ class StudyDirection(Result):
 
 
 @dataclass(frozen=True, eq=False)
-class ModelDifference(Result):
+class ModelDifference(VerbResult):
     """The difference of two models."""
 
     direction: Direction
@@ -76,7 +76,7 @@ class ModelDifference(Result):
     def show(self, screen: Screen) -> None:
         f = self.facts
         screen.show(
-            f"{len(self.direction.forms)} modules, |dW| {f['norm']:.4g}, {f['bytes'] / 1e6:.2f} MB, for {plain(f['base']['id'])}"
+            f"{len(self.direction.forms)} modules, |dW| {f['norm']:.4g}, {f['bytes'] / 1e6:.2f} MB, for {safe_text(f['base']['id'])}"
         )
         if f["kept_energy"] is not None:
             rank = self.direction.provenance["compressed"]["rank"]
@@ -87,7 +87,7 @@ class ModelDifference(Result):
 
 
 @verb(*STUDY, mode=MODE, upstream_bf16=ROUNDING, left=LEFT, right=RIGHT)
-def diff(options: Options) -> Result:
+def diff(options: Options) -> VerbResult:
     """The direction of a study, or of LEFT and RIGHT."""
     if options.text("left"):
         return _of_models(options)
@@ -109,7 +109,7 @@ def diff(options: Options) -> Result:
     return StudyDirection(direction, facts, upstream_bf16(plan.base, *sides) if options.flag("upstream_bf16") else None)
 
 
-def _of_models(options: Options) -> Result:
+def _of_models(options: Options) -> VerbResult:
     """`ws diff LEFT RIGHT --out FILE`: from adapters, runs, directions, plain tensors or whole checkpoints."""
     if odd := sorted(options.values.keys() - {"left", "right", "out", "model", "rank"}):
         raise ValueError(f"`{odd[0]}` belongs to a study; with LEFT there are --model, --rank and --out")

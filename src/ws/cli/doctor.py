@@ -9,7 +9,7 @@ from rich.table import Table
 
 from ws.batches import free_memory
 from ws.cli.options import Options, verb
-from ws.cli.result import Result
+from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say
 from ws.data import DataSettings
 from ws.doctor import Check, examine, examine_model, memory_plan, opened, self_test
@@ -25,7 +25,7 @@ COLOR = {"ok": "green", "note": "yellow", "broken": "red"}
 
 
 @dataclass(frozen=True, eq=False)
-class Examination(Result):
+class Examination(VerbResult):
     """What works here, and what fits."""
 
     checks: Sequence[Check]
@@ -55,7 +55,7 @@ class Examination(Result):
 
 
 @verb(Common, DataSettings, TrainSettings)
-def doctor(options: Options) -> Result:
+def doctor(options: Options) -> VerbResult:
     """Checks of this machine, of a model, and of a small study."""
     common = options.of(Common)
     checks, memory = examine(Path(common.out), device=common.device), None

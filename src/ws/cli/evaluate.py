@@ -9,10 +9,10 @@ import typer
 
 from ws.behaviors import load_behavior, names
 from ws.cli.options import Declared, Options, verb
-from ws.cli.result import Result
-from ws.cli.screen import Screen, plain, say, say_stage
+from ws.cli.result import VerbResult
+from ws.cli.screen import Screen, safe_text, say, say_stage
 from ws.cli.study import MAKING, Dialed
-from ws.cli.subject import Evaluated, Request, Subject
+from ws.cli.subject import EvalRequest, Evaluated, Subject
 from ws.eval import Evaluation, Panel, Protocol, evaluation, shown
 from ws.eval.foundations import AXES, checked_axis
 from ws.presets import preset
@@ -24,14 +24,14 @@ from ws.results.sentences.questions import not_held_out
 from ws.study.evaluations import make_eval, rows_in
 from ws.study.options import Common
 
-NAME: Declared = (
+EVAL_NAME: Declared = (
     str,
     typer.Argument(help="{evaluations}; lm-eval is any task of lm-evaluation-harness, file asks your own questions."),
 )
 
 
 @dataclass(frozen=True, eq=False)
-class Measurement(Result):
+class Measurement(VerbResult):
     """An evaluation's table, and what is to be known beside it."""
 
     name: str
@@ -64,7 +64,7 @@ class Measurement(Result):
         metrics = {r["metric"] for r in rows}
         for metric, means in self.protocol.legend.items():
             if metric in metrics:
-                screen.show(f"[dim]{metric}: {plain(means)}[/]")
+                screen.show(f"[dim]{metric}: {safe_text(means)}[/]")
         screen.show(f"rows: {self.record.folder.resolve()}/rows.parquet")
 
     @property
@@ -82,8 +82,8 @@ class Measurement(Result):
         return f"{behavior}{self.subject.method} on {self.subject.base.id}{smoke}"
 
 
-@verb(Common, Evaluated, Dialed, *MAKING, name=NAME)
-def evaluate(options: Options) -> Result:
+@verb(Common, Evaluated, Dialed, *MAKING, name=EVAL_NAME)
+def evaluate(options: Options) -> VerbResult:
     """A direction, any method or the model alone, measured."""
     name = options.text("name") or ""
     common, evaluated, alphas = options.of(Common), options.of(Evaluated), options.of(Dialed).alphas
@@ -94,7 +94,7 @@ def evaluate(options: Options) -> Result:
     if evaluated.axis:  # before any work
         _refuse_axis(name, evaluated.axis)
     chosen = _evaluation(name, common, evaluated)
-    subject = Request(chosen, common, evaluated, alphas, options).subject()
+    subject = EvalRequest(chosen, common, evaluated, alphas, options).subject()
     strengths = subject.strengths(alphas, typed=options.has("alphas"))
     table, record = make_eval(subject, chosen, alphas=strengths, out=Path(common.out))
     say_stage(f"eval {name}", record)
@@ -148,20 +148,22 @@ def _show_note(note: Mapping[str, Any], screen: Screen) -> None:
     if "answers" in note:
         yes, no = note["answers"]["yes"], note["answers"]["no"]
         screen.show(
-            f"[dim]answer tokens: {plain(str(yes))} against {plain(str(no))}, after {plain(repr(note['anchor']))}[/]"
+            f"[dim]answer tokens: {safe_text(str(yes))} against {safe_text(str(no))}, after {safe_text(repr(note['anchor']))}[/]"
         )
     if note.get("source"):
         labels = ", ".join(f"{n} labeled {label}" for label, n in note.get("labels", {}).items())
         of = f" of {note['n_pairs']}" if "n_pairs" in note else ""
         counts = f"{units(note['n_units'])}, {note['n_items']}{of} prompts"
-        screen.show(f"[dim]asked: {counts}, from {plain(note['source'])}{f' ({labels})' if labels else ''}[/]")
+        screen.show(f"[dim]asked: {counts}, from {safe_text(note['source'])}{f' ({labels})' if labels else ''}[/]")
     for why, rows in note.get("left_out", {}).items():
-        screen.show(f"• left out {rows['n']}: {plain(why)} (e.g. {plain(', '.join(rows['rows'][:3]))})")
+        screen.show(f"• left out {rows['n']}: {safe_text(why)} (e.g. {safe_text(', '.join(rows['rows'][:3]))})")
     if unknown := note.get("values_without_class"):
-        screen.show(f"• {len(unknown)} values have no class, e.g. {plain(', '.join(unknown[:3]))}")
+        screen.show(f"• {len(unknown)} values have no class, e.g. {safe_text(', '.join(unknown[:3]))}")
     if missing := note.get("unscored", {}).get("n", 0):
         rows = note["unscored"]["rows"]
-        screen.show(f"• {missing} of {note['unscored']['of']} rows have no score, e.g. {plain(', '.join(rows[:3]))}")
+        screen.show(
+            f"• {missing} of {note['unscored']['of']} rows have no score, e.g. {safe_text(', '.join(rows[:3]))}"
+        )
     if forced := note.get("forced_share"):
         decides = "; above half, the budget of thought decides the result" if max(forced.values()) > 0.5 else ""
         screen.show(f"• thoughts that had to be closed: {_shares(forced)}{decides}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ws.cli.inspect import FILE
 from ws.cli.options import Options, verb
-from ws.cli.result import Result
+from ws.cli.result import VerbResult
 from ws.cli.screen import Screen
 from ws.cli.verify import show_verdicts
 from ws.diff import base_of
@@ -45,7 +45,7 @@ class Exported:
 
 
 @dataclass(frozen=True, eq=False)
-class Export(Result):
+class Export(VerbResult):
     """An export and its proof."""
 
     folder: Path
@@ -70,7 +70,7 @@ class Export(Result):
 
 
 @verb(Exported, file=FILE)
-def export(options: Options) -> Result:
+def export(options: Options) -> VerbResult:
     """A direction as another tool reads it."""
     request = options.of(Exported)
     if not request.out:

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.table import Table
 
 from ws.cli.options import Options, verb
-from ws.cli.result import Result
-from ws.cli.screen import Screen, plain, say
+from ws.cli.result import VerbResult
+from ws.cli.screen import Screen, safe_text, say
 from ws.cli.study import ADAPTER, SEED, pairs_and_direction
 from ws.direction import Direction
 from ws.direction import load as load_direction
@@ -62,7 +62,7 @@ class Also:
 
 
 @dataclass(frozen=True, eq=False)
-class SideBySide(Result):
+class SideBySide(VerbResult):
     """SideBySide side by side."""
 
     model: str
@@ -81,19 +81,19 @@ class SideBySide(Result):
         }
 
     def show(self, screen: Screen) -> None:
-        screen.show(f"[bold]{plain(self.request.prompt or '')}[/]\n")
+        screen.show(f"[bold]{safe_text(self.request.prompt or '')}[/]\n")
         for part in self.request.also:
-            screen.show(f"[dim]with {plain(part)}[/]")
+            screen.show(f"[dim]with {safe_text(part)}[/]")
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("alpha", justify="right")
         table.add_column("answer", overflow="fold")
         for alpha, text in self.answers:
-            table.add_row(f"{alpha:+g}" if alpha else "0" if self.also else "0 (base)", plain(text))
+            table.add_row(f"{alpha:+g}" if alpha else "0" if self.also else "0 (base)", safe_text(text))
         screen.show(table)
 
 
 @verb(Generated, Common, adapter=ADAPTER, seed=SEED)
-def generate(options: Options) -> Result:
+def generate(options: Options) -> VerbResult:
     """SideBySide at several alphas."""
     common, request = options.of(Common), options.of(Generated)
     if not request.prompt or not request.prompt.strip():

@@ -8,8 +8,8 @@ import typer
 
 from ws.cli.diff import rest
 from ws.cli.options import Declared, Options, verb
-from ws.cli.result import Result
-from ws.cli.screen import Screen, plain
+from ws.cli.result import VerbResult
+from ws.cli.screen import Screen, safe_text
 from ws.cli.tables import heat_map
 from ws.diff import base_of
 from ws.direction import Direction
@@ -25,7 +25,7 @@ FILE: Declared = (str, typer.Argument(help="A direction.safetensors."))
 
 
 @dataclass(frozen=True, eq=False)
-class DirectionFile(Result):
+class DirectionFile(VerbResult):
     """A direction in its file, and beside its base where that was read."""
 
     file: Path
@@ -53,7 +53,7 @@ class DirectionFile(Result):
         rate = f", lr {training['lr']:g}, best step {training['step']}" if training.get("lr") else ""
         ranks = f", rank {', '.join(map(str, self._ranks))}" if self._ranks else ""
         screen.show(
-            f"[bold]{plain(str(self.file.resolve()))}[/]\n"
+            f"[bold]{safe_text(str(self.file.resolve()))}[/]\n"
             f"base       {base.get('id')} {base.get('revision') or ''} ({(d.fingerprint or 'unknown')[:16]}, "
             f"weights {(base.get('weights_hash') or 'unknown')[:16]})\n"
             f"made by    {provenance.get('adapter') or provenance.get('made_by')}, {provenance.get('mode') or 'combined'}{rate}\n"
@@ -63,7 +63,7 @@ class DirectionFile(Result):
         )
         if self.base is not None and self._other_bytes:
             screen.show(
-                f"note: {plain(self.base.id)} has the fingerprint of its base and other bytes (weights "
+                f"note: {safe_text(self.base.id)} has the fingerprint of its base and other bytes (weights "
                 f"{self._other_bytes[:16]}): another precision, or an edit of a few values. It can be steered; compare its "
                 "numbers with care.\n"
             )
@@ -99,7 +99,7 @@ class DirectionFile(Result):
 
 
 @verb(Common, file=FILE)
-def inspect(options: Options) -> Result:
+def inspect(options: Options) -> VerbResult:
     """A direction file, and its base where --model names it or the forms need it."""
     file = options.text("file") or ""
     direction = load_direction(file)

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ws.cli.screen import plain, say
+from ws.cli.screen import safe_text, say
 from ws.cli.words import doing, duration, task_name
 from ws.engine import Event, states
 from ws.grid.cells import Cell
@@ -56,7 +56,8 @@ class Watch(Progress):
                 say(line)
         elif event.kind in ("failed", "again"):
             self.live.console.print(
-                f"[red]{event.kind}[/] {plain(task_name(name))}: {plain(self.with_flags(event.text))}", highlight=False
+                f"[red]{event.kind}[/] {safe_text(task_name(name))}: {safe_text(self.with_flags(event.text))}",
+                highlight=False,
             )
 
     def line(self, event: Event) -> str:
@@ -80,7 +81,7 @@ class Watch(Progress):
         if self.live is None:
             say(line)
         else:
-            self.live.console.print(plain(line), highlight=False)
+            self.live.console.print(safe_text(line), highlight=False)
 
     def stopped(self) -> str:
         """What an interruption left."""
@@ -115,9 +116,9 @@ class Watch(Progress):
             state = "starting" if at is None else "stopping" if at.state == "stopped" else doing(at.told)
             again = " (again)" if name in self.retried else ""
             table.add_row(
-                plain(task_name(name)),
+                safe_text(task_name(name)),
                 Text(f"running{again}", "cyan"),
-                plain(state),
+                safe_text(state),
                 duration(time.monotonic() - since),
             )
         room = max(4, self.live.console.height - 8 - len(current)) if self.live is not None else 20
@@ -130,9 +131,9 @@ class Watch(Progress):
             took = duration(event.outcome.seconds) if event.outcome and event.outcome.seconds else ""
             ready = event.kind == "done" and event.outcome is not None and not event.outcome.value["made"]
             table.add_row(
-                plain(task_name(name)),
+                safe_text(task_name(name)),
                 Text("reused" if ready else event.kind, style),
-                plain(self.with_flags(event.text)[:60]),
+                safe_text(self.with_flags(event.text)[:60]),
                 took,
             )
         waiting = n - done - failed - sum(k in self.cells for k in current)

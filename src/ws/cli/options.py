@@ -3,7 +3,7 @@
 import inspect
 import re
 import typing
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -14,7 +14,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from ws.cli.result import Result
+from ws.cli.fields import flag_of, with_flags
+from ws.cli.result import VerbResult
 from ws.errors import BadFile
 from ws.settings import coerced, field_docs, plain_type, value_of
 from ws.types import Json
@@ -83,7 +84,7 @@ class Options:
 class Verb:
     """A verb: the function, and what its options are made from."""
 
-    run: Callable[[Options], Result]
+    run: Callable[[Options], VerbResult]
     settings: tuple[type, ...] = ()
     own: Mapping[str, Declared] = field(default_factory=dict)
     """Options and words that stand in no settings."""
@@ -116,7 +117,7 @@ class Verb:
         return Options({**config, **values}, json=bool(shared["json"]), words=tuple(words), flags=self.flags)
 
 
-def verb(*settings: type, **own: Declared) -> Callable[[Callable[[Options], Result]], Verb]:
+def verb(*settings: type, **own: Declared) -> Callable[[Callable[[Options], VerbResult]], Verb]:
     """Makes a verb of a function; `own` are its options and words that stand in no settings."""
     return lambda run: Verb(run, settings, own)
 
@@ -133,7 +134,7 @@ def _parameters(settings: Sequence[type]) -> dict[str, inspect.Parameter]:
             default = ",".join(f"{x:g}" for x in f.default) if many and f.default else f.default  # type: ignore[union-attr]
             tail = "" if default in (None, (), "") or kind is bool else f" (default: {default})"
             option = typer.Option(
-                _flag(f.name),
+                flag_of(f.name),
                 help=docs.get(f.name, "") + tail,
                 show_default=False,
                 rich_help_panel=(cls.__doc__ or "").split(".")[0],
@@ -168,28 +169,6 @@ def _names(kind: str) -> list[str]:
 
         return list(FAMILIES)
     return import_module({"behaviors": "ws.behaviors", "evaluations": "ws.eval"}[kind]).names()
-
-
-FIELD = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
-
-
-def with_flags(text: str, names: Collection[str]) -> str:
-    """A message with the fields that it names in backticks, `n_topics` or `alphas=-1,1`, as flags of the command line.
-
-    Library code knows fields and no command line; one that is no option of the verb stays as it is.
-    """
-
-    def spoken(field: re.Match[str]) -> str:
-        name, value = field.groups()
-        if name not in names:
-            return field[0]
-        return _flag(name) + ("" if value is None else f"={value}" if value.startswith("-") else f" {value}")
-
-    return FIELD.sub(spoken, text)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _config(path: str | None, known: set[str]) -> Json:

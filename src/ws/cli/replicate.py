@@ -6,7 +6,7 @@ from pathlib import Path
 from shlex import quote
 
 from ws.cli.options import Options, verb
-from ws.cli.result import Result
+from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say
 from ws.cli.study import MAKING, Dialed
 from ws.eval import protocol
@@ -24,7 +24,7 @@ FEW_STEPS = 10  # optimiser steps below which a direction says more about the st
 
 
 @dataclass(frozen=True, eq=False)
-class Replication(Result):
+class Replication(VerbResult):
     """A replication."""
 
     story: Story
@@ -85,7 +85,7 @@ class Replication(Result):
 
 
 @verb(Common, Dialed, *MAKING)
-def replicate(options: Options) -> Result:
+def replicate(options: Options) -> VerbResult:
     """The whole story of one study."""
     common = options.of(Common)
     plan = plan_of(common, options.values)

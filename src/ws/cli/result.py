@@ -9,7 +9,7 @@ from ws.errors import WsError
 from ws.records import canonical
 
 
-class Result(ABC):
+class VerbResult(ABC):
     """The outcome of a verb. It is printed by `deliver` alone, which asks for `--json`."""
 
     @abstractmethod
@@ -26,7 +26,7 @@ class Result(ABC):
         return None
 
 
-def deliver(result: Result, screen: Screen, *, as_json: bool) -> None:
+def deliver(result: VerbResult, screen: Screen, *, as_json: bool) -> None:
     """Print a result as one JSON object, in which NaN is null, or for people."""
     if as_json:
         print(json.dumps(json.loads(canonical(result.as_json())), indent=1, ensure_ascii=False))

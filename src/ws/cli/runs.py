@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ws.cli.options import Options, verb
-from ws.cli.result import Result
+from ws.cli.result import VerbResult
 from ws.cli.screen import Screen
 from ws.cli.study import ADAPTER, SEED
 from ws.cli.tables import runs_table
@@ -17,7 +17,7 @@ NARROWING = ("behavior", "adapter", "model", "seed")
 
 
 @dataclass(frozen=True, eq=False)
-class Runs(Result):
+class Runs(VerbResult):
     """Runs, and the folder that was searched."""
 
     rows: Sequence[Mapping[str, Any]]
@@ -35,7 +35,7 @@ class Runs(Result):
 
 
 @verb(Common, adapter=ADAPTER, seed=SEED)
-def runs(options: Options) -> Result:
+def runs(options: Options) -> VerbResult:
     """The runs below the output folder."""
     out = Path(options.of(Common).out)
     narrow = {name: str(value) for name, value in options.only(*NARROWING).items()}

@@ -3,9 +3,11 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ws.cli.fields import with_flags
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -27,7 +29,7 @@ def say_stage(stage: str, record: "Record") -> None:
     say(f"{stage:<18} {seconds:>8}  {record.folder}")
 
 
-def plain(text: str) -> str:
+def safe_text(text: str) -> str:
     """Text of others: no markup, and nothing a terminal would obey."""
     from rich.markup import escape  # with 0.1 s, which `ws --version` need not spend
 
@@ -38,8 +40,12 @@ def plain(text: str) -> str:
 class Screen:
     """Standard output, for people."""
 
-    with_flags: Callable[[str], str]
-    """A message of the library, its fields as flags of the verb."""
+    flags: Collection[str]
+    """The fields that the verb has flags for."""
+
+    def with_flags(self, message: str) -> str:
+        """A message of the library, its fields as flags of the verb."""
+        return with_flags(message, self.flags)
 
     def show(self, what: "RenderableType", *, file_width: int = 120) -> None:
         """Print text with markup, or a table: at the terminal's width, or wide enough to be whole in a file."""
@@ -48,7 +54,7 @@ class Screen:
     def sheet(self, sheet: "Sheet", file_width: int = 120) -> None:
         """Print a table of results, as much of it as there is room for, and what it says below it."""
         console = _console(file_width)
-        table = sheet.rich(console.width)
+        table = sheet.rich(console.width, hint=", or --markdown" if "markdown" in self.flags else "")
         if table.title:  # which would be broken at the width of a narrow table
             self.show(f"[bold]{table.title}[/]")
         table.title = None
@@ -63,7 +69,7 @@ class Screen:
 
     def text(self, message: str) -> str:
         """A message of the library, as it is printed here."""
-        return plain(self.with_flags(message))
+        return safe_text(self.with_flags(message))
 
 
 def _console(file_width: int, *, soft_wrap: bool = False) -> "Console":

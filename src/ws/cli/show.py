@@ -8,8 +8,8 @@ from typing import NoReturn
 import typer
 
 from ws.cli.options import Declared, Options, verb
-from ws.cli.result import Result
-from ws.cli.screen import Screen, plain
+from ws.cli.result import VerbResult
+from ws.cli.screen import Screen, safe_text
 from ws.cli.table import measured_at
 from ws.numbers import signed, some
 from ws.results.items import COSTS, Unit, moved
@@ -44,7 +44,7 @@ class Shown:
 
 
 @dataclass(frozen=True, eq=False)
-class ShownUnits(Result):
+class ShownUnits(VerbResult):
     """Units of one evaluation at one strength, by how far they moved."""
 
     evaluation: Measured
@@ -88,8 +88,8 @@ class ShownUnits(Result):
         smoke = "  SMOKE: not all units" if m.smoke else ""
         where = ", ".join([m.protocol.id, m.run, m.data])
         screen.show(
-            f"[bold]{plain(self.metric)}, {plain(m.method)} on {plain(m.model)}: 0 → {self.alpha:+g}{smoke}[/]  "
-            f"[dim]{plain(where)}[/]\nthe {len(self.chosen)} of {some(len(self.units), 'unit')} that {self._movement}"
+            f"[bold]{safe_text(self.metric)}, {safe_text(m.method)} on {safe_text(m.model)}: 0 → {self.alpha:+g}{smoke}[/]  "
+            f"[dim]{safe_text(where)}[/]\nthe {len(self.chosen)} of {some(len(self.units), 'unit')} that {self._movement}"
         )
         if m.items is None:
             screen.show(
@@ -118,16 +118,16 @@ class ShownUnits(Result):
             source = f"{m.source}, " if m.source else ""
             smoke = ", SMOKE" if m.smoke else ""
             about = f"{source}items {m.items_hash}, at {strengths}{smoke}: ws show {quote(str(m.folder))}"
-            screen.show(f"[dim]also measured: {plain(about)}[/]")
+            screen.show(f"[dim]also measured: {safe_text(about)}[/]")
         if len(self.protocols) > 1 and not self.request.eval:
-            screen.show(f"[dim]also measured here: {plain(', '.join(self.protocols[1:]))}; choose with --eval[/]")
+            screen.show(f"[dim]also measured here: {safe_text(', '.join(self.protocols[1:]))}; choose with --eval[/]")
         if len(self.metrics) > 1 and not self.request.metric:
             others = ", ".join(x for x in self.metrics if x != self.metric)
-            screen.show(f"[dim]other metrics: {plain(others)}; choose with --metric[/]")
+            screen.show(f"[dim]other metrics: {safe_text(others)}; choose with --metric[/]")
 
 
 @verb(Shown, run=RUN_NAME)
-def show(options: Options) -> Result:
+def show(options: Options) -> VerbResult:
     """The units of an evaluation that moved least, or most."""
     request, run = options.of(Shown), options.text("run") or ""
     for flag, n in (("--worst", request.worst), ("--best", request.best)):
@@ -189,20 +189,20 @@ def _closest(alike: Sequence[Measured], alpha: float | None) -> Measured:
 def _show_unit(unit: Unit, alpha: float, screen: Screen) -> None:
     """A unit: how far it moved, its questions, and what was thought."""
     screen.show(
-        f"\n[bold]{signed(unit.before)} → {signed(unit.after)}[/]  change {signed(unit.change)}   [dim]{plain(unit.unit_id)}[/]"
+        f"\n[bold]{signed(unit.before)} → {signed(unit.after)}[/]  change {signed(unit.change)}   [dim]{safe_text(unit.unit_id)}[/]"
     )
     last = None
     for r in unit.rows[:ROWS]:
         prompt = _squeezed(str(r.get("prompt", r["row_key"])), PROMPT)
         if prompt != last:
-            screen.show(f"  {plain(prompt)}")
+            screen.show(f"  {safe_text(prompt)}")
         last = prompt
-        answers = f"  {plain(_squeezed(r['wanted'], ANSWER))}" if r.get("wanted") else ""
-        answers += f" [dim]over[/] {plain(_squeezed(r['unwanted'], ANSWER))}" if r.get("unwanted") else ""
+        answers = f"  {safe_text(_squeezed(r['wanted'], ANSWER))}" if r.get("wanted") else ""
+        answers += f" [dim]over[/] {safe_text(_squeezed(r['unwanted'], ANSWER))}" if r.get("unwanted") else ""
         screen.show(f"    {signed(r['before'])} → {signed(r['after'])} {answers}")
         for name, text in (("0", r.get("text_before")), (f"{alpha:+g}", r.get("text_after"))):
             if text:
-                screen.show(f"      [dim]at {name}:[/] {plain(_squeezed(text, THOUGHT))}")
+                screen.show(f"      [dim]at {name}:[/] {safe_text(_squeezed(text, THOUGHT))}")
     if len(unit.rows) > ROWS:
         screen.show(f"    [dim]and {len(unit.rows) - ROWS} more rows of this unit; --json has them all[/]")
 

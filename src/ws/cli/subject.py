@@ -64,7 +64,7 @@ class Subject(evaluations.Subject):
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class EvalRequest:
     """An evaluation as it was asked for."""
 
     evaluation: Evaluation

@@ -15,8 +15,8 @@ import typer
 from ws.calibrate import CalibrateSettings
 from ws.cli.live import Watch
 from ws.cli.options import Declared, Options, verb
-from ws.cli.result import Result
-from ws.cli.screen import Screen, plain, say
+from ws.cli.result import VerbResult
+from ws.cli.screen import Screen, safe_text, say
 from ws.cli.study import MAKING, Dialed
 from ws.cli.tables import grid_table
 from ws.cli.words import axes, counts, doing, duration, stage_lines, task_name, time_left
@@ -49,7 +49,7 @@ STATUS: Declared = (
 
 
 @verb(Swept, CalibrateSettings, Running, Common, Dialed, *MAKING, check=CHECK, status=STATUS)
-def sweep(options: Options) -> Result:
+def sweep(options: Options) -> VerbResult:
     """Many studies, a look at what they would be, or at those that are there."""
     if options.flag("status"):
         out = Path(options.of(Common).out)
@@ -97,7 +97,7 @@ def command_without_address(words: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True, eq=False)
-class Studies(Result):
+class Studies(VerbResult):
     """What became of every study of a sweep."""
 
     sweep: SweepResult
@@ -124,10 +124,10 @@ class Studies(Result):
             unmatched = [c.label for c, v in s.studies if v["matched"] is False]
             screen.points(readings(effects, budget=s.grid.budget, unmatched=unmatched))
         for error, cells in _by_error(s.unfinished).items():
-            screen.show(f"• not done: {'; '.join(plain(c.label) for c in cells)}\n  because {screen.text(error)}")
+            screen.show(f"• not done: {'; '.join(safe_text(c.label) for c in cells)}\n  because {screen.text(error)}")
         for outcome in s.outcomes.values():
             for warning in outcome.warnings:
-                screen.show(f"• {plain(outcome.task.name)}: {plain(warning)}")
+                screen.show(f"• {safe_text(outcome.task.name)}: {safe_text(warning)}")
         ready = sum(not v["made"] for _, v in s.studies)
         screen.show(
             f"\n{some(len(s.grid.cells), 'study', 'studies')}: {len(s.studies)} done"
@@ -152,7 +152,7 @@ def _by_error(unfinished: Sequence[tuple[Cell, Outcome]]) -> dict[str, list[Cell
 
 
 @dataclass(frozen=True, eq=False)
-class Plan(Result):
+class SweepPlan(VerbResult):
     """`--check`: the plan, what of it is done, and how much is left."""
 
     grid: Grid
@@ -205,15 +205,15 @@ class Plan(Result):
         return Failed(f"{n} of {len(self.grid.cells)} studies cannot be run.") if n else None
 
 
-def _check(grid: Grid, running: Running) -> Plan:
+def _check(grid: Grid, running: Running) -> SweepPlan:
     workers = running.workers or 1  # of a cluster that runs already; how many it has room for is its own business
     if running.address is None:
         workers = len(places_of(running.workers, threads=grid.threads, device=grid.device, spread=grid.spread))
-    return Plan(grid, running, look(grid.cells), workers)
+    return SweepPlan(grid, running, look(grid.cells), workers)
 
 
 @dataclass(frozen=True, eq=False)
-class Statuses(Result):
+class Statuses(VerbResult):
     """`--status`: every sweep below the output folder, as its files show it."""
 
     out: Path
@@ -257,7 +257,7 @@ def _show_status(s: Status, screen: Screen) -> None:
         head = f"started {since} ago on {s.record['host']}, which cannot be asked from here"
     else:
         head = f"running for {since} (process {s.record['pid']})" if alive else "not running"
-    screen.show(f"[bold]sweep {plain(s.name)}[/]: {head}")
+    screen.show(f"[bold]sweep {safe_text(s.name)}[/]: {head}")
     cells = [t for t in s.record["tasks"] if t.startswith("cell/")]
     counts = {
         k: sum(t in cells for t in s.named(k)) for k in ("done", "failed", "skipped", "running", "stopped", "waiting")
@@ -271,9 +271,9 @@ def _show_status(s: Status, screen: Screen) -> None:
         state = s.states[name]
         worker = {True: "", False: "; its worker is gone", None: f" on {state.host}"}[state.alive]
         screen.show(
-            f"  running  {plain(task_name(name))}: {plain(doing(state.told))}, for {duration(state.seconds)}{worker}"
+            f"  running  {safe_text(task_name(name))}: {safe_text(doing(state.told))}, for {duration(state.seconds)}{worker}"
         )
     for name in s.named("failed"):
-        screen.show(f"  [red]failed[/]   {plain(task_name(name))}: {screen.text(s.states[name].error)}")
+        screen.show(f"  [red]failed[/]   {safe_text(task_name(name))}: {screen.text(s.states[name].error)}")
     if alive is False and not s.over and s.record.get("command"):
-        screen.show(f"  go on with: {plain(s.record['command'])}")
+        screen.show(f"  go on with: {safe_text(s.record['command'])}")

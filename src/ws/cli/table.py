@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from ws.cli.options import Declared, Options, verb
-from ws.cli.result import Result
+from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say
 from ws.records import find_run
 from ws.results.csv import as_csv
@@ -19,7 +19,7 @@ PLACES: Declared = (
     list[str] | None,
     typer.Argument(help="Runs, by folder or by name, or folders with runs; everything below --out when left out."),
 )
-WIDTH = 240
+TABLE_WIDTH = 240
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Tabled:
 
 
 @dataclass(frozen=True, eq=False)
-class Tables(Result):
+class Tables(VerbResult):
     """Tables, and what is said of all of them."""
 
     sheets: Sequence[Sheet]
@@ -65,13 +65,13 @@ class Tables(Result):
             print("\n".join(s.markdown() for s in self.sheets) + notes, end="")
         else:
             for s in self.sheets:
-                screen.sheet(s, WIDTH)
+                screen.sheet(s, TABLE_WIDTH)
             for n in self.notes:
                 screen.show(f"note: {screen.text(n)}")
 
 
 @verb(Tabled, places=PLACES)
-def table(options: Options) -> Result:
+def table(options: Options) -> VerbResult:
     """Tables of the evaluations below folders."""
     request = options.of(Tabled)
     if sum((request.markdown, request.csv, options.json)) > 1:

@@ -7,7 +7,7 @@ import typer
 
 from ws.cli.launch import Across, joined, start_processes, to_start
 from ws.cli.options import Options, verb
-from ws.cli.result import Result
+from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say_stage
 from ws.cli.study import STUDY
 from ws.records import Record
@@ -20,7 +20,7 @@ from ws.train.tracking import refuse_missing
 
 
 @dataclass(frozen=True, eq=False)
-class Training(Result):
+class Training(VerbResult):
     """Both sides of a study."""
 
     plan: Plan
@@ -46,7 +46,7 @@ class Training(Result):
 
 
 @verb(*STUDY, Across)
-def train(options: Options) -> Result:
+def train(options: Options) -> VerbResult:
     """Two adapters, one on each side of the pairs."""
     common, across = options.of(Common), options.of(Across)
     refuse_missing(across.report_to)

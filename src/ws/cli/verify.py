@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from ws.cli.options import Declared, Options, verb
-from ws.cli.result import Result
+from ws.cli.result import VerbResult
 from ws.cli.screen import Screen
 from ws.errors import WsError
 from ws.export.verify import Verdict, insist
@@ -17,7 +17,7 @@ EXPORT_FOLDER: Declared = (str, typer.Argument(help="A folder that `ws export` w
 
 
 @dataclass(frozen=True, eq=False)
-class Proof(Result):
+class Proof(VerbResult):
     """What an export does, beside what it promised."""
 
     folder: Path
@@ -39,7 +39,7 @@ class Proof(Result):
 
 
 @verb(folder=EXPORT_FOLDER)
-def verify(options: Options) -> Result:
+def verify(options: Options) -> VerbResult:
     """An export's proof."""
     folder = Path(options.text("folder") or "")
     return Proof(folder, verify_export(folder))

@@ -7,7 +7,7 @@ from ws.grid.axes import Grid
 from ws.grid.look import Look
 from ws.numbers import some
 
-AXES = {
+AXIS_WORDS = {
     "behavior": ("behavior", "behaviors"),
     "adapter": ("family", "families"),
     "seed": ("seed", "seeds"),
@@ -19,7 +19,7 @@ AXES = {
 def axes(grid: Grid) -> str:
     """What a grid is made of, in a few words."""
     parts = []
-    for name, (one, many) in AXES.items():
+    for name, (one, many) in AXIS_WORDS.items():
         values = {getattr(c, name) for c in grid.cells}
         if len(values) > 1 or name in ("behavior", "adapter"):
             parts.append(some(len(values), one, many))

@@ -125,13 +125,13 @@ def _alone(folder: Path, grid: Grid) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise BadFile(f"the output folder {folder} cannot be written ({e.strerror}); give another --out.") from None
+        raise BadFile(f"the output folder {folder} cannot be written ({e.strerror}); give another `out`.") from None
     if (held := locked(folder / ".lock", 0.5)) is None:
         at = ""
         if (record := read_sweep(folder)) is not None:
             at = f" (process {record['pid']} on {record['host']})"
         raise BadFile(
-            f"the sweep {grid.name} is running already{at}; `ws sweep --status` shows it. To run it twice, give another --name."
+            f"the sweep {grid.name} is running already{at}; `ws sweep --status` shows it. To run it twice, give another `name`."
         )
     try:
         yield

@@ -30,8 +30,11 @@ class Sheet:
     marked: tuple[int, ...] = ()
     """Lines to be looked at twice."""
 
-    def rich(self, width: int) -> "Table":
-        """For a terminal of so many characters: whole columns from the left, and a line that names those without room."""
+    def rich(self, width: int, hint: str = "") -> "Table":
+        """For a terminal of so many characters: whole columns from the left, and a line that names those without room.
+
+        `hint` says what else helps then.
+        """
         from rich.markup import escape
         from rich.table import Table
 
@@ -54,7 +57,7 @@ class Sheet:
             caption_justify="left",
             caption_style="dim",
             padding=(0, GAP, 0, 0),
-            caption=escape(f"no room at this width: {lacking}; widen the terminal, or --markdown") if lacking else None,
+            caption=escape(f"no room at this width: {lacking}; widen the terminal{hint}") if lacking else None,
         )
         for c, n in list(zip(self.columns, needed))[:fitting]:
             table.add_column(
