@@ -16,7 +16,7 @@ from ws.results.sheet import Sheet
 
 
 def sheets(evaluations: Sequence[Measured], *, alpha: float | None = None) -> tuple[list[Sheet], list[str]]:
-    """(tables, what was lacking out of them). `alpha` is the strength of the forward arm; +1 or the largest there is."""
+    """(tables, sentences on what was left out of them). `alpha` is the strength of the forward arm; +1 or the largest there is."""
     full = [m for m in evaluations if not m.smoke]
     notes = []
     if full and len(full) < len(evaluations):
