@@ -15,7 +15,7 @@ from ws.errors import Unsupported
 
 pytest.importorskip("ray", reason="ray is an extra")
 SMALL = [
-    "--adapter", "bias", "--evals", "perplexity,pairs", "--n-topics", "24", "--n-samples", "1", "--n-personas", "1",
+    "--adapter", "ia3", "--evals", "perplexity,pairs", "--n-topics", "48", "--n-samples", "1", "--n-personas", "1",
     "--epochs", "2", "--alphas=-1,1",
 ]  # fmt: skip
 
