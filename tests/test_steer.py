@@ -232,7 +232,10 @@ def test_on_a_fine_tune_the_direction_is_still_that_of_its_origin(name, fold):
 def test_the_model_is_usable_after_a_batch_of_the_wrong_size():
     base = small.base()
     before = logits(base)
-    with pytest.raises(ValueError, match="alpha has 2 values"), steer(base, lowrank(base), [1.0, -1.0]):
+    with (
+        pytest.raises(ValueError, match=r"alpha has 2 values, .* a batch of 3\."),
+        steer(base, lowrank(base), [1.0, -1.0]),
+    ):
         logits(base, small.ids(3))
     assert torch.equal(logits(base), before)
 
@@ -242,6 +245,29 @@ def test_an_alpha_that_is_no_strength_is_refused(alpha):
     base = small.base()
     with pytest.raises(ValueError, match="alpha"), steer(base, lowrank(base), alpha):
         pass
+
+
+def test_one_direction_in_two_blocks_counts_twice_also_with_an_alpha_per_row():
+    base = small.base()
+    d, before = lowrank(base, size=0.05), logits(base)
+    with steer(base, d, [1.0, -0.5, 0.0]):
+        with steer(base, d, [1.0, -0.5, 2.0]):
+            twice = logits(base)
+        once = logits(base)
+    assert torch.equal(logits(base), before)
+    for alphas, got in (([2.0, -1.0, 2.0], twice), ([1.0, -0.5, 0.0], once)):
+        with steer(base, d, alphas):
+            torch.testing.assert_close(got, logits(base), atol=1e-5, rtol=1e-4)
+    assert (twice - once).abs().max() > 1e-3
+
+
+def test_a_direction_of_another_precision_is_brought_to_that_of_the_sums():
+    base = small.base()
+    d = lowrank(base, size=0.05)
+    with steer(base, d, 1.0):
+        wanted = logits(base)
+    with steer(base, d.to(dtype=torch.float64), 1.0):
+        assert torch.equal(logits(base), wanted)
 
 
 def test_folding_takes_one_strength_only():

@@ -301,6 +301,7 @@ def test_too_little_text_is_refused(tiny):
         (dict(adapter="ia3", freeze_a=True), "ia3 has no freeze_a"),
         (dict(freeze_a=True, init="independent"), "give only one"),
         (dict(stop="early"), "stop is one of shared, per_branch, none"),
+        (dict(val_share=0.5, test_share=0.5), "leave something to train on"),
         (dict(adapter="lora", layers="9-12"), "names layer"),
         (dict(adapter="lora", targets=("q_porj",)), "Did you mean"),
     ],
@@ -589,6 +590,14 @@ def test_every_planned_step_has_rows(tiny):
         batches = batches_of(range(n), settings)
         assert sum(map(len, batches)) == round(n * epochs)
         assert all(batches)
+
+
+def test_as_many_checkpoints_as_steps_are_every_step_and_more_are_no_more(tiny):
+    settings = quick("bias", epochs=1, batch_size=2, stop="none")
+    steps = train(tiny, PAIRS, settings).report["step"]
+    for n in (steps, 3 * steps):
+        report = train(tiny, PAIRS, dataclasses.replace(settings, checkpoints=n)).report
+        assert report["checkpoints"] == list(range(1, steps + 1))
 
 
 def test_training_with_checkpointing_leaves_no_hook_behind(tiny):
