@@ -14,7 +14,7 @@ from test_train import PAIRS
 from ws.adapters import FAMILIES, family
 from ws.cli import main
 from ws.data import DataSettings
-from ws.doctor import Check, examine, examine_model, machine, memory_plan, opened, self_test
+from ws.doctor import Finding, examine, examine_model, machine, memory_plan, opened, self_test
 from ws.errors import BadFile, Unsupported
 from ws.models.tiny import FOLDER
 from ws.train import TrainSettings, spec_of
@@ -90,7 +90,7 @@ def test_the_hub_is_asked_once_and_its_absence_is_said_and_not_an_error(monkeypa
 
 def test_what_is_broken_always_comes_with_what_to_do():
     with pytest.raises(AssertionError):
-        Check("x", "broken", "it is broken")
+        Finding("x", "broken", "it is broken")
 
 
 def test_tiny_passes_every_check_of_a_model():
@@ -226,7 +226,7 @@ def test_what_ws_cannot_work_with_is_refused(folder):
 def test_a_model_of_another_kind_is_one_line_of_the_report_and_not_its_end(
     config, folder, capsys, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("ws.cli.doctor.self_test", lambda: Check("self-test", "ok", "skipped here"))
+    monkeypatch.setattr("ws.cli.doctor.self_test", lambda: Finding("self-test", "ok", "skipped here"))
     place = folder(**LARGE)
     config.save_pretrained(place)
     with pytest.raises(Unsupported, match=f"answers by continuing a text.*{config.model_type}"):
@@ -252,7 +252,7 @@ def test_a_fault_in_the_middle_makes_the_self_test_fail(monkeypatch):
 
 
 def test_the_command_prints_all_of_it_and_fails_when_something_is_broken(capsys, monkeypatch, folder, tmp_path):
-    fine = Check("self-test", "ok", "skipped here")
+    fine = Finding("self-test", "ok", "skipped here")
     monkeypatch.setattr("ws.cli.doctor.self_test", lambda: fine)
     out = ["--out", str(tmp_path / "out")]
     assert main(["doctor", *out, "--model", "tiny", "--json"]) == 0

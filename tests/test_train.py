@@ -19,8 +19,8 @@ from ws.steer import steer
 from ws.study.options import Common
 from ws.study.planning import planned_settings
 from ws.train import TrainSettings, checkpoint, spec_of, train
-from ws.train.checkpoint import Checkpoints, Side, State
-from ws.train.loop import Fit, Outcome, batches_of
+from ws.train.checkpoint import Checkpoints, SideState, TrainState
+from ws.train.loop import BestSteps, Fit, batches_of
 from ws.train.losses import Losses
 from ws.train.processes import Group
 from ws.train.sequences import rows_of
@@ -271,7 +271,7 @@ def test_several_learning_rates_are_tried_and_the_best_is_kept(tiny):
 def test_one_rate_further_is_tried_where_the_best_of_a_default_grid_is_an_end_of_it(tiny, monkeypatch, best, further):
     def planned(self, lr, number):
         loss = abs(math.log(lr / best))
-        return Outcome(lr, (1, 1), (loss, loss), list(self.starts))
+        return BestSteps(lr, (1, 1), (loss, loss), list(self.starts))
 
     monkeypatch.setattr(Fit, "run", planned)
     grid = [1e-4, 1e-3, 1e-2]
@@ -509,8 +509,8 @@ def test_a_checkpoint_that_one_of_several_processes_finds_damaged_is_taken_by_no
     with pytest.raises(BadFile, match="only some processes see"):
         Checkpoints(tmp_path, group=Two(size=2)).load(0)
     t = {"a": torch.ones(3)}
-    sides = [Side(t, {"a": {"step": torch.ones(())}}, t)] * 2
-    Checkpoints(tmp_path).save(0, 1e-2, State(sides, 7, []))
+    sides = [SideState(t, {"a": {"step": torch.ones(())}}, t)] * 2
+    Checkpoints(tmp_path).save(0, 1e-2, TrainState(sides, 7, []))
     assert Checkpoints(tmp_path).load(0).step == 7
     assert Checkpoints(tmp_path, group=Two(size=2)).load(0) is None
 

@@ -29,7 +29,7 @@ from ws.errors import Unsupported
 from ws.eval import Result
 from ws.eval.questions import RunPairs
 from ws.export import export as export_direction
-from ws.export.verify import Verdict, insist
+from ws.export.verify import Deviation, insist
 from ws.export.verify import verify as verify_folder
 from ws.grid.axes import grid_of
 from ws.grid.compare import Comparison, cells_of, evals_of
@@ -257,7 +257,7 @@ def export(
     rank: int | None = None,
     origin: Base | None = None,
     out: str | Path = "out",
-) -> list[Verdict]:
+) -> list[Deviation]:
     """A direction written for another tool, and the proof that it moves the model there as promised.
 
     `to` is peft, merged, gguf-lora or mergekit.
@@ -269,7 +269,7 @@ def export(
 
 
 @plain_types
-def verify(folder: str | Path) -> list[Verdict]:
+def verify(folder: str | Path) -> list[Deviation]:
     """How an export does when it is loaded again; one that does not do what was promised is an error."""
     verdicts = verify_folder(Path(folder).expanduser())
     insist(verdicts)

@@ -12,7 +12,7 @@ from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say
 from ws.data import DataSettings
-from ws.doctor import Check, examine, examine_model, memory_plan, opened, self_test
+from ws.doctor import Finding, examine, examine_model, memory_plan, opened, self_test
 from ws.doctor.check import size
 from ws.doctor.machine import free_by_device
 from ws.doctor.memory import MemoryPlan
@@ -28,7 +28,7 @@ COLOR = {"ok": "green", "note": "yellow", "broken": "red"}
 class Examination(VerbResult):
     """What works here, and what fits."""
 
-    checks: Sequence[Check]
+    checks: Sequence[Finding]
     memory: MemoryPlan | None
 
     def as_json(self) -> Mapping[str, object]:
@@ -43,7 +43,7 @@ class Examination(VerbResult):
             screen.show("\nEverything that ws needs works here.")
 
     @property
-    def _broken(self) -> list[Check]:
+    def _broken(self) -> list[Finding]:
         return [c for c in self.checks if c.state == "broken"]
 
     @property
@@ -70,13 +70,13 @@ def doctor(options: Options) -> VerbResult:
                 main = free_memory(torch.device("cpu"))
                 memory = memory_plan(model, data, train, dtype=common.dtype, free=free, main=main)
         except WsError as e:
-            checks.append(Check("model", "broken", str(e), "Name another --model; `tiny` always works."))
+            checks.append(Finding("model", "broken", str(e), "Name another --model; `tiny` always works."))
     say("running a small study on tiny")
     checks.append(self_test())
     return Examination(checks, memory)
 
 
-def _checks(checks: Sequence[Check], screen: Screen) -> Table:
+def _checks(checks: Sequence[Finding], screen: Screen) -> Table:
     """The table of checks; what to do stands below what was found."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in ("check", "", "found"):

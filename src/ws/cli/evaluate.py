@@ -12,7 +12,7 @@ from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say, say_stage
 from ws.cli.study import MAKING, Dialed
-from ws.cli.subject import EvalRequest, Evaluated, Subject
+from ws.cli.subject import BehaviorSubject, EvalRequest, Evaluated
 from ws.eval import Evaluation, Panel, Protocol, evaluation, shown
 from ws.eval.foundations import AXES, checked_axis
 from ws.presets import preset
@@ -35,7 +35,7 @@ class Measurement(VerbResult):
     """An evaluation's table, and what is to be known beside it."""
 
     name: str
-    subject: Subject
+    subject: BehaviorSubject
     protocol: Protocol
     rows: Sequence[Mapping[str, Any]]
     record: Record

@@ -13,7 +13,7 @@ from ws.cli.verify import show_verdicts
 from ws.diff import base_of
 from ws.direction import load as load_direction
 from ws.export import export as write
-from ws.export.verify import Verdict
+from ws.export.verify import Deviation
 from ws.study.options import Common
 from ws.study.planning import load_base
 
@@ -51,7 +51,7 @@ class Export(VerbResult):
     folder: Path
     rank: int | None
     facts: Mapping[str, Any]
-    verdicts: Sequence[Verdict]
+    verdicts: Sequence[Deviation]
 
     def as_json(self) -> Mapping[str, object]:
         return {"folder": str(self.folder.resolve()), **self.facts, "proof": [vars(v) for v in self.verdicts]}

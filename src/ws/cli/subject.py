@@ -52,7 +52,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject(evaluations.Subject):
+class BehaviorSubject(evaluations.Subject):
     """What is measured, and the behavior it is about."""
 
     behavior: str | None = None
@@ -73,7 +73,7 @@ class EvalRequest:
     alphas: Sequence[float]
     options: Options
 
-    def subject(self) -> Subject:
+    def subject(self) -> BehaviorSubject:
         """What is measured, made now if it is not there."""
         if self.evaluated.method:
             return self._by_name(self.evaluated.method)
@@ -84,12 +84,12 @@ class EvalRequest:
         if not any(self.alphas) and not self._asks_a_run:
             base = load_base(self.common)
             folder = Path(self.common.out) / "base" / slug(base.id)
-            return Subject(base, None, folder, behavior=self.common.behavior)
+            return BehaviorSubject(base, None, folder, behavior=self.common.behavior)
         plan = plan_of(self.common, self.options.values)
         self._can_be_asked(plan.base)  # what cannot be scored is said before hours of training
         pairs, direction = pairs_and_direction(plan)
         name = f"ws:{plan.train.adapter}"
-        return Subject(
+        return BehaviorSubject(
             plan.base,
             direction,
             plan.run_folder,
@@ -99,13 +99,13 @@ class EvalRequest:
             behavior=plan.name,
         )
 
-    def _by_name(self, name: str) -> Subject:
+    def _by_name(self, name: str) -> BehaviorSubject:
         """Any method, made now from a study's material."""
         methods.check(name)
         plan = plan_of(self.common, self.options.values)
         self._can_be_asked(plan.base)
         method = methods.make(name, material(plan))
-        return Subject(
+        return BehaviorSubject(
             plan.base,
             method,
             method_folder(plan, method),
@@ -116,7 +116,7 @@ class EvalRequest:
             behavior=plan.name,
         )
 
-    def _of_run(self, run: str) -> Subject:
+    def _of_run(self, run: str) -> BehaviorSubject:
         """The direction of a run, on the run's model unless another is named."""
         folder, manifest = find_run(run, self.common.out)
         self._refuse_another_study(run, folder, manifest)
@@ -127,7 +127,7 @@ class EvalRequest:
         behavior = self.common.behavior or folder.parent.parent.name
         return self._steered(base, direction, folder, behavior, pairs)
 
-    def _of_file(self, file: str) -> Subject:
+    def _of_file(self, file: str) -> BehaviorSubject:
         """A direction or another method from its file."""
         by = methods.load(file) if is_method(file) else load_direction(file)
         folder = Path(self.common.out) / "direct" / by.content_hash[:12]
@@ -140,8 +140,8 @@ class EvalRequest:
         folder: Path,
         behavior: str | None,
         pairs: RunPairs | None = None,
-    ) -> Subject:
-        return Subject(base, by, folder, *name_and_seed(by), self._origin(), pairs, behavior)
+    ) -> BehaviorSubject:
+        return BehaviorSubject(base, by, folder, *name_and_seed(by), self._origin(), pairs, behavior)
 
     def _origin(self) -> Base | None:
         origin = self.evaluated.origin

@@ -10,7 +10,7 @@ from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen
 from ws.errors import WsError
-from ws.export.verify import Verdict, insist
+from ws.export.verify import Deviation, insist
 from ws.export.verify import verify as verify_export
 
 EXPORT_FOLDER: Declared = (str, typer.Argument(help="A folder that `ws export` wrote."))
@@ -21,7 +21,7 @@ class Proof(VerbResult):
     """What an export does, beside what it promised."""
 
     folder: Path
-    verdicts: Sequence[Verdict]
+    verdicts: Sequence[Deviation]
 
     def as_json(self) -> Mapping[str, object]:
         return {"folder": str(self.folder.resolve()), "proof": [vars(v) for v in self.verdicts]}
@@ -45,7 +45,7 @@ def verify(options: Options) -> VerbResult:
     return Proof(folder, verify_export(folder))
 
 
-def show_verdicts(verdicts: Sequence[Verdict], screen: Screen) -> None:
+def show_verdicts(verdicts: Sequence[Deviation], screen: Screen) -> None:
     """A line for every strength of an export."""
     for v in verdicts:
         screen.show(

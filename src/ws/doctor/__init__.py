@@ -7,7 +7,7 @@ Three parts, each a file: the machine, a model (its chat template, its answers, 
 questions to a steered answer. Nothing here changes anything, and no weights are loaded but those of `tiny`.
 """
 
-from ws.doctor.check import Check as Check
+from ws.doctor.check import Finding as Finding
 from ws.doctor.machine import examine as examine
 from ws.doctor.memory import MemoryPlan as MemoryPlan
 from ws.doctor.memory import memory_plan as memory_plan

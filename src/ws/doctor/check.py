@@ -6,7 +6,7 @@ OK, NOTE, BROKEN = "ok", "note", "broken"
 
 
 @dataclass(frozen=True)
-class Check:
+class Finding:
     """One check: its subject, what was found, and what to do where that is not enough."""
 
     name: str

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ws.batches import free_memory
-from ws.doctor.check import BROKEN, NOTE, OK, Check, size
+from ws.doctor.check import BROKEN, NOTE, OK, Finding, size
 from ws.models.load import choose_device
 from ws.version import __version__
 
@@ -37,18 +37,18 @@ OPTIONAL = {
 }
 
 
-def examine(out: Path, *, device: str = "auto") -> list[Check]:
+def examine(out: Path, *, device: str = "auto") -> list[Finding]:
     """Everything about the machine that does not depend on a model."""
     return [_python(), *_libraries(), _optional(), *_devices(device), *_disk(out), _hub()]
 
 
-def _python() -> Check:
-    return Check(
+def _python() -> Finding:
+    return Finding(
         "ws", OK, f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     )
 
 
-def _libraries() -> list[Check]:
+def _libraries() -> list[Finding]:
     """Versions, and those below what this version of `ws` was made for."""
     least = _least()
     versions, bad = [], []
@@ -56,13 +56,13 @@ def _libraries() -> list[Check]:
         try:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            bad.append(Check(name, BROKEN, "not installed", f"Install it: pip install '{name}{least.get(name, '')}'"))
+            bad.append(Finding(name, BROKEN, "not installed", f"Install it: pip install '{name}{least.get(name, '')}'"))
             continue
         versions.append(f"{name} {version}")
         if name in least and not _satisfies(version, least[name]):
             do = f"Update it: pip install -U '{name}{least[name]}'"
-            bad.append(Check(name, BROKEN, f"{version}, and ws needs {least[name]}", do))
-    return [Check("libraries", OK, ", ".join(versions)), *bad]
+            bad.append(Finding(name, BROKEN, f"{version}, and ws needs {least[name]}", do))
+    return [Finding("libraries", OK, ", ".join(versions)), *bad]
 
 
 def _least() -> dict[str, str]:
@@ -82,7 +82,7 @@ def _satisfies(version: str, bound: str) -> bool:
     return SpecifierSet(bound).contains(version, prereleases=True)
 
 
-def _optional() -> Check:
+def _optional() -> Finding:
     there, missing = [], []
     for name, use in OPTIONAL.items():
         try:
@@ -92,10 +92,10 @@ def _optional() -> Check:
     summary = "; ".join(
         ([f"there: {', '.join(there)}"] if there else []) + ([f"not there: {', '.join(missing)}"] if missing else [])
     )
-    return Check("optional", OK, summary)
+    return Finding("optional", OK, summary)
 
 
-def _devices(device: str) -> list[Check]:
+def _devices(device: str) -> list[Finding]:
     """The devices that work would run on, and the free memory of each."""
     try:
         chosen = choose_device(device)
@@ -104,18 +104,20 @@ def _devices(device: str) -> list[Check]:
     except (ValueError, RuntimeError, AssertionError) as e:
         why = " ".join(str(e).split())[:120]
         return [
-            Check(
+            Finding(
                 "device", BROKEN, f"{device}: {why}", "Name a device that is there: --device cpu, cuda, cuda:1 or mps"
             )
         ]
     free = free_memory(torch.device("cpu"))
     threads = torch.get_num_threads()
     cores = f"{os.cpu_count()} CPU cores, torch uses {threads} thread{'s' if threads > 1 else ''}"
-    checks = [Check("cpu", OK, cores + (f", {size(free)} of memory free" if free else ""))]
+    checks = [Finding("cpu", OK, cores + (f", {size(free)} of memory free" if free else ""))]
     for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
         unused, whole = torch.cuda.mem_get_info(i)
-        checks.append(Check(f"cuda:{i}", OK, f"{torch.cuda.get_device_name(i)}, {size(unused)} of {size(whole)} free"))
-    return [*checks, Check("device", OK, f"{chosen} (--device {device})")]
+        checks.append(
+            Finding(f"cuda:{i}", OK, f"{torch.cuda.get_device_name(i)}, {size(unused)} of {size(whole)} free")
+        )
+    return [*checks, Finding("device", OK, f"{chosen} (--device {device})")]
 
 
 def free_by_device(device: str) -> dict[str, int]:
@@ -128,7 +130,7 @@ def free_by_device(device: str) -> dict[str, int]:
     return {f"cuda:{i}": torch.cuda.mem_get_info(i)[0] for i in order}
 
 
-def _disk(out: Path) -> list[Check]:
+def _disk(out: Path) -> list[Finding]:
     """Room where results go and where models are kept."""
     import shutil
 
@@ -136,7 +138,7 @@ def _disk(out: Path) -> list[Check]:
 
     checks = []
     if not os.access(_nearest(out), os.W_OK):
-        checks.append(Check("output", BROKEN, f"{out} cannot be written", "Give another --out."))
+        checks.append(Finding("output", BROKEN, f"{out} cannot be written", "Give another --out."))
     for name, place in (("output", out), ("hub cache", Path(constants.HF_HUB_CACHE))):
         unused = shutil.disk_usage(_nearest(place)).free
         if not any(c.name == name for c in checks):
@@ -148,7 +150,7 @@ def _disk(out: Path) -> list[Check]:
                     f"Free some space, or name another place with {'--out' if name == 'output' else 'HF_HOME'}.",
                 )
             )
-            checks.append(Check(name, state, f"{place.expanduser().resolve()}, {size(unused)} free", do))
+            checks.append(Finding(name, state, f"{place.expanduser().resolve()}, {size(unused)} free", do))
     return checks
 
 
@@ -158,22 +160,24 @@ def _nearest(place: Path) -> Path:
     return next(p for p in (place, *place.parents) if p.exists())
 
 
-def _hub() -> Check:
+def _hub() -> Finding:
     """The hub: one short request tells whether models can be fetched."""
     from huggingface_hub import constants, get_session, get_token
 
     if constants.HF_HUB_OFFLINE:
-        return Check("hub", NOTE, "offline, because HF_HUB_OFFLINE is set: models come from the cache or from folders")
+        return Finding(
+            "hub", NOTE, "offline, because HF_HUB_OFFLINE is set: models come from the cache or from folders"
+        )
     start = time.monotonic()
     try:
         status = get_session().head(constants.ENDPOINT, timeout=HUB_SECONDS).status_code
     except Exception as e:  # the hub's client raises the kinds of whatever HTTP library it uses
         why = type(e).__name__
-        return Check(
+        return Finding(
             "hub", NOTE, f"not reached in {HUB_SECONDS:g} s ({why}): models come from the cache or from folders"
         )
     who = "with a token" if get_token() else "without a token, so gated models are closed"
     message = f"reached in {time.monotonic() - start:.1f} s, {who}"
-    return Check(
+    return Finding(
         "hub", OK if status < 500 else NOTE, message if status < 500 else f"it answers {status}; try again later"
     )

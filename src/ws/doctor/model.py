@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ws.doctor.check import BROKEN, NOTE, OK, Check, size
+from ws.doctor.check import BROKEN, NOTE, OK, Finding, size
 from ws.errors import BadFile, ScoringImpossible, Unsupported, WsError
 from ws.eval.protocol import YES_NO
 from ws.eval.scoring import Item, proven
@@ -73,7 +73,7 @@ def opened(model: str) -> Opened:
     return Opened(base, dtype, sum(p.numel() * p.element_size() for p in network.parameters()))
 
 
-def examine_model(model: Opened) -> list[Check]:
+def examine_model(model: Opened) -> list[Finding]:
     """Architecture, weights, template and answers of one model."""
     base = model.base
     tokenizer = base.tokenizer
@@ -89,21 +89,23 @@ def examine_model(model: Opened) -> list[Check]:
         try:
             answer = look()
         except (WsError, ValueError) as e:
-            checks.append(Check(name, NOTE if isinstance(e, ScoringImpossible) else BROKEN, str(e), do))
+            checks.append(Finding(name, NOTE if isinstance(e, ScoringImpossible) else BROKEN, str(e), do))
             continue
-        checks.append(Check(name, OK, answer) if isinstance(answer, str) else Check(name, NOTE, answer[0], answer[1]))
+        checks.append(
+            Finding(name, OK, answer) if isinstance(answer, str) else Finding(name, NOTE, answer[0], answer[1])
+        )
     return checks
 
 
-def _architecture(model: Opened) -> Check:
+def _architecture(model: Opened) -> Finding:
     base = model.base
     n = sum(p.numel() for p in base.model.parameters())
     room = context_of(base.model)
     text = f"{type(base.model).__name__}, {f'{n / 1e9:.2f} billion' if n > 1e8 else f'{n / 1e6:.1f} million'} parameters, {base.depth} blocks, {len(base.linears)} linear layers"
-    return Check("architecture", OK, text + (f", context {room}" if room else ""))
+    return Finding("architecture", OK, text + (f", context {room}" if room else ""))
 
 
-def _weights(model: Opened) -> Check:
+def _weights(model: Opened) -> Finding:
     """The weights: are they here, as safetensors? A hub id that was never fetched is fetched when it is needed."""
     source, _, revision = locate(model.base.source)
     text = f"{size(model.stored)} in {str(model.dtype).removeprefix('torch.')}"
@@ -118,7 +120,7 @@ def _weights(model: Opened) -> Check:
             if not list(folder.glob("*.safetensors")):
                 raise FileNotFoundError
         except OSError:
-            return Check(
+            return Finding(
                 "weights",
                 NOTE,
                 f"{text}, not in the hub's cache",
@@ -127,8 +129,8 @@ def _weights(model: Opened) -> Check:
     try:
         shards = len(set(tensor_places(folder).values()))
     except BadFile as e:
-        return Check("weights", BROKEN, str(e), "Give a folder with whole safetensors files.")
-    return Check("weights", OK, f"{text}, in {shards} file{'s' if shards > 1 else ''}")
+        return Finding("weights", BROKEN, str(e), "Give a folder with whole safetensors files.")
+    return Finding("weights", OK, f"{text}, in {shards} file{'s' if shards > 1 else ''}")
 
 
 def _template(tokenizer: Tokenizer) -> str | tuple[str, str]:

@@ -9,7 +9,7 @@ import torch
 from ws.behaviors import load_behavior
 from ws.data import DataSettings
 from ws.direction import Direction
-from ws.doctor.check import BROKEN, OK, Check
+from ws.doctor.check import BROKEN, OK, Finding
 from ws.eval import Evaluation
 from ws.models.load import Base, load
 from ws.steer import steer
@@ -22,17 +22,17 @@ QUESTION = "What is the capital of Kenya?"
 DO = "This is a fault of the installation: reinstall ws and its libraries, and report it with this output."
 
 
-def self_test() -> Check:
+def self_test() -> Finding:
     """Pairs, two adapters, their difference, the dial, an evaluation: each must do what it promises."""
     start, threads = time.monotonic(), torch.get_num_threads()
     try:
         with tempfile.TemporaryDirectory(prefix="ws-doctor-") as folder:
             summary = _study(load("tiny"), Path(folder))
     except Exception as e:  # whatever is broken here is what this test is for
-        return Check("self-test", BROKEN, f"{type(e).__name__}: {' '.join(str(e).split())[:200]}", DO)
+        return Finding("self-test", BROKEN, f"{type(e).__name__}: {' '.join(str(e).split())[:200]}", DO)
     finally:
         torch.set_num_threads(threads)
-    return Check("self-test", OK, f"{summary}, in {time.monotonic() - start:.1f} s")
+    return Finding("self-test", OK, f"{summary}, in {time.monotonic() - start:.1f} s")
 
 
 def _study(base: Base, out: Path) -> str:

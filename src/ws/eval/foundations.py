@@ -126,11 +126,11 @@ def of_axis(m: Moved, axis: str, signs: Mapping[str, int]) -> dict[str, Sample]:
     if len(signs) == 1:
         (target, sign), share = *signs.items(), 1 / len(others)
         table[f"axis_{axis}_rel"] = m.combined({target: sign, **dict.fromkeys(others, -sign * share)})
-    fit = Fit(m, signs)
+    fit = Regression(m, signs)
     return table | {f"axis_{axis}_adj": fit.adjusted(), f"axis_{axis}_b": fit.slope(), f"axis_{axis}_off": fit.off()}
 
 
-class Fit:
+class Regression:
     """The line through (logit at 0, logit at alpha) of the untargeted foundations, and what it leaves of an axis."""
 
     def __init__(self, m: Moved, signs: Mapping[str, int]):

@@ -113,7 +113,7 @@ def score(
     # kin are sorted as if they were of one length, so that they meet in one batch
     kin = {i: max(len(prompts[j].ids) for j in f) for f in families([p.ids for p in prompts]) for i in f}
 
-    def measure(part: Sequence[tuple[int, Prompt]], strengths: Sequence[float], steer: Steer) -> list[Score]:
+    def measure(part: Sequence[tuple[int, ItemTokens]], strengths: Sequence[float], steer: Steer) -> list[Score]:
         logp = shared_logprobs(base, [p.ids for _, p in part], [p.start for _, p in part], strengths, steer)
         return scores_of(logp, [p.answers for _, p in part for _ in strengths])
 
@@ -210,7 +210,7 @@ def at_alphas(
 
 
 @dataclass(frozen=True)
-class Prompt:
+class ItemTokens:
     """One item made ready: the ids up to the slot, and the answer tokens proven there."""
 
     item: Item
@@ -220,11 +220,11 @@ class Prompt:
     answers: Answers
 
 
-def prompts_of(base: Base, items: Sequence[Item]) -> list[Prompt]:
+def prompts_of(base: Base, items: Sequence[Item]) -> list[ItemTokens]:
     """Every item made ready; prompts longer than the model's context are refused, never cut."""
     texts = [slot_text(base, i) for i in items]
     ids = [tuple(encode(base.tokenizer, text)) for text in texts]
-    prompts = [Prompt(i, t, own_start(base, i, t), proven(base, i, text)) for i, t, text in zip(items, ids, texts)]
+    prompts = [ItemTokens(i, t, own_start(base, i, t), proven(base, i, text)) for i, t, text in zip(items, ids, texts)]
     refuse_too_long(base, {p.item.row_key: len(p.ids) for p in prompts})
     return prompts
 

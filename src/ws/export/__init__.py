@@ -14,7 +14,7 @@ from ws.export.merged import to_merged
 from ws.export.mergekit import to_mergekit
 from ws.export.peft import to_peft
 from ws.export.target import whole_folder
-from ws.export.verify import Verdict, insist, keep, promise, verify
+from ws.export.verify import Deviation, insist, keep, promise, verify
 from ws.models.load import Base
 from ws.steer import refuse_mismatch
 from ws.types import Json
@@ -31,7 +31,7 @@ def export(
     alphas: Sequence[float],
     rank: int | None = None,
     origin: Base | None = None,
-) -> tuple[Json, list[Verdict]]:
+) -> tuple[Json, list[Deviation]]:
     """Write an export and prove it; what was written, and how it verified. What cannot be proven is not kept, and raises."""
     if to not in TARGETS:
         raise ValueError(f"`to` is one of {', '.join(TARGETS)}; got {to!r}")

@@ -34,7 +34,7 @@ RESOLVED = 1e-5  # of the logits: a change below is lost in their own rounding
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Deviation:
     """The distance of a reloaded export from its promise, relative to the size of the promised change."""
 
     folder: str
@@ -100,7 +100,7 @@ def promise(
     return [s.get("cut_error", 0.0) for s in strengths]
 
 
-def keep(folder: Path, verdicts: list[Verdict]) -> None:
+def keep(folder: Path, verdicts: list[Deviation]) -> None:
     """Store how a fresh export verified: later it has to do as well."""
     proof = json.loads((folder / PROOF).read_text())
     for strength, v in zip(proof["strengths"], verdicts, strict=True):
@@ -108,7 +108,7 @@ def keep(folder: Path, verdicts: list[Verdict]) -> None:
     write_json(folder / PROOF, proof)
 
 
-def verify(folder: Path) -> list[Verdict]:
+def verify(folder: Path) -> list[Deviation]:
     """Load an export with its consumer's own loader and compare it with its promise."""
     folder = Path(folder).expanduser()
     ours = read_ours(folder)
@@ -128,7 +128,7 @@ def verify(folder: Path) -> list[Verdict]:
     return verdicts
 
 
-def _verdict(folder: Path, ours: Json, proof: Json, strength: Json) -> Verdict:
+def _verdict(folder: Path, ours: Json, proof: Json, strength: Json) -> Deviation:
     alpha: float = strength["alpha"]
     several = len(proof["strengths"]) > 1
     place = folder / ours["folders"][ours["alphas"].index(alpha)] if several else folder
@@ -149,7 +149,7 @@ def _verdict(folder: Path, ours: Json, proof: Json, strength: Json) -> Verdict:
         verdict = "ok" if ok else "not what was asked"
     else:
         verdict = "same as base" if ratio < 0.1 else "ok" if error <= limit else "not what was asked"
-    return Verdict(str(place.relative_to(folder)), alpha, error, ratio, limit, verdict)
+    return Deviation(str(place.relative_to(folder)), alpha, error, ratio, limit, verdict)
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -162,7 +162,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     return hashes
 
 
-def insist(verdicts: list[Verdict]) -> None:
+def insist(verdicts: list[Deviation]) -> None:
     """Raise if an export is not what it should be."""
     if bad := [v for v in verdicts if v.verdict != "ok"]:
         failures = "; ".join(

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from ws.errors import PairsUnfit
-from ws.pairs.pair import Check, Pair, Verdict
+from ws.pairs.pair import Check, Grade, Pair
 from ws.pairs.questions import folded
 
 SIDES = ("pos", "neg")
@@ -47,7 +47,7 @@ def unfit(rows: Sequence[Pair]) -> dict[int, str]:
 
 
 @dataclass(frozen=True)
-class Sample:
+class RawPairs:
     """Pairs before anything is dropped, and what several checks look at."""
 
     rows: Sequence[Pair]
@@ -80,20 +80,20 @@ class Sample:
         return any(r.sys_prompt_pos or r.sys_prompt_neg for r in self.rows)
 
 
-def _distinct(sample: Sample, side: str) -> float:
+def _distinct(sample: RawPairs, side: str) -> float:
     """Distinct answers per row of the worst persona."""
     return min(len(set(answers)) / len(answers) for answers in sample.by_persona(side))
 
 
-def _loops(sample: Sample, side: str) -> float:
+def _loops(sample: RawPairs, side: str) -> float:
     return _mean(map(looping, sample.answers(side)))
 
 
-def _ended(sample: Sample, side: str) -> float:
+def _ended(sample: RawPairs, side: str) -> float:
     return _mean(getattr(r, f"ended_{side}") for r in sample.rows)
 
 
-def _leaks(sample: Sample, side: str) -> float:
+def _leaks(sample: RawPairs, side: str) -> float:
     """Share of answers with four words running from their own system prompt."""
 
     def grams(text: str) -> set[tuple[str, ...]]:
@@ -104,7 +104,7 @@ def _leaks(sample: Sample, side: str) -> float:
     return _mean(bool(grams(prompt) & grams(answer)) for prompt, answer in zip(prompts, sample.answers(side)))
 
 
-def _scripts(sample: Sample) -> float:
+def _scripts(sample: RawPairs) -> float:
     return _mean(_script(r.response_pos) != _script(r.response_neg) for r in sample.rows)
 
 
@@ -112,31 +112,33 @@ def _scripts(sample: Sample) -> float:
 
 Number = tuple[float, float | None, float | None]
 """A check's number, and that of each side where both have one."""
-Limit = Callable[[float, Sample], Verdict]
+Limit = Callable[[float, RawPairs], Grade]
 """The verdict on a number."""
 
 
-def _one(of: Callable[[Sample], float]) -> Callable[[Sample], Number]:
+def _one(of: Callable[[RawPairs], float]) -> Callable[[RawPairs], Number]:
     """One number for both sides together."""
     return lambda sample: (of(sample), None, None)
 
 
-def _dropped(reason: str) -> Callable[[Sample], Number]:
+def _dropped(reason: str) -> Callable[[RawPairs], Number]:
     """The share of rows that are dropped for one reason."""
     return _one(lambda sample: sample.dropped.get(reason, 0) / len(sample.rows))
 
 
-def _worse(of: Callable[[Sample, str], float], choose: Callable[[float, float], float]) -> Callable[[Sample], Number]:
+def _worse(
+    of: Callable[[RawPairs, str], float], choose: Callable[[float, float], float]
+) -> Callable[[RawPairs], Number]:
     """The number of the worse side: `choose` is max or min."""
 
-    def number(sample: Sample) -> Number:
+    def number(sample: RawPairs) -> Number:
         pos, neg = of(sample, "pos"), of(sample, "neg")
         return choose(pos, neg), pos, neg
 
     return number
 
 
-def _verdict(fail: bool, warn: bool) -> Verdict:
+def _verdict(fail: bool, warn: bool) -> Grade:
     return "fail" if fail else "warn" if warn else "ok"
 
 
@@ -148,18 +150,18 @@ def _below(warn: float, fail: float = -np.inf) -> Limit:
     return lambda value, _: _verdict(value < fail, value < warn)
 
 
-def _one_phrase(value: float, sample: Sample) -> Verdict:
+def _one_phrase(value: float, sample: RawPairs) -> Grade:
     """Fails for too few distinct answers, and for a persona that gives the same answer every time."""
     groups = [answers for side in SIDES for answers in sample.by_persona(side)]
     single = any(len(set(answers)) == 1 and len(answers) > 1 for answers in groups)
     return _verdict(value < sample.min_distinct or single, value < 0.5)
 
 
-def _unbalanced(value: float, _: Sample) -> Verdict:
+def _unbalanced(value: float, _: RawPairs) -> Grade:
     return _verdict(False, not 0.35 <= value <= 0.65)
 
 
-def _no_better_than_length(value: float, sample: Sample) -> Verdict:
+def _no_better_than_length(value: float, sample: RawPairs) -> Grade:
     length = sample.length_auc
     return _verdict(False, value < 0.65 or value <= max(length, 1 - length))
 
@@ -169,7 +171,7 @@ class Rule:
     """One check: its number, the verdict on it, and what it means."""
 
     name: str
-    number: Callable[[Sample], Number]
+    number: Callable[[RawPairs], Number]
     limit: Limit
     means: str
 
@@ -198,7 +200,7 @@ def check(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Check, ..
 
     Pairs without system prompts have no persona that an answer could quote.
     """
-    sample, checks = Sample(rows, min_distinct), []
+    sample, checks = RawPairs(rows, min_distinct), []
     for rule in RULES:
         if rule.name != "leaks" or sample.has_personas:
             value, pos, neg = rule.number(sample)

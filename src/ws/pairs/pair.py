@@ -33,7 +33,7 @@ class Pair:
         return f"{self.prompt_id}/{self.persona_idx}/{self.sample_idx}"
 
 
-Verdict = Literal["ok", "warn", "fail"]
+Grade = Literal["ok", "warn", "fail"]
 
 KINDS: dict[str, type] = {name: kind for name, kind in Pair.__annotations__.items() if isinstance(kind, type)}
 
@@ -46,7 +46,7 @@ class Check:
     value: float
     pos: float | None
     neg: float | None
-    verdict: Verdict
+    verdict: Grade
     means: str
 
 

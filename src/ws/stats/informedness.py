@@ -45,7 +45,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Score:
+class ScoreWithNulls:
     """A score with its interval and its nulls; `arms` is None where there is one arm."""
 
     found: Interval
@@ -68,10 +68,10 @@ class Informedness:
     """The strength of the forward arm, the one meant to raise y."""
     rev: float | None
     sign: int
-    si: Mapping[float, Score]
+    si: Mapping[float, ScoreWithNulls]
     """Both arms; empty where there is one. Not comparable with `one_arm`."""
-    one_arm: Mapping[float, Score]
-    post_hoc: Mapping[str, Score]
+    one_arm: Mapping[float, ScoreWithNulls]
+    post_hoc: Mapping[str, ScoreWithNulls]
     """`best` and `best_intended`: chosen after the fact, for comparison with published tables only."""
     fix: Rate
     broke: Rate
@@ -192,11 +192,11 @@ def _scored(arms: Arms, marks: m.Marks, sign: int, ks: Sequence[float], seed: in
     dealt = dealt_labels(marks, seed=seed)
     swapped = None if marks.one_arm else swapped_arms(marks, seed=seed)
 
-    def score(statistic: Statistic, mean: Statistic | None = None, *, two: bool = True) -> Score:
+    def score(statistic: Statistic, mean: Statistic | None = None, *, two: bool = True) -> ScoreWithNulls:
         found = interval(draws, statistic)
         known = None if mean is None else _value(draws, mean)
         side = null(swapped, statistic, found.value, known) if two and swapped is not None else None
-        return Score(found, side, null(dealt, statistic, found.value))
+        return ScoreWithNulls(found, side, null(dealt, statistic, found.value))
 
     def share(statistic: Statistic, hits: int, of: int, *, present: bool = True) -> Rate:
         nothing = Interval(math.nan, math.nan, math.nan)

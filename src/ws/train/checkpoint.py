@@ -36,7 +36,7 @@ Tensors = dict[str, Tensor]
 
 
 @dataclass
-class Side:
+class SideState:
     """One side in between its turns: parameter values, optimiser state, and its best step so far."""
 
     state: Tensors
@@ -65,14 +65,14 @@ class Side:
         return {"now": self.state, "best": self.best, **steps, **moments}
 
     @staticmethod
-    def of(parts: dict[str, Tensors], step: int, val: float, stale: int) -> "Side":
+    def of(parts: dict[str, Tensors], step: int, val: float, stale: int) -> "SideState":
         """The side whose `parts` these are; empties the mapping."""
         now, best = parts.pop("now"), parts.pop("best")
         steps = {int(name.removeprefix(STEP)): parts.pop(name) for name in [*parts] if name.startswith(STEP)}
         parameters = next(iter(parts.values()))
         moments = {p: {name: _placed(name, tensors[p]) for name, tensors in parts.items()} for p in parameters}
         checkpoints = {n: {k: t.cpu() for k, t in tensors.items()} for n, tensors in steps.items()}
-        return Side(now, moments, best, step, val, stale, checkpoints)
+        return SideState(now, moments, best, step, val, stale, checkpoints)
 
 
 def _placed(name: str, moment: Tensor) -> Tensor:
@@ -81,10 +81,10 @@ def _placed(name: str, moment: Tensor) -> Tensor:
 
 
 @dataclass
-class State:
+class TrainState:
     """Both sides after the same number of steps, and the losses on the way there."""
 
-    sides: list[Side]
+    sides: list[SideState]
     step: int
     history: list[dict[str, float]]
     """Losses by step: `val_pos`, `val_neg`, `train_pos`, `train_neg`."""
@@ -109,13 +109,13 @@ class Checkpoints:
         assert self.folder is not None
         return self.folder / "resume" / f"lr-{number}.safetensors"
 
-    def save_sometimes(self, number: int, lr: float, state: State) -> None:
+    def save_sometimes(self, number: int, lr: float, state: TrainState) -> None:
         """Save if the last save was some time ago; only the main process writes."""
         if self.folder is not None and self.group.main and time.monotonic() - self._time > CHECKPOINT_SECONDS:
             self.save(number, lr, state)
             self._time = time.monotonic()
 
-    def save(self, number: int, lr: float, state: State) -> None:
+    def save(self, number: int, lr: float, state: TrainState) -> None:
         """Write the whole state as one file, atomically."""
         flat = {
             f"{name}/{part}/{parameter}": t
@@ -138,7 +138,7 @@ class Checkpoints:
             temporary.unlink(missing_ok=True)
             raise
 
-    def load(self, number: int) -> State | None:
+    def load(self, number: int) -> TrainState | None:
         """The saved state of one learning rate, the same in every process, or None."""
         self._time = time.monotonic()
         exists = self.folder is not None and self.file(number).is_file()
@@ -160,8 +160,8 @@ class Checkpoints:
         for key, t in tensors.items():
             name, part, parameter = key.split("/", 2)
             parts[name].setdefault(part, {})[parameter] = t.to(self.device)
-        sides = [Side.of(parts[name], **numbers) for name, numbers in zip(SIDES, head["kept"])]
-        return State(sides, head["step"], head["history"])
+        sides = [SideState.of(parts[name], **numbers) for name, numbers in zip(SIDES, head["kept"])]
+        return TrainState(sides, head["step"], head["history"])
 
 
 def _read(path: Path) -> tuple[Json, Tensors] | None:

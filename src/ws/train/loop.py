@@ -11,7 +11,7 @@ import torch
 
 from ws.batches import progress
 from ws.errors import TrainingDiverged
-from ws.train.checkpoint import Checkpoints, Side, State, Tensors
+from ws.train.checkpoint import Checkpoints, SideState, Tensors, TrainState
 from ws.train.losses import Losses
 from ws.train.sequences import SIDES, Row
 from ws.train.settings import TrainSettings
@@ -30,7 +30,7 @@ class Examples:
 
 
 @dataclass
-class Outcome:
+class BestSteps:
     """A training at one learning rate: of each side, its best step with loss and tensors."""
 
     lr: float
@@ -74,7 +74,7 @@ class Fit:
         self.marks = {max(1, round(k * len(self.batches) / n)) for k in range(1, n + 1)}
         """Steps whose sides stay beside the result."""
 
-    def run(self, lr: float, number: int) -> Outcome:
+    def run(self, lr: float, number: int) -> BestSteps:
         """Train both sides at one learning rate, from their start or from where a stopped training left them."""
         state, steps = self._state(number), len(self.batches)
         initial = _mean((state.history[0]["val_pos"], state.history[0]["val_neg"]))
@@ -101,20 +101,20 @@ class Fit:
         pos, neg = state.sides
         both = sorted(pos.checkpoints.keys() & neg.checkpoints.keys())
         checkpoints = [(step, [pos.checkpoints[step], neg.checkpoints[step]]) for step in both]
-        return Outcome(lr, (pos.step, neg.step), (pos.val, neg.val), [pos.best, neg.best], state.history, checkpoints)
+        return BestSteps(lr, (pos.step, neg.step), (pos.val, neg.val), [pos.best, neg.best], state.history, checkpoints)
 
-    def _state(self, number: int) -> State:
+    def _state(self, number: int) -> TrainState:
         """The state that a stopped training left, or both sides at their start, judged."""
         state = self.checkpoints.load(number)
         if state is not None:
             log.info("going on at step %d of %d", state.step, len(self.batches))
             return state
-        sides = [Side({k: t.clone() for k, t in s.items()}) for s in self.starts]
+        sides = [SideState({k: t.clone() for k, t in s.items()}) for s in self.starts]
         for side, name in zip(sides, SIDES):
             side.keep(0, self._judge(side, name))
-        return State(sides, 0, [{"step": 0, "val_pos": sides[0].val, "val_neg": sides[1].val}])
+        return TrainState(sides, 0, [{"step": 0, "val_pos": sides[0].val, "val_neg": sides[1].val}])
 
-    def _round(self, state: State, lr: float) -> list[float]:
+    def _round(self, state: TrainState, lr: float) -> list[float]:
         """One interval of every side that has not stopped, judged and added to the history; the losses of both."""
         until = min(state.step + self.settings.eval_every, len(self.batches))
         going = [(side, name) for side, name in zip(state.sides, SIDES) if side.stale < self.settings.patience]
@@ -129,7 +129,7 @@ class Fit:
             row.get(f"val_{name}", side.val) for side, name in zip(state.sides, SIDES)
         ]  # one that stopped is as it was
 
-    def _choose(self, state: State, val: Sequence[float]) -> None:
+    def _choose(self, state: TrainState, val: Sequence[float]) -> None:
         """Keep this step of both sides, of one, or of none, as `stop` says."""
         sides = state.sides
         if self.settings.stop == "shared":
@@ -144,7 +144,7 @@ class Fit:
             else:
                 side.stale += 1
 
-    def _interval(self, side: Side, name: str, lr: float, start: int, until: int) -> float:
+    def _interval(self, side: SideState, name: str, lr: float, start: int, until: int) -> float:
         """Train one side from step `start` to step `until`; its mean training loss."""
         attached = self.losses.attached
         attached.load(side.state)
@@ -166,7 +166,7 @@ class Fit:
         }
         return total / max(1, until - start)
 
-    def _optimizer(self, side: Side, lr: float) -> torch.optim.Optimizer:
+    def _optimizer(self, side: SideState, lr: float) -> torch.optim.Optimizer:
         """AdamW with the moments that this side left."""
         parameters = dict(self.losses.attached.trainable)
         optimizer = torch.optim.AdamW(parameters.values(), lr=lr, weight_decay=self.settings.weight_decay)
@@ -178,7 +178,7 @@ class Fit:
                 }
         return optimizer
 
-    def _judge(self, side: Side, name: str) -> float:
+    def _judge(self, side: SideState, name: str) -> float:
         """Validation loss per target token of one side."""
         self.losses.attached.load(side.state)
         return self.losses.mean([self.examples.rows[name][i] for i in self.examples.val])
@@ -209,14 +209,14 @@ def _mean(val: Sequence[float]) -> float:
 # ---------------------------------------------------------------- learning rates
 
 
-def best_rate(fit: Fit, grid: Sequence[float], *, extend: bool) -> tuple[Outcome, list[Attempt], list[str]]:
+def best_rate(fit: Fit, grid: Sequence[float], *, extend: bool) -> tuple[BestSteps, list[Attempt], list[str]]:
     """The outcome with the lowest validation loss over a grid, all attempts, and notes.
 
     With `extend`, one rate further is tried where the best is an end of the grid.
     """
     notes: list[str] = []
     attempts: list[Attempt] = []
-    best: Outcome | None = None  # one at a time: a side may be as large as the model
+    best: BestSteps | None = None  # one at a time: a side may be as large as the model
 
     def attempt(lr: float) -> None:
         nonlocal best
