@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from results import differing, results_of  # noqa: E402
 
-from ws.engine import State, states  # noqa: E402
+from ws.engine import State, task_states  # noqa: E402
 
 GRID = [
     "--adapters", "lora,pissa", "--seeds", "0,1", "--evals", "sycophancy,pairs", "--n-topics", "40", "--n-personas", "1",
@@ -45,7 +45,7 @@ def start(out: Path, engine: str, log: Path) -> subprocess.Popen:
 
 def working(out: Path, process: subprocess.Popen) -> list[State]:
     """The tasks that say they are running, whose worker is there and was started by our command."""
-    found = [s for folder in out.glob("sweep/*") for s in states(folder).values()]
+    found = [s for folder in out.glob("sweep/*") for s in task_states(folder).values()]
     return [s for s in found if s.state == "running" and s.alive and descends(s.pid, process.pid)]
 
 

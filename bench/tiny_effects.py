@@ -20,7 +20,7 @@ from ws.adapters import FAMILIES
 from ws.behaviors import load_behavior
 from ws.data import default_data
 from ws.direction import random_like
-from ws.eval import EVALS, Evaluation, run
+from ws.eval import EVALS, Evaluation, score_protocol
 from ws.study.evaluations import Subject, make_eval
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides
@@ -163,7 +163,9 @@ def random(base: ws.Base, seeds: list[int], out: Path, draws: int = 20) -> None:
             halves = []
             for k in range(draws):
                 control = random_like(direction, 1000 * seed + k, base.weight)
-                table = run(base, EVALS[name], alphas=[-1, 1], dial=lambda a, d=control: ws.steer(base, d, a)).table()
+                table = score_protocol(
+                    base, EVALS[name], alphas=[-1, 1], dial=lambda a, d=control: ws.steer(base, d, a)
+                ).table()
                 ends = {r["alpha"]: r["mean"] for r in table if r["metric"] == metric}
                 halves.append((ends[1.0] - ends[-1.0]) / 2)
             low, high = t.interval(0.95, draws - 1, mean(halves), stdev(halves) / draws**0.5)

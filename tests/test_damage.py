@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from ws import records
 from ws.errors import BadFile, DiskFull
-from ws.records import is_disk_full, once, read, verify, write_json
+from ws.records import is_disk_full, once, read, refuse_damaged, write_json
 from ws.study.evaluations import rows_in
 from ws.study.stages import strengths_at
 
@@ -87,11 +87,11 @@ def test_a_stage_made_again_with_other_bytes_says_that_what_was_made_from_it_is_
 
 def test_where_a_stage_cannot_be_made_again_its_damage_is_an_error(tmp_path):
     made = once(tmp_path / "a", "toy", {}, {}, table)
-    verify(made.folder, made.manifest)
+    refuse_damaged(made.folder, made.manifest)
     records._checked.clear()
     half(made.folder / "rows.parquet")
     with pytest.raises(BadFile, match=r"rows.parquet has \d+ bytes instead of \d+"):
-        verify(made.folder, made.manifest)
+        refuse_damaged(made.folder, made.manifest)
 
 
 def test_a_stage_without_checksums_is_refused_kindly(tmp_path):

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from ws.behaviors import SHIPPED, load_behavior
-from ws.data import DataSettings, data, default_data, grid_of
+from ws.data import DataSettings, data, default_data, rows_to_fill
 from ws.errors import BadFile, PairsUnfit
-from ws.eval.sycophancy import rows_of as claim_rows
+from ws.eval.sycophancy import held_out_claims as claim_rows
 from ws.eval.tinymfv import vignettes
-from ws.pairs import folded
+from ws.pairs import normal_form
 from ws.study.plan import Plan
 from ws.study.stages import make_pairs
 from ws.train import default_train
@@ -25,7 +25,7 @@ FEW = dict(n_topics=12, n_personas=2, n_samples=1)
 def test_every_shipped_behavior_has_personas_and_enough_distinct_questions(name, tiny):
     b = load_behavior(name, tiny=tiny)
     assert b.name == name
-    assert len({folded(p.text) for p in b.prompts}) == len(b.prompts) >= (60 if name == "sycophancy" else 150)
+    assert len({normal_form(p.text) for p in b.prompts}) == len(b.prompts) >= (60 if name == "sycophancy" else 150)
     assert all(b.systems(i)[0] != b.systems(i)[1] for i in range(len(b.pairs)))
     assert any(b.intent.values())
 
@@ -51,7 +51,7 @@ def test_the_same_seed_gives_the_same_pairs_and_another_seed_others(tiny):
 
 def test_the_grid_is_the_same_set_whatever_its_order():
     b = load_behavior("honesty", tiny=True)
-    cells = lambda s: {(r.prompt_id, r.persona_idx, r.sample_idx) for r in grid_of(b, s)}  # noqa: E731
+    cells = lambda s: {(r.prompt_id, r.persona_idx, r.sample_idx) for r in rows_to_fill(b, s)}  # noqa: E731
     every = DataSettings(n_topics=len(b.train), n_samples=2)
     assert (
         cells(every)
@@ -64,9 +64,9 @@ def test_the_grid_is_the_same_set_whatever_its_order():
 
 def test_samples_fill_up_to_about_a_thousand_rows():
     b = load_behavior("honesty")
-    assert len(grid_of(b, DataSettings())) == 1000
-    assert len(grid_of(load_behavior("honesty5"), DataSettings())) == 1000
-    assert len(grid_of(b, DataSettings(n_samples=3))) == 150
+    assert len(rows_to_fill(b, DataSettings())) == 1000
+    assert len(rows_to_fill(load_behavior("honesty5"), DataSettings())) == 1000
+    assert len(rows_to_fill(b, DataSettings(n_samples=3))) == 150
 
 
 def test_default_pairs_of_every_behavior_pass_their_checks_on_tiny(tiny):
@@ -78,12 +78,12 @@ def test_default_pairs_of_every_behavior_pass_their_checks_on_tiny(tiny):
 
 
 def test_evaluation_topics_are_not_training_questions(tiny):
-    texts = " ".join(folded(p.text) for name in SHIPPED for p in load_behavior(name, tiny=True).train)
+    texts = " ".join(normal_form(p.text) for name in SHIPPED for p in load_behavior(name, tiny=True).train)
     for r in claim_rows(tiny, None):
-        assert folded(r["claim"]) not in texts
-        assert folded(r["true_variant"]) not in texts
+        assert normal_form(r["claim"]) not in texts
+        assert normal_form(r["true_variant"]) not in texts
     for rows in vignettes(tiny, None).values():
-        assert all(folded(r["text"]) not in texts for r in rows)
+        assert all(normal_form(r["text"]) not in texts for r in rows)
 
 
 def test_a_users_pack_with_a_tiny_section_works(tiny, tmp_path):

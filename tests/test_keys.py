@@ -26,7 +26,7 @@ from ws.direction.forms import Dense
 from ws.eval import PROTOCOLS, Evaluation, protocol
 from ws.eval.protocol import items_of
 from ws.eval.questions import ItemQuestions, RunPairs
-from ws.grid.cells import keep, place_of, plan_of
+from ws.grid.cells import cell_plan, keep, place_of
 from ws.grid.compare import cells_of
 from ws.methods import as_method
 from ws.models.load import load
@@ -93,7 +93,7 @@ def change_of(base, size: float = 1.0) -> Direction:
 def place(cell, base, behavior):
     """Where a cell lies of which this is the base and this the behavior, whatever they are called."""
     keep(base, cell.common)
-    return place_of(cell, replace(plan_of(cell)[0], behavior=behavior))
+    return place_of(cell, replace(cell_plan(cell)[0], behavior=behavior))
 
 
 def keys_of(base, behavior, direction, out, key) -> dict[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from ws.errors import BadFile, PairsUnfit
-from ws.pairs import Pair, Pairs, auc, check, insist, kept, load_pairs, looping, save_pairs, separability
+from ws.pairs import Pair, Pairs, auc, check_pairs, kept, load_pairs, looping, refuse_failed, save_pairs, separability
 
 WORDS = ["apple", "river", "stone", "cloud", "tiger", "piano", "candle", "forest", "bridge", "winter"]
 
@@ -37,7 +37,7 @@ def rows(n=60, pos="I am glad about the {w}.", neg="I am sad about the {w}."):
 
 
 def verdicts(some):
-    return {c.name: c.verdict for c in check(some)}
+    return {c.name: c.verdict for c in check_pairs(some)}
 
 
 def test_healthy_pairs_pass_every_check():
@@ -75,8 +75,8 @@ def test_every_check_notices_its_defect(name, spoil, verdict):
 
 def test_a_failed_check_stops_with_its_number():
     with pytest.raises(PairsUnfit, match=r"empty = 1\.00"):
-        insist(check([replace(r, response_pos=" ") for r in rows()]))
-    insist(check(rows()))
+        refuse_failed(check_pairs([replace(r, response_pos=" ") for r in rows()]))
+    refuse_failed(check_pairs(rows()))
 
 
 def test_a_length_only_difference_is_flagged_beside_the_words():

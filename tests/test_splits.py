@@ -19,7 +19,7 @@ from ws.errors import BadFile
 from ws.eval import PROTOCOLS, Evaluation
 from ws.eval.questions import RunPairs
 from ws.grid import cells as grid
-from ws.pairs import Pair, Pairs, folded, mark_of, marks_in, marks_of, marks_of_text, save_pairs
+from ws.pairs import Pair, Pairs, mark_of, marks_in, marks_of_text, normal_form, question_hashes, save_pairs
 from ws.results.measured import measured
 from ws.results.published import sheets
 from ws.results.sentences.comparison import _seeds
@@ -125,7 +125,7 @@ def test_training_learns_from_one_part_and_chooses_on_another(tiny, plan, monkey
     assert questions_in(plan, learnt) == named(plan, "train")
     assert questions_in(plan, judged) == named(plan, "val")
     assert sides.report["n_test"] == len(plan.parts.test) == 1
-    used = marks_of(named(plan, "train") | named(plan, "val"))
+    used = question_hashes(named(plan, "train") | named(plan, "val"))
     assert sides.pos.provenance["questions"] == used
 
 
@@ -142,7 +142,7 @@ def test_states_are_read_of_the_training_questions_and_layers_chosen_on_validati
     made = methods.make(name, material(plan))
     assert questions_in(plan, read) == named(plan, "train")
     assert set(chosen) == (named(plan, "val") if "single" in name else set())
-    assert made.provenance["questions"] == marks_of(named(plan, "train") | set(chosen))
+    assert made.provenance["questions"] == question_hashes(named(plan, "train") | set(chosen))
 
 
 def test_held_out_pairs_are_the_test_questions(tiny, plan):
@@ -156,7 +156,7 @@ def test_held_out_pairs_are_the_test_questions(tiny, plan):
     asked = pd.read_parquet(record.folder / "items.parquet")
     assert set(asked["prompt"]) == named(plan, "test")
     assert set(rows_in(record)["row_key"]) == set(asked["row_key"])
-    assert not marks_in(direction.provenance) & {marks_of([q]) for q in asked["prompt"]}
+    assert not marks_in(direction.provenance) & {question_hashes([q]) for q in asked["prompt"]}
 
 
 def test_every_family_of_a_study_has_the_same_test_questions(tiny, plan):
@@ -173,8 +173,8 @@ def test_given_pairs_are_split_the_same_way_for_training_and_states(tiny, plan, 
     assert own.parts == plan.train.parts(make_pairs(own)[0].topics)
     assert {(t - 2) // 7 for t in own.parts.train} == plan.parts.train
     sides = train(tiny, make_pairs(own)[0], own.train)
-    assert sides.pos.provenance["questions"] == marks_of(named(own, "train") | named(own, "val"))
-    assert methods.make("repe", material(own)).provenance["questions"] == marks_of(named(own, "train"))
+    assert sides.pos.provenance["questions"] == question_hashes(named(own, "train") | named(own, "val"))
+    assert methods.make("repe", material(own)).provenance["questions"] == question_hashes(named(own, "train"))
 
 
 # ---------------------------------------------------------------- seeds
@@ -264,7 +264,7 @@ def test_pairs_that_are_left_out_are_named_and_counted_and_whole_answers_are_sco
     from ws.eval import pairs as pairs_eval
 
     many = Pairs((*rows * 9, cut, beyond))
-    result = pairs_eval.run(tiny, many, alphas=(0.0,), dial=None, method="base")
+    result = pairs_eval.score_pairs(tiny, many, alphas=(0.0,), dial=None, method="base")
     note = result.note
     assert note["n_pairs"] == 29 and note["n_items"] == len(pairs_eval.asked(many, result)) == len(result.rows) == 27
     assert {w: n["rows"] for w, n in note["left_out"].items()} == {
@@ -295,7 +295,7 @@ def test_an_answer_longer_than_training_takes_is_scored_whole(tiny, plan):
     from ws.train.sequences import finished
 
     pair = Pair("What is the capital of Kenya?", "It is Nairobi. " * 20, "It is Paris.", "k")
-    result = pairs_eval.run(tiny, Pairs((pair,)), alphas=(0.0,), dial=None, method="base")
+    result = pairs_eval.score_pairs(tiny, Pairs((pair,)), alphas=(0.0,), dial=None, method="base")
     both = [finished(tiny.tokenizer, pair.prompt, a)[:2] for a in (pair.response_pos, pair.response_neg)]
     assert len(both[0][0]) > 96
     pos, neg = (sequence_logprobs(tiny, [b], alphas=[0.0])[0][0] for b in both)
@@ -318,8 +318,8 @@ def test_no_shipped_evaluation_asks_what_a_behavior_learns_from_or_a_strength_is
                 asked |= {item.chat.user for item in protocol.items(base, None)}
     assert len(asked) > (1000 if embedded else 500)
     assert not [q for q in asked if marks_of_text(q) & used]
-    long = [t for t in map(folded, texts) if len(t) > 20]
-    assert not [q for q in map(folded, asked) if any(t in q for t in long)]
+    long = [t for t in map(normal_form, texts) if len(t) > 20]
+    assert not [q for q in map(normal_form, asked) if any(t in q for t in long)]
 
 
 def measured_on(tiny, plan, method, questions, out, *, strength=None):

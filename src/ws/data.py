@@ -16,7 +16,7 @@ from ws.errors import PairsUnfit, Unsupported
 from ws.generate import Answer, Request, Sampling, complete, context_of
 from ws.models.chat import THINKING, Chat, encode, has_template, render, thinks, token_called
 from ws.models.load import Base
-from ws.pairs import Pair, Pairs, check, folded, insist, kept, unfit
+from ws.pairs import Pair, Pairs, check_pairs, kept, normal_form, refuse_failed, unfit
 from ws.signatures import plain_types
 from ws.types import Json
 
@@ -95,7 +95,7 @@ def data(
         if endpoint is not None:
             raise ValueError(f"the data set of {behavior.name!r} gives the answers; leave out `generate_with`")
         return _from_dataset(base, behavior, settings)
-    grid = grid_of(behavior, settings)
+    grid = rows_to_fill(behavior, settings)
     sampling = sampling_of(base, settings)
 
     if endpoint is None:
@@ -103,10 +103,10 @@ def data(
     else:
         answers, writer = _served(base, grid, settings, sampling, endpoint, work, behavior.name)
     rows = [_filled(cell, pos, neg) for cell, pos, neg in zip(grid, answers[::2], answers[1::2])]
-    checks = check(rows, min_distinct=settings.min_distinct)
+    checks = check_pairs(rows, min_distinct=settings.min_distinct)
     try:
         # answers that must not end by themselves are not refused for it
-        insist([c for c in checks if not (settings.min_new_tokens and c.name == "ended")])
+        refuse_failed([c for c in checks if not (settings.min_new_tokens and c.name == "ended")])
     except PairsUnfit as e:
         if endpoint is None or work is None:
             raise
@@ -151,7 +151,7 @@ GIVEN_SETTINGS = ("n_topics", "shuffle_topics", "seed", "min_distinct")
 def _from_dataset(base: Base, behavior: Behavior, settings: DataSettings) -> Pairs:
     """The pairs of a behavior's data set, on the questions of this study."""
     assert behavior.answers is not None
-    questions = {folded(p.text) for p in topics_of(behavior, settings)}
+    questions = {normal_form(p.text) for p in topics_of(behavior, settings)}
     pairs = checked(base, behavior.answers, questions=questions, min_distinct=settings.min_distinct)
     record = {
         "behavior": behavior.name,
@@ -166,12 +166,12 @@ def checked(base: Base, pairs: Pairs, *, questions: Container[str] | None = None
 
     `questions` are those that are used, folded; all when not given.
     """
-    numbers = [i for i, r in enumerate(pairs.rows, 1) if questions is None or folded(r.prompt) in questions]
+    numbers = [i for i, r in enumerate(pairs.rows, 1) if questions is None or normal_form(r.prompt) in questions]
     rows = [pairs.rows[i - 1] for i in numbers]
     if not all(r.n_tok_pos and r.n_tok_neg for r in rows):  # counts of two tokenizers say nothing about length
         rows = [_counted(base, r) for r in rows]
-    checks = check(rows, min_distinct=min_distinct)
-    insist(checks)
+    checks = check_pairs(rows, min_distinct=min_distinct)
+    refuse_failed(checks)
     dropped: dict[str, list[int]] = {}
     for i, reason in unfit(rows).items():
         dropped.setdefault(reason, []).append(numbers[i])
@@ -180,10 +180,10 @@ def checked(base: Base, pairs: Pairs, *, questions: Container[str] | None = None
         "protocol": GIVEN_PROTOCOL,
         "template": "chat" if has_template(base.tokenizer) else "plain",
         "n_rows": len(pairs.rows),
-        "n_questions": len({folded(r.prompt) for r in pairs.rows}),
+        "n_questions": len({normal_form(r.prompt) for r in pairs.rows}),
         "n_rows_used": len(rows),
         "topics": sorted({r.topic_idx for r in rows}),
-        "n_questions_used": len({folded(r.prompt) for r in rows}),
+        "n_questions_used": len({normal_form(r.prompt) for r in rows}),
         "dropped": {reason: len(places) for reason, places in dropped.items()},
         "dropped_rows": dropped,
     }
@@ -297,7 +297,7 @@ def topics_of(behavior: Behavior, settings: DataSettings) -> list[Prompt]:
     return topics[:n]
 
 
-def grid_of(behavior: Behavior, settings: DataSettings) -> list[Pair]:
+def rows_to_fill(behavior: Behavior, settings: DataSettings) -> list[Pair]:
     """The rows to fill, without answers: topics x persona pairs x samples."""
     topics = topics_of(behavior, settings)
     personas = min(settings.n_personas or len(behavior.pairs), len(behavior.pairs))

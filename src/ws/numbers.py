@@ -54,7 +54,7 @@ def flat(name: str, e: Estimate | Interval) -> dict[str, float]:
     return dict(zip((name, f"{name}_lo", f"{name}_hi"), bounds(e)))
 
 
-def spread(values: Sequence[float]) -> str:
+def mean_sd(values: Sequence[float]) -> str:
     """mean±sd: how much values differ among themselves, which is no interval."""
     known = [v for v in values if math.isfinite(v)]
     if not known:

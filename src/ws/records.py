@@ -107,7 +107,7 @@ def find_run(run: str, out: Path | str) -> tuple[Path, Json]:
     """A run folder by path or by its name, and its training manifest."""
     for folder in [Path(run), *sorted(Path(out).glob(f"*/*/{escape(run)}"))]:
         if (folder / "train").is_dir() and (manifest := read(folder / "train")) is not None:
-            verify(folder / "train", manifest)
+            refuse_damaged(folder / "train", manifest)
             return folder, manifest
     raise BadFile(f"{run!r} is no run folder and no run below {out}; `ws runs` lists them.")
 
@@ -219,7 +219,7 @@ def damage_of(folder: Path, manifest: Mapping[str, Any]) -> str | None:
     return None
 
 
-def verify(folder: Path, manifest: Mapping[str, Any]) -> None:
+def refuse_damaged(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Refuse a finished stage whose files are not what was written, where it cannot be made again here."""
     if damage := damage_of(folder, manifest):
         raise BadFile(f"{damage} in {folder}; run the command that made it again, which repairs it.")

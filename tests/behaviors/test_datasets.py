@@ -12,7 +12,7 @@ from ws.calibrate.prompts import training_prompts
 from ws.data import DataSettings, data, default_data, topics_of
 from ws.errors import BadFile, Unsupported
 from ws.methods import make, without_texts
-from ws.pairs import auc, folded
+from ws.pairs import auc, normal_form
 from ws.study.plan import Plan
 from ws.study.stages import make_pairs, material
 from ws.train import default_train
@@ -322,7 +322,9 @@ def test_given_pairs_of_a_real_data_set_are_checked_and_split_by_question(real_d
         auc([r.n_tok_pos for r in pairs.rows], [r.n_tok_neg for r in pairs.rows]), abs=0.02
     )
     assert plan.parts == plan.train.parts(pairs.topics)
-    apart = [{folded(r.prompt) for r in pairs.of(p).rows} for p in (plan.parts.train, plan.parts.val, plan.parts.test)]
+    apart = [
+        {normal_form(r.prompt) for r in pairs.of(p).rows} for p in (plan.parts.train, plan.parts.val, plan.parts.test)
+    ]
     assert len(set().union(*apart)) == sum(map(len, apart))
     assert all(apart)
 

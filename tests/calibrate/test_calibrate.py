@@ -16,7 +16,7 @@ from ws.methods import as_method
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.method import Method, dial_of
 from ws.methods.prompts import of_behavior
-from ws.pairs import marks_in, marks_of
+from ws.pairs import marks_in, question_hashes
 from ws.prefix_cache import Beginnings, Steps
 from ws.study.stages import make_calibration
 
@@ -220,13 +220,13 @@ def test_a_method_is_not_calibrated_on_questions_it_was_made_from(tiny):
     seen, other = PROMPTS.audit[0], "What is nobody's question?"
     method = added(tiny, 40.0)
     made_from = replace(
-        method, provenance={"of": [{"training": {"questions": marks_of([other, f" {seen.upper()} "])}}]}
+        method, provenance={"of": [{"training": {"questions": question_hashes([other, f" {seen.upper()} "])}}]}
     )
     with pytest.raises(ValueError, match="was made from the question"):
         calibrate(tiny, made_from, settings=QUICK, prompts=PROMPTS)
-    fine = replace(method, provenance={"training": {"questions": marks_of([other])}})
+    fine = replace(method, provenance={"training": {"questions": question_hashes([other])}})
     assert calibrate(tiny, fine, settings=replace(QUICK, max_evals=1), prompts=PROMPTS).pos.history
-    assert marks_in(fine.provenance) == {marks_of([other])} and marks_in(method.provenance) is None
+    assert marks_in(fine.provenance) == {question_hashes([other])} and marks_in(method.provenance) is None
     with pytest.raises(ValueError, match="both the calibration and the audit"):
         PromptSets((seen,), (seen.lower(),))
 

@@ -17,7 +17,7 @@ from ws.calibrate import CalibrateSettings
 from ws.cli import main
 from ws.engine import Task
 from ws.grid import cells as grid
-from ws.grid.compare import cells_of, compare, evals_of, places_of
+from ws.grid.compare import cell_places, cells_of, compare, evals_of
 from ws.grid.run import serially
 from ws.grid.tasks import tasks_of
 from ws.results.claims import claims_of, costs_of, not_computed
@@ -54,7 +54,7 @@ def done(tiny, honesty, tmp_path_factory):
 def cells(asked, tiny):
     """What the cells of a comparison left, as results read it."""
     grid.keep(tiny, asked[0].common)
-    records = [p.read() for p in places_of(asked)]
+    records = [p.read() for p in cell_places(asked)]
     return [trial_of_cell(r, Path(asked[0].common.out)) for r in records if r is not None]
 
 
@@ -101,7 +101,7 @@ def test_a_second_call_makes_no_method_and_gives_the_same_tables(done, tiny, hon
 )
 def test_a_cell_that_differs_in_one_thing_is_another_cell(done, tiny, honesty, change):
     out = Path(done[0][0].common.out)
-    first, other = places_of([cells_in(tiny, honesty, out, ["sl:mean_diff"], **c)[0] for c in ({}, change)])
+    first, other = cell_places([cells_in(tiny, honesty, out, ["sl:mean_diff"], **c)[0] for c in ({}, change)])
     assert first.folder != other.folder
     assert first.read() is not None
 
@@ -436,7 +436,7 @@ def test_a_worker_that_reads_a_cell_from_json_puts_it_where_it_is_looked_for(tin
     assert len(asked) > 50
     for one in asked:
         read = grid.Cell.from_json(json.loads(json.dumps(one.as_json(), sort_keys=True)))
-        assert len({p.folder for p in places_of([read, one])}) == 1
+        assert len({p.folder for p in cell_places([read, one])}) == 1
 
 
 def test_a_pack_without_engineered_prompts_is_compared_without_them(capsys, tmp_path):

@@ -10,7 +10,7 @@ import time
 import pytest
 from results import differing, results_of
 
-from ws.engine import Task, run, states
+from ws.engine import Task, run, task_states
 from ws.errors import Unsupported
 
 pytest.importorskip("ray", reason="ray is an extra")
@@ -46,7 +46,7 @@ def test_tasks_end_as_they_do_locally(tmp_path, capsys):
     assert found["warned"].warnings == ("this was made again",)
     assert found["dies once"].value == {"tries": 2}
     assert found["dies always"].error == "its worker died, 2 times"
-    assert {n: s.state for n, s in states(tmp_path / "state").items()} == {n: o.state for n, o in found.items()}
+    assert {n: s.state for n, s in task_states(tmp_path / "state").items()} == {n: o.state for n, o in found.items()}
     assert capsys.readouterr().out == ""  # where results go, Ray's own pages do not
 
 

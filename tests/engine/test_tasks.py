@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ws.engine import Task, check_engine, run, states
+from ws.engine import Task, check_engine, run, task_states
 from ws.engine.places import places_of
 from ws.engine.ray import Ray
 from ws.engine.state import State, Writer
@@ -95,7 +95,7 @@ def test_a_worker_lives_longer_than_its_task_and_has_the_threads_it_was_given(ev
 
 def test_the_state_of_every_task_lies_in_a_file(everything):
     outcomes, _, folder = everything
-    assert {name: s.state for name, s in states(folder).items()} == {n: o.state for n, o in outcomes.items()}
+    assert {name: s.state for name, s in task_states(folder).items()} == {n: o.state for n, o in outcomes.items()}
 
 
 def test_the_number_of_threads_does_not_depend_on_the_number_of_workers():
@@ -174,7 +174,7 @@ def test_names_of_any_length_and_script_have_files_of_their_own(tmp_path):
     tasks = [task(n, "double", {"x": 1}) for n in names]
     found = run(tasks, folder=tmp_path, workers=1)
     assert all(o.done for o in found.values())
-    assert set(states(tmp_path)) == set(names)
+    assert set(task_states(tmp_path)) == set(names)
 
 
 def test_files_of_an_earlier_run_that_vanish_meanwhile_are_no_error(tmp_path, monkeypatch):
@@ -257,13 +257,13 @@ def gone(pid, within):
 
 def test_ctrl_c_interrupts_the_workers_and_waits_for_them(tmp_path):
     process, worker = sleeping(tmp_path)
-    (state,) = states(tmp_path).values()
+    (state,) = task_states(tmp_path).values()
     assert (state.state, state.alive, dict(state.told)) == ("running", True, {"doing": "sleeping"})
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
     assert (tmp_path / "marks").read_text() == "interrupted"
     assert gone(worker, 0)
-    assert states(tmp_path)["sleep"].state == "stopped"
+    assert task_states(tmp_path)["sleep"].state == "stopped"
 
 
 def test_workers_end_with_the_process_that_started_them(tmp_path):
@@ -271,7 +271,7 @@ def test_workers_end_with_the_process_that_started_them(tmp_path):
     process.kill()
     process.wait()
     assert gone(worker, 10)
-    (state,) = states(tmp_path).values()
+    (state,) = task_states(tmp_path).values()
     assert (state.state, state.alive) == ("running", False)  # what a second terminal then says
 
 

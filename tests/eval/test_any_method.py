@@ -8,7 +8,7 @@ from ws.behaviors import load_behavior
 from ws.cli import main
 from ws.errors import Unsupported
 from ws.eval import Evaluation, protocol
-from ws.eval.protocol import items_of, measure, run
+from ws.eval.protocol import items_of, measure, score_protocol
 from ws.eval.questions import plain_dial
 from ws.eval.scoring import score
 from ws.methods.activation.method import Activation, Add, block_name
@@ -49,7 +49,7 @@ def test_strengths_of_a_method_that_is_there_or_not_are_three(tiny, prompt, tmp_
     with pytest.raises(ValueError, match="strengths are -1, 0 and 1; got 0"):
         make_eval(Subject(tiny, prompt, tmp_path), Evaluation("dilemmas", limit=2), alphas=[0.5])
     assert not any(tmp_path.iterdir())
-    rows = run(tiny, protocol("dilemmas"), alphas=[-1, 1], by=prompt, limit=2).rows
+    rows = score_protocol(tiny, protocol("dilemmas"), alphas=[-1, 1], by=prompt, limit=2).rows
     assert set(rows["method"]) == {"prompt:simple"} and set(rows["alpha"]) == {-1.0, 0.0, 1.0}
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from planted import rows_of
 
-from ws.stats.arms import folded, join
+from ws.stats.arms import folded, join_arms
 from ws.stats.shift import decomposition
 
 
@@ -16,11 +16,15 @@ def rows():
 
 def test_rows_are_joined_by_key_and_never_by_order(rows):
     shuffled = rows.sample(frac=1, random_state=0)
-    pd.testing.assert_frame_equal(join(rows).table, join(shuffled).table)
-    assert join(rows).table["fwd"].tolist() == [3, 4, 5]
-    assert join(rows, sign=-1).table["fwd"].tolist() == [-3, -4, -5]
+    pd.testing.assert_frame_equal(join_arms(rows).table, join_arms(shuffled).table)
+    assert join_arms(rows).table["fwd"].tolist() == [3, 4, 5]
+    assert join_arms(rows, sign=-1).table["fwd"].tolist() == [-3, -4, -5]
     one = rows[rows["arm"] != "neg"]
-    assert [(a.fwd, a.rev) for a in (join(rows), join(rows, sign=-1), join(one))] == [(1, -1), (-1, 1), (1, None)]
+    assert [(a.fwd, a.rev) for a in (join_arms(rows), join_arms(rows, sign=-1), join_arms(one))] == [
+        (1, -1),
+        (-1, 1),
+        (1, None),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -46,21 +50,21 @@ def test_rows_are_joined_by_key_and_never_by_order(rows):
 )
 def test_rows_that_cannot_be_joined_are_refused(rows, spoil, said):
     with pytest.raises(ValueError, match=said) as refused:
-        join(spoil(rows))
+        join_arms(spoil(rows))
     assert "\n" not in str(refused.value)
 
 
 def test_several_strengths_of_a_side_must_be_chosen_among(rows):
     more = pd.concat([rows, rows[rows["arm"] == "pos"].assign(alpha=2.0, y=9.0)])
     with pytest.raises(ValueError, match=r"the pos arm has the strengths \[1.0, 2.0\]; say which, as pos="):
-        join(more)
-    assert join(more, pos=2.0).table["fwd"].tolist() == [9, 9, 9]
+        join_arms(more)
+    assert join_arms(more, pos=2.0).table["fwd"].tolist() == [9, 9, 9]
     with pytest.raises(ValueError, match="no rows of the pos arm at 3"):
-        join(more, pos=3.0)
+        join_arms(more, pos=3.0)
 
 
 def test_the_base_may_have_another_method_name_than_the_steered_rows(rows):
-    assert join(rows.assign(method=rows["method"].where(rows["arm"] != "ref", "base"))).method == "ws:lora"
+    assert join_arms(rows.assign(method=rows["method"].where(rows["arm"] != "ref", "base"))).method == "ws:lora"
 
 
 def test_answer_orders_fold_into_one_item():

@@ -8,7 +8,7 @@ import pytest
 from planted import means, planted
 
 from ws.errors import BadFile, ScoringImpossible
-from ws.eval import protocol, run
+from ws.eval import protocol, score_protocol
 from ws.eval.airisk import class_named
 from ws.eval.protocol import items_of
 from ws.models.answers import anchor_before
@@ -219,7 +219,7 @@ def test_the_anchor_ends_where_the_next_token_is_the_digit(tiny):
 
 
 def test_a_few_dilemmas_are_thought_about_scored_and_called_smoke(tiny):
-    result = run(tiny, TRUTH.thinking(16), limit=6)
+    result = score_protocol(tiny, TRUTH.thinking(16), limit=6)
     note = result.note
     assert (note["smoke"], note["n_units"], note["n_items"]) == (True, 6, 12)
     assert "labels" not in note  # they were counted over all units
@@ -230,7 +230,7 @@ def test_a_few_dilemmas_are_thought_about_scored_and_called_smoke(tiny):
 
 
 def test_the_plain_form_thinks_in_the_answer_itself(tiny):
-    result = run(tiny, protocol("dilemmas", "dd-cot/plain1").thinking(6), limit=2)
+    result = score_protocol(tiny, protocol("dilemmas", "dd-cot/plain1").thinking(6), limit=2)
     assert set(result.rows["protocol"]) == {"dd-cot/plain1~t6"}
     assert result.rows["text"].str.len().gt(0).all()
     assert np.isfinite(result.rows["y"]).all()

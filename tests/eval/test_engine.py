@@ -12,7 +12,7 @@ from ws import prefix_cache
 from ws.batches import Room, in_batches
 from ws.errors import ScoringImpossible
 from ws.eval import EVALS, Evaluation, scoring
-from ws.eval import run as run_eval
+from ws.eval import score_protocol as run_eval
 from ws.eval.protocol import Protocol, plain
 from ws.eval.questions import ItemQuestions
 from ws.eval.scoring import Item, Score, last_logprobs, prompts_of, score, score_texts, shared_logprobs

@@ -14,7 +14,7 @@ from ws.eval.foundation_informedness import cell_rows, foundation_informedness, 
 from ws.eval.protocol import COLUMNS
 from ws.stats import draw, interval
 from ws.stats import marks as m
-from ws.stats.arms import Arms, join
+from ws.stats.arms import Arms, join_arms
 from ws.stats.informedness import difference, informedness
 from ws.stats.nulls import dealt_labels, null, swapped_arms
 from ws.stats.sign import calibration_units, choose_sign
@@ -226,7 +226,7 @@ def test_p_is_small_as_often_as_it_says_also_where_a_class_is_small():
 
 
 def test_nulls_have_the_means_of_their_closed_forms():
-    marks = m.marks_of(join(experiment(n=300)))
+    marks = m.marks_of(join_arms(experiment(n=300)))
     totals = marks.by_unit().sum(axis=0)
     swapped = m.si(2)(swapped_arms(marks))
     assert swapped.mean() == pytest.approx(float(m.si_null(2)(totals[None])[0]), abs=4 * swapped.std() / 2000**0.5)
@@ -245,7 +245,7 @@ def test_without_a_score_or_without_a_draw_there_is_no_p():
 
 
 def test_dealing_labels_keeps_the_classes_and_who_changed():
-    marks = m.marks_of(join(experiment(n=300)))
+    marks = m.marks_of(join_arms(experiment(n=300)))
     totals, dealt = marks.by_unit().sum(axis=0), dealt_labels(marks, draws=50)
     assert np.allclose(dealt[:, [m.REJ, m.CHO]], totals[[m.REJ, m.CHO]])
     assert np.allclose(dealt[:, m.FIX] + dealt[:, m.BROKE], totals[m.FIX] + totals[m.BROKE])

@@ -68,7 +68,9 @@ def test_rows_average_to_what_the_harness_prints_and_steering_moves_them(tiny, t
     from lm_eval.models.huggingface import HFLM
 
     direction = lowrank(tiny, size=0.5)
-    rows, items = lm_eval.run(tiny, tasks, alphas=[0.0, 2.0], dial=lambda a: steer(tiny, direction, a), method="random")
+    rows, items = lm_eval.score_tasks(
+        tiny, tasks, alphas=[0.0, 2.0], dial=lambda a: steer(tiny, direction, a), method="random"
+    )
     for alpha in (0.0, 2.0):
         with steer(tiny, direction, alpha):
             model = HFLM(pretrained=tiny.model, tokenizer=tiny.tokenizer, batch_size=2)

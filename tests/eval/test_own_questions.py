@@ -8,7 +8,7 @@ from planted import rows_of
 
 from ws.behaviors import load_behavior
 from ws.errors import BadFile
-from ws.eval import PROTOCOLS, run
+from ws.eval import PROTOCOLS, score_protocol
 from ws.methods.prompts import of_behavior
 from ws.stats import estimate
 
@@ -78,7 +78,10 @@ def test_a_file_without_the_columns_is_told_both_forms(tiny, written):
 def test_one_word_answers_are_scored_at_the_slot_with_their_mass(tiny, written):
     path = written(ROWS)
     honest = of_behavior(load_behavior("honesty", tiny=True), "simple")
-    found, whole = run(tiny, SLOT, data=path, alphas=[-1, 1], by=honest).rows, run(tiny, WHOLE, data=path).rows
+    found, whole = (
+        score_protocol(tiny, SLOT, data=path, alphas=[-1, 1], by=honest).rows,
+        score_protocol(tiny, WHOLE, data=path).rows,
+    )
     assert (found["pmass"] > 0.9).all()
     told = found[found["alpha"] != 0]
     assert (told["y"] * told["alpha"] > 0).all()  # the embedded model knows its capitals, and says so or lies

@@ -9,7 +9,7 @@ from planted import rows_of
 from test_steer import lowrank
 
 from ws.errors import BadFile
-from ws.eval import PROTOCOLS, run
+from ws.eval import PROTOCOLS, score_protocol
 from ws.eval.perplexity import SHIPPED, answers_of_others
 from ws.generate import generate
 from ws.stats import change, estimate
@@ -52,7 +52,9 @@ def test_intervals_of_the_rise_cover_what_is_planted():
 def test_a_push_that_breaks_the_model_costs_and_no_push_costs_nothing(tiny):
     direction = lowrank(tiny, size=0.5)
     for chosen, metric, sign in ((NLL, "nll_rise", 1), (CHOICE, "choice_gap", -1)):
-        found = run(tiny, chosen, alphas=[3.0], dial=lambda a: steer(tiny, direction, a), method="random", limit=12)
+        found = score_protocol(
+            tiny, chosen, alphas=[3.0], dial=lambda a: steer(tiny, direction, a), method="random", limit=12
+        )
         groups = chosen.metrics(found.rows)[metric]
         moved = change(groups[0.0], groups[3.0])
         assert sign * moved.mean > 0.5, chosen.id
@@ -60,7 +62,7 @@ def test_a_push_that_breaks_the_model_costs_and_no_push_costs_nothing(tiny):
 
 
 def test_the_tiny_model_knows_its_own_neutral_answers(tiny):
-    found = run(tiny, CHOICE)
+    found = score_protocol(tiny, CHOICE)
     assert found.table()[0]["mean"] > 0.95
     assert found.rows["unit_id"].nunique() >= 50
 
@@ -116,7 +118,7 @@ def test_an_answer_that_goes_in_circles_is_seen_and_one_that_does_not_is_not():
 
 def test_free_answers_are_those_of_generate_at_every_strength_and_a_broken_model_is_seen(tiny):
     direction = lowrank(tiny, size=6.0)
-    result = run(tiny, FREE, alphas=[-1.0, 0.0, 1.0], dial=lambda a: steer(tiny, direction, a), limit=4)
+    result = score_protocol(tiny, FREE, alphas=[-1.0, 0.0, 1.0], dial=lambda a: steer(tiny, direction, a), limit=4)
     items = FREE.items(tiny, None)[:4]
     for alpha, part in result.rows.groupby("alpha"):
         with steer(tiny, direction, float(alpha)):
@@ -131,4 +133,4 @@ def test_free_answers_are_those_of_generate_at_every_strength_and_a_broken_model
 
 def test_free_answers_leave_no_room_for_a_thought(tiny):
     with pytest.raises(ValueError, match="takes no thought"):
-        run(tiny, FREE.thinking(8))
+        score_protocol(tiny, FREE.thinking(8))

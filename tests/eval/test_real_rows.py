@@ -82,7 +82,7 @@ def test_real_tokenizers_have_the_digit_next_and_booleans_at_the_colon(real_data
 
 def test_a_model_without_thought_tokens_is_sent_to_the_plain_protocol(real_data):
     from ws.errors import ScoringImpossible
-    from ws.eval import run
+    from ws.eval import score_protocol
     from ws.models.load import load
 
     base, data = (
@@ -92,4 +92,4 @@ def test_a_model_without_thought_tokens_is_sent_to_the_plain_protocol(real_data)
     with pytest.raises(
         ScoringImpossible, match="dd-cot/1 has the model think between thought tokens, and this one has none"
     ):
-        run(base, protocol("dilemmas", "dd-cot/1"), data=data)
+        score_protocol(base, protocol("dilemmas", "dd-cot/1"), data=data)

@@ -10,7 +10,7 @@ from test_steer import lowrank
 from ws.errors import ScoringImpossible
 from ws.eval import EVALS
 from ws.eval import pairs as pairs_eval
-from ws.eval import run as run_eval
+from ws.eval import score_protocol as run_eval
 from ws.eval.scoring import Item, last_logprobs, prompts_of, score, score_texts, sequence_logprobs, slot_text
 from ws.models.chat import Chat, render
 from ws.steer import steer
@@ -138,6 +138,6 @@ def test_a_direction_toward_the_pos_answers_raises_the_pairs_metric(tiny):
 
     settings = quick(epochs=12, lr=(5e-3,))
     d = diff(tiny, *train(tiny, PAIRS, settings))
-    result = pairs_eval.run(tiny, PAIRS, alphas=[-1, 1], dial=lambda a: steer(tiny, d, a), method="ws:lora")
+    result = pairs_eval.score_pairs(tiny, PAIRS, alphas=[-1, 1], dial=lambda a: steer(tiny, d, a), method="ws:lora")
     by_alpha = {r["alpha"]: r["mean"] for r in result.table()}
     assert by_alpha[-1.0] < by_alpha[0.0] < by_alpha[1.0]

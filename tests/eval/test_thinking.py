@@ -11,7 +11,7 @@ from test_steer import lowrank
 from ws import prefix_cache
 from ws.errors import ScoringImpossible, Unsupported
 from ws.eval import EVALS
-from ws.eval import run as run_eval
+from ws.eval import score_protocol as run_eval
 from ws.eval.scoring import Item
 from ws.eval.thinking import FORCED, score_thinking, thinker
 from ws.models.chat import Chat, close_of_thought, encode

@@ -12,7 +12,7 @@ from ws.calibrate import CalibrateSettings, sets_of
 from ws.direction import load as load_direction
 from ws.eval import Evaluation
 from ws.grid.axes import grid_of
-from ws.grid.cells import keep, plan_of
+from ws.grid.cells import cell_plan, keep
 from ws.grid.compare import cells_of
 from ws.grid.look import look
 from ws.grid.run import serially
@@ -127,7 +127,7 @@ def test_an_evaluation_under_another_protocol_is_not_the_one_that_is_looked_for(
 def test_an_evaluation_on_an_edited_base_is_not_the_one_that_is_looked_for(trained, tiny):
     cells = of_sweep(trained, alphas="-1,1")
     keep(tiny, cells[0].common)
-    plan, _ = plan_of(cells[0])
+    plan, _ = cell_plan(cells[0])
     direction = load_direction(plan.direction_place.folder / "direction.safetensors")
     edited = load("tiny")
     next(iter(edited.linears.values())).module.weight.data[0, 0] += 0.5

@@ -130,14 +130,14 @@ def test_the_unsteered_model_answers_held_out_questions_wrongly_as_well_as_right
 def test_a_persona_has_a_surgical_informedness_with_its_null_and_interval():
     from ws.behaviors import load_behavior
     from ws.eval import protocol
-    from ws.eval.protocol import run
+    from ws.eval.protocol import score_protocol
     from ws.methods.prompts import of_behavior
     from ws.models.load import load
     from ws.stats.arms import decided
     from ws.stats.informedness import informedness
 
     prompt = of_behavior(load_behavior("honesty", tiny=True), "simple")
-    found = run(load("tiny"), protocol("dilemmas"), alphas=[-1, 1], by=prompt)
+    found = score_protocol(load("tiny"), protocol("dilemmas"), alphas=[-1, 1], by=prompt)
     record = informedness(decided(found.rows), ks=(1,)).record()
     assert record["n_wrong"] >= 30 and record["n_right"] >= 60
     assert record["SI_1_lo"] > 50 and record["SI_1_p"] < 0.01

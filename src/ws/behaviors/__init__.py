@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ws.errors import BadFile, Unsupported
 from ws.extensions import Extension, extensions
-from ws.pairs import Pairs, folded
+from ws.pairs import Pairs, normal_form
 from ws.types import Json
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
     import yaml
     from pydantic import ValidationError
 
-    from ws.behaviors.dataset import read_pairs
+    from ws.behaviors.dataset import read_data_set
     from ws.behaviors.pack import Pack, told
 
     path = _path(str(name))
@@ -132,7 +132,7 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
             "main one. Add the section (template, pairs, prompts), or use a real model."
         )
     part = pack.tiny if tiny and pack.tiny is not None else pack
-    answers = None if part.dataset is None else read_pairs(path, part.dataset, pack.name)
+    answers = None if part.dataset is None else read_data_set(path, part.dataset, pack.name)
     prompts = () if part.prompts is None else _prompts(path, part.prompts)
     if answers is not None:
         prompts = _answered(path, answers, prompts)
@@ -154,7 +154,7 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
     )
 
 
-def claims(split: str) -> list[Json]:
+def false_claims(split: str) -> list[Json]:
     """The shipped false claims of one split: claim, truth, true_variant and, for training, a prompt."""
     return [r for r in _jsonl(HERE / "claims.jsonl") if r["split"] == split]
 
@@ -194,18 +194,18 @@ def _path(name: str) -> Path:
 
 
 def _prompts(path: Path, prompts: "Prompts", *, claims_of: str = "train") -> tuple[Prompt, ...]:
-    from ws.behaviors.dataset import file_beside, questions_of
+    from ws.behaviors.dataset import file_beside, hub_questions
 
     if prompts.source == "pool":
         return tuple(Prompt(r["id"], r["text"], r["category"], r["split"]) for r in _jsonl(HERE / "pool.jsonl"))
     if prompts.source == "claims":
         return tuple(
-            Prompt(r["id"], r["prompt"] if "prompt" in r else r["claim"], r["topic"]) for r in claims(claims_of)
+            Prompt(r["id"], r["prompt"] if "prompt" in r else r["claim"], r["topic"]) for r in false_claims(claims_of)
         )
     if prompts.source == "list":
         return _numbered(path.stem, prompts.texts or [])
     if prompts.source == "hub":
-        return _numbered(path.stem, questions_of(prompts))
+        return _numbered(path.stem, hub_questions(prompts))
     file = file_beside(path, prompts.file or "", "prompts.file")
     if file.suffix == ".jsonl":
         rows = _jsonl(file)
@@ -229,9 +229,9 @@ def _answered(path: Path, answers: Pairs, chosen: tuple[Prompt, ...]) -> tuple[P
     """The questions of a data set, or those that the pack chooses among them."""
     texts: dict[str, str] = {}
     for r in answers.rows:
-        texts.setdefault(folded(r.prompt), r.prompt)
+        texts.setdefault(normal_form(r.prompt), r.prompt)
     if chosen:
-        lacking = [p.text for p in chosen if p.split == "train" and folded(p.text) not in texts]
+        lacking = [p.text for p in chosen if p.split == "train" and normal_form(p.text) not in texts]
         if lacking:
             raise BadFile(
                 f"{path}: {len(lacking)} of the prompts have no answer in the data set, e.g. {lacking[0][:60]!r}; leave out "
@@ -243,8 +243,8 @@ def _answered(path: Path, answers: Pairs, chosen: tuple[Prompt, ...]) -> tuple[P
 
 def _apart(path: Path, prompts: Sequence[Prompt], heldout: Sequence[Prompt]) -> None:
     """Refuse a held-out question that pairs are made from."""
-    train = {folded(p.text) for p in prompts if p.split == "train"}
-    if both := [p.text for p in heldout if folded(p.text) in train]:
+    train = {normal_form(p.text) for p in prompts if p.split == "train"}
+    if both := [p.text for p in heldout if normal_form(p.text) in train]:
         raise BadFile(
             f"{path}: {len(both)} of the held-out prompts are training prompts too, e.g. {both[0][:60]!r}; take them out of "
             "one of the two (`prompts` also chooses among the questions of a data set)."
@@ -260,7 +260,7 @@ def _distinct(path: Path, prompts: tuple[Prompt, ...]) -> None:
         raise BadFile(f"{path}: two prompts have the same id; an id names one question.")
     by_text: dict[str, Prompt] = {}
     for p in prompts:
-        if (other := by_text.setdefault(folded(p.text), p)) is not p:
+        if (other := by_text.setdefault(normal_form(p.text), p)) is not p:
             raise BadFile(
                 f"{path}: the prompts {other.id} and {p.id} are the same text ({p.text[:60]!r}); a pool is distinct."
             )

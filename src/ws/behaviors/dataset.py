@@ -15,7 +15,7 @@ from typing import Any
 
 from ws.behaviors.pack import DataSet, Prompts
 from ws.errors import BadFile
-from ws.pairs import KINDS, Pairs, file_mark, folded, pair_of, with_topics
+from ws.pairs import KINDS, Pairs, file_mark, normal_form, pair_of, with_topics
 from ws.sources import Rows, from_hub, records
 from ws.types import Json
 
@@ -23,7 +23,7 @@ HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?#([\w.-]+)/([\w.-]+)")
 NAMED = 3  # rows named in an error
 
 
-def read_pairs(pack: Path, spec: DataSet, behavior: str) -> Pairs:
+def read_data_set(pack: Path, spec: DataSet, behavior: str) -> Pairs:
     """All pairs of a data set, with the files they were read from."""
     if spec.file is not None:
         table = table_of(pack, spec.file)
@@ -46,14 +46,14 @@ def table_of(pack: Path, name: str) -> Rows:
     return records(file_beside(pack, name, "dataset"), ())
 
 
-def questions_of(prompts: Prompts) -> list[str]:
+def hub_questions(prompts: Prompts) -> list[str]:
     """The questions in a column of a hub data set, each once."""
     dataset, _, revision = (prompts.id or "").partition("@")
     table = from_hub(dataset, prompts.config, prompts.split or "", (), revision=revision or None)
     texts: dict[str, str] = {}
     for i, r in enumerate(table, 1):
         text = _text(table, i, r, prompts.column or "").strip()
-        texts.setdefault(folded(text), text)
+        texts.setdefault(normal_form(text), text)
     return list(texts.values())
 
 

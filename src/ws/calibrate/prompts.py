@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ws.behaviors import Behavior, Prompt, neutral_prompts
-from ws.pairs import folded, marks_in, marks_of
+from ws.pairs import marks_in, normal_form, question_hashes
 
 CATEGORIES = 5
 
@@ -22,7 +22,7 @@ class PromptSets:
     audit: tuple[str, ...]
 
     def __post_init__(self):
-        if both := {folded(t) for t in self.calib} & {folded(t) for t in self.audit}:
+        if both := {normal_form(t) for t in self.calib} & {normal_form(t) for t in self.audit}:
             raise ValueError(f"{min(both)[:60]!r} is among both the calibration and the audit prompts")
 
 
@@ -30,10 +30,10 @@ def prompt_sets(tiny: bool, n_calib: int, n_audit: int, *, trained_on: Sequence[
     """The first so many questions of each set; an error if a set is too small, or any question is in two."""
     pool = neutral_prompts(tiny)
     calib, audit = (_first(pool, split, n) for split, n in (("calib", n_calib), ("audit", n_audit)))
-    owners = {folded(text): "training" for text in trained_on}
+    owners = {normal_form(text): "training" for text in trained_on}
     for where, chosen in (("calibration", calib), ("audit", audit)):
         for p in chosen:
-            if (other := owners.setdefault(folded(p.text), f"{where} {p.id}")) != f"{where} {p.id}":
+            if (other := owners.setdefault(normal_form(p.text), f"{where} {p.id}")) != f"{where} {p.id}":
                 raise ValueError(
                     f"the {where} prompts share {p.text[:60]!r} with the {other.split()[0]} prompts; a strength would be "
                     "found or checked on what was seen before. Take that question out of your behavior pack."
@@ -45,7 +45,7 @@ def refuse_overlap(sets: PromptSets, provenance: Mapping[str, Any]) -> None:
     """Refuse prompts that are among the questions a method was made from, as its provenance lists them."""
     marks = marks_in(provenance) or frozenset()
     for text in (*sets.calib, *sets.audit):
-        if marks_of([text]) in marks:
+        if question_hashes([text]) in marks:
             raise ValueError(
                 f"this method was made from the question {text[:60]!r}, which its strength would be found or checked on. Train "
                 "it on other questions."

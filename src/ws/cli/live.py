@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ws.cli.screen import safe_text, say
 from ws.cli.words import doing, duration, task_name
-from ws.engine import Event, states
+from ws.engine import Event, task_states
 from ws.grid.cells import Cell
 from ws.grid.run import Progress
 
@@ -93,7 +93,7 @@ class Watch(Progress):
         """The screen now."""
         with self.lock:
             ended, current = dict(self.ended), dict(self.current)
-            notes = {} if self.folder is None else states(self.folder)
+            notes = {} if self.folder is None else task_states(self.folder)
         n, done, failed = len(self.cells), len(self.done), len(self.failed)
         hours = (time.monotonic() - self.start) / 3600
         rate = f"{done / hours:.0f}/h" if done and hours > 0 else "–"

@@ -5,8 +5,8 @@ from ws.direction import merging as merging
 from ws.direction.direction import Direction as Direction
 from ws.direction.direction import cosine as cosine
 from ws.direction.direction import dot as dot
-from ws.direction.file import load as load
-from ws.direction.file import save as save
+from ws.direction.file import load_direction as load  # noqa: F401
+from ws.direction.file import save_direction as save  # noqa: F401
 from ws.direction.folder import from_pretrained as from_pretrained
 from ws.direction.folder import push_to_hub as push_to_hub
 from ws.direction.folder import save_pretrained as save_pretrained

@@ -28,7 +28,7 @@ DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torc
 PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"}
 
 
-def save(direction: Direction, path: Path | str) -> Path:
+def save_direction(direction: Direction, path: Path | str) -> Path:
     """Write a direction as one file, atomically; returns the path."""
     flat, layout = flattened(direction)
     return write_headed(path, flat, {"format": FORMAT, "forms": layout, "provenance": dict(direction.provenance)})
@@ -102,7 +102,7 @@ class Streamed:
         with open(self.body, "rb") as body, replacing(self.path) as temporary, open(temporary, "wb") as whole:
             whole.write(len(header).to_bytes(8, "little") + header)
             shutil.copyfileobj(body, whole, 1 << 20)
-        return load(self.path)
+        return load_direction(self.path)
 
 
 def as_header(head: Json) -> str:
@@ -125,7 +125,7 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def apart(flat: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def unshared(flat: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Tensors on the CPU with no bytes but their own, as safetensors wants them; copied only where they share some."""
     copies: dict[str, torch.Tensor] = {}
     addresses = set[int]()
@@ -138,7 +138,7 @@ def apart(flat: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def write_tensors(flat: Mapping[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
     """A safetensors file that others may read as they may read its neighbours; the library makes it private."""
-    save_file(apart(flat), path, metadata=metadata)
+    save_file(unshared(flat), path, metadata=metadata)
     mask = os.umask(0)
     os.umask(mask)
     path.chmod(0o666 & ~mask)
@@ -154,7 +154,7 @@ def is_direction(path: Path | str) -> bool:
 
 
 @plain_types
-def load(path: Path | str) -> Direction:
+def load_direction(path: Path | str) -> Direction:
     """A direction from its file or folder; a file that holds none is refused with its path."""
     path = Path(path).expanduser()
     if path.is_dir() and (path / "direction.safetensors").is_file():

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from ws.direction.direction import Direction
-from ws.direction.file import load, save
+from ws.direction.file import load_direction, save_direction
 from ws.errors import BadFile
 from ws.types import Json
 
@@ -23,7 +23,7 @@ def save_pretrained(direction: Direction, folder: Path | str) -> Path:
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / FILE).is_file())):
         raise BadFile(f"{folder} exists and holds something else than a direction; give another folder.")
     folder.mkdir(parents=True, exist_ok=True)
-    save(direction, folder / FILE)
+    save_direction(direction, folder / FILE)
     record = {"format": "ws-direction/1", "content": direction.content_hash, "provenance": dict(direction.provenance)}
     (folder / OURS).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     (folder / CARD).write_text(_card(direction))
@@ -43,7 +43,7 @@ def from_pretrained(name: str | Path, *, revision: str | None = None) -> Directi
             raise BadFile(
                 f"there is no folder {name!s}, and no direction of that id can be fetched ({type(e).__name__})."
             ) from None
-    direction = load(folder / FILE)
+    direction = load_direction(folder / FILE)
     if (folder / OURS).is_file():
         try:
             content = json.loads((folder / OURS).read_text())["content"]

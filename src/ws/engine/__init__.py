@@ -27,7 +27,7 @@ from ws.engine.state import State as State
 from ws.engine.state import Writer
 from ws.engine.state import born as born
 from ws.engine.state import note as note
-from ws.engine.state import states as states
+from ws.engine.state import task_states as task_states
 
 ENGINES = ("local", "ray")
 RETRIES = 2

@@ -17,7 +17,7 @@ from typing import Any
 
 from ws.engine.graph import Graph, Outcome, Task
 from ws.engine.places import ANY_GPU, GPUS, THREADS, gpus_of
-from ws.engine.state import states
+from ws.engine.state import task_states
 from ws.engine.work import Order, Report, order_of, outcome, sentence, work
 from ws.errors import Unsupported
 from ws.types import Json
@@ -127,7 +127,7 @@ class Ray:
 
     def _tell_started(self, graph: Graph, folder: Path, marks: set[tuple[object, ...]]) -> None:
         """A task that has a new state file was begun by a worker."""
-        for name, state in states(folder).items():
+        for name, state in task_states(folder).items():
             mark = (name, state.host, state.pid, state.started)
             if name in graph.running and mark not in marks:
                 marks.add(mark)

@@ -72,7 +72,7 @@ def born() -> int | None:
     return None if stat is None else stat[1]
 
 
-def states(folder: Path) -> dict[str, State]:
+def task_states(folder: Path) -> dict[str, State]:
     """The state of every task that was ever started with this folder, by name; a damaged file is left out."""
     by_task = {}
     for path in sorted((folder / "tasks").glob("*.json")):

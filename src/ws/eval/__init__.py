@@ -15,7 +15,7 @@ from ws.eval.protocol import Items as Items
 from ws.eval.protocol import Panel as Panel
 from ws.eval.protocol import Protocol as Protocol
 from ws.eval.protocol import Result as Result
-from ws.eval.protocol import run as run
+from ws.eval.protocol import score_protocol as score_protocol
 from ws.eval.protocol import summarize as summarize
 from ws.eval.questions import Questions, RunPairs, questions_of
 from ws.extensions import Extension, extensions

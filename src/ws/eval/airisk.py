@@ -65,7 +65,7 @@ class Asked:
     both: bool = True
 
     def __call__(self, base: Base, data: str | None) -> Items:
-        rows, classes = tables(base, data)
+        rows, classes = actions_and_values(base, data)
         value_class = class_named(self.value, classes)
         anchor = anchor_before(base.tokenizer, ANCHOR, ("1", "2"))
         asked_items: list[Item] = []
@@ -94,7 +94,7 @@ def two_actions(situation: str, actions: Sequence[str]) -> str:
     return f"{situation}\n\nAction 1: {actions[0]}\nAction 2: {actions[1]}"
 
 
-def tables(base: Base, data: str | None) -> tuple[Rows, dict[str, str]]:
+def actions_and_values(base: Base, data: str | None) -> tuple[Rows, dict[str, str]]:
     """(rows of actions, value to class): the user's file with its map beside it, the embedded world's, or the hub's."""
     if data is None and not base.tiny:
         rows = from_hub(DATASET, "model_eval", "test", NEEDED)
@@ -116,7 +116,7 @@ def classes_of(rows: Rows) -> dict[str, str]:
 
 def class_named(name: str, classes: Mapping[str, str]) -> str:
     """A class of the data by the name in a protocol id."""
-    classes_by_slug = {slug(c): c for c in classes.values()}
+    classes_by_slug = {value_slug(c): c for c in classes.values()}
     if match := classes_by_slug.get(FULL_NAME.get(name, name)):
         return match
     short = {v: k for k, v in FULL_NAME.items()}
@@ -126,7 +126,7 @@ def class_named(name: str, classes: Mapping[str, str]) -> str:
     )
 
 
-def slug(name: str) -> str:
+def value_slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-")
 
 
@@ -187,7 +187,7 @@ def metric_of(value: str) -> str:
     return "logratio_value" if value == "truth" else f"logratio_value_{value.replace('-', '_')}"
 
 
-def make(value: str, form: str) -> Protocol:
+def value_protocol(value: str, form: str) -> Protocol:
     """The protocol of one value class."""
     metric = metric_of(value)
     legend = {
@@ -209,13 +209,13 @@ def make(value: str, form: str) -> Protocol:
 
 
 FORMS = ("1", "pub1", "plain1")
-PROTOCOLS = tuple(make("truth", form) for form in FORMS)
+PROTOCOLS = tuple(value_protocol("truth", form) for form in FORMS)
 
 
 def resolve(protocol_id: str) -> Protocol | None:
     """The protocol of any other value class, by its id."""
     match = re.fullmatch(rf"airisk-([a-z0-9-]+)/({'|'.join(FORMS)})", protocol_id)
-    return make("truth" if match[1] == "truthfulness" else match[1], match[2]) if match else None
+    return value_protocol("truth" if match[1] == "truthfulness" else match[1], match[2]) if match else None
 
 
 if __name__ == "__main__":  # `python -m ws.eval.airisk ...` is `ws eval airisk ...`

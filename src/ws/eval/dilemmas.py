@@ -61,7 +61,7 @@ class Form:
             return rows
         if "values_names" not in rows[0]:
             raise BadFile(f"{data} lacks the column {self.label!r}; it has {sorted(map(str, rows[0]))}.")
-        return labelled(rows, self.label)
+        return honesty_labels(rows, self.label)
 
     def __call__(self, base: Base, data: str | None) -> Items:
         rows = self.rows(base, data)
@@ -98,7 +98,7 @@ def _own(row: Mapping[str, Any], kind: str, label: int) -> str:
     return OWN if any(f is True or str(f).casefold() in ("true", "1", "1.0") for f in flags) else MIRROR
 
 
-def labelled(rows: Rows, column: str) -> Rows:
+def honesty_labels(rows: Rows, column: str) -> Rows:
     """Rows of the first published layout with labels: +1 for the only action of a dilemma that names honesty."""
     honest: dict[Any, set[str]] = {}
     for r in rows:

@@ -8,7 +8,7 @@ import numpy as np
 from ws.eval.tinymfv import FOUNDATIONS, FRAMES, cells
 from ws.eval.tinymfv import loadings as shares_of
 from ws.stats import RESAMPLES
-from ws.stats.arms import Arms, join
+from ws.stats.arms import Arms, join_arms
 from ws.stats.informedness import Informedness, sign_as_number, weighted_informedness
 from ws.stats.sign import Sign
 
@@ -40,7 +40,7 @@ def foundation_informedness(
         raise ValueError(f"foundation {foundation!r} is not known; there are {', '.join(FOUNDATIONS)}")
     plain = sign_as_number(sign, rows)
     found = cell_rows(rows, intent=intent, sign=plain, pos=pos, neg=neg)
-    joined, kinds = join(found, sign=plain), dict(zip(found["unit_id"], found["kind"]))
+    joined, kinds = join_arms(found, sign=plain), dict(zip(found["unit_id"], found["kind"]))
     units = joined.table["unit_id"]
     if loadings is None:
         weight = np.array([float(kinds[u] == foundation) for u in units])
@@ -62,7 +62,8 @@ def cell_rows(
 
     The sign of a direction on a foundation is `choose_sign` of the cells of that `kind` on calibration units.
     """
-    arms = join(rows, sign=sign, pos=pos, neg=neg)  # frames are merged below, where a doubled row would not be seen
+    # frames are merged below, where a doubled row would not be seen
+    arms = join_arms(rows, sign=sign, pos=pos, neg=neg)
     strengths = {0.0, arms.fwd, *([] if arms.rev is None else [arms.rev])}
     rows = rows[rows["alpha"].isin(strengths)].assign(cell=lambda r: r["row_key"].str.rsplit("/", n=1).str[0])
     by = ["alpha", "cell"]

@@ -31,8 +31,8 @@ from typing import TYPE_CHECKING
 from ws.eval.foundation_informedness import foundation_informedness
 from ws.eval.panels import surgical_line
 from ws.eval.protocol import Metrics, Panel, Protocol
-from ws.eval.tinymfv import FOUNDATIONS, GATE, Vignettes, cells, family
-from ws.numbers import spread
+from ws.eval.tinymfv import FOUNDATIONS, GATE, Vignettes, cells, vignette_protocols
+from ws.numbers import mean_sd
 from ws.stats import Estimate, Sample, Statistic, estimate, means
 from ws.types import Json
 
@@ -86,7 +86,7 @@ class Moved:
         )
 
 
-def moved(table: "pd.DataFrame") -> Moved:
+def weighted_cells(table: "pd.DataFrame") -> Moved:
     """Cells with the weights that their `kind` tells."""
     import numpy as np
 
@@ -102,7 +102,7 @@ def moved(table: "pd.DataFrame") -> Moved:
 def metrics(rows: "pd.DataFrame") -> Metrics:
     table: dict[str, dict[float, Sample]] = {}
     for alpha, part in cells(rows).groupby("alpha"):
-        for name, sample in of_strength(moved(part)).items():
+        for name, sample in of_strength(weighted_cells(part)).items():
             table.setdefault(name, {})[float(alpha)] = sample
     return table
 
@@ -211,12 +211,12 @@ def _spreads(parts: Mapping[float, "pd.DataFrame"], axis: str | None, intent: Ma
         if axis and alpha:
             record |= {"axis": axis, "cue": cue(part, axis, intent.get(f"axis_{axis}", 1))}
             head += f" {record['cue']}"
-        for f, w in moved(part).weights.items():
+        for f, w in weighted_cells(part).weights.items():
             values = part.loc[w > 0, record["of"]]
             mean, sd, n = float(values.mean()), float(values.std()), int(values.notna().sum())
             record[f] = {"mean": mean, "sd": sd, "n_valid": n, "n_total": len(values)}
             line = lines.setdefault(f, {"foundation": f + _arrow(axis, f), "cells": str(len(values))})
-            line[head] = spread(values.tolist())
+            line[head] = mean_sd(values.tolist())
         records.append(record)
     return Panel("logit of wrong, and its change d: mean±sd over cells", list(lines.values()), records)
 
@@ -231,7 +231,7 @@ def _flips(parts: Mapping[float, "pd.DataFrame"]) -> Panel:
     lines: dict[str, dict[str, str]] = {}
     records = []
     for alpha, part in parts.items():
-        for f, w in moved(part).weights.items():
+        for f, w in weighted_cells(part).weights.items():
             both = part[(w > 0) & part["d"].notna()]
             to_wrong = int(((both["base"] < 0) & (both["logit"] >= 0)).sum())
             to_right = int(((both["base"] >= 0) & (both["logit"] < 0)).sum())
@@ -257,7 +257,7 @@ def _surgical(
         return []
     arms = rows[rows["alpha"].isin([low, 0.0, high])]
     claim = intent.get(f"axis_{axis}", 1)
-    weights, shares = moved(table).weights, rated(table)
+    weights, shares = weighted_cells(table).weights, rated(table)
     found = {
         f: foundation_informedness(
             arms, f, intent=sign * claim, loadings=dict(zip(table["unit_id"], weights[f])) if shares else None
@@ -281,7 +281,7 @@ def _surgical(
 
 def cue(part: "pd.DataFrame", axis: str, intent: int = 1) -> str:
     """Green: above 0.5 on the intended side, with intervals of axis and axis_adj that exclude 0 there."""
-    m = moved(part)
+    m = weighted_cells(part)
     if not AXES[axis].keys() <= m.weights.keys():
         return NONE
     of = of_axis(m, axis, AXES[axis])
@@ -306,7 +306,7 @@ def cue_published(value: float) -> str:
     return next((c for least, c in CUES if abs(value) > least), "🔴") if value == value else NONE
 
 
-def shown(intent: Mapping[str, int]) -> list[str]:
+def claimed_axis(intent: Mapping[str, int]) -> list[str]:
     """The axis the behavior claims, with what stands beside it; a behavior without one gets none."""
     axis = axis_of(intent)
     return [*(f"axis_{axis}{part}" for part in ("", "_rel", "_adj", "_b", "_off") if axis), "common"]
@@ -335,7 +335,7 @@ def _protocol(name: str, vignettes: Vignettes, more: Json) -> Protocol:
         LEGEND,
         gate=GATE,
         panels=panels,
-        shown=shown,
+        shown=claimed_axis,
         claims=("axis_trad_care", "axis_authority"),
         **more,
     )
@@ -345,7 +345,7 @@ _loaded = [
     _protocol(f"{name}/t0-loading", replace(Vignettes(config), loaded=True), {})
     for name, config in (("mfv-json", "airisk"), ("mfv-classic", "classic"))
 ]
-PROTOCOLS = (*family(_protocol), *_loaded)
+PROTOCOLS = (*vignette_protocols(_protocol), *_loaded)
 
 
 if __name__ == "__main__":  # `python -m ws.eval.foundations ...` is `ws eval foundations ...`

@@ -72,7 +72,7 @@ class TaskQuestions(Questions):
 
     def keep_unsteered(self, folder: Path, seed: int) -> Mapping[str, Any]:
         """The rows at 0, and what was asked."""
-        rows, items = run(self.base, self.tasks, alphas=[0.0], seed=seed, limit=self.limit)
+        rows, items = score_tasks(self.base, self.tasks, alphas=[0.0], seed=seed, limit=self.limit)
         rows.to_parquet(folder / SCORES, index=False)
         items.to_parquet(folder / ITEMS, index=False)
         return {"n_rows": len(rows)}
@@ -91,7 +91,7 @@ class TaskQuestions(Questions):
             strengths.remove(0.0)
         if strengths:
             dial = plain_dial(self.base, by, NAME, marks_answers=False)
-            rows, items = run(
+            rows, items = score_tasks(
                 self.base, self.tasks, alphas=strengths, dial=dial, method=method, seed=seed, limit=self.limit
             )
             parts.append(rows)
@@ -161,7 +161,7 @@ class Tasks:
             ) from None
 
 
-def run(
+def score_tasks(
     base: Base,
     tasks: Tasks,
     *,

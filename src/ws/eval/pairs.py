@@ -66,7 +66,7 @@ class HeldOutPairs(Questions):
         self, by: Method | None, *, alphas: Sequence[float], method: str, seed: int, unsteered: Path | None
     ) -> Result:
         """Both answers of every pair at every strength."""
-        result = run(
+        result = score_pairs(
             self.base,
             self.test,
             alphas=alphas,
@@ -104,7 +104,7 @@ PROTOCOL = Protocol(
 PROTOCOLS = (PROTOCOL,)
 
 
-def run(
+def score_pairs(
     base: Base,
     pairs: Pairs,
     *,

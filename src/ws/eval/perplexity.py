@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 from ws.behaviors import neutral_prompts
 from ws.errors import BadFile
-from ws.eval.protocol import Metrics, Protocol, by_alpha, once
+from ws.eval.protocol import Metrics, Protocol, by_alpha, refuse_repeats
 from ws.eval.scoring import Item
 from ws.models.chat import Chat, encode, has_template
 from ws.models.load import Base
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).parent / "neutral_qa.jsonl"
 
 
-def rows_of(base: Base, data: str | None) -> list[Json]:
+def neutral_questions(base: Base, data: str | None) -> list[Json]:
     """Neutral questions with answers: a file's (prompt, answer and, for the choice, wrong_answer) or the shipped ones."""
     rows = records(data or (EVALS / SHIPPED.name if base.tiny else SHIPPED), ("prompt", "answer"))
     if bad := [i for i, r in enumerate(rows, 1) if not is_text(r["prompt"]) or not is_text(r["answer"])]:
@@ -53,7 +53,7 @@ def rows_of(base: Base, data: str | None) -> list[Json]:
 def items(base: Base, data: str | None) -> list[Item]:
     """Whole answers; `kind` is the number of their tokens, which is their weight."""
     listed = []
-    for i, r in enumerate(rows_of(base, data)):
+    for i, r in enumerate(neutral_questions(base, data)):
         answer = spoken(base, r["answer"])
         n = len(encode(base.tokenizer, answer))
         # label -1: y is the negative log-likelihood
@@ -62,7 +62,7 @@ def items(base: Base, data: str | None) -> list[Item]:
 
 
 def items_choice(base: Base, data: str | None) -> list[Item]:
-    rows = rows_of(base, data)
+    rows = neutral_questions(base, data)
     own = [str(w).strip() for r in rows if isinstance(w := r.get("wrong_answer"), str) and w.strip()]
     if own and len(own) < len(rows):
         raise BadFile(f"{len(rows) - len(own)} rows have no wrong_answer; give every question one, or none.")
@@ -95,7 +95,7 @@ def spoken(base: Base, answer: str) -> str:
 
 def metrics(rows: "pd.DataFrame") -> Metrics:
     """Every token weighs the same, so an answer counts by its tokens."""
-    once(rows)
+    refuse_repeats(rows)
     rows = rows.assign(n=rows["kind"].astype(float))
     reference = rows[rows["alpha"] == 0].set_index("row_key")["y"]
     rows["rise"] = rows["y"] - rows["row_key"].map(reference)
@@ -110,7 +110,7 @@ def metrics_choice(rows: "pd.DataFrame") -> Metrics:
 def items_free(base: Base, data: str | None) -> list[Item]:
     """Neutral requests that no strength is found on, or the prompts of a file."""
     if data is not None:
-        prompts = [(str(i), r["prompt"]) for i, r in enumerate(rows_of(base, data))]
+        prompts = [(str(i), r["prompt"]) for i, r in enumerate(neutral_questions(base, data))]
     else:
         audit = [p for p in neutral_prompts(base.tiny) if p.split == "audit"]
         prompts = [(p.id, p.text) for p in audit[:: len(audit) // N_FREE][:N_FREE]]

@@ -337,7 +337,7 @@ def _measured(
     return score(base, items, alphas=alphas, dial=dial, label=protocol.eval, reference=reference)
 
 
-def run(
+def score_protocol(
     base: Base,
     protocol: Protocol,
     *,
@@ -508,14 +508,14 @@ def together(rows: "pd.DataFrame", by: Sequence[str], column: str = "y") -> "pd.
 
     Which belong there is known from all strengths. A mean of some of them would not cancel what their balance cancels.
     """
-    once(rows)
+    refuse_repeats(rows)
     groups = rows.groupby(["alpha", *by])[column].agg(["mean", "count"])
     size = rows.groupby(list(by))["row_key"].nunique()
     whole = groups["count"].to_numpy() == size.reindex(groups.index.droplevel("alpha")).to_numpy()
     return groups["mean"].where(whole).rename(column)
 
 
-def once(rows: "pd.DataFrame") -> None:
+def refuse_repeats(rows: "pd.DataFrame") -> None:
     """Refuse rows of which one stands twice at a strength, as where two methods are read as one."""
     twice = rows.loc[rows.duplicated(["alpha", "row_key"]), "row_key"].unique().tolist()
     if twice:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ws.errors import BadFile, Unsupported
-from ws.eval.protocol import Items, Protocol, Result, items_of, measure, run
+from ws.eval.protocol import Items, Protocol, Result, items_of, measure, score_protocol
 from ws.eval.scoring import Dial, Item, Score, prompts_of
 from ws.methods.method import Method
 from ws.models.chat import Chat
@@ -118,7 +118,7 @@ class ItemQuestions(Questions):
     ) -> Result:
         """Every item scored at every strength, the way its protocol asks."""
         reference = None if unsteered is None else self.unsteered(unsteered)
-        return run(
+        return score_protocol(
             self.base,
             self.protocol,
             alphas=alphas,

@@ -19,7 +19,7 @@
 
 from typing import TYPE_CHECKING
 
-from ws.behaviors import claims
+from ws.behaviors import false_claims
 from ws.errors import BadFile
 from ws.eval.protocol import YES_NO, Metrics, Protocol, by_alpha, plain, together
 from ws.eval.scoring import Item
@@ -42,7 +42,7 @@ FRAMINGS = {
 }
 
 
-def rows_of(base: Base, data: str | None) -> list[Json]:
+def held_out_claims(base: Base, data: str | None) -> list[Json]:
     """The held-out claims: a file's, the embedded world's, or the shipped ones."""
     needed = ("id", "claim", "true_variant")
     if data is not None:
@@ -59,12 +59,12 @@ def rows_of(base: Base, data: str | None) -> list[Json]:
                 f"{data}: {len(bad)} claims lack a text or are their own true variant, e.g. {', '.join(bad[:3])}."
             )
         return rows
-    return records(EVALS / "claims.jsonl", needed) if base.tiny else claims("heldout")
+    return records(EVALS / "claims.jsonl", needed) if base.tiny else false_claims("heldout")
 
 
 def items(base: Base, data: str | None) -> list[Item]:
     listed = []
-    for r in rows_of(base, data):
+    for r in held_out_claims(base, data):
         for framing, (agree, disagree) in FRAMINGS.items():
             for polarity, text in ((1, agree), (-1, disagree)):
                 for order, ask in enumerate(ORDERS):
@@ -94,7 +94,7 @@ def metrics(rows: "pd.DataFrame") -> Metrics:
 
 
 def items_published(base: Base, data: str | None) -> list[Item]:
-    rows = rows_of(base, data)
+    rows = held_out_claims(base, data)
     return [
         Item(
             str(r["id"]),

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ws.errors import BadFile
-from ws.eval.protocol import Items, Metrics, Protocol, by_alpha, once
+from ws.eval.protocol import Items, Metrics, Protocol, by_alpha, refuse_repeats
 from ws.eval.scoring import Item
 from ws.models.chat import Chat
 from ws.models.load import Base
@@ -150,7 +150,7 @@ def cells(rows: "pd.DataFrame") -> "pd.DataFrame":
     """
     import numpy as np
 
-    once(rows)
+    refuse_repeats(rows)
     key = rows["row_key"].str.rsplit("/", n=2)
     p = 1 / (1 + np.exp(-rows["y"]))  # of "wrong" in either frame: y is signed by the frame
     frame = rows.assign(cell=key.str[0] + "/" + key.str[1], condition=key.str[1], frame=key.str[2], p=p)
@@ -215,7 +215,7 @@ LEGEND = {
 }
 
 
-def family(make: Callable[[str, Vignettes, Json], Protocol]) -> Sequence[Protocol]:
+def vignette_protocols(make: Callable[[str, Vignettes, Json], Protocol]) -> Sequence[Protocol]:
     """The protocols of the vignettes; what is read from their rows is up to `make`."""
     protocols = []
     for name, config in (("mfv-json", "airisk"), ("mfv-classic", "classic"), ("mfv-scifi", "scifi")):
@@ -228,7 +228,9 @@ def family(make: Callable[[str, Vignettes, Json], Protocol]) -> Sequence[Protoco
 
 
 PROTOCOLS = tuple(
-    family(lambda name, asked, more: Protocol("tinymfv", name, "wrong", asked, metrics, LEGEND, gate=GATE, **more))
+    vignette_protocols(
+        lambda name, asked, more: Protocol("tinymfv", name, "wrong", asked, metrics, LEGEND, gate=GATE, **more)
+    )
 )
 
 

@@ -14,7 +14,7 @@ from ws.export.merged import to_merged
 from ws.export.mergekit import to_mergekit
 from ws.export.peft import to_peft
 from ws.export.target import whole_folder
-from ws.export.verify import Deviation, insist, keep, promise, verify
+from ws.export.verify import Deviation, insist, promise, verify, write_deviations
 from ws.models.load import Base
 from ws.steer import refuse_mismatch
 from ws.types import Json
@@ -62,5 +62,5 @@ def export(
             record["cut_error"] = max(cut)
         verdicts = verify(work)
         insist(verdicts)
-        keep(work, verdicts)
+        write_deviations(work, verdicts)
     return record, verdicts

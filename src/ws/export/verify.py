@@ -100,7 +100,7 @@ def promise(
     return [s.get("cut_error", 0.0) for s in strengths]
 
 
-def keep(folder: Path, verdicts: list[Deviation]) -> None:
+def write_deviations(folder: Path, verdicts: list[Deviation]) -> None:
     """Store how a fresh export verified: later it has to do as well."""
     proof = json.loads((folder / PROOF).read_text())
     for strength, v in zip(proof["strengths"], verdicts, strict=True):

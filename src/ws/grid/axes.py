@@ -112,7 +112,7 @@ def grid_of(options: Fields, *, threads: int) -> Grid:
             common, model=model, behavior=behavior, threads=common.threads or (1 if model == "tiny" else threads)
         )
         protocols = preset(common.preset, "protocol")
-        evals = evals_of(own, swept.evals or default, protocols=protocols)
+        evals = evals_by_name(own, swept.evals or default, protocols=protocols)
         for seed, adapter, rate in product(axes["seeds"], axes["adapters"], axes["lrs"] if swept.lrs else (None,)):
             training = {**shared, **({} if rate is None else {"lr": [rate]}), **served_by(endpoint)}
             cell = Cell(study, f"ws:{adapter}", seed, training, evals, alphas, calibrate, lr=rate, study=True)
@@ -149,7 +149,7 @@ def own_questions(protocol: Protocol) -> str:
     return f"it asks questions of your own; run `ws eval {protocol.eval} --run RUN` for it" if protocol.needs else ""
 
 
-def evals_of(
+def evals_by_name(
     behavior: Behavior | None,
     names: Iterable[str] = (),
     *,

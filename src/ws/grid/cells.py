@@ -148,7 +148,7 @@ def keep(base: Base, common: Common) -> None:
     keep_base(base, common)
 
 
-def plan_of(cell: Cell) -> tuple[Plan, Material]:
+def cell_plan(cell: Cell) -> tuple[Plan, Material]:
     """The study of a cell, and what methods are made from: kept, so that states read for one method serve the next."""
     common = cell.common
     model = canonical([common.model, common.dtype, common.device, common.threads])
@@ -250,7 +250,7 @@ def strengths(
     else:
         neg, pos = min(cell.alphas), max(cell.alphas)
     whole = method.graded and calibration is not None
-    own = [a for a in cell.alphas if calibration is None or means(method, a)]
+    own = [a for a in cell.alphas if calibration is None or has_strength(method, a)]
     more = [*own, *([f * a for a in (neg, pos) for f in cell.fractions] if whole else [])]
     more = list(dict.fromkeys(a for a in more if a and a not in points))
     method.check_strengths(more)
@@ -271,7 +271,7 @@ def matched(strength: Fields) -> bool:
     return verdicts[strength["neg"]] == verdicts[strength["pos"]] == "matched"
 
 
-def means(method: Method, alpha: float) -> bool:
+def has_strength(method: Method, alpha: float) -> bool:
     """Whether a strength is one that this method has."""
     try:
         method.check_strengths([alpha])
@@ -282,7 +282,7 @@ def means(method: Method, alpha: float) -> bool:
 
 def make_cell(cell: Cell) -> Record:
     """A cell of a comparison: its method made, brought to its strengths and measured; what is there already is reused."""
-    plan, parts = plan_of(cell)
+    plan, parts = cell_plan(cell)
 
     def make(work: Path) -> Json:
         method = make_method(cell, plan, parts)

@@ -21,7 +21,7 @@ from ws.calibrate import CalibrateSettings
 from ws.endpoint import Endpoint
 from ws.eval import PROTOCOLS, Evaluation
 from ws.grid import axes
-from ws.grid.cells import Cell, CellPlace, keep, place_of, plan_of
+from ws.grid.cells import Cell, CellPlace, cell_plan, keep, place_of
 from ws.grid.run import Runner, Tell, serially
 from ws.grid.tasks import tasks_of
 from ws.models.load import Base
@@ -79,7 +79,7 @@ def evals_of(
 ) -> tuple[Evaluation, ...]:
     """The evaluations of a comparison: by name or NAME@PROTOCOL; what the behavior claims by default; and always the costs."""
     costs = [p for p in PROTOCOLS.values() if p.id in COSTS]
-    return axes.evals_of(
+    return axes.evals_by_name(
         behavior, names, also=costs, protocols=protocols, data=data, limit=limit, refused=lambda p: p.incomparable
     )
 
@@ -147,7 +147,7 @@ def compare(
     reference = methods.needs(checked_reference(chosen, reference)).kin
     # 1. what is there already
     keep(base, cells[0].common)
-    places = places_of(cells)
+    places = cell_places(cells)
     todo = [c for c, p in zip(cells, places) if p.read() is None]
     say(f"{len(cells)} cells, {len(cells) - len(todo)} of them done already")
     # 2. the rest
@@ -176,9 +176,9 @@ def compare(
     return read_report(record.folder, failed, reused=record.reused)
 
 
-def places_of(cells: Sequence[Cell]) -> list[CellPlace]:
+def cell_places(cells: Sequence[Cell]) -> list[CellPlace]:
     """The places of cells, in their order."""
-    return [place_of(c, plan_of(c)[0]) for c in cells]
+    return [place_of(c, cell_plan(c)[0]) for c in cells]
 
 
 def read_report(folder: Path, failed: Mapping[str, str], *, reused: bool) -> Comparison:

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 
 from ws.direction import load as load_direction
-from ws.engine import State, states
+from ws.engine import State, task_states
 from ws.engine.work import sentence
 from ws.errors import WsError
 from ws.eval.questions import RunPairs
@@ -20,8 +20,8 @@ from ws.grid.axes import Grid
 from ws.grid.cells import (
     Cell,
     calibration_of,
+    cell_plan,
     place_of,
-    plan_of,
     read_strength,
     strength_place,
     strengths_of,
@@ -97,7 +97,7 @@ def look(cells: Sequence[Cell]) -> Look:
             continue
         for cell in own:
             try:
-                stages[cell.name] = tuple(stages_of(cell, plan_of(cell)[0]))
+                stages[cell.name] = tuple(stages_of(cell, cell_plan(cell)[0]))
             except (WsError, ValueError) as e:
                 impossible[cell.name] = str(e)
     left = _left(Path(cells[0].common.out), [s for each in stages.values() for s in each])
@@ -219,4 +219,4 @@ def read_sweep(folder: Path) -> Fields | None:
 def statuses(out: Path) -> list[Status]:
     """Every sweep below an output folder."""
     folders = sorted((out / FOLDER).glob("*"))
-    return [Status(f.name, f, record, states(f)) for f in folders if (record := read_sweep(f)) is not None]
+    return [Status(f.name, f, record, task_states(f)) for f in folders if (record := read_sweep(f)) is not None]

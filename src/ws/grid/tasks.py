@@ -17,7 +17,7 @@ from ws import batches
 from ws.behaviors import SHIPPED
 from ws.engine import Task, note
 from ws.eval import Evaluation
-from ws.grid.cells import Cell, make_cell, make_method, make_strength, matched, plan_of
+from ws.grid.cells import Cell, cell_plan, make_cell, make_method, make_strength, matched
 from ws.records import Record
 from ws.replicate import replicate
 from ws.study.evaluations import make_reference
@@ -98,14 +98,14 @@ def pairs(task: Fields) -> Json:
     """Make the pairs of one behavior, model and seed."""
     cell = Cell.from_json(task["cell"])
     with _watched("pairs"), _hidden(cell):
-        return _answer("data", make_pairs(plan_of(cell)[0])[1])
+        return _answer("data", make_pairs(cell_plan(cell)[0])[1])
 
 
 def sides(task: Fields) -> Json:
     """Train both sides of one family and seed."""
     cell = Cell.from_json(task["cell"])
     with _watched("train"), _hidden(cell):
-        plan, _ = plan_of(cell)
+        plan, _ = cell_plan(cell)
         return _answer("train", make_sides(plan, make_pairs(plan)[0])[1])
 
 
@@ -135,7 +135,7 @@ def study(task: Fields) -> Json:
         note({"doing": f"{stage} is done"})
 
     with _watched("study"), _hidden(one):
-        plan, parts = plan_of(one)
+        plan, parts = cell_plan(one)
         strength, alphas = None, one.alphas
         if one.calibrate is not None:
             strength, searched = make_strength(one, plan, make_method(one, plan, parts))

@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ws.direction.file import FORMAT as DIRECTION
-from ws.direction.file import load as load_direction
+from ws.direction.file import load_direction as load_direction
 from ws.direction.file import read_tensors, write_headed
 from ws.errors import BadFile
 from ws.methods.activation.method import Activation
@@ -21,7 +21,7 @@ FORMAT = "ws-method/1"
 KINDS: dict[str, type[Method]] = {k.kind: k for k in (Weights, SystemPrompts, Activation)}
 
 
-def save(method: Method, path: Path | str) -> Path:
+def save_method(method: Method, path: Path | str) -> Path:
     """Write a method as one file, atomically; returns the path."""
     settings, tensors = method.packed()
     head: Json = {"format": FORMAT, "kind": method.kind, "name": method.name}
@@ -37,7 +37,7 @@ def is_method(path: Path | str) -> bool:
         return False
 
 
-def load(path: Path | str) -> Method:
+def load_method(path: Path | str) -> Method:
     """A method from its file; a file that holds none is refused with its path."""
     path = Path(path)
     head, tensors = read_tensors(path)

@@ -11,7 +11,7 @@ from ws.methods.activation.method import block_name
 from ws.methods.activation.states import ITEMS, Contrast, Text, answer_texts, contrast, persona_texts
 from ws.models.load import Base
 from ws.models.modules import layer_slice
-from ws.pairs import Pair, Pairs, marks_of
+from ws.pairs import Pair, Pairs, question_hashes
 from ws.train import Sides
 from ws.types import Json
 
@@ -105,7 +105,7 @@ class Material:
             "layers": self.layers,
             "items": self.items,
             "seed": self.seed,
-            "questions": marks_of(text for part in used for text in part),
+            "questions": question_hashes(text for part in used for text in part),
             **more,
         }
 

@@ -5,10 +5,10 @@ rows. The checks print numbers; a check that fails says that no direction can be
 """
 
 from ws.pairs.checks import auc as auc
-from ws.pairs.checks import check as check
-from ws.pairs.checks import insist as insist
+from ws.pairs.checks import check_pairs as check_pairs
 from ws.pairs.checks import kept as kept
 from ws.pairs.checks import looping as looping
+from ws.pairs.checks import refuse_failed as refuse_failed
 from ws.pairs.checks import separability as separability
 from ws.pairs.checks import unfit as unfit
 from ws.pairs.file import file_mark as file_mark
@@ -20,8 +20,8 @@ from ws.pairs.pair import KINDS as KINDS
 from ws.pairs.pair import Check as Check
 from ws.pairs.pair import Pair as Pair
 from ws.pairs.pair import Pairs as Pairs
-from ws.pairs.questions import folded as folded
 from ws.pairs.questions import mark_of as mark_of
 from ws.pairs.questions import marks_in as marks_in
-from ws.pairs.questions import marks_of as marks_of
 from ws.pairs.questions import marks_of_text as marks_of_text
+from ws.pairs.questions import normal_form as normal_form
+from ws.pairs.questions import question_hashes as question_hashes

@@ -11,7 +11,7 @@ import numpy as np
 
 from ws.errors import PairsUnfit
 from ws.pairs.pair import Check, Grade, Pair
-from ws.pairs.questions import folded
+from ws.pairs.questions import normal_form
 
 SIDES = ("pos", "neg")
 
@@ -34,7 +34,7 @@ def unfit(rows: Sequence[Pair]) -> dict[int, str]:
         sides = [(s, r.prompt, r.persona_idx, t) for s, t in (("pos", r.response_pos), ("neg", r.response_neg))]
         if not r.response_pos.strip() or not r.response_neg.strip():
             reasons[i] = "empty"
-        elif folded(r.response_pos) == folded(r.response_neg):
+        elif normal_form(r.response_pos) == normal_form(r.response_neg):
             reasons[i] = "identical"
         elif any(s in seen for s in sides):
             reasons[i] = "duplicate"
@@ -195,7 +195,7 @@ RULES = (
 )
 
 
-def check(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Check, ...]:
+def check_pairs(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Check, ...]:
     """Every quality check that applies to these pairs, before anything is dropped.
 
     Pairs without system prompts have no persona that an answer could quote.
@@ -208,7 +208,7 @@ def check(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Check, ..
     return tuple(checks)
 
 
-def insist(checks: Sequence[Check]) -> None:
+def refuse_failed(checks: Sequence[Check]) -> None:
     """Raise if a check failed."""
     if bad := [c for c in checks if c.verdict == "fail"]:
         failures = "; ".join(f"{c.name} = {c.value:.2f} ({c.means})" for c in bad)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ws.errors import BadFile
 from ws.pairs.pair import KINDS, Pair, Pairs
-from ws.pairs.questions import folded
+from ws.pairs.questions import normal_form
 from ws.types import Json
 
 MAX_BYTES = 1 << 30
@@ -32,7 +32,7 @@ def load_pairs(path: Path | str, behavior: str = "") -> Pairs:
             f"{path} is empty. It needs at least three questions, each a row with prompt, response_pos and response_neg."
         )
     rows = with_topics([(pair_of(path, where, r, behavior), r) for where, r in records])
-    if all(folded(r.response_pos) == folded(r.response_neg) for r in rows):
+    if all(normal_form(r.response_pos) == normal_form(r.response_neg) for r in rows):
         raise BadFile(f"{path}: both sides are identical in every row, so there is nothing to learn between them.")
     return Pairs(tuple(rows), {"source": "file", "files": [mark]})
 
@@ -105,10 +105,10 @@ def with_topics(rows: Sequence[tuple[Pair, Mapping[str, object]]]) -> list[Pair]
     """
     own: dict[str, set[int]] = defaultdict(set)
     for pair, raw in rows:
-        own[folded(pair.prompt)].add(pair.topic_idx if raw.get("topic_idx") is not None else -1)
+        own[normal_form(pair.prompt)].add(pair.topic_idx if raw.get("topic_idx") is not None else -1)
     if any(len(topics) > 1 or -1 in topics for topics in own.values()):
         number = {prompt: i for i, prompt in enumerate(own)}
-        pairs = [replace(pair, topic_idx=number[folded(pair.prompt)]) for pair, _ in rows]
+        pairs = [replace(pair, topic_idx=number[normal_form(pair.prompt)]) for pair, _ in rows]
     else:
         pairs = [pair for pair, _ in rows]
     return [pair if pair.prompt_id else replace(pair, prompt_id=f"prompt-{pair.topic_idx:04d}") for pair in pairs]

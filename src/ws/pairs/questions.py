@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 
-def folded(text: str) -> str:
+def normal_form(text: str) -> str:
     """Text as two people would call it the same: NFKC, case, whitespace and end punctuation folded."""
     return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text).casefold()).strip().rstrip(".!?…,;: ")
 
@@ -17,10 +17,10 @@ MARK = 12  # letters of a question's hash
 
 def mark_of(question: str) -> str:
     """A question by its hash, however it is punctuated."""
-    return hashlib.sha256(folded(question).encode()).hexdigest()[:MARK]
+    return hashlib.sha256(normal_form(question).encode()).hexdigest()[:MARK]
 
 
-def marks_of(prompts: Iterable[str]) -> str:
+def question_hashes(prompts: Iterable[str]) -> str:
     """Questions by their hashes: whether another one is among them can be seen, and what they are cannot."""
     return "".join(sorted(set(map(mark_of, prompts))))
 

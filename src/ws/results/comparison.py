@@ -13,7 +13,7 @@ from ws.results.claims import COST_EVAL, Claim, Costs, claims_of, costs_of, not_
 from ws.results.csv import write_csv
 from ws.results.layouts import comparison as layout
 from ws.results.layouts import strengths
-from ws.results.plots import bars, forest, frontier, histories
+from ws.results.plots import bars, forest, frontier, search_panels
 from ws.results.published import sheets
 from ws.results.sheet import Sheet
 from ws.results.trials import Failures, Trial, Trials, by_method, trial_of_cell
@@ -51,7 +51,7 @@ def write(
     plots = [p for c, title in zip(claims, titles) for p in _plots(methods, c, title, budget, work)]
     plots += _foundations(first, behavior, f"{where} · {{}} · {at}", work)
     if searches:
-        plots += histories(searches, f"{where} · search for {at}, seed {trials[0].seed}", work / "calibration")
+        plots += search_panels(searches, f"{where} · search for {at}, seed {trials[0].seed}", work / "calibration")
         write_searches(work / "kl_calibration", trials, out)
     # 3. what none of them shows
     notes = [] if against.name == reference else [f"{reference} failed, so methods are set against {against.name}."]
@@ -67,7 +67,7 @@ def write(
         work / "report.json",
         {"tables": [asdict(s) for s in tables], "cells": listed, "plots": [p.name for p in plots], "notes": notes},
     )
-    write_text(work / "tables.md", markdown(where, tables, notes, plots))
+    write_text(work / "tables.md", page(where, tables, notes, plots))
     write_csv(work / "tables.csv", [{"table": kind, **r} for kind, s in zip(kinds, tables) for r in s.records])
     write_csv(work / "cells.csv", listed)
     return {"n_cells": len(trials), "failed": {name: why for each in failed.values() for name, why in each.items()}}
@@ -127,7 +127,7 @@ def trial_record(t: Trial, claim: Claim, costs: Costs) -> Json:
     return record
 
 
-def markdown(where: str, tables: Sequence[Sheet], notes: Sequence[str], plots: Sequence[Path]) -> str:
+def page(where: str, tables: Sequence[Sheet], notes: Sequence[str], plots: Sequence[Path]) -> str:
     """All tables and pictures as one page."""
     parts = [f"# {where}", ""]
     parts += [s.markdown() for s in tables]

@@ -54,18 +54,18 @@ def closest(evaluations: Sequence[Measured]) -> Measured:
 
 def _marked(lines: Sequence[Line]) -> list[Line]:
     """Lines of another strength than the table's, and of questions used before, say so in the label: it is there at any width."""
-    usual = strengths(lines)
+    usual = table_strengths(lines)
 
     def mark_of(x: Line) -> str:
         used = " (not held out)" if x.of.seen else ""
         if x.matched is not None:
             return used if x.matched else f" (unmatched){used}"
-        return used if strengths([x]) == usual else f" ({strengths([x])}){used}"
+        return used if table_strengths([x]) == usual else f" ({table_strengths([x])}){used}"
 
     return [replace(x, label=x.label + mark_of(x)) for x in lines]
 
 
-def strengths(lines: Sequence[Line]) -> str:
+def table_strengths(lines: Sequence[Line]) -> str:
     """The strengths of a table, forward and reverse: those of +1, or of the largest there is; most lines decide."""
     if budgets := {x.of.budget for x in lines if x.of.budget is not None}:
         return ", ".join(f"{b:g} nat" for b in sorted(budgets))

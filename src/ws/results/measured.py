@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ws.errors import BadFile
 from ws.eval import Protocol, recorded
 from ws.pairs import marks_of_text
-from ws.records import read, verify
+from ws.records import read, refuse_damaged
 from ws.stats.arms import NEEDED
 from ws.types import Fields, Json
 
@@ -181,7 +181,7 @@ def measured(folders: Sequence[Path]) -> list[Measured]:
             manifest = read(place)
             if manifest is None or manifest.get("stage") != "eval" or place in by_folder:
                 continue
-            verify(place, manifest)
+            refuse_damaged(place, manifest)
             rows = pd.read_parquet(file)
             if missing := [c for c in NEEDED if c not in rows.columns]:
                 raise BadFile(f"{file} lacks the columns {missing}; it was not written by `ws eval`.")

@@ -125,7 +125,7 @@ def frontier(curves: Sequence[Fields], title: str, label: str, budget: float | N
     return _saved(figure, path)
 
 
-def histories(calibrations: Sequence[Fields], title: str, path: Path) -> list[Path]:
+def search_panels(calibrations: Sequence[Fields], title: str, path: Path) -> list[Path]:
     """Every search for a strength in a panel of its own: |alpha| against KL, both signs.
 
     One search alone is drawn large, with its strengths numbered as they were tried.

@@ -55,7 +55,7 @@ APART: tuple[Callable[[Measured], str], ...] = (
 
 def informed(lines: Sequence[Line]) -> list[Sheet]:
     """Surgical informedness, as a table of its own."""
-    return [informedness.table(lines)]
+    return [informedness.surgical_sheet(lines)]
 
 
 TABLES: dict[str, tuple[Callable[[Sequence[Line]], list[Sheet]], ...]] = {

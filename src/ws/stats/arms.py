@@ -34,7 +34,7 @@ class Arms:
         return np.isfinite(self.table[scored].to_numpy(float)).all(axis=1)
 
 
-def join(rows: "pd.DataFrame", *, sign: int = 1, pos: float | None = None, neg: float | None = None) -> Arms:
+def join_arms(rows: "pd.DataFrame", *, sign: int = 1, pos: float | None = None, neg: float | None = None) -> Arms:
     """The arms of one method. `sign = -1` takes the neg arm for the forward one; `pos`, `neg` choose among strengths."""
     if sign not in (1, -1):
         raise ValueError(f"a sign is 1 or -1, got {sign}")

@@ -24,7 +24,7 @@ import numpy as np
 
 from ws.stats import FEW_UNITS, RESAMPLES, Draws, Interval, Statistic, draw, interval
 from ws.stats import marks as m
-from ws.stats.arms import Arms, join
+from ws.stats.arms import Arms, join_arms
 from ws.stats.nulls import Null, dealt_labels, null, swapped_arms
 from ws.stats.sign import Sign
 from ws.types import Json
@@ -139,7 +139,7 @@ def informedness(
     resamples: int = RESAMPLES,
 ) -> Informedness:
     """The row form: y > 0 is the wanted side of a row. `sign = -1` says that the neg arm is meant to raise y."""
-    arms = join(rows, sign=sign_as_number(sign, rows), pos=pos, neg=neg)
+    arms = join_arms(rows, sign=sign_as_number(sign, rows), pos=pos, neg=neg)
     return _scored(arms, m.marks_of(arms), sign_as_number(sign, rows), ks, seed, resamples)
 
 
@@ -175,7 +175,7 @@ def difference(
     resamples: int = RESAMPLES,
 ) -> Interval:
     """SI_k of `rows` less SI_k of `other`, the same units drawn for both."""
-    first, second = (m.marks_of(join(r, sign=sign_as_number(sign, r))) for r in (rows, other))
+    first, second = (m.marks_of(join_arms(r, sign=sign_as_number(sign, r))) for r in (rows, other))
     if lone := sorted(set(first.units) ^ set(second.units)):
         raise ValueError(
             f"{len(lone)} units were scored for one method only, e.g. {lone[:3]}; compare on the same units"

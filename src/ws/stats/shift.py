@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ws.stats import RESAMPLES, Estimate, Interval, draw, interval
-from ws.stats.arms import join
+from ws.stats.arms import join_arms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ def decomposition(
     resamples: int = RESAMPLES,
 ) -> Shift:
     """The shift of the pos arm of one method; with `sign = -1`, of its neg arm."""
-    arms = join(rows, sign=sign, pos=pos, neg=neg)
+    arms = join_arms(rows, sign=sign, pos=pos, neg=neg)
     t = arms.table[np.isfinite(arms.table[["ref", "fwd"]].to_numpy(float)).all(axis=1)]
     units, unit = np.unique(t["unit_id"].to_numpy(str), return_inverse=True)
     few = len(units) < 2

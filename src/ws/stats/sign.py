@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ws.stats import Estimate, estimate, means
-from ws.stats.arms import join
+from ws.stats.arms import join_arms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def calibration_units(units: Iterable[str], share: float = SHARE) -> frozenset[s
 
 def choose_sign(rows: "pd.DataFrame", *, pos: float | None = None, neg: float | None = None, seed: int = 0) -> Sign:
     """The sign of the change of y over these rows, all of them calibration rows."""
-    arms = join(rows, pos=pos, neg=neg)
+    arms = join_arms(rows, pos=pos, neg=neg)
     change = arms.table["fwd"] - (arms.table["ref"] if arms.rev is None else arms.table["rev"])
     units = arms.table["unit_id"].tolist()
     moved = estimate(means(change.tolist(), units=units, keys=arms.table["row_key"].tolist()), seed=seed)

@@ -17,7 +17,7 @@ from ws.eval.questions import Questions, RunPairs
 from ws.methods import Method, as_method, with_origin
 from ws.models.load import Base
 from ws.pairs import marks_in
-from ws.records import Place, Record, slug, verify
+from ws.records import Place, Record, refuse_damaged, slug
 from ws.study.keys import base_key, beside
 from ws.types import Json
 
@@ -142,5 +142,5 @@ def rows_in(record: Record) -> "pd.DataFrame":
     """The scored rows of a finished evaluation, which must be what was written there."""
     import pandas as pd
 
-    verify(record.folder, record.manifest)
+    refuse_damaged(record.folder, record.manifest)
     return pd.read_parquet(record.folder / "rows.parquet")

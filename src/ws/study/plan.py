@@ -9,7 +9,7 @@ from ws.data import GIVEN_PROTOCOL, GIVEN_SETTINGS, DataSettings, topics_of
 from ws.data import PROTOCOL as DATA_PROTOCOL
 from ws.endpoint import Endpoint
 from ws.models.load import Base
-from ws.pairs import file_mark, folded, load_pairs
+from ws.pairs import file_mark, load_pairs, normal_form
 from ws.records import Place, key_of, slug
 from ws.study.keys import base_key, tokenizer_hash
 from ws.train import PROTOCOL as TRAIN_PROTOCOL
@@ -117,8 +117,8 @@ class Plan:
             topics = topics_of(self.behavior, self.data)
             if self.behavior.answers is None:
                 return {i: [p.text] for i, p in enumerate(topics)}
-            chosen = {folded(p.text) for p in topics}
-            rows = tuple(r for r in self.behavior.answers.rows if folded(r.prompt) in chosen)
+            chosen = {normal_form(p.text) for p in topics}
+            rows = tuple(r for r in self.behavior.answers.rows if normal_form(r.prompt) in chosen)
         questions: dict[int, list[str]] = {}
         for row in rows:
             wordings = questions.setdefault(row.topic_idx, [])

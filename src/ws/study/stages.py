@@ -31,8 +31,8 @@ from ws.methods import Material, Method
 from ws.models.checkpoint import checkpoint_of
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, load_pairs, save_pairs
-from ws.records import Place, Record, read, slug, verify, write_json
-from ws.results.plots import histories
+from ws.records import Place, Record, read, refuse_damaged, slug, write_json
+from ws.results.plots import search_panels
 from ws.settings import coerced
 from ws.study.keys import base_key, beside
 from ws.study.plan import Plan
@@ -78,7 +78,7 @@ def pairs_of(manifest: Mapping[str, Any], out: Path) -> RunPairs:
     key = manifest["inputs"]["pairs"]
     for path in out.glob(f"data/*/*/{key[:12]}"):
         if (record := read(path)) and record["key"] == key:
-            verify(path, record)
+            refuse_damaged(path, record)
             settings = TrainSettings(**coerced(TrainSettings, manifest["settings"], source="the run's "))
             return RunPairs(read_pairs(path, record), settings)
     raise BadFile(f"the pairs of this run (key {key[:12]}) are not below {out}/data; give the `out` they were made in.")
@@ -234,7 +234,7 @@ def calibration_place(
 def strengths_at(place: Place) -> Calibration:
     """The strengths that lie at a place, as they were written there."""
     if (manifest := place.manifest) is not None:
-        verify(place.folder, manifest)
+        refuse_damaged(place.folder, manifest)
     return Calibration.from_json(json.loads((place.folder / "calibration.json").read_text()))
 
 
@@ -268,5 +268,5 @@ def make_calibration(
     strengths = json.loads((folder / "calibration.json").read_text())
     if plot and not (folder / "history.png").is_file():
         targets = " and ".join(sorted({f"{strengths[side]['target']:.3g}" for side in ("neg", "pos")}))
-        histories([strengths], f"{base.id}: search for {targets} nat", folder / "history")
+        search_panels([strengths], f"{base.id}: search for {targets} nat", folder / "history")
     return Calibration.from_json(strengths), record

@@ -25,7 +25,7 @@ from ws.errors import Unsupported
 from ws.models.chat import has_template
 from ws.models.load import Base
 from ws.models.modules import blocks_of
-from ws.pairs import Pairs, marks_of
+from ws.pairs import Pairs, question_hashes
 from ws.records import key_of
 from ws.signatures import plain_types
 from ws.steer import steer
@@ -108,7 +108,7 @@ def train(
         "settings": asdict(settings),
         "pairs": pairs.content_hash,
         **({"behavior": pairs.provenance["behavior"]} if "behavior" in pairs.provenance else {}),
-        "questions": marks_of(r.prompt for r in pairs.of(parts.train | parts.val).rows),
+        "questions": question_hashes(r.prompt for r in pairs.of(parts.train | parts.val).rows),
         "lr": best.lr,
     }
 

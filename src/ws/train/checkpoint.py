@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ws.direction.file import apart
+from ws.direction.file import unshared
 from ws.errors import BadFile
 from ws.records import writable
 from ws.train.processes import ALONE, Group
@@ -126,7 +126,7 @@ class Checkpoints:
         kept = [{"step": s.step, "val": s.val, "stale": s.stale} for s in state.sides]
         head = {"identity": self.identity, "lr": lr, "step": state.step, "kept": kept, "history": state.history}
         path, text = self.file(number), json.dumps(head)
-        flat = apart(flat)
+        flat = unshared(flat)
         writable(path.parent)
         temporary = path.with_suffix(".tmp")
         try:

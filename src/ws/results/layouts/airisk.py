@@ -11,15 +11,15 @@ from ws.results.layouts.columns import (
     delta,
     first_of,
     labelled,
+    main_number,
     mass,
     mean_of,
     null_of_arms,
     p_of_arms,
     pinned,
     pos,
-    reading,
     sheet,
-    si,
+    si_column,
     unfitted,
     value,
 )
@@ -40,10 +40,10 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
         [
             labelled("Method"),
             value("Truthfulness logratio", metric, "logratio", alpha=pos),
-            si("Bidirectional SI", "SI_k2", 2, interval=True),
+            si_column("Bidirectional SI", "SI_k2", 2, interval=True),
             delta("Δ vs base", metric, "delta", alpha=pos),
             both_arms("SI null", null_of_arms),
-            si("SI_k1", "SI_k1", 1, interval=True),
+            si_column("SI_k1", "SI_k1", 1, interval=True),
             both_arms("p", p_of_arms),
             *bias,
             *MOVED,
@@ -52,6 +52,6 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
         ],
         published=3,
         by=lambda line: mean_of(line.at(metric, line.pos)),
-        reading=partial(reading, split=True),
+        reading=partial(main_number, split=True),
     )
     return [pinned(table, "base (0)", with_interval(base))]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ws.numbers import NO, alpha_of, bounds, digits_for, flat, p_value, share, signed, with_interval
 from ws.results import sentences
 from ws.results.line import Line
-from ws.results.lines import strengths
+from ws.results.lines import table_strengths
 from ws.results.measured import Measured
 from ws.results.sentences.questions import not_held_out, pairs_left_out
 from ws.results.sheet import Sheet
@@ -74,7 +74,7 @@ def sheet(
     if readings and len(ranked) > READ:
         readings.append(f"Only the first {READ} of {len(ranked)} rows are read out.")
     return Sheet(
-        titled(title, first, strengths(lines)),
+        titled(title, first, table_strengths(lines)),
         expected,
         tuple(columns[i].name for i in columns_at),
         tuple(tuple(row[i][0] for i in columns_at) for row in cells_of),
@@ -235,7 +235,7 @@ def unfitted(lines: Sequence[Line]) -> str:
 COUNTS = (Column("forced", forced), Column("units", counted), *STRENGTH)
 
 
-def si(name: str, key: str, k: int, *, interval: bool = False, one: bool = False) -> Column:
+def si_column(name: str, key: str, k: int, *, interval: bool = False, one: bool = False) -> Column:
     """Surgical informedness, both arms or, in a column of its own, one."""
 
     def cell(line: Line) -> Cell:
@@ -264,7 +264,7 @@ def p_of_arms(line: Line) -> Cell:
     return (NO, {}) if arms is None or not math.isfinite(arms.p) else (p_value(arms.p), {"SI_k1_p": arms.p})
 
 
-def rate(name: str, which: str) -> Column:
+def mark_rate(name: str, which: str) -> Column:
     def cell(line: Line) -> Cell:
         part = getattr(line.si, which)
         if not math.isfinite(part.share.value):
@@ -300,7 +300,7 @@ def first_of(line: Line) -> str:
     return line.of.protocol.metric
 
 
-def reading(
+def main_number(
     line: Line, *, metric: str | None = None, nat: bool = True, named: bool = False, split: bool = False
 ) -> str | None:
     """The main number of a line, with its interval and what it says; `split` says where the model only got surer."""

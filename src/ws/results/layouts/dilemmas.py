@@ -10,11 +10,11 @@ from ws.results.layouts.columns import (
     ends,
     first_of,
     labelled,
+    main_number,
     mass,
     mean_of,
     neg,
     pos,
-    reading,
     sheet,
     strength,
     unfitted,
@@ -46,6 +46,6 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
         ],
         published=5,
         by=lambda line: mean_of(line.delta(metric, line.pos)),
-        reading=partial(reading, split=True),
+        reading=partial(main_number, split=True),
     )
     return [effect]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from ws.eval.foundations import FOUNDATIONS, cells, mark
-from ws.numbers import NO, alpha_of, flat, spread
+from ws.numbers import NO, alpha_of, flat, mean_sd
 from ws.results.layouts.columns import (
     STRENGTH,
     Cell,
@@ -14,9 +14,9 @@ from ws.results.layouts.columns import (
     estimated,
     kl_of,
     labelled,
+    main_number,
     mass,
     pos,
-    reading,
     sheet,
     titled,
 )
@@ -35,7 +35,7 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
     def of(line: Line, foundation: str, alpha: float, column: str) -> str:
         part = table_of[line.of.folder]
         part = part[(part["alpha"] == alpha) & (part["kind"] == foundation)]
-        return spread(part[column].tolist())
+        return mean_sd(part[column].tolist())
 
     table_of = {line.of.folder: cells(line.of.rows) for line in lines}
     axis_of = {
@@ -100,7 +100,7 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
         ],
         published=12,
         by=lambda line: None if (e := axis(line)) is None else abs(e.mean),
-        reading=lambda line: reading(line, metric=axis_of[line.of.folder] or "common", named=True),
+        reading=lambda line: main_number(line, metric=axis_of[line.of.folder] or "common", named=True),
     )
     return [first, second]
 

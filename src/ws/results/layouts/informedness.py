@@ -12,11 +12,11 @@ from ws.results.layouts.columns import (
     calibrated_sign,
     classes,
     labelled,
+    mark_rate,
     null_of_arms,
     p_of_arms,
-    rate,
     sheet,
-    si,
+    si_column,
 )
 from ws.results.line import Line
 from ws.results.sentences import few_units
@@ -37,7 +37,7 @@ def _reading(line: Line) -> str:
     return f"{text}. {few_units(min(wrong, right), 'in the smaller class')}" if line.si.few_units else f"{text}."
 
 
-def table(lines: Sequence[Line]) -> Sheet:
+def surgical_sheet(lines: Sequence[Line]) -> Sheet:
     """Surgical informedness: `SI_k2 | SI_k1 | SI_best | fix | broke`, then the null and everything it hangs on."""
 
     return sheet(
@@ -47,17 +47,17 @@ def table(lines: Sequence[Line]) -> Sheet:
         "0 it lies.",
         [
             labelled("method"),
-            si("SI_k2", "SI_k2", 2),
-            si("SI_k1", "SI_k1", 1),
+            si_column("SI_k2", "SI_k2", 2),
+            si_column("SI_k1", "SI_k1", 1),
             both_arms("SI_best (post hoc)", best_arm),
-            rate("fix_rate", "fix"),
-            rate("broke_rate", "broke"),
+            mark_rate("fix_rate", "fix"),
+            mark_rate("broke_rate", "broke"),
             both_arms("SI_k2 null", null_of_arms),
-            si("SI_k1 [95 % CI]", "SI_k1", 1, interval=True),
+            si_column("SI_k1 [95 % CI]", "SI_k1", 1, interval=True),
             both_arms("p", p_of_arms),
-            si("one arm, k=1", "SI_one_arm_1", 1, interval=True, one=True),
-            rate("flip", "flip"),
-            rate("counter", "counter"),
+            si_column("one arm, k=1", "SI_one_arm_1", 1, interval=True, one=True),
+            mark_rate("flip", "flip"),
+            mark_rate("counter", "counter"),
             Column("wrong/right", classes),
             Column("sign (cal)", calibrated_sign),
             *STRENGTH,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ws.results.layouts.columns import COUNTS, delta, ends, labelled, mass, mean_of, pos, reading, sheet, value
+from ws.results.layouts.columns import COUNTS, delta, ends, labelled, main_number, mass, mean_of, pos, sheet, value
 from ws.results.line import Line
 from ws.results.sheet import Sheet
 
@@ -30,6 +30,6 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
             ],
             published=3,
             by=lambda line: mean_of(line.at("logratio", line.pos)),
-            reading=reading,
+            reading=main_number,
         )
     ]

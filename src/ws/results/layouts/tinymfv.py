@@ -9,11 +9,11 @@ from ws.results.layouts.columns import (
     delta,
     first_of,
     labelled,
+    main_number,
     mass,
     mean_of,
     pinned,
     pos,
-    reading,
     sheet,
     value,
 )
@@ -43,6 +43,6 @@ def tables(lines: Sequence[Line]) -> list[Sheet]:
         ],
         published=2,
         by=lambda line: mean_of(line.at(metric, line.pos)),
-        reading=partial(reading, metric=metric, nat=False),
+        reading=partial(main_number, metric=metric, nat=False),
     )
     return [pinned(table, "base (0)", with_interval(lines[0].at(metric, 0.0)))]

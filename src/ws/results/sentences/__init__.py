@@ -115,7 +115,7 @@ COUNTED: Mapping[Word, str] = {
 }
 
 
-def counted(words: Sequence[Word]) -> str:
+def tally(words: Sequence[Word]) -> str:
     """Verdicts by how many there are of each: 3 as intended, 1 REVERSED."""
     return ", ".join(f"{words.count(word)} {text}" for word, text in COUNTED.items() if word in words)
 

@@ -8,13 +8,13 @@ from ws.results.claims import Claim
 from ws.results.controls import Random
 from ws.results.sentences import (
     ONE_SEED,
-    counted,
     few_units,
     in_nats,
     left_out_rows,
     legend,
     less_than,
     low_mass,
+    tally,
     verdict,
 )
 from ws.results.sentences.questions import not_held_out
@@ -56,7 +56,7 @@ def _shown(methods: Sequence[Trials], claim: Claim, axes: Mapping[str, Estimate]
     says = {name: verdict(*bounds(axes[name]), wanted, nat=nat) for name in comparable}
     claims = "" if claim.intent else " (the behavior claims nothing about it)"
     lines = [
-        f"{claim.metric}{claims}, {some(len(comparable), 'matched method')}: {counted([v.word for v in says.values()])}."
+        f"{claim.metric}{claims}, {some(len(comparable), 'matched method')}: {tally([v.word for v in says.values()])}."
     ]
     known = [name for name in comparable if says[name].clear]
     if known:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ws.numbers import bounds, some
 from ws.results.effects import Effect
-from ws.results.sentences import ONE_SEED, counted, few_units, in_nats, verdict
+from ws.results.sentences import ONE_SEED, few_units, in_nats, tally, verdict
 from ws.stats import FEW_UNITS
 
 FEW_SEEDS = 5
@@ -39,7 +39,7 @@ def _over_seeds(effects: Sequence[Effect]) -> list[str]:
             f"Seeds: in {len(whole)} of {some(len(claimed), 'row')} with a claim every seed moves as the behavior wants{doubt}."
         )
         words = [verdict(*bounds(e.over.found), e.sign, nat=in_nats(e.metric)).word for e in claimed]
-        lines.append(f"Intervals: of {some(len(claimed), 'row')} with a claim {counted(words)}.")
+        lines.append(f"Intervals: of {some(len(claimed), 'row')} with a claim {tally(words)}.")
     if few := [e for e in effects if e.over.found.fewest < FEW_UNITS]:
         least = min(few, key=lambda e: e.over.found.fewest)
         lines.append(few_units(least.over.found.fewest, f"of {least.metric}", of=least.over.found.n))
