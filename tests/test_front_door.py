@@ -245,17 +245,17 @@ def test_a_study_is_one_call_and_prints_its_numbers(story):
     assert re.fullmatch(r"Direction\(honesty, lora of rank [24] on tiny, 21 modules, norm 0\.\d+\)", repr(direction))
 
 
-def test_a_run_is_found_by_its_name_and_by_its_folder(tiny, story):
+def test_a_run_is_found_by_a_beginning_of_its_name_and_by_its_folder(tiny, story):
     out, ids = story.folder.parents[2], torch.arange(8)[None]
     logits = []
-    for place in (story.folder.name, story.folder, story.direction["file"]):
+    for place in (story.folder.name[:-1], story.folder, story.direction["file"]):
         with ws.steer(tiny, place, 1.0, out=out):
             logits.append(tiny.model(ids).logits)
     assert not torch.equal(logits[0], tiny.model(ids).logits)
     assert torch.equal(logits[0], logits[1])
     assert torch.equal(logits[0], logits[2])
     with pytest.raises(BadFile, match=f"nearby there are {story.folder.name}"):
-        ws.steer(tiny, story.folder.name[:-1], 1.0, out=out)
+        ws.steer(tiny, "1" + story.folder.name, 1.0, out=out)
 
 
 def test_the_test_questions_of_a_run_are_asked_by_its_name(tiny, story):

@@ -26,7 +26,6 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.diff import from_tensors as from_tensors
     from ws.direction import Direction as Direction
     from ws.direction import from_pretrained as from_pretrained
-    from ws.direction import load as load_direction
     from ws.direction import push_to_hub as push_to_hub
     from ws.direction import save as save_direction
     from ws.direction import save_pretrained as save_pretrained
@@ -45,6 +44,7 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.verbs import compare as compare
     from ws.verbs import evaluate as evaluate
     from ws.verbs import export as export
+    from ws.verbs import load_direction as load_direction
     from ws.verbs import replicate as replicate
     from ws.verbs import steer as steer
     from ws.verbs import sweep as sweep
@@ -74,7 +74,7 @@ EXPORTS = {
     "generate": "ws.generate:generate",
     "load": "ws.models:load",
     "load_behavior": "ws.behaviors:load_behavior",
-    "load_direction": "ws.direction:load",
+    "load_direction": "ws.verbs:load_direction",
     "load_pairs": "ws.pairs:load_pairs",
     "open_checkpoint": "ws.models:open_checkpoint",
     "push_to_hub": "ws.direction:push_to_hub",

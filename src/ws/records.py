@@ -26,8 +26,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import SequenceMatcher
 from functools import cached_property
-from glob import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy", "scipy")
 MANIFEST = "manifest.json"
+NEARBY = 5  # runs that an error names
 P = TypeVar("P", bound="Place")
 
 
@@ -103,13 +104,37 @@ class Place:
         return once(self.folder, self.stage, self.settings, self.inputs, make, beside=beside)
 
 
-def find_run(run: str, out: Path | str) -> tuple[Path, Json]:
-    """A run folder by path or by its name, and its training manifest."""
-    for folder in [Path(run), *sorted(Path(out).glob(f"*/*/{escape(run)}"))]:
-        if (folder / "train").is_dir() and (manifest := read(folder / "train")) is not None:
+def run_folders(out: Path) -> list[Path]:
+    """The folders of all trained runs below an output folder."""
+    return [train.parent for train in sorted(out.glob("*/*/*/train")) if (train / MANIFEST).is_file()]
+
+
+def named_runs(text: str, out: Path | str) -> list[Path]:
+    """The run folders that a text names: by path, by name, or by how the name begins, BEHAVIOR/ADAPTER/NAME too."""
+    path, out = Path(text).expanduser(), Path(out)
+    if (path / "train" / MANIFEST).is_file():
+        return [path]
+    beginning = text.removeprefix(f"{out}/").rstrip("/")
+    names = {run: (run.name, run.relative_to(out).as_posix()) for run in run_folders(out)} if beginning else {}
+    same = [run for run, both in names.items() if beginning in both]
+    return same or [run for run, both in names.items() if any(name.startswith(beginning) for name in both)]
+
+
+def find_run(text: str, out: Path | str) -> tuple[Path, Json]:
+    """The run folder that a text names, by path, name or a beginning no other run has, and its training manifest."""
+    runs = named_runs(text, out)
+    if len(runs) > 1:
+        listed = ", ".join(run.relative_to(out).as_posix() for run in runs[:NEARBY])
+        more = f" and {len(runs) - NEARBY} more" if len(runs) > NEARBY else ""
+        raise BadFile(f"{text!r} names {len(runs)} runs below {out}: {listed}{more}; give more of one.")
+    for folder in runs:
+        if (manifest := read(folder / "train")) is not None:
             refuse_damaged(folder / "train", manifest)
             return folder, manifest
-    raise BadFile(f"{run!r} is no run folder and no run below {out}; `ws runs` lists them.")
+    there = [run.name for run in run_folders(Path(out))]
+    likely = sorted(there, key=lambda name: -SequenceMatcher(None, text, name).ratio())[:NEARBY]
+    hint = f"there are {', '.join(likely)}" if likely else "there is none yet"
+    raise BadFile(f"{text!r} is no run folder and no run below {out}; {hint}; `ws runs` lists them.")
 
 
 def once(

@@ -23,7 +23,7 @@ from ws.behaviors import USUAL, load_behavior
 from ws.calibrate import CalibrateSettings, Calibration
 from ws.calibrate import calibrate as calibrate_method
 from ws.data import DataSettings
-from ws.diff import direction_named
+from ws.diff import lookup
 from ws.direction import Direction
 from ws.errors import Unsupported
 from ws.eval import Result
@@ -38,7 +38,7 @@ from ws.grid.run import Running
 from ws.grid.sweep import SweepResult
 from ws.grid.sweep import sweep as sweep_grid
 from ws.methods import Method
-from ws.methods.file import is_method
+from ws.methods.file import load_named
 from ws.models import Base, load
 from ws.presets import preset as preset_of
 from ws.records import find_run
@@ -81,6 +81,16 @@ def steer(
     if fold or origin is not None or not isinstance(base, Base):
         raise Unsupported(f"{by.name} is no direction; steer a loaded base by it, without `fold` and `origin`.")
     return by.at(base, alpha)
+
+
+@plain_types
+def load_direction(place: str | Path, base: Base | None = None, *, out: str | Path = "out") -> Direction:
+    """A direction by its file or folder, by its run, as a peft adapter, or by its id on the hub.
+
+    A run is found below `out`, by a beginning of its name too. An adapter becomes a direction on `base`, or on the model
+    that it names.
+    """
+    return lookup(place, out).direction(base)
 
 
 @plain_types
@@ -263,7 +273,7 @@ def export(
     `to` is peft, merged, gguf-lora or mergekit.
     """
     base = _base(model)
-    loaded = direction if isinstance(direction, Direction) else direction_named(direction, base, out=Path(out))
+    loaded = direction if isinstance(direction, Direction) else load_direction(direction, base, out=out)
     alphas = [alpha] if isinstance(alpha, (int, float)) else list(alpha)
     return export_direction(loaded, base, Path(folder).expanduser(), to=to, alphas=alphas, rank=rank, origin=origin)[1]
 
@@ -284,12 +294,8 @@ def _base(model: Model) -> Base:
 
 
 def _loaded(base: Base | nn.Module, place: str | Path, out: Path) -> Direction | Method:
-    """The direction or the method at a place."""
-    if Path(place).is_file() and is_method(place):
-        return ways.load(place)
-    if not isinstance(base, Base):
-        raise Unsupported("a direction is looked up by name for a base that `ws.load` has loaded; give its value.")
-    return direction_named(place, base, out=out)
+    """The direction or the method at a place; that of an adapter is taken on the base where it is loaded."""
+    return load_named(place, base if isinstance(base, Base) else None, out=out)
 
 
 def _method(base: Base, by: By, behavior: str | Path | None, out: Path, settings: Json) -> Direction | Method:

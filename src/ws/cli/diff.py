@@ -16,7 +16,7 @@ from ws.cli.tables import rounding_table
 from ws.cli.train import signed_cosine
 from ws.diff import checked_mode, diff_named
 from ws.direction import Direction, save
-from ws.direction.file import is_direction
+from ws.direction.file import format_of
 from ws.study.options import Common
 from ws.study.planning import plan_of
 from ws.study.stages import make_direction, make_pairs, make_sides
@@ -119,7 +119,7 @@ def _of_models(options: Options) -> VerbResult:
     if Path(file).suffix != ".safetensors":
         raise ValueError(f"--out names the direction file to write, which ends in .safetensors; got {file}")
     out = Path(file).expanduser()
-    if out.exists() and not is_direction(out):
+    if out.exists() and not format_of(out):
         raise ValueError(f"{out} exists and is no direction; nothing else is overwritten. Give another --out")
     direction, base = diff_named(
         options.text("left") or "", options.text("right"), model=options.text("model"), rank=options.values.get("rank")

@@ -2,9 +2,10 @@
 
 from ws.diff.checkpoints import diff_checkpoints as diff_checkpoints
 from ws.diff.checkpoints import from_tensors as from_tensors
-from ws.diff.named import base_of as base_of
+from ws.diff.lookup import NamedDirection as NamedDirection
+from ws.diff.lookup import base_of as base_of
+from ws.diff.lookup import lookup as lookup
 from ws.diff.named import diff_named as diff_named
-from ws.diff.named import direction_named as direction_named
 from ws.diff.trained import checked_mode as checked_mode
 from ws.diff.trained import diff as diff
 from ws.diff.trained import diff_adapters as diff_adapters

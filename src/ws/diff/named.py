@@ -3,35 +3,28 @@
 BASE                a model folder, hub id, `id@revision` or `tiny`: the checkpoint itself
 BASE+ADAPTER        a base and a peft folder, its hub id, or a side of `ws train`
 ADAPTER             an adapter folder that names its base
-RUN                 a run of `ws train` by folder or name: its base plus its direction
+RUN                 a run of `ws train` by folder, name or the beginning of one: its base plus its direction
 FILE.safetensors    a direction, or plain changes named as the checkpoint names its tensors
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from functools import cache
-from glob import escape
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from ws.adapters import Adapter, load_adapter
-from ws.adapters.file import CONFIG, OURS
-from ws.adapters.stock import load_stock
+from ws.adapters import Adapter
 from ws.diff.checkpoints import diff_checkpoints, from_tensors
+from ws.diff.lookup import DIRECTION, adapter_at, base_of, base_of_adapter, is_adapter, lookup
 from ws.diff.trained import diff_adapters
 from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.direction.algebra import compressed
 from ws.errors import BadFile, DirectionMismatch
-from ws.models.checkpoint import Checkpoint, Theta, fetched, open_checkpoint, same
-from ws.records import find_run
-
-DIRECTION = "direction.safetensors"
-NEARBY = 5  # places that an error names
+from ws.models.checkpoint import Checkpoint, fetched, open_checkpoint, same
+from ws.records import named_runs
 
 
 @dataclass(frozen=True)
@@ -74,74 +67,29 @@ def diff_named(
     return direction, a.theta
 
 
-def direction_named(place: Path | str, base: Theta, *, out: Path = Path("out")) -> Direction:
-    """The direction that lies at a place: a file, a run by folder or by name, or the folder of an adapter of this base."""
-    path = Path(place).expanduser()
-    if path.is_file():
-        return load_direction(path)
-    if (path / DIRECTION).is_file():
-        return load_direction(path / DIRECTION)
-    if (path / CONFIG).is_file() or _is_side(path):
-        return diff_adapters(base, _adapter(path, base))
-    if (path / "train").is_dir() or _is_run(str(place), out):
-        folder, _ = find_run(str(place), out)
-        file = folder / "direction" / DIRECTION
-        if not file.is_file():
-            raise BadFile(
-                f"the run {folder.name} has no direction yet; the command that trained it makes it, with `ws diff`."
-            )
-        return load_direction(file)
-    raise BadFile(
-        f"{str(place)!r} is no direction file, no run below {out} and no folder of an adapter; {_nearby(path, out)}."
-    )
-
-
-def _is_run(name: str, out: Path) -> bool:
-    return "/" not in name and any(out.glob(f"*/*/{escape(name)}/train"))
-
-
-def _nearby(path: Path, out: Path) -> str:
-    """What could have been meant, the likeliest first."""
-    folder = path if path.is_dir() else path.parent
-    files = [*folder.glob("*.safetensors"), *folder.glob(f"*/{DIRECTION}"), *folder.glob(f"*/{CONFIG}")]
-    there = {str(f.parent if f.name == CONFIG else f): None for f in files} | {
-        p.parent.name: None for p in sorted(out.glob("*/*/*/train"))
-    }
-    likely = sorted(there, key=lambda name: -SequenceMatcher(None, str(path), name).ratio())[:NEARBY]
-    return f"nearby there are {', '.join(likely)}" if likely else "nearby there is none"
-
-
-def base_of(direction: Direction, model: str | None) -> str:
-    """The model to load for a direction: `model`, or the base that the direction names, if that can be found again."""
-    record = direction.provenance.get("base") or {}
-    if model:
-        return model
-    if not record.get("id"):
-        raise BadFile("the direction does not name its base; give it with `model`.")
-    if record["id"] != "tiny" and not record.get("revision"):
-        raise BadFile(f"the direction was made on a local folder called {record['id']!r}; give it with `model`.")
-    return record["id"] if record["id"] == "tiny" else f"{record['id']}@{record['revision']}"
-
-
 def _side(text: str, model: str | None, out: Path, opened: Callable[[str], Checkpoint]) -> NamedModel:
     """The model that a text names; the top of this file lists the forms."""
     path = Path(text).expanduser()
     if not path.exists() and "+" in text:
         base, adapter = _halves(text)
         theta = opened(base)
-        return NamedModel(theta, _adapter(fetched(adapter, "adapter"), theta))
+        return NamedModel(theta, adapter_at(fetched(adapter, "adapter"), theta))
     if path.suffix == ".safetensors":
         return _of_file(path, model, opened)
     if (path / DIRECTION).is_file():
         return _of_file(path / DIRECTION, model, opened)
-    if (path / CONFIG).is_file() or _is_side(path):
-        theta = opened(model or _base_of_adapter(path))
-        return NamedModel(theta, _adapter(path, theta))
+    if is_adapter(path):
+        theta = opened(model or base_of_adapter(path))
+        return NamedModel(theta, adapter_at(path, theta))
     if (path / "train").is_dir() or (not path.exists() and _is_run(text, out)):
-        folder, manifest = find_run(text, out)
-        direction = load_direction(folder / "direction" / DIRECTION)
-        return _checked(NamedModel(opened(model or manifest["model"]["source"]), direction))
+        place = lookup(text, out)
+        return _checked(NamedModel(opened(model or place.base_model()), place.direction()))
     return NamedModel(opened(text))
+
+
+def _is_run(text: str, out: Path) -> bool:
+    """True where a text names runs by more than their model, which begins the name of each and is a model itself."""
+    return any(text not in r.name.rsplit("-", 2)[0] for r in named_runs(text, out))
 
 
 def _on_one_base(a: NamedModel, b: NamedModel) -> Direction:
@@ -162,18 +110,6 @@ def _halves(text: str) -> tuple[str, str]:
     if not base or not adapter:
         raise BadFile(f"{text!r} is no BASE+ADAPTER; one of the two is empty.")
     return base, adapter
-
-
-def _is_side(folder: Path) -> bool:
-    """True for a side that `ws train` wrote; exports have a `ws.json` of another kind."""
-    try:
-        return "spec" in json.loads((folder / OURS).read_text())
-    except (OSError, ValueError, TypeError):
-        return False
-
-
-def _adapter(folder: Path, theta: Theta) -> Adapter:
-    return load_adapter(folder) if _is_side(folder) else load_stock(folder, theta)
 
 
 def _of_file(path: Path, model: str | None, opened: Callable[[str], Checkpoint]) -> NamedModel:
@@ -203,12 +139,3 @@ def _checked(side: NamedModel) -> NamedModel:
             "Name the base it was made from with `model`."
         )
     return side
-
-
-def _base_of_adapter(folder: Path) -> str:
-    try:
-        base = json.loads((folder / CONFIG).read_text())["base_model_name_or_path"]
-        assert isinstance(base, str) and base
-        return base
-    except (OSError, ValueError, KeyError, TypeError, AssertionError):
-        raise BadFile(f"{folder} does not name its base; write BASE+{folder}.") from None

@@ -144,13 +144,14 @@ def write_tensors(flat: Mapping[str, torch.Tensor], path: Path, metadata: dict[s
     path.chmod(0o666 & ~mask)
 
 
-def is_direction(path: Path | str) -> bool:
-    """True for a file that says it is a direction of ours, whole or not."""
+def format_of(path: Path | str) -> str | None:
+    """The format that a file of ours says it has, whole or not; None for a file of another kind."""
     try:
         with safe_open(path, framework="pt") as f:
-            return "ws" in (f.metadata() or {})
-    except (SafetensorError, OSError):
-        return False
+            head = json.loads((f.metadata() or {}).get("ws", "null"))
+    except (SafetensorError, OSError, ValueError, RecursionError):
+        return None
+    return str(head.get("format")) if isinstance(head, dict) else None
 
 
 @plain_types

@@ -5,16 +5,16 @@ A direction file of `ws diff` is read as the weight method it is.
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-
+from ws.diff import lookup
+from ws.direction import Direction
 from ws.direction.file import FORMAT as DIRECTION
-from ws.direction.file import load_direction as load_direction
-from ws.direction.file import read_tensors, write_headed
+from ws.direction.file import format_of, load_direction, read_tensors, write_headed
 from ws.errors import BadFile
 from ws.methods.activation.method import Activation
 from ws.methods.method import Method
 from ws.methods.prompts import SystemPrompts
 from ws.methods.weights import Weights, as_method
+from ws.models.load import Base
 from ws.types import Json
 
 FORMAT = "ws-method/1"
@@ -30,11 +30,13 @@ def save_method(method: Method, path: Path | str) -> Path:
 
 def is_method(path: Path | str) -> bool:
     """True for a file that says it is a method of ours, and not a direction."""
-    try:
-        with safe_open(str(path), "pt") as f:
-            return f'"format":"{FORMAT}"' in (f.metadata() or {}).get("ws", "")
-    except (OSError, SafetensorError):
-        return False
+    return format_of(path) == FORMAT
+
+
+def load_named(text: Path | str, base: Base | None = None, *, out: Path | str = "out") -> Direction | Method:
+    """The direction or the other method that a file, a folder, a run, an adapter or a hub id holds."""
+    place = lookup(text, out)
+    return load_method(place.path) if is_method(place.path) else place.direction(base)
 
 
 def load_method(path: Path | str) -> Method:

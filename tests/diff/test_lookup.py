@@ -1,0 +1,144 @@
+"""One way to name a direction: a run or its beginning, a file, a folder, an adapter, a hub id; one error for what is none."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from test_steer import lowrank
+
+import ws
+from ws.diff import lookup
+from ws.errors import BadFile
+from ws.records import find_run
+
+FILE = "direction.safetensors"
+
+
+@pytest.fixture(scope="module")
+def direction(tiny):
+    return lowrank(tiny, size=0.05)
+
+
+def a_run(out, name, direction=None, source="tiny"):
+    """A run folder as its stages leave it: the manifest of a training, and a direction."""
+    run = out / name
+    (run / "train").mkdir(parents=True)
+    manifest = {"key": "k", "files": {}, "model": {"source": source}}
+    (run / "train" / "manifest.json").write_text(json.dumps(manifest))
+    if direction is not None:
+        (run / "direction").mkdir()
+        ws.save_direction(direction, run / "direction" / FILE)
+    return run
+
+
+@pytest.fixture(scope="module")
+def out(tiny, direction, tmp_path_factory):
+    """An output folder with a space in its path, two runs with directions and one without."""
+    out = tmp_path_factory.mktemp("my results")
+    a_run(out, "honesty/lora/tiny-s0-4f0c2a77", direction)
+    a_run(out, "honesty/oft/tiny-s0-99aa0011", direction)
+    a_run(out, "sycophancy/lora/tiny-s1-12345678")
+    ws.export(tiny, direction, out / "exported", to="peft", alpha=1.0)
+    return out
+
+
+LORA = "honesty/lora/tiny-s0-4f0c2a77"
+NAMES = {
+    "name": "tiny-s0-4f0c2a77",
+    "beginning": "tiny-s0-4",
+    "behavior and family": "honesty/lora",
+    "folder": "{out}/" + LORA,
+    "folder with a slash": "{out}/" + LORA + "/",
+    "beginning of the folder": "{out}/" + LORA[:-3],
+    "folder of its direction": "{out}/" + LORA + "/direction",
+    "folder of its training": "{out}/" + LORA + "/train",
+    "file": "{out}/" + LORA + "/direction/" + FILE,
+}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_a_run_is_named_in_every_way(out, direction, name):
+    place = lookup(name.format(out=out), out)
+    assert place.run == out / LORA
+    assert place.path == out / LORA / "direction" / FILE
+    assert place.base_model() == "tiny"
+    assert place.direction().content_hash == direction.content_hash
+
+
+def test_a_beginning_of_several_runs_is_refused_with_their_names(out):
+    for find in (lookup, find_run):
+        with pytest.raises(BadFile, match="'tiny-s0' names 2 runs") as error:
+            find("tiny-s0", out)
+        assert "honesty/lora/tiny-s0-4f0c2a77" in str(error.value)
+        assert "honesty/oft/tiny-s0-99aa0011" in str(error.value)
+
+
+def test_a_whole_name_wins_over_a_longer_one_that_it_begins(tmp_path, direction):
+    short = a_run(tmp_path, "honesty/lora/tiny-s1-aa", direction)
+    long = a_run(tmp_path, "honesty/lora/tiny-s1-aabb", direction)
+    assert lookup("tiny-s1-aa", tmp_path).run == short
+    assert lookup("tiny-s1-aab", tmp_path).run == long
+
+
+def test_a_run_without_a_direction_says_so(out):
+    with pytest.raises(BadFile, match="tiny-s1-12345678 has no direction yet"):
+        lookup("sycophancy", out)
+
+
+def test_an_adapter_becomes_a_direction_on_the_model_it_names(tiny, out, direction):
+    place = lookup(out / "exported", out)
+    assert place.is_adapter
+    assert place.base_model() == "tiny"
+    for named in (out / "exported", out / "exported" / "adapter_model.safetensors", str(out / "exported")):
+        for base in (None, tiny):
+            assert torch.isclose(torch.tensor(ws.load_direction(named, base).norm()), torch.tensor(direction.norm()))
+
+
+def test_a_folder_with_one_direction_is_that_and_with_two_is_refused_by_name(tmp_path, direction):
+    ws.save_direction(direction, tmp_path / "mine.safetensors")
+    assert lookup(tmp_path).path == tmp_path / "mine.safetensors"
+    ws.save_direction(direction, tmp_path / "yours.safetensors")
+    with pytest.raises(BadFile, match=r"holds 2 directions: mine\.safetensors, yours\.safetensors"):
+        lookup(tmp_path)
+
+
+def test_adapter_weights_without_their_config_are_refused_by_what_is_missing(tmp_path, out):
+    shutil.copy(out / "exported" / "adapter_model.safetensors", tmp_path)
+    with pytest.raises(BadFile, match=r"no adapter_config\.json"):
+        lookup(tmp_path)
+
+
+def test_a_hub_id_is_found_in_the_cache_and_refused_where_it_is_not(tmp_path, monkeypatch, direction):
+    import huggingface_hub
+
+    asked = []
+
+    def cached(name, *, revision, allow_patterns):
+        asked.append((name, revision))
+        if name != "someone/honesty":
+            raise FileNotFoundError(name)
+        return str(ws.save_pretrained(direction, tmp_path / "snapshot"))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    assert lookup("someone/honesty@v1", tmp_path).direction().content_hash == direction.content_hash
+    with pytest.raises(BadFile, match="'no-one/honesty' is no file, no folder and no run"):
+        lookup("no-one/honesty", tmp_path)
+    assert asked == [("someone/honesty", "v1"), ("no-one/honesty", None)]
+
+
+def test_a_mistyped_path_asks_no_server(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *a, **k: pytest.fail("a server was asked"))
+    (tmp_path / "honesty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("honesty/loar", "out/direction.safetensors", "./honesty", "a/b/c", "nothing"):
+        with pytest.raises(BadFile):
+            lookup(name, tmp_path)
+
+
+def test_what_is_no_direction_says_what_lies_nearby(out):
+    with pytest.raises(BadFile, match=r"nearby there are .*tiny-s0-4f0c2a77") as error:
+        lookup("tiny-s0-5f0c", out)
+    assert "tiny-s0-5f0c" in str(error.value)
+    with pytest.raises(BadFile, match=r"there are .*tiny-s0-4f0c2a77.*`ws runs`"):
+        find_run("tiny-s0-5f0c", out)
