@@ -95,14 +95,7 @@ def data(
         if endpoint is not None:
             raise ValueError(f"the data set of {behavior.name!r} gives the answers; leave out `generate_with`")
         return _from_dataset(base, behavior, settings)
-    grid = rows_to_fill(behavior, settings)
-    sampling = sampling_of(base, settings)
-
-    if endpoint is None:
-        answers, writer = _own(base, grid, settings, sampling, batch_size, behavior.name)
-    else:
-        answers, writer = _served(base, grid, settings, sampling, endpoint, work, behavior.name)
-    rows = [_filled(cell, pos, neg) for cell, pos, neg in zip(grid, answers[::2], answers[1::2])]
+    rows, writer = ask(base, behavior, settings, batch_size=batch_size, endpoint=endpoint, work=work)
     checks = check_pairs(rows, min_distinct=settings.min_distinct)
     try:
         # answers that must not end by themselves are not refused for it
@@ -120,7 +113,7 @@ def data(
             "behavior": behavior.name,
             "behavior_hash": behavior.content_hash,
             "settings": asdict(settings),
-            "sampling": asdict(sampling),
+            "sampling": asdict(sampling_of(base, settings)),
             "template": "chat" if has_template(base.tokenizer) else "plain",
             "topics": sorted({r.topic_idx for r in rows}),
             "n_generated": len(rows),
@@ -129,6 +122,24 @@ def data(
         },
         checks,
     )
+
+
+def ask(
+    base: Base,
+    behavior: Behavior,
+    settings: DataSettings,
+    *,
+    batch_size: int | None = None,
+    endpoint: Endpoint | None = None,
+    work: Path | None = None,
+) -> tuple[list[Pair], Json]:
+    """Every row with the answers of both sides, before anything is looked at, and who wrote them."""
+    grid, sampling = rows_to_fill(behavior, settings), sampling_of(base, settings)
+    if endpoint is None:
+        answers, writer = _own(base, grid, settings, sampling, batch_size, behavior.name)
+    else:
+        answers, writer = _served(base, grid, settings, sampling, endpoint, work, behavior.name)
+    return [_filled(cell, pos, neg) for cell, pos, neg in zip(grid, answers[::2], answers[1::2])], writer
 
 
 def _filled(cell: Pair, pos: Answer, neg: Answer) -> Pair:
@@ -166,10 +177,7 @@ def checked(base: Base, pairs: Pairs, *, questions: Container[str] | None = None
 
     `questions` are those that are used, folded; all when not given.
     """
-    numbers = [i for i, r in enumerate(pairs.rows, 1) if questions is None or normal_form(r.prompt) in questions]
-    rows = [pairs.rows[i - 1] for i in numbers]
-    if not all(r.n_tok_pos and r.n_tok_neg for r in rows):  # counts of two tokenizers say nothing about length
-        rows = [_counted(base, r) for r in rows]
+    numbers, rows = _used(base, pairs, questions)
     checks = check_pairs(rows, min_distinct=min_distinct)
     refuse_failed(checks)
     dropped: dict[str, list[int]] = {}
@@ -188,6 +196,15 @@ def checked(base: Base, pairs: Pairs, *, questions: Container[str] | None = None
         "dropped_rows": dropped,
     }
     return Pairs(good, {**pairs.provenance, **record}, checks)
+
+
+def _used(base: Base, pairs: Pairs, questions: Container[str] | None) -> tuple[list[int], list[Pair]]:
+    """The rows of given pairs on these questions, with their numbers in the file."""
+    numbers = [i for i, r in enumerate(pairs.rows, 1) if questions is None or normal_form(r.prompt) in questions]
+    rows = [pairs.rows[i - 1] for i in numbers]
+    if not all(r.n_tok_pos and r.n_tok_neg for r in rows):  # counts of two tokenizers say nothing about length
+        rows = [_counted(base, r) for r in rows]
+    return numbers, rows
 
 
 def _counted(base: Base, r: Pair) -> Pair:
