@@ -17,7 +17,7 @@ from ws.eval import NAMES
 ROOT = Path(ws.__file__).parent
 ROWS = [
     "types",
-    "errors settings signatures version",
+    "errors settings signatures version progress",
     "stats pairs direction sources records extensions",
     "models behaviors batches presets numbers",
     "steer adapters prefix_cache",

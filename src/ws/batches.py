@@ -1,13 +1,14 @@
-"""Work in batches that fit: lengths sorted, sizes halved when memory runs out, progress shown after a second."""
+"""Work in batches that fit: lengths sorted, sizes halved when memory runs out, progress shown."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import nn
+
+from ws.progress import progress
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -120,37 +121,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     """True for an error that says that memory ran out, on any device."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
-
-
-watchers: list[Callable[[str, int, int], object]] = []
-"""Told of every step of every progress bar: its label, how much is done, of how much. A worker has no terminal."""
-
-
-@contextmanager
-def progress(total: int, label: str, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr that appears after a second, and never in a file."""
-    from tqdm import tqdm
-
-    done = 0
-
-    def step(n: int) -> None:
-        nonlocal done
-        done += n
-        bar.update(n)
-        for watch in watchers:
-            watch(label, done, total)
-
-    with tqdm(
-        total=total,
-        desc=label,
-        unit=" rows",
-        delay=1,
-        disable=None if shown else True,
-        leave=False,
-        miniters=1,
-        mininterval=0.2,
-    ) as bar:
-        yield step
 
 
 def _free() -> None:

@@ -27,9 +27,9 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
-from ws.batches import progress
 from ws.errors import BadFile, EndpointFailed
 from ws.generate import Answer, Sampling
+from ws.progress import progress
 from ws.records import writable, write_text
 from ws.types import Json
 

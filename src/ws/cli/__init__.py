@@ -19,7 +19,8 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -28,8 +29,9 @@ from ws.cli.commands import COMMANDS, Command
 from ws.cli.exits import INTERRUPTED, LOST_CODE, STARTED_HERE
 from ws.cli.fields import with_flags
 from ws.cli.result import deliver
-from ws.cli.screen import Screen, say
+from ws.cli.screen import Screen, complain
 from ws.errors import ProcessLost, WsError
+from ws.progress import no_bars_in_files, silence
 from ws.records import is_disk_full
 from ws.version import __version__
 
@@ -67,14 +69,29 @@ def _runner(command: Command, words: Sequence[str]) -> Callable[..., int]:
     def run(**typed: Any) -> int:
         try:
             options = verb.options(typed, words)
-            deliver(verb.run(options), Screen(options.flags), as_json=options.json)
+            with _quiet(options.quiet):
+                deliver(verb.run(options), Screen(options.flags), as_json=options.json)
         except KeyboardInterrupt:  # typer would end without a word
-            say(_stopped(words))
+            complain(_stopped(words))
             return INTERRUPTED
         return 0
 
     run.__signature__ = verb.signature()  # type: ignore[attr-defined]
     return run
+
+
+@contextmanager
+def _quiet(asked: bool) -> Iterator[None]:
+    """Where silence was asked for: neither progress nor notes, here and in what other libraries show."""
+    level = log.level
+    with silence(asked):
+        if asked:
+            log.setLevel(max(level, logging.WARNING))
+        no_bars_in_files()
+        try:
+            yield
+        finally:
+            log.setLevel(level)
 
 
 def _top(
@@ -109,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         e.show()
         return 2
     except (typer.Abort, KeyboardInterrupt):
-        say(_stopped(words))
+        complain(_stopped(words))
         return INTERRUPTED
     except (WsError, ValueError) as e:
         if "--debug" in words:
@@ -118,7 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as e:
         if "--debug" in words or not is_disk_full(e):
             raise
-        say(f"error: there is no room left on the disk, or under its quota ({e}). What is done is kept.")
+        complain(f"error: there is no room left on the disk, or under its quota ({e}). What is done is kept.")
         return 1
 
 
@@ -128,9 +145,9 @@ def _refuse(error: Exception, words: Sequence[str]) -> int:
     line = f"error: {with_flags(str(error), command.verb().flags if command else ())}"
     if isinstance(error, ProcessLost) and STARTED_HERE in os.environ:
         if os.environ.get("RANK") != "0":  # into the log that the process that started this one reads
-            say(line)
+            complain(line)
         return LOST_CODE  # that process says what happened
-    say(line)
+    complain(line)
     return getattr(error, "exit_code", 2)
 
 

@@ -21,7 +21,7 @@ import torch
 import typer
 
 from ws.cli.exits import INTERRUPTED, LOST_CODE, STARTED_HERE
-from ws.cli.screen import say
+from ws.cli.screen import complain
 from ws.study.options import Common
 from ws.train.processes import Group, join, several
 
@@ -133,7 +133,7 @@ def _watch(processes: list[subprocess.Popen], logs: list[Path]) -> int:
                 return ends[0]  # it has said why
             # rank 0 keeps no log, and one that only lost the others is not what went wrong, if there is another
             rank = min((r for r, code in enumerate(ends) if code), key=lambda r: (ends[r] == LOST_CODE, r == 0, r))
-            say(f"error: {_why(rank, len(processes), ends[rank], logs[rank])}")
+            complain(f"error: {_why(rank, len(processes), ends[rank], logs[rank])}")
             return 1
         except KeyboardInterrupt:
             for p in processes:

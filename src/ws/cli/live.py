@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ws.cli.screen import safe_text, say
-from ws.cli.words import doing, duration, task_name
+from ws.cli.words import doing, task_name
 from ws.engine import Event, task_states
 from ws.grid.cells import Cell
 from ws.grid.run import Progress
+from ws.progress import duration, silent
 
 SHOWN_WAITING = 3
 
@@ -33,7 +34,7 @@ class Watch(Progress):
         self.lock = threading.Lock()
 
     def __enter__(self) -> "Watch":
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not silent():
             self.live = Live(
                 get_renderable=self.table, console=Console(stderr=True), refresh_per_second=2, transient=True
             )

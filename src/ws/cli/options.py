@@ -31,6 +31,10 @@ SHARED: dict[str, Declared] = {
         typer.Option("--json", help="Print one JSON object on stdout; everything else goes to stderr."),
     ),
     "config": (str | None, typer.Option("--config", help="A YAML file whose keys are the option names; flags win.")),
+    "quiet": (
+        bool | None,
+        typer.Option("--quiet", help="Say nothing while working: no progress and no notes; results and errors only."),
+    ),
     "debug": (bool | None, typer.Option("--debug", help="Show the traceback of an error.")),
 }
 
@@ -42,6 +46,7 @@ class Options:
     values: Mapping[str, Any]
     """Only what was typed or configured, as it came; `of` and `typed` give it types."""
     json: bool = False
+    quiet: bool = False
     words: tuple[str, ...] = ()
     """Every word after `ws`, for a command that says how it is continued."""
     flags: frozenset[str] = frozenset()
@@ -114,7 +119,13 @@ class Verb:
         for name, (hint, _) in self.own.items():  # a file holds "false" as text where somebody quoted it
             if name in config and plain_type(hint)[0] in (bool, int, float, str):
                 config[name] = value_of(hint, config[name], f"`{name}`")
-        return Options({**config, **values}, json=bool(shared["json"]), words=tuple(words), flags=self.flags)
+        return Options(
+            {**config, **values},
+            json=bool(shared["json"]),
+            quiet=bool(shared["quiet"]),
+            words=tuple(words),
+            flags=self.flags,
+        )
 
 
 def verb(*settings: type, **own: Declared) -> Callable[[Callable[[Options], VerbResult]], Verb]:

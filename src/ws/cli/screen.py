@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ws.cli.fields import with_flags
+from ws.progress import silent
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -19,7 +20,13 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # but newline and tab
 
 
 def say(line: str) -> None:
-    """One line of progress, on stderr."""
+    """One line of progress, on stderr; nothing with --quiet."""
+    if not silent():
+        complain(line)
+
+
+def complain(line: str) -> None:
+    """What went wrong, on stderr."""
     print(line, file=sys.stderr, flush=True)
 
 

@@ -19,7 +19,7 @@ from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say
 from ws.cli.study import MAKING, Dialed
 from ws.cli.tables import grid_table
-from ws.cli.words import axes, counts, doing, duration, stage_lines, task_name, time_left
+from ws.cli.words import axes, counts, doing, stage_lines, task_name, time_left
 from ws.engine import Outcome, State, places_of
 from ws.errors import Failed, WsError
 from ws.grid.axes import Grid, Swept, grid_of
@@ -29,6 +29,7 @@ from ws.grid.run import Running
 from ws.grid.sweep import SweepResult
 from ws.grid.sweep import sweep as run_sweep
 from ws.numbers import some
+from ws.progress import duration
 from ws.results.layouts import sweep as layout
 from ws.results.measured import measured
 from ws.results.sentences.questions import not_held_out

@@ -6,6 +6,7 @@ from typing import Any
 from ws.grid.axes import Grid
 from ws.grid.look import Look
 from ws.numbers import some
+from ws.progress import duration
 
 AXIS_WORDS = {
     "behavior": ("behavior", "behaviors"),
@@ -58,13 +59,6 @@ def doing(message: Mapping[str, Any]) -> str:
     """What a task says of itself."""
     far = f" {message['done']}/{message['of']}" if message.get("of") else ""
     return f"{message.get('doing', 'starting')}{far}"
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def time_left(seconds: float | None) -> str:

@@ -21,6 +21,7 @@ from ws.export.target import read_ours
 from ws.models.base import Base
 from ws.models.chat import Chat, encode, render
 from ws.models.locate import locate
+from ws.progress import no_bars_in_files
 from ws.records import versions, write_json
 from ws.steer import steer
 from ws.types import Json
@@ -112,6 +113,7 @@ def verify(folder: Path) -> list[Deviation]:
     """Load an export with its consumer's own loader and compare it with its promise."""
     folder = Path(folder).expanduser()
     ours = read_ours(folder)
+    no_bars_in_files()
     if not (folder / PROOF).is_file() and (folder.parent / PROOF).is_file():
         raise BadFile(f"{folder} is one strength of an export; verify {folder.parent}.")
     try:

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ws import batches
+from ws import progress
 from ws.behaviors import SHIPPED
 from ws.engine import Task, note
 from ws.eval import Evaluation
@@ -181,8 +181,8 @@ def _watched(first: str) -> Iterator[None]:
             note({"doing": label, "done": done, "of": total})
 
     note({"doing": first})
-    batches.watchers.append(watch)
+    progress.watchers.append(watch)
     try:
         yield
     finally:
-        batches.watchers.remove(watch)
+        progress.watchers.remove(watch)

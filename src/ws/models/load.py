@@ -8,7 +8,6 @@ Remote code is never run unless asked.
 
 import logging
 import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -21,6 +20,7 @@ from ws.models.checkpoint import open_checkpoint
 from ws.models.hashes import stored_weights
 from ws.models.locate import locate, why_not
 from ws.models.modules import fingerprint
+from ws.progress import no_bars_in_files
 from ws.signatures import plain_types
 from ws.types import Json
 
@@ -54,6 +54,7 @@ def load(
     """
     import transformers
 
+    no_bars_in_files()
     source, name, revision = locate(model, revision)
     chosen = choose_device("cpu" if name == "tiny" and device == "auto" else device)
     if threads or name == "tiny":
@@ -67,7 +68,7 @@ def load(
         )
     weights = stored_weights(Path(source)) if Path(source).is_dir() else None  # before the first byte is read
     options: Json = {"revision": revision, "trust_remote_code": trust_remote_code}
-    if name == "tiny" or not sys.stderr.isatty():
+    if name == "tiny":
         transformers.utils.logging.disable_progress_bar()
     try:
         config = transformers.AutoConfig.from_pretrained(source, **options)

@@ -9,8 +9,8 @@ from typing import NotRequired, TypedDict
 
 import torch
 
-from ws.batches import progress
 from ws.errors import TrainingDiverged
+from ws.progress import progress
 from ws.train.checkpoint import Checkpoints, SideState, Tensors, TrainState
 from ws.train.losses import Losses
 from ws.train.sequences import SIDES, Row
