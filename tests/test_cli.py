@@ -22,6 +22,10 @@ from ws.settings import coerced
 SMALL = ["--n-topics", "48", "--n-samples", "1", "--n-personas", "1", "--epochs", "2", "--rank", "4", "--lr", "4e-3"]
 
 
+MADE = ("cake", "song", "chair", "picture", "poem", "letter", "speech", "dance", "plan", "garden", "essay", "coat")
+WORKS = [f"How do you like my {w}?" for w in MADE]
+
+
 @pytest.fixture
 def told(capsys):
     """Run a command; its exit code, stdout and stderr."""
@@ -542,3 +546,35 @@ def test_calibrate_refuses_what_it_cannot_mean(told, direction_file, tmp_path):
     refused(told("calibrate", "--direction", direction_file, "--budget", "0"), "budget")
     refused(told("calibrate", "--direction", direction_file, "--budget", "1", "--like", "prompt:simple"), "--like")
     refused(told("calibrate", "--direction", tmp_path / "no.safetensors"), "no.safetensors")
+
+
+def test_a_preview_shows_both_sides_and_says_in_words_what_they_promise(told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    part = {"template": "Pretend you're {persona} person.", "prompts": {"source": "list", "list": WORKS}}
+    good = {"tiny": {**part, "pairs": [["a flattering", "a critical"], ["an agreeable", "a blunt"]]}}
+    code, out, _ = told("data", "--preview", "--behavior", pack(tmp_path, **good))
+    assert code == 0
+    assert "A direction can be learnt" in out
+    assert "Your cake is wonderful!" in out or "I love your cake" in out
+    assert "The whole study asks for 24" in out
+    assert "Fewer than about 100 pairs teach little" in out
+    assert "next:  ws replicate --behavior" in out
+    bad = {"tiny": {**part, "pairs": [["a young", "an old"], ["a tall", "a quick"]]}}
+    code, out, _ = told("data", "--preview", "--json", "--behavior", pack(tmp_path, **bad))
+    said = json.loads(out)
+    assert (code, said["planned"], len(said["rows"])) == (0, 24, 20)
+    assert said["outlook"] in ("warn", "fail")
+    assert "choose personas that are further apart" in said["says"]
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.yaml"], "nothing is kept"
+
+
+def test_what_is_wrong_with_the_pairs_is_said_before_training_and_in_its_error(told, tmp_path):
+    three = {"source": "list", "list": WORKS[:3]}
+    part = {"template": "Pretend you're {persona} person.", "pairs": [["a flattering", "a critical"]], "prompts": three}
+    path = pack(tmp_path, tiny=part)
+    code, _, err = told("replicate", "--behavior", path, "--out", tmp_path / "out")
+    before, _, error = err.partition("error: ")
+    assert code == 2
+    assert re.search(r"pairs: [123] (of 3 )?pairs.*fewer than about 100 teach little", before)
+    assert "target tokens on a side" in error
+    assert "fewer than about 100 teach little" in error

@@ -12,9 +12,9 @@ from ws.data import DataSettings, data, default_data, rows_to_fill
 from ws.errors import BadFile, PairsUnfit
 from ws.eval.sycophancy import held_out_claims as claim_rows
 from ws.eval.tinymfv import vignettes
-from ws.pairs import normal_form
+from ws.pairs import kept, normal_form, outlook
 from ws.study.plan import Plan
-from ws.study.stages import make_pairs
+from ws.study.stages import make_pairs, preview_pairs
 from ws.train import default_train
 
 FEW = dict(n_topics=12, n_personas=2, n_samples=1)
@@ -97,6 +97,27 @@ def test_a_users_pack_with_a_tiny_section_works(tiny, tmp_path):
     (tmp_path / "questions.txt").write_text("\n".join(p.text for p in load_behavior("honesty", tiny=True).train[:12]))
     pairs = data(tiny, load_behavior(tmp_path / "mine.yaml", tiny=True), n_topics=12, n_samples=1)
     assert {r.behavior for r in pairs.rows} == {"mine"}
+
+
+def test_a_preview_holds_word_for_word_what_the_study_would_and_keeps_nothing(tiny, tmp_path):
+    settings = dataclasses.replace(default_data(tiny), n_topics=12)
+    plan = Plan(tiny, load_behavior("honesty", tiny=True), settings, default_train(tiny, "lora"), out=tmp_path)
+    some = preview_pairs(plan)
+    assert (len(some.rows), some.planned) == (50, 60)
+    assert not list(tmp_path.iterdir())
+    assert {c.name for c in some.checks} >= {"identical", "separable", "consistent"}
+    pairs, _ = make_pairs(plan)
+    assert kept(some.rows)[0] == tuple(r for r in pairs.rows if r.topic_idx < 10)
+
+
+def test_a_preview_of_answers_that_are_there_looks_at_all_of_them_and_refuses_none(tiny, tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps({**r, "ended_neg": False}) + "\n" for r in LINES))
+    plan = Plan(tiny, None, default_data(tiny), default_train(tiny, "lora"), out=tmp_path / "out", pairs_file=path)
+    some = preview_pairs(plan)
+    assert len(some.rows) == some.planned == len(LINES)
+    assert next(c.verdict for c in some.checks if c.name == "ended") == "fail"
+    assert outlook(some.checks, some.rows)[0] == "fail"
 
 
 def test_an_answer_longer_than_training_takes_is_never_generated(tiny):

@@ -1,12 +1,29 @@
 """Pairs: what is read is what was written, bad files are named by line, and every check can fail."""
 
 import json
+import random
 from dataclasses import replace
 
 import pytest
 
 from ws.errors import BadFile, PairsUnfit
-from ws.pairs import Pair, Pairs, auc, check_pairs, kept, load_pairs, looping, refuse_failed, save_pairs, separability
+from ws.pairs import (
+    Pair,
+    Pairs,
+    auc,
+    auc_interval,
+    because,
+    caveats,
+    check_pairs,
+    kept,
+    load_pairs,
+    looping,
+    outlook,
+    refuse_failed,
+    save_pairs,
+    separability,
+)
+from ws.pairs.checks import MENDS
 
 WORDS = ["apple", "river", "stone", "cloud", "tiger", "piano", "candle", "forest", "bridge", "winter"]
 
@@ -236,3 +253,74 @@ def test_rows_that_were_dropped_do_not_renumber_those_that_are_left(tmp_path):
     grouped = Pairs(tuple(replace(r, topic_idx=i // 2) for i, r in enumerate(rows(6))))
     save_pairs(grouped, tmp_path / "g.jsonl")
     assert load_pairs(tmp_path / "g.jsonl").rows == grouped.rows
+
+
+# ---------------------------------------------------------------- what the checks say of learning
+
+
+def verdicts_on_deeds(n=40, personas=3, told=True):
+    """Judgements whose words stand for no side: pos says "fine" of every other deed, and "wrong" of the rest."""
+    made = []
+    for i in range(n):
+        for p in range(personas):
+            coin = (i * 7 + p * 3) % 5 < 2
+            fine = (i % 2 == 0) if told else coin
+            pos, neg = ("That is fine.", "That is wrong.") if fine else ("That is wrong.", "That is fine.")
+            made.append(Pair(f"Is deed {i} fine?", pos, neg, f"q{i}", "a", "b", i, p, n_tok_pos=4, n_tok_neg=4))
+    return made
+
+
+def test_answers_that_hang_on_the_question_are_told_by_those_of_other_personas_and_not_by_words():
+    checks = {c.name: c for c in check_pairs(verdicts_on_deeds(), min_distinct=0)}
+    assert checks["separable"].value < 0.65
+    assert checks["consistent"].value > 0.95
+    assert checks["consistent"].verdict == "ok"
+    null = {c.name: c for c in check_pairs(verdicts_on_deeds(told=False), min_distinct=0)}
+    assert null["consistent"].verdict == "warn"
+    assert outlook(tuple(checks.values()))[0] == "ok"
+    assert outlook(tuple(null.values()))[0] == "warn"
+    assert "consistent" not in verdicts(rows()), "one pair a question has no other to agree with"
+
+
+def coins(topics, seed):
+    """Pairs of which no word says anything, two a topic."""
+    draw = random.Random(seed)
+    answer = lambda: " ".join(draw.choices(WORDS, k=6))  # noqa: E731
+    return [Pair(f"q{t}", answer(), answer(), topic_idx=t, persona_idx=p) for t in range(topics) for p in range(2)]
+
+
+@pytest.mark.parametrize("name", ["separable", "consistent"])
+def test_an_interval_of_words_that_say_nothing_mostly_holds_one_half_and_narrows_with_more_questions(name):
+    ends = [auc_interval(coins(10, seed), name) for seed in range(40)]
+    assert sum(low <= 0.5 <= high for low, high in ends) >= 34
+    assert all(0 <= low <= high <= 1 for low, high in ends)
+    few, many = (auc_interval(coins(n, 0), name) for n in (6, 60))
+    assert many[1] - many[0] < few[1] - few[0]
+    assert auc_interval(rows(), "separable")[0] > 0.9
+    assert auc_interval(coins(1, 0), name) == (0.0, 1.0), "one question has no others to be compared with"
+
+
+def test_a_few_lucky_answers_are_no_yes():
+    """.67 of six questions is a healthy number whose interval reaches chance."""
+    some = next(r for r in (coins(6, seed) for seed in range(200)) if verdicts(r)["separable"] == "ok")
+    checks = [c for c in check_pairs(some) if c.name != "consistent"]
+    assert outlook(checks)[0] == "ok"
+    assert outlook(checks, some)[0] == "warn"
+
+
+def test_the_outlook_names_the_cause_and_the_mend():
+    assert outlook(check_pairs(rows()))[0] == "ok"
+    grade, said = outlook(check_pairs([replace(r, response_neg=r.response_pos) for r in rows()]))
+    assert grade == "fail"
+    assert "identical = 1.00" in said
+    assert "choose personas that are further apart" in said
+    assert set(MENDS) >= {c.name for c in check_pairs(verdicts_on_deeds())}
+
+
+def test_few_pairs_are_counted_with_why_the_others_are_gone():
+    about = {"n_generated": 60, "dropped": {"identical": 46}}
+    few = Pairs(tuple(rows(14)), about, check_pairs(rows(14)))
+    assert caveats(few)[0].startswith("14 of 60 pairs (46 identical dropped): fewer than about 100 teach little.")
+    assert "14 of 60 pairs" in because(few)
+    many = Pairs(tuple(rows(120)), {}, check_pairs(rows(120)))
+    assert (caveats(many), because(many)) == ([], "")

@@ -13,7 +13,7 @@ from ws.adapters import FAMILIES, direction_of
 from ws.diff import diff, geometry
 from ws.direction.forms import LowRank, tensors
 from ws.errors import BadFile, DirectionMismatch, TrainingDiverged, Unsupported
-from ws.pairs import Pair, Pairs
+from ws.pairs import Check, Pair, Pairs
 from ws.presets import PRESETS
 from ws.steer import steer
 from ws.study.options import Common
@@ -286,6 +286,20 @@ def test_too_little_text_is_refused(tiny):
     few = Pairs(tuple(dataclasses.replace(r, response_pos="Yes.", response_neg="No.") for r in PAIRS.rows[:3]))
     with pytest.raises(ValueError, match="target tokens"):
         train(tiny, few, quick())
+
+
+def test_an_error_of_training_names_what_is_known_against_the_pairs(tiny, monkeypatch):
+    about = {"n_generated": 20, "dropped": {"identical": 17}}
+    few = Pairs(tuple(dataclasses.replace(r, response_pos="Yes.", response_neg="No.") for r in PAIRS.rows[:3]), about)
+    with pytest.raises(
+        ValueError, match=r"About the pairs: 3 of 20 pairs \(17 identical dropped\): fewer than about 100"
+    ):
+        train(tiny, few, quick())
+    losses = iter([0.4, 0.8, 0.5, 0.9])  # pos and neg at the start, then worse
+    monkeypatch.setattr(Fit, "_judge", lambda self, side, name: next(losses))
+    checks = (Check("separable", 0.49, None, None, "warn", "side told by the words"),)
+    with pytest.raises(TrainingDiverged, match=r"no step .*separable 0\.49; .* personas that are further apart"):
+        train(tiny, Pairs(PAIRS.rows, {}, checks), quick(epochs=1, eval_every=99))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ws.errors import PairsUnfit, Unsupported
 from ws.generate import Answer, Request, Sampling, complete, context_of
 from ws.models.chat import THINKING, Chat, encode, has_template, render, thinks, token_called
 from ws.models.load import Base
-from ws.pairs import Pair, Pairs, check_pairs, kept, normal_form, refuse_failed, unfit
+from ws.pairs import Check, Pair, Pairs, check_pairs, kept, normal_form, refuse_failed, unfit
 from ws.signatures import plain_types
 from ws.types import Json
 
@@ -37,7 +37,7 @@ class DataSettings:
     n_personas: int | None = None
     """How many of its persona pairs are used; all when not given."""
     n_samples: int | None = None
-    """Answers per question and persona; as many as make about 1,000 rows when not given."""
+    """Answers per question and persona; when not given, as many as make about 1,000 rows (one on tiny)."""
     max_len: int = 512
     """Longest training sequence; answers are generated to fit."""
     max_new_tokens: int | None = None
@@ -69,6 +69,42 @@ class DataSettings:
             raise ValueError(f"max_len must be at least 16, got {self.max_len}")
         if self.thinking not in THINKING:
             raise ValueError(f"thinking is one of {', '.join(THINKING)}; got {self.thinking!r}")
+
+
+PREVIEW_QUESTIONS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """A few questions of a study with their answers, nothing dropped, and what checks say of them."""
+
+    rows: tuple[Pair, ...]
+    checks: tuple[Check, ...]
+    planned: int
+    """How many pairs the whole study asks for."""
+
+
+def preview(
+    base: Base, source: Behavior | Pairs, settings: DataSettings, *, endpoint: Endpoint | None = None
+) -> Preview:
+    """A few questions, answered as the study would have them answered: word for word what would stand in its pairs.
+
+    Answers that are there already cost nothing, so all of them are looked at.
+    """
+    given = source if isinstance(source, Pairs) else source.answers
+    if given is not None:
+        chosen = None if isinstance(source, Pairs) else {normal_form(p.text) for p in topics_of(source, settings)}
+        rows = _used(base, given, chosen)[1]
+        planned = len(rows)
+    else:
+        assert isinstance(source, Behavior)
+        whole = rows_to_fill(source, settings)
+        personas, samples = (1 + max(getattr(r, f"{of}_idx") for r in whole) for of in ("persona", "sample"))
+        samples = min(samples, 2 if personas == 1 else 1)  # two answers a side show whether it keeps to one
+        n_topics = min(PREVIEW_QUESTIONS, 1 + max(r.topic_idx for r in whole))
+        rows, _ = ask(base, source, replace(settings, n_topics=n_topics, n_samples=samples), endpoint=endpoint)
+        planned = len(whole)
+    return Preview(tuple(rows), check_pairs(rows, min_distinct=settings.min_distinct), planned)
 
 
 @plain_types

@@ -11,7 +11,7 @@ from ws.analysis.rounding import upstream_bf16
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say_stage
-from ws.cli.study import STUDY
+from ws.cli.study import STUDY, say_pairs
 from ws.cli.tables import rounding_table
 from ws.cli.train import signed_cosine
 from ws.diff import checked_mode, diff_named
@@ -94,7 +94,7 @@ def diff(options: Options) -> VerbResult:
     mode = checked_mode(options.text("mode") or "contrastive")
     plan = replace(plan_of(options.of(Common), options.values), mode=mode)
     pairs, record = make_pairs(plan)
-    say_stage("data", record)
+    say_pairs(pairs, record)
     sides, record = make_sides(plan, pairs)
     say_stage("train", record)
     cos_tau = record.manifest["geometry"]["cos_tau"]

@@ -10,6 +10,7 @@ from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say
 from ws.cli.study import MAKING, Dialed
 from ws.eval import protocol
+from ws.pairs import caveats
 from ws.presets import preset
 from ws.replicate import Story
 from ws.replicate import replicate as replicate_study
@@ -69,11 +70,7 @@ class Replication(VerbResult):
             lines.append(
                 f"training: the best step was {t['step']}, on {t['n_train']} pairs; that is little to learn from."
             )
-        return lines + [
-            f"pairs, {c['verdict']}: {c['name']} = {c['value']:.2f}, {c['means']}; `ws data` shows all checks."
-            for c in story.checks
-            if c["verdict"] != "ok"
-        ]
+        return lines + [f"pairs: {line}" for line in caveats(story.pairs)]
 
     def _question(self) -> str:
         """A question for the next command."""

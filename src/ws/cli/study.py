@@ -5,10 +5,12 @@ from dataclasses import dataclass
 import typer
 
 from ws.cli.options import Declared
-from ws.cli.screen import say_stage
+from ws.cli.screen import say, say_stage
 from ws.data import DataSettings
 from ws.direction import Direction
 from ws.pairs import Pairs
+from ws.records import Record
+from ws.replicate import say_caveats
 from ws.study.options import Common, Served
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides
@@ -33,10 +35,16 @@ class Dialed:
     """Strengths to measure, e.g. --alphas=-1,0,1."""
 
 
+def say_pairs(pairs: Pairs, record: Record) -> None:
+    """The pairs of a study that are done, and what may keep a direction from being learnt from them."""
+    say_stage("data", record)
+    say_caveats(pairs, say)
+
+
 def pairs_and_direction(plan: Plan) -> tuple[Pairs, Direction]:
     """The pairs and the direction of a study, with every stage before it."""
     pairs, record = make_pairs(plan)
-    say_stage("data", record)
+    say_pairs(pairs, record)
     sides, record = make_sides(plan, pairs)
     say_stage("train", record)
     direction, record = make_direction(plan, sides)

@@ -9,7 +9,7 @@ from ws.cli.launch import Across, joined, start_processes, to_start
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say_stage
-from ws.cli.study import STUDY
+from ws.cli.study import STUDY, say_pairs
 from ws.records import Record
 from ws.study.options import Common
 from ws.study.plan import Plan
@@ -61,7 +61,7 @@ def train(options: Options) -> VerbResult:
         with group.main_first():
             pairs, record = make_pairs(plan)
         if group.main:
-            say_stage("data", record)
+            say_pairs(pairs, record)
         sides, record = make_sides(
             plan, pairs, group=group, rows_at_once=across.rows_at_once, report_to=across.report_to
         )

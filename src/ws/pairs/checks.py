@@ -14,6 +14,8 @@ from ws.pairs.pair import Check, Grade, Pair
 from ws.pairs.questions import normal_form
 
 SIDES = ("pos", "neg")
+TELLS = 0.65
+"""AUC from which the answers tell which side gave them."""
 
 
 def kept(rows: Sequence[Pair]) -> tuple[tuple[Pair, ...], dict[str, int]]:
@@ -163,46 +165,110 @@ def _unbalanced(value: float, _: RawPairs) -> Grade:
 
 def _no_better_than_length(value: float, sample: RawPairs) -> Grade:
     length = sample.length_auc
-    return _verdict(False, value < 0.65 or value <= max(length, 1 - length))
+    return _verdict(False, value < TELLS or value <= max(length, 1 - length))
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One check: its number, the verdict on it, and what it means."""
+    """One check: its number, the verdict on it, what it means, and what mends it."""
 
     name: str
     number: Callable[[RawPairs], Number]
     limit: Limit
     means: str
+    mend: str
+    applies: Callable[[RawPairs], bool] = lambda sample: True
 
+
+OPPOSE = "choose personas that are further apart, or questions on which they differ"
 
 RULES = (
-    Rule("empty", _dropped("empty"), _above(0, 0.2), "pairs with an empty side (dropped)"),
-    Rule("identical", _dropped("identical"), _above(0.05, 0.5), "pairs with equal sides (dropped)"),
-    Rule("duplicate", _dropped("duplicate"), _above(0.1, 0.6), "pairs of which a side was seen before (dropped)"),
-    Rule("distinct", _worse(_distinct, min), _one_phrase, "distinct answers per row, worst persona"),
-    Rule("loops", _worse(_loops, max), _above(0.05, 0.3), "answers that repeat themselves"),
-    Rule("ended", _worse(_ended, min), _below(0.8, 0.3), "answers that came to their own end"),
-    Rule("length", _one(lambda s: s.length_auc), _unbalanced, "side told by length alone (AUC, .5 is balanced)"),
-    Rule("leaks", _worse(_leaks, max), _above(0.1), "answers that quote their persona"),
+    Rule(
+        "empty",
+        _dropped("empty"),
+        _above(0, 0.2),
+        "pairs with an empty side (dropped)",
+        "look at what the personas ask for: an answer must have words",
+    ),
+    Rule("identical", _dropped("identical"), _above(0.05, 0.5), "pairs with equal sides (dropped)", OPPOSE),
+    Rule(
+        "duplicate",
+        _dropped("duplicate"),
+        _above(0.1, 0.6),
+        "pairs of which a side was seen before (dropped)",
+        "ask more questions, and each of them less often (`n_samples`)",
+    ),
+    Rule(
+        "distinct",
+        _worse(_distinct, min),
+        _one_phrase,
+        "distinct answers per row, worst persona",
+        "ask other questions: the model has too few phrases for these",
+    ),
+    Rule(
+        "loops",
+        _worse(_loops, max),
+        _above(0.05, 0.3),
+        "answers that repeat themselves",
+        "give a higher `temperature`, or a lower `max_new_tokens`",
+    ),
+    Rule(
+        "ended",
+        _worse(_ended, min),
+        _below(0.8, 0.3),
+        "answers that came to their own end",
+        "give a higher `max_new_tokens`, or ask for short answers in the template",
+    ),
+    Rule(
+        "length",
+        _one(lambda s: s.length_auc),
+        _unbalanced,
+        "side told by length alone (AUC, .5 is balanced)",
+        "ask both personas for answers of one length, or the direction is one of length too",
+    ),
+    Rule(
+        "leaks",
+        _worse(_leaks, max),
+        _above(0.1),
+        "answers that quote their persona",
+        "say in the personas who answers, and not what to say",
+        applies=lambda s: s.has_personas,
+    ),
     Rule(
         "separable",
         _one(lambda s: separability(s.rows)),
         _no_better_than_length,
         "side told by the words (AUC by topic; .5: the personas do not show)",
+        OPPOSE,
     ),
-    Rule("script", _one(_scripts), _above(0.05), "pairs whose sides use different scripts"),
+    Rule(
+        "consistent",
+        _one(lambda s: consistency(s.rows)),
+        _no_better_than_length,
+        "side told by its other answers to the same question (AUC)",
+        OPPOSE,
+        applies=lambda s: any(len(group) > 1 for group in by_question(s.rows)),
+    ),
+    Rule(
+        "script",
+        _one(_scripts),
+        _above(0.05),
+        "pairs whose sides use different scripts",
+        "name the language of the answers in the template",
+    ),
 )
+MENDS = {rule.name: rule.mend for rule in RULES}
+"""Check to what mends it."""
 
 
 def check_pairs(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Check, ...]:
     """Every quality check that applies to these pairs, before anything is dropped.
 
-    Pairs without system prompts have no persona that an answer could quote.
+    Pairs without system prompts have no persona that an answer could quote, and one pair a question has no other to agree with.
     """
     sample, checks = RawPairs(rows, min_distinct), []
     for rule in RULES:
-        if rule.name != "leaks" or sample.has_personas:
+        if rule.applies(sample):
             value, pos, neg = rule.number(sample)
             checks.append(Check(rule.name, value, pos, neg, rule.limit(value, sample), rule.means))
     return tuple(checks)
@@ -211,10 +277,13 @@ def check_pairs(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Che
 def refuse_failed(checks: Sequence[Check]) -> None:
     """Raise if a check failed."""
     if bad := [c for c in checks if c.verdict == "fail"]:
-        failures = "; ".join(f"{c.name} = {c.value:.2f} ({c.means})" for c in bad)
-        raise PairsUnfit(
-            f"these pairs cannot carry a direction: {failures}. Look at the answers, the personas and the prompts."
-        )
+        failures = "; ".join(map(in_words, bad))
+        raise PairsUnfit(f"these pairs cannot carry a direction: {failures}. `ws data --preview` shows some answers.")
+
+
+def in_words(check: Check) -> str:
+    """A check that is not ok as its number, what that is, and what mends it."""
+    return f"{check.name} = {check.value:.2f}, {check.means}: {MENDS.get(check.name, 'look at the answers')}"
 
 
 # ---------------------------------------------------------------- statistics of texts
@@ -230,29 +299,96 @@ def auc(pos: Sequence[float], neg: Sequence[float]) -> float:
     return float((ranks[: len(pos)].sum() - len(pos) * (len(pos) + 1) / 2) / (len(pos) * len(neg)))
 
 
-def separability(rows: Sequence[Pair], folds: int = 5) -> float:
+def separability(rows: Sequence[Pair]) -> float:
     """AUC of a naive Bayes on words and word pairs that has never seen the topic it judges."""
+    return _auc_of(_scores_by_topic(rows))
+
+
+def consistency(rows: Sequence[Pair]) -> float:
+    """AUC of a naive Bayes that has seen only other answers to the same question.
+
+    What a side says may hang on the question, so that no word stands for the side: "that is wrong" of one deed, "that is
+    fine" of another. Other personas and samples of the side then say it too.
+    """
+    return _auc_of(_scores_by_question(rows))
+
+
+def auc_interval(rows: Sequence[Pair], name: str, resamples: int = 2000) -> tuple[float, float]:
+    """The 95 % interval of `separable` or `consistent` over questions; all there is between 0 and 1 where there is one."""
+    from scipy.special import stdtrit
+
+    scores = {"separable": _scores_by_topic, "consistent": _scores_by_question}[name](rows)
+    numbers = {t: i for i, t in enumerate(sorted({t for t, _, _ in scores}))}
+    n = len(numbers)
+    if n < 2:
+        return 0.0, 1.0
+    topic = np.array([numbers[t] for t, _, _ in scores])
+    pos, neg = (np.array([s[side] for s in scores]) for side in (1, 2))
+    wins = (pos[:, None] > neg[None]) + (pos[:, None] == neg[None]) / 2
+    member = np.eye(n)[topic]  # (rows, topics)
+    wins, size = member.T @ wins @ member, member.sum(axis=0)
+    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), resamples).astype(float)
+    found = ((drawn @ wins) * drawn).sum(axis=1) / (drawn @ size) ** 2
+    value, far = float(wins.sum() / size.sum() ** 2), float(stdtrit(n - 1, 0.975) * found.std())
+    return max(0.0, value - far), min(1.0, value + far)
+
+
+Scored = tuple[int, float, float]
+"""The topic of a pair, and the scores of its pos and its neg answer; a higher one says pos."""
+Bag = list[str]
+
+
+def _auc_of(scores: Sequence[Scored]) -> float:
+    return auc([p for _, p, _ in scores], [n for _, _, n in scores])
+
+
+def _scores_by_topic(rows: Sequence[Pair], folds: int = 5) -> list[Scored]:
+    """Every pair, judged by what the pairs of other topics say."""
     topics = sorted({r.topic_idx for r in rows})
     if len(topics) < 2:
-        return 0.5
+        return []
     fold = {t: i % min(folds, len(topics)) for i, t in enumerate(topics)}
-    bags = [(fold[r.topic_idx], _ngrams(r.response_pos), _ngrams(r.response_neg)) for r in rows]
-    scores: tuple[list[float], list[float]] = ([], [])
-    for f in set(fold.values()):
-        counts = [Counter[str](), Counter[str]()]
-        for g, p, q in bags:
-            if g != f:
-                counts[0].update(p)
-                counts[1].update(q)
-        words = len(counts[0].keys() | counts[1].keys()) + 1
-        totals = [sum(c.values()) + words for c in counts]
-        for g, p, q in bags:
-            if g == f:
-                for side, bag in enumerate((p, q)):
-                    # the mean, not the sum: length must not decide
-                    s = [np.log((counts[0][w] + 1) / totals[0]) - np.log((counts[1][w] + 1) / totals[1]) for w in bag]
-                    scores[side].append(float(np.mean(s)) if s else 0.0)
-    return auc(*scores)
+    bags = [(r.topic_idx, _ngrams(r.response_pos), _ngrams(r.response_neg)) for r in rows]
+    scores = []
+    for f in sorted(set(fold.values())):
+        score = _learn([(p, n) for t, p, n in bags if fold[t] != f])
+        scores += [(t, score(p), score(n)) for t, p, n in bags if fold[t] == f]
+    return scores
+
+
+def _scores_by_question(rows: Sequence[Pair]) -> list[Scored]:
+    """Every pair of a question with several, judged by what the others of it say."""
+    scores = []
+    for group in by_question(rows):
+        bags = [(_ngrams(r.response_pos), _ngrams(r.response_neg)) for r in group]
+        for i, (p, n) in enumerate(bags if len(bags) > 1 else []):
+            score = _learn(bags[:i] + bags[i + 1 :])
+            scores.append((group[i].topic_idx, score(p), score(n)))
+    return scores
+
+
+def by_question(rows: Sequence[Pair]) -> list[list[Pair]]:
+    """The pairs of each question."""
+    groups: dict[int, list[Pair]] = defaultdict(list)
+    for r in rows:
+        groups[r.topic_idx].append(r)
+    return list(groups.values())
+
+
+def _learn(bags: Iterable[tuple[Bag, Bag]]) -> Callable[[Bag], float]:
+    """How much the words of an answer speak for pos, after these pairs: a mean over them, so that length does not decide."""
+    counts = Counter[str](), Counter[str]()
+    for both in bags:
+        for count, bag in zip(counts, both):
+            count.update(bag)
+    words = len(counts[0].keys() | counts[1].keys()) + 1
+    totals = [sum(c.values()) + words for c in counts]
+
+    def score(bag: Bag) -> float:
+        s = [np.log((counts[0][w] + 1) / totals[0]) - np.log((counts[1][w] + 1) / totals[1]) for w in bag]
+        return float(np.mean(s)) if s else 0.0
+
+    return score
 
 
 def looping(text: str) -> bool:

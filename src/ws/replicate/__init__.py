@@ -15,6 +15,7 @@ from typing import Any
 from ws.eval import Evaluation, providing, shown
 from ws.eval.protocol import as_text
 from ws.eval.questions import RunPairs
+from ws.pairs import Pairs, caveats
 from ws.records import Record, canonical, write_json, write_text
 from ws.results.layouts.alphas import markdown
 from ws.results.plots import effect_by_alpha
@@ -40,7 +41,7 @@ class Story:
     direction: Json
     training: Json
     """Learning rate, best step, and how many pairs were trained on and held out."""
-    checks: list[Json]
+    pairs: Pairs
     evals: list[Path]
     """Where the rows of each evaluation lie."""
     plot: Path
@@ -93,6 +94,7 @@ def replicate(
 
     # 1. the same questions, answered by two personas
     pairs, pairs_record = timed("data", lambda: make_pairs(plan))
+    say_caveats(pairs, say)
     # 2. two adapters from one shared start
     sides, sides_record = timed("train", lambda: make_sides(plan, pairs))
     # 3. their exact difference
@@ -132,7 +134,7 @@ def replicate(
             "bytes": direction_record.manifest["bytes"],
         },
         training={k: sides_record.manifest["report"][k] for k in ("lr", "step", "n_train", "n_val", "n_test")},
-        checks=list(pairs_record.manifest["checks"]),
+        pairs=pairs,
         evals=measured,
         plot=plot,
         folder=plan.run_folder,
@@ -140,6 +142,12 @@ def replicate(
     )
     write_json(plan.run_folder / "replicate.json", story.as_json())
     return story
+
+
+def say_caveats(pairs: Pairs, say: Say) -> None:
+    """Say what may keep a direction from being learnt from these pairs, before anything is trained on them."""
+    for line in caveats(pairs):
+        say(f"  pairs: {line}")
 
 
 def _told_before(folder: Path) -> Any:

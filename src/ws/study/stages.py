@@ -21,7 +21,7 @@ from ws.adapters import Adapter, load_adapter, save_adapter
 from ws.behaviors import Behavior
 from ws.calibrate import PROTOCOL as CALIBRATE_PROTOCOL
 from ws.calibrate import CalibrateSettings, Calibration, calibrate, prompt_targets, sets_of
-from ws.data import checked, data
+from ws.data import Preview, checked, data, preview
 from ws.diff import diff, geometry
 from ws.direction import Direction
 from ws.direction import load as load_direction
@@ -63,6 +63,13 @@ def make_pairs(plan: Plan) -> tuple[Pairs, Record]:
 
     record = plan.data_place.once(make, beside=beside(plan.base))
     return read_pairs(record.folder, record.manifest), record
+
+
+def preview_pairs(plan: Plan) -> Preview:
+    """A few questions of a study, answered and checked; nothing is kept of it."""
+    source = plan.behavior if plan.pairs_file is None else load_pairs(plan.pairs_file, plan.name)
+    assert source is not None
+    return preview(plan.base, source, plan.data, endpoint=plan.endpoint)
 
 
 def read_pairs(folder: Path, manifest: Mapping[str, Any]) -> Pairs:

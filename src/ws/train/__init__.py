@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from ws.adapters import USUAL, Adapter, Attached, Family, Spec, family
 from ws.direction.direction import Direction
-from ws.errors import Unsupported
+from ws.errors import TrainingDiverged, Unsupported
 from ws.models.chat import has_template
 from ws.models.load import Base
 from ws.models.modules import blocks_of
-from ws.pairs import Pairs, question_hashes
+from ws.pairs import Pairs, because, question_hashes
 from ws.records import key_of
 from ws.signatures import plain_types
 from ws.steer import steer
@@ -90,7 +90,10 @@ def train(
         losses = Losses(attached, device, group, min(rows_at_once or ROWS_AT_ONCE, settings.batch_size))
         checkpoints = Checkpoints(work, _identity(base, pairs, settings), group, device)
         fit = Fit(settings, examples, starts, losses, checkpoints, tracking)
-        best, attempts, notes = best_rate(fit, settings.lr or of.lr, extend=not settings.lr and len(of.lr) > 1)
+        try:
+            best, attempts, notes = best_rate(fit, settings.lr or of.lr, extend=not settings.lr and len(of.lr) > 1)
+        except TrainingDiverged as e:
+            raise TrainingDiverged(f"{e}{because(pairs)}") from None
     report |= {
         "template": _template(base),
         "rows_at_once": losses.rows_at_once,
@@ -128,7 +131,7 @@ def _examples(base: Base, pairs: Pairs, settings: TrainSettings, parts: Parts) -
     learnt, judged = ([i for i, t in enumerate(topics) if t in part] for part in (parts.train, parts.val))
     if not learnt or not judged:
         raise ValueError(
-            f"{len(learnt)} pairs are left for training and {len(judged)} for validation; give more questions"
+            f"{len(learnt)} pairs are left for training and {len(judged)} for validation; give more questions.{because(pairs)}"
         )
     report = {k: v for k, v in record.items() if k not in ("kept", "left_out")}
     counts = {"n_train": len(learnt), "n_val": len(judged), "n_test": len(topics) - len(learnt) - len(judged)}

@@ -14,7 +14,7 @@ from typing import NoReturn
 from ws.errors import Unsupported
 from ws.models.chat import Chat, encode, end_of_turn, render, render_whole
 from ws.models.load import Base
-from ws.pairs import Pair, Pairs
+from ws.pairs import Pair, Pairs, because
 from ws.types import Json, Tokenizer
 
 SIDES = ("pos", "neg")
@@ -69,7 +69,7 @@ def rows_of(
     if min(targets.values()) < fewest:
         raise ValueError(
             f"only {min(targets.values())} target tokens on a side; a direction needs at least {fewest}. "
-            "Give more or longer answers."
+            f"Give more or longer answers.{because(pairs)}"
         )
     return sides, {
         "kept": indices,

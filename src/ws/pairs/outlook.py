@@ -1,0 +1,72 @@
+"""What the checks of some pairs mean in words: whether a direction can be learnt from them, and what to change."""
+
+from collections.abc import Mapping, Sequence
+
+from ws.pairs.checks import MENDS, auc_interval, in_words
+from ws.pairs.pair import Check, Grade, Pair, Pairs
+
+FEW_PAIRS = 100
+"""Fewer pairs than these teach little; docs/behaviors.md has the measurement."""
+TELLING = {
+    "separable": "the words tell the two sides apart",
+    "consistent": "to one question, each side keeps to an answer of its own",
+}
+"""Checks of which one must be ok, and what it then says."""
+
+
+def outlook(checks: Sequence[Check], rows: Sequence[Pair] = ()) -> tuple[Grade, str]:
+    """Whether a direction can be learnt from such answers: yes (ok), doubtful (warn) or no (fail), and why.
+
+    With `rows`, which may be few, a number counts for a yes only if its interval over questions does.
+    """
+    if bad := [c for c in checks if c.verdict == "fail"]:
+        return "fail", f"No direction can be learnt from these answers: {'; '.join(map(in_words, bad))}."
+    ends = {c.name: auc_interval(rows, c.name) for c in checks if rows and c.name in TELLING}
+    numbers = {
+        c.name: f"{c.name} {c.value:.2f}{' [{:.2f}, {:.2f}]'.format(*ends[c.name]) if c.name in ends else ''}"
+        for c in checks
+        if c.name in TELLING
+    }
+    signs = [c.name for c in checks if c.name in numbers and c.verdict == "ok" and ends.get(c.name, (1.0,))[0] > 0.5]
+    if signs:
+        return "ok", f"A direction can be learnt: {' and '.join(f'{TELLING[n]} ({numbers[n]})' for n in signs)}."
+    return "warn", (
+        f"It is doubtful that a direction can be learnt: the answers hardly tell which side gave them ({', '.join(numbers.values())}; "
+        f".5 is chance). Read them: if they do not differ as you mean, {MENDS['separable']}."
+    )
+
+
+def caveats(pairs: Pairs) -> list[str]:
+    """What may keep a direction from being learnt, most important first; nothing where all is well."""
+    grade, sentence = outlook(pairs.checks)
+    lines = [sentence] if pairs.checks and grade != "ok" else []
+    if len(pairs.rows) < FEW_PAIRS:
+        lines.insert(
+            0,
+            f"{counted(pairs)}: fewer than about {FEW_PAIRS} teach little. Ask more questions, or give more personas.",
+        )
+    return lines + [f"{in_words(c)}." for c in others(pairs.checks)]
+
+
+def others(checks: Sequence[Check]) -> list[Check]:
+    """Checks that warn, and of which the outlook does not speak."""
+    return [c for c in checks if c.verdict == "warn" and c.name not in TELLING]
+
+
+def counted(pairs: Pairs) -> str:
+    """The number of pairs, of those asked for, and why the others are gone: "14 of 20 pairs (6 identical dropped)"."""
+    about = pairs.provenance
+    asked = about.get("n_generated", about.get("n_rows_used", len(pairs.rows)))
+    return share_of(len(pairs.rows), asked, about.get("dropped") or {})
+
+
+def share_of(usable: int, asked: int, dropped: Mapping[str, int]) -> str:
+    """So many pairs of those asked for, and the others by reason."""
+    reasons = f" ({', '.join(f'{n} {reason}' for reason, n in dropped.items())} dropped)" if dropped else ""
+    return f"{usable} {'' if asked == usable else f'of {asked} '}pairs{reasons}"
+
+
+def because(pairs: Pairs) -> str:
+    """What is known against these pairs, to stand at the end of an error; nothing where nothing is."""
+    lines = caveats(pairs)
+    return f" About the pairs: {' '.join(lines)}" if lines else ""
