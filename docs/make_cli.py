@@ -13,6 +13,7 @@ from ws.train import TrainSettings, default_train
 
 WORDS = {
     "eval": " NAME",
+    "chat": " [RUN or FILE ...]",
     "show": " RUN",
     "table": " [RUN or FOLDER ...]",
     "inspect": " FILE",

@@ -51,8 +51,10 @@ def model(kind: str, *, dtype: torch.dtype = torch.float32, seed: int = 0, vocab
     return network
 
 
-def base(kind: str = "llama", *, dtype: torch.dtype = torch.float32, seed: int = 0, tokenizer=None) -> Base:
-    network = model(kind, dtype=dtype, seed=seed)
+def base(
+    kind: str = "llama", *, dtype: torch.dtype = torch.float32, seed: int = 0, tokenizer=None, vocabulary: int = 96
+) -> Base:
+    network = model(kind, dtype=dtype, seed=seed, vocabulary=vocabulary)
     return Base(network, tokenizer, fingerprint(network), kind)
 
 

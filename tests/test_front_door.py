@@ -24,6 +24,7 @@ from ws.signatures import fits
 NAMES = {
     "eval": "evaluate",
     "inspect": "load_direction",
+    "chat": None,
     "show": None,
     "table": None,
     "doctor": None,

@@ -22,7 +22,7 @@ ROWS = [
     "models behaviors batches presets numbers",
     "steer adapters prefix_cache",
     "generate",
-    "endpoint",
+    "endpoint streaming",
     "data train",
     "diff",
     "methods",

@@ -179,7 +179,7 @@ def decode(
     ids = torch.tensor([[pad] * (width - len(r.ids)) + list(r.ids) for r in batch], device=device)
     mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in batch], device=device)
     limit = max(r.max_new for r in batch)
-    draws = _draws(batch, limit, seed).to(device) if sampling.temperature > 0 else None
+    draws = draws_of(batch, limit, seed).to(device) if sampling.temperature > 0 else None
     ends = torch.tensor(list(stops), device=device)
     budgets = torch.tensor([r.max_new for r in batch], device=device)
     fewest = torch.tensor([r.min_new for r in batch], device=device)
@@ -219,7 +219,7 @@ def pick(logits: Tensor, sampling: Sampling, draws: Tensor | None) -> Tensor:
     return order.gather(-1, at)[:, 0]
 
 
-def _draws(batch: Sequence[Request], limit: int, seed: int) -> Tensor:
+def draws_of(batch: Sequence[Request], limit: int, seed: int) -> Tensor:
     """Uniform numbers per row and step, from the seed and the row's name alone."""
     rows = []
     for r in batch:

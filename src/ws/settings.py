@@ -21,9 +21,9 @@ from ws.types import Json
 @cache
 def field_docs(cls: type) -> dict[str, str]:
     """The string under each field, by field name."""
+    docs = {name: text for parent in cls.__bases__ if parent is not object for name, text in field_docs(parent).items()}
     tree = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(tree, ast.ClassDef)
-    docs = {}
     for item, after in zip(tree.body, tree.body[1:]):
         match item, after:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):

@@ -52,6 +52,7 @@ COMMANDS = {
         resumes=True,
     ),
     "generate": Command("ws.cli.generate:generate", "Answer one prompt at several alphas, side by side."),
+    "chat": Command("ws.cli.chat:chat", "Talk with a model in the terminal, with the dial in reach."),
     "calibrate": Command(
         "ws.cli.calibrate:calibrate",
         "Find the strengths, one per sign, at which a direction or any other method moves the model by a given KL.",

