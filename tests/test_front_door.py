@@ -301,3 +301,10 @@ def test_a_sweep_is_one_call(story, monkeypatch):
     assert asked["running"].workers == 1
     with pytest.raises(TypeError, match="no setting 'adapter_'"):
         ws.sweep(adapter_="lora")
+
+
+def test_a_strength_is_one_number_also_in_an_array(tiny, direction):
+    with ws.steer(tiny, direction, torch.tensor(0.5)):
+        one = ws.generate(tiny, "What is the capital of Kenya?")
+    with ws.steer(tiny, direction, 0.5):
+        assert ws.generate(tiny, "What is the capital of Kenya?") == one

@@ -5,6 +5,7 @@ import inspect
 import json
 import shutil
 import struct
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -23,12 +24,14 @@ from ws.data import DataSettings, default_data
 from ws.diff.named import diff_named
 from ws.direction import Direction, save
 from ws.direction.forms import Dense
+from ws.errors import Unsupported
 from ws.eval import PROTOCOLS, Evaluation, protocol
 from ws.eval.protocol import items_of
 from ws.eval.questions import ItemQuestions, RunPairs
 from ws.grid.cells import cell_plan, keep, place_of
 from ws.grid.compare import cells_of
 from ws.methods import as_method
+from ws.methods.activation.method import Activation, Add, block_name
 from ws.models.load import load
 from ws.models.tiny import FOLDER
 from ws.pairs import Pair, Pairs
@@ -335,6 +338,40 @@ def test_a_change_of_anything_in_a_cell_is_another_cell(tiny, honesty, tmp_path)
     all_differ({n: place(c, tiny, honesty).key for n, c in cells.items()})
     for name, unlike in {"out": str(tmp_path / "b"), "device": "cuda", "model": "elsewhere"}.items():
         assert place(common(**{name: unlike}), tiny, honesty).key == place(cell, tiny, honesty).key
+
+
+# ---------------------------------------------------------------- a model that is changed at the moment
+
+
+def switched_on(way, base, block):
+    """Something that changes what the model says, until the block ends."""
+    name, linear = next(iter(base.linears.items()))
+    if way in ("hook", "fold"):
+        direction = Direction({name: (Dense(torch.ones_like(linear.module.weight)),)}, {"base": base.described()})
+        block.enter_context(ws.steer(base, direction, 1.0, fold=way == "fold"))
+    elif way == "activations":
+        edit = Add(torch.ones(base.model.config.hidden_size))
+        block.enter_context(Activation("sl:add", {block_name(base, 1): edit}).at(base, 1.0))
+    else:
+        block.callback(linear.module.register_forward_hook(lambda layer, args, out: out).remove)
+
+
+@pytest.mark.parametrize("way", ["hook", "fold", "activations", "a hook of one's own"])
+def test_a_model_that_is_steered_has_no_key_and_has_its_own_again_afterwards(tiny, way):
+    plain = base_key(tiny)
+    with ExitStack() as block:
+        switched_on(way, tiny, block)
+        with pytest.raises(Unsupported, match="is being steered, or has a hook"):
+            base_key(tiny)
+    assert base_key(tiny) == plain
+
+
+def test_a_comparison_inside_a_steering_block_is_refused_and_keeps_nothing(tiny, tmp_path):
+    with ExitStack() as block:
+        switched_on("hook", tiny, block)
+        with pytest.raises(Unsupported, match="cannot be kept"):
+            ws.compare(tiny, methods=["prompt:simple"], evals=["dilemmas"], alphas=[-1, 1], limit=2, out=tmp_path)
+    assert not list(tmp_path.rglob("*.parquet"))
 
 
 # ---------------------------------------------------------------- the files

@@ -53,9 +53,9 @@ def fits(value: object, hint: object) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, part) for part in parts)
     if origin is Sequence or origin is tuple:  # an array is one too
-        if isinstance(value, (str, bytes, Mapping, type)) or not (
-            hasattr(value, "__len__") and hasattr(value, "__getitem__")
-        ):
+        if isinstance(value, (str, bytes, Mapping, type)) or getattr(value, "ndim", 1) == 0:  # one number in an array
+            return False
+        if not (hasattr(value, "__len__") and hasattr(value, "__getitem__")):
             return False
         return all(fits(item, parts[0]) for item in value)  # type: ignore[attr-defined]
     if hint in (int, float):

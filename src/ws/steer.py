@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ws.direction.direction import Direction
 from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, RowScale, mapped, tensors
-from ws.errors import DirectionMismatch
+from ws.errors import DirectionMismatch, Unsupported
 from ws.models.load import Base
 from ws.models.modules import fingerprint, is_conv1d, linears_of, weight_of
 
@@ -190,6 +190,24 @@ def _per_row(alpha: float | Tensor, x: Tensor) -> float | Tensor:
             "Give as many alphas as rows, or one number."
         )
     return alpha.to(x.device, x.dtype).view(-1, *[1] * (x.ndim - 1))
+
+
+OF_LIBRARIES = ("torch", "accelerate", "transformers")
+
+
+def refuse_steered(base: Base) -> None:
+    """Refuse a model that something changes at the moment: a block that steers it, or a hook of the caller's own.
+
+    What is measured then is not the base's, and must not be kept as if it were.
+    """
+    folded = any(layer.module in _DIALS for layer in base.linears.values())
+    hooks = (h for m in base.model.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values()))
+    own = (h for h in hooks if (getattr(h, "__module__", None) or "").partition(".")[0] not in OF_LIBRARIES)
+    if folded or next(own, None) is not None:
+        raise Unsupported(
+            f"{base.id} is being steered, or has a hook, so what is measured now is not the base's and cannot be kept as a stage. "
+            "Call this outside of the steering block, after removing hooks."
+        )
 
 
 # ---------------------------------------------------------------- folding

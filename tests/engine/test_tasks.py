@@ -282,6 +282,16 @@ def test_a_clock_that_was_put_back_makes_no_negative_times(tmp_path, monkeypatch
     assert state.seconds == 0.0
 
 
+def test_a_task_that_has_ended_took_as_long_as_it_took(tmp_path, monkeypatch):
+    writer = Writer(tmp_path / "x.json", "x")
+    start = writer.state.started
+    monkeypatch.setattr("time.time", lambda: start + 60)
+    assert writer.state.seconds == 60
+    writer.change("done")
+    monkeypatch.setattr("time.time", lambda: start + 3600)
+    assert State(**json.loads((tmp_path / "x.json").read_text())).seconds == 60
+
+
 def test_another_process_of_the_same_number_is_not_taken_for_the_one_that_wrote(tmp_path):
     Writer(tmp_path / "x.json", "x")
     state = State(**json.loads((tmp_path / "x.json").read_text()))

@@ -9,6 +9,7 @@ import pytest
 from planted import flipped, moved, pairs_of, planted, rows_of
 
 from ws.errors import BadFile
+from ws.eval import recorded
 from ws.records import checksums, write_json
 from ws.results.measured import measured
 from ws.results.published import sheets
@@ -220,6 +221,8 @@ def test_unfinished_stages_and_foreign_files_are_not_tabulated(tmp_path):
     with pytest.raises(BadFile, match="no folder"):
         measured([tmp_path / "nowhere"])
     other = write(tmp_path, dilemma_rows().assign(protocol="dd-9/9"), key="k9")
+    with pytest.raises(ValueError, match="'weather' need the distribution that brings it"):
+        recorded("weather", "weather/1")
     with pytest.raises(ValueError, match="'dd-9/9' were written by another version"):
         measured([other])
 

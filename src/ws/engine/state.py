@@ -34,6 +34,8 @@ class State:
     error: str = ""
     born: int | None = None
     """When that process was started, by the machine's own count: its number may be another's by now."""
+    ended: float | None = None
+    """When it ended, by the same clock as `started`; None while it runs."""
 
     @property
     def alive(self) -> bool | None:
@@ -50,8 +52,8 @@ class State:
 
     @property
     def seconds(self) -> float:
-        """Seconds since it started; never negative, whatever was done to the clock."""
-        return max(0.0, time.time() - self.started)
+        """Seconds that it took, or since it started; never negative, whatever was done to the clock."""
+        return max(0.0, (time.time() if self.ended is None else self.ended) - self.started)
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
@@ -94,7 +96,10 @@ class Writer:
 
     def change(self, state: str = "running", news: Mapping[str, Any] | None = None, error: str = "") -> None:
         """Change the state and write it."""
-        self.state = replace(self.state, state=state, told={**self.state.told, **(news or {})}, error=error)
+        ended = None if state == "running" else time.time()
+        self.state = replace(
+            self.state, state=state, told={**self.state.told, **(news or {})}, error=error, ended=ended
+        )
         self.write()
 
     def write(self) -> None:

@@ -172,6 +172,10 @@ def recorded(name: str, protocol_id: str) -> Protocol:
     try:
         return protocol(name, protocol_id)
     except ValueError:
+        if name not in names():
+            raise ValueError(
+                f"rows of the evaluation {name!r} need the distribution that brings it; install that, or move its rows away"
+            ) from None
         raise ValueError(
             f"rows of the protocol {protocol_id!r} were written by another version; run the evaluation again"
         ) from None

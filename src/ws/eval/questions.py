@@ -5,6 +5,7 @@ it as its `ask`: `pairs.py` scores the test pairs of a run, `lm_eval.py` lets lm
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -37,23 +38,23 @@ class RunPairs:
         return self.pairs.of(self.settings.parts(self.pairs.topics).test)
 
 
-class Questions:
+class Questions(ABC):
     """What one evaluation asks of one base, known before anything is measured."""
 
     def __init__(self, protocol: Protocol, base: Base):
         self.protocol, self.base = protocol, base
 
     @property
+    @abstractmethod
     def inputs(self) -> Mapping[str, Any]:
         """What of the questions decides a number: a part of the key of an evaluation."""
-        raise NotImplementedError
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """What else stands among the settings of an evaluation, and in its key."""
         return {}
 
-    def check(self) -> None:
+    def check(self) -> None:  # noqa: B027  most can be asked of any model
         """Refuse questions that this model cannot be asked, before anything is trained for them."""
 
     def unsteered_key(self, seed: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
@@ -64,11 +65,11 @@ class Questions:
         """Measure the model as it is and write that into a folder; what the manifest should say of it."""
         raise NotImplementedError
 
+    @abstractmethod
     def run(
         self, by: Method | None, *, alphas: Sequence[float], method: str, seed: int, unsteered: Path | None
     ) -> Result:
         """The rows at every strength, and at 0; `unsteered` is the folder where those at 0 are kept already."""
-        raise NotImplementedError
 
 
 class ItemQuestions(Questions):

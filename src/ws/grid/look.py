@@ -189,7 +189,9 @@ class Status:
     def process(self) -> State:
         """The process that runs it, or ran it last."""
         r = self.record
-        return State(self.name, "running", r["pid"], r["host"], r["started"], born=r.get("born"))
+        ends = [self.states[t].ended for t in r["tasks"]] if self.over else []
+        ended = max((e for e in ends if e is not None), default=None)
+        return State(self.name, "running", r["pid"], r["host"], r["started"], born=r.get("born"), ended=ended)
 
     @property
     def over(self) -> bool:

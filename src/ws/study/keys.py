@@ -16,6 +16,7 @@ from ws.methods import Method
 from ws.models.hashes import stamp
 from ws.models.load import Base
 from ws.records import canonical
+from ws.steer import refuse_steered
 from ws.types import Json
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 
 def base_key(base: Base) -> Json:
-    """All of a base that can change a result."""
+    """All of a base that can change a result; one that is steered at the moment has none."""
+    refuse_steered(base)
     return {
         "fingerprint": base.fingerprint,  # says which base it is
         "weights": base.weights_hash,  # and that nothing of it was edited

@@ -6,6 +6,7 @@ its own and shares nothing with another, so that blocks may be left in any order
 whatever depends on the strength alone is computed on entering and not per token.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
@@ -29,15 +30,15 @@ POSITIONS = ("all", "response")
 
 
 @dataclass(frozen=True, eq=False)
-class Edit:
+class Edit(ABC):
     """A change of one module's output. A subclass is tensors and `__call__`."""
 
     kind: ClassVar[str]
     bound: ClassVar[float | None] = None
 
+    @abstractmethod
     def __call__(self, h: Tensor, alpha: float | Tensor) -> Tensor:
         """`h` (rows, tokens, width) in float32 or better, changed; alpha is a number or (rows, 1, 1)."""
-        raise NotImplementedError
 
     def prepared(self, alpha: float | Tensor) -> Change:
         """The change at these strengths; rows at 0 keep their bits."""
