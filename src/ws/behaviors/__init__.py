@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SPLITS = ("train", "calib", "audit")
-SHIPPED = ("honesty", "honesty5", "sycophancy", "trad_care", "authority")
+SHIPPED = ("honesty", "honesty5", "sycophancy", "trad_care", "authority", "false_premise")
 USUAL = "honesty"
 """The behavior that is taken where none is named."""
 
