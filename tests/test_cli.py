@@ -12,11 +12,13 @@ import yaml
 from safetensors.torch import save_file
 from test_steer import lowrank
 
+from ws.behaviors import load_behavior
 from ws.cli import main
 from ws.cli.commands import COMMANDS, Command
 from ws.cli.fields import with_flags
-from ws.data import DataSettings
+from ws.data import DataSettings, rows_to_fill
 from ws.direction import Direction, save
+from ws.pairs import FEW_PAIRS
 from ws.settings import coerced
 
 SMALL = ["--n-topics", "48", "--n-samples", "1", "--n-personas", "1", "--epochs", "2", "--rank", "4", "--lr", "4e-3"]
@@ -575,6 +577,28 @@ def test_what_is_wrong_with_the_pairs_is_said_before_training_and_in_its_error(t
     code, _, err = told("replicate", "--behavior", path, "--out", tmp_path / "out")
     before, _, error = err.partition("error: ")
     assert code == 2
-    assert re.search(r"pairs: [123] (of 3 )?pairs.*fewer than about 100 teach little", before)
+    assert re.search(r"[123] (of 3 )?pairs.*\n.*Fewer than about 100 pairs teach little", before)
     assert "target tokens on a side" in error
-    assert "fewer than about 100 teach little" in error
+    assert "Fewer than about 100 pairs teach little" in error
+
+
+def test_a_new_pack_runs_as_it_is_on_tiny_and_on_real_models_and_nothing_is_overwritten(told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = told("new", "cheerful", "--json")
+    file = tmp_path / "cheerful.yaml"
+    assert (code, json.loads(out)["file"]) == (0, str(file))
+    for tiny, questions in ((True, 48), (False, 150)):
+        behavior = load_behavior(file, tiny=tiny)
+        assert (behavior.name, len(behavior.train)) == ("cheerful", questions)
+        assert behavior.engineered or tiny
+        assert len(rows_to_fill(behavior, DataSettings(n_samples=1 if tiny else None))) > 2 * FEW_PAIRS
+    file.write_text("mine")
+    refused(told("new", "cheerful"), "cheerful.yaml is there already")
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a/b", "a b", ".", "-", "honesty", "x" * 65])
+def test_a_new_pack_has_a_name_of_its_own_that_leaves_the_folder_alone(told, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    refused(told("new", "--", name), "name")
+    assert not list(tmp_path.rglob("*"))

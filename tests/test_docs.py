@@ -1,6 +1,7 @@
 """What the documents show is what the software does."""
 
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
@@ -10,6 +11,7 @@ import pytest
 
 from ws.adapters import FAMILIES
 from ws.calibrate import CalibrateSettings
+from ws.cli import main
 from ws.data import DataSettings
 from ws.eval import protocol
 from ws.presets import PRESETS, preset
@@ -40,6 +42,28 @@ def test_the_story_of_the_readme_runs_and_steers(capsys):
             answers[alpha] = [ws.generate(base, q) for q in questions]
     different = sum(a != b for a, b in zip(answers[-1.5], answers[1.5]))
     assert different >= len(questions) // 2
+
+
+def plain(text: str) -> str:
+    """A text without its numbers, which differ a little between machines, and without its layout."""
+    return re.sub(r"\d+", "#", " ".join(text.split()))
+
+
+@pytest.mark.slow
+def test_the_tutorial_of_an_own_behavior_runs_word_for_word_and_shows_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tutorial, _, _ = (ROOT / "docs" / "behaviors.md").read_text().partition("\n## How many pairs")
+    blocks, seen, compared = re.findall(r"```(sh|text)\n(.*?)```", tutorial, re.S), "", 0
+    for kind, block in blocks:
+        for line in block.strip().splitlines():
+            if kind == "sh":
+                assert main(shlex.split(line)[1:]) == 0, line
+                seen = plain("".join(capsys.readouterr()))
+            else:
+                compared += 1
+                assert plain(line) in seen
+    assert [kind for kind, _ in blocks].count("sh") == 4
+    assert compared == 6
 
 
 def shown(value):

@@ -29,6 +29,7 @@ NAMES = {
     "table": None,
     "doctor": None,
     "runs": None,
+    "new": None,
 }
 """What a verb of the command line is called here, where that is another word; None where it only prints."""
 

@@ -320,7 +320,7 @@ def test_the_outlook_names_the_cause_and_the_mend():
 def test_few_pairs_are_counted_with_why_the_others_are_gone():
     about = {"n_generated": 60, "dropped": {"identical": 46}}
     few = Pairs(tuple(rows(14)), about, check_pairs(rows(14)))
-    assert caveats(few)[0].startswith("14 of 60 pairs (46 identical dropped): fewer than about 100 teach little.")
-    assert "14 of 60 pairs" in because(few)
+    assert caveats(few)[0].startswith("Fewer than about 100 pairs teach little")
+    assert because(few).startswith(" About the pairs: 14 of 60 pairs (46 identical dropped). Fewer than about 100")
     many = Pairs(tuple(rows(120)), {}, check_pairs(rows(120)))
     assert (caveats(many), because(many)) == ([], "")

@@ -292,7 +292,7 @@ def test_an_error_of_training_names_what_is_known_against_the_pairs(tiny, monkey
     about = {"n_generated": 20, "dropped": {"identical": 17}}
     few = Pairs(tuple(dataclasses.replace(r, response_pos="Yes.", response_neg="No.") for r in PAIRS.rows[:3]), about)
     with pytest.raises(
-        ValueError, match=r"About the pairs: 3 of 20 pairs \(17 identical dropped\): fewer than about 100"
+        ValueError, match=r"About the pairs: 3 of 20 pairs \(17 identical dropped\)\. Fewer than about 100"
     ):
         train(tiny, few, quick())
     losses = iter([0.4, 0.8, 0.5, 0.9])  # pos and neg at the start, then worse

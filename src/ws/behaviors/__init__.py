@@ -17,6 +17,7 @@ on `tiny`, unless it brings the answers.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -163,6 +164,19 @@ def neutral_prompts(tiny: bool = False) -> tuple[Prompt, ...]:
     """The shipped questions that have nothing to do with any behavior: the splits `calib` and `audit`."""
     rows = _jsonl(HERE / "tiny" / "calib_audit.jsonl" if tiny else HERE / "pool.jsonl")
     return tuple(Prompt(r["id"], r["text"], r["category"], r["split"]) for r in rows if r["split"] != "train")
+
+
+def new_pack(name: str) -> str:
+    """The text of a pack of this name that runs as it is, for somebody to change."""
+    from ws.behaviors.pack import NAME
+
+    if not re.fullmatch(NAME, name):
+        raise BadFile(
+            f"{name!r} is no name of a behavior: letters, digits, - and _, at most 64 of them, and no folder, e.g. cheerful."
+        )
+    if name in names():
+        raise BadFile(f"there is a behavior {name!r} already; take another name, or use that one.")
+    return _text(HERE / "new.yaml").replace("NAME", name)
 
 
 def names() -> list[str]:

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator, model_validator
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+"""The name of a behavior, which is a folder's name too."""
 NonEmpty = Annotated[StrictStr, Field(min_length=1)]
 
 
@@ -115,7 +117,7 @@ class Answered(_Strict):
 class Pack(Answered):
     """A behavior pack: one YAML file."""
 
-    name: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+    name: Annotated[StrictStr, Field(pattern=f"^{NAME}$")]
     pos_means: NonEmpty
     neg_means: NonEmpty
     heldout: Prompts | None = None

@@ -28,6 +28,7 @@ COMMANDS = {
     "replicate": Command(
         "ws.cli.replicate:replicate", "Run the whole story: data, train, diff, eval, table.", resumes=True
     ),
+    "new": Command("ws.cli.new:new", "Write a behavior pack that runs as it is, for you to change."),
     "data": Command(
         "ws.cli.data:data", "Make pairs: the same questions, answered by two opposite personas.", resumes=True
     ),

@@ -15,7 +15,7 @@ from ws.cli.study import STUDY
 from ws.cli.tables import checks_table
 from ws.cli.words import duration
 from ws.data import PREVIEW_QUESTIONS, Preview
-from ws.pairs import FEW_PAIRS, Pair, Pairs, by_question, caveats, counted, in_words, kept, others, outlook, share_of
+from ws.pairs import FEW_PAIRS, Pair, Pairs, by_question, caveats, counted, kept, others, outlook, share_of
 from ws.records import Record
 from ws.study.options import Common
 from ws.study.plan import Plan
@@ -99,9 +99,9 @@ class PairsPreview(VerbResult):
                 f" The whole study asks for {planned}, of which about {left} will be left; its answers take about "
                 f"{duration(self.seconds * planned / len(rows))}."
             )
-        if left < FEW_PAIRS:
-            lines.append(f"Fewer than about {FEW_PAIRS} pairs teach little: write more questions, or more personas.")
-        return lines + [f"{in_words(c)}." for c in others(self.preview.checks)]
+        if few := left < FEW_PAIRS:
+            lines.append(f"Fewer than about {FEW_PAIRS} pairs teach little: ask more questions, or give more personas.")
+        return lines + others(self.preview.checks, well=self._outlook[0] == "ok" and not few)
 
 
 def answers_table(rows: list[Pair]) -> Table:

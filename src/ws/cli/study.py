@@ -10,7 +10,7 @@ from ws.data import DataSettings
 from ws.direction import Direction
 from ws.pairs import Pairs
 from ws.records import Record
-from ws.replicate import say_caveats
+from ws.replicate import say_of_pairs
 from ws.study.options import Common, Served
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides
@@ -38,7 +38,7 @@ class Dialed:
 def say_pairs(pairs: Pairs, record: Record) -> None:
     """The pairs of a study that are done, and what may keep a direction from being learnt from them."""
     say_stage("data", record)
-    say_caveats(pairs, say)
+    say_of_pairs(pairs, say)
 
 
 def pairs_and_direction(plan: Plan) -> tuple[Pairs, Direction]:

@@ -12,6 +12,8 @@ TELLING = {
     "consistent": "to one question, each side keeps to an answer of its own",
 }
 """Checks of which one must be ok, and what it then says."""
+FEWER = ("empty", "identical", "duplicate", "distinct")
+"""Checks that say why there are fewer pairs, which matters only where there are too few."""
 
 
 def outlook(checks: Sequence[Check], rows: Sequence[Pair] = ()) -> tuple[Grade, str]:
@@ -37,20 +39,18 @@ def outlook(checks: Sequence[Check], rows: Sequence[Pair] = ()) -> tuple[Grade, 
 
 
 def caveats(pairs: Pairs) -> list[str]:
-    """What may keep a direction from being learnt, most important first; nothing where all is well."""
+    """What may keep a direction from being learnt or get into it, most important first; nothing where all is well."""
     grade, sentence = outlook(pairs.checks)
     lines = [sentence] if pairs.checks and grade != "ok" else []
     if len(pairs.rows) < FEW_PAIRS:
-        lines.insert(
-            0,
-            f"{counted(pairs)}: fewer than about {FEW_PAIRS} teach little. Ask more questions, or give more personas.",
-        )
-    return lines + [f"{in_words(c)}." for c in others(pairs.checks)]
+        lines.insert(0, f"Fewer than about {FEW_PAIRS} pairs teach little: ask more questions, or give more personas.")
+    return lines + others(pairs.checks, well=not lines)
 
 
-def others(checks: Sequence[Check]) -> list[Check]:
-    """Checks that warn, and of which the outlook does not speak."""
-    return [c for c in checks if c.verdict == "warn" and c.name not in TELLING]
+def others(checks: Sequence[Check], *, well: bool) -> list[str]:
+    """Warnings of which the outlook does not speak; where all is `well`, only those of what may get into the direction."""
+    passed = (*TELLING, *(FEWER if well else ()))
+    return [f"{in_words(c)}." for c in checks if c.verdict == "warn" and c.name not in passed]
 
 
 def counted(pairs: Pairs) -> str:
@@ -69,4 +69,4 @@ def share_of(usable: int, asked: int, dropped: Mapping[str, int]) -> str:
 def because(pairs: Pairs) -> str:
     """What is known against these pairs, to stand at the end of an error; nothing where nothing is."""
     lines = caveats(pairs)
-    return f" About the pairs: {' '.join(lines)}" if lines else ""
+    return f" About the pairs: {' '.join((f'{counted(pairs)}.', *lines))}" if lines else ""

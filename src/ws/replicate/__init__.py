@@ -15,7 +15,7 @@ from typing import Any
 from ws.eval import Evaluation, providing, shown
 from ws.eval.protocol import as_text
 from ws.eval.questions import RunPairs
-from ws.pairs import Pairs, caveats
+from ws.pairs import Pairs, caveats, counted
 from ws.records import Record, canonical, write_json, write_text
 from ws.results.layouts.alphas import markdown
 from ws.results.plots import effect_by_alpha
@@ -94,7 +94,7 @@ def replicate(
 
     # 1. the same questions, answered by two personas
     pairs, pairs_record = timed("data", lambda: make_pairs(plan))
-    say_caveats(pairs, say)
+    say_of_pairs(pairs, say)
     # 2. two adapters from one shared start
     sides, sides_record = timed("train", lambda: make_sides(plan, pairs))
     # 3. their exact difference
@@ -144,10 +144,10 @@ def replicate(
     return story
 
 
-def say_caveats(pairs: Pairs, say: Say) -> None:
-    """Say what may keep a direction from being learnt from these pairs, before anything is trained on them."""
-    for line in caveats(pairs):
-        say(f"  pairs: {line}")
+def say_of_pairs(pairs: Pairs, say: Say) -> None:
+    """Say how many pairs there are and what may keep a direction from being learnt, before anything is trained on them."""
+    for line in [counted(pairs), *caveats(pairs)]:
+        say(f"{'':<18} {line}")
 
 
 def _told_before(folder: Path) -> Any:
