@@ -12,12 +12,14 @@ from ws.data import DataSettings, default_data
 from ws.train import TrainSettings, default_train
 
 WORDS = {
-    "eval": " NAME",
+    "eval": " NAME [RUN]",
+    "generate": " [RUN] [QUESTION]",
+    "calibrate": " [RUN]",
     "chat": " [RUN or FILE ...]",
     "show": " RUN",
     "table": " [RUN or FOLDER ...]",
-    "inspect": " FILE",
-    "export": " FILE",
+    "inspect": " RUN",
+    "export": " RUN",
     "verify": " DIR",
 }
 

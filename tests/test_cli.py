@@ -76,7 +76,7 @@ def test_unknown_names_are_refused_with_those_there_are(told, tmp_path):
     refused(told("replicate", "--adapter", "lorra", *out), "'lorra' is not known", "lora")
     refused(told("replicate", "--preset", "mine", *out), "preset is one of ws, pub, paper")
     refused(told("eval", "dilemma", *out), "'dilemma' is not known")
-    refused(told("eval", "dilemmas", "--run", "nothing", *out), "no run folder")
+    refused(told("eval", "dilemmas", "--run", "nothing", *out), "no run below", "nearby there is none")
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
@@ -238,7 +238,8 @@ def test_bad_direction_files_are_refused(told, tmp_path, direction_file, tiny):
     ask = ["generate", "--prompt", "What is the capital of Kenya?", "--direction"]
     refused(told(*ask, half), "half.safetensors", "truncated")
     refused(told(*ask, foreign), "not a ws-direction")
-    refused(told(*ask, other), "another", "--origin")
+    refused(told(*ask, other), "another", "--model")
+    refused(told(*ask, other, "--model", "tiny"), "another", "--origin")
     refused(told(*ask, tmp_path / "w.pt"), "pickle")
     refused(told(*ask, tmp_path / "gone.safetensors"), "no direction file")
     refused(told("eval", "dilemmas", "--direction", other, "--out", tmp_path / "out"), "another")
@@ -359,6 +360,21 @@ def test_a_run_can_be_measured_by_its_name(story, told):
         code, out, err = told("eval", *what, "--run", name, "--out", folder, "--alphas=-1,1", "--json")
         assert code == 0, err
         assert {r["alpha"] for r in json.loads(out)["rows"]} == {-1.0, 0.0, 1.0}
+
+
+def test_a_direction_file_and_any_copy_of_it_find_the_rows_of_their_run(story, told, tmp_path):
+    folder, found = story
+    copy = tmp_path / "mine.safetensors"
+    copy.write_bytes(Path(found["direction"]["file"]).read_bytes())
+    for place in (found["direction"]["file"], copy):
+        code, out, err = told("eval", "dilemmas", place, "--out", folder, "--alphas=-1,1", "--json")
+        assert code == 0, err
+        assert json.loads(out)["folder"] in found["evals"]
+        assert "reused" in err
+    assert not (folder / "direct").exists()
+    code, out, err = told("eval", "perplexity", copy, "--out", tmp_path / "elsewhere", "--alphas=1", "--json")
+    assert code == 0, err
+    assert "direct" in json.loads(out)["folder"]  # no run of it is known there
 
 
 def test_tables_for_people_hold_every_number_with_its_interval(story, told):
@@ -543,7 +559,7 @@ def test_calibrate_measures_a_prompt_and_writes_any_method_as_a_file(told, tmp_p
 
 
 def test_calibrate_refuses_what_it_cannot_mean(told, direction_file, tmp_path):
-    refused(told("calibrate"), "--direction FILE", "--method NAME")
+    refused(told("calibrate"), "needs a direction", "--method NAME")
     refused(told("calibrate", "--method", "sl:mean_dif"), "sl:mean_diff")
     refused(told("calibrate", "--direction", direction_file, "--budget", "0"), "budget")
     refused(told("calibrate", "--direction", direction_file, "--budget", "1", "--like", "prompt:simple"), "--like")

@@ -8,6 +8,7 @@ import torch
 from test_steer import lowrank
 
 import ws
+from ws.cli import main
 from ws.diff import lookup
 from ws.errors import BadFile
 from ws.records import find_run
@@ -142,3 +143,87 @@ def test_what_is_no_direction_says_what_lies_nearby(out):
     assert "tiny-s0-5f0c" in str(error.value)
     with pytest.raises(BadFile, match=r"there are .*tiny-s0-4f0c2a77.*`ws runs`"):
         find_run("tiny-s0-5f0c", out)
+
+
+# ---------------------------------------------------------------- on the command line
+
+
+@pytest.fixture
+def told(capsys):
+    """Run a command; its exit code, stdout and stderr."""
+
+    def call(*arguments):
+        code = main(list(map(str, arguments)))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+ASK = ("--max-new-tokens", 4, "--json")
+QUESTION = "What is the capital of Kenya?"
+
+
+def test_a_direction_and_a_question_are_words_or_options_in_generate(out, told):
+    ways = [
+        ("tiny-s0-4f", QUESTION, "--alphas=-1,1"),
+        ("tiny-s0-4f", "--prompt", QUESTION, "--alphas=-1,1"),
+        (QUESTION, "--run", "honesty/lora", "--alphas=-1,1"),
+        ("--prompt", QUESTION, "--direction", out / LORA, "--alphas=-1,1"),
+    ]
+    results = [json.loads(told("generate", "--out", out, *way, *ASK)[1]) for way in ways]
+    assert all(r == results[0] for r in results)
+    assert [a["alpha"] for a in results[0]["answers"]] == [-1.0, 1.0]
+    base = json.loads(told("generate", QUESTION, *ASK)[1])
+    assert (base["direction"], [a["alpha"] for a in base["answers"]]) == (None, [0.0])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("tiny-s0-4f",), "needs a question: ws generate tiny-s0-4f '"),
+        ((), "needs a question"),
+        (("What", "is", "it"), "in quotes"),
+        (("tiny-s0-4f", QUESTION, "--run", "tiny-s1"), "one word too many"),
+        ((QUESTION, "--direction", "a", "--run", "b"), "named once; got a and b"),
+    ],
+)
+def test_words_that_are_too_few_or_too_many_are_refused_in_one_sentence(out, told, words, message):
+    code, shown, err = told("generate", "--out", out, *words)
+    assert (code, shown) == (2, "")
+    assert message in err
+
+
+def test_one_strength_and_several_are_taken_under_either_name(out, told):
+    same = ["generate", "--out", out, "tiny-s0-4f", QUESTION, *ASK]
+    for flag in ("--alpha=-1", "--alphas=-1"):
+        assert [a["alpha"] for a in json.loads(told(*same, flag)[1])["answers"]] == [-1.0]
+    assert [a["alpha"] for a in json.loads(told(*same, "--alpha", "0,1")[1])["answers"]] == [0.0, 1.0]
+    code, _, err = told(*same, "--alpha", 1, "--alphas", 1)
+    assert (code, "say the same" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("replicate", "--seeds", "1,2"), "--seeds holds 2 numbers; a study has one, and `ws sweep --seeds 0,1`"),
+        (("sweep", "--seed", "0,1"), "--seed holds 2 numbers; several are --seeds"),
+        (("show", "tiny-s0-4f", "--alphas=-1,1"), "--alphas holds 2 numbers; one strength is needed here"),
+        (("data", "--seeds", "one"), "--seed must be a whole number, got 'one'"),
+    ],
+)
+def test_several_numbers_where_one_is_needed_are_one_sentence_that_says_where_they_go(out, told, command, message):
+    code, shown, err = told(*command, "--out", out)
+    assert (code, shown) == (2, "")
+    assert message in err
+
+
+def test_inspect_and_export_take_a_run_and_export_a_strength_as_python_does(out, told, tmp_path):
+    for way in (["tiny-s0-4f"], ["--run", LORA], ["--direction", out / "exported"]):
+        code, shown, err = told("inspect", *way, "--out", out, "--json")
+        assert code == 0, err
+        assert json.loads(shown)["modules"] == 42
+    code, shown, _ = told("export", out / LORA, "--out", tmp_path / "e", "--json")
+    assert code == 0
+    assert json.loads(shown)["alphas"] == [1.0]
+    assert told("verify", tmp_path / "e" / "adapter_config.json", "--json")[0] == 0

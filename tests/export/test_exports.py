@@ -367,8 +367,13 @@ def test_the_commands_inspect_export_and_verify(folders, tmp_path, capsys):
     assert main(["verify", str(tmp_path)]) == 2
     assert main([*args, "--alpha", "1"]) == 2
     assert "never overwrites" in capsys.readouterr().err
-    assert main([*args[:-1], str(tmp_path / "f")]) == 2
-    assert "needs a strength" in capsys.readouterr().err
+    assert main([*args[:-1], str(tmp_path / "f")]) == 0  # at +1, as in Python
+    assert json.loads((tmp_path / "f" / "ws.json").read_text())["alphas"] == [1.0]
+    capsys.readouterr()
+    assert main(["export", "--to", "peft"]) == 2
+    missing = capsys.readouterr().err
+    assert "a direction" in missing
+    assert "--out" in missing
     (tmp_path / "e" / "adapter_config.json").write_text(
         (tmp_path / "e" / "adapter_config.json").read_text().replace("-3.0", "3.0")
     )

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from ws import methods
 from ws.calibrate import CalibrateSettings, Calibration
+from ws.cli.named import DIRECTION, PLACE, RUN, WAYS, name_of
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say, say_stage
 from ws.cli.study import ADAPTER, SEED
 from ws.cli.tables import calibration_table
+from ws.diff import lookup
+from ws.methods.file import is_method
 from ws.models import Base
 from ws.pairs import marks_in
 from ws.presets import preset
@@ -25,8 +28,6 @@ from ws.study.stages import make_calibration, material
 class Calibrated:
     """What `ws calibrate` finds the strengths of."""
 
-    direction: str | None = None
-    """A direction.safetensors, or any method file."""
     method: str | None = None
     """A method by name, made from --behavior: ws:lora, repe, sl:mean_diff, paper:all, prompt:simple, random:act:0, vectors:FILE."""
     like: str | None = None
@@ -76,20 +77,27 @@ class Strengths(VerbResult):
         return str((self.record.folder / "history.png").resolve())
 
 
-@verb(Calibrated, CalibrateSettings, Common, adapter=ADAPTER, seed=SEED)
+@verb(Calibrated, CalibrateSettings, Common, place=PLACE, direction=DIRECTION, run=RUN, adapter=ADAPTER, seed=SEED)
 def calibrate(options: Options) -> VerbResult:
     """The strengths of a direction or a method by name."""
-    common, subject = options.of(Common), options.of(Calibrated)
+    common, subject, name = options.of(Common), options.of(Calibrated), name_of(options)
     settings = CalibrateSettings(**{**preset(common.preset, "calibrate"), **options.typed(CalibrateSettings)})
-    _refuse_contradictions(options, subject)
+    _refuse_contradictions(options, subject, name)
+    place = lookup(name, common.out) if name else None
+    if place is not None and not options.has("model") and not is_method(place.path):
+        common = replace(common, model=subject.origin or place.base_model())
     plan = None
     if subject.method or subject.like or common.behavior:
         plan = plan_of(common, options.only("adapter", "seed"))
     base = plan.base if plan else load_base(common)
     stuff = material(plan) if plan else methods.Material(base)
-    method = methods.load(subject.direction) if subject.direction else methods.make(subject.method or "", stuff)
-    if subject.origin:
-        method = methods.with_origin(method, load_base(replace(common, model=subject.origin)))
+    origin = load_base(replace(common, model=subject.origin)) if subject.origin else None
+    if name:
+        method = methods.as_method(methods.load_named(name, origin or base, out=common.out))
+    else:
+        method = methods.make(subject.method or "", stuff)
+    if origin is not None:
+        method = methods.with_origin(method, origin)
     like = methods.make(subject.like, stuff) if subject.like else None
     behavior = plan.behavior if plan else None
     calibration, record = make_calibration(
@@ -101,14 +109,14 @@ def calibrate(options: Options) -> VerbResult:
         calibration,
         record,
         file=methods.save(method, subject.save) if subject.save else None,
-        unmarked=bool(subject.direction) and plan is None and marks_in(method.provenance) is None,
+        unmarked=bool(name) and plan is None and marks_in(method.provenance) is None,
         tolerance=settings.tolerance,
     )
 
 
-def _refuse_contradictions(options: Options, subject: Calibrated) -> None:
-    if bool(subject.direction) == bool(subject.method):
-        raise ValueError("ws calibrate needs one of --direction FILE and --method NAME (with --behavior)")
+def _refuse_contradictions(options: Options, subject: Calibrated, name: str | None) -> None:
+    if bool(name) == bool(subject.method):
+        raise ValueError(f"ws calibrate needs a direction ({WAYS}) or --method NAME with --behavior, one of the two")
     if subject.like and not options.text("behavior"):
         raise ValueError("--like names a prompt of a behavior; say which with --behavior")
     if subject.save and Path(subject.save).suffix != ".safetensors":

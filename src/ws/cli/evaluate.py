@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from ws.behaviors import load_behavior, names
+from ws.cli.named import DIRECTION, PLACE, RUN, name_of
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say, say_stage
@@ -82,19 +83,20 @@ class Measurement(VerbResult):
         return f"{behavior}{self.subject.method} on {self.subject.base.id}{smoke}"
 
 
-@verb(Common, Evaluated, Dialed, *MAKING, name=EVAL_NAME)
+@verb(Common, Evaluated, Dialed, *MAKING, name=EVAL_NAME, place=PLACE, direction=DIRECTION, run=RUN)
 def evaluate(options: Options) -> VerbResult:
     """A direction, any method or the model alone, measured."""
     name = options.text("name") or ""
     common, evaluated, alphas = options.of(Common), options.of(Evaluated), options.of(Dialed).alphas
-    if sum(map(bool, (evaluated.run, evaluated.direction, evaluated.method))) > 1:
-        raise ValueError("give one of --run, --direction and --method")
+    named = name_of(options)
+    if named and evaluated.method:
+        raise ValueError(f"give {named} or --method {evaluated.method}, not both")
     if not alphas:
         raise ValueError("--alphas needs at least one number, e.g. --alphas=-1,0,1")
     if evaluated.axis:  # before any work
         _refuse_axis(name, evaluated.axis)
     chosen = _evaluation(name, common, evaluated)
-    subject = EvalRequest(chosen, common, evaluated, alphas, options).subject()
+    subject = EvalRequest(chosen, common, evaluated, named, alphas, options).subject()
     strengths = subject.strengths(alphas, typed=options.has("alphas"))
     table, record = make_eval(subject, chosen, alphas=strengths, out=Path(common.out))
     say_stage(f"eval {name}", record)

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ws.cli.inspect import FILE
+from ws.cli.named import DIRECTION, PLACE, RUN, WAYS, name_of
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen
 from ws.cli.verify import show_verdicts
-from ws.diff import base_of
-from ws.direction import load as load_direction
+from ws.diff import lookup
+from ws.export import check_request
 from ws.export import export as write
 from ws.export.verify import Deviation
 from ws.study.options import Common
@@ -24,7 +24,7 @@ class Exported:
 
     to: str = "peft"
     """peft (stock peft, vLLM), merged (a whole model), gguf-lora (the folder llama.cpp's converter reads), or mergekit."""
-    alpha: float | None = None
+    alpha: float = 1.0
     """Strength of the export."""
     alphas: tuple[float, ...] = ()
     """Several strengths that share one file of weights (peft only), e.g. --alphas=-1,0.5,1."""
@@ -69,19 +69,24 @@ class Export(VerbResult):
         screen.show(str(self.folder.resolve()))
 
 
-@verb(Exported, file=FILE)
+@verb(Exported, place=PLACE, direction=DIRECTION, run=RUN)
 def export(options: Options) -> VerbResult:
     """A direction as another tool reads it."""
-    request = options.of(Exported)
-    if not request.out:
-        raise ValueError("ws export needs a folder to write: --out DIR")
-    if request.alpha is not None and request.alphas:
+    request, name = options.of(Exported), name_of(options)
+    missing = [
+        *([] if name else [f"a direction ({WAYS})"]),
+        *([] if request.out else ["a folder to write (--out DIR)"]),
+    ]
+    if name is None or request.out is None:
+        raise ValueError(f"ws export needs {' and '.join(missing)}: ws export RUN --out DIR")
+    if options.has("alpha") and request.alphas:
         raise ValueError("give --alpha or --alphas, not both")
-    alphas = list(request.alphas) or ([request.alpha] if request.alpha is not None else [])
-    direction = load_direction(options.text("file") or "")
-    place = Common(dtype=request.dtype, device=request.device, threads=request.threads)
-    base = load_base(replace(place, model=request.model or base_of(direction, request.origin)))
-    origin = load_base(replace(place, model=request.origin)) if request.origin else None
-    folder = Path(request.out).expanduser()
+    alphas, folder = list(request.alphas or [request.alpha]), Path(request.out).expanduser()
+    check_request(folder, to=request.to, alphas=alphas, rank=request.rank)
+    place = lookup(name)
+    common = Common(dtype=request.dtype, device=request.device, threads=request.threads)
+    base = load_base(replace(common, model=request.model or request.origin or place.base_model()))
+    origin = load_base(replace(common, model=request.origin)) if request.origin else None
+    direction = place.direction(origin or base)
     facts, verdicts = write(direction, base, folder, to=request.to, alphas=alphas, rank=request.rank, origin=origin)
     return Export(Path(request.out), request.rank, facts, verdicts)

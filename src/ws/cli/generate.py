@@ -5,19 +5,27 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import typer
 from rich.table import Table
 
-from ws.cli.options import Options, verb
+from ws.cli.named import DIRECTION, RUN, WAYS, name_of
+from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say
 from ws.cli.study import ADAPTER, SEED, pairs_and_direction
+from ws.diff import NamedDirection, lookup
 from ws.direction import Direction
-from ws.direction import load as load_direction
 from ws.generate import generate as answer
+from ws.records import named_runs
 from ws.settings import value_of
 from ws.steer import steer
 from ws.study.options import Common
 from ws.study.planning import load_base, plan_of
+
+WORDS: Declared = (
+    list[str] | None,
+    typer.Argument(metavar="[DIRECTION] [QUESTION]", help=f"What steers ({WAYS}), and the question, in quotes."),
+)
 
 
 @dataclass(frozen=True)
@@ -25,13 +33,11 @@ class Generated:
     """What `ws generate` prints."""
 
     prompt: str | None = None
-    """The question."""
+    """The question, which may stand last without a flag."""
     system: str | None = None
     """A system prompt; none when not given."""
-    direction: str | None = None
-    """A direction.safetensors; without one, --behavior and --adapter name a study whose direction is used."""
     also: tuple[str, ...] = ()
-    """More directions at a strength of their own: FILE@ALPHA, separated by commas."""
+    """More directions at a strength of their own: DIRECTION@ALPHA, separated by commas."""
     alphas: tuple[float, ...] = (-1.0, 0.0, 1.0)
     """Strengths, side by side, e.g. --alphas=-1,0,1."""
     max_new_tokens: int = 64
@@ -53,20 +59,25 @@ class Also:
     alpha: float
 
     @classmethod
-    def read(cls, text: str) -> "Also":
-        """FILE@ALPHA."""
-        file, _, alpha = text.rpartition("@")
-        if not file:
-            raise ValueError(f"--also takes FILE@ALPHA, got {text!r}")
-        return cls(file, load_direction(file), value_of(float, alpha, "the strength in --also"))
+    def read(cls, text: str, out: str) -> "Also":
+        """DIRECTION@ALPHA."""
+        name, _, alpha = text.rpartition("@")
+        if not name:
+            raise ValueError(f"--also takes DIRECTION@ALPHA, got {text!r}")
+        strength = value_of(float, alpha, "the strength in --also")
+        place = lookup(name, out)
+        return cls(str(place.file), place.direction(), strength)
 
 
 @dataclass(frozen=True, eq=False)
 class SideBySide(VerbResult):
-    """SideBySide side by side."""
+    """Answers side by side."""
 
     model: str
     request: Generated
+    prompt: str
+    place: NamedDirection | None
+    """What steers, where it was named."""
     also: Sequence[Also]
     answers: Sequence[tuple[float, str]]
     """(alpha, text)"""
@@ -74,14 +85,14 @@ class SideBySide(VerbResult):
     def as_json(self) -> Mapping[str, object]:
         return {
             "model": self.model,
-            "prompt": self.request.prompt,
-            "direction": self.request.direction,
+            "prompt": self.prompt,
+            "direction": self.place and str(self.place.file.resolve()),
             "also": [{"file": str(Path(x.file).resolve()), "alpha": x.alpha} for x in self.also],
             "answers": [{"alpha": alpha, "text": text} for alpha, text in self.answers],
         }
 
     def show(self, screen: Screen) -> None:
-        screen.show(f"[bold]{safe_text(self.request.prompt or '')}[/]\n")
+        screen.show(f"[bold]{safe_text(self.prompt)}[/]\n")
         for part in self.request.also:
             screen.show(f"[dim]with {safe_text(part)}[/]")
         table = Table(box=None, pad_edge=False, header_style="dim")
@@ -92,26 +103,30 @@ class SideBySide(VerbResult):
         screen.show(table)
 
 
-@verb(Generated, Common, adapter=ADAPTER, seed=SEED)
+@verb(Generated, Common, words=WORDS, direction=DIRECTION, run=RUN, adapter=ADAPTER, seed=SEED)
 def generate(options: Options) -> VerbResult:
-    """SideBySide at several alphas."""
+    """Answers at several alphas."""
     common, request = options.of(Common), options.of(Generated)
-    if not request.prompt or not request.prompt.strip():
-        raise ValueError("ws generate needs a question: --prompt 'What is the capital of France?'")
-    plan = direction = None
-    if request.direction:
-        direction = load_direction(request.direction)
+    name, prompt = _named(options, request.prompt, common.out)
+    plan = place = direction = base = None
+    if name:
+        place = lookup(name, common.out)
+        if not options.has("model"):
+            common = replace(common, model=request.origin or place.base_model())
+        if place.is_adapter:
+            base = load_base(common)
+        direction = place.direction(base)
     elif options.has("behavior", "adapter", "pairs"):  # the study's own direction, made now if it is not there
         plan = plan_of(common, options.only("adapter", "seed"))
         _, direction = pairs_and_direction(plan)
-    also = [Also.read(part) for part in request.also]
+    also = [Also.read(part, common.out) for part in request.also]
     if direction is None and any(request.alphas) and options.has("alphas"):
-        raise ValueError("--alphas need something to steer by: --direction FILE, or --behavior and --adapter")
+        raise ValueError("--alphas need something to steer by: --direction RUN, or --behavior and --adapter")
     if direction is None and not also:
         say(
-            "no direction given, so this is the base alone; steer with --direction FILE, or --behavior NAME for a study's own"
+            "no direction given, so this is the base alone; steer with --direction RUN, or --behavior NAME for a study's own"
         )
-    base = plan.base if plan is not None else load_base(common)
+    base = plan.base if plan is not None else base or load_base(common)
     origin = load_base(replace(common, model=request.origin)) if request.origin else None
 
     def at(alpha: float) -> str:
@@ -122,7 +137,7 @@ def generate(options: Options) -> VerbResult:
                 dials.enter_context(steer(base, direction, alpha, origin=origin))
             return answer(
                 base,
-                request.prompt or "",
+                prompt,
                 system=request.system,
                 max_new_tokens=request.max_new_tokens,
                 temperature=request.temperature,
@@ -131,4 +146,23 @@ def generate(options: Options) -> VerbResult:
             )
 
     alphas = request.alphas if direction is not None else (0.0,)
-    return SideBySide(base.id, request, also, [(alpha, at(alpha)) for alpha in alphas])
+    return SideBySide(base.id, request, prompt, place, also, [(alpha, at(alpha)) for alpha in alphas])
+
+
+def _named(options: Options, prompt: str | None, out: str) -> tuple[str | None, str]:
+    """(what steers, the question), each a word or an option; a single word is the question, where that is no option."""
+    words, name = options.texts("words"), name_of(options)
+    if name is None and len(words) == (2 if prompt is None else 1):
+        name = words.pop(0)
+    if prompt is None and words:
+        prompt = words.pop(0)
+    if words:
+        raise ValueError(f"{' '.join(words)!r} is one word too many; write the question in quotes")
+    alone = name is None and prompt is not None and not options.has("prompt")
+    names_a_direction = alone and (Path(prompt or "").expanduser().exists() or bool(named_runs(prompt or "", out)))
+    if not (prompt or "").strip() or names_a_direction:
+        what = prompt if names_a_direction else name or "RUN"
+        raise ValueError(
+            f"ws generate needs a question: ws generate {what} 'What is the capital of France?', or --prompt"
+        )
+    return name, prompt or ""

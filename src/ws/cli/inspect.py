@@ -2,18 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-
-import typer
 
 from ws.cli.diff import rest
-from ws.cli.options import Declared, Options, verb
+from ws.cli.named import DIRECTION, PLACE, RUN, WAYS, name_of
+from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text
 from ws.cli.tables import heat_map
-from ws.diff import base_of
+from ws.diff import NamedDirection, base_of, lookup
 from ws.direction import Direction
-from ws.direction import load as load_direction
 from ws.direction.direction import WeightOf
 from ws.direction.forms import LowRank
 from ws.errors import DirectionMismatch
@@ -21,21 +18,19 @@ from ws.models import open_checkpoint
 from ws.models.checkpoint import Checkpoint
 from ws.study.options import Common
 
-FILE: Declared = (str, typer.Argument(help="A direction.safetensors."))
-
 
 @dataclass(frozen=True, eq=False)
 class DirectionFile(VerbResult):
     """A direction in its file, and beside its base where that was read."""
 
-    file: Path
+    place: NamedDirection
     direction: Direction
     base: Checkpoint | None
 
     def as_json(self) -> Mapping[str, object]:
         return {
-            "file": str(self.file.resolve()),
-            "bytes": self.file.stat().st_size,
+            "file": str(self.place.file.resolve()),
+            "bytes": self.place.file.stat().st_size,
             "hash": self.direction.content_hash,
             "modules": len(self.direction.forms),
             "forms": self._kinds,
@@ -53,12 +48,12 @@ class DirectionFile(VerbResult):
         rate = f", lr {training['lr']:g}, best step {training['step']}" if training.get("lr") else ""
         ranks = f", rank {', '.join(map(str, self._ranks))}" if self._ranks else ""
         screen.show(
-            f"[bold]{safe_text(str(self.file.resolve()))}[/]\n"
+            f"[bold]{safe_text(str(self.place.file.resolve()))}[/]\n"
             f"base       {base.get('id')} {base.get('revision') or ''} ({(d.fingerprint or 'unknown')[:16]}, "
             f"weights {(base.get('weights_hash') or 'unknown')[:16]})\n"
             f"made by    {provenance.get('adapter') or provenance.get('made_by')}, {provenance.get('mode') or 'combined'}{rate}\n"
             f"forms      {' + '.join(self._kinds)}{ranks}\n"
-            f"size       |dW| {d.norm(self._weight):.4g} over {len(d.forms)} modules, {self.file.stat().st_size / 1e6:.2f} MB\n"
+            f"size       |dW| {d.norm(self._weight):.4g} over {len(d.forms)} modules, {self.place.file.stat().st_size / 1e6:.2f} MB\n"
             f"content    {d.content_hash[:16]}, every value finite, every tensor accounted for\n"
         )
         if self.base is not None and self._other_bytes:
@@ -98,14 +93,16 @@ class DirectionFile(VerbResult):
         return self.base.weights_hash
 
 
-@verb(Common, file=FILE)
+@verb(Common, place=PLACE, direction=DIRECTION, run=RUN)
 def inspect(options: Options) -> VerbResult:
     """A direction file, and its base where --model names it or the forms need it."""
-    file = options.text("file") or ""
-    direction = load_direction(file)
-    base = None
-    if direction.reads_base or options.has("model"):
-        base = open_checkpoint(base_of(direction, options.text("model")))
+    name = name_of(options)
+    if name is None:
+        raise ValueError(f"ws inspect needs a direction: {WAYS}")
+    place, model, base = lookup(name, options.of(Common).out), options.text("model"), None
+    direction = place.direction(open_checkpoint(model) if model and place.is_adapter else None)
+    if direction.reads_base or model:
+        base = open_checkpoint(base_of(direction, model))
         if direction.fingerprint not in (None, base.fingerprint):
             raise DirectionMismatch(f"the direction was not made on {base.id}; name its base with --model.")
-    return DirectionFile(Path(file), direction, base)
+    return DirectionFile(place, direction, base)

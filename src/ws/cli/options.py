@@ -38,6 +38,14 @@ SHARED: dict[str, Declared] = {
     "debug": (bool | None, typer.Option("--debug", help="Show the traceback of an error.")),
 }
 
+SEVERAL = {"alpha": "alphas", "seed": "seeds"}
+"""One number, and several: a verb that has only one of the two understands the other."""
+ELSEWHERE = {
+    "alpha": "one strength is needed here",
+    "seed": "a study has one, and `ws sweep --seeds 0,1` runs a study for each",
+}
+"""What to do with several numbers where a verb takes one."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -103,29 +111,64 @@ class Verb:
     def flags(self) -> frozenset[str]:
         """The fields that there are flags for, which words are not."""
         words = {name for name, (_, declared) in self.own.items() if not isinstance(declared, OptionInfo)}
-        return frozenset((self.fields - words) | SHARED.keys())
+        return frozenset((self.fields - words) | SHARED.keys() | self._synonyms.keys())
 
     def signature(self) -> inspect.Signature:
         """What typer reads: one keyword per option; every default is None, so that what was typed is known."""
         own = {**self.own, **SHARED}
         parameters = {name: _parameter(name, hint, declared) for name, (hint, declared) in own.items()}
-        return inspect.Signature(list({**_parameters(self.settings), **parameters}.values()))
+        parameters = {**_parameters(self.settings), **parameters}
+        for name in {*SEVERAL, *SEVERAL.values()} & parameters.keys():  # as text, which may hold several numbers
+            declared = typing.get_args(parameters[name].annotation)[1]
+            parameters[name] = _parameter(name, str | None, declared)
+        hidden = {n: _parameter(n, str | None, typer.Option(flag_of(n), hidden=True)) for n in self._synonyms}
+        return inspect.Signature(list({**parameters, **hidden}.values()))
+
+    @property
+    def _synonyms(self) -> dict[str, str]:
+        """The options that the verb does not have, to those that it has in their place: `alpha` to `alphas`, or back."""
+        both = [*SEVERAL.items(), *((several, one) for one, several in SEVERAL.items())]
+        return {other: own for other, own in both if own in self.fields and other not in self.fields}
 
     def options(self, typed: Mapping[str, Any], words: Sequence[str] = ()) -> Options:
         """What was typed, over what the config file says."""
         values = {k: v for k, v in typed.items() if v is not None}
         shared = {k: values.pop(k, None) for k in SHARED}
-        config = _config(shared["config"], self.fields)
-        for name, (hint, _) in self.own.items():  # a file holds "false" as text where somebody quoted it
-            if name in config and plain_type(hint)[0] in (bool, int, float, str):
-                config[name] = value_of(hint, config[name], f"`{name}`")
+        config = _config(shared["config"], self.fields | self._synonyms.keys())
+        values = self._without_synonyms({**config, **values})
+        for name, (hint, declared) in self.own.items():  # a file holds "false" as text where somebody quoted it
+            if name in values and isinstance(declared, OptionInfo):
+                values[name] = value_of(hint, values[name], f"`{name}`")
         return Options(
-            {**config, **values},
+            values,
             json=bool(shared["json"]),
             quiet=bool(shared["quiet"]),
             words=tuple(words),
             flags=self.flags,
         )
+
+    def _without_synonyms(self, values: Json) -> Json:
+        """The values under the names that the verb has; several numbers are refused where it takes one."""
+        typed = dict(zip(values, values))
+        for other, own in self._synonyms.items():
+            if other in values and own in values:
+                raise ValueError(f"`{own}` and `{other}` say the same here; give one of them")
+            if other in values:
+                values[own], typed[own] = values.pop(other), other
+        for one, several in SEVERAL.items():
+            numbers = values.get(one)
+            numbers = numbers.split(",") if isinstance(numbers, str) else numbers
+            if isinstance(numbers, list) and not self._takes_several(one):
+                if len(numbers) > 1:
+                    way = f"several are `{several}`" if several in self.fields else ELSEWHERE[one]
+                    raise ValueError(f"`{typed[one]}` holds {len(numbers)} numbers; {way}")
+                values[one] = numbers[0]
+        return values
+
+    def _takes_several(self, name: str) -> bool:
+        """Whether a field of the settings holds several values."""
+        own = [cls for cls in self.settings if name in {f.name for f in fields(cls)}]
+        return any(plain_type(typing.get_type_hints(cls)[name])[1] for cls in own)
 
 
 def verb(*settings: type, **own: Declared) -> Callable[[Callable[[Options], VerbResult]], Verb]:

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import NoReturn
 
-import typer
-
-from ws.cli.options import Declared, Options, verb
+from ws.cli.named import PLACE, RUN, name_of
+from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text
 from ws.cli.table import measured_at
@@ -17,7 +16,6 @@ from ws.results.line import Line
 from ws.results.lines import best, forward
 from ws.results.measured import Measured
 
-RUN_NAME: Declared = (str, typer.Argument(help="A run, by folder or by name."))
 UNITS = 10
 ROWS, PROMPT, ANSWER, THOUGHT = 4, 400, 80, 240
 """Rows of a unit that are printed, and characters of a question, of an answer and of a thought."""
@@ -126,10 +124,14 @@ class ShownUnits(VerbResult):
             screen.show(f"[dim]other metrics: {safe_text(others)}; choose with --metric[/]")
 
 
-@verb(Shown, run=RUN_NAME)
+@verb(Shown, place=PLACE, run=RUN)
 def show(options: Options) -> VerbResult:
     """The units of an evaluation that moved least, or most."""
-    request, run = options.of(Shown), options.text("run") or ""
+    request, run = options.of(Shown), name_of(options)
+    if run is None:
+        raise ValueError(
+            "ws show needs a run, by its name or the beginning of it, or by its folder; `ws runs` lists them"
+        )
     for flag, n in (("--worst", request.worst), ("--best", request.best)):
         if n is not None and n < 1:
             raise ValueError(f"{flag} must be at least 1, got {n}")

@@ -8,8 +8,8 @@ from typing import Any
 from ws import methods
 from ws.cli.options import Options
 from ws.cli.study import pairs_and_direction
+from ws.diff import lookup, run_with
 from ws.direction import Direction
-from ws.direction import load as load_direction
 from ws.eval import Evaluation
 from ws.eval.questions import RunPairs
 from ws.methods import Method
@@ -27,10 +27,6 @@ from ws.study.stages import make_pairs, material, method_folder, pairs_of
 class Evaluated:
     """What an evaluation is run on."""
 
-    run: str | None = None
-    """A run folder, as `ws runs` lists them; its direction is used."""
-    direction: str | None = None
-    """A direction.safetensors, or any method file."""
     method: str | None = None
     """A method by name, made from --behavior: ws:lora, repe, sl:mean_diff, paper:all, prompt:simple, random:act:0, vectors:FILE."""
     data: str | None = None
@@ -70,6 +66,8 @@ class EvalRequest:
     evaluation: Evaluation
     common: Common
     evaluated: Evaluated
+    named: str | None
+    """What was typed for a direction."""
     alphas: Sequence[float]
     options: Options
 
@@ -77,10 +75,8 @@ class EvalRequest:
         """What is measured, made now if it is not there."""
         if self.evaluated.method:
             return self._by_name(self.evaluated.method)
-        if self.evaluated.run:
-            return self._of_run(self.evaluated.run)
-        if self.evaluated.direction:
-            return self._of_file(self.evaluated.direction)
+        if self.named:
+            return self._by_place(self.named)
         if not any(self.alphas) and not self._asks_a_run:
             base = load_base(self.common)
             folder = Path(self.common.out) / "base" / slug(base.id)
@@ -116,22 +112,22 @@ class EvalRequest:
             behavior=plan.name,
         )
 
-    def _of_run(self, run: str) -> BehaviorSubject:
-        """The direction of a run, on the run's model unless another is named."""
-        folder, manifest = find_run(run, self.common.out)
-        self._refuse_another_study(run, folder, manifest)
-        direction = load_direction(folder / "direction" / "direction.safetensors")
-        source = manifest["model"]["source"]
-        base = load_base(self.common if self.options.has("model") else replace(self.common, model=source))
-        pairs = pairs_of(manifest, Path(self.common.out)) if self._asks_a_run else None
-        behavior = self.common.behavior or folder.parent.parent.name
-        return self._steered(base, direction, folder, behavior, pairs)
-
-    def _of_file(self, file: str) -> BehaviorSubject:
-        """A direction or another method from its file."""
-        by = methods.load(file) if is_method(file) else load_direction(file)
-        folder = Path(self.common.out) / "direct" / by.content_hash[:12]
-        return self._steered(load_base(self.common), by, folder, self.common.behavior)
+    def _by_place(self, name: str) -> BehaviorSubject:
+        """What lies somewhere, on the model it was made on unless another is named; that of a run is measured as the run's."""
+        out = Path(self.common.out)
+        place = lookup(name, out)
+        common = self.common
+        if not self.options.has("model") and not is_method(place.path):
+            common = replace(common, model=self.evaluated.origin or place.base_model())
+        base = load_base(common)
+        by = methods.load_named(name, self._origin() or base, out=out)
+        run = place.run or (run_with(by, out) if isinstance(by, Direction) else None)
+        if run is None:
+            return self._steered(base, by, out / "direct" / by.content_hash[:12], self.common.behavior)
+        folder, manifest = find_run(str(run), out)
+        self._refuse_another_study(name, folder, manifest)
+        pairs = pairs_of(manifest, out) if self._asks_a_run else None
+        return self._steered(base, by, folder, self.common.behavior or folder.parent.parent.name, pairs)
 
     def _steered(
         self,

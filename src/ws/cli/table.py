@@ -9,15 +9,19 @@ import typer
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say
+from ws.diff import lookup
 from ws.records import find_run
 from ws.results.csv import as_csv
 from ws.results.measured import Measured, measured
 from ws.results.published import sheets
 from ws.results.sheet import Sheet
 
+RUN: Declared = (str | None, typer.Option("--run", help="The same as an option; several separated by commas."))
 PLACES: Declared = (
     list[str] | None,
-    typer.Argument(help="Runs, by folder or by name, or folders with runs; everything below --out when left out."),
+    typer.Argument(
+        help="Runs, by folder, by name or the beginning of one, or folders with runs; everything below --out when left out."
+    ),
 )
 TABLE_WIDTH = 240
 
@@ -70,13 +74,13 @@ class Tables(VerbResult):
                 screen.show(f"note: {screen.text(n)}")
 
 
-@verb(Tabled, places=PLACES)
+@verb(Tabled, places=PLACES, run=RUN)
 def table(options: Options) -> VerbResult:
     """Tables of the evaluations below folders."""
     request = options.of(Tabled)
     if sum((request.markdown, request.csv, options.json)) > 1:
         raise ValueError("give one of --markdown, --csv and --json")
-    evaluations = _chosen(measured_at(options.texts("places") or [request.out], request.out), request)
+    evaluations = _chosen(measured_at(_places(options) or [request.out], request.out), request)
     above = ", ".join(f"{a:+g}" for a in sorted({a for m in evaluations for a in m.alphas if a > 0})) or "none above 0"
     if request.alpha is not None and request.alpha <= 0:
         raise ValueError(f"--alpha must be above 0; measured: {above}")
@@ -88,9 +92,21 @@ def table(options: Options) -> VerbResult:
     return Tables(tables, notes, request)
 
 
+def _places(options: Options) -> list[str]:
+    """What was typed to be tabulated, as words or by --run."""
+    run = options.text("run")
+    return options.texts("places") + (run.split(",") if run else [])
+
+
 def measured_at(places: Sequence[str], out: str) -> list[Measured]:
     """Evaluations below folders, or of runs named as `ws runs` lists them."""
-    return measured([Path(p) if Path(p).is_dir() else find_run(p, out)[0] for p in places])
+    folders = [Path(p).expanduser() for p in places]
+    return measured([f if f.is_dir() else _run(p, f, out) for p, f in zip(places, folders)])
+
+
+def _run(text: str, path: Path, out: str) -> Path:
+    """The folder of a run that is no folder by this path: named, or by the file of its direction."""
+    return (path.is_file() and lookup(path, out).run) or find_run(text, out)[0]
 
 
 def _chosen(evaluations: Sequence[Measured], request: Tabled) -> list[Measured]:

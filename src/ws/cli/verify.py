@@ -41,7 +41,9 @@ class Proof(VerbResult):
 @verb(folder=EXPORT_FOLDER)
 def verify(options: Options) -> VerbResult:
     """An export's proof."""
-    folder = Path(options.text("folder") or "")
+    folder = Path(options.text("folder") or "").expanduser()
+    if folder.is_file():  # one of its files, as other verbs take them
+        folder = folder.parent
     return Proof(folder, verify_export(folder))
 
 

@@ -5,6 +5,7 @@ from ws.diff.checkpoints import from_tensors as from_tensors
 from ws.diff.lookup import NamedDirection as NamedDirection
 from ws.diff.lookup import base_of as base_of
 from ws.diff.lookup import lookup as lookup
+from ws.diff.lookup import run_with as run_with
 from ws.diff.named import diff_named as diff_named
 from ws.diff.trained import checked_mode as checked_mode
 from ws.diff.trained import diff as diff

@@ -21,7 +21,7 @@ from ws.adapters.stock import load_stock
 from ws.diff.trained import diff_adapters
 from ws.direction import Direction
 from ws.direction import load as load_direction
-from ws.direction.file import format_of
+from ws.direction.file import PICKLES, format_of
 from ws.errors import BadFile
 from ws.models.checkpoint import Theta, open_checkpoint
 from ws.models.locate import HUB_ID
@@ -37,6 +37,11 @@ class NamedDirection:
 
     path: Path
     run: Path | None = None
+
+    @property
+    def file(self) -> Path:
+        """The file that holds its tensors."""
+        return self.path / WEIGHTS if self.is_adapter else self.path
 
     @property
     def is_adapter(self) -> bool:
@@ -60,7 +65,7 @@ class NamedDirection:
 def lookup(text: Path | str, out: Path | str = "out") -> NamedDirection:
     """The place of the direction that a text names; what names none is refused with what was found nearby."""
     path, out = Path(text).expanduser(), Path(out)
-    if path.is_file():
+    if path.is_file() or path.suffix in PICKLES:
         return _of_file(path)
     if path.is_dir() and (place := _of_folder(path)) is not None:
         return place
@@ -69,6 +74,16 @@ def lookup(text: Path | str, out: Path | str = "out") -> NamedDirection:
     if is_hub_id(str(text), out):
         return _of_hub(str(text), path, out)
     raise BadFile(f"{str(text)!r} {_what_it_is(path, out)}; {nearby(path, out)}.")
+
+
+def run_with(direction: Direction, out: Path) -> Path | None:
+    """The run below an output folder that has this direction, wherever its file was copied to; None where none has."""
+    content = direction.content_hash
+    for run in run_folders(out):
+        for folder in run.glob("direction*"):
+            if (manifest := read(folder)) is not None and manifest.get("content") == content:
+                return run
+    return None
 
 
 def base_of(direction: Direction, model: str | None) -> str:
@@ -197,4 +212,4 @@ def _what_it_is(path: Path, out: Path) -> str:
         return f"holds {WEIGHTS} and no {CONFIG}, without which nobody knows what it changes; copy that file too"
     if (path / "config.json").is_file():
         return f"is a whole model and no direction; `ws diff {path} BASE --out direction.safetensors` makes one of it"
-    return f"is no direction file, no run below {out} and no folder of an adapter"
+    return f"is no direction file, no run below {out} and no folder that holds a direction or an adapter"

@@ -13,13 +13,28 @@ from ws.errors import ExportRefused
 from ws.export.merged import to_merged
 from ws.export.mergekit import to_mergekit
 from ws.export.peft import to_peft
-from ws.export.target import whole_folder
+from ws.export.target import refuse_taken, whole_folder
 from ws.export.verify import Deviation, insist, promise, verify, write_deviations
 from ws.models.load import Base
 from ws.steer import refuse_mismatch
 from ws.types import Json
 
 TARGETS = ("peft", "merged", "gguf-lora", "mergekit")
+
+
+def check_request(out: Path, *, to: str, alphas: Sequence[float], rank: int | None) -> None:
+    """Refuse an export that cannot be, before a model is loaded."""
+    if to not in TARGETS:
+        raise ValueError(f"`to` is one of {', '.join(TARGETS)}; got {to!r}")
+    if not alphas:
+        raise ValueError("an export needs a strength: `alpha=1`")
+    if to in ("merged", "mergekit") and len(alphas) != 1:
+        raise ExportRefused(f"a {to} export holds one strength; give one `alpha`.")
+    if to == "merged" and rank is not None:
+        raise ExportRefused("a merged model holds the whole direction; leave out `rank`.")
+    if len(set(alphas)) != len(alphas) or not all(map(math.isfinite, alphas)):
+        raise ValueError(f"strengths are finite and different from each other; got {', '.join(map(str, alphas))}")
+    refuse_taken(out)
 
 
 def export(
@@ -33,18 +48,9 @@ def export(
     origin: Base | None = None,
 ) -> tuple[Json, list[Deviation]]:
     """Write an export and prove it; what was written, and how it verified. What cannot be proven is not kept, and raises."""
-    if to not in TARGETS:
-        raise ValueError(f"`to` is one of {', '.join(TARGETS)}; got {to!r}")
-    if not alphas:
-        raise ValueError("an export needs a strength: `alpha=1`")
-    if to in ("merged", "mergekit") and len(alphas) != 1:
-        raise ExportRefused(f"a {to} export holds one strength; give one `alpha`.")
-    if to == "merged" and rank is not None:
-        raise ExportRefused("a merged model holds the whole direction; leave out `rank`.")
+    check_request(out, to=to, alphas=alphas, rank=rank)
     if to != "merged" and origin is not None and direction.reads_base and rank is None:
         raise ExportRefused("on a fine-tune, scales and rotations are exported with `to=merged`.")
-    if len(set(alphas)) != len(alphas) or not all(map(math.isfinite, alphas)):
-        raise ValueError(f"strengths are finite and different from each other; got {', '.join(map(str, alphas))}")
     refuse_mismatch(base, direction, origin)
     used, share = direction, 1.0
     if rank is not None:

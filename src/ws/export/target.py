@@ -25,21 +25,28 @@ def whole_folder(out: Path) -> Iterator[Path]:
     A killed export leaves a hidden folder whose name ends in `.incomplete`, which no loader takes for a model.
     """
     try:
-        if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
-            raise BadFile(f"{out} exists and is not an empty folder; an export never overwrites. Give another `out`.")
+        refuse_taken(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".incomplete", dir=out.parent))  # ours alone
         work.chmod(out.parent.stat().st_mode & 0o777)
     except OSError as e:
-        raise BadFile(f"the output folder {out} cannot be written ({e.strerror}); give another `out`.") from None
+        raise BadFile(f"the folder {out} cannot be written ({e.strerror}); give another one.") from None
     try:
         yield work
         try:
             work.rename(out)
         except OSError as e:
-            raise BadFile(f"the finished export cannot be moved to {out} ({e.strerror}); give another `out`.") from None
+            raise BadFile(
+                f"the finished export cannot be moved to {out} ({e.strerror}); give another folder."
+            ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def refuse_taken(out: Path) -> None:
+    """Refuse a folder that holds something already."""
+    if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+        raise BadFile(f"{out} exists and is not an empty folder; an export never overwrites. Give another folder.")
 
 
 def factors(direction: Direction, to: str) -> dict[str, LowRank]:

@@ -1,6 +1,7 @@
 """Every way of steering behind one dial: weight directions among their baselines."""
 
 from ws.methods.file import load_method as load  # noqa: F401
+from ws.methods.file import load_named as load_named
 from ws.methods.file import save_method as save  # noqa: F401
 from ws.methods.maker import Maker as Maker
 from ws.methods.maker import Needs as Needs

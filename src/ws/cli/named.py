@@ -1,0 +1,18 @@
+"""A direction as it is named on the command line: as a word, by --direction or by --run, which all take the same."""
+
+import typer
+
+from ws.cli.options import Declared, Options
+
+WAYS = "a run by name or the beginning of one, a folder, a direction.safetensors, a peft adapter or a hub id"
+PLACE: Declared = (str | None, typer.Argument(metavar="[DIRECTION]", help=f"What steers: {WAYS}."))
+DIRECTION: Declared = (str | None, typer.Option("--direction", help=f"The same as an option: {WAYS}."))
+RUN: Declared = (str | None, typer.Option("--run", help="The same as an option."))
+
+
+def name_of(options: Options) -> str | None:
+    """What was typed for a direction, which is named once."""
+    names = options.only("place", "direction", "run")
+    if len(names) > 1:
+        raise ValueError(f"one direction is named once; got {' and '.join(map(str, names.values()))}")
+    return next(iter(names.values()), None)
