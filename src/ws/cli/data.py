@@ -100,7 +100,9 @@ class PairsPreview(VerbResult):
                 f"{duration(self.seconds * planned / len(rows))}."
             )
         if few := left < FEW_PAIRS:
-            lines.append(f"Fewer than about {FEW_PAIRS} pairs teach little: ask more questions, or give more personas.")
+            lines.append(
+                f"Fewer than about {FEW_PAIRS} pairs teach little: ask more questions, give more personas, or make more `epochs`."
+            )
         return lines + others(self.preview.checks, well=self._outlook[0] == "ok" and not few)
 
 

@@ -7,8 +7,8 @@ from shlex import quote
 
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
-from ws.cli.screen import Screen, say
-from ws.cli.study import MAKING, Dialed
+from ws.cli.screen import Screen
+from ws.cli.study import MAKING, Dialed, say_study
 from ws.eval import protocol
 from ws.pairs import caveats
 from ws.presets import preset
@@ -87,4 +87,4 @@ def replicate(options: Options) -> VerbResult:
     common = options.of(Common)
     plan = plan_of(common, options.values)
     alphas = options.of(Dialed).alphas
-    return Replication(replicate_study(plan, alphas=alphas, protocols=preset(common.preset, "protocol"), say=say))
+    return Replication(replicate_study(plan, alphas=alphas, protocols=preset(common.preset, "protocol"), say=say_study))

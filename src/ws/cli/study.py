@@ -1,9 +1,10 @@
 """What the verbs of a study share: their settings, and its stages, each reported when it is done."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import typer
 
+from ws.cli.fields import with_flags
 from ws.cli.options import Declared
 from ws.cli.screen import say, say_stage
 from ws.data import DataSettings
@@ -38,7 +39,12 @@ class Dialed:
 def say_pairs(pairs: Pairs, record: Record) -> None:
     """The pairs of a study that are done, and what may keep a direction from being learnt from them."""
     say_stage("data", record)
-    say_of_pairs(pairs, say)
+    say_of_pairs(pairs, say_study)
+
+
+def say_study(line: str) -> None:
+    """A line of progress of the library, its fields as flags."""
+    say(with_flags(line, {f.name for settings in MAKING for f in fields(settings)}))
 
 
 def pairs_and_direction(plan: Plan) -> tuple[Pairs, Direction]:

@@ -43,7 +43,10 @@ def caveats(pairs: Pairs) -> list[str]:
     grade, sentence = outlook(pairs.checks)
     lines = [sentence] if pairs.checks and grade != "ok" else []
     if len(pairs.rows) < FEW_PAIRS:
-        lines.insert(0, f"Fewer than about {FEW_PAIRS} pairs teach little: ask more questions, or give more personas.")
+        lines.insert(
+            0,
+            f"Fewer than about {FEW_PAIRS} pairs teach little: ask more questions, give more personas, or make more `epochs`.",
+        )
     return lines + others(pairs.checks, well=not lines)
 
 
