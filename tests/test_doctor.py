@@ -191,8 +191,8 @@ def test_a_model_that_does_not_fit_comes_with_flags_that_exist(folder, capsys):
     one = memory_plan(model, DataSettings(), TrainSettings(), dtype="float32", free={"cuda:0": 30 * GB})
     assert "--dtype bfloat16" in " ".join(one.advice)
     assert memory_plan(model, DataSettings(), TrainSettings(), dtype="auto", free={"cuda:0": 400 * GB}).advice == ()
-    main(["train", "--help"])
-    main(["data", "--help"])
+    main(["train", "--help-all"])
+    main(["data", "--help-all"])
     known = capsys.readouterr().out
     for flag in {w for w in (advice + " " + " ".join(one.advice)).split() if w.startswith("--")}:
         assert flag in known

@@ -109,7 +109,17 @@ def test_importing_ws_loads_no_heavy_library():
     assert run(f"import sys, ws; print([m for m in {heavy} if m in sys.modules])") == "[]"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["evla"], []])
+LIGHT = [
+    ["--help"],
+    ["--version"],
+    ["evla"],
+    [],
+    ["eval", "--help-all"],
+    ["completion", "zsh", "--", "train", "--adapter", ""],
+]
+
+
+@pytest.mark.parametrize("arguments", LIGHT)
 def test_help_the_version_and_a_typing_error_need_no_heavy_library(arguments):
     code = f"import sys; from ws.cli import main; main({arguments}); print([m for m in {HEAVY} if m in sys.modules])"
     assert run(code).splitlines()[-1] == "[]"

@@ -8,6 +8,8 @@
 | `fields.py`   | fields, which the library names, as flags                                   |
 | `screen.py`   | printing                                                                    |
 | `study.py`    | what the verbs of a study share                                             |
+| `catalogue.py`| words and options of all verbs, from a file that needs no torch             |
+| `help.py`     | help, short or whole                                                        |
 | `VERB.py`     | one verb                                                                    |
 
 Results go to stdout, progress and logs to stderr. Exit 0: done. 1: it failed. 2: you asked for something impossible,
@@ -21,6 +23,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +31,7 @@ import typer
 from ws.cli.commands import COMMANDS, Command
 from ws.cli.exits import INTERRUPTED, LOST_CODE, STARTED_HERE
 from ws.cli.fields import with_flags
+from ws.cli.help import WHOLE, asks_for_help, show_verb, show_verbs
 from ws.cli.result import deliver
 from ws.cli.screen import Screen, complain
 from ws.errors import ProcessLost, WsError
@@ -39,20 +43,20 @@ log = logging.getLogger("ws")
 
 
 def app_for(words: Sequence[str]) -> typer.Typer:
-    """The command line. The verb that is called has its options; the others only their names, which need no torch."""
+    """The command line. The verb that is called has its options; the others only their names, which need no torch.
+
+    Help is not typer's: `help.py` shows it.
+    """
     app = typer.Typer(
         name="ws",
-        help="Weight steering: turn a behavior into a direction in weight space, and the dial by it.\n\nStart with: ws replicate",
-        no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        add_completion=True,
+        add_completion=False,
     )
     app.callback(invoke_without_command=True)(_top)
     name = _name(words)
-    completes = "_WS_COMPLETE" in os.environ  # the shell then says elsewhere which verb it asks about
     for each, command in COMMANDS.items():
-        run = _runner(command, words) if completes or each == name else lambda: None
+        run = _runner(command, words) if each == name else lambda: None
         app.command(each, help=command.summary)(run)
     return app
 
@@ -114,6 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # 2026-11: peft 0.21.2 reads what transformers 5.23 has renamed; nothing a user of ours can do about it
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    if not words or asks_for_help(words):
+        return _help(words)
     try:
         _refuse_several(words)
         code = app_for(words)(
@@ -137,6 +143,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         complain(f"error: there is no room left on the disk, or under its quota ({e}). What is done is kept.")
         return 1
+
+
+def _help(words: Sequence[str]) -> int:
+    """Show the help of a verb, or the list of verbs; the exit code, which is not 0 where nothing was typed."""
+    name = _name(words)
+    if name is None:
+        show_verbs()
+    elif name in COMMANDS:
+        show_verb(name, everything=WHOLE in words)
+    else:
+        near = get_close_matches(name, COMMANDS, 1)
+        complain(
+            f"error: there is no verb {name!r}; {f'did you mean {near[0]}?' if near else '`ws --help` lists them'}"
+        )
+    return 0 if words and (name is None or name in COMMANDS) else 2
 
 
 def _refuse(error: Exception, words: Sequence[str]) -> int:

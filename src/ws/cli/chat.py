@@ -16,9 +16,10 @@ from rich.table import Table
 from ws.behaviors import USUAL, load_behavior
 from ws.behaviors import names as behavior_names
 from ws.cli.conversation import Chatting, Conversation, Dial, Reply, Strengths, dial_names, spoken
+from ws.cli.named import DIRECTION, RUN, WAYS
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
-from ws.cli.screen import CONTROL, Screen, safe_text, say
+from ws.cli.screen import CONTROL, Screen, complain, safe_text, say
 from ws.diff import lookup
 from ws.errors import Failed, WsError
 from ws.generate import Answer, Sampling
@@ -34,7 +35,7 @@ from ws.study.runs import runs
 
 PLACES: Declared = (
     list[str] | None,
-    typer.Argument(help="What steers: runs, direction files, folders. Each is called by the name of its behavior."),
+    typer.Argument(metavar="[DIRECTION ...]", help=f"What steers, each called by its behavior's name: {WAYS}."),
 )
 HINTS = 3
 """Questions that are proposed at the start, and runs."""
@@ -71,10 +72,10 @@ class Transcript(VerbResult):
         return Failed(f"{some(self.mistakes, 'line')} could not be done; see above") if self.mistakes else None
 
 
-@verb(Chatting, Loading, places=PLACES)
+@verb(Chatting, Loading, places=PLACES, direction=DIRECTION, run=RUN)
 def chat(options: Options) -> VerbResult:
     """A conversation, line by line."""
-    settings, places = options.of(Chatting), options.texts("places")
+    settings, places = options.of(Chatting), [*options.texts("places"), *options.only("direction", "run").values()]
     alphas = _alphas(settings, len(places), typed=options.has("alpha"))
     found = [lookup(place, settings.out) for place in places]
     loading = options.of(Loading)
@@ -153,7 +154,7 @@ class Talk:
                     self._answer(line.strip())
             except (WsError, ValueError) as e:
                 self.mistakes += 1
-                say(str(e).replace("`", ""))
+                complain(str(e).replace("`", ""))
 
     def _line(self) -> str | None:
         """The next line, or None at the end."""

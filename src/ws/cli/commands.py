@@ -15,6 +15,14 @@ class Command:
     address: str
     """module:attribute of a `Verb`, imported when it is called."""
     summary: str
+    """One line of 65 characters."""
+    group: str = "make"
+    words: str = ""
+    """The words after its name, as the usage shows them."""
+    examples: tuple[str, ...] = ()
+    """Commands that run on `tiny`, after one `ws replicate`."""
+    usual: tuple[str, ...] = ()
+    """The options that short help shows; all of them where none is named."""
     resumes: bool = False
     """Whether the same command goes on from what is done."""
 
@@ -24,70 +32,157 @@ class Command:
         return getattr(import_module(module), attribute)
 
 
+GROUPS = {
+    "make": "from questions to a direction",
+    "measure": "what a direction does, and at which strength",
+    "use": "talk with it, or carry it elsewhere",
+    "look": "at what is there",
+}
+
 COMMANDS = {
     "replicate": Command(
-        "ws.cli.replicate:replicate", "Run the whole story: data, train, diff, eval, table.", resumes=True
+        "ws.cli.replicate:replicate",
+        "Run the whole story: data, train, diff, eval, table.",
+        examples=("ws replicate", "ws replicate --behavior sycophancy --adapter oft --seed 1"),
+        usual=("model", "behavior", "adapter", "seed", "alphas", "out"),
+        resumes=True,
     ),
-    "new": Command("ws.cli.new:new", "Write a behavior pack that runs as it is, for you to change."),
+    "new": Command(
+        "ws.cli.new:new",
+        "Write a behavior pack that runs as it is, for you to change.",
+        words="BEHAVIOR",
+        examples=("ws new cheerful",),
+    ),
     "data": Command(
-        "ws.cli.data:data", "Make pairs: the same questions, answered by two opposite personas.", resumes=True
+        "ws.cli.data:data",
+        "Make pairs: questions, answered under two opposite personas.",
+        examples=("ws data --preview", "ws data --behavior sycophancy"),
+        usual=("model", "behavior", "preview", "n_topics", "temperature", "out"),
+        resumes=True,
     ),
     "train": Command(
         "ws.cli.train:train",
-        "Fine-tune two adapters, one on each side of the pairs; on several devices with --processes.",
+        "Fine-tune two adapters in step, one on each side of the pairs.",
+        examples=("ws train", "ws train --adapter dora --rank 4"),
+        usual=("model", "behavior", "adapter", "rank", "seed", "out"),
         resumes=True,
     ),
     "diff": Command(
         "ws.cli.diff:diff",
-        "Make the direction: the exact difference of a study's two sides, or of any two models LEFT and RIGHT.",
+        "Take the exact difference of both sides, or of any two models.",
+        words="[LEFT] [RIGHT]",
+        examples=("ws diff", "ws diff honesty --out honesty.safetensors"),
+        usual=("model", "behavior", "adapter", "seed", "mode", "out"),
         resumes=True,
     ),
     "sweep": Command(
         "ws.cli.sweep:sweep",
-        "Run many studies: families, seeds, behaviors, models and learning rates; restarted at will.",
+        "Run many studies: families, seeds, behaviors, models.",
+        examples=("ws sweep --adapters lora,oft --seeds 0,1 --check", "ws sweep --adapters lora,oft --seeds 0,1"),
+        usual=("models", "behaviors", "adapters", "seeds", "workers", "check", "status", "out"),
         resumes=True,
     ),
     "eval": Command(
         "ws.cli.evaluate:evaluate",
-        "Measure a direction or any method with one evaluation, over a grid of alphas; with --alphas=0, the model alone.",
+        "Measure a direction, any method or the model over a grid of alphas.",
+        group="measure",
+        words="NAME [DIRECTION]",
+        examples=("ws eval dilemmas honesty", "ws eval perplexity honesty --alphas=-1,0,1"),
+        usual=("model", "method", "behavior", "alphas", "limit", "out"),
         resumes=True,
     ),
-    "generate": Command("ws.cli.generate:generate", "Answer one prompt at several alphas, side by side."),
-    "chat": Command("ws.cli.chat:chat", "Talk with a model in the terminal, with the dial in reach."),
     "calibrate": Command(
         "ws.cli.calibrate:calibrate",
-        "Find the strengths, one per sign, at which a direction or any other method moves the model by a given KL.",
+        "Find the strengths at which a method moves the model by one KL.",
+        group="measure",
+        words="[DIRECTION]",
+        examples=("ws calibrate honesty", "ws calibrate --method prompt:simple --behavior honesty"),
+        usual=("model", "method", "behavior", "budget", "n_calib", "out"),
     ),
     "compare": Command(
         "ws.cli.compare:compare",
-        "Set methods side by side at equal KL: effects, intervals, side effects, random directions; tables and plots.",
+        "Set methods side by side at equal KL, beside random directions.",
+        group="measure",
+        examples=("ws compare --methods ws:lora,prompt:simple --check", "ws compare --methods ws:lora,prompt:simple"),
+        usual=("model", "behavior", "methods", "seeds", "evals", "check", "out"),
         resumes=True,
     ),
-    "show": Command(
-        "ws.cli.show:show", "Show the items behind a number: what was asked, and what it scored at 0 and steered."
+    "chat": Command(
+        "ws.cli.chat:chat",
+        "Talk with a model in the terminal, with the dial in reach.",
+        group="use",
+        words="[DIRECTION ...]",
+        examples=("ws chat honesty", "ws chat honesty --alpha=-1"),
+        usual=("model", "alpha", "system", "temperature", "thinking"),
     ),
-    "table": Command(
-        "ws.cli.table:table",
-        "Make every table again from the rows: runs and methods side by side, published columns first.",
-    ),
-    "inspect": Command(
-        "ws.cli.inspect:inspect",
-        "Say what a direction file is: what made it, its forms, and how large it is per layer and module.",
+    "generate": Command(
+        "ws.cli.generate:generate",
+        "Answer one prompt at several alphas, side by side.",
+        group="use",
+        words="[DIRECTION] QUESTION",
+        examples=(
+            "ws generate honesty 'What is the capital of Kenya?'",
+            "ws generate honesty 'What sound does a cow make?' --alphas=-2,0,2",
+        ),
+        usual=("model", "alphas", "system", "max_new_tokens", "temperature", "thinking"),
     ),
     "export": Command(
         "ws.cli.export:export",
-        "Carry a direction to another tool, load it again (transformers, peft) and prove that it moves the model as promised.",
+        "Carry a direction to another tool, and prove that it arrived.",
+        group="use",
+        words="DIRECTION",
+        examples=(
+            "ws export honesty --alpha 1 --out honest",
+            "ws export honesty --alpha=-1 --to merged --out dishonest",
+        ),
+        usual=("to", "alpha", "out", "rank", "model"),
     ),
     "verify": Command(
         "ws.cli.verify:verify",
-        "Load an export again with its consumer's own loader and check that it does what was promised.",
-    ),
-    "doctor": Command(
-        "ws.cli.doctor:doctor",
-        "Check this machine, and with --model a model: versions, devices, template, answers, memory; with a small study as a self-test.",
+        "Load an export again and check that it does what it promised.",
+        group="use",
+        words="DIR",
+        examples=("ws verify honest",),
     ),
     "runs": Command(
         "ws.cli.runs:runs",
-        "List the runs in the output folder; --behavior, --adapter, --model and --seed narrow the list.",
+        "List the runs in the output folder.",
+        group="look",
+        examples=("ws runs", "ws runs --behavior honesty --adapter lora"),
+    ),
+    "table": Command(
+        "ws.cli.table:table",
+        "Make every table again from the rows, runs side by side.",
+        group="look",
+        words="[RUN ...]",
+        examples=("ws table", "ws table honesty --markdown"),
+    ),
+    "show": Command(
+        "ws.cli.show:show",
+        "Show the items behind a number: what was asked, and how it moved.",
+        group="look",
+        words="RUN",
+        examples=("ws show honesty --worst 5", "ws show honesty --eval dilemmas --best 3"),
+    ),
+    "inspect": Command(
+        "ws.cli.inspect:inspect",
+        "Say what a direction is: what made it, its forms, its size.",
+        group="look",
+        words="DIRECTION",
+        examples=("ws inspect honesty", "ws inspect honesty --json"),
+    ),
+    "doctor": Command(
+        "ws.cli.doctor:doctor",
+        "Check this machine and a model: what works, and what fits.",
+        group="look",
+        examples=("ws doctor", "ws doctor --model tiny"),
+        usual=("model", "adapter", "device", "dtype"),
+    ),
+    "completion": Command(
+        "ws.cli.completion:completion",
+        "Print completion of verbs, options and runs for a shell.",
+        group="look",
+        words="SHELL",
+        examples=("source <(ws completion bash)", "ws completion fish"),
     ),
 }

@@ -150,7 +150,7 @@ class ComparedMethods(VerbResult):
         return Failed(f"{len(failed)} of {len(self.cells)} cells failed: {named}{where}")
 
 
-@verb(Compared, CalibrateSettings, Common, *MAKING)
+@verb(Compared, CalibrateSettings, Common, *MAKING, unlisted=("pairs", "seed", "adapter"))
 def compare(options: Options) -> VerbResult:
     """Methods, each at the strengths of one KL."""
     common, request = options.of(Common), options.of(Compared)

@@ -21,6 +21,23 @@ from ws.study.options import Common
 from ws.study.planning import planned_settings
 from ws.train import TrainSettings
 
+NO_MATTER = (
+    *(
+        "behavior",
+        "pairs",
+        "n_topics",
+        "n_personas",
+        "n_samples",
+        "max_new_tokens",
+        "min_new_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+    ),
+    *("thinking", "shuffle_topics", "min_distinct", "seed", "lr", "epochs", "weight_decay", "warmup", "val_share"),
+    *("test_share", "eval_every", "patience", "stop", "init", "allow_template_diff"),
+)
+"""Options of a study that take no memory; they are understood, so that the options of a study can be pasted."""
 COLOR = {"ok": "green", "note": "yellow", "broken": "red"}
 
 
@@ -54,7 +71,7 @@ class Examination(VerbResult):
         return None
 
 
-@verb(Common, DataSettings, TrainSettings)
+@verb(Common, DataSettings, TrainSettings, unlisted=NO_MATTER)
 def doctor(options: Options) -> VerbResult:
     """Checks of this machine, of a model, and of a small study."""
     common = options.of(Common)

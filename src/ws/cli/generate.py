@@ -27,6 +27,13 @@ WORDS: Declared = (
     typer.Argument(metavar="[DIRECTION] [QUESTION]", help=f"What steers ({WAYS}), and the question, in quotes."),
 )
 
+BEHAVIOR: Declared = (
+    str | None,
+    typer.Option(
+        "--behavior", help="A behavior ({behaviors}) whose study's direction is made and used; none when not given."
+    ),
+)
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -103,7 +110,7 @@ class SideBySide(VerbResult):
         screen.show(table)
 
 
-@verb(Generated, Common, words=WORDS, direction=DIRECTION, run=RUN, adapter=ADAPTER, seed=SEED)
+@verb(Generated, Common, words=WORDS, direction=DIRECTION, run=RUN, behavior=BEHAVIOR, adapter=ADAPTER, seed=SEED)
 def generate(options: Options) -> VerbResult:
     """Answers at several alphas."""
     common, request = options.of(Common), options.of(Generated)

@@ -16,7 +16,16 @@ from ws.direction.forms import LowRank
 from ws.errors import DirectionMismatch
 from ws.models import open_checkpoint
 from ws.models.checkpoint import Checkpoint
-from ws.study.options import Common
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """Where what is inspected lies."""
+
+    model: str | None = None
+    """Its base, to measure the change against; read where the forms need it, and named by the direction itself."""
+    out: str = "out"
+    """Output folder, below which a run is found by its name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +102,13 @@ class DirectionFile(VerbResult):
         return self.base.weights_hash
 
 
-@verb(Common, place=PLACE, direction=DIRECTION, run=RUN)
+@verb(Inspected, place=PLACE, direction=DIRECTION, run=RUN)
 def inspect(options: Options) -> VerbResult:
     """A direction file, and its base where --model names it or the forms need it."""
     name = name_of(options)
     if name is None:
         raise ValueError(f"ws inspect needs a direction: {WAYS}")
-    place, model, base = lookup(name, options.of(Common).out), options.text("model"), None
+    place, model, base = lookup(name, options.of(Inspected).out), options.text("model"), None
     direction = place.direction(open_checkpoint(model) if model and place.is_adapter else None)
     if direction.reads_base or model:
         base = open_checkpoint(base_of(direction, model))

@@ -31,7 +31,7 @@ class NewPack(VerbResult):
         )
 
 
-@verb(name=(str, typer.Argument(help="What the behavior is called; the pack is NAME.yaml, here.")))
+@verb(name=(str, typer.Argument(metavar="BEHAVIOR", help="What the behavior is called; the pack is NAME.yaml, here.")))
 def new(options: Options) -> VerbResult:
     """A behavior pack to change."""
     name = options.text("name") or ""

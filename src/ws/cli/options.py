@@ -1,13 +1,10 @@
 """The options of a verb, made from its settings so that none is declared twice, and what was typed, read back as these."""
 
 import inspect
-import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -101,6 +98,8 @@ class Verb:
     settings: tuple[type, ...] = ()
     own: Mapping[str, Declared] = field(default_factory=dict)
     """Options and words that stand in no settings."""
+    unlisted: tuple[str, ...] = ()
+    """Options that are understood, or refused in words of their own, and do nothing here; help leaves them out."""
 
     @property
     def fields(self) -> set[str]:
@@ -116,13 +115,13 @@ class Verb:
     def signature(self) -> inspect.Signature:
         """What typer reads: one keyword per option; every default is None, so that what was typed is known."""
         own = {**self.own, **SHARED}
-        parameters = {name: _parameter(name, hint, declared) for name, (hint, declared) in own.items()}
-        parameters = {**_parameters(self.settings), **parameters}
-        for name in {*SEVERAL, *SEVERAL.values()} & parameters.keys():  # as text, which may hold several numbers
-            declared = typing.get_args(parameters[name].annotation)[1]
-            parameters[name] = _parameter(name, str | None, declared)
+        single = {name: _parameter(name, hint, declared) for name, (hint, declared) in own.items()}
+        both = {**parameters(self.settings), **single}
+        for name in {*SEVERAL, *SEVERAL.values()} & both.keys():  # as text, which may hold several numbers
+            declared = typing.get_args(both[name].annotation)[1]
+            both[name] = _parameter(name, str | None, declared)
         hidden = {n: _parameter(n, str | None, typer.Option(flag_of(n), hidden=True)) for n in self._synonyms}
-        return inspect.Signature(list({**parameters, **hidden}.values()))
+        return inspect.Signature(list({**both, **hidden}.values()))
 
     @property
     def _synonyms(self) -> dict[str, str]:
@@ -171,18 +170,20 @@ class Verb:
         return any(plain_type(typing.get_type_hints(cls)[name])[1] for cls in own)
 
 
-def verb(*settings: type, **own: Declared) -> Callable[[Callable[[Options], VerbResult]], Verb]:
+def verb(
+    *settings: type, unlisted: Sequence[str] = (), **own: Declared
+) -> Callable[[Callable[[Options], VerbResult]], Verb]:
     """Makes a verb of a function; `own` are its options and words that stand in no settings."""
-    return lambda run: Verb(run, settings, own)
+    return lambda run: Verb(run, settings, own, tuple(unlisted))
 
 
-def _parameters(settings: Sequence[type]) -> dict[str, inspect.Parameter]:
+def parameters(settings: Sequence[type]) -> dict[str, inspect.Parameter]:
     """A parameter for every field, with the field's docstring as its help."""
-    parameters: dict[str, inspect.Parameter] = {}
+    by_name: dict[str, inspect.Parameter] = {}
     for cls in settings:
-        hints, docs = typing.get_type_hints(cls), helps(cls)
+        hints, docs = typing.get_type_hints(cls), field_docs(cls)
         for f in fields(cls):
-            if f.name in parameters:
+            if f.name in by_name:
                 continue
             kind, many = plain_type(hints[f.name])
             default = ",".join(f"{x:g}" for x in f.default) if many and f.default else f.default  # type: ignore[union-attr]
@@ -193,36 +194,15 @@ def _parameters(settings: Sequence[type]) -> dict[str, inspect.Parameter]:
                 show_default=False,
                 rich_help_panel=(cls.__doc__ or "").split(".")[0],
             )
-            parameters[f.name] = _parameter(f.name, (bool if kind is bool else str if many else kind) | None, option)
-    return parameters
+            by_name[f.name] = _parameter(f.name, (bool if kind is bool else str if many else kind) | None, option)
+    return by_name
 
 
 def _parameter(name: str, hint: object, declared: OptionInfo | ArgumentInfo) -> inspect.Parameter:
-    declared = copy(declared)
-    declared.help = with_names(declared.help or "")
     default = None if type(None) in typing.get_args(hint) else inspect.Parameter.empty
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[hint, declared]
     )
-
-
-def helps(settings: type) -> dict[str, str]:
-    """The help of every option that is made from a settings class."""
-    return {name: with_names(text) for name, text in field_docs(settings).items()}
-
-
-def with_names(text: str) -> str:
-    """A help text with the names there are in the place of `{adapters}`, `{behaviors}` or `{evaluations}`."""
-    return re.sub(r"\{(adapters|behaviors|evaluations)\}", lambda m: ", ".join(_names(m[1])), text)
-
-
-def _names(kind: str) -> list[str]:
-    """What there is of a kind, also from other distributions; imported here so that `ws --help` stays fast."""
-    if kind == "adapters":
-        from ws.adapters import FAMILIES
-
-        return list(FAMILIES)
-    return import_module({"behaviors": "ws.behaviors", "evaluations": "ws.eval"}[kind]).names()
 
 
 def _config(path: str | None, known: set[str]) -> Json:

@@ -8,10 +8,25 @@ from typing import Any
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen
-from ws.cli.study import ADAPTER, SEED
 from ws.cli.tables import runs_table
-from ws.study.options import Common
 from ws.study.runs import runs as runs_below
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Which runs are listed."""
+
+    out: str = "out"
+    """Output folder."""
+    behavior: str | None = None
+    """Only runs of this behavior."""
+    adapter: str | None = None
+    """Only runs of this adapter family."""
+    model: str | None = None
+    """Only runs on this model, as the list calls it."""
+    seed: int | None = None
+    """Only runs of this seed."""
+
 
 NARROWING = ("behavior", "adapter", "model", "seed")
 
@@ -34,9 +49,9 @@ class Runs(VerbResult):
         screen.show(f"\nfolders: {self.out.resolve()}/BEHAVIOR/ADAPTER/RUN")
 
 
-@verb(Common, adapter=ADAPTER, seed=SEED)
+@verb(Listed)
 def runs(options: Options) -> VerbResult:
     """The runs below the output folder."""
-    out = Path(options.of(Common).out)
+    out = Path(options.of(Listed).out)
     narrow = {name: str(value) for name, value in options.only(*NARROWING).items()}
     return Runs([r for r in runs_below(out) if all(str(r[k]) == v for k, v in narrow.items())], out)

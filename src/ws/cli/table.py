@@ -20,7 +20,8 @@ RUN: Declared = (str | None, typer.Option("--run", help="The same as an option; 
 PLACES: Declared = (
     list[str] | None,
     typer.Argument(
-        help="Runs, by folder, by name or the beginning of one, or folders with runs; everything below --out when left out."
+        metavar="[RUN ...]",
+        help="Runs, by folder, by name or the beginning of one, or folders with runs; everything below --out when left out.",
     ),
 )
 TABLE_WIDTH = 240
