@@ -25,6 +25,7 @@ NAMES = {
     "eval": "evaluate",
     "inspect": "load_direction",
     "chat": None,
+    "completion": None,
     "show": None,
     "table": None,
     "doctor": None,
