@@ -24,7 +24,16 @@ from ws.train import TrainSettings, default_train
 def text() -> str:
     """The whole page."""
     verbs = {name: command.verb() for name, command in COMMANDS.items()}
-    page = ["# The command line", "", "Made by `python docs/make_cli.py` from the settings themselves.", ""]
+    page = [
+        "# The command line",
+        "",
+        "```sh",
+        "ws --help",
+        "```",
+        "",
+        "Made by `python docs/make_cli.py` from the settings themselves.",
+        "",
+    ]
     page += [
         "Results go to stdout (`--json` for programs), progress and logs to stderr. Exit code 0: done, 1: it failed,"
     ]

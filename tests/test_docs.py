@@ -30,6 +30,24 @@ def test_the_help_in_the_docs_is_current():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
+def test_every_page_starts_with_a_command_that_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    commands = {}
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        first = re.match(r"# .*\n\n(?:[^#`\n].*\n){0,2}\n?```sh\n(.*)\n", page.read_text())
+        assert first, f"{page.name} does not start with a command"
+        commands.setdefault(first[1].partition("#")[0].strip(), []).append(page.name)
+    commands.pop("ws replicate")  # the README's own
+    for command, pages in commands.items():
+        program, *words = shlex.split(command)
+        if program == "python":
+            done = subprocess.run([sys.executable, ROOT / words[0], *words[1:]], capture_output=True, text=True)
+            assert done.returncode == 0, (command, done.stderr)
+        else:
+            assert (program, main(words)) == ("ws", 0), (command, pages, capsys.readouterr().err)
+
+
 @pytest.fixture(scope="module")
 def memory():
     """What `ws.data` and `ws.train` gave for the same arguments; the README and the notebook ask for the same."""
