@@ -47,8 +47,17 @@ PRESETS: dict[str, dict[str, Json]] = {
             "tinymfv": "mfv-json/pub",
             "foundations": "mfv-json/pub",
         },
-        # half a nat, within 0.05 nat
-        "calibrate": {"budget": 0.5, "tolerance": 0.1, "n_calib": 50, "n_audit": 100, "tokens": 50, "max_evals": 12},
+        # half a nat, within 0.05 nat; other prompts need not show that they agree, only not to differ by half
+        "calibrate": {
+            "budget": 0.5,
+            "tolerance": 0.1,
+            "n_calib": 50,
+            "n_audit": 100,
+            "tokens": 50,
+            "max_evals": 12,
+            "within": 1.5,
+            "audit": "point",
+        },
     },
     "paper": {
         "data": {

@@ -1,6 +1,7 @@
 """Equal strength for any method: zero costs nothing, a known model is solved, and only what passed is called matched."""
 
 import math
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -158,7 +159,7 @@ def test_a_method_is_brought_to_its_budget_and_the_audit_decides_whether_it_is_m
         assert side.ci_lo <= side.p95 <= side.ci_hi and side.evaluations == len(side.history) + 1
         if side.status == "ok":
             assert abs(side.p95 / 0.5 - 1) <= 0.05
-        assert side.matched == (side.status == "ok" and 0.5 / 1.5 <= side.audit <= 0.75)
+        assert side.matched == (side.status == "ok" and 0.5 / 1.25 <= side.audit_lo <= side.audit_hi <= 0.625)
     assert Calibration.from_json(found.as_json()) == found
 
 
@@ -173,7 +174,12 @@ def test_a_prompt_is_measured_and_other_methods_can_be_held_to_it(tiny):
 
 
 def test_prompts_are_distinct_and_apart_from_training_and_audit(monkeypatch):
-    for tiny in (True, False):
+    for tiny, there in ((True, 720), (False, 150)):
+        whole = prompt_sets(tiny)
+        assert len({*whole.calib, *whole.audit}) == there and len(whole.audit) == 2 * len(whole.calib)
+        shares = [Counter(kinds) for kinds in (whole.calib_kinds, whole.audit_kinds)]
+        if tiny:  # what strengths are found and checked on is of the same kinds, as often
+            assert all(shares[1][k] == 2 * n for k, n in shares[0].items())
         sets = prompt_sets(tiny, 50, 100)
         assert len({*sets.calib, *sets.audit}) == 150
         with pytest.raises(ValueError, match="share"):

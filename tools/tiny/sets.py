@@ -25,6 +25,9 @@ TRAIN_KINDS: dict[str, list[tuple[str, str, int]]] = {
 """Behavior -> (kind of turn, axis, how many distinct questions). None is what the behavior's evaluation asks, but for the
 nudges of sycophancy, whose claims differ; its plain claims are answered alike by both sides."""
 
+MORE = {"": 32, "pack": 34, "diary": 18}
+"""More calibration prompts of each kind, and twice as many for the audit. There are only 84 diaries."""
+
 
 def training_prompts(behavior: str, seed: int = 11) -> list[dict[str, str]]:
     """Distinct questions of a behavior, none of which mentions anything held out."""
@@ -47,7 +50,8 @@ def neutral_prompts(
 ) -> tuple[list[dict], list[dict]]:
     """(calib and audit prompts, question/answer rows): tasks that no trait touches, all distinct, none in `taken`.
 
-    Strengths are found on the loose tasks: their long, varied answers have enough tokens for a stable quantile.
+    Strengths are found on the loose tasks: their long, varied answers have enough tokens for a stable quantile. They are
+    many, because this model is cheap: `MORE` of every kind follow those of the first build, whose ids evaluations know.
     """
     rng = random.Random(seed)
     seen = set(taken)
@@ -66,10 +70,14 @@ def neutral_prompts(
     prompts = [(t, "calib") for t in fresh(tasks.LOOSE_TASKS, calib)] + [
         (t, "audit") for t in fresh(tasks.LOOSE_TASKS, audit)
     ]
+    answered = fresh(tasks.FIXED_TASKS, qa)
+    kinds = [(c, n) for c in tasks.LOOSE_TASKS for n in [MORE.get(c, MORE[""])]]
+    prompts += [(t, "calib") for c, n in kinds for t in fresh([c], n)]
+    prompts += [(t, "audit") for c, n in kinds for t in fresh([c], 2 * n)]
     rows = [
         {"id": f"neutral-{i:03d}", "category": t.topic, "text": t.user, "split": s} for i, (t, s) in enumerate(prompts)
     ]
-    return rows, [{"prompt": t.user, "answer": t.answer} for t in fresh(tasks.FIXED_TASKS, qa)]
+    return rows, [{"prompt": t.user, "answer": t.answer} for t in answered]
 
 
 def claim_rows() -> list[dict[str, str]]:

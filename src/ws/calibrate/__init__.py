@@ -4,11 +4,12 @@
     found.alpha_pos, found.alpha_neg, found.matched
 
 The measure is the 95th percentile over tokens of KL(steered || base). Knows no method by name. A strength is called
-matched only if the search ended `ok` and other prompts agree within a factor of 1.5.
+matched only if the search ended `ok` and other prompts show that it is: the interval of their measure, and not only its
+middle, lies within a factor of 1.25 of the budget.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from ws.behaviors import Behavior
@@ -16,6 +17,7 @@ from ws.calibrate.kl import Divergence as Divergence
 from ws.calibrate.kl import divergences as divergences
 from ws.calibrate.kl import thinking_of
 from ws.calibrate.prompts import PromptSets as PromptSets
+from ws.calibrate.prompts import how_many as how_many
 from ws.calibrate.prompts import prompt_sets, refuse_overlap, training_prompts
 from ws.calibrate.search import Ending, first_guess, searching, solve
 from ws.direction import Direction
@@ -24,10 +26,14 @@ from ws.models.load import Base
 from ws.prefix_cache import Beginnings
 from ws.types import Json
 
-PROTOCOL = "kl-p95/1"
-GATE = 1.5
+PROTOCOL = "kl-p95/2"
+AUDIT_LEVEL = 0.9  # of the interval that has to lie within the factor: two one-sided tests, each wrong in one of twenty
 LADDER = tuple(4.0**k for k in range(-2, 6))
 BOUNDED_LADDER = tuple(2.0**-k for k in range(7, -1, -1))
+HANDFUL = 6  # prompts at most that strengths far apart are tried on
+QUARTER = 10  # prompts: a quarter of fewer says too little to be worth its time
+ROUGHLY = 0.15  # how near the target a quarter of the prompts is asked to lead; its own error is about that
+ROUGH_TRIES = 5
 SIGNS = {"pos": 1.0, "neg": -1.0}
 
 
@@ -39,24 +45,32 @@ class CalibrateSettings:
     """Nats: the 95th percentile over tokens of KL(steered || base)."""
     tolerance: float = 0.05
     """How far from the budget is still on it, as a share of it."""
-    n_calib: int = 50
-    """Prompts a strength is found on."""
-    n_audit: int = 100
-    """Other prompts it is checked on."""
+    n_calib: int | None = None
+    """Prompts a strength is found on; all there are when not given (50; 240 for tiny, which is cheap)."""
+    n_audit: int | None = None
+    """Other prompts it is checked on; all there are when not given (100; 480 for tiny)."""
     tokens: int = 50
     """Longest answer."""
     max_evals: int = 12
     """Strengths tried per sign before giving up."""
     thoughts: str = "auto"
     """auto opens a thought where the model can think; or off, on, forced."""
+    within: float = 1.25
+    """The factor of the budget within which the other prompts must agree."""
+    audit: str = "interval"
+    """What must lie within it: interval, the 90 % interval of the other prompts' KL; or point, that KL alone, as published."""
 
     def __post_init__(self):
         for name in ("budget", "tolerance"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}")
         for name in ("n_calib", "n_audit", "tokens", "max_evals"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            if (n := getattr(self, name)) is not None and n < 1:
+                raise ValueError(f"{name} must be at least 1, got {n}")
+        if not 1 < self.within < math.inf:
+            raise ValueError(f"within is a factor above 1, got {self.within}")
+        if self.audit not in ("interval", "point"):
+            raise ValueError(f"audit is interval or point; got {self.audit!r}")
         if self.thoughts not in ("auto", "off", "on", "forced"):
             raise ValueError(f"thoughts is auto, off, on or forced; got {self.thoughts!r}")
 
@@ -78,17 +92,24 @@ class Side:
     p99: float
     largest: float
     audit: float
-    """The same on the audit prompts."""
+    """The measure on the audit prompts, and below its 90 % interval."""
     audit_lo: float
     audit_hi: float
     passed: bool
-    """Whether the audit lies within a factor of 1.5 of the target."""
+    """Whether the audit agrees with the target."""
     evaluations: int
-    """Strengths measured on all prompts, and one for the ladder, which costs about a quarter of that."""
+    """Strengths measured on all prompts, and one for those on a few, which cost about as much as that."""
     ladder: tuple[tuple[float, float], ...]
-    """(alpha, p95) of a few prompts at strengths far refuse_overlap, to know where to begin."""
+    """(alpha, p95) of a few prompts, to know where to begin."""
     history: tuple[tuple[float, float], ...]
     """(alpha, p95) in the order of evaluation."""
+    within: float = 1.25
+    """The factor within which the audit has to agree."""
+
+    @property
+    def undecided(self) -> bool:
+        """True where the audit's middle agrees and its interval is too wide to show it."""
+        return not self.passed and self.target / self.within <= self.audit <= self.target * self.within
 
     @property
     def matched(self) -> bool:
@@ -100,7 +121,8 @@ class Side:
         """matched, or unmatched and why."""
         if self.matched:
             return "matched"
-        return f"unmatched ({'audit' if self.status == 'ok' else self.status})"
+        audit = "few prompts" if self.undecided else "audit"
+        return f"unmatched ({audit if self.status == 'ok' else self.status})"
 
 
 @dataclass(frozen=True)
@@ -193,12 +215,12 @@ def calibrate(
         progress(", ".join(f"alpha {d.alpha:+.4g}: {d.p95:.4g} nat" for d in results))
         return [d.p95 for d in results]
 
-    # 1. a few prompts at strengths far refuse_overlap: where to begin
-    ladders = _ladders(base, method, sets, settings)
+    # 1. a few prompts: where to begin
+    rough = _rough(base, method, sets, settings, goals)
     # 2. both signs at once, one strength each per round
     ways = {}
-    for sign, ladder in ladders.items():
-        probe, slope = first_guess(ladder, goals[sign])
+    for sign, points in rough.items():
+        probe, slope = first_guess(points, goals[sign])
         ways[sign] = searching(
             goals[sign],
             tolerance=settings.tolerance,
@@ -213,7 +235,7 @@ def calibrate(
     alphas = [sign * ends[sign].c for sign in SIGNS.values()]
     audits = divergences(base, method, sets.audit, alphas, tokens=settings.tokens, thinking=settings.thoughts)
     sides = {
-        s: _side(sign, goals[sign], ends[sign], ladders[sign], measured[alpha], audit)
+        s: _side(settings, sets, sign, goals[sign], ends[sign], rough[sign], measured[alpha], audit)
         for (s, sign), alpha, audit in zip(SIGNS.items(), alphas, audits)
     }
     return Calibration(method.name, sides["pos"], sides["neg"], settings, thinking=thinking_of(base, settings.thoughts))
@@ -235,30 +257,48 @@ def sets_of(base: Base, settings: CalibrateSettings, behavior: Behavior | None) 
     return prompt_sets(base.tiny, settings.n_calib, settings.n_audit, trained_on=training_prompts(behavior))
 
 
-def _ladders(
-    base: Base, method: Method, sets: PromptSets, settings: CalibrateSettings
-) -> dict[float, list[tuple[float, float]]]:
-    """(strength, p95) of each sign at strengths far refuse_overlap, on so few prompts that it costs a quarter of one strength on all."""
+Points = list[tuple[float, float]]
+
+
+def _rough(
+    base: Base, method: Method, sets: PromptSets, settings: CalibrateSettings, goals: Mapping[float, float]
+) -> dict[float, Points]:
+    """(strength, p95) of each sign on few prompts: first far apart on a handful, then near the target on a quarter of all."""
     if not method.graded:
         return {sign: [] for sign in SIGNS.values()}
+
+    def measure(prompts: Sequence[str], alphas: Sequence[float], tokens: int) -> list[Divergence]:
+        return divergences(base, method, prompts, alphas, tokens=tokens, thinking=settings.thoughts)
+
     rungs = LADDER if method.bound is None else tuple(method.bound * c for c in BOUNDED_LADDER)
-    few = sets.calib[: max(1, len(sets.calib) // (2 * len(rungs)))]
-    alphas = [sign * c for sign in SIGNS.values() for c in rungs]
-    tokens = max(1, settings.tokens // 2)
-    results = divergences(base, method, few, alphas, tokens=tokens, thinking=settings.thoughts)
-    return {sign: [(abs(d.alpha), d.p95) for d in results if d.alpha * sign > 0] for sign in SIGNS.values()}
+    few = sets.calib[: min(HANDFUL, max(1, len(sets.calib) // (2 * len(rungs))))]
+    ladder = measure(few, [sign * c for sign in SIGNS.values() for c in rungs], max(1, settings.tokens // 2))
+    points = {sign: [(abs(d.alpha), d.p95) for d in ladder if d.alpha * sign > 0] for sign in SIGNS.values()}
+    if len(quarter := sets.calib[: len(sets.calib) // 4]) < QUARTER:
+        return points
+    ways = {}
+    for sign, known in points.items():
+        probe, slope = first_guess(known, goals[sign])
+        tolerance = max(ROUGHLY, settings.tolerance)
+        how: Json = {"tolerance": tolerance, "bound": method.bound, "probe": probe, "slope": slope}
+        ways[sign] = searching(goals[sign], **how, max_evals=ROUGH_TRIES)
+    ends = solve(lambda alphas: [d.p95 for d in measure(quarter, alphas, settings.tokens)], ways)
+    return {sign: list(ends[sign].trials) for sign in SIGNS.values()}
 
 
 def _side(
+    settings: CalibrateSettings,
+    sets: PromptSets,
     sign: float,
     target: float,
     end: Ending,
-    ladder: Sequence[tuple[float, float]],
+    rough: Points,
     at: Divergence,
     audit: Divergence,
 ) -> Side:
-    lo, hi = at.interval() if not math.isnan(at.p95) else (math.nan, math.nan)
-    audit_lo, audit_hi = audit.interval() if not math.isnan(audit.p95) else (math.nan, math.nan)
+    lo, hi = at.interval(sets.calib_kinds)
+    audit_lo, audit_hi = audit.interval(sets.audit_kinds, level=AUDIT_LEVEL)
+    smallest, largest = (audit_lo, audit_hi) if settings.audit == "interval" else (audit.p95, audit.p95)
     return Side(
         alpha=sign * end.c,
         target=target,
@@ -273,8 +313,9 @@ def _side(
         audit=audit.p95,
         audit_lo=audit_lo,
         audit_hi=audit_hi,
-        passed=target / GATE <= audit.p95 <= target * GATE,
-        evaluations=len(end.trials) + bool(ladder),
-        ladder=tuple((sign * c, stat) for c, stat in ladder),
+        passed=target / settings.within <= smallest and largest <= target * settings.within,
+        evaluations=len(end.trials) + bool(rough),
+        ladder=tuple((sign * c, stat) for c, stat in rough),
         history=tuple((sign * c, stat) for c, stat in end.trials),
+        within=settings.within,
     )

@@ -9,6 +9,7 @@ Prompts and strengths share a batch, one row each. What the model is asked may d
 method too); the tokens it is followed by are the same.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -46,13 +47,19 @@ class Divergence:
     tokens: tuple[tuple[float, ...], ...] = field(repr=False)
     """Every token of every prompt."""
 
-    def interval(self, seed: int = 0) -> tuple[float, float]:
-        """A 95 % interval of p95: prompts drawn again with replacement, and all their tokens with them."""
-        rng = np.random.default_rng(seed)
-        parts = [np.asarray(t) for t in self.tokens]
-        draws = rng.integers(len(parts), size=(RESAMPLES, len(parts)))
-        quantiles = [np.quantile(np.concatenate([parts[i] for i in row]), QUANTILE) for row in draws]
-        low, high = np.quantile(quantiles, [0.025, 0.975])
+    def interval(self, kinds: Sequence[str] = (), *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+        """An interval of p95: prompts drawn again with replacement, and all their tokens with them.
+
+        With `kinds`, the kind of each prompt, they are drawn within their kind, because the share of each kind is no accident.
+        """
+        if math.isnan(self.p95):
+            return math.nan, math.nan
+        weights = resampled(kinds or [""] * len(self.tokens), np.random.default_rng(seed))
+        values = np.concatenate([np.asarray(t) for t in self.tokens])
+        owners = np.repeat(np.arange(len(self.tokens)), [len(t) for t in self.tokens])
+        order = np.argsort(values)
+        quantiles = [_quantile(values[order], w[owners[order]]) for w in weights]
+        low, high = np.quantile(quantiles, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high)
 
 
@@ -63,6 +70,28 @@ class _Row:
     plain: tuple[int, ...]
     """The prompt the base sees."""
     alpha: float
+
+
+def resampled(kinds: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    """(resamples, prompts): how often each prompt is drawn. Of each kind one fewer than it has, which makes the spread unbiased."""
+    counts = np.zeros((RESAMPLES, len(kinds)), dtype=np.int64)
+    groups: dict[str, list[int]] = {}
+    for at, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(at)
+    if min(map(len, groups.values())) < 2:  # one of a kind says nothing about the spread within it
+        groups = {"": list(range(len(kinds)))}
+    for members in groups.values():
+        n = len(members)
+        counts[:, members] = rng.multinomial(max(n - 1, 1), [1 / n] * n, size=RESAMPLES)
+    return counts
+
+
+def _quantile(ordered: np.ndarray, counts: np.ndarray) -> float:
+    """The statistic of ordered values, each of which is there so many times."""
+    ends = counts.cumsum()
+    place = QUANTILE * (ends[-1] - 1)
+    low, high = np.searchsorted(ends, [int(place), min(int(place) + 1, ends[-1] - 1)], side="right")
+    return float(ordered[low] + (place - int(place)) * (ordered[high] - ordered[low]))
 
 
 def divergences(
@@ -78,7 +107,7 @@ def divergences(
 ) -> list[Divergence]:
     """The divergence at every strength, over all prompts: all of them side by side in few batches.
 
-    The base reads the same prompts at any strength; with `known` what it read last time is gone on from.
+    The base reads the same prompts at any strength; with `beginnings` what it read last time is gone on from.
     """
     how = thinking_of(base, thinking)
 
@@ -113,7 +142,7 @@ def divergences(
     pooled: list[list[tuple[float, ...]]] = [[()] * len(prompts) for _ in alphas]
     for (at, k), tokens_of in zip(cells, per_row):
         pooled[k][at] += tokens_of
-    return [_summed(alpha, per_prompt) for alpha, per_prompt in zip(alphas, pooled)]
+    return [divergence_of(alpha, per_prompt) for alpha, per_prompt in zip(alphas, pooled)]
 
 
 def thinking_of(base: Base, thinking: str) -> str:
@@ -197,7 +226,8 @@ def _logp(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
 
 
-def _summed(alpha: float, per_prompt: Sequence[tuple[float, ...]]) -> Divergence:
+def divergence_of(alpha: float, per_prompt: Sequence[tuple[float, ...]]) -> Divergence:
+    """The divergence at one strength of the tokens of every prompt."""
     pooled = np.concatenate([np.asarray(t) for t in per_prompt])
     if not np.isfinite(pooled).all():
         p50 = p95 = p99 = largest = mean = float("nan")

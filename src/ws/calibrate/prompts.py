@@ -20,14 +20,19 @@ class PromptSets:
 
     calib: tuple[str, ...]
     audit: tuple[str, ...]
+    calib_kinds: tuple[str, ...] = ()
+    """The category of each question, where they have one; and below those of the others."""
+    audit_kinds: tuple[str, ...] = ()
 
     def __post_init__(self):
         if both := {normal_form(t) for t in self.calib} & {normal_form(t) for t in self.audit}:
             raise ValueError(f"{min(both)[:60]!r} is among both the calibration and the audit prompts")
 
 
-def prompt_sets(tiny: bool, n_calib: int, n_audit: int, *, trained_on: Sequence[str] = ()) -> PromptSets:
-    """The first so many questions of each set; an error if a set is too small, or any question is in two."""
+def prompt_sets(
+    tiny: bool, n_calib: int | None = None, n_audit: int | None = None, *, trained_on: Sequence[str] = ()
+) -> PromptSets:
+    """The first so many questions of each set, or all; an error if a set is too small, or any question is in two."""
     pool = neutral_prompts(tiny)
     calib, audit = (_first(pool, split, n) for split, n in (("calib", n_calib), ("audit", n_audit)))
     owners = {normal_form(text): "training" for text in trained_on}
@@ -38,7 +43,13 @@ def prompt_sets(tiny: bool, n_calib: int, n_audit: int, *, trained_on: Sequence[
                     f"the {where} prompts share {p.text[:60]!r} with the {other.split()[0]} prompts; a strength would be "
                     "found or checked on what was seen before. Take that question out of your behavior pack."
                 )
-    return PromptSets(tuple(p.text for p in calib), tuple(p.text for p in audit))
+    texts, kinds = ([tuple(getattr(p, f) for p in chosen) for chosen in (calib, audit)] for f in ("text", "category"))
+    return PromptSets(texts[0], texts[1], kinds[0], kinds[1])
+
+
+def how_many(tiny: bool) -> dict[str, int]:
+    """The questions there are, per set."""
+    return {s: sum(p.split == s for p in neutral_prompts(tiny)) for s in ("calib", "audit")}
 
 
 def refuse_overlap(sets: PromptSets, provenance: Mapping[str, Any]) -> None:
@@ -57,7 +68,7 @@ def training_prompts(behavior: Behavior | None) -> list[str]:
     return [p.text for p in behavior.train] if behavior else []
 
 
-def _first(pool: Sequence[Prompt], split: str, n: int) -> list[Prompt]:
+def _first(pool: Sequence[Prompt], split: str, n: int | None) -> list[Prompt]:
     # one category after the other, so that a few questions are already of many kinds
     groups: dict[str, list[Prompt]] = {}
     for p in pool:
@@ -65,6 +76,7 @@ def _first(pool: Sequence[Prompt], split: str, n: int) -> list[Prompt]:
             groups.setdefault(p.category, []).append(p)
     ranked = sorted((at, c, p.id) for c, group in groups.items() for at, p in enumerate(group))
     by_id = {p.id: p for p in pool}
+    n = len(ranked) if n is None else n
     chosen = [by_id[i] for _, _, i in ranked[:n]]
     if not 1 <= n <= len(ranked):
         raise ValueError(f"there are {len(ranked)} {split} prompts; asked for {n}")

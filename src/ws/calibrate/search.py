@@ -26,6 +26,7 @@ FAR = 0.1  # of the target: below, the statistic still grows as c squared, and a
 FLAT = 0.5  # a slope below says that the curve bends over and needs a long way, if it gets there
 USUAL, STEEPEST = 5.0, 12.0  # slopes near the target
 SATURATED = 4.0
+NEAR = 0.2  # of ln stat: so near the target a guess needs no bracket
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,9 @@ def first_guess(ladder: Sequence[tuple[float, float]], target: float) -> tuple[f
     if not ladder:
         return 1.0, 2.0
     lo, hi = bracket(ladder, target)
+    near = min((t for t in (lo, hi) if t), key=lambda t: abs(_f(t[1], target)))
+    if abs(_f(near[1], target)) < NEAR:  # as good as there: a usual slope, since two points so close give none
+        return near[0] * math.exp(-_f(near[1], target) / USUAL), USUAL
     if lo is not None and hi is not None:
         slope = _slope(lo, hi)
         if hi[1] > SATURATED * target:  # the upper end is far up where the curve is flat again: it was steeper before

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ws import methods
-from ws.calibrate import CalibrateSettings, Calibration
+from ws.calibrate import CalibrateSettings, Calibration, how_many
 from ws.cli.named import DIRECTION, PLACE, RUN, WAYS, name_of
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
@@ -49,7 +49,6 @@ class Strengths(VerbResult):
     """Where the method itself was written."""
     unmarked: bool
     """Whether nothing says what the method was trained on."""
-    tolerance: float
 
     def as_json(self) -> Mapping[str, object]:
         return {
@@ -63,7 +62,10 @@ class Strengths(VerbResult):
     def show(self, screen: Screen) -> None:
         screen.show(calibration_table([self.calibration.as_json()]))
         screen.show("")
-        screen.points(reading(side, self.tolerance) for side in (self.calibration.neg, self.calibration.pos))
+        screen.points(
+            reading(side, self.calibration.settings, how_many(self.base.tiny))
+            for side in (self.calibration.neg, self.calibration.pos)
+        )
         if self.unmarked:
             screen.points(
                 [
@@ -110,7 +112,6 @@ def calibrate(options: Options) -> VerbResult:
         record,
         file=methods.save(method, subject.save) if subject.save else None,
         unmarked=bool(name) and plan is None and marks_in(method.provenance) is None,
-        tolerance=settings.tolerance,
     )
 
 

@@ -32,22 +32,22 @@ def calibration_table(calibrations: Sequence[Mapping[str, Any]]) -> Table:
     """One line per method and sign: the strength, what it does on both prompt sets, and whether it may be compared."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("method")
-    for name in ("alpha", "p95 KL", "95 % interval", "target", "audit", "mean", "tries"):
+    for name in ("alpha", "target", "p95 KL", "audit", "90 % interval", "mean", "tries"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
     for calibration in calibrations:
         for side in ("neg", "pos"):
             s = calibration[side]
-            numbers = (s["p95"], s["ci_lo"], s["ci_hi"], s["audit"], s["mean"])
-            p95, lo, hi, audit, mean = (nats(x) for x in numbers)
+            numbers = (s["p95"], s["audit"], s["audit_lo"], s["audit_hi"], s["mean"])
+            p95, audit, lo, hi, mean = (nats(x) for x in numbers)
             color = "green" if s["verdict"] == "matched" else "red"
             table.add_row(
                 calibration["method"],
                 f"{s['alpha']:+.4g}",
-                p95,
-                f"[{lo}, {hi}]",
                 f"{s['target']:.3g}",
+                p95,
                 audit,
+                f"[{lo}, {hi}]",
                 mean,
                 str(s["evaluations"]),
                 f"[{color}]{s['verdict']}[/]",

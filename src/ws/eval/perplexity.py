@@ -112,12 +112,12 @@ def items_free(base: Base, data: str | None) -> list[Item]:
     if data is not None:
         prompts = [(str(i), r["prompt"]) for i, r in enumerate(neutral_questions(base, data))]
     else:
-        audit = [p for p in neutral_prompts(base.tiny) if p.split == "audit"]
+        audit = [p for p in neutral_prompts(base.tiny) if p.split == "audit"][:FREE_OF]
         prompts = [(p.id, p.text) for p in audit[:: len(audit) // N_FREE][:N_FREE]]
     return [Item(key, key, Chat(text), "") for key, text in prompts]
 
 
-N_FREE = 20
+N_FREE, FREE_OF = 20, 120  # so many of the first so many
 LOOPS = 0.5  # of an answer's runs came before
 
 

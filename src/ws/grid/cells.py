@@ -257,7 +257,7 @@ def strengths(
     if more:
         sets = sets_of(base, settings, behavior)
         for d in divergences(base, method, sets.calib, more, tokens=settings.tokens, thinking=settings.thoughts):
-            low, high = d.interval() if d.p95 == d.p95 else (d.p95, d.p95)
+            low, high = d.interval(sets.calib_kinds)
             points[d.alpha] = {"kl": d.p95, "kl_lo": low, "kl_hi": high, "audit": None, "verdict": "as given"}
     listed = [{"alpha": a, **points[a]} for a in sorted(points)]
     budget = None if calibration is None else calibration.settings.budget

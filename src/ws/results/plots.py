@@ -128,49 +128,54 @@ def frontier(curves: Sequence[Fields], title: str, label: str, budget: float | N
 def search_panels(calibrations: Sequence[Fields], title: str, path: Path) -> list[Path]:
     """Every search for a strength in a panel of its own: |alpha| against KL, both signs.
 
-    One search alone is drawn large, with its strengths numbered as they were tried.
+    One search alone has a panel per sign, drawn large around the target, with its strengths numbered as they were tried.
     """
     from math import ceil
 
     alone = len(calibrations) == 1
-    columns = min(4, max(1, len(calibrations)))
-    rows = ceil(len(calibrations) / columns)
-    figure, axes = _grid(rows, columns, width=8.4 if alone else 3.1, height=4.4 if alone else 2.3)
-    for axis, search in zip(axes.flat, calibrations):
-        _search(axis, search, numbered=alone)
-    for spare in axes.flat[len(calibrations) :]:
-        spare.set_visible(False)
+    columns = 2 if alone else min(4, max(1, len(calibrations)))
+    rows = 1 if alone else ceil(len(calibrations) / columns)
+    figure, axes = _grid(rows, columns, width=4.2 if alone else 3.1, height=3.9 if alone else 2.3)
+    if alone:
+        for axis, side in zip(axes.flat, SIGNS):
+            _search(axis, calibrations[0], sides=(side,))
+            _close_up(axis, calibrations[0][side])
+    else:
+        for axis, search in zip(axes.flat, calibrations):
+            _search(axis, search)
+        for spare in axes.flat[len(calibrations) :]:
+            spare.set_visible(False)
     for axis in axes[-1]:
         axis.set_xlabel("|alpha|", fontsize=8)
     figure.supylabel("p95 KL, nats", fontsize=9)
     marks = [
-        ("^", COLORS[0], COLORS[0], "alpha > 0"),
-        ("v", COLORS[1], COLORS[1], "alpha < 0"),
+        *((marker, color, color, text) for marker, color, text in SIGNS.values()),
         ("o", COLORS[2], "none", "matched"),
         ("o", "red", "none", "unmatched"),
     ]
     handles = [_mark(m, c, face, text) for m, c, face, text in marks]
-    handles += [_line("0.6", "rough ladder, few prompts"), _patch("0.88", "budget ± tolerance")]
+    handles += [_line("0.6", "on few prompts"), _patch("0.88", "budget ± tolerance")]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)
     return _saved(figure, path)
 
 
-def _search(axis: Any, search: Fields, *, numbered: bool) -> None:
-    """One search at both signs; the large ring is the strength that was chosen."""
+SIGNS = {"neg": ("v", COLORS[1], "alpha < 0"), "pos": ("^", COLORS[0], "alpha > 0")}
+
+
+def _search(axis: Any, search: Fields, *, sides: Sequence[str] = tuple(SIGNS)) -> None:
+    """One search at these signs; the large ring is the strength that was chosen."""
     off = search["settings"]["tolerance"]
-    for target in {search["neg"]["target"], search["pos"]["target"]}:  # a prompt does not the same at both poles
+    for target in {search[side]["target"] for side in sides}:  # a prompt does not the same at both poles
         axis.axhspan(target * (1 - off), target * (1 + off), color="0.88", zorder=0)
-    for side, color, marker in (("neg", COLORS[1], "v"), ("pos", COLORS[0], "^")):
+    for side in sides:
+        marker, color, _ = SIGNS[side]
         sign = search[side]
-        points = [(abs(a), kl) for a, kl in sign["history"] if kl is not None and kl > 0]
-        rough = sorted((abs(a), kl) for a, kl in sign["ladder"] if kl is not None and kl > 0)
+        rough = sorted(_drawable(sign["ladder"]))
         if rough:
-            axis.plot(*zip(*rough), color=color, linewidth=0.6, alpha=0.35, zorder=1)
-        if points:
+            axis.plot(*zip(*rough), color=color, linewidth=0.6, marker=".", markersize=3, alpha=0.35, zorder=1)
+        if points := _drawable(sign["history"]):
             axis.scatter(*zip(*points), color=color, s=12, marker=marker, zorder=3)
-        for at, (alpha, kl) in enumerate(points if numbered else (), 1):
-            axis.annotate(str(at), (alpha, kl), textcoords="offset points", xytext=(4, 4), fontsize=8, color=color)
         if sign["p95"]:
             ring = COLORS[2] if sign["verdict"] == "matched" else "red"
             axis.scatter(
@@ -182,11 +187,43 @@ def _search(axis: Any, search: Fields, *, numbered: bool) -> None:
                 edgecolors=ring,
                 zorder=4,
             )
-    why = {v for v in (search["neg"]["verdict"], search["pos"]["verdict"]) if v != "matched"}
+    why = {search[side]["verdict"] for side in sides} - {"matched"}
     axis.set(xscale="log", yscale="log")
     axis.set_title(search["method"] + "".join(f"\n{w}" for w in sorted(why)), fontsize=8)
     axis.tick_params(labelsize=7)
     _few_ticks(axis)
+
+
+def _drawable(trials: Sequence[Sequence[float | None]]) -> list[tuple[float, float]]:
+    """(|alpha|, KL) of the trials that a logarithmic axis can show."""
+    return [(abs(a), kl) for a, kl in trials if a is not None and kl is not None and kl > 0]
+
+
+def _close_up(axis: Any, side: Fields) -> None:
+    """The part of a panel where strengths were tried on all prompts, each with its number; no number covers another."""
+    points = _drawable(side["history"])
+    if not points:
+        return
+    for limits, values in ((axis.set_xlim, [a for a, _ in points]), (axis.set_ylim, [kl for _, kl in points])):
+        spread = max(max(values) / min(values), 1.2) ** 0.25
+        limits(min(values) / spread, max(values) * spread)
+    _plain_ticks(axis)
+    axis.figure.draw_without_rendering()  # the layout decides where points lie
+    taken: list[tuple[float, float]] = []
+    for number, point in enumerate(points, 1):
+        x, y = axis.transData.transform(point)
+        x, y = x + 6, y + 6
+        while any(abs(x - a) < 14 and abs(y - b) < 13 for a, b in taken):
+            y += 13
+        taken.append((x, y))
+        axis.annotate(
+            str(number),
+            point,
+            xytext=axis.transData.inverted().transform((x, y)),
+            fontsize=8,
+            color="0.3",
+            arrowprops={"arrowstyle": "-", "color": "0.8", "linewidth": 0.5},
+        )
 
 
 def bars(panels: Sequence[Fields], title: str, label: str, path: Path) -> list[Path]:
@@ -284,6 +321,16 @@ def _few_ticks(axis: Any) -> None:
     for side in (axis.xaxis, axis.yaxis):
         side.set_major_locator(LogLocator(numticks=5))
         side.set_minor_formatter(NullFormatter())
+
+
+def _plain_ticks(axis: Any) -> None:
+    """A few ticks with plain numbers, for a logarithmic axis that spans less than a decade."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        side.minorticks_off()
 
 
 def _mark(marker: str, color: str, face: str, text: str) -> Any:

@@ -9,8 +9,9 @@ from ws.types import Fields, Json
 
 SIDES = ("pos", "neg")
 EXPECTED = (
-    "expected: p95 at the budget, status ok, and an audit within a factor of 1.5 of it at both signs. Otherwise: the row is "
-    "unmatched, and its effects are those of another strength. mean and max are of the pos side."
+    "expected: p95 at the budget, status ok, and at both signs an audit that shows it: its 90 % interval within a factor of 1.25 of "
+    "the budget, unless the settings say otherwise. If not, the row is unmatched, and its effects are those of another "
+    "strength. mean and max are of the pos side."
 )
 
 
