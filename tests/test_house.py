@@ -21,6 +21,7 @@ ROWS = [
     "stats pairs direction sources records extensions",
     "models behaviors batches presets numbers",
     "steer adapters prefix_cache",
+    "slots",
     "generate",
     "endpoint streaming",
     "data train",

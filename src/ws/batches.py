@@ -47,7 +47,7 @@ def in_batches(
                 if not is_out_of_memory(e) or len(part) == 1:
                     raise
                 halved = -(-whole // (len(part) // 2))
-                _free()
+                free_cached()
                 log.warning("out of memory with %d rows; going on with half as many", len(part))
                 continue
             assert len(answers) == len(part), "a batch must answer every item"
@@ -123,6 +123,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
-def _free() -> None:
+def free_cached() -> None:
+    """Give back what an accelerator holds for later."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -20,8 +20,9 @@ from ws.pairs import Check, Pair, Pairs, check_pairs, kept, normal_form, refuse_
 from ws.signatures import plain_types
 from ws.types import Json
 
-# 2: a pair of which one side repeats an earlier answer is a duplicate; 3: says which questions were asked
-PROTOCOL = "data/3"
+# 2: a pair of which one side repeats an earlier answer is a duplicate; 3: says which questions were asked;
+# 4: last bits of a row no longer depend on its batch, so that a rare token is another
+PROTOCOL = "data/4"
 GIVEN_PROTOCOL = "given-pairs/2"
 TOPICS = 50
 TINY_TOPICS = 160  # short questions, short answers

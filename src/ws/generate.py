@@ -1,29 +1,37 @@
-"""Text from a model, base or steered, by one plain decoding loop.
+"""Text from a model, base or steered: a stream of rows that come and go, and one plain loop for a batch that stays whole.
 
-The loop is ours for three reasons. No setting rides along from a checkpoint's generation_config (Qwen2.5 brings a
+The loops are ours for three reasons. No setting rides along from a checkpoint's generation_config (Qwen2.5 brings a
 repetition penalty, even under greedy decoding). Sampling depends on the row and not on the batch it sits in: every row
 draws from its own random numbers. And a later stage can go on from the same cache.
 """
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import overload
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
-from ws.batches import in_batches
+from ws.batches import free_cached, in_batches, is_out_of_memory
+from ws.errors import Unsupported
 from ws.models.chat import Chat, encode, render, special_tokens, stop_tokens, token_called
 from ws.models.load import Base
 from ws.models.modules import text_config
 from ws.prefix_cache import Steps
+from ws.progress import progress
 from ws.signatures import plain_types
+from ws.slots import Slots, slots_fit
 from ws.types import Tokenizer
+
+log = logging.getLogger(__name__)
 
 BATCH = 64
 BATCH_SMALL = 256  # below SMALL parameters a batch costs hardly more than a row
 SMALL = 50_000_000
+REFILL = 16  # rows wait until a share of 1/REFILL of the batch is free, so that small models do not read prompts all the time
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,8 @@ class Request:
     max_new: int
     name: str = ""
     min_new: int = 0
+    alpha: int = 0
+    """The number of its alpha, where a stream is steered by several."""
 
 
 @dataclass(frozen=True)
@@ -135,18 +145,174 @@ def complete(
     *,
     seed: int = 0,
     batch_size: int | None = None,
+    alphas: int = 1,
+    keep: Callable[[int, Answer], object] = lambda number, answer: None,
     label: str = "generating",
 ) -> tuple[list[Answer], int]:
-    """Answers to all requests, in their order, and the batch size that fitted memory."""
+    """Answers to all requests, in their order, and the number of rows that fitted memory.
+
+    `keep` gets every answer with its number as soon as it has ended. `alphas` is how many `ws.steer` was given.
+    """
     stops = stop_tokens(base.tokenizer, base.model)
     _check_room(base, requests)
-
-    def run(batch: Sequence[Request]) -> list[Answer]:
-        outputs = decode(base.model, batch, sampling, stops=stops, pad=base.tokenizer.pad_token_id or 0, seed=seed)
-        return [answered(base.tokenizer, tokens[: r.max_new], stops) for tokens, r in zip(outputs, batch)]
-
     size = batch_size or batch_of(base.model)
-    return in_batches(requests, run, size=size, length=lambda r: len(r.ids) + r.max_new, label=label)
+    if not requests:
+        return [], size
+    columns = max(len(r.ids) + r.max_new for r in requests)
+    if not slots_fit(base.model, columns, alphas=alphas):
+        return _complete_batches(base, requests, sampling, stops, seed, size, keep, label)
+
+    answers: dict[int, Answer] = {}
+    # equal prompts side by side, and long ones first, so that memory runs out early
+    order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].ids), requests[i].ids, i))
+    with progress(len(requests), label) as tick:
+        while len(answers) < len(requests):
+            stream = Stream(base.model, sampling, stops=stops, rows=size, seed=seed, alphas=alphas)
+            numbers = {stream.add(requests[i]): i for i in order if i not in answers}
+            tokens: dict[int, list[int]] = {number: [] for number in numbers}
+            try:
+                while stream:
+                    for number, token, done in stream.step():
+                        tokens[number].append(token)
+                        if done:
+                            answer = answered(base.tokenizer, tokens.pop(number), stops)
+                            answers[numbers[number]] = answer
+                            keep(numbers[number], answer)
+                            tick(1)
+            except (torch.OutOfMemoryError, RuntimeError) as e:
+                if not is_out_of_memory(e) or size == 1:
+                    raise
+                size = max(1, min(size, len(requests)) // 2)
+                del stream
+                free_cached()
+                log.warning("out of memory; going on with %d rows", size)
+    return [answers[i] for i in range(len(requests))], size
+
+
+def _complete_batches(
+    base: Base,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    stops: Sequence[int],
+    seed: int,
+    size: int,
+    keep: Callable[[int, Answer], object],
+    label: str,
+) -> tuple[list[Answer], int]:
+    """The same, batch by batch to the end of its longest answer, for models whose rows cannot come and go."""
+
+    def run(batch: Sequence[tuple[int, Request]]) -> list[Answer]:
+        rows = [r for _, r in batch]
+        outputs = decode(base.model, rows, sampling, stops=stops, pad=base.tokenizer.pad_token_id or 0, seed=seed)
+        answers = [answered(base.tokenizer, tokens, stops) for tokens in outputs]
+        for (number, _), answer in zip(batch, answers):
+            keep(number, answer)
+        return answers
+
+    length = lambda numbered: len(numbered[1].ids) + numbered[1].max_new  # noqa: E731
+    return in_batches(list(enumerate(requests)), run, size=size, length=length, label=label)
+
+
+class Written(NamedTuple):
+    """One token of one request, by the number it was added under; `done` where it is the last."""
+
+    number: int
+    token: int
+    done: bool
+
+
+@dataclass(eq=False)
+class _Row:
+    """A request that is being written."""
+
+    number: int
+    request: Request
+    draws: list[float]
+    last: int
+    """The token that is read next."""
+    count: int = 0
+
+
+class Stream:
+    """Answers that are written side by side, a token of each at a time; requests may come and go between any two steps.
+
+        stream = Stream(model, Sampling(0.7), stops=[2], rows=64)
+        number = stream.add(request)
+        while stream:
+            for number, token, done in stream.step():
+                ...
+
+    A row that has ended leaves, and one that waits takes its place. What a row says depends on its request alone.
+    """
+
+    def __init__(
+        self, model: nn.Module, sampling: Sampling, *, stops: Sequence[int], rows: int, seed: int = 0, alphas: int = 1
+    ):
+        self.sampling, self.rows, self.seed = sampling, rows, seed
+        self.slots = Slots(model, alphas=alphas)
+        self._stops = frozenset(stops)
+        self._waiting: deque[_Row] = deque()
+        self._active: list[_Row] = []  # row i is in slot i
+        self._total = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting or self._active)
+
+    def add(self, request: Request) -> int:
+        """Let a request wait for a free row; its number."""
+        if not slots_fit(self.slots.model, len(request.ids) + request.max_new, alphas=self.slots.alphas):
+            raise Unsupported(
+                f"{len(request.ids)} tokens of prompt and {request.max_new} new ones are more than the windows of this model "
+                "hold, behind which its rows cannot come and go; write them as one batch, by `decode`"
+            )
+        draws = draws_of([request], request.max_new, self.seed)[0].tolist() if self.sampling.temperature > 0 else []
+        self._waiting.append(_Row(self._total, request, draws, request.ids[-1]))
+        self._total += 1
+        return self._total - 1
+
+    def cancel(self, number: int) -> None:
+        """Forget a request, whether it waits or is being written; one that has ended is no mistake."""
+        self._waiting = deque(row for row in self._waiting if row.number != number)
+        for i, row in enumerate(self._active):
+            if row.number == number:
+                self._leave(i)
+                return
+
+    def step(self) -> list[Written]:
+        """One more token of every row."""
+        self._fill()
+        if not self._active:
+            return []
+        logits = self.slots.go([row.last for row in self._active])
+        if early := [i for i, row in enumerate(self._active) if row.count < row.request.min_new]:
+            logits = logits.clone()
+            logits[torch.tensor(early)[:, None], torch.tensor(sorted(self._stops))] = -torch.inf
+        draws = None
+        if self.sampling.temperature > 0:
+            draws = torch.tensor([row.draws[row.count] for row in self._active], device=logits.device)
+        written = []
+        for row, token in zip(self._active, pick(logits, self.sampling, draws).tolist()):
+            row.last, row.count = token, row.count + 1
+            done = token in self._stops or row.count >= row.request.max_new
+            written.append(Written(row.number, token, done))
+        for i in reversed(range(len(written))):  # from behind: a row that moves has been looked at
+            if written[i].done:
+                self._leave(i)
+        return written
+
+    def _fill(self) -> None:
+        """Let waiting rows take free places."""
+        free = self.rows - len(self._active)
+        if not self._waiting or free < min(self.rows, max(1, self.rows // REFILL)):
+            return
+        new = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+        self.slots.enter([row.request.ids for row in new], [row.request.alpha for row in new])
+        self._active += new
+
+    def _leave(self, i: int) -> None:
+        self.slots.leave(i)
+        self._active[i] = self._active[-1]
+        self._active.pop()
 
 
 def batch_of(model: nn.Module) -> int:
@@ -208,10 +374,10 @@ def pick(logits: Tensor, sampling: Sampling, draws: Tensor | None) -> Tensor:
     """The next token of every row: the likeliest, or the one its own random number falls on."""
     if draws is None:
         return logits.argmax(-1)
-    scaled = (logits.float() - logits.float().amax(-1, keepdim=True)) / max(sampling.temperature, 1e-6)
-    keep = min(sampling.top_k or scaled.shape[-1], scaled.shape[-1])
-    top, order = scaled.topk(keep, dim=-1)  # sorted, the likeliest first
-    p = top.softmax(-1)
+    words = logits.shape[-1]
+    keep = min(sampling.top_k or words, words)
+    top, order = logits.float().topk(keep, dim=-1)  # sorted, the likeliest first
+    p = ((top - top[:, :1]) / max(sampling.temperature, 1e-6)).softmax(-1)
     before = p.cumsum(-1) - p
     p = p * ((before < sampling.top_p) & (p >= sampling.min_p * p[:, :1]))
     total = p.cumsum(-1)

@@ -29,6 +29,7 @@ WORTH = 0.9  # shared reading must save a tenth of the tokens
 
 _holds: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 _starts: ContextVar[tuple[int, ...] | None] = ContextVar("starts", default=None)
+_prompts: ContextVar[bool] = ContextVar("prompts", default=False)
 
 
 @contextmanager
@@ -48,6 +49,21 @@ def answering(starts: Sequence[int]) -> Iterator[None]:
 def answer_starts() -> tuple[int, ...] | None:
     """The positions where the rows' answers start, or None where nobody said."""
     return _starts.get()
+
+
+@contextmanager
+def reading_prompts() -> Iterator[None]:
+    """A block in which no token of any pass is the model's own: prompts are read but for their last token."""
+    before = _prompts.set(True)
+    try:
+        yield
+    finally:
+        _prompts.reset(before)
+
+
+def is_reading_prompts() -> bool:
+    """True where no token of a pass is the model's own, nor the last of its prompt."""
+    return _prompts.get()
 
 
 def padded(base: Base, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:

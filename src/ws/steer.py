@@ -12,7 +12,8 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import torch
@@ -56,6 +57,44 @@ def steer(
             if fold:
                 _warn_of_lost_steps(direction, layers)
         yield model
+
+
+# ---------------------------------------------------------------- rows that come and go
+
+
+@dataclass(eq=False)
+class _Rows:
+    """The numbers of the alphas that steer the rows of a batch, out of so many."""
+
+    numbers: Tensor
+    of: int
+    _chosen: dict[int, Tensor] = field(default_factory=dict)
+
+    def chosen(self, alphas: Tensor) -> Tensor:
+        """The alpha of every row; looked up once for all layers."""
+        if len(alphas) != self.of:
+            raise ValueError(
+                f"alpha has {len(alphas)} values, and the rows of this batch name {self.of}. Give as many, or one number."
+            )
+        if id(alphas) not in self._chosen:
+            self._chosen[id(alphas)] = alphas[self.numbers.to(alphas.device)]
+        return self._chosen[id(alphas)]
+
+
+_rows: ContextVar[_Rows | None] = ContextVar("rows", default=None)
+
+
+@contextmanager
+def rows_of(numbers: Sequence[int], of: int) -> Iterator[None]:
+    """A block in which row i of every batch is steered by alpha number `numbers[i]`, of so many that `steer` was given.
+
+    For batches whose rows come and go: a row carries its number along. Without it, row i has alpha i.
+    """
+    before = _rows.set(_Rows(torch.tensor(list(numbers)), of))
+    try:
+        yield
+    finally:
+        _rows.reset(before)
 
 
 # ---------------------------------------------------------------- what is switched on, per layer
@@ -184,6 +223,8 @@ def _base_product(layer, dial: _Dial, part: _Part, form: Form, x: Tensor, y: Ten
 def _per_row(alpha: float | Tensor, x: Tensor) -> float | Tensor:
     if isinstance(alpha, float):
         return alpha
+    if (rows := _rows.get()) is not None:
+        alpha = rows.chosen(alpha)
     if x.shape[0] != alpha.shape[0]:
         raise ValueError(
             f"alpha has {alpha.shape[0]} values, one per row, but this layer sees a batch of {x.shape[0]}. "

@@ -21,7 +21,7 @@ from ws.extensions import extensions
 from ws.methods.method import Method, dial_of, refuse_other_base
 from ws.models.load import Base
 from ws.models.modules import blocks_of
-from ws.prefix_cache import answer_starts
+from ws.prefix_cache import answer_starts, is_reading_prompts
 from ws.steer import Alpha
 from ws.types import Json
 
@@ -183,6 +183,8 @@ class Response:
     def of(self, h: Tensor, change: Change) -> Tensor:
         """`h` with the model's own tokens changed."""
         if self.starts is None:
+            if is_reading_prompts():
+                return h
             return change(h) if h.shape[1] == 1 else torch.cat([h[:, :-1], change(h[:, -1:])], dim=1)
         assert self.own is not None, "the model was entered below its top, where nobody saw the positions"
         return torch.where(self.own.to(h.device)[..., None], change(h), h)
