@@ -193,7 +193,8 @@ def test_bad_values_are_refused_before_anything_is_written(told, tmp_path, flags
         ({"template": "You are glad."}, ["{persona} exactly once"]),
         ({"pairs": [["glad", "Glad"]]}, ["same persona on both sides"]),
         ({"pairs": [[True, "sad"]]}, ["got True: quote it"]),
-        ({"name": "a b"}, ["name"]),
+        ({"colors": "red", "prompt": {"source": "pool"}}, ["unknown key 'prompt' (did you mean prompts?)"]),
+        ({"name": "a b"}, ["name is letters, digits, - and _", "'a b'"]),
         ({"prompts": {"source": "list", "list": ["One?", "one.", "Two?"]}}, ["same text"]),
         ({"prompts": {"source": "list", "list": ["One?", "Two?"]}}, ["at least three"]),
         ({"prompts": {"source": "file", "file": "gone.txt"}}, ["gone.txt"]),
@@ -211,8 +212,36 @@ def test_a_bad_behavior_pack_is_refused_by_key(told, tmp_path, changes, words):
     refused(told("data", "--behavior", pack(tmp_path, **changes), "--out", tmp_path / "out"), *words)
 
 
+@pytest.mark.parametrize(
+    ("line", "typo", "place"),
+    [
+        ("name: mine", "name mine", "line 2 or the one before it is not YAML"),
+        ("name: mine", "name: mine\n  neg: b", "line 2 or the one before it is not YAML"),
+        ("neg_means: b", 'neg_means: "b', "line 2 is not YAML, at 'neg_means: \"b'"),
+        ("neg_means: b", "\tneg_means: b", "line 2 is not YAML"),
+        ("pairs: [[glad, sad]]", 'pairs: [["glad" "sad"]]', "line 4 is not YAML"),
+    ],
+)
+def test_a_typing_error_in_a_pack_is_named_by_its_line_and_says_how_a_line_looks(told, tmp_path, line, typo, place):
+    lines = [
+        "name: mine",
+        "neg_means: b",
+        "pos_means: a",
+        "pairs: [[glad, sad]]",
+        "template: a {persona}",
+        "prompts: {source: pool}",
+    ]
+    path = tmp_path / "mine.yaml"
+    path.write_text("\n".join(typo if x == line else x for x in lines) + "\n")
+    refused(told("data", "--preview", "--behavior", path), place, "a line is", "with a space after the colon")
+
+
 def test_a_pack_without_a_tiny_section_is_refused_on_tiny(told, tmp_path):
-    refused(told("data", "--behavior", pack(tmp_path), "--out", tmp_path / "out"), "no `tiny:` section")
+    refused(
+        told("data", "--behavior", pack(tmp_path), "--out", tmp_path / "out"),
+        "no `tiny:` section",
+        "`ws new` writes one",
+    )
 
 
 def test_bad_pairs_files_are_refused_with_their_line(told, tmp_path):

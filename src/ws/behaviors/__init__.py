@@ -107,13 +107,15 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
     from pydantic import ValidationError
 
     from ws.behaviors.dataset import read_data_set
-    from ws.behaviors.pack import Pack, told
+    from ws.behaviors.pack import Pack, not_yaml, told
 
     path = _path(str(name))
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
-        raise BadFile(f"{path} is not YAML: {' '.join(str(e).split())[:200]}") from None
+    except UnicodeDecodeError:
+        raise BadFile(f"{path} is not UTF-8 text.") from None
+    except yaml.YAMLError as e:
+        raise BadFile(f"{path}{not_yaml(e)}") from None
     if not isinstance(raw, dict):
         raise BadFile(f"{path} must be a mapping with name, template, pairs and prompts; it is {type(raw).__name__}.")
     try:
@@ -130,7 +132,7 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
     if tiny and pack.tiny is None and pack.dataset is None:
         raise BadFile(
             f"the behavior {pack.name!r} has no `tiny:` section, and the embedded model does not know the words of its "
-            "main one. Add the section (template, pairs, prompts), or use a real model."
+            "main one. Add the section (template, pairs, prompts; `ws new` writes one that works), or use a real model."
         )
     part = pack.tiny if tiny and pack.tiny is not None else pack
     answers = None if part.dataset is None else read_data_set(path, part.dataset, pack.name)

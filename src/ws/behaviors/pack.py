@@ -1,8 +1,10 @@
 """The schema of a behavior pack: what strangers write, checked strictly, with errors a person can act on."""
 
 import re
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator, model_validator
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
@@ -126,13 +128,41 @@ class Pack(Answered):
     tiny: Answered | None = None
 
 
+def not_yaml(error: yaml.YAMLError) -> str:
+    """Where a file stops being YAML, the line itself, and how a line should look; to stand after the file's name."""
+    mark, shape = (
+        None,
+        'a line is `key: value` with a space after the colon, texts stand in quotes, a list is ["one", "two"]',
+    )
+    if isinstance(error, yaml.MarkedYAMLError):
+        # of a block the problem is where it ends; of anything else, where it begins
+        block = (error.context or "").startswith("while parsing a block")
+        mark = error.problem_mark if block else error.context_mark or error.problem_mark
+    if mark is None:
+        return f" is not YAML ({' '.join(str(error).split())[:120]}); {shape}."
+    line = (mark.buffer or "").rstrip("\0").split("\n")[mark.line : mark.line + 1]
+    shown = f", at {line[0].strip()[:60]!r}" if line else ""
+    problem = getattr(error, "problem", "")
+    before = " or the one before it" if problem == "mapping values are not allowed here" else ""
+    return f", line {mark.line + 1}{before} is not YAML{shown} ({problem}); {shape}."
+
+
+KEYS = {f.alias or name for model in (Pack, Prompts, DataSet, Engineered) for name, f in model.model_fields.items()}
+
+
 def told(error: ValidationError) -> str:
     """The first problems of a pack, each with its place, in one line."""
     parts = []
     for e in error.errors()[:4]:
         where = ".".join(str(p) for p in e["loc"]) or "the pack"
         if e["type"] == "extra_forbidden":
-            parts.append(f"unknown key {where!r}")
+            key = str(e["loc"][-1])
+            near = get_close_matches(key, KEYS - {key}, 1)  # a key of another place is no mend here
+            parts.append(f"unknown key {where!r}{f' (did you mean {near[0]}?)' if near else ''}")
+        elif e["type"] == "string_pattern_mismatch" and where == "name":
+            parts.append(f"name is letters, digits, - and _, at most 64, got {e['input']!r}")
+        elif e["type"] == "missing":
+            parts.append(f"{where} is missing")
         elif e["type"] == "string_type":
             parts.append(f"{where} must be text, got {e['input']!r}: quote it")
         else:

@@ -40,14 +40,19 @@ def outlook(checks: Sequence[Check], rows: Sequence[Pair] = ()) -> tuple[Grade, 
 
 def caveats(pairs: Pairs) -> list[str]:
     """What may keep a direction from being learnt or get into it, most important first; nothing where all is well."""
-    grade, sentence = outlook(pairs.checks)
-    lines = [sentence] if pairs.checks and grade != "ok" else []
-    if len(pairs.rows) < FEW_PAIRS:
-        lines.insert(
-            0,
-            f"Fewer than about {FEW_PAIRS} pairs teach little: ask more questions, give more personas, or make more `epochs`.",
-        )
+    lines = _against(pairs)
     return lines + others(pairs.checks, well=not lines)
+
+
+def _against(pairs: Pairs) -> list[str]:
+    """What may keep a direction from being learnt: too few pairs, or sides that do not differ."""
+    lines = []
+    if len(pairs.rows) < FEW_PAIRS:
+        lines.append(
+            f"Fewer than about {FEW_PAIRS} pairs teach little: ask more questions, give more personas, or make more `epochs`."
+        )
+    grade, sentence = outlook(pairs.checks)
+    return lines + ([sentence] if pairs.checks and grade != "ok" else [])
 
 
 def others(checks: Sequence[Check], *, well: bool) -> list[str]:
@@ -71,5 +76,5 @@ def share_of(usable: int, asked: int, dropped: Mapping[str, int]) -> str:
 
 def because(pairs: Pairs) -> str:
     """What is known against these pairs, to stand at the end of an error; nothing where nothing is."""
-    lines = caveats(pairs)
+    lines = _against(pairs)
     return f" About the pairs: {' '.join((f'{counted(pairs)}.', *lines))}" if lines else ""
