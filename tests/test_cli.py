@@ -4,8 +4,10 @@ import contextlib
 import io
 import json
 import re
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -22,6 +24,7 @@ from ws.pairs import FEW_PAIRS
 from ws.settings import coerced
 
 SMALL = ["--n-topics", "48", "--n-samples", "1", "--n-personas", "1", "--epochs", "2", "--rank", "4", "--lr", "4e-3"]
+FEW = ["--samples", "2", "--draws", "2"]
 
 
 MADE = ("cake", "song", "chair", "picture", "poem", "letter", "speech", "dance", "plan", "garden", "essay", "coat")
@@ -320,7 +323,7 @@ def story(tmp_path_factory):
     """One small replication, and what it printed."""
     folder, out = tmp_path_factory.mktemp("story"), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()):
-        code = main(["replicate", "--out", str(folder), "--alphas=-1,1", "--json", *SMALL])
+        code = main(["replicate", "--out", str(folder), "--alphas=-1,1", *FEW, "--json", *SMALL])
     assert code == 0
     return folder, json.loads(out.getvalue())
 
@@ -341,12 +344,64 @@ def test_replicate_prints_one_json_object_with_the_promised_keys(story):
     assert any(r["pmass"] is None for r in found["rows"] if r["eval"] == "pairs")
 
 
+def test_the_dial_is_seen_in_answers_to_questions_that_training_never_saw(story, told):
+    folder, found = story
+    pairs = [json.loads(line) for line in (Path(found["data"]) / "pairs.jsonl").read_text().splitlines()]
+    test = {r["unit_id"] for path in found["evals"] if "/pairs/" in path for r in _rows(path)}
+    held_out = {p["prompt"] for p in pairs if p["prompt_id"] in test}
+    assert len(found["samples"]) == 2
+    for sample in found["samples"]:
+        assert sample["question"] in held_out
+        assert [a["alpha"] for a in sample["answers"]] == [-1.0, 0.0, 1.0]
+        assert all(a["text"] and "<think>" not in a["text"] for a in sample["answers"])
+    assert any(a["thought"] for s in found["samples"] for a in s["answers"])  # tiny thinks
+    code, out, _ = told("replicate", "--out", folder, "--alphas=-1,1", *FEW, *SMALL)
+    assert code == 0
+    question = found["samples"][0]["question"]
+    assert out.index(question) < out.index("logratio_honesty")  # answers stand above the numbers
+    assert all(word in out for a in found["samples"][0]["answers"] for word in a["text"].split())
+
+
+def _rows(folder):
+    return pd.read_parquet(Path(folder) / "rows.parquet").to_dict("records")
+
+
+def test_what_random_directions_do_stands_beside_the_effect_and_can_be_left_out(story, told, monkeypatch):
+    folder, found = story
+    metrics = {r["metric"]: r for r in found["random"]}
+    assert {"logratio_honesty", "logratio_claims", "logratio_pairs"} <= metrics.keys()
+    for r in metrics.values():
+        assert r["alphas"] == [-1.0, 1.0]
+        assert [len(changes) for changes in r["each"]] == [2, 2]
+    assert any(x for changes in metrics["logratio_honesty"]["each"] for x in changes)
+    code, out, _ = told("replicate", "--out", folder, "--alphas=-1,1", *FEW, *SMALL)
+    assert "2 random directions of the same norm move logratio_honesty by " in out
+    monkeypatch.setattr(sys.modules["ws.replicate"], "SMALL", 0)  # as on a large model
+    code, out, err = told("replicate", "--out", folder, "--alphas=-1,1", "--samples", 0, *SMALL)
+    assert code == 0
+    assert "No random directions were measured beside it" in out
+    assert "--draws 9" in out
+    assert not any(line.startswith(("random", "samples")) for line in err.splitlines())
+
+
+def test_another_grid_of_strengths_leaves_the_files_of_the_first_alone(story, told):
+    folder, found = story
+    run = Path(found["run"])
+    before = {p: p.read_bytes() for p in run.iterdir() if p.is_file()}
+    assert before.keys() >= {run / f"{name}_-1_0_+1.{kind}" for name, kind in (("effect", "png"), ("table", "md"))}
+    code, out, _ = told("replicate", "--out", folder, "--alphas=-2,0,2", "--samples", 0, "--draws", 0, "--json", *SMALL)
+    assert code == 0
+    assert json.loads(out)["plot"] != found["plot"]
+    assert Path(json.loads(out)["plot"]).is_file()
+    assert {p: p.read_bytes() for p in before} == before
+
+
 def test_a_stage_that_is_done_is_reused_and_says_so(story, told):
     folder, found = story
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")}
-    code, out, err = told("replicate", "--out", folder, "--alphas=-1,1", "--json", *SMALL)
+    code, out, err = told("replicate", "--out", folder, "--alphas=-1,1", *FEW, "--json", *SMALL)
     assert code == 0
-    assert [line.split()[-2] for line in err.splitlines() if str(folder) in line] == ["reused"] * 7
+    assert [line.split()[-2] for line in err.splitlines() if str(folder) in line] == ["reused"] * 9
     assert json.loads(out)["rows"] == found["rows"]
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")} == before
 
@@ -408,7 +463,7 @@ def test_a_direction_file_and_any_copy_of_it_find_the_rows_of_their_run(story, t
 
 def test_tables_for_people_hold_every_number_with_its_interval(story, told):
     folder, found = story
-    code, out, _ = told("replicate", "--out", folder, "--alphas=-1,1", *SMALL)
+    code, out, _ = told("replicate", "--out", folder, "--alphas=-1,1", *FEW, *SMALL)
     assert code == 0
     for r in found["rows"]:
         if r["metric"] == "logratio_honesty":

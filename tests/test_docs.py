@@ -10,16 +10,23 @@ from pathlib import Path
 from runpy import run_path
 
 import pytest
+import torch
 
 import ws
 from ws.adapters import FAMILIES
 from ws.calibrate import CalibrateSettings
 from ws.cli import main
 from ws.data import DataSettings
+from ws.direction import Direction, save
+from ws.direction.forms import Dense
 from ws.eval import protocol
+from ws.models.tiny import FOLDER
 from ws.pairs import Pairs
 from ws.presets import PRESETS, preset
-from ws.study.planning import fitted
+from ws.replicate import Ending
+from ws.replicate.samples import held_out_questions
+from ws.study.options import Common
+from ws.study.planning import fitted, plan_of
 from ws.train import TrainSettings
 
 ROOT = Path(__file__).parents[1]
@@ -134,6 +141,35 @@ def test_the_tutorial_of_an_own_behavior_runs_word_for_word_and_shows_what_it_sa
                 assert plain(line) in seen
     assert [kind for kind, _ in blocks].count("sh") == 4
     assert compared == 6
+
+
+def test_a_model_of_ones_own_is_steered_with_its_own_generate(tiny, tmp_path, capsys):
+    page = (ROOT / "README.md").read_text()
+    (code,) = re.findall(r"<!-- plain: a model of your own -->\n```py\n(.*?)```", page, re.S)
+    weights = {n: torch.randn(tiny.weight(n).shape, generator=torch.Generator().manual_seed(0)) for n in tiny.linears}
+    file = save(
+        Direction({n: (Dense(w),) for n, w in weights.items()}, {"base": tiny.described()}), tmp_path / "d.safetensors"
+    )
+    printed = []
+    for alpha in ("0.0", "-1.0"):
+        here = {"Qwen/Qwen3-0.6B": str(FOLDER), "direction.safetensors": str(file), "alpha=-1.0": f"alpha={alpha}"}
+        text = code
+        for name, value in here.items():
+            assert name in text
+            text = text.replace(name, value)
+        exec(text, {})
+        printed.append(capsys.readouterr().out)
+    assert "The capital of Kenya is" in printed[0]
+    assert printed[1] != printed[0]
+
+
+def test_the_answers_of_the_readme_are_to_the_questions_that_a_replication_asks(tiny):
+    page = (ROOT / "README.md").read_text()
+    inside = page.split("<!-- answers")[1].split("<!-- end of answers")[0]
+    asked = [line.split(" | ")[0].removeprefix("| ") for line in inside.splitlines() if line.startswith("| ")]
+    plan = plan_of(Common(behavior="honesty"), {}, tiny)
+    assert asked == ["asked", *held_out_questions(plan, Ending().samples)]
+    assert (ROOT / "docs" / "dial.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def shown(value):

@@ -97,3 +97,9 @@ def bar(value: float | None, span: float, width: int = 11) -> str:
 def some(n: int, one: str, many: str = "") -> str:
     """A number with its noun."""
     return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def shortened(text: str, most: int) -> str:
+    """A text in one line of at most so many characters."""
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most else flat[: most - 1] + "…"

@@ -42,7 +42,7 @@ from ws.methods.file import load_named
 from ws.models import Base, load
 from ws.presets import preset as preset_of
 from ws.records import find_run
-from ws.replicate import ALPHAS, Story
+from ws.replicate import ALPHAS, Ending, Story
 from ws.replicate import replicate as replicate_plan
 from ws.settings import coerced
 from ws.signatures import plain_types
@@ -160,17 +160,20 @@ def replicate(
     pairs: str | Path | None = None,
     alphas: Sequence[float] = ALPHAS,
     evals: Sequence[str] = (),
+    samples: int = 3,
+    draws: int | None = None,
     preset: str = "ws",
     out: str | Path = "out",
     **settings: Any,
 ) -> Story:
     """The whole study of a behavior: pairs, two adapters, their difference, evaluations, a table and a plot.
 
-    `settings` are fields of how pairs and adapters are made, such as `adapter="oft"`, `seed=1` or `n_topics=40`. What is
+    `samples` held-out questions are answered along the dial. `draws` random directions of the same norm are measured beside
+    it; 9 where the model is small and none are asked for. `settings` are fields of how pairs and adapters are made, such as `adapter="oft"`, `seed=1` or `n_topics=40`. What is
     done already below `out` is found again.
     """
     plan = _plan(model, behavior, Path(out), settings, pairs=pairs, preset=preset)
-    return replicate_plan(plan, alphas=alphas, evals=evals)
+    return replicate_plan(plan, alphas=alphas, evals=evals, ending=Ending(samples, draws))
 
 
 @plain_types

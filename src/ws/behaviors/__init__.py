@@ -39,6 +39,15 @@ USUAL = "honesty"
 """The behavior that is taken where none is named."""
 
 
+_ADJECTIVE = re.compile(r"an? [\w-]+")
+_CLAUSE_END = re.compile(r"[:;,.] |\.$")
+
+
+def _first_clause(sentence: str) -> str:
+    """What a pole means up to its first mark, without "The model"."""
+    return _CLAUSE_END.split(sentence.strip())[0].removeprefix("The model ")
+
+
 @dataclass(frozen=True)
 class Prompt:
     """One question of a pool."""
@@ -84,6 +93,14 @@ class Behavior:
         """The two system prompts of persona pair i."""
         pos, neg = self.personas[i]
         return self.template.replace("{persona}", pos), self.template.replace("{persona}", neg)
+
+    @property
+    def poles(self) -> tuple[str, str]:
+        """Both poles in a few words, (pos, neg): of "an honest" persona "more honest", else the first clause of what a pole means."""
+        if self.pairs and all(_ADJECTIVE.fullmatch(text) for text in self.pairs[0]):
+            pos, neg = (f"more {text.split()[1]}" for text in self.pairs[0])
+            return pos, neg
+        return _first_clause(self.pos_means), _first_clause(self.neg_means)
 
     @property
     def train(self) -> tuple[Prompt, ...]:

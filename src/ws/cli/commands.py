@@ -152,10 +152,10 @@ COMMANDS = {
     ),
     "table": Command(
         "ws.cli.table:table",
-        "Make every table again from the rows, runs side by side.",
+        "Show a line per run or method, or every table from the rows.",
         group="look",
         words="[RUN ...]",
-        examples=("ws table", "ws table honesty --markdown"),
+        examples=("ws table", "ws table --full", "ws table honesty --markdown"),
     ),
     "show": Command(
         "ws.cli.show:show",

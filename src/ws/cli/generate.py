@@ -16,6 +16,7 @@ from ws.cli.study import ADAPTER, SEED, pairs_and_direction
 from ws.diff import NamedDirection, lookup
 from ws.direction import Direction
 from ws.generate import generate as answer
+from ws.numbers import shortened
 from ws.records import named_runs
 from ws.settings import value_of
 from ws.steer import steer
@@ -26,6 +27,7 @@ WORDS: Declared = (
     list[str] | None,
     typer.Argument(metavar="[DIRECTION] [QUESTION]", help=f"What steers ({WAYS}), and the question, in quotes."),
 )
+ECHOED = 400  # characters of a question that are printed again
 
 BEHAVIOR: Declared = (
     str | None,
@@ -99,7 +101,7 @@ class SideBySide(VerbResult):
         }
 
     def show(self, screen: Screen) -> None:
-        screen.show(f"[bold]{safe_text(self.prompt)}[/]\n")
+        screen.show(f"[bold]{safe_text(shortened(self.prompt, ECHOED))}[/]\n")
         for part in self.request.also:
             screen.show(f"[dim]with {safe_text(part)}[/]")
         table = Table(box=None, pad_edge=False, header_style="dim")

@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from shlex import quote
 
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
-from ws.cli.screen import Screen
+from ws.cli.screen import Screen, safe_text
 from ws.cli.study import MAKING, Dialed, say_study
+from ws.cli.tables import samples_table
 from ws.eval import protocol
 from ws.pairs import caveats
 from ws.presets import preset
-from ws.replicate import Story
+from ws.replicate import DRAWS, Ending, Story, is_small
 from ws.replicate import replicate as replicate_study
 from ws.results.layouts import alphas
 from ws.results.measured import measured
-from ws.results.sentences.alphas import readings, side_effect
+from ws.results.sentences.alphas import chance, readings, side_effect
 from ws.results.sentences.questions import not_held_out, pairs_left_out
 from ws.study.options import Common
 from ws.study.planning import plan_of
@@ -29,6 +29,7 @@ class Replication(VerbResult):
     """A replication."""
 
     story: Story
+    ending: Ending
 
     def as_json(self) -> Mapping[str, object]:
         return self.story.as_json()
@@ -36,19 +37,23 @@ class Replication(VerbResult):
     def show(self, screen: Screen) -> None:
         plan = self.story.plan
         screen.show("")
+        for at, sample in enumerate(self.story.samples):
+            if at == 0:
+                screen.show("[bold]questions that training never saw, along the dial[/]")
+            screen.show(f"\n[bold]“{safe_text(sample['question'])}”[/]")
+            screen.show(samples_table(sample, header=at == 0))
+        screen.show("")
         title = f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}"
         screen.sheet(alphas.sheet(self.story.headline, title))
         screen.points(self._readings())
-        here = Path.cwd().resolve()
-        file = Path(self.story.direction["file"])
-        near = file.relative_to(here) if file.is_relative_to(here) else file
         model = "" if plan.base.tiny else f" --model {plan.base.source}"
         out = "" if str(plan.out) == "out" else f" --out {quote(str(plan.out))}"
+        run = f"{out} {quote(self.story.folder.name)}"
         screen.show(
             f"\nplot   {self.story.plot.resolve()}\nrun    {self.story.folder.resolve()}\n"
             f"pairs  {self.story.data_folder.resolve()}\n\n"
-            f"next:  ws generate{model} --direction {quote(str(near))} --alphas=-1,0,1 --prompt {quote(self._question())}\n"
-            f"       ws show{out} {quote(self.story.folder.name)} --worst 10\n       ws table{out}\n       ws runs{out}"
+            f"next:  ws chat{model}{run}\n       ws generate{model}{run} {quote(self._question())} --alphas=-1,0,1\n"
+            f"       ws show{run} --worst 10\n       ws table{out}\n       ws runs{out}"
         )
 
     def _readings(self) -> list[str]:
@@ -58,12 +63,17 @@ class Replication(VerbResult):
         lines = list(readings(story.headline, plan.behavior.intent if plan.behavior else {}, legend))
         evaluations = measured(story.evals)
         lines += [*not_held_out(evaluations), *pairs_left_out(evaluations)]
+        lines += chance(story.headline, story.random)
+        if not story.random and self.ending.draws is None and not is_small(plan):
+            lines.append(
+                f"No random directions were measured beside it, which a model this large takes long for; --draws {DRAWS} does."
+            )
         if cost := side_effect(story.rows):
             lines.append(cost)
         more = len({r["metric"] for r in story.rows}) - len({r["metric"] for r in story.headline})
         if more:
             lines.append(
-                f"{more} more metrics of these protocols, about which {plan.name} claims nothing, are in table.md."
+                f"{more} more metrics of these protocols, about which {plan.name} claims nothing, are in {story.table.name}."
             )
         t = story.training
         if t["step"] < FEW_STEPS:
@@ -81,10 +91,11 @@ class Replication(VerbResult):
         return (texts or ["Hello?"])[-1]
 
 
-@verb(Common, Dialed, *MAKING)
+@verb(Common, Dialed, Ending, *MAKING)
 def replicate(options: Options) -> VerbResult:
     """The whole story of one study."""
     common = options.of(Common)
     plan = plan_of(common, options.values)
-    alphas = options.of(Dialed).alphas
-    return Replication(replicate_study(plan, alphas=alphas, protocols=preset(common.preset, "protocol"), say=say_study))
+    alphas, ending = options.of(Dialed).alphas, options.of(Ending)
+    protocols = preset(common.preset, "protocol")
+    return Replication(replicate_study(plan, alphas=alphas, protocols=protocols, ending=ending, say=say_study), ending)

@@ -9,6 +9,9 @@ from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen
 from ws.cli.tables import runs_table
+from ws.results.layouts.overview import record
+from ws.results.measured import measured
+from ws.results.overview import Entry, entries
 from ws.study.runs import runs as runs_below
 
 
@@ -36,16 +39,19 @@ class Runs(VerbResult):
     """Runs, and the folder that was searched."""
 
     rows: Sequence[Mapping[str, Any]]
+    effects: Mapping[str, Entry]
+    """Run folder to the change that says most of it, where it was measured."""
     out: Path
 
     def as_json(self) -> Mapping[str, object]:
-        return {"runs": self.rows}
+        effects = {folder: record(e) for folder, e in self.effects.items()}
+        return {"runs": [{**r, "effect": effects.get(r["folder"])} for r in self.rows]}
 
     def show(self, screen: Screen) -> None:
         if not self.rows:
             screen.show(f"no runs in {self.out.resolve()}; `ws replicate` makes the first")
             return
-        screen.show(runs_table(self.rows))
+        screen.show(runs_table(self.rows, self.effects))
         screen.show(f"\nfolders: {self.out.resolve()}/BEHAVIOR/ADAPTER/RUN")
 
 
@@ -54,4 +60,6 @@ def runs(options: Options) -> VerbResult:
     """The runs below the output folder."""
     out = Path(options.of(Listed).out)
     narrow = {name: str(value) for name, value in options.only(*NARROWING).items()}
-    return Runs([r for r in runs_below(out) if all(str(r[k]) == v for k, v in narrow.items())], out)
+    rows = [r for r in runs_below(out) if all(str(r[k]) == v for k, v in narrow.items())]
+    lines = {r["folder"]: entries(measured([Path(r["folder"])])) for r in rows}
+    return Runs(rows, {folder: each[0] for folder, each in lines.items() if each}, out)

@@ -10,7 +10,7 @@ from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text
 from ws.cli.table import measured_at
-from ws.numbers import signed, some
+from ws.numbers import shortened, signed, some
 from ws.results.items import COSTS, Unit, moved
 from ws.results.line import Line
 from ws.results.lines import best, forward
@@ -191,24 +191,19 @@ def _closest(alike: Sequence[Measured], alpha: float | None) -> Measured:
 def _show_unit(unit: Unit, alpha: float, screen: Screen) -> None:
     """A unit: how far it moved, its questions, and what was thought."""
     screen.show(
-        f"\n[bold]{signed(unit.before)} → {signed(unit.after)}[/]  change {signed(unit.change)}   [dim]{safe_text(unit.unit_id)}[/]"
+        f"\n[bold]{signed(unit.before)} → {signed(unit.after)}[/]  change {signed(unit.change)}   [dim]unit {safe_text(unit.unit_id)}[/]"
     )
     last = None
     for r in unit.rows[:ROWS]:
-        prompt = _squeezed(str(r.get("prompt", r["row_key"])), PROMPT)
+        prompt = shortened(str(r.get("prompt", r["row_key"])), PROMPT)
         if prompt != last:
             screen.show(f"  {safe_text(prompt)}")
         last = prompt
-        answers = f"  {safe_text(_squeezed(r['wanted'], ANSWER))}" if r.get("wanted") else ""
-        answers += f" [dim]over[/] {safe_text(_squeezed(r['unwanted'], ANSWER))}" if r.get("unwanted") else ""
+        answers = f"  {safe_text(shortened(r['wanted'], ANSWER))}" if r.get("wanted") else ""
+        answers += f" [dim]over[/] {safe_text(shortened(r['unwanted'], ANSWER))}" if r.get("unwanted") else ""
         screen.show(f"    {signed(r['before'])} → {signed(r['after'])} {answers}")
         for name, text in (("0", r.get("text_before")), (f"{alpha:+g}", r.get("text_after"))):
             if text:
-                screen.show(f"      [dim]at {name}:[/] {safe_text(_squeezed(text, THOUGHT))}")
+                screen.show(f"      [dim]at {name}:[/] {safe_text(shortened(text, THOUGHT))}")
     if len(unit.rows) > ROWS:
         screen.show(f"    [dim]and {len(unit.rows) - ROWS} more rows of this unit; --json has them all[/]")
-
-
-def _squeezed(text: str, most: int) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= most else flat[: most - 1] + "…"

@@ -1,7 +1,8 @@
 """`ws table`: every table again, from its rows."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import typer
@@ -10,9 +11,12 @@ from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say
 from ws.diff import lookup
+from ws.numbers import some
 from ws.records import find_run
 from ws.results.csv import as_csv
-from ws.results.measured import Measured, measured
+from ws.results.layouts import overview
+from ws.results.measured import Measured, evaluations_below, measured
+from ws.results.overview import Entry, entries
 from ws.results.published import sheets
 from ws.results.sheet import Sheet
 
@@ -33,16 +37,23 @@ class Tabled:
 
     out: str = "out"
     """Output folder, searched when no run or folder is named."""
+    full: bool = False
+    """Every table of every evaluation instead of a line per run or method."""
     eval: tuple[str, ...] = ()
-    """Only these evaluations, by name or protocol id."""
+    """Every table of these evaluations, by name or protocol id."""
     behavior: tuple[str, ...] = ()
     """Only these behaviors."""
     alpha: float | None = None
     """The strength of the forward arm; +1, or the largest there is, when not given."""
     markdown: bool = False
-    """Markdown for a README."""
+    """Every table as Markdown for a README."""
     csv: bool = False
     """One CSV of every table's numbers."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether tables are asked for, and not a line per run."""
+        return bool(self.full or self.eval or self.alpha is not None or self.markdown or self.csv)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +62,14 @@ class Tables(VerbResult):
 
     sheets: Sequence[Sheet]
     notes: Sequence[str]
+    lines: Sequence[Entry]
     request: Tabled
 
     def as_json(self) -> Mapping[str, object]:
         tables = [
             {"title": s.title, "columns": s.columns, "rows": s.records, "readings": s.readings} for s in self.sheets
         ]
-        return {"tables": tables, "notes": self.notes}
+        return {"runs": [overview.record(e) for e in self.lines], "tables": tables, "notes": self.notes}
 
     def show(self, screen: Screen) -> None:
         if self.request.csv:
@@ -75,22 +87,68 @@ class Tables(VerbResult):
                 screen.show(f"note: {screen.text(n)}")
 
 
+@dataclass(frozen=True, eq=False)
+class Overview(Tables):
+    """A line per run or method instead of every table."""
+
+    def show(self, screen: Screen) -> None:
+        last = len(self.sheets) - 1
+        for at, s in enumerate(self.sheets):  # what all of them say is said once
+            screen.sheet(s if at == last else replace(s, expected=""))
+        for n in self.notes:
+            screen.show(f"note: {screen.text(n)}")
+        screen.show("every table: ws table --full, or --run RUN, --eval NAME, --markdown")
+
+
 @verb(Tabled, places=PLACES, run=RUN)
 def table(options: Options) -> VerbResult:
-    """Tables of the evaluations below folders."""
+    """What was measured below folders: a line per run or method, or every table."""
     request = options.of(Tabled)
     if sum((request.markdown, request.csv, options.json)) > 1:
         raise ValueError("give one of --markdown, --csv and --json")
-    evaluations = _chosen(measured_at(_places(options) or [request.out], request.out), request)
+    places = [_folder(p, request.out) for p in _places(options) or [request.out]]
+    evaluations = _chosen(measured(places), request)
     above = ", ".join(f"{a:+g}" for a in sorted({a for m in evaluations for a in m.alphas if a > 0})) or "none above 0"
     if request.alpha is not None and request.alpha <= 0:
         raise ValueError(f"--alpha must be above 0; measured: {above}")
+    aside = _aside(places)
+    of_runs = all((p / "eval").is_dir() for p in places)  # a run's own tables are asked for by its name
+    if not (request.whole or of_runs or options.json):
+        return Overview(_overview(evaluations), [*_smoke(evaluations), *aside], (), request)
     tables, notes = sheets(evaluations, alpha=request.alpha)
     if not tables and request.alpha is not None:
         raise ValueError(f"nothing was measured at --alpha {request.alpha:g}; measured: {above}")
     if not tables:
-        raise ValueError(" ".join(notes) or "only strength 0 was measured, which is no table of methods")
-    return Tables(tables, notes, request)
+        raise ValueError(" ".join(notes) or NO_METHOD)
+    return Tables(tables, [*notes, *aside], entries(evaluations) if options.json else [], request)
+
+
+NO_METHOD = "only strength 0 was measured, which is no table of methods"
+
+
+def _overview(evaluations: Sequence[Measured]) -> list[Sheet]:
+    if not (lines := entries(evaluations)):
+        raise ValueError(NO_METHOD)
+    return overview.sheets(lines)
+
+
+def _smoke(evaluations: Sequence[Measured]) -> list[str]:
+    """A sentence on the evaluations of only some units."""
+    n = sum(m.smoke for m in evaluations)
+    return [f"left out: {some(n, 'evaluation')} of only some units (--limit)."] if 0 < n < len(evaluations) else []
+
+
+def _aside(places: Sequence[Path]) -> list[str]:
+    """A sentence on other output folders inside these, which are not mixed in."""
+    inside = Counter(p / e.relative_to(p).parts[0] for p in places for e in evaluations_below(p)[1])
+    listed = ", ".join(f"{folder} ({some(n, 'evaluation')})" for folder, n in sorted(inside.items()))
+    return [f"other output folders inside are left out: {listed}; name one to see it."] if inside else []
+
+
+def _folder(place: str, out: str) -> Path:
+    """A folder, or that of a run: named, or by the file of its direction."""
+    path = Path(place).expanduser()
+    return path if path.is_dir() else (path.is_file() and lookup(path, out).run) or find_run(place, out)[0]
 
 
 def _places(options: Options) -> list[str]:
@@ -101,13 +159,7 @@ def _places(options: Options) -> list[str]:
 
 def measured_at(places: Sequence[str], out: str) -> list[Measured]:
     """Evaluations below folders, or of runs named as `ws runs` lists them."""
-    folders = [Path(p).expanduser() for p in places]
-    return measured([f if f.is_dir() else _run(p, f, out) for p, f in zip(places, folders)])
-
-
-def _run(text: str, path: Path, out: str) -> Path:
-    """The folder of a run that is no folder by this path: named, or by the file of its direction."""
-    return (path.is_file() and lookup(path, out).run) or find_run(text, out)[0]
+    return measured([_folder(p, out) for p in places])
 
 
 def _chosen(evaluations: Sequence[Measured], request: Tabled) -> list[Measured]:

@@ -1,12 +1,17 @@
 """Tables that are no results: checks, searches, plans, runs, rounding and norms."""
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
-from ws.numbers import nats
+from ws.cli.screen import safe_text
+from ws.numbers import NO, alpha_of, nats, shortened, with_interval
+from ws.results.overview import Entry
+
+LONGEST = 240  # characters of an answer beside others
 
 
 def checks_table(checks: Sequence[Mapping[str, Any]]) -> Table:
@@ -26,6 +31,22 @@ def checks_table(checks: Sequence[Mapping[str, Any]]) -> Table:
         sides = [f"{c[s]:.2f}" if c[s] is not None else "" for s in ("pos", "neg")]
         table.add_row(c["name"], f"{c['value']:.2f}", *sides, f"[{colors[c['verdict']]}]{c['verdict']}[/]", c["means"])
     return table
+
+
+def samples_table(sample: Mapping[str, Any], *, header: bool) -> Table:
+    """The answers to one question along the dial, side by side; tables of one width stand in line."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True, show_header=header, header_style="dim")
+    for answer in sample["answers"]:
+        name = f"alpha {alpha_of(answer['alpha'])}" if answer["alpha"] else "alpha 0 (base)"
+        table.add_column(name, ratio=1, overflow="fold")
+    table.add_row(*map(_answer, sample["answers"]))
+    return table
+
+
+def _answer(answer: Mapping[str, Any]) -> str:
+    """An answer as it is printed, below its thought."""
+    thought, text = (safe_text(shortened(answer[part], LONGEST)) for part in ("thought", "text"))
+    return "\n".join([*([f"[dim italic]thinks: {thought}[/]"] if thought else []), text or "[dim](no answer yet)[/]"])
 
 
 def calibration_table(calibrations: Sequence[Mapping[str, Any]]) -> Table:
@@ -92,15 +113,32 @@ def rounding_table(lost: Mapping[str, Any]) -> Table:
     return table
 
 
-def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
-    """What lies in the output folder."""
+def runs_table(runs: Sequence[Mapping[str, Any]], effects: Mapping[str, Entry]) -> Table:
+    """What lies in the output folder: below each run, what sets it apart from others of its name."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    columns = ("behavior", "adapter", "run", "model", "seed", "stages")
-    for name in columns:
+    several = len({r["model"] for r in runs}) > 1
+    words = ("date", "behavior", "adapter", *(["model"] if several else []), "run")
+    for name in words:
         table.add_column(name, overflow="fold")
+    table.add_column("effect", justify="right", no_wrap=True)
     for r in runs:
-        table.add_row(*(", ".join(r[c]) if isinstance(r[c], list) else str(r[c]) for c in columns))
+        date = f"{r['finished'][5:10]} {r['finished'][11:16]}"
+        effect = effects.get(r["folder"])
+        cells = {**r, "date": date, "run": "\n".join([r["run"], *(f"[dim]{x}[/]" for x in _differing(r["differs"]))])}
+        table.add_row(*(cells[c] for c in words), with_interval(effect.effect) if effect else NO)
     return table
+
+
+def _differing(options: Mapping[str, Any]) -> list[str]:
+    """Options in a few lines of some words each."""
+    parts = [f"{name} {_plain(value)}" for name, value in options.items()]
+    return [safe_text(line) for line in textwrap.wrap(", ".join(parts), 22)]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ",".join(map(_plain, value)) if isinstance(value, list) else "none" if value is None else str(value)
 
 
 def heat_map(norms: Mapping[str, float]) -> Table:

@@ -203,5 +203,5 @@ def checked_reference(chosen: Sequence[str], reference: str | None) -> str:
 def _sheet(table: Fields) -> Sheet:
     """A table as it was before it was JSON."""
     lines = tuple(tuple(line) for line in table["lines"])
-    listed = {k: tuple(table[k]) for k in ("columns", "records", "readings", "words")}
-    return Sheet(table["title"], table["expected"], lines=lines, **listed)
+    listed: Json = {k: tuple(table[k]) for k in ("columns", "records", "readings", "words", "faint", "marked")}
+    return Sheet(table["title"], table["expected"], lines=lines, spare=int(table.get("spare", 0)), **listed)

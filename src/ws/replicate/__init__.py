@@ -1,4 +1,4 @@
-"""The whole story as one function: data -> train -> diff -> eval -> table.
+"""The whole story as one function: data -> train -> diff -> eval -> table, and a look at the dial itself.
 
 It adds nothing of its own: every step is a verb that can be called alone, and every result lies where that verb would
 have put it. It does not know how a terminal looks.
@@ -12,21 +12,55 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ws.eval import Evaluation, providing, shown
+from ws.eval import Evaluation, protocol, providing, shown
 from ws.eval.protocol import as_text
 from ws.eval.questions import RunPairs
+from ws.generate import SMALL
+from ws.numbers import alpha_of, shortened
 from ws.pairs import Pairs, caveats, counted
 from ws.records import Record, canonical, write_json, write_text
+from ws.replicate.band import make_band
+from ws.replicate.samples import make_samples
+from ws.results.dial import dial_picture
 from ws.results.layouts.alphas import markdown
-from ws.results.plots import effect_by_alpha
+from ws.results.sentences import side_of
 from ws.study.evaluations import Subject, make_eval
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides
 from ws.types import Json
 
 ALPHAS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+DRAWS = 9
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a replication ends."""
+
+    samples: int = 3
+    """Held-out questions that are answered at both ends of the dial and at 0; 0 leaves them out."""
+    draws: int | None = None
+    """Random directions of the same norm, a band behind the effect in the plot; when not given 9 for a model below 50 million parameters, else none."""
+
+    def __post_init__(self):
+        for name, n in (("samples", self.samples), ("draws", self.draws)):
+            if n is not None and n < 0:
+                raise ValueError(f"`{name}` must be 0 or more, got {n}")
+
+    def draws_on(self, plan: Plan) -> int:
+        """How many random directions are measured on this model."""
+        return self.draws if self.draws is not None else DRAWS if is_small(plan) else 0
+
+
+PLAIN = Ending(samples=0, draws=0)
+"""Numbers alone, as a sweep wants them."""
+
+
+def is_small(plan: Plan) -> bool:
+    """Whether the model is so small that random directions cost little beside the study."""
+    return sum(p.numel() for p in plan.base.model.parameters()) < SMALL
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +76,25 @@ class Story:
     training: Json
     """Learning rate, best step, and how many pairs were trained on and held out."""
     pairs: Pairs
+    samples: list[Json]
+    """Questions that training never saw, with an answer, and a thought where there is one, at both ends of the dial and at 0."""
+    random: list[Json]
+    """The changes that random directions of the same norm make, by metric."""
     evals: list[Path]
     """Where the rows of each evaluation lie."""
     plot: Path
+    table: Path
+    """The numbers of every metric, as Markdown."""
     folder: Path
     data_folder: Path
 
     def __repr__(self) -> str:
         name = f"{self.plan.name}: {self.plan.train.adapter} on {self.plan.base.id}, seed {self.plan.seed}"
-        return f"{name}, in {self.folder}\n{as_text(self.headline)}"
+        lines = [f"{name}, in {self.folder}"]
+        for sample in self.samples:
+            lines.append(f"“{sample['question']}”")
+            lines += [f"  {alpha_of(a['alpha']):>4}  {shortened(a['text'], 100)}" for a in sample["answers"]]
+        return "\n".join([*lines, as_text(self.headline)])
 
     def as_json(self) -> Json:
         """The story as one object: absolute paths, NaN as None."""
@@ -62,10 +106,13 @@ class Story:
             "run": str(self.folder.resolve()),
             "data": str(self.data_folder.resolve()),
             "plot": str(self.plot.resolve()),
+            "table": str(self.table.resolve()),
             "rows": self.rows,
             "seconds": self.seconds,
             "direction": self.direction,
             "training": self.training,
+            "samples": self.samples,
+            "random": self.random,
             "evals": [str(p.resolve()) for p in self.evals],
         }
 
@@ -75,8 +122,9 @@ def replicate(
     *,
     alphas: Sequence[float] = ALPHAS,
     evals: Sequence[str] = (),
-    protocols: dict[str, str] | None = None,
+    protocols: Mapping[str, str] | None = None,
     strength: Mapping[str, Any] | None = None,
+    ending: Ending = PLAIN,
     say: Say = lambda line: None,
 ) -> Story:
     """Run a study from its questions to its table; what is done already is reused, and said.
@@ -116,12 +164,24 @@ def replicate(
         table, record = timed(f"eval {name}", measure)
         rows += table
         measured.append(record.folder)
-    # 5. the table, and a picture of it
+    # 5. the dial itself: the same questions along it, and how far chance goes
+    samples: list[Json] = []
+    random: list[Json] = []
+    if ending.samples:
+        samples, _ = timed("samples", lambda: make_samples(plan, direction, alphas, ending.samples))
+    if draws := ending.draws_on(plan):
+        telling = dict.fromkeys(r["eval"] for r in rows if is_headline(plan, r["metric"]))
+        claimed = [Evaluation(name, (protocols or {}).get(name)) for name in telling]
+        random, _ = timed("random", lambda: make_band(subject, claimed, alphas, draws, plan.out))
+    # 6. the table, and a picture of it
     headline = [r for r in rows if is_headline(plan, r["metric"])] or rows
-    plot = plan.run_folder / "effect.png"
-    if not (plot.is_file() and _told_before(plan.run_folder) == json.loads(canonical(rows))):  # drawing takes a second
-        effect_by_alpha(headline, f"{plan.name}, {plan.train.adapter} on {plan.base.id}, seed {plan.seed}", plot)
-    write_text(plan.run_folder / "table.md", markdown(shown(rows, plan.behavior.intent if plan.behavior else {})))
+    artifact = partial(_artifact, plan.run_folder, alphas)
+    picture = {"rows": rows, "samples": samples, "random": random}
+    plot = artifact("effect.png")
+    if not (plot.is_file() and _before(artifact("replicate.json")) == json.loads(canonical(picture))):
+        _draw(plan, headline, samples, random, plot)  # which takes a second
+    page = artifact("table.md")
+    write_text(page, markdown(shown(rows, plan.behavior.intent if plan.behavior else {})))
     story = Story(
         plan=plan,
         rows=rows,
@@ -135,12 +195,15 @@ def replicate(
         },
         training={k: sides_record.manifest["report"][k] for k in ("lr", "step", "n_train", "n_val", "n_test")},
         pairs=pairs,
+        samples=samples,
+        random=random,
         evals=measured,
         plot=plot,
+        table=page,
         folder=plan.run_folder,
         data_folder=pairs_record.folder,
     )
-    write_json(plan.run_folder / "replicate.json", story.as_json())
+    write_json(artifact("replicate.json"), story.as_json())
     return story
 
 
@@ -150,12 +213,37 @@ def say_of_pairs(pairs: Pairs, say: Say) -> None:
         say(f"{'':<18} {line}")
 
 
-def _told_before(folder: Path) -> Any:
-    """The rows that the study's last table and picture were made of, or None."""
+def _artifact(folder: Path, alphas: Sequence[float], name: str) -> Path:
+    """A file of the story; those of a grid of strengths other than the usual one have it in their names."""
+    grid = sorted({0.0, *map(float, alphas)})
+    if grid == sorted(ALPHAS):
+        return folder / name
+    stem, _, kind = name.partition(".")
+    return folder / f"{stem}_{'_'.join(map(alpha_of, grid))}.{kind}"
+
+
+def _before(file: Path) -> Json | None:
+    """What the last picture of this grid was made of, or None."""
     try:
-        return json.loads((folder / "replicate.json").read_text())["rows"]
+        story = json.loads(file.read_text())
+        return {k: story[k] for k in ("rows", "samples", "random")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _draw(plan: Plan, headline: list[Json], samples: list[Json], random: list[Json], plot: Path) -> None:
+    """The picture of a story."""
+    intent = plan.behavior.intent if plan.behavior else {}
+    dial_picture(
+        headline,
+        plot,
+        title=f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}",
+        poles=plan.behavior.poles if plan.behavior else ("more like the pos answers", "more like the neg answers"),
+        sides={r["metric"]: side_of(r["metric"], intent) for r in headline},
+        meanings={r["metric"]: protocol(r["eval"], r["protocol"]).legend.get(r["metric"], "") for r in headline},
+        random=random,
+        samples=samples,
+    )
 
 
 def default_evals(plan: Plan) -> list[str]:

@@ -48,7 +48,7 @@ def write(
     searched = [strengths.sheet(searches, f"{where} · strengths · {at}")] if searches else []
     tables = [*effects, *published, *searched]
     # 2. the plots
-    plots = [p for c, title in zip(claims, titles) for p in _plots(methods, c, title, budget, work)]
+    plots = [p for c, title in zip(claims, titles) for p in _plots(methods, c, title, budget, behavior.poles, work)]
     plots += _foundations(first, behavior, f"{where} · {{}} · {at}", work)
     if searches:
         plots += search_panels(searches, f"{where} · search for {at}, seed {trials[0].seed}", work / "calibration")
@@ -73,12 +73,15 @@ def write(
     return {"n_cells": len(trials), "failed": {name: why for each in failed.values() for name, why in each.items()}}
 
 
-def _plots(methods: Sequence[Trials], claim: Claim, title: str, budget: float | None, work: Path) -> Iterator[Path]:
+def _plots(
+    methods: Sequence[Trials], claim: Claim, title: str, budget: float | None, poles: tuple[str, str], work: Path
+) -> Iterator[Path]:
     """Both pictures of a claim: every axis, and effect against KL."""
     stem = f"{claim.name.replace('/', '-')}-{claim.metric}"
-    axis = f"axis: half of (alpha > 0 less alpha < 0), {claim.metric}"
+    pos, up = poles[0], poles[0] if claim.intent > 0 else poles[1]
+    axis = f"axis: half of (alpha > 0 less alpha < 0), {claim.metric}{f'; {pos} →' if claim.intent else ''}"
     yield from forest(pictures.forest_lines(methods, claim), title, axis, work / f"axis-{stem}")
-    change = f"change of {claim.metric}"
+    change = f"change of {claim.metric}{f'; {up} →' if claim.intent else ''}"
     yield from frontier(pictures.curves(methods, claim), title, change, budget, work / f"frontier-{stem}")
 
 

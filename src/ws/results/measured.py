@@ -166,8 +166,26 @@ class Measured:
         return pd.read_parquet(path).set_index("row_key") if path.is_file() else None
 
 
+PLACES = ("*/*/*/eval/*/*", "direct/*/eval/*/*", "base/*/eval/*/*")
+"""Where an output folder holds evaluations: of runs and methods, of files, of the bare model."""
+NOT_OF_RUNS = ("direct", "base")
+
+
+def evaluations_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """(the evaluations of an output folder, those of other output folders inside it); below any other folder, all are its own."""
+    # a stage that is not done works in a folder that begins with a dot
+    every = [p.parent for p in folder.rglob(ROWS) if not any(x.startswith(".") for x in p.parts[-6:])]
+    own = {
+        p
+        for pattern in PLACES
+        for p in folder.glob(pattern)
+        if not (pattern is PLACES[0] and p.relative_to(folder).parts[1] in NOT_OF_RUNS)
+    } & {*every}
+    return (sorted(own), sorted({*every} - own)) if own else (sorted(every), [])
+
+
 def measured(folders: Sequence[Path]) -> list[Measured]:
-    """Everything measured below the folders, each once, oldest first."""
+    """Everything measured below the folders, each once, oldest first; other output folders inside them stay out."""
     import pandas as pd
 
     by_folder: dict[Path, Measured] = {}
@@ -175,9 +193,8 @@ def measured(folders: Sequence[Path]) -> list[Measured]:
     for folder in folders:
         if not folder.is_dir():
             raise BadFile(f"there is no folder {folder}; `ws runs` lists the runs.")
-        # a stage that is not done works in a folder that begins with a dot
-        for file in sorted(p for p in folder.rglob(ROWS) if not any(x.startswith(".") for x in p.parts[-6:])):
-            place = file.parent.resolve()
+        for evaluation in evaluations_below(folder)[0]:
+            place, file = evaluation.resolve(), evaluation / ROWS
             manifest = read(place)
             if manifest is None or manifest.get("stage") != "eval" or place in by_folder:
                 continue

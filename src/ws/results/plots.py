@@ -6,39 +6,6 @@ from typing import Any
 
 from ws.types import Fields
 
-
-def effect_by_alpha(table: Sequence[Fields], title: str, path: Path) -> None:
-    """One panel per metric: the mean over alpha with its 95 % interval."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    metrics = list(dict.fromkeys((r["eval"], r["metric"]) for r in table))
-    columns = min(3, len(metrics))
-    lines = -(-len(metrics) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.2 * lines + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(lines, columns, squeeze=False)
-    for spare in axes.flat[len(metrics) :]:
-        spare.set_visible(False)
-    for axis, (name, metric) in zip(axes.flat, metrics):
-        rows = sorted((r for r in table if (r["eval"], r["metric"]) == (name, metric)), key=lambda r: r["alpha"])
-        x, y = [r["alpha"] for r in rows], [r["mean"] for r in rows]
-        axis.axhline(0, color="0.85", linewidth=1, zorder=0)
-        axis.axvline(0, color="0.85", linewidth=1, zorder=0)
-        axis.fill_between(
-            x, [r["ci_lo"] for r in rows], [r["ci_hi"] for r in rows], alpha=0.25, linewidth=0, color="tab:blue"
-        )
-        axis.plot(x, y, marker="o", color="tab:blue")
-        axis.set_title(f"{name}: {metric}", fontsize=10)
-        axis.set_xlabel("alpha")
-        axis.set_ylabel("nats")
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title, fontsize=11)
-    figure.savefig(path, dpi=130)
-
-
-# ---------------------------------------------------------------- strengths and comparisons: PNG and SVG of each
-
 COLORS = (
     "#0072b2",
     "#d55e00",
@@ -52,6 +19,8 @@ COLORS = (
 MARKERS = "osD^vPX*"
 PER_PANEL = len(COLORS)
 GREY = "0.55"
+DECADES = 4
+"""Of KL that are drawn beside each other; a strength below does nothing that could be compared."""
 
 
 def forest(lines: Sequence[Fields], title: str, label: str, path: Path) -> list[Path]:
@@ -100,6 +69,7 @@ def frontier(curves: Sequence[Fields], title: str, label: str, budget: float | N
     """
     from math import ceil
 
+    curves, weak = _strong_enough(curves)
     front = [c for c in curves if not c["control"]]
     panels = [front[i : i + PER_PANEL] for i in range(0, len(front), PER_PANEL)] or [[]]
     columns = min(2, len(panels))
@@ -121,8 +91,18 @@ def frontier(curves: Sequence[Fields], title: str, label: str, budget: float | N
     for spare in axes.flat[len(panels) :]:
         spare.set_visible(False)
     budgeted = f"; dotted: the budget, {budget:g} nat" if budget else ""
-    figure.suptitle(f"{title}\nfilled: alpha > 0, open: alpha < 0; bars: 95 % intervals{budgeted}", fontsize=10)
+    left_out = f"\n{weak} points whose KL is {DECADES:g} decades below the largest are left out" if weak else ""
+    about = f"filled: alpha > 0, open: alpha < 0; bars: 95 % intervals{budgeted}{left_out}"
+    figure.suptitle(f"{title}\n{about}", fontsize=10)
     return _saved(figure, path)
+
+
+def _strong_enough(curves: Sequence[Fields]) -> tuple[Sequence[Fields], int]:
+    """(the curves with their points that belong on one scale, how many points do not)."""
+    largest = max((p["kl"] for c in curves for p in c["points"] if p["kl"]), default=0.0)
+    kept = [{**c, "points": [p for p in c["points"] if (p["kl"] or 0.0) >= largest / 10**DECADES]} for c in curves]
+    drawn, all_points = (sum(bool(p["kl"]) for c in some for p in c["points"]) for some in (kept, curves))
+    return kept, all_points - drawn
 
 
 def search_panels(calibrations: Sequence[Fields], title: str, path: Path) -> list[Path]:

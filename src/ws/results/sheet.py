@@ -1,5 +1,7 @@
 """A table as a value: cells for people, records for programs, and what it says. It does not know where numbers come from."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,8 +10,15 @@ from ws.types import Fields
 if TYPE_CHECKING:
     from rich.table import Table
 
-WIDEST = 28  # characters of a cell; longer ones are folded
+WIDEST = 30  # characters of a cell; longer ones are folded
 GAP = 2  # characters between columns
+
+INSIDE = re.compile(r" (?=\[)|(?<=\d)(?=±)")
+"""Where a cell is broken: before its interval, or its spread."""
+
+
+def _sum(widths: Sequence[int]) -> int:
+    return sum(widths) + GAP * (len(widths) - 1)
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,8 @@ class Sheet:
     """Lines that others are set against."""
     marked: tuple[int, ...] = ()
     """Lines to be looked at twice."""
+    spare: int = 0
+    """So many columns at the right go before a cell is broken."""
 
     def rich(self, width: int, hint: str = "") -> "Table":
         """For a terminal of so many characters: whole columns from the left, and a line that names those without room.
@@ -38,15 +49,21 @@ class Sheet:
         from rich.markup import escape
         from rich.table import Table
 
-        # an interval, or a spread, stands below its number
-        lines = [[x.replace(" [", "\n[").replace("±", "\n±") for x in line] for line in self.lines]
-        cells = [max([0, *(min(len(p), WIDEST) for x in column for p in x.split("\n"))]) for column in zip(*lines)]
-        cells = cells or [0] * len(self.columns)
-        whole = [max(len(c), n) for c, n in zip(self.columns, cells)]
-        folded = [max([n, *map(len, c.split())]) for c, n in zip(self.columns, cells)]  # headings on several lines
-        needed = whole if sum(whole) + GAP * (len(whole) - 1) <= width else folded
-        fitting = max(1, sum(sum(needed[: k + 1]) + GAP * k <= width for k in range(len(needed))))
+        lines = [list(line) for line in self.lines]
+        needed = self._widths(lines)
+        if _sum(needed[: len(needed) - self.spare]) > width:  # an interval, or a spread, then stands below its number
+            lines = [[INSIDE.sub("\n", x) for x in line] for line in lines]
+            needed = self._widths(lines)
+            if _sum(needed) > width:
+                needed = self._widths(lines, folded=True)
+        fitting = max(1, sum(_sum(needed[: k + 1]) <= width for k in range(len(needed))))
         lacking = ", ".join(self.columns[fitting:])
+        essential = len(needed) - fitting > self.spare
+        caption = (
+            f"no room at this width: {lacking}; widen the terminal{hint}"
+            if essential
+            else f"not shown at this width: {lacking}"
+        )
         table = Table(
             title=escape(self.title) or None,
             title_justify="left",
@@ -57,7 +74,7 @@ class Sheet:
             caption_justify="left",
             caption_style="dim",
             padding=(0, GAP, 0, 0),
-            caption=escape(f"no room at this width: {lacking}; widen the terminal{hint}") if lacking else None,
+            caption=escape(caption) if lacking else None,
         )
         for c, n in list(zip(self.columns, needed))[:fitting]:
             table.add_column(
@@ -67,6 +84,12 @@ class Sheet:
             style = "dim" if at in self.faint else "yellow" if at in self.marked else None
             table.add_row(*map(escape, line[:fitting]), style=style)
         return table
+
+    def _widths(self, lines: Sequence[Sequence[str]], *, folded: bool = False) -> list[int]:
+        """The characters that each column takes; `folded` sets headings on several lines."""
+        cells = [max([0, *(min(len(p), WIDEST) for x in column for p in x.split("\n"))]) for column in zip(*lines)]
+        heads = [max(map(len, c.split()), default=0) if folded else len(c) for c in self.columns]
+        return [max(pair) for pair in zip(heads, cells or [0] * len(heads))]
 
     def markdown(self) -> str:
         """For a README."""

@@ -1,5 +1,6 @@
-"""The runs below an output folder."""
+"""The runs below an output folder, and what sets runs of one name apart."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ws.records import read
@@ -7,8 +8,10 @@ from ws.types import Json
 
 
 def runs(out: Path) -> list[Json]:
-    """Every run below an output folder: behavior, adapter, model, seed, and the stages that are done."""
+    """Every run below an output folder, newest first: behavior, adapter, model, seed, the stages that are done, and the
+    options by which it differs from others of the same behavior, adapter, model and seed."""
     records = []
+    options = []
     for train_folder in sorted(out.glob("*/*/*/train")):
         manifest = read(train_folder)
         if manifest is None:
@@ -28,4 +31,32 @@ def runs(out: Path) -> list[Json]:
                 "finished": manifest["finished"],
             }
         )
-    return records
+        options.append(_options(manifest, out))
+    for record, differs in zip(records, _apart(records, options)):
+        record["differs"] = differs
+    return sorted(records, key=lambda r: str(r["finished"]), reverse=True)
+
+
+def _options(manifest: Json, out: Path) -> Json:
+    """All that decides a training: its settings, those of its pairs, and what the model was loaded as."""
+    inputs = manifest["inputs"]
+    key = str(inputs.get("pairs", ""))
+    pairs: Json = {"pairs": key[:8]}
+    for folder in out.glob(f"data/*/*/{key[:12]}") if key else ():
+        if (record := read(folder)) is not None:
+            files = [
+                f.get("sha256", "")[:8] if isinstance(f, dict) else str(f) for f in record["inputs"].get("files", ())
+            ]
+            pairs = {**record["settings"], "pairs": " ".join(files)}
+    model = {k: inputs[k] for k in ("dtype", "threads", "weights", "protocol") if k in inputs}
+    return {**pairs, **manifest["settings"], **{k: v[:8] if k == "weights" else v for k, v in model.items()}}
+
+
+def _apart(records: Sequence[Json], options: Sequence[Json]) -> list[Json]:
+    """For each run, the options that not all runs of its name share."""
+    names = [tuple(r[k] for k in ("behavior", "adapter", "model", "seed")) for r in records]
+    apart: list[Json] = []
+    for name, own in zip(names, options):
+        others = [o for n, o in zip(names, options) if n == name]
+        apart.append({k: v for k, v in own.items() if any(o.get(k) != v for o in others)})
+    return apart

@@ -15,24 +15,30 @@ def sheet(rows: Sequence[Row], title: str) -> Sheet:
     protocols = list(dict.fromkeys(str(r["protocol"]) for r in rows))
     several = len(protocols) > 1  # one alone stands in the title, and leaves room for numbers
     groups = by_metric(rows)
-    lines = []
+    lines, listed, faint = list[tuple[str, ...]](), list[Row](), list[int]()
     for group in groups:
-        span = max((abs(r["mean"]) for r in group if finite(r["mean"])), default=0.0)
-        digits = digits_for(*(r[k] for r in group for k in ("mean", "ci_lo", "ci_hi")))
-        for at, r in enumerate(group):
+        values = [r["mean"] for r in group if finite(r["mean"])]
+        span = max((abs(x) for x in values), default=0.0) if len({*values}) > 1 else 0.0  # a bar shows a difference
+        digits = _digits(group)
+        shown, strengths = (
+            (group, []) if len(group) < 2 or not _same(group) else (group[:1], [r["alpha"] for r in group])
+        )
+        for at, r in enumerate(shown):
             head = (r["protocol"], r["metric"]) if several else (r["metric"],)
+            if r["alpha"] == 0 and not strengths:
+                faint.append(len(lines))
             lines.append(
                 (
                     *(h if at == 0 else "" for h in head),
-                    alpha_of(r["alpha"]),
+                    f"{alpha_of(strengths[0])}…{alpha_of(strengths[-1])}" if strengths else alpha_of(r["alpha"]),
                     signed(r["mean"], digits),
                     between(r["ci_lo"], r["ci_hi"], digits),
                     share(r["pmass"]),
                     str(r["n"]),
-                    bar(r["mean"], span),
+                    bar(r["mean"], span) if finite(r["ci_lo"]) else "",
                 )
             )
-    listed = [r for group in groups for r in group]
+        listed += group
     return Sheet(
         title if several else ", ".join([title, *protocols]),
         "",
@@ -40,17 +46,30 @@ def sheet(rows: Sequence[Row], title: str) -> Sheet:
         tuple(lines),
         tuple(listed),
         words=("protocol", "metric", ""),
-        faint=tuple(at for at, r in enumerate(listed) if r["alpha"] == 0),
+        faint=tuple(faint),
     )
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The same for a README, every number with two decimals."""
+    """The same for a README, with the same decimals."""
     lines = ["| protocol | metric | alpha | mean | 95 % interval | pmass | n |", "|---|---|---:|---:|---|---:|---:|"]
+    digits = {id(r): _digits(group) for group in by_metric(rows) for r in group}
     for r in rows:
-        cells = (r["protocol"], r["metric"], alpha_of(r["alpha"]), signed(r["mean"]), between(r["ci_lo"], r["ci_hi"]))
+        n = digits[id(r)]
+        number = signed(r["mean"], n), between(r["ci_lo"], r["ci_hi"], n)
+        cells = (r["protocol"], r["metric"], alpha_of(r["alpha"]), *number)
         lines.append(f"| {' | '.join(cells)} | {share(r['pmass'])} | {r['n']} |")
     return "\n".join(lines) + "\n"
+
+
+def _digits(group: Sequence[Row]) -> int:
+    """Decimals for the numbers of one metric."""
+    return digits_for(*(r[k] for r in group for k in ("mean", "ci_lo", "ci_hi")))
+
+
+def _same(group: Sequence[Row]) -> bool:
+    """Whether a metric is 0 at every strength, so that one line says it all."""
+    return all(r[k] == 0 for r in group for k in ("mean", "ci_lo", "ci_hi"))
 
 
 def by_metric(rows: Sequence[Row]) -> list[list[Row]]:

@@ -36,13 +36,17 @@ def sheet(
         tuple(records),
         tuple(readings(methods, claim, reference, chance)),
         words=("cue", "method", "kl − / +", "outside random"),
+        spare=len(columns) - sum(c in FIRST for c in columns),
     )
 
 
+FIRST = ("cue", "method", "axis [95 % CI]", "outside random")
+"""Columns that a narrow terminal shows whole before it shows any other."""
 EXPECTED = (
     "expected: matched rows whose axis is clear of 0, outside the range of random directions, with small costs. Otherwise: an "
     "effect at another KL, or one that random directions have too, says little about the method. axis: half the difference "
-    "between the arms, over the rows scored at both; intervals are over units."
+    "between the arms, over the rows scored at both; intervals are over units. cue: 🟢 a large axis toward the pole that is "
+    "wanted, its interval clear of 0; 🟡 a small or unsure one; 🔴 neither; ⚪ another strength, or nothing claimed."
 )
 
 
@@ -86,12 +90,12 @@ def _line(
     what = "draw" if k.control else "seed"
     cells = {
         "cue": cue_of(k, claim),
-        "axis": signed(axis.found.mean),
-        "method": k.name + (f" ({n} draws)" if k.control else ""),
-        "C − / +": " / ".join(_over(x, "+.3g") for x in alphas),
-        "kl − / +": " / ".join(_over(x, ".2f") for x in kls) + ("" if k.matched or k.as_given else f" {k.verdict}"),
-        "audit − / +": " / ".join(_over(x, ".2f") for x in audits) if any(any(x) for x in audits) else NO,
+        "method": k.name + (f" ({n} draws)" if k.control else "" if k.matched or k.as_given else " (unmatched)"),
         "axis [95 % CI]": with_interval(axis.found),
+        "outside random": _outside(k, around, outside),
+        "kl − / +": " / ".join(_over(x, ".2f") for x in kls) + ("" if k.matched or k.as_given else f" {k.verdict}"),
+        "C − / +": " / ".join(_over(x, "+.3g") for x in alphas),
+        "audit − / +": " / ".join(_over(x, ".2f") for x in audits) if any(any(x) for x in audits) else NO,
         "Δ −": with_interval(neg.found),
         "Δ +": with_interval(pos.found),
         f"axis − {reference.name}'s": "reference"
@@ -99,7 +103,6 @@ def _line(
         else with_interval(against.found)
         if against
         else NO,
-        "outside random": _outside(k, around, outside),
     }
     record: Json = {
         "method": k.name,

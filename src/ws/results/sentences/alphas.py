@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ws.numbers import alpha_of, between, digits_for, finite, signed
+from ws.numbers import alpha_of, between, digits_for, finite, signed, some
 from ws.results.layouts.alphas import by_metric
 from ws.results.sentences import ends_of, few_units, in_nats, low_mass, side_of, verdict
 from ws.types import Fields
@@ -27,6 +27,23 @@ def readings(rows: Sequence[Fields], intent: Mapping[str, int], legend: Mapping[
         if legend and metric in legend:
             lines[-1] += f" Larger means it {legend[metric]}."
     return [*lines, *_few(rows), *low_mass({r["metric"]: r["pmass"] for r in _lowest_mass(rows)})]
+
+
+def chance(rows: Sequence[Fields], random: Sequence[Fields]) -> list[str]:
+    """How far random directions of the same norm move the same metrics over the same span of the dial, in one sentence."""
+    shown = {(r["eval"], r["protocol"], r["metric"]) for r in rows}
+    beside = [r for r in random if (r["eval"], r["protocol"], r["metric"]) in shown]
+    if not beside:
+        return []
+    moves = []
+    for r in beside:
+        spans = [changes[-1] - (changes[0] if len(changes) > 1 else 0.0) for changes in r["each"]]
+        unit = " nat" if in_nats(r["metric"]) else ""
+        moves.append(f"{r['metric']} by {signed(min(spans))} to {signed(max(spans))}{unit}")
+    counts = sorted({r["n"] for r in beside})
+    units = some(counts[-1], "unit") if len(counts) == 1 else f"{counts[0]} to {counts[-1]} units"
+    draws = some(len(beside[0]["each"]), "random direction")
+    return [f"Chance: over the same span {draws} of the same norm move {', '.join(moves)}, on {units}."]
 
 
 def _few(rows: Sequence[Fields]) -> list[str]:
