@@ -23,7 +23,7 @@ from ws.train.checkpoint import Checkpoints, SideState, TrainState
 from ws.train.loop import BestSteps, Fit, batches_of
 from ws.train.losses import Losses
 from ws.train.processes import Group
-from ws.train.sequences import rows_of
+from ws.train.sequences import Row, rows_of
 
 PAIRS = Pairs(
     tuple(
@@ -468,6 +468,23 @@ def test_training_halves_its_parts_when_memory_runs_out_and_ends_with_the_same_t
     assert parts.report["rows_at_once"] == 2
     for k, t in whole.pos.tensors.items():
         torch.testing.assert_close(parts.pos.tensors[k], t, atol=1e-5, rtol=1e-3)
+
+
+def test_a_step_in_lots_of_like_length_is_the_step_of_its_batch(tiny):
+    rows = [Row(tuple(range(5, 5 + n)), 3) for n in (40, 9, 12, 38, 60, 10)]
+    of, found = FAMILIES["bias"], []
+    for tokens in (None, 80):
+        with of.attached(tiny, spec_of(tiny, quick("bias")), 0) as attached:
+            losses = Losses(attached, tiny.device, tokens_at_once=tokens)
+            loss, lots = losses._loss, []
+            losses._loss = lambda some, loss=loss, lots=lots: (lots.append([len(r.ids) for r in some]), loss(some))[1]
+            mean = losses.step(rows, torch.optim.SGD(attached.trainable.values(), lr=1.0))
+            found.append((lots, mean, torch.cat([p.detach() for p in attached.trainable.values()])))
+    (whole, mean, moved), (lots, same, again) = found
+    assert (whole, lots) == ([[60, 40, 38, 12, 10, 9]], [[60], [40, 38], [12, 10, 9]])
+    assert same == pytest.approx(mean, rel=1e-5)
+    torch.testing.assert_close(again, moved, atol=1e-5 * float(moved.abs().max()), rtol=1e-4)
+    assert moved.abs().max() > 0
 
 
 def test_a_stray_answer_the_template_rewrites_is_dropped_and_many_stop_the_training(tiny):

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from ws.models.head import target_logprobs
 from ws.models.load import Base
 from ws.types import Cache, CacheLayer, Network
 
@@ -117,6 +118,17 @@ def _in_blocks(weight: Tensor, x: Tensor) -> Tensor:
         part = slice(start, start + HEAD_ROWS)
         torch.mm(flat, weight[part].mT, out=out[:, part])
     return out.view(*x.shape[:-1], len(weight))
+
+
+def mean_logprobs(base: Base, rows: Sequence[tuple[Sequence[int], int]]) -> list[float]:
+    """The mean log-probability of the tokens from `start` on, for rows (ids, start) read side by side."""
+    ids, mask, positions = padded(base, [tokens for tokens, _ in rows])
+    width = ids.shape[1]
+    counts = [len(tokens) - start for tokens, start in rows]
+    index = [(at + 1) * width - 1 - i for at, n in enumerate(counts) for i in range(n, 0, -1)]
+    targets = [t for tokens, start in rows for t in tokens[start:]]
+    logp = target_logprobs(base.model, index, targets, input_ids=ids, attention_mask=mask, position_ids=positions)
+    return [float(part.mean()) for part in logp.split(counts)]
 
 
 def extended(

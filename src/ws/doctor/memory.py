@@ -1,12 +1,12 @@
 """The memory that a study takes, counted before anything is loaded.
 
 The network stands on torch's meta device, where tensors have shapes and no values. Adapters are attached to it as
-training attaches them, one forward pass is traced, and every tensor that autograd would keep for the backward pass is
-counted. That is exact for what is kept; what lives only for the length of one operation comes on top.
+training attaches them, the loss of one batch is traced, and every tensor that autograd would keep for the backward pass
+is counted. That is exact for what is kept; what lives only for the length of one operation comes on top.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
@@ -18,13 +18,15 @@ from ws.data import DataSettings
 from ws.doctor.check import size
 from ws.doctor.model import Opened
 from ws.generate import batch_of
+from ws.models.head import head_bytes, target_logprobs
 from ws.models.load import DTYPES
-from ws.train import TrainSettings, spec_of
+from ws.train import ROWS_AT_ONCE, TrainSettings, spec_of
+from ws.train.losses import kept_bytes, tokens_that_fit
 from ws.types import Json, Network
 
-# of what is trained: start 2, sides 2, AdamW's moments 4 and their copy in use 2, best 2 and that of the learning rates
-# before 2, live 1, gradient 1
-COPIES = 16
+# of what is trained: start 1, sides 2, AdamW's moments 4, best 2 and that of the learning rates before 2, live 1, gradient 1
+COPIES = 13
+BETWEEN = 1.5  # times what is kept, on a CPU: what lives for one operation, and holes that the allocator leaves (1.4 measured)
 FILL = 0.9  # of the free memory; the rest is fragments, the driver, and other processes
 ROWS_TRACED, TOKENS_TRACED = (1, 3), 96  # two passes tell what grows with the rows from what does not
 SYSTEM = 64  # tokens of a persona's system message, beside the training length
@@ -100,7 +102,8 @@ def memory_plan(
     main: int | None = None,
 ) -> MemoryPlan:
     """The memory that generating, training and checkpointed training take with a model at these settings."""
-    chosen = _dtype(model, dtype, next(iter(free)))
+    device, room = next(iter(free.items()))
+    chosen = _dtype(model, dtype, device)
     of = family(train.adapter)
     network: Network = model.base.model
     network.to(chosen)
@@ -114,12 +117,19 @@ def memory_plan(
         stand_in = TrainSettings(adapter=USUAL, layers=train.layers or of.default_layers, targets=train.targets)
         parameters, always, trace = _traced(model, stand_in)
         traced_as = USUAL
-    copies = COPIES + (2 * train.checkpoints if next(iter(free)) == "cpu" else 0)  # those lie in main memory
-    fixed = copies * 4 * parameters + always
-    rows = min(64, train.batch_size)
-    blocks, head, inputs = (train.max_len * x for x in trace)
-    plain = Step(f"train {of.name}", fixed, blocks + head, rows, 1)
-    lean = Step("the same with --gradient-checkpointing", fixed, inputs + blocks // model.base.depth + head, rows, 1)
+    copies = COPIES + (2 * train.checkpoints if device == "cpu" else 0)  # those lie in main memory
+    fixed = copies * 4 * parameters + always + head_bytes(network)
+    blocks, inputs = trace
+
+    def training(name: str, per_token: int) -> Step:
+        rows = min(ROWS_AT_ONCE, train.batch_size)
+        if device == "cpu":
+            rows = min(rows, max(1, tokens_that_fit(per_token, room) // train.max_len))
+            per_token = math.ceil(BETWEEN * per_token)
+        return Step(name, fixed, per_token * train.max_len, rows, 1)
+
+    plain = training(f"train {of.name}", blocks)
+    lean = training("the same with --gradient-checkpointing", inputs + blocks // model.base.depth)
     steps = (_generating(model, data, chosen), *((lean,) if train.gradient_checkpointing else (plain, lean)))
     plan = MemoryPlan(
         model.base.id, str(chosen).removeprefix("torch."), weights, steps, dict(free), parameters, traced_as, main=main
@@ -147,47 +157,39 @@ def _generating(model: Opened, data: DataSettings, dtype: torch.dtype) -> Step:
     return Step("generate answers", 0, per_token * tokens + last, batch_of(network), 1)
 
 
-def _traced(model: Opened, train: TrainSettings) -> tuple[int, int, tuple[int, int, int]]:
-    """(trainable parameters, bytes kept whatever the rows, bytes per token kept by blocks, head and loss, blocks' inputs)."""
+def _traced(model: Opened, train: TrainSettings) -> tuple[int, int, tuple[int, int]]:
+    """(trainable parameters, bytes kept whatever the rows, bytes per token: kept, and of the blocks' inputs alone)."""
     base = model.base
     network: Network = base.model
     config = network.config.get_text_config()
     with ExitStack() as undo:
         undo.enter_context(torch.device("meta"))
         attached = undo.enter_context(family(train.adapter).attached(base, spec_of(base, train), 0))
-        one, more = (_kept(attached.network, rows, config.vocab_size) for rows in ROWS_TRACED)
+        one, more = (kept_bytes(attached.network, _loss(attached.network, n), counts=_counts) for n in ROWS_TRACED)
         parameters = sum(p.numel() for p in attached.trainable.values())
-    tokens = (ROWS_TRACED[1] - ROWS_TRACED[0]) * TOKENS_TRACED
-    blocks, head = ((m - o) / tokens for o, m in zip(one, more))
-    fixed = one[0] - blocks * ROWS_TRACED[0] * TOKENS_TRACED  # DoRA's norms of whole matrices, for one
-    # beside what is kept: the logits themselves, their copy in float32, and the gradients of both
-    head += config.vocab_size * 2 * (base.dtype.itemsize + 4)
+    per_token = (more - one) / ((ROWS_TRACED[1] - ROWS_TRACED[0]) * TOKENS_TRACED)
+    fixed = one - per_token * ROWS_TRACED[0] * TOKENS_TRACED  # DoRA's norms of whole matrices, for one
     inputs = base.depth * config.hidden_size * base.dtype.itemsize
-    return parameters, max(0, math.ceil(fixed)), (math.ceil(blocks), math.ceil(head), inputs)
+    return parameters, max(0, math.ceil(fixed)), (math.ceil(per_token), inputs)
 
 
-def _kept(network: nn.Module, rows: int, vocabulary: int) -> tuple[int, int]:
-    """Bytes that autograd keeps of one pass over so many rows: of the blocks, and of the head and its loss."""
-    storages = {p.untyped_storage()._cdata for p in network.parameters()}
-    activations: list[Tensor] = []
-
-    def keep(t: Tensor) -> Tensor:
-        at = t.untyped_storage()._cdata
-        # scores of attention, one per pair of tokens, are kept by no kernel that devices use for it
-        if at not in storages and not (t.ndim > 2 and t.shape[-1] == t.shape[-2] == TOKENS_TRACED):
-            storages.add(at)
-            activations.append(t)
-        return t
-
+def _loss(network: nn.Module, rows: int) -> Callable[[], Tensor]:
+    """The loss of so many rows of which every position is a target."""
     ids = torch.zeros(rows, TOKENS_TRACED, dtype=torch.long)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        # four dimensions: a mask that transformers takes as it is, without looking at values that are not there
-        mask = torch.ones(rows, 1, TOKENS_TRACED, TOKENS_TRACED, dtype=torch.bool)
-        positions = torch.arange(TOKENS_TRACED)[None]
-        out = network(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False)
-        nn.functional.cross_entropy(out.logits[:, :-1].flatten(0, 1).float(), ids[:, 1:].flatten())
-    sizes = [(t.untyped_storage().nbytes(), bool(t.shape) and t.shape[-1] == vocabulary) for t in activations]
-    return sum(n for n, head in sizes if not head), sum(n for n, head in sizes if head)
+    # four dimensions: a mask that transformers takes as it is, without looking at values that are not there
+    mask = torch.ones(rows, 1, TOKENS_TRACED, TOKENS_TRACED, dtype=torch.bool)
+    positions = torch.arange(TOKENS_TRACED)[None]
+    every = range(ids.numel())
+    return lambda: (
+        -target_logprobs(
+            network, every, [0] * len(every), input_ids=ids, attention_mask=mask, position_ids=positions
+        ).sum()
+    )
+
+
+def _counts(t: Tensor) -> bool:
+    """False for scores of attention, one per pair of tokens: no kernel that devices use for it keeps them."""
+    return not (t.ndim > 2 and t.shape[-1] == t.shape[-2] == TOKENS_TRACED)
 
 
 def _advice(plan: MemoryPlan, model: Opened, train: TrainSettings) -> list[str]:

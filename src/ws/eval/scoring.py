@@ -33,6 +33,7 @@ from ws.prefix_cache import (
     holds,
     last_logits,
     levels,
+    mean_logprobs,
     padded,
 )
 
@@ -146,15 +147,12 @@ def score_texts(
         prepared,
         lambda part, strengths, steer: _texts_scored(base, part, strengths, steer),
         room=Room(base.model),
-        length=lambda p: sum(len(t.ids) for t in p) * TEXTS_COST,
+        length=lambda p: sum(len(t.ids) for t in p),
         alphas=alphas,
         dial=dial,
         label=label,
         reference=reference,
     )
-
-
-TEXTS_COST = 4  # the logits of every answer token are kept, so a batch holds fewer
 
 
 def at_alphas(
@@ -341,7 +339,7 @@ def sequence_logprobs(
             base, [[Whole(ids, start, start - 1)] for ids, start in part], strengths, steer
         ),
         room=Room(base.model),
-        length=lambda r: len(r[0]) * TEXTS_COST,
+        length=lambda r: len(r[0]),
         alphas=alphas,
         dial=dial,
         label=label,
@@ -360,23 +358,13 @@ class Whole:
     """The last token of what was asked."""
 
 
+@torch.inference_mode()
 def _texts_scored(base: Base, part: Sequence[Sequence[Whole]], strengths: Sequence[float], steer: Steer) -> list[Score]:
     flat = [(a, text) for row in part for a in strengths for text in row]
     with steer([a for a, _ in flat], [t.start for _, t in flat]):
-        means = iter(_mean_logprobs(base, [(t.ids, t.answer) for _, t in flat]))
+        means = iter(mean_logprobs(base, [(t.ids, t.answer) for _, t in flat]))
     per_row = [[next(means) for _ in row] for row in part for _ in strengths]
     return [Score(f[0] - sum(f[1:]), math.nan, math.nan) for f in per_row]
-
-
-@torch.inference_mode()
-def _mean_logprobs(base: Base, rows: Sequence[tuple[Sequence[int], int]]) -> list[float]:
-    keep = max(len(ids) - start for ids, start in rows) + 1
-    ids, mask, positions = padded(base, [r[0] for r in rows])
-    logits = base.model(
-        input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=keep
-    ).logits
-    logp = logprobs(logits[:, :-1]).gather(-1, ids[:, 1 - keep :, None])[..., 0]
-    return [float(lp[start - len(r) :].mean()) for lp, (r, start) in zip(logp, rows)]
 
 
 def _with_answer(base: Base, item: Item, text: str) -> Whole:

@@ -88,6 +88,7 @@ def train(
         attached = _attached(of, base, spec, settings, start, group, undo)
         device = torch.device(group.device) if group.shard else base.device
         losses = Losses(attached, device, group, min(rows_at_once or ROWS_AT_ONCE, settings.batch_size))
+        losses.fit([r for side in examples.rows.values() for r in side])
         checkpoints = Checkpoints(work, _identity(base, pairs, settings), group, device)
         fit = Fit(settings, examples, starts, losses, checkpoints, tracking)
         try:
@@ -97,6 +98,7 @@ def train(
     report |= {
         "template": _template(base),
         "rows_at_once": losses.rows_at_once,
+        "tokens_at_once": losses.tokens_at_once,
         "lr": best.lr,
         "step": min(best.steps),
         "steps": list(best.steps),
@@ -153,12 +155,13 @@ def _starts(
     of: Family, base: Base, spec: Spec, settings: TrainSettings, start: Mapping[str, Tensor], group: Group
 ) -> tuple[Tensors, Tensors]:
     """The tensors both sides start from: one set, or two where the family draws them and `init` says independent."""
+    seeds = [settings.seed * 2 + 1_000_003 * (1 + i) for i in range(len(SIDES))]
     starts = []
-    for i in range(len(SIDES)):
-        seed = settings.seed if settings.init == "shared" else settings.seed * 2 + 1_000_003 * (1 + i)
+    for seed in [settings.seed] if settings.init == "shared" else seeds:
         with of.attached(base, spec, seed) as fresh:
-            starts.append(fresh.state() | {k: t.to(base.device).clone() for k, t in start.items()})
-    return group.tensors_as_main(starts[0]), group.tensors_as_main(starts[1])
+            own = fresh.state() | {k: t.to(base.device).clone() for k, t in start.items()}
+        starts.append(group.tensors_as_main(own))
+    return starts[0], starts[-1]
 
 
 def _attached(

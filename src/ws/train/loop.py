@@ -109,7 +109,7 @@ class Fit:
         if state is not None:
             log.info("going on at step %d of %d", state.step, len(self.batches))
             return state
-        sides = [SideState({k: t.clone() for k, t in s.items()}) for s in self.starts]
+        sides = [SideState(start) for start in self.starts]  # values are replaced and never written into
         for side, name in zip(sides, SIDES):
             side.keep(0, self._judge(side, name))
         return TrainState(sides, 0, [{"step": 0, "val_pos": sides[0].val, "val_neg": sides[1].val}])
@@ -161,21 +161,16 @@ class Fit:
             if step + 1 in self.marks:
                 side.checkpoints[step + 1] = {k: t.cpu() for k, t in attached.state().items()}
         side.state = attached.state()
-        side.moments = {
-            key: {k: v.detach().clone() for k, v in optimizer.state[p].items()} for key, p in attached.trainable.items()
-        }
+        side.moments = {key: optimizer.state[p] for key, p in attached.trainable.items()}
         return total / max(1, until - start)
 
     def _optimizer(self, side: SideState, lr: float) -> torch.optim.Optimizer:
-        """AdamW with the moments that this side left."""
+        """AdamW with the moments that this side left, which it takes over and goes on writing into."""
         parameters = dict(self.losses.attached.trainable)
         optimizer = torch.optim.AdamW(parameters.values(), lr=lr, weight_decay=self.settings.weight_decay)
         for key, p in parameters.items():
             if key in side.moments:
-                moments = side.moments[key]  # AdamW counts its steps on the CPU; the rest lies where its parameter does
-                optimizer.state[p] = {
-                    k: t.clone() if k == "step" else t.to(p.device, copy=True) for k, t in moments.items()
-                }
+                optimizer.state[p] = side.moments[key]
         return optimizer
 
     def _judge(self, side: SideState, name: str) -> float:

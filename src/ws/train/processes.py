@@ -13,7 +13,7 @@ gradients are added here and not by DDP, which hangs where a process has no row 
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -107,21 +107,19 @@ class Group:
         if self.main:
             self.wait()
 
-    def passes(self, rows: Sequence[T], at_once: int) -> Iterator[tuple[Sequence[T], float]]:
-        """This process's rows in lots of at most `at_once`, each with its weight.
+    def passes(
+        self, rows: Sequence[T], lots: Callable[[Sequence[T]], list[Sequence[T]]]
+    ) -> Iterator[tuple[Sequence[T], float]]:
+        """This process's rows in the lots that `lots` makes of them, each with its weight.
 
-        Gathering weights needs every process at every pass. So where they are sharded, a process without rows of its
-        own goes along with the first one, at weight 0.
+        Gathering weights needs every process at every pass. So where they are sharded, a process that has fewer lots
+        goes along with the first row, at weight 0.
         """
-        mine = self.share(rows)
-        n = -(-len(self.share_of_first(rows)) // at_once) if self.shard else -(-len(mine) // at_once)
-        for i in range(n):
-            lot = mine[i * at_once : (i + 1) * at_once]
-            yield (lot, 1.0) if lot else (rows[:1], 0.0)
-
-    def share_of_first(self, rows: Sequence[T]) -> Sequence[T]:
-        """The rows of the first process, whose share of a batch is the largest."""
-        return rows[0 :: self.size]
+        mine = lots(self.share(rows))
+        yield from ((lot, 1.0) for lot in mine)
+        if self.shard:
+            most = max(len(lots(rows[rank :: self.size])) for rank in range(self.size))
+            yield from [(rows[:1], 0.0)] * (most - len(mine))
 
     @contextmanager
     def together(self) -> Iterator[None]:

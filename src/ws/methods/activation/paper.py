@@ -18,7 +18,7 @@ from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.activation.states import EMBEDDED, Contrast
 from ws.models.load import Base
 from ws.pairs import Pair
-from ws.prefix_cache import answering, padded
+from ws.prefix_cache import answering, mean_logprobs
 from ws.train.sequences import finished
 
 POSITIONS = "response"  # the end of the prompt and every token of the answer
@@ -70,16 +70,11 @@ def effect(base: Base, method: Activation, pairs: Sequence[Pair]) -> float:
 
     @torch.inference_mode()
     def run(part) -> list[float]:
-        keep = max(len(ids) - start for ids, start, *_ in part) + 1
-        ids, mask, positions = padded(base, [t for t, *_ in part])
-        with answering([start - 1 for _, start, *_ in part]), method.at(base, [alpha for *_, alpha in part]):
-            logits = base.model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=keep
-            ).logits
-        logp = logits[:, :-1].float().log_softmax(-1).gather(-1, ids[:, 1 - keep :, None])[..., 0]
-        return [float(lp[start - len(t) :].mean()) for lp, (t, start, *_) in zip(logp, part)]
+        texts = [(ids, start) for ids, start, *_ in part]
+        with answering([start - 1 for _, start in texts]), method.at(base, [alpha for *_, alpha in part]):
+            return mean_logprobs(base, texts)
 
     room = Room(base.model)
-    size = lambda r: room.fits(4 * len(r[0]))  # noqa: E731
+    size = lambda r: room.fits(len(r[0]))  # noqa: E731
     scored, _ = in_batches(rows, run, size=size, length=lambda r: len(r[0]), label="choosing a layer")
     return sum(sign * alpha * lp for (_, _, sign, alpha), lp in zip(rows, scored)) / (2 * len(rows) / 4)

