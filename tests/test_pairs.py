@@ -317,6 +317,18 @@ def test_the_outlook_names_the_cause_and_the_mend():
     assert set(MENDS) >= {c.name for c in check_pairs(verdicts_on_deeds())}
 
 
+def test_too_many_equal_pairs_among_a_few_questions_are_no_verdict_on_the_others():
+    some = [replace(r, response_neg=r.response_pos) if i % 10 < 6 else r for i, r in enumerate(rows())]
+    checks = check_pairs(some)
+    assert {c.name: c.verdict for c in checks}["identical"] == "fail"
+    assert outlook(checks)[0] == "fail"
+    grade, said = outlook(checks, some)
+    assert grade == "warn"
+    assert "identical = 0.60" in said
+    assert "Other questions may do better" in said
+    assert outlook(checks[:3], [replace(r, response_neg=r.response_pos) for r in rows()])[0] == "fail"
+
+
 def test_few_pairs_are_counted_with_why_the_others_are_gone():
     about = {"n_generated": 60, "dropped": {"identical": 46}}
     few = Pairs(tuple(rows(14)), about, check_pairs(rows(14)))

@@ -21,8 +21,6 @@ def outlook(checks: Sequence[Check], rows: Sequence[Pair] = ()) -> tuple[Grade, 
 
     With `rows`, which may be few, a number counts for a yes only if its interval over questions does.
     """
-    if bad := [c for c in checks if c.verdict == "fail"]:
-        return "fail", f"No direction can be learnt from these answers: {'; '.join(map(in_words, bad))}."
     ends = {c.name: auc_interval(rows, c.name) for c in checks if rows and c.name in TELLING}
     numbers = {
         c.name: f"{c.name} {c.value:.2f}{' [{:.2f}, {:.2f}]'.format(*ends[c.name]) if c.name in ends else ''}"
@@ -30,11 +28,19 @@ def outlook(checks: Sequence[Check], rows: Sequence[Pair] = ()) -> tuple[Grade, 
         if c.name in TELLING
     }
     signs = [c.name for c in checks if c.name in numbers and c.verdict == "ok" and ends.get(c.name, (1.0,))[0] > 0.5]
+    told = " and ".join(f"{TELLING[name]} ({numbers[name]})" for name in signs)
+    hardly = f"the answers hardly tell which side gave them ({', '.join(numbers.values())}; .5 is chance)"
+    if bad := [c for c in checks if c.verdict == "fail"]:
+        faults = "; ".join(map(in_words, bad))
+        if rows and signs and all(c.name in FEWER for c in bad):
+            return "warn", f"A study of such answers stops: {faults}. Other questions may do better, because {told}."
+        besides = f" Besides, {hardly}." if numbers and not signs else ""
+        return "fail", f"No direction can be learnt from these answers: {faults}.{besides}"
     if signs:
-        return "ok", f"A direction can be learnt: {' and '.join(f'{TELLING[n]} ({numbers[n]})' for n in signs)}."
+        return "ok", f"A direction can be learnt: {told}."
     return "warn", (
-        f"It is doubtful that a direction can be learnt: the answers hardly tell which side gave them ({', '.join(numbers.values())}; "
-        f".5 is chance). Read them: if they do not differ as you mean, {MENDS['separable']}."
+        f"It is doubtful that a direction can be learnt: {hardly}. Read them: if they do not differ as you mean, "
+        f"{MENDS['separable']}."
     )
 
 
