@@ -1,5 +1,6 @@
 """Help is short, says what is so, and waits for no heavy library; what it shows as examples runs."""
 
+import json
 import os
 import re
 import shlex
@@ -175,3 +176,60 @@ def test_bash_completes_a_line(workplace):
     done = subprocess.run(["bash", "-c", script, "-", "hone"], cwd=workplace, env=env, capture_output=True, text=True)
     (run,) = (workplace / "out").glob("honesty/lora/*")
     assert done.stdout.split() == [run.relative_to(workplace / "out").as_posix()], done.stderr
+
+
+# ---------------------------------------------------------------- what comes next
+
+
+def next_commands(text):
+    """The commands that a result ends with."""
+    lines = text[text.index("\nnext:  ") :].strip().splitlines()
+    return [shlex.split(line.removeprefix("next:").strip()) for line in lines]
+
+
+FEW = ["--n-topics", "30", "--n-samples", "1", "--n-personas", "1", "--epochs", "1", "--rank", "2", "--lr", "4e-3"]
+
+
+def test_each_stage_ends_with_the_next_command_to_type_which_runs(workplace, monkeypatch, capsys):
+    monkeypatch.chdir(workplace)
+    few = [*FEW, "--stop", "none", "--quiet"]
+    assert main(["data", *few]) == 0
+    names = []
+    for _ in range(3):  # data names train, train names diff, and diff what can be done with a direction
+        commands = next_commands(capsys.readouterr().out)
+        names.append([words[1] for words in commands])
+        for words in commands:
+            limit = ["--limit", "2", "--alphas=1"] if words[1] == "eval" else []
+            with open(os.devnull) as nothing:
+                monkeypatch.setattr(sys, "stdin", nothing)
+                capsys.readouterr()
+                assert main([*words[1:], *limit]) == 0, words
+            if words[1] == "eval":
+                (_, *show), table = next_commands(capsys.readouterr().out)
+                assert show[0] == "show" and main(show) == 0
+                assert table[1] == "table"
+                capsys.readouterr()
+    assert names == [["train"], ["diff"], ["chat", "eval", "inspect"]]
+
+
+def test_a_calibration_an_export_and_a_comparison_end_with_a_command_that_runs(workplace, monkeypatch, capsys):
+    monkeypatch.chdir(workplace)
+    few = ["--n-calib", "2", "--n-audit", "2", "--tokens", "2", "--max-evals", "3"]
+    assert main(["calibrate", "honesty", *few]) == 0
+    ((_, *words),) = next_commands(capsys.readouterr().out)
+    assert words[:3] == ["eval", "dilemmas", "honesty"]
+    assert re.fullmatch(r"--alphas=-[\d.]+,0,[\d.]+", words[3])
+    assert main([*words, "--limit", "2"]) == 0
+    capsys.readouterr()
+    assert main(["export", "honesty", "--out", "next"]) == 0
+    assert next_commands(capsys.readouterr().out) == [["ws", "verify", "next"]]
+    questions = {"What color is snow?": "Snow is white.", "What does a baker make?": "A baker makes bread."}
+    rows = [json.dumps({"prompt": q, "answer": a}) for q, a in questions.items()]
+    (workplace / "neutral.jsonl").write_text("\n".join(rows))
+    few = ["--methods", "prompt:simple", "--alphas=-1,1", "--evals", "dilemmas", "--limit", "2", "--workers", "1"]
+    few += ["--data", "perplexity=neutral.jsonl", "--seeds=3"]
+    assert main(["compare", *few]) == 0
+    again, table = next_commands(capsys.readouterr().out)
+    assert again == ["ws", "compare", *few[:-1], "--seeds=0,1,2"]
+    assert main([*again[1:], "--check"]) == 0
+    assert table == ["ws", "table"]

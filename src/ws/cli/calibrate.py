@@ -1,7 +1,7 @@
 """`ws calibrate`: the strength of each sign at which a method moves the model by a budget."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from ws import methods
@@ -49,6 +49,8 @@ class Strengths(VerbResult):
     """Where the method itself was written."""
     unmarked: bool
     """Whether nothing says what the method was trained on."""
+    subject: Sequence[str]
+    """The words that name what was calibrated."""
 
     def as_json(self) -> Mapping[str, object]:
         return {
@@ -73,6 +75,8 @@ class Strengths(VerbResult):
                 ]
             )
         screen.show(f"\n{self._plot}" + (f"\n{self.file.resolve()}" if self.file else ""))
+        strengths = f"--alphas={self.calibration.alpha_neg:.4g},0,{self.calibration.alpha_pos:.4g}"
+        screen.next(["eval", "dilemmas", *self.subject, strengths])
 
     @property
     def _plot(self) -> str:
@@ -112,6 +116,7 @@ def calibrate(options: Options) -> VerbResult:
         record,
         file=methods.save(method, subject.save) if subject.save else None,
         unmarked=bool(name) and plan is None and marks_in(method.provenance) is None,
+        subject=options.words_for("", without={"like", "save", *(f.name for f in fields(CalibrateSettings))})[1:],
     )
 
 

@@ -115,6 +115,8 @@ class ComparedMethods(VerbResult):
     markdown: bool
     logs: Path | None
     """Where workers leave what they say."""
+    words: Sequence[str]
+    """The same command, without its seeds."""
 
     def as_json(self) -> Mapping[str, object]:
         return {
@@ -139,6 +141,9 @@ class ComparedMethods(VerbResult):
             if p.suffix == ".png":
                 screen.show(f"plot    {p.resolve()}")
         screen.show(f"tables  {c.folder.resolve()}/tables.md, tables.csv, cells.csv, report.json")
+        more = [[*self.words, "--seeds=0,1,2"]] if len(self.seeds) == 1 else []
+        out = self.cells[0].common.out
+        screen.next(*more, ["table", *([] if out == "out" else ["--out", out])])
 
     @property
     def failure(self) -> WsError | None:
@@ -190,7 +195,18 @@ def compare(options: Options) -> VerbResult:
             cells, base, behavior, reference=request.reference, run=run, tell=watch.tell, say=watch.say
         )
     budget = None if settings is None else settings.budget
-    return ComparedMethods(comparison, cells, base, behavior, budget, chosen, request.seeds, request.markdown, logs)
+    return ComparedMethods(
+        comparison,
+        cells,
+        base,
+        behavior,
+        budget,
+        chosen,
+        request.seeds,
+        request.markdown,
+        logs,
+        options.words_for("compare", without={"seeds", "check"}),
+    )
 
 
 def _refuse_contradictions(options: Options, common: Common, request: Compared) -> None:

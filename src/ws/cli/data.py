@@ -1,7 +1,7 @@
 """`ws data`: the pairs of a study, or a preview of them, and what checks say of them."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from shlex import join
 
@@ -32,6 +32,8 @@ class MadePairs(VerbResult):
 
     pairs: Pairs
     record: Record
+    then: Sequence[str]
+    """The words of the command that comes next."""
 
     def as_json(self) -> Mapping[str, object]:
         return {
@@ -50,6 +52,7 @@ class MadePairs(VerbResult):
         screen.show(f"\n{counted(self.pairs)}{more}  {self.record.folder.resolve()}/pairs.jsonl\n")
         screen.points(caveats(self.pairs) or [outlook(self.pairs.checks)[1]])
         screen.show(answers_table([group[0] for group in by_question(self.pairs.rows)[:EXAMPLES]]))
+        screen.next(self.then)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,4 +143,4 @@ def data(options: Options) -> VerbResult:
         return PairsPreview(plan, some, time.perf_counter() - start, tuple(words))
     pairs, record = make_pairs(plan)
     say_stage("data", record)
-    return MadePairs(pairs, record)
+    return MadePairs(pairs, record, options.words_for("train"))

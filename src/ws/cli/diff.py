@@ -1,6 +1,6 @@
 """`ws diff`: the direction of a study, or the difference of any two models."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from ws.analysis.rounding import upstream_bf16
+from ws.cli.named import words_of
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say_stage
@@ -47,6 +48,8 @@ class StudyDirection(VerbResult):
     direction: Direction
     facts: Mapping[str, Any]
     rounding: Mapping[str, Any] | None
+    name: Sequence[str]
+    """The words that name it."""
 
     def as_json(self) -> Mapping[str, object]:
         rounding = {"upstream_bf16": self.rounding} if self.rounding else {}
@@ -61,6 +64,7 @@ class StudyDirection(VerbResult):
         if self.rounding:
             screen.show("")
             screen.show(rounding_table(self.rounding))
+        screen.next(["chat", *self.name], ["eval", "dilemmas", *self.name], ["inspect", *self.name])
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +88,7 @@ class ModelDifference(VerbResult):
         if (left_out := f["left_out"]) and left_out["tensors"]:
             screen.show(f"note: {rest(left_out)}")
         screen.show(f["file"])
+        screen.next(["inspect", f["file"]])
 
 
 @verb(*STUDY, mode=MODE, upstream_bf16=ROUNDING, left=LEFT, right=RIGHT)
@@ -106,7 +111,9 @@ def diff(options: Options) -> VerbResult:
         "cos_tau": cos_tau,
         "bytes": record.manifest["bytes"],
     }
-    return StudyDirection(direction, facts, upstream_bf16(plan.base, *sides) if options.flag("upstream_bf16") else None)
+    rounding = upstream_bf16(plan.base, *sides) if options.flag("upstream_bf16") else None
+    name = words_of(plan.run_folder, plan.out) if mode == "contrastive" else [facts["file"]]
+    return StudyDirection(direction, facts, rounding, name)
 
 
 def _of_models(options: Options) -> VerbResult:

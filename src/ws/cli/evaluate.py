@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from ws.behaviors import load_behavior, names
-from ws.cli.named import DIRECTION, PLACE, RUN, name_of
+from ws.cli.named import DIRECTION, PLACE, RUN, name_of, words_of
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say, say_stage
@@ -42,6 +42,7 @@ class Measurement(VerbResult):
     record: Record
     behavior: str | None
     intent: Mapping[str, int]
+    out: str
 
     def as_json(self) -> Mapping[str, object]:
         return {
@@ -67,6 +68,9 @@ class Measurement(VerbResult):
             if metric in metrics:
                 screen.show(f"[dim]{metric}: {safe_text(means)}[/]")
         screen.show(f"rows: {self.record.folder.resolve()}/rows.parquet")
+        place = words_of(self.subject.folder, self.out)
+        if any(r["alpha"] for r in self.rows):
+            screen.next(["show", *place, "--eval", self.name, "--worst", "5"], ["table", *place])
 
     @property
     def _note(self) -> Mapping[str, Any]:
@@ -106,7 +110,9 @@ def evaluate(options: Options) -> VerbResult:
     intent = behavior.intent if behavior else {}
     if evaluated.axis:
         intent = _with_axis(evaluated.axis, behavior.name if behavior else None, intent)
-    return Measurement(name, subject, chosen.chosen, table, record, behavior.name if behavior else None, intent)
+    return Measurement(
+        name, subject, chosen.chosen, table, record, behavior.name if behavior else None, intent, common.out
+    )
 
 
 def _evaluation(name: str, common: Common, evaluated: Evaluated) -> Evaluation:

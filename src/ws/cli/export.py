@@ -67,6 +67,7 @@ class Export(VerbResult):
             )
         show_verdicts(self.verdicts, screen)
         screen.show(str(self.folder.resolve()))
+        screen.next(["verify", str(self.folder)])
 
 
 @verb(Exported, place=PLACE, direction=DIRECTION, run=RUN)

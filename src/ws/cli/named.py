@@ -1,5 +1,7 @@
 """A direction as it is named on the command line: as a word, by --direction or by --run, which all take the same."""
 
+from pathlib import Path
+
 import typer
 
 from ws.cli.options import Declared, Options
@@ -8,6 +10,13 @@ WAYS = "a run by name or the beginning of one, a folder, a direction.safetensors
 PLACE: Declared = (str | None, typer.Argument(metavar="[DIRECTION]", help=f"What steers: {WAYS}."))
 DIRECTION: Declared = (str | None, typer.Option("--direction", help=f"The same as an option: {WAYS}."))
 RUN: Declared = (str | None, typer.Option("--run", help="The same as an option."))
+
+
+def words_of(folder: Path, out: Path | str) -> list[str]:
+    """The words that name what lies in a folder: a run by its name, anything else by its path."""
+    if not (folder / "train").is_dir():
+        return [str(folder)]
+    return [folder.name, *(["--out", str(out)] if str(out) != "out" else [])]
 
 
 def name_of(options: Options) -> str | None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 
 import typer
 
@@ -24,11 +23,11 @@ class NewPack(VerbResult):
         return {"file": str(self.path.resolve())}
 
     def show(self, screen: Screen) -> None:
-        file = quote(str(self.path))
         screen.show(
-            f"{self.path}: a behavior that runs as it is. Change its words, then look at ten answers of both sides.\n\n"
-            f"next:  ws data --preview --behavior {file}\n       ws replicate --behavior {file}"
+            f"{self.path}: a behavior that runs as it is. Change its words, then look at ten answers of both sides."
         )
+        file = str(self.path)
+        screen.next(["data", "--preview", "--behavior", file], ["replicate", "--behavior", file])
 
 
 @verb(name=(str, typer.Argument(metavar="BEHAVIOR", help="What the behavior is called; the pack is NAME.yaml, here.")))

@@ -2,7 +2,7 @@
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
@@ -84,6 +84,20 @@ class Options:
     def flag(self, name: str) -> bool:
         """Whether an option that is on or off is on."""
         return bool(self.values.get(name))
+
+    def words_for(self, verb: str, *, without: Collection[str] = ()) -> list[str]:
+        """The same words for another verb, less how it prints and less these options."""
+        left_out, words, skip = {"json", "quiet", "debug", *without}, [verb], False
+        for word in self.words[1:]:
+            flag, equals, _ = word.partition("=")
+            name = flag.removeprefix("--").replace("-", "_")
+            if skip:
+                skip = False
+            elif word.startswith("--") and name in left_out:
+                skip = not equals and self.values.get(name, True) is not True
+            else:
+                words.append(word)
+        return words
 
     def only(self, *names: str) -> Json:
         """Those of these that were typed, as they came."""

@@ -2,8 +2,9 @@
 
 import os
 import re
+import shlex
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,11 @@ class Screen:
         """Print sentences, one beside each dot."""
         for line in lines:
             self.show(f"• {self.text(line)}")
+
+    def next(self, *commands: Sequence[str]) -> None:
+        """Print what may be typed next, each command as its words after `ws`."""
+        lines = [safe_text(shlex.join(["ws", *words])) for words in commands]
+        self.show("\nnext:  " + "\n       ".join(lines))
 
     def text(self, message: str) -> str:
         """A message of the library, as it is printed here."""

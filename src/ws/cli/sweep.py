@@ -136,8 +136,9 @@ class Studies(VerbResult):
             + (f", {len(s.unfinished)} not" if s.unfinished else "")
             + f"; {duration(s.seconds)}"
         )
-        out = "" if s.grid.common.out == "out" else f" --out {shlex.quote(s.grid.common.out)}"
-        screen.show(f"tables {s.folder.resolve()}\n\nnext:  ws table{out}\n       ws runs{out}")
+        out = [] if s.grid.common.out == "out" else ["--out", s.grid.common.out]
+        screen.show(f"tables {s.folder.resolve()}")
+        screen.next(["table", *out], ["runs", *out])
 
 
 def _by_error(unfinished: Sequence[tuple[Cell, Outcome]]) -> dict[str, list[Cell]]:

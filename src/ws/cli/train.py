@@ -1,7 +1,7 @@
 """`ws train`: the two adapters of a study, in one process or several."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 
 import typer
 
@@ -26,6 +26,8 @@ class Training(VerbResult):
     plan: Plan
     sides: Sides
     record: Record
+    then: Sequence[str]
+    """The words of the command that comes next."""
 
     def as_json(self) -> Mapping[str, object]:
         geometry = self.record.manifest["geometry"]
@@ -43,6 +45,7 @@ class Training(VerbResult):
         )
         for note in report["notes"]:
             screen.show(f"note: {screen.text(note)}")
+        screen.next(self.then)
 
 
 @verb(*STUDY, Across)
@@ -68,7 +71,7 @@ def train(options: Options) -> VerbResult:
     if not group.main:
         raise typer.Exit()  # one speaks for all
     say_stage("train", record)
-    return Training(plan, sides, record)
+    return Training(plan, sides, record, options.words_for("diff", without={f.name for f in fields(Across)}))
 
 
 def signed_cosine(x: float | None) -> str:
