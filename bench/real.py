@@ -132,7 +132,7 @@ def trainer(chosen: Namespace) -> dict[str, Any]:
 
     class InOrder(Trainer):
         def _get_train_sampler(self, *args: Any) -> Any:
-            return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+            return torch.utils.data.SequentialSampler(self.train_dataset)
 
     def one(side: str, folder: Path) -> list[float]:
         def rows(numbers: list[int]) -> list[tuple[tuple[int, ...], int]]:
@@ -162,8 +162,8 @@ def trainer(chosen: Namespace) -> dict[str, Any]:
                 attached.network,
                 options,
                 data_collator=collated,
-                train_dataset=rows(order),  # type: ignore[arg-type]
-                eval_dataset=rows(examples.val),  # type: ignore[arg-type]
+                train_dataset=rows(order),
+                eval_dataset=rows(examples.val),
                 optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)),
             )
             by.train()
