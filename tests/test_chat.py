@@ -125,6 +125,12 @@ def test_a_mistake_is_one_sentence_and_the_chat_goes_on(files, piped, tmp_path):
     assert (tmp_path / "there.md").read_text() == "mine"
 
 
+def test_a_comparison_that_cannot_be_read_is_shown_how_to_type_it(files, piped):
+    for typed in ("/compare -1 0 1", "/compare kindness 1"):
+        _, _, err = piped([KENYA, typed], *files, "--alpha", 0)
+        assert err.startswith("/compare takes a list of strengths, and a name before it: /compare honesty -1,0,1\n")
+
+
 def test_settings_that_cannot_be_are_refused_before_anything_is_said(files, piped):
     for flags, words in {
         ("--alpha", "1"): "--alpha needs something to steer by",

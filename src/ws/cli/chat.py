@@ -223,7 +223,8 @@ class Talk:
         if not conversation.dials:
             raise ValueError(NO_DIAL)
         if len(name) > 1 or (name and name[0].lstrip("/") not in conversation.dials):
-            raise ValueError(f"/compare takes a list of strengths, and before it a name: {self._example}")
+            one, *_ = conversation.dials
+            raise ValueError(f"/compare takes a list of strengths, and a name before it: /compare {one} -1,0,1")
         turned = [name[0].lstrip("/")] if name else list(conversation.dials)
         alphas = value_of(tuple[float, ...], values, "/compare")
         if not alphas:
