@@ -174,10 +174,10 @@ def test_no_network_for_a_hub_id_is_said(told, tmp_path):
         (["--targets", "q_porj"], ["'q_porj' matches no linear layer", "q_proj"]),
         (["--alphas=-1,nan"], ["finite number", "nan"]),
         (["--alphas=a"], ["--", "'a'"]),
-        (["--lr", "-1"], ["learning rate"]),
-        (["--device", "gpu"], ["device is auto"]),
-        (["--dtype", "int8"], ["dtype is auto"]),
-        (["--n-topics", "0"], ["n_topics must be at least 1"]),
+        (["--lr", "-1"], ["--lr must lie between 0"]),
+        (["--device", "gpu"], ["--device is auto"]),
+        (["--dtype", "int8"], ["--dtype is auto"]),
+        (["--n-topics", "0"], ["--n-topics must be at least 1"]),
         (["--init", "both"], ["init is shared or independent"]),
         (["--thinking", "maybe"], ["thinking is one of"]),
         (["--config", "nowhere.yaml"], ["no config file at nowhere.yaml"]),
@@ -562,13 +562,13 @@ def test_a_missing_name_is_a_usage_error(told):
     assert code == 2
     assert "Missing argument" in err
     refused(told("diff", "--mode", "tau"), "mode is one of contrastive, tau+, tau-")
-    refused(told("generate", "--prompt", "Hi", "--temperature", "-1"), "temperature must be 0")
+    refused(told("generate", "--prompt", "Hi", "--temperature", "-1"), "--temperature must lie between 0 and 100")
 
 
 def test_a_limit_that_is_none_and_options_that_do_nothing_are_refused(story, told):
     folder, found = story
     run = ["--run", found["run"], "--out", folder]
-    refused(told("eval", "dilemmas", *run, "--limit", 0), "limit must be at least 1")
+    refused(told("eval", "dilemmas", *run, "--limit", 0), "--limit must be at least 1")
     refused(
         told("eval", "pairs", *run, "--limit", 3),
         "--limit does nothing for pairs, which scores all test questions of a run",

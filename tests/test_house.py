@@ -18,6 +18,7 @@ ROOT = Path(ws.__file__).parent
 ROWS = [
     "types",
     "errors settings signatures version progress",
+    "hub",
     "stats pairs direction sources records extensions",
     "models behaviors batches presets numbers",
     "steer adapters prefix_cache",

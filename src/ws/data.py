@@ -13,10 +13,11 @@ from typing import Any
 from ws.behaviors import Behavior, Prompt, load_behavior
 from ws.endpoint import Endpoint, Question
 from ws.errors import PairsUnfit, Unsupported
-from ws.generate import Answer, Request, Sampling, complete, context_of
-from ws.models.chat import THINKING, Chat, encode, has_template, render, thinks, token_called
+from ws.generate import HOTTEST, Answer, Request, Sampling, complete, context_of
+from ws.models.chat import Chat, check_thinking, encode, has_template, render, thinks, token_called
 from ws.models.load import Base
 from ws.pairs import Check, Pair, Pairs, check_pairs, kept, normal_form, refuse_failed, unfit
+from ws.settings import Range, above, at_least, refuse_outside
 from ws.signatures import plain_types
 from ws.types import Json
 
@@ -61,15 +62,20 @@ class DataSettings:
     """Seed of the order and of sampling."""
 
     def __post_init__(self):
-        for name in ("n_topics", "n_personas", "n_samples", "max_new_tokens"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.min_new_tokens < 0:
-            raise ValueError(f"min_new_tokens must not be negative, got {self.min_new_tokens}")
-        if self.max_len < 16:
-            raise ValueError(f"max_len must be at least 16, got {self.max_len}")
-        if self.thinking not in THINKING:
-            raise ValueError(f"thinking is one of {', '.join(THINKING)}; got {self.thinking!r}")
+        refuse_outside(
+            self,
+            **dict.fromkeys(("n_topics", "n_personas", "n_samples", "max_new_tokens"), at_least(1)),
+            **dict.fromkeys(("min_new_tokens", "top_k", "seed"), at_least(0)),
+            max_len=at_least(16),
+            temperature=Range(0, HOTTEST),
+            top_p=above(0, 1),
+            min_distinct=Range(0, 1),
+        )
+        if self.max_new_tokens is not None and self.min_new_tokens > self.max_new_tokens:
+            raise ValueError(
+                f"`min_new_tokens` {self.min_new_tokens} is more than `max_new_tokens` {self.max_new_tokens}"
+            )
+        check_thinking(self.thinking)
 
 
 PREVIEW_QUESTIONS = 10

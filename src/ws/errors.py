@@ -11,6 +11,7 @@
         ├── ProofFailed     an export does not do what it was written to do
         ├── EndpointFailed  a server that writes answers does not, or not as asked
         ├── ProcessLost     one of several processes of a training ended before the others
+        ├── Broken              a strength at which the model's logits are no numbers any more
         ├── DiskFull        what was made could not be written
         └── TrainingDiverged
 
@@ -60,6 +61,10 @@ class PairsUnfit(Failed):
 
 class ProofFailed(Failed):
     """An export does not do what it was written to do."""
+
+
+class Broken(Failed):
+    """The model says nothing any more: its logits are not finite."""
 
 
 class DiskFull(Failed):

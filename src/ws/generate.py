@@ -8,26 +8,30 @@ draws from its own random numbers. And a later stage can go on from the same cac
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
 
 from ws.batches import free_cached, in_batches, is_out_of_memory
-from ws.errors import Unsupported
-from ws.models.chat import Chat, encode, render, special_tokens, stop_tokens, token_called
+from ws.errors import Broken, Unsupported
+from ws.models.chat import Chat, check_thinking, encode, render, special_tokens, stop_tokens, token_called
 from ws.models.load import Base
 from ws.models.modules import text_config
 from ws.prefix_cache import Steps
 from ws.progress import progress
+from ws.settings import Range, above, at_least, refuse_outside
 from ws.signatures import plain_types
 from ws.slots import Slots, slots_fit
 from ws.types import Tokenizer
 
 log = logging.getLogger(__name__)
 
+HOTTEST = 100.0
+"""Largest temperature; above a few, every token is as likely as any other."""
 BATCH = 64
 BATCH_SMALL = 256  # below SMALL parameters a batch costs hardly more than a row
 SMALL = 50_000_000
@@ -44,12 +48,7 @@ class Sampling:
     min_p: float = 0.0
 
     def __post_init__(self):
-        if not self.temperature >= 0:
-            raise ValueError(f"temperature must be 0 (the likeliest token) or more, got {self.temperature}")
-        if not 0 < self.top_p <= 1 or self.top_k < 0 or not 0 <= self.min_p < 1:
-            raise ValueError(
-                f"sampling needs 0 < top_p <= 1, top_k >= 0 and 0 <= min_p < 1; got top_p {self.top_p}, top_k {self.top_k}, min_p {self.min_p}"
-            )
+        refuse_outside(self, temperature=Range(0, HOTTEST), top_p=above(0, 1), top_k=at_least(0), min_p=Range(0, 1))
 
 
 @dataclass(frozen=True)
@@ -129,13 +128,42 @@ def _answers(
     seed: int,
     thinking: str,
 ) -> list[str]:
+    refuse_request(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, thinking=thinking)
     texts = [render(base.tokenizer, Chat(p, system), thinking=thinking) for p in prompts]
     batch = [Request(tuple(encode(base.tokenizer, t)), max_new_tokens, p) for t, p in zip(texts, prompts)]
     _check_room(base, batch)
     stops = stop_tokens(base.tokenizer, base.model)
     pad = base.tokenizer.pad_token_id or 0
-    outputs = decode(base.model, batch, Sampling(temperature), stops=stops, pad=pad, seed=seed)
+    with _finite(base.model):
+        outputs = decode(base.model, batch, Sampling(temperature), stops=stops, pad=pad, seed=seed)
     return [answered(base.tokenizer, tokens, stops).text for tokens in outputs]
+
+
+@contextmanager
+def _finite(model: nn.Module) -> Iterator[None]:
+    """Inside the block, a model whose first logits are not finite is an error and no empty or senseless answer."""
+
+    def check(module: nn.Module, args: object, output: Any) -> None:
+        handle.remove()
+        if not torch.isfinite(output.logits).all():
+            raise Broken(
+                "the model's logits are not finite, so there is no answer: at this strength it is broken. Take a smaller alpha; "
+                "`ws calibrate` says how far one may go."
+            )
+
+    handle = model.register_forward_hook(check)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def refuse_request(*, max_new_tokens: int, temperature: float, seed: int = 0, thinking: str = "off") -> None:
+    """Refuse what no model can answer, before one is loaded for it."""
+    at_least(1).check("max_new_tokens", max_new_tokens)
+    Range(0, HOTTEST).check("temperature", temperature)
+    at_least(0).check("seed", seed)
+    check_thinking(thinking)
 
 
 def complete(

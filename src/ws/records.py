@@ -24,7 +24,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from functools import cached_property
@@ -379,6 +379,18 @@ def writable(folder: Path) -> None:
         if is_disk_full(e):
             raise
         raise BadFile(f"the output folder {folder} cannot be written ({e.strerror}); give another `out`.") from None
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Refuse an output folder that cannot be written, by trying; nothing of the trial is left."""
+    folder = folder.expanduser().absolute()
+    made = [p for p in (folder, *folder.parents) if not p.exists()]  # the deepest first
+    try:
+        writable(folder)
+    finally:
+        for p in made:
+            with suppress(OSError):  # not there, or somebody has put something into it meanwhile
+                p.rmdir()
 
 
 def _plain(value: object) -> object:

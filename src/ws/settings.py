@@ -11,11 +11,62 @@ import textwrap
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import cache
+from numbers import Real
 from typing import Any
 
 from ws.types import Json
+
+MOST = 2**31 - 1
+"""More is a slip of the finger: of rows, tokens, steps, seeds and threads nobody has so many."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that a setting may be."""
+
+    least: float
+    most: float = MOST
+    least_is_out: bool = False
+
+    def refusal(self, value: object) -> str | None:
+        """What a value must be, where it is not that."""
+        if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value):
+            return "be a number"
+        low = value <= self.least if self.least_is_out else value < self.least
+        if not low and float(value) <= self.most:
+            return None
+        if self.most < MOST:
+            return f"lie between {self.least:g}{' (not 0 itself)' if self.least_is_out else ''} and {self.most:g}"
+        return (
+            f"be {'more than' if self.least_is_out else 'at least'} {self.least:g}"
+            if low
+            else f"be at most {self.most}"
+        )
+
+    def check(self, name: str, value: object) -> None:
+        """Refuse a value of this name that lies outside."""
+        if why := self.refusal(value):
+            raise ValueError(f"`{name}` must {why}, got {value!r}")
+
+
+def at_least(least: float) -> Range:
+    """From this number on."""
+    return Range(least)
+
+
+def above(least: float, most: float = MOST) -> Range:
+    """More than this number, and up to another."""
+    return Range(least, most, least_is_out=True)
+
+
+def refuse_outside(settings: object, **ranges: Range) -> None:
+    """Refuse a field that is no number, or none of its range; None is what was not given. Several are each looked at."""
+    for name, allowed in ranges.items():
+        value = getattr(settings, name)
+        for number in value if isinstance(value, tuple) else () if value is None else (value,):
+            allowed.check(name, number)
 
 
 @cache

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ws.errors import BadFile
+from ws.hub import reach
 from ws.types import Json
 
 Label = TypeVar("Label")
@@ -102,10 +103,11 @@ def list_of(value: Any) -> list[Any]:
 
 def from_hub(dataset: str, config: str, split: str, needed: Sequence[str], *, revision: str | None = None) -> Rows:
     """A split of a hub dataset, read from the parquet copy the hub keeps of every dataset; `revision` is a commit of it."""
+    online = reach(dataset, kind="dataset", instead="give a local copy with `data=FILE`")
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
-        paths = _shards(dataset, f"{config}/{split}", revision or "refs/convert/parquet")
+        paths = _shards(dataset, f"{config}/{split}", revision or "refs/convert/parquet", online=online)
     except (LocalEntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as e:
         raise BadFile(
             f"the dataset {dataset} ({config}, {split}) is not in the local cache and cannot be fetched "
@@ -117,7 +119,7 @@ def from_hub(dataset: str, config: str, split: str, needed: Sequence[str], *, re
     return Rows(rows, f"{dataset} {config} {split} @ {commit[:12]}", paths, hub)
 
 
-def _shards(dataset: str, folder: str, revision: str) -> list[Path]:
+def _shards(dataset: str, folder: str, revision: str, *, online: bool) -> list[Path]:
     """All parts of a split, until the hub or the cache says that there is no further one."""
     from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
@@ -129,7 +131,10 @@ def _shards(dataset: str, folder: str, revision: str) -> list[Path]:
         if paths and there is _CACHED_NO_EXIST:
             return paths
         try:
-            paths.append(Path(hf_hub_download(dataset, name, repo_type="dataset", revision=revision)))
+            fetched = hf_hub_download(
+                dataset, name, repo_type="dataset", revision=revision, local_files_only=not online
+            )
+            paths.append(Path(fetched))
         except RemoteEntryNotFoundError:
             if not paths:
                 raise

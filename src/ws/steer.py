@@ -27,6 +27,8 @@ from ws.models.modules import fingerprint, is_conv1d, linears_of, weight_of
 
 log = logging.getLogger(__name__)
 
+FARTHEST = 1e6
+"""Largest strength; a calibration looks no further than 1,024."""
 ENOUGH_ARRIVED = 0.95  # below this share of the step, a bf16 fold is not what was asked for
 
 Alpha = float | Sequence[float] | Tensor
@@ -325,6 +327,18 @@ def checked_alpha(alpha: Alpha) -> float | Tensor:
     if not math.isfinite(alpha):
         raise ValueError(f"alpha must be a finite number, got {alpha}")
     return float(alpha)
+
+
+def checked_strengths(alphas: Sequence[float]) -> Sequence[float]:
+    """Strengths that are numbers and not far beyond all that `ws calibrate` looks at; what is no strength is refused."""
+    for alpha in alphas:
+        checked_alpha(float(alpha))
+        if abs(alpha) > FARTHEST:
+            raise ValueError(
+                f"{alpha:g} is far beyond every strength that means something: a model has broken long before {FARTHEST:g}, and "
+                "`ws calibrate` says how far one may go"
+            )
+    return alphas
 
 
 def refuse_mismatch(base: Base, direction: Direction, origin: Base | None = None) -> None:

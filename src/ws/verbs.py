@@ -28,11 +28,12 @@ from ws.direction import Direction
 from ws.errors import Unsupported
 from ws.eval import Result
 from ws.eval.questions import RunPairs
+from ws.export import check_request
 from ws.export import export as export_direction
 from ws.export.verify import Deviation, insist
 from ws.export.verify import verify as verify_folder
 from ws.grid.axes import grid_of
-from ws.grid.compare import Comparison, cells_of, evals_of
+from ws.grid.compare import Comparison, cells_of, evals_of, refuse_cells
 from ws.grid.compare import compare as compare_cells
 from ws.grid.run import Running
 from ws.grid.sweep import SweepResult
@@ -41,11 +42,12 @@ from ws.methods import Method
 from ws.methods.file import load_named
 from ws.models import Base, load
 from ws.presets import preset as preset_of
-from ws.records import find_run
-from ws.replicate import ALPHAS, Ending, Story
+from ws.records import find_run, refuse_unwritable
+from ws.replicate import ALPHAS, Ending, Story, steering
 from ws.replicate import replicate as replicate_plan
 from ws.settings import coerced
 from ws.signatures import plain_types
+from ws.steer import checked_strengths
 from ws.steer import steer as steer_module
 from ws.study.evaluations import name_and_seed
 from ws.study.options import Common, Served
@@ -109,13 +111,14 @@ def calibrate(
     fields of the calibration, such as `n_calib`, or of that study's data and training.
     """
     _refuse_unknown(settings, CalibrateSettings)
-    base = _base(model)
     own = {f.name: settings.pop(f.name) for f in fields(CalibrateSettings) if f.name in settings}
+    calibration = CalibrateSettings(budget=budget, **own)
+    base = _base(model)
     method = _method(base, by, behavior, Path(out), settings)
     if behavior is None and isinstance(method, Method) and by == method.name:
         behavior = USUAL  # whose questions it was made from
     known = None if behavior is None else load_behavior(str(behavior), tiny=base.tiny)
-    return calibrate_method(base, method, settings=CalibrateSettings(budget=budget, **own), behavior=known)
+    return calibrate_method(base, method, settings=calibration, behavior=known)
 
 
 @plain_types
@@ -143,6 +146,7 @@ def evaluate(
     asked = evaluations.evaluation(
         evaluation, protocol, n_think=n_think, data=None if data is None else str(data), limit=limit, tasks=tasks
     )
+    checked_strengths(alphas)
     base = _base(model)
     steering = None if by is None else _method(base, by, behavior, Path(out), settings)
     pairs = _pairs(base, by, behavior, Path(out), settings) if asked.chosen.of_run else None
@@ -172,6 +176,7 @@ def replicate(
     it; 9 where the model is small and none are asked for. `settings` are fields of how pairs and adapters are made, such as `adapter="oft"`, `seed=1` or `n_topics=40`. What is
     done already below `out` is found again.
     """
+    steering(alphas)
     plan = _plan(model, behavior, Path(out), settings, pairs=pairs, preset=preset)
     return replicate_plan(plan, alphas=alphas, evals=evals, ending=Ending(samples, draws))
 
@@ -206,20 +211,25 @@ def compare(
     calibration = (
         None if len(alphas) and budget is None else CalibrateSettings(**{**preset_of(preset, "calibrate"), **own})
     )
-    base = _base(model)
-    known = load_behavior(str(behavior), tiny=base.tiny)
+    refuse_cells(seeds, calibration, alphas)
+    making = {**coerced(DataSettings, settings), **coerced(TrainSettings, settings)}
+    DataSettings(**coerced(DataSettings, settings)), TrainSettings(**coerced(TrainSettings, settings))
+    known = load_behavior(str(behavior), tiny=model.tiny if isinstance(model, Base) else model == "tiny")
     files = {name: str(file) for name, file in (data or {}).items()}
     chosen = ways.selection(methods, draws=draws)
     without = [name for name in ways.without_texts(chosen, known) if name not in methods]
+    evaluated = evals_of(known, evals, protocols=preset_of(preset, "protocol"), data=files, limit=limit)
+    refuse_unwritable(Path(out))
+    base = _base(model)
     cells = cells_of(
         base,
         known,
         [name for name in chosen if name not in without],
-        evals=evals_of(known, evals, protocols=preset_of(preset, "protocol"), data=files, limit=limit),
+        evals=evaluated,
         seeds=seeds,
         settings=calibration,
         alphas=tuple(alphas),
-        options={**coerced(DataSettings, settings), **coerced(TrainSettings, settings)},
+        options=making,
         preset=preset,
         pack=None if known.name == behavior else str(behavior),
         out=Path(out),
@@ -275,10 +285,12 @@ def export(
 
     `to` is peft, merged, gguf-lora or mergekit.
     """
+    alphas = [alpha] if isinstance(alpha, (int, float)) else list(alpha)
+    place = Path(folder).expanduser()
+    check_request(place, to=to, alphas=alphas, rank=rank)
     base = _base(model)
     loaded = direction if isinstance(direction, Direction) else load_direction(direction, base, out=out)
-    alphas = [alpha] if isinstance(alpha, (int, float)) else list(alpha)
-    return export_direction(loaded, base, Path(folder).expanduser(), to=to, alphas=alphas, rank=rank, origin=origin)[1]
+    return export_direction(loaded, base, place, to=to, alphas=alphas, rank=rank, origin=origin)[1]
 
 
 @plain_types
@@ -329,9 +341,9 @@ def _plan(
 ) -> Plan:
     """The study that the arguments of a verb describe."""
     _refuse_unknown(settings)
-    base = _base(model)
+    base = model if isinstance(model, Base) else None  # one that is named is loaded when all else is known to be right
     common = Common(
-        model=base.source or base.id,
+        model=str(model) if base is None else base.source or base.id,
         behavior=None if behavior is None else str(behavior),
         pairs=None if pairs is None else str(pairs),
         out=str(out),

@@ -493,7 +493,7 @@ def test_tasks_that_need_a_failed_one_are_skipped_and_the_others_are_done():
         (["--device-map", "auto", "--workers", "2"], "leave out --workers"),
         (["--data", "dilemmas"], "--data takes NAME=FILE"),
         (["--data", "airisk=x.csv"], "not among the evaluations"),
-        (["--limit", "0"], "limit must be at least 1"),
+        (["--limit", "0"], "--limit must be at least 1"),
         (["--methods", ""], "--methods is empty"),
         (["--workers", "0"], "--workers must be at least 1"),
     ],

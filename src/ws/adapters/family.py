@@ -23,6 +23,7 @@ from ws.models.modules import Linear, is_conv1d
 from ws.types import PeftConfig
 
 Tensors = dict[str, Tensor]
+MOST_RANK = 512
 
 
 @dataclass(frozen=True)
@@ -151,8 +152,8 @@ class Family:
         for setting, value in options.items():
             if value is not None and self.lacks(setting):
                 raise ValueError(f"{self.name} has no {setting}; leave out `{setting}`")
-        if rank is not None and not 1 <= rank <= 512:
-            raise ValueError(f"rank must lie between 1 and 512, got {rank}")
+        if rank is not None and not 1 <= rank <= MOST_RANK:
+            raise ValueError(f"`rank` must lie between 1 and {MOST_RANK}, got {rank}")
         if not self.conv1d and (old := [x.name for x in chosen if is_conv1d(x.module)]):
             raise Unsupported(
                 f"{self.name} does not work on Conv1D layers such as {old[0]}; take another family, such as lora."

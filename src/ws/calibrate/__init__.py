@@ -24,10 +24,13 @@ from ws.direction import Direction
 from ws.methods import Method, as_method
 from ws.models.load import Base
 from ws.prefix_cache import Beginnings
+from ws.settings import above, at_least, refuse_outside
 from ws.types import Json
 
 PROTOCOL = "kl-p95/2"
 AUDIT_LEVEL = 0.9  # of the interval that has to lie within the factor: two one-sided tests, each wrong in one of twenty
+MOST_WITHIN = 100.0
+LARGEST_BUDGET = 1000.0  # nats; a token of one in 10^434
 LADDER = tuple(4.0**k for k in range(-2, 6))
 BOUNDED_LADDER = tuple(2.0**-k for k in range(7, -1, -1))
 HANDFUL = 6  # prompts at most that strengths far apart are tried on
@@ -61,16 +64,15 @@ class CalibrateSettings:
     """What must lie within it: interval, the 90 % interval of the other prompts' KL; or point, that KL alone, as published."""
 
     def __post_init__(self):
-        for name in ("budget", "tolerance"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be a positive number, got {getattr(self, name)}")
-        for name in ("n_calib", "n_audit", "tokens", "max_evals"):
-            if (n := getattr(self, name)) is not None and n < 1:
-                raise ValueError(f"{name} must be at least 1, got {n}")
-        if not 1 < self.within < math.inf:
-            raise ValueError(f"within is a factor above 1, got {self.within}")
+        refuse_outside(
+            self,
+            budget=above(0, LARGEST_BUDGET),
+            tolerance=above(0, 1),
+            within=above(1, MOST_WITHIN),
+            **dict.fromkeys(("n_calib", "n_audit", "tokens", "max_evals"), at_least(1)),
+        )
         if self.audit not in ("interval", "point"):
-            raise ValueError(f"audit is interval or point; got {self.audit!r}")
+            raise ValueError(f"`audit` is interval or point; got {self.audit!r}")
         if self.thoughts not in ("auto", "off", "on", "forced"):
             raise ValueError(f"thoughts is auto, off, on or forced; got {self.thoughts!r}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ws import methods
 from ws.calibrate import CalibrateSettings, Calibration, how_many
+from ws.calibrate.prompts import prompt_sets
 from ws.cli.named import DIRECTION, PLACE, RUN, WAYS, name_of
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
@@ -15,12 +16,13 @@ from ws.cli.tables import calibration_table
 from ws.diff import lookup
 from ws.methods.file import is_method
 from ws.models import Base
+from ws.models.locate import refuse_nowhere
 from ws.pairs import marks_in
 from ws.presets import preset
-from ws.records import Record
+from ws.records import Record, refuse_unwritable
 from ws.results.sentences.calibration import reading
 from ws.study.options import Common
-from ws.study.planning import load_base, plan_of
+from ws.study.planning import load_base, plan_of, refuse_unreadable
 from ws.study.stages import make_calibration, material
 
 
@@ -92,6 +94,10 @@ def calibrate(options: Options) -> VerbResult:
     place = lookup(name, common.out) if name else None
     if place is not None and not options.has("model") and not is_method(place.path):
         common = replace(common, model=subject.origin or place.base_model())
+    prompt_sets(common.model == "tiny", settings.n_calib, settings.n_audit)  # whether there are so many
+    refuse_unreadable(common)
+    for model in filter(None, (common.model, subject.origin)):
+        refuse_nowhere(model)
     plan = None
     if subject.method or subject.like or common.behavior:
         plan = plan_of(common, options.only("adapter", "seed"))
@@ -129,5 +135,9 @@ def _refuse_contradictions(options: Options, subject: Calibrated, name: str | No
         raise ValueError(f"--save names the file to write, which ends in .safetensors; got {subject.save}")
     if subject.like and options.has("budget"):
         raise ValueError("give --budget or --like, not both")
+    if subject.save:
+        refuse_unwritable(Path(subject.save).expanduser().parent)
+        if Path(subject.save).expanduser().is_dir():
+            raise ValueError(f"--save names the file to write, and {subject.save} is a folder")
     for name in filter(None, (subject.method, subject.like)):
         methods.check(name)

@@ -20,19 +20,21 @@ from ws.data import DataSettings
 from ws.engine import workers_of
 from ws.errors import Failed, WsError
 from ws.grid.cells import Cell, keep
-from ws.grid.compare import Comparison, cells_of, checked_reference, evals_of
+from ws.grid.compare import Comparison, cells_of, checked_reference, evals_of, refuse_cells
 from ws.grid.compare import compare as compare_cells
 from ws.grid.look import Look, look
 from ws.grid.run import Runner, Running, on_workers, serially
 from ws.grid.tasks import tasks_of
 from ws.models import Base
 from ws.presets import preset
-from ws.records import writable
+from ws.settings import Range, at_least, refuse_outside
+from ws.steer import checked_strengths
 from ws.study.options import Common, Served
-from ws.study.planning import endpoint_of, load_base
+from ws.study.planning import endpoint_of, load_base, refuse_place_to_work
 from ws.train import TrainSettings
 
 COMPARISON_WIDTH = 260
+MOST_DRAWS = 10_000
 MOST_NAMED = 10  # failed cells that are named
 
 
@@ -62,6 +64,10 @@ class Compared:
     """Processes that do the cells; as many as the cores allow on a CPU, and this process alone on a GPU, when not given."""
     markdown: bool = False
     """Print the tables as Markdown."""
+
+    def __post_init__(self):
+        refuse_outside(self, limit=at_least(1), draws=Range(1, MOST_DRAWS), seeds=at_least(0))
+        checked_strengths(self.alphas)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,6 +174,9 @@ def compare(options: Options) -> VerbResult:
     chosen = _with_texts(chosen, behavior, request.methods)
     protocols = preset(common.preset, "protocol")
     evals = evals_of(behavior, request.evals, protocols=protocols, data=_files(request.data), limit=request.limit)
+    refuse_cells(request.seeds, settings, request.alphas)
+    options.of(DataSettings), options.of(TrainSettings)
+    refuse_place_to_work(common)
     endpoint = endpoint_of(options.of(Served), common)
     base = load_base(common)
     cells = cells_of(
@@ -188,7 +197,6 @@ def compare(options: Options) -> VerbResult:
         keep(base, cells[0].common)
         return Planned(look(cells))
     # 2. the cells, and the report
-    writable(Path(common.out))
     run, logs = _runner(cells[0], base, behavior, request.workers, common.device_map)
     with Watch(cells, options.with_flags) as watch:
         comparison = compare_cells(
@@ -218,8 +226,7 @@ def _refuse_contradictions(options: Options, common: Common, request: Compared) 
         raise ValueError("a method names its adapter: --methods ws:lora,ws:oft")
     if options.has("methods") and not request.methods:
         raise ValueError("--methods is empty; name at least one, or leave it out")
-    if request.workers is not None and request.workers < 1:
-        raise ValueError(f"--workers must be at least 1, got {request.workers}")
+    Running(workers=request.workers)
     if common.device_map and request.workers not in (None, 1):
         raise ValueError("--device-map gives one process all devices; leave out --workers")
 

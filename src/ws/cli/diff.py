@@ -18,9 +18,12 @@ from ws.cli.train import signed_cosine
 from ws.diff import checked_mode, diff_named
 from ws.direction import Direction, save
 from ws.direction.file import format_of
+from ws.records import refuse_unwritable
+from ws.settings import at_least
 from ws.study.options import Common
 from ws.study.planning import plan_of
 from ws.study.stages import make_direction, make_pairs, make_sides
+from ws.train import TrainSettings
 
 SIDE_FORMS = "a checkpoint (folder, hub id), BASE+ADAPTER, a run, a direction or a file of plain tensors"
 MODE: Declared = (
@@ -128,8 +131,11 @@ def _of_models(options: Options) -> VerbResult:
     out = Path(file).expanduser()
     if out.exists() and not format_of(out):
         raise ValueError(f"{out} exists and is no direction; nothing else is overwritten. Give another --out")
+    refuse_unwritable(out.parent)
+    if (rank := options.typed(TrainSettings).get("rank")) is not None:
+        at_least(1).check("rank", rank)
     direction, base = diff_named(
-        options.text("left") or "", options.text("right"), model=options.text("model"), rank=options.values.get("rank")
+        options.text("left") or "", options.text("right"), model=options.text("model"), rank=rank
     )
     out = save(direction, out)
     facts = {

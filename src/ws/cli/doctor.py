@@ -18,7 +18,7 @@ from ws.doctor.machine import free_by_device
 from ws.doctor.memory import MemoryPlan
 from ws.errors import Failed, WsError
 from ws.study.options import Common
-from ws.study.planning import planned_settings
+from ws.study.planning import planned_settings, refuse_settings
 from ws.train import TrainSettings
 
 NO_MATTER = (
@@ -75,6 +75,7 @@ class Examination(VerbResult):
 def doctor(options: Options) -> VerbResult:
     """Checks of this machine, of a model, and of a small study."""
     common = options.of(Common)
+    refuse_settings(options.values)
     checks, memory = examine(Path(common.out), device=common.device), None
     if options.has("model"):
         say(f"reading config and tokenizer of {common.model}")

@@ -16,6 +16,7 @@ from ws.cli.study import MAKING, Dialed
 from ws.cli.subject import BehaviorSubject, EvalRequest, Evaluated
 from ws.eval import Evaluation, Panel, Protocol, evaluation, shown
 from ws.eval.foundations import AXES, checked_axis
+from ws.models.locate import refuse_nowhere
 from ws.presets import preset
 from ws.records import Record
 from ws.results.layouts import alphas, panels
@@ -24,6 +25,7 @@ from ws.results.sentences.alphas import readings
 from ws.results.sentences.questions import not_held_out
 from ws.study.evaluations import make_eval, rows_in
 from ws.study.options import Common
+from ws.study.planning import refuse_unreadable
 
 EVAL_NAME: Declared = (
     str,
@@ -95,11 +97,12 @@ def evaluate(options: Options) -> VerbResult:
     named = name_of(options)
     if named and evaluated.method:
         raise ValueError(f"give {named} or --method {evaluated.method}, not both")
-    if not alphas:
-        raise ValueError("--alphas needs at least one number, e.g. --alphas=-1,0,1")
     if evaluated.axis:  # before any work
         _refuse_axis(name, evaluated.axis)
     chosen = _evaluation(name, common, evaluated)
+    refuse_unreadable(common)
+    if evaluated.origin:
+        refuse_nowhere(evaluated.origin)
     subject = EvalRequest(chosen, common, evaluated, named, alphas, options).subject()
     strengths = subject.strengths(alphas, typed=options.has("alphas"))
     table, record = make_eval(subject, chosen, alphas=strengths, out=Path(common.out))

@@ -14,6 +14,10 @@ from ws.diff import lookup
 from ws.export import check_request
 from ws.export import export as write
 from ws.export.verify import Deviation
+from ws.models.load import refuse_place
+from ws.models.locate import refuse_nowhere
+from ws.settings import at_least, refuse_outside
+from ws.steer import checked_strengths
 from ws.study.options import Common
 from ws.study.planning import load_base
 
@@ -42,6 +46,11 @@ class Exported:
     """auto, cpu, cuda, cuda:1 or mps."""
     threads: int | None = None
     """CPU threads."""
+
+    def __post_init__(self):
+        refuse_place(device=self.device, dtype=self.dtype, threads=self.threads)
+        checked_strengths([*self.alphas, self.alpha])
+        refuse_outside(self, rank=at_least(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +92,8 @@ def export(options: Options) -> VerbResult:
     if options.has("alpha") and request.alphas:
         raise ValueError("give --alpha or --alphas, not both")
     alphas, folder = list(request.alphas or [request.alpha]), Path(request.out).expanduser()
+    if request.origin:
+        refuse_nowhere(request.origin)
     check_request(folder, to=request.to, alphas=alphas, rank=request.rank)
     place = lookup(name)
     common = Common(dtype=request.dtype, device=request.device, threads=request.threads)
@@ -90,4 +101,4 @@ def export(options: Options) -> VerbResult:
     origin = load_base(replace(common, model=request.origin)) if request.origin else None
     direction = place.direction(origin or base)
     facts, verdicts = write(direction, base, folder, to=request.to, alphas=alphas, rank=request.rank, origin=origin)
-    return Export(Path(request.out), request.rank, facts, verdicts)
+    return Export(folder, request.rank, facts, verdicts)

@@ -15,13 +15,16 @@ from ws.cli.screen import Screen, safe_text, say
 from ws.cli.study import ADAPTER, SEED, pairs_and_direction
 from ws.diff import NamedDirection, lookup
 from ws.direction import Direction
+from ws.errors import Broken
 from ws.generate import generate as answer
+from ws.generate import refuse_request
+from ws.models.locate import refuse_nowhere
 from ws.numbers import shortened
 from ws.records import named_runs
 from ws.settings import value_of
-from ws.steer import steer
+from ws.steer import checked_strengths, steer
 from ws.study.options import Common
-from ws.study.planning import load_base, plan_of
+from ws.study.planning import load_base, plan_of, refuse_unreadable
 
 WORDS: Declared = (
     list[str] | None,
@@ -57,6 +60,12 @@ class Generated:
     """off, on or forced."""
     origin: str | None = None
     """The base the direction was made on, when the model is a fine-tune of it."""
+
+    def __post_init__(self):
+        if not self.alphas:
+            raise ValueError("`alphas` needs at least one number, e.g. `alphas=-1,0,1`")
+        checked_strengths(self.alphas)
+        refuse_request(max_new_tokens=self.max_new_tokens, temperature=self.temperature, thinking=self.thinking)
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,8 @@ class SideBySide(VerbResult):
         table.add_column("alpha", justify="right")
         table.add_column("answer", overflow="fold")
         for alpha, text in self.answers:
-            table.add_row(f"{alpha:+g}" if alpha else "0" if self.also else "0 (base)", safe_text(text))
+            shown = safe_text(text) if text else "[dim](nothing: the model ends its answer at once)[/]"
+            table.add_row(f"{alpha:+g}" if alpha else "0" if self.also else "0 (base)", shown)
         screen.show(table)
 
 
@@ -117,11 +127,15 @@ def generate(options: Options) -> VerbResult:
     """Answers at several alphas."""
     common, request = options.of(Common), options.of(Generated)
     name, prompt = _named(options, request.prompt, common.out)
+    refuse_unreadable(common)
     plan = place = direction = base = None
     if name:
         place = lookup(name, common.out)
         if not options.has("model"):
             common = replace(common, model=request.origin or place.base_model())
+    for model in filter(None, (common.model, request.origin)):
+        refuse_nowhere(model)
+    if place is not None:
         if place.is_adapter:
             base = load_base(common)
         direction = place.direction(base)
@@ -144,15 +158,18 @@ def generate(options: Options) -> VerbResult:
                 dials.enter_context(steer(base, x.direction, x.alpha, origin=origin))
             if direction is not None:
                 dials.enter_context(steer(base, direction, alpha, origin=origin))
-            return answer(
-                base,
-                prompt,
-                system=request.system,
-                max_new_tokens=request.max_new_tokens,
-                temperature=request.temperature,
-                seed=options.values.get("seed") or 0,
-                thinking=request.thinking,
-            )
+            try:
+                return answer(
+                    base,
+                    prompt,
+                    system=request.system,
+                    max_new_tokens=request.max_new_tokens,
+                    temperature=request.temperature,
+                    seed=options.values.get("seed") or 0,
+                    thinking=request.thinking,
+                )
+            except Broken as e:  # the other strengths have answers
+                return f"({e})"
 
     alphas = request.alphas if direction is not None else (0.0,)
     return SideBySide(base.id, request, prompt, place, also, [(alpha, at(alpha)) for alpha in alphas])

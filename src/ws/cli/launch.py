@@ -22,10 +22,13 @@ import typer
 
 from ws.cli.exits import INTERRUPTED, LOST_CODE, STARTED_HERE
 from ws.cli.screen import complain
+from ws.models.load import choose_device
+from ws.settings import Range, at_least, refuse_outside
 from ws.study.options import Common
 from ws.train.processes import Group, join, several
 
 POLL_SECONDS = 0.05
+MOST_PROCESSES = 4096
 GRACE = 5.0  # seconds for the others to end by themselves
 
 
@@ -43,8 +46,7 @@ class Across:
     """Experiment trackers that are told the losses: trackio, wandb, mlflow, tensorboard."""
 
     def __post_init__(self):
-        if self.processes < 1 or (self.rows_at_once is not None and self.rows_at_once < 1):
-            raise ValueError("--processes and --rows-at-once must be at least 1")
+        refuse_outside(self, processes=Range(1, MOST_PROCESSES), rows_at_once=at_least(1))
 
 
 def to_start(across: Across, common: Common) -> int:
@@ -58,6 +60,8 @@ def to_start(across: Across, common: Common) -> int:
         raise ValueError(
             "--device-map spreads one process over devices, --processes gives each its own; give one of them"
         )
+    if common.device != "auto":
+        choose_device(common.device)  # before several processes are started to be refused
     there = torch.cuda.device_count()
     if across.processes > max(1, there) and not _on_cpu(common):
         raise ValueError(

@@ -19,6 +19,11 @@ from ws.types import Json
 
 S = TypeVar("S")
 
+MAY_BE_EMPTY = ("system",)
+"""Texts whose absence is another wish than the default."""
+STUDY_WORDS = ("adapter", "seed")
+"""Options of a study that some verbs take without the rest of its settings."""
+
 Declared = tuple[object, OptionInfo | ArgumentInfo]
 """An option or a word that stands in no settings: its type, and typer's declaration of it."""
 
@@ -152,13 +157,26 @@ class Verb:
         for name, (hint, declared) in self.own.items():  # a file holds "false" as text where somebody quoted it
             if name in values and isinstance(declared, OptionInfo):
                 values[name] = value_of(hint, values[name], f"`{name}`")
-        return Options(
+        options = Options(
             values,
             json=bool(shared["json"]),
             quiet=bool(shared["quiet"]),
             words=tuple(words),
             flags=self.flags,
         )
+        self._check(options)
+        return options
+
+    def _check(self, options: Options) -> None:
+        """Refuse what no command can be asked, also in flags that this one happens not to look at."""
+        for name, value in options.values.items():
+            if isinstance(value, str) and not value.strip() and name not in MAY_BE_EMPTY:
+                raise ValueError(f"`{name}` is empty; give a value, or leave it out")
+        for settings in self.settings:
+            options.of(settings)
+        if alone := options.only(*(name for name in STUDY_WORDS if name in self.own)):
+            study = import_module("ws.train").TrainSettings
+            study(**coerced(study, alone))
 
     def _without_synonyms(self, values: Json) -> Json:
         """The values under the names that the verb has; several numbers are refused where it takes one."""

@@ -12,7 +12,7 @@ from ws.cli.tables import samples_table
 from ws.eval import protocol
 from ws.pairs import caveats
 from ws.presets import preset
-from ws.replicate import DRAWS, Ending, Story, is_small
+from ws.replicate import DRAWS, Ending, Story, is_small, steering
 from ws.replicate import replicate as replicate_study
 from ws.results.layouts import alphas
 from ws.results.measured import measured
@@ -95,7 +95,8 @@ class Replication(VerbResult):
 def replicate(options: Options) -> VerbResult:
     """The whole story of one study."""
     common = options.of(Common)
+    alphas = steering(options.of(Dialed).alphas)
     plan = plan_of(common, options.values)
-    alphas, ending = options.of(Dialed).alphas, options.of(Ending)
+    ending = options.of(Ending)
     protocols = preset(common.preset, "protocol")
     return Replication(replicate_study(plan, alphas=alphas, protocols=protocols, ending=ending, say=say_study), ending)

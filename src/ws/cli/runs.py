@@ -9,9 +9,11 @@ from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen
 from ws.cli.tables import runs_table
+from ws.errors import BadFile
 from ws.results.layouts.overview import record
 from ws.results.measured import measured
 from ws.results.overview import Entry, entries
+from ws.settings import at_least, refuse_outside
 from ws.study.runs import runs as runs_below
 
 
@@ -29,6 +31,9 @@ class Listed:
     """Only runs on this model, as the list calls it."""
     seed: int | None = None
     """Only runs of this seed."""
+
+    def __post_init__(self):
+        refuse_outside(self, seed=at_least(0))
 
 
 NARROWING = ("behavior", "adapter", "model", "seed")
@@ -59,6 +64,8 @@ class Runs(VerbResult):
 def runs(options: Options) -> VerbResult:
     """The runs below the output folder."""
     out = Path(options.of(Listed).out)
+    if not next(p for p in (out, *out.absolute().parents) if p.exists()).is_dir():
+        raise BadFile(f"{out} is no folder; `out` names the one with the runs.")
     narrow = {name: str(value) for name, value in options.only(*NARROWING).items()}
     rows = [r for r in runs_below(out) if all(str(r[k]) == v for k, v in narrow.items())]
     lines = {r["folder"]: entries(measured([Path(r["folder"])])) for r in rows}

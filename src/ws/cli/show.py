@@ -15,6 +15,7 @@ from ws.results.items import COSTS, Unit, moved
 from ws.results.line import Line
 from ws.results.lines import best, forward
 from ws.results.measured import Measured
+from ws.settings import at_least, refuse_outside
 
 UNITS = 10
 ROWS, PROMPT, ANSWER, THOUGHT = 4, 400, 80, 240
@@ -39,6 +40,9 @@ class Shown:
     """So many units that moved least, or most against what the behavior wants (default: 10)."""
     best: int | None = None
     """So many units that moved most as the behavior wants."""
+
+    def __post_init__(self):
+        refuse_outside(self, worst=at_least(1), best=at_least(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +136,6 @@ def show(options: Options) -> VerbResult:
         raise ValueError(
             "ws show needs a run, by its name or the beginning of it, or by its folder; `ws runs` lists them"
         )
-    for flag, n in (("--worst", request.worst), ("--best", request.best)):
-        if n is not None and n < 1:
-            raise ValueError(f"{flag} must be at least 1, got {n}")
     if request.worst and request.best:
         raise ValueError("give --worst or --best, not both")
     steered = _steered(measured_at([run], request.out), request, run)

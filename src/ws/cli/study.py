@@ -12,6 +12,7 @@ from ws.direction import Direction
 from ws.pairs import Pairs
 from ws.records import Record
 from ws.replicate import say_of_pairs
+from ws.steer import checked_strengths
 from ws.study.options import Common, Served
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides
@@ -34,6 +35,11 @@ class Dialed:
 
     alphas: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
     """Strengths to measure, e.g. --alphas=-1,0,1."""
+
+    def __post_init__(self):
+        if not self.alphas:
+            raise ValueError("`alphas` needs at least one number, e.g. `alphas=-1,0,1`")
+        checked_strengths(self.alphas)
 
 
 def say_pairs(pairs: Pairs, record: Record) -> None:

@@ -16,6 +16,7 @@ from ws.methods import Method
 from ws.methods.file import is_method
 from ws.models import Base
 from ws.records import find_run, slug
+from ws.settings import at_least, refuse_outside
 from ws.study import evaluations
 from ws.study.evaluations import name_and_seed
 from ws.study.options import Common
@@ -45,6 +46,9 @@ class Evaluated:
     """lm-eval only: a folder with your own task files."""
     origin: str | None = None
     """The base the direction was made on, when the model is a fine-tune of it."""
+
+    def __post_init__(self):
+        refuse_outside(self, n_think=at_least(0), limit=at_least(1))
 
 
 @dataclass(frozen=True, eq=False)

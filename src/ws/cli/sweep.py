@@ -22,7 +22,7 @@ from ws.cli.tables import grid_table
 from ws.cli.words import axes, counts, doing, stage_lines, task_name, time_left
 from ws.engine import Outcome, State, places_of
 from ws.errors import Failed, WsError
-from ws.grid.axes import Grid, Swept, grid_of
+from ws.grid.axes import Grid, Swept, grid_of, refuse_unreachable
 from ws.grid.cells import Cell
 from ws.grid.look import Look, Status, folder_of, look, statuses
 from ws.grid.run import Running
@@ -35,6 +35,7 @@ from ws.results.measured import measured
 from ws.results.sentences.questions import not_held_out
 from ws.results.sentences.sweep import readings
 from ws.study.options import Common
+from ws.study.planning import refuse_place_to_work
 
 SERVER = "--generate-with"
 OWN = ("check", "status", "engine", "address", "workers", "retries")
@@ -61,6 +62,9 @@ def sweep(options: Options) -> VerbResult:
     for note in grid.notes:
         say(f"note: {options.with_flags(note)}")
     running.check(spread=grid.spread)  # before anything is announced
+    if running.address is None:  # a cluster has devices, and a cache, of its own
+        refuse_place_to_work(grid.common)
+        refuse_unreachable(grid)
     if options.flag("check"):
         return _check(grid, running)
     folder, n = folder_of(grid), some(len(grid.cells), "study", "studies")

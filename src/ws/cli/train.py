@@ -13,7 +13,7 @@ from ws.cli.study import STUDY, say_pairs
 from ws.records import Record
 from ws.study.options import Common
 from ws.study.plan import Plan
-from ws.study.planning import insist_on_pairs, plan_of
+from ws.study.planning import insist_on_pairs, plan_of, refuse_place_to_work, refuse_settings
 from ws.study.stages import make_pairs, make_sides
 from ws.train import Sides
 from ws.train.tracking import refuse_missing
@@ -54,6 +54,8 @@ def train(options: Options) -> VerbResult:
     common, across = options.of(Common), options.of(Across)
     refuse_missing(across.report_to)
     if n := to_start(across, common):
+        refuse_settings(options.values)
+        refuse_place_to_work(common)
         start_processes(n, options.words)
     group = joined(across, common)
     with group.together():

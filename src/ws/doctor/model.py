@@ -19,7 +19,7 @@ from ws.models.answers import anchor_before
 from ws.models.base import Base
 from ws.models.chat import Chat, end_of_turn, has_template, render, thinks
 from ws.models.checkpoint import tensor_places
-from ws.models.locate import locate, why_not
+from ws.models.locate import locate, reach_model, why_not
 from ws.train.sequences import finished
 from ws.types import Json, Tokenizer
 
@@ -44,7 +44,8 @@ def opened(model: str) -> Opened:
     import transformers
 
     source, name, revision = locate(model)
-    options: Json = {"revision": revision, "trust_remote_code": False}
+    online = Path(source).is_dir() or reach_model(name, revision)
+    options: Json = {"revision": revision, "trust_remote_code": False, "local_files_only": not online}
     try:
         config = transformers.AutoConfig.from_pretrained(source, **options)
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)

@@ -129,6 +129,9 @@ def evaluation(
     """
     chosen = protocol(name, protocol_id)
     chosen.check(n_think=n_think, data=data, limit=limit, tasks=tuple(tasks) or None, include_path=include_path)
+    chosen.read(data or include_path)  # a file that cannot be asked is refused here, before a model is loaded
+    if chosen.needs == "tasks" and not tasks and protocol_id is None:
+        raise ValueError(f"{name} needs `tasks`, e.g. `tasks=arc_easy,winogrande`")
     if tasks:
         if protocol_id is not None:
             raise ValueError("give `tasks` or `protocol`, not both")

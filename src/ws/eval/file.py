@@ -125,6 +125,7 @@ SLOT = Protocol(
     metrics,
     LEGEND,
     needs="data",
+    read=questions,
     incomparable="use ws eval file",
 )
 WHOLE = replace(SLOT, id="file/1", items=items, takes=("data", "limit"), because=WHOLE_ANSWERS)

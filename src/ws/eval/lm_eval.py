@@ -46,6 +46,11 @@ def _metrics(rows: "pd.DataFrame") -> Metrics:
     return {str(name): by_alpha(part) for name, part in rows.groupby("metric")}
 
 
+def _task_folder(data: str | None) -> None:
+    if data is not None and not Path(data).is_dir():
+        raise BadFile(f"there is no folder with task files at {data}.")
+
+
 def _no_items(base: Base, data: str | None) -> list[Item]:
     raise ValueError("lm-eval asks its own questions; use `ws eval lm-eval --tasks NAME`")
 
@@ -119,6 +124,7 @@ PROTOCOL = Protocol(
     takes=("data", "limit", "tasks", "include_path"),
     because="whose questions come from `tasks`",
     needs="tasks",
+    read=_task_folder,
     incomparable="it asks in its own words",
 )
 PROTOCOLS = (PROTOCOL,)

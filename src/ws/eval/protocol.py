@@ -43,6 +43,7 @@ from ws.methods.method import Method
 from ws.models.chat import thinks
 from ws.models.load import Base
 from ws.numbers import alpha_of, between, digits_for, signed, some
+from ws.sources import records as table_in
 from ws.stats import FEW_UNITS, Estimate, Means, Sample, change, estimate, means
 from ws.types import Json
 
@@ -135,6 +136,10 @@ def _no_panels(rows: "pd.DataFrame", intent: Mapping[str, int]) -> list[Panel]:
     return []
 
 
+def _table(data: str | None) -> object:
+    return None if data is None else table_in(data, ())
+
+
 @dataclass(frozen=True)
 class Protocol:
     """One pinned way of asking and counting; its id stands in every row."""
@@ -164,6 +169,8 @@ class Protocol:
     """Metrics for whose sake this evaluation is taken where a behavior claims to move them."""
     shown: Callable[[Mapping[str, int]], Sequence[str]] | None = None
     """The metrics a terminal shows, given those a claim is made about; all of them by default."""
+    read: Callable[["str | None"], object] = field(default=_table)
+    """(data file or None) -> what stands in it, so that a file which is of no use is refused before a model is loaded."""
     ask: "Callable[[Protocol, Base, str | None, int | None, RunPairs | None], Questions] | None" = None
     """(protocol, base, data, limit, a run's pairs) -> what is asked, where that is not a list of items."""
     takes: Collection[str] = ("data", "limit", "n_think")

@@ -16,7 +16,8 @@ from ws.export.peft import to_peft
 from ws.export.target import refuse_taken, whole_folder
 from ws.export.verify import Deviation, insist, promise, verify, write_deviations
 from ws.models.load import Base
-from ws.steer import refuse_mismatch
+from ws.settings import at_least
+from ws.steer import checked_strengths, refuse_mismatch
 from ws.types import Json
 
 TARGETS = ("peft", "merged", "gguf-lora", "mergekit")
@@ -34,6 +35,9 @@ def check_request(out: Path, *, to: str, alphas: Sequence[float], rank: int | No
         raise ExportRefused("a merged model holds the whole direction; leave out `rank`.")
     if len(set(alphas)) != len(alphas) or not all(map(math.isfinite, alphas)):
         raise ValueError(f"strengths are finite and different from each other; got {', '.join(map(str, alphas))}")
+    if rank is not None:
+        at_least(1).check("rank", rank)
+    checked_strengths(alphas)
     refuse_taken(out)
 
 

@@ -12,7 +12,7 @@ from ws.direction import Direction
 from ws.direction.forms import BiasShift, LowRank
 from ws.errors import BadFile, ExportRefused
 from ws.models.checkpoint import Theta
-from ws.records import versions, write_json
+from ws.records import refuse_unwritable, versions, write_json
 from ws.types import Json
 
 OURS = "ws.json"
@@ -24,8 +24,8 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
     A killed export leaves a hidden folder whose name ends in `.incomplete`, which no loader takes for a model.
     """
+    refuse_taken(out)
     try:
-        refuse_taken(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".incomplete", dir=out.parent))  # ours alone
         work.chmod(out.parent.stat().st_mode & 0o777)
@@ -44,9 +44,10 @@ def whole_folder(out: Path) -> Iterator[Path]:
 
 
 def refuse_taken(out: Path) -> None:
-    """Refuse a folder that holds something already."""
+    """Refuse a folder that holds something already, or cannot be written."""
     if out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
         raise BadFile(f"{out} exists and is not an empty folder; an export never overwrites. Give another folder.")
+    refuse_unwritable(out.parent)
 
 
 def factors(direction: Direction, to: str) -> dict[str, LowRank]:

@@ -14,11 +14,11 @@ from ws.data import DataSettings
 from ws.eval import EVALS, Evaluation, evaluation, protocol, providing
 from ws.eval.protocol import Protocol
 from ws.grid.cells import Cell
-from ws.models.locate import locate
+from ws.models.locate import locate, refuse_nowhere
 from ws.presets import preset
 from ws.records import key_of, slug
-from ws.replicate import ALPHAS
-from ws.settings import coerced, value_of
+from ws.replicate import ALPHAS, steering
+from ws.settings import above, at_least, coerced, refuse_outside, value_of
 from ws.study.options import Common, Served
 from ws.study.planning import endpoint_of, served_by
 from ws.train import TrainSettings
@@ -50,6 +50,9 @@ class Swept:
     """Nats: calibrate every direction to this KL, and evaluate at the strengths found instead of --alphas."""
     name: str | None = None
     """What the sweep is called; made from the grid when not given."""
+
+    def __post_init__(self):
+        refuse_outside(self, seeds=at_least(0), lrs=above(0, 10))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +136,12 @@ def grid_of(options: Fields, *, threads: int) -> Grid:
     return Grid(tuple(cells), common, swept.budget, described, name, tuple(_notes(axes["adapters"], shared)))
 
 
+def refuse_unreachable(grid: Grid) -> None:
+    """Refuse models of the hub that are neither there nor in the cache, each asked for once."""
+    for model in dict.fromkeys(c.model for c in grid.cells):
+        refuse_nowhere(model)
+
+
 def further(cell: Cell, seeds: Sequence[int]) -> tuple[float, ...]:
     """The parts of its strengths that a cell is measured at too: for the first seed, and for no random direction."""
     return FURTHER if cell.calibrate is not None and cell.seed == seeds[0] and cell.needs.seed != "draw" else ()
@@ -199,9 +208,7 @@ def _strengths(options: Fields, common: Common, swept: Swept) -> tuple[tuple[flo
     if lost := [f.name for f in fields(CalibrateSettings) if f.name in options]:
         raise ValueError(f"`{lost[0]}` says how strengths are sought; give a `budget` with it")
     alphas = value_of(tuple[float, ...], options.get("alphas", ALPHAS), "`alphas`")
-    if not any(alphas):
-        raise ValueError("`alphas` must hold a strength other than 0")
-    return alphas, None
+    return tuple(steering(alphas)), None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -29,6 +29,8 @@ from ws.numbers import some
 from ws.records import Place, slug
 from ws.results.comparison import write
 from ws.results.sheet import Sheet
+from ws.settings import at_least
+from ws.steer import checked_strengths
 from ws.study.options import Common
 from ws.study.planning import planned_settings, served_by
 from ws.types import Fields, Json
@@ -104,10 +106,7 @@ def cells_of(
     Without `settings` nothing is calibrated and `alphas` are measured as they are. `options` say how pairs and adapters
     are made; `pack` is the path of a behavior that is not shipped; `endpoint` a server that writes the pairs.
     """
-    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-        raise ValueError(f"seeds are different whole numbers from 0 on, got {list(seeds)}")
-    if settings is None and not (any(a < 0 for a in alphas) and any(a > 0 for a in alphas)):
-        raise ValueError("strengths need one below 0 and one above: `alphas=-1,1`; or give a `budget`")
+    refuse_cells(seeds, settings, alphas)
     common = Common(
         model=base.source or base.id,
         behavior=pack or behavior.name,
@@ -130,6 +129,17 @@ def cells_of(
         if (n := cell.needs.checkpoint) > planned_settings(common, cell.plan_options, base)[1].checkpoints:
             raise ValueError(f"{cell.method} is a checkpoint, and none is kept so far; give `checkpoints` {n} or more")
     return cells
+
+
+def refuse_cells(seeds: Sequence[int], settings: CalibrateSettings | None, alphas: Sequence[float]) -> None:
+    """Refuse seeds and strengths that no comparison can have, before a model is loaded for it."""
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"`seeds` are different whole numbers from 0 on, got {list(seeds)}")
+    for seed in seeds:
+        at_least(0).check("seeds", seed)
+    if settings is None and not (any(a < 0 for a in alphas) and any(a > 0 for a in alphas)):
+        raise ValueError("strengths need one below 0 and one above: `alphas=-1,1`; or give a `budget`")
+    checked_strengths(alphas)
 
 
 def compare(

@@ -9,7 +9,9 @@ from pathlib import Path
 from ws import engine
 from ws.engine import Event, Outcome, Task
 from ws.engine.work import function_of, sentence
+from ws.settings import Range, refuse_outside
 
+MOST_WORKERS = 4096
 Tell = Callable[[Event], None]
 """Hears whenever a task starts or ends."""
 Runner = Callable[[Sequence[Task], Tell], Mapping[str, Outcome]]
@@ -28,6 +30,9 @@ class Running:
     """Workers; one per GPU, or as many as the cores allow, when not given."""
     retries: int = 2
     """How often a study whose worker died is given to another one."""
+
+    def __post_init__(self):
+        refuse_outside(self, workers=Range(1, MOST_WORKERS), retries=Range(0, MOST_WORKERS))
 
     def check(self, *, spread: bool = False) -> None:
         """Refuse what cannot be, before anything runs."""

@@ -7,13 +7,14 @@ distribution (docs/extending.md).
 
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 from torch import Tensor
 
 from ws.adapters import FAMILIES, small
 from ws.behaviors import Behavior
 from ws.diff import diff
-from ws.errors import Unsupported
+from ws.errors import BadFile, Unsupported
 from ws.extensions import Registry
 from ws.methods import constructed, prompts, random
 from ws.methods.activation import (
@@ -168,6 +169,11 @@ def _check_prompt(*which: str) -> None:
         raise ValueError(f"a prompt is one of {', '.join(prompts.KINDS)}; got {':'.join(['prompt', *which])!r}")
 
 
+def _check_file(*path: str) -> None:
+    if not Path(":".join(path)).is_file():
+        raise BadFile(f"there is no file {':'.join(path)}.")
+
+
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit()
 
@@ -214,9 +220,11 @@ SHIPPED: dict[str, Maker] = {
     "svd": Maker(in_written_space, PERSONAS, _ranks, writing.check),
     "constructed": Maker(constructed.make, _of_construction, lambda: constructed.LISTED, constructed.check),
     "random": Maker(at_random, random.needs, lambda: random.LISTED, random.check),
-    "gguf": Maker(lambda material, *path: imported.from_gguf(material.base, ":".join(path)), OF_A_FILE, endings=tuple),
+    "gguf": Maker(
+        lambda material, *path: imported.from_gguf(material.base, ":".join(path)), OF_A_FILE, tuple, _check_file
+    ),
     "vectors": Maker(
-        lambda material, *path: imported.from_safetensors(material.base, ":".join(path)), OF_A_FILE, endings=tuple
+        lambda material, *path: imported.from_safetensors(material.base, ":".join(path)), OF_A_FILE, tuple, _check_file
     ),
 }
 METHODS: Registry[Maker] = Registry("ws.methods", Maker, SHIPPED)

@@ -30,13 +30,18 @@ def has_template(tokenizer: Tokenizer) -> bool:
     return bool(getattr(tokenizer, "chat_template", None))
 
 
+def check_thinking(thinking: str) -> None:
+    """Refuse a word that says nothing of a thought."""
+    if thinking not in THINKING:
+        raise ValueError(f"`thinking` is one of {', '.join(THINKING)}; got {thinking!r}")
+
+
 def render(tokenizer: Tokenizer, chat: Chat, *, thinking: str = "off") -> str:
     """The prompt as text, up to where the answer starts.
 
     `off` closes a thought that the template opens, `on` leaves the choice to the model, `forced` opens one.
     """
-    if thinking not in THINKING:
-        raise ValueError(f"thinking is one of {', '.join(THINKING)}; got {thinking!r}")
+    check_thinking(thinking)
     if not has_template(tokenizer):
         if thinking == "forced":
             raise Unsupported(

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ws.errors import BadFile, Unsupported
+from ws.hub import reach
 from ws.models.base import Base, described
 from ws.models.hashes import INDEX, SINGLE, StoredWeights, weight_files
 from ws.models.locate import HUB_ID, locate, why_not
@@ -178,11 +179,14 @@ def fetched(source: str, what: str = "model", revision: str | None = None) -> Pa
     name, _, at = source.partition("@")
     if not HUB_ID.fullmatch(name):
         raise BadFile(f"there is no {what} folder at {source}.")
+    online = reach(name, at or revision, what=what, instead="give a folder")
     from huggingface_hub import snapshot_download
 
     patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
     try:
-        return Path(snapshot_download(name, revision=at or revision, allow_patterns=patterns))
+        return Path(
+            snapshot_download(name, revision=at or revision, allow_patterns=patterns, local_files_only=not online)
+        )
     except Exception as e:  # the hub client raises many kinds, from its own and from its HTTP library
         raise BadFile(
             f"the {what} {source!r} is not in the local cache and the hub cannot be reached, or has no such {what} "

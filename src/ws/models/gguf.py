@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ws.errors import BadFile, Unsupported
+from ws.hub import reach
 from ws.models.hashes import cache_folder, file_hash
 from ws.records import key_of, once, read, slug
 from ws.types import Json
@@ -90,10 +91,14 @@ def located(model: str, revision: str | None = None) -> Path:
     parts = address.split("/")
     if model.startswith((".", "/", "~")) or len(parts) < 3:
         raise BadFile(f"there is no GGUF file at {model}; give its path, or ORG/NAME/FILE.gguf for one of the hub.")
+    repository = "/".join(parts[:2])
+    online = reach(repository, at or revision, what="repository", instead="give the path of a file")
     from huggingface_hub import hf_hub_download
 
     try:
-        return Path(hf_hub_download("/".join(parts[:2]), "/".join(parts[2:]), revision=at or revision))
+        return Path(
+            hf_hub_download(repository, "/".join(parts[2:]), revision=at or revision, local_files_only=not online)
+        )
     except Exception as e:  # the hub client raises many kinds, from its own and from its HTTP library
         raise BadFile(
             f"the file {model!r} is not in the local cache and the hub cannot be reached, or has no such file "

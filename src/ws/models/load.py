@@ -7,6 +7,7 @@ Remote code is never run unless asked.
 """
 
 import logging
+import re
 import subprocess
 from pathlib import Path
 
@@ -18,15 +19,18 @@ from ws.errors import BadFile, Unsupported
 from ws.models.base import Base as Base
 from ws.models.checkpoint import open_checkpoint
 from ws.models.hashes import stored_weights
-from ws.models.locate import locate, why_not
+from ws.models.locate import locate, reach_model, why_not
 from ws.models.modules import fingerprint
 from ws.progress import no_bars_in_files
+from ws.settings import Range
 from ws.signatures import plain_types
 from ws.types import Json
 
 log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?|mps(:0)?")
+MOST_THREADS = 4096
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 TOO_LARGE = (
     "{} does not fit the devices here; layers that wait on the CPU or the disk have no weights to train or to steer by. "
@@ -52,22 +56,19 @@ def load(
     on one thread unless asked otherwise. `device_map="auto"` spreads the layers over all devices, as accelerate does;
     what does not fit there is refused and not moved to the CPU or the disk. `waiting` leaves the weights in main memory.
     """
-    import transformers
-
+    # 1. what cannot be is refused before anything is imported or read
+    refuse_place(device=device, dtype=dtype, device_map=device_map, threads=threads)
+    chosen = choose_device("cpu" if str(model) == "tiny" and device == "auto" else device)
     no_bars_in_files()
     source, name, revision = locate(model, revision)
-    chosen = choose_device("cpu" if name == "tiny" and device == "auto" else device)
+    online = Path(source).is_dir() or reach_model(name, revision)
+    # 2. the weights as they are stored
+    import transformers
+
     if threads or name == "tiny":
         torch.set_num_threads(threads or 1)
-    if dtype != "auto" and dtype not in DTYPES:
-        raise ValueError(f"dtype is auto, {', '.join(DTYPES)}; got {dtype!r}")
-
-    if device_map is not None and (device_map not in DEVICE_MAPS or device != "auto"):
-        raise ValueError(
-            f"device_map is {', '.join(DEVICE_MAPS)}, and then no `device` is named; got {device_map!r} on device {device}"
-        )
     weights = stored_weights(Path(source)) if Path(source).is_dir() else None  # before the first byte is read
-    options: Json = {"revision": revision, "trust_remote_code": trust_remote_code}
+    options: Json = {"revision": revision, "trust_remote_code": trust_remote_code, "local_files_only": not online}
     if name == "tiny":
         transformers.utils.logging.disable_progress_bar()
     try:
@@ -88,6 +89,7 @@ def load(
             raise Unsupported(TOO_LARGE.format(name)) from e
         raise BadFile(why_not(str(model), e)) from e
     _refuse_offloaded(network, name)
+    # 3. as it was asked for
     network.eval().requires_grad_(False)
 
     mark = fingerprint(network) if precision != torch.float16 else _stored_fingerprint(model, revision)
@@ -121,10 +123,7 @@ def _stored_fingerprint(model: str | Path, revision: str | None) -> str:
 def choose_device(device: str) -> torch.device:
     """The device asked for, or the best there is; an NVIDIA GPU that torch cannot use gets a warning."""
     if device != "auto":
-        try:
-            return torch.device(device)
-        except RuntimeError:
-            raise ValueError(f"device is auto, cpu, cuda, cuda:1 or mps; got {device!r}") from None
+        return _device_that_is_here(device)
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -141,6 +140,35 @@ def choose_device(device: str) -> torch.device:
             torch.__version__,
         )
     return torch.device("cpu")
+
+
+def _device_that_is_here(device: str) -> torch.device:
+    """The device of a name; one that this machine has not is refused, before anything is moved to it."""
+    kind, _, number = device.partition(":")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(number or 0) >= count:
+            there = f"there are {count} of them, from cuda:0 on" if count else f"torch {torch.__version__} sees none"
+            raise ValueError(f"there is no device {device} here: {there}; give `device=cpu`, or leave it out")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ValueError(f"there is no device {device} here: it is a Mac's; give `device=cpu`, or leave it out")
+    return torch.device(device)
+
+
+def refuse_place(
+    *, device: str = "auto", dtype: str = "auto", device_map: str | None = None, threads: int | None = None
+) -> None:
+    """Refuse names that no machine knows; whether the device is on this one is seen when it is chosen."""
+    if not DEVICE.fullmatch(device):
+        raise ValueError(f"`device` is auto, cpu, cuda, cuda:1 or mps; got {device!r}")
+    if dtype != "auto" and dtype not in DTYPES:
+        raise ValueError(f"`dtype` is auto, {', '.join(DTYPES)}; got {dtype!r}")
+    if device_map is not None and (device_map not in DEVICE_MAPS or device != "auto"):
+        raise ValueError(
+            f"`device_map` is {', '.join(DEVICE_MAPS)}, and then no `device` is named; got {device_map!r} on device {device}"
+        )
+    if threads is not None:
+        Range(1, MOST_THREADS).check("threads", threads)
 
 
 def _snapshot(source: str, revision: str | None) -> Path | None:

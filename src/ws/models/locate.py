@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 from ws.errors import BadFile
-from ws.models.gguf import converted, names_gguf
+from ws.hub import reach
+from ws.models.gguf import converted, located, names_gguf
 from ws.models.tiny import FOLDER
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
@@ -33,6 +34,19 @@ def locate(model: str | Path, revision: str | None = None) -> tuple[str, str, st
             f"{text!r} is no model: `model` takes 'tiny', a hub id like 'Qwen/Qwen3-0.6B[@revision]', or a folder."
         )
     return name, name, at or revision
+
+
+def reach_model(name: str, revision: str | None = None) -> bool:
+    """Whether the hub can be asked for a model; where it cannot, and the model is not in the cache, it is refused."""
+    return reach(name, revision, instead="give a folder; `model=tiny` needs neither")
+
+
+def refuse_nowhere(model: str) -> None:
+    """Refuse a model that is neither here nor on the hub, before it is loaded or converted."""
+    if names_gguf(model):
+        located(model)
+    elif not Path((place := locate(model))[0]).is_dir():
+        reach_model(place[1], place[2])
 
 
 def why_not(model: str, error: Exception) -> str:

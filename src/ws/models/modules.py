@@ -19,6 +19,7 @@ from ws.types import Config
 READS_KV = ("k_proj", "v_proj")
 FUSED_ATTENTION = ("qkv_proj", "c_attn", "query_key_value", "in_proj_qkv", "in_proj_qkvz")
 WRITES_MLP = ("down_proj", "mlp.c_proj", "dense_4h_to_h")
+DEEPEST = 100_000  # blocks; no model has so many
 SAMPLES = 1024
 
 
@@ -83,22 +84,29 @@ def linears_of(model: nn.Module) -> list[Linear]:
     return linears
 
 
-def layer_slice(layers: str, depth: int) -> list[int]:
-    """The block numbers a layer setting names: `all`, `0.3-0.8` (fractions), `8-21` (both ends in), or `3,5,7`."""
+def layer_numbers(layers: str) -> Callable[[int], list[int]]:
+    """The block numbers that a layer setting names, as a function of the depth; one that can name none is refused."""
     text = str(layers).strip()
     if text == "all":
-        chosen = list(range(depth))
-    elif m := re.fullmatch(r"(\d*\.\d+|\d+\.)-(\d*\.?\d+)", text):
+        return lambda depth: list(range(depth))
+    if m := re.fullmatch(r"(\d*\.\d+|\d+\.)-(\d*\.?\d+)", text):
+        low, high = float(m[1]), float(m[2])
         # floor(x + .5), because Python's round() takes halves to even
-        chosen = list(range(int(float(m[1]) * depth + 0.5), int(float(m[2]) * depth + 0.5)))
-    elif m := re.fullmatch(r"(\d+)-(\d+)", text):
-        chosen = list(range(int(m[1]), int(m[2]) + 1))
-    elif re.fullmatch(r"\d+(,\d+)*", text):
-        chosen = [int(x) for x in text.split(",")]
-    else:
-        raise ValueError(
-            f"layers is 'all', a range of fractions '0.3-0.8', of numbers '8-21', or a list '3,5'; got {layers!r}"
-        )
+        return lambda depth: list(range(int(low * depth + 0.5), int(high * depth + 0.5)))
+    if (m := re.fullmatch(r"(\d+)-(\d+)", text)) and int(m[1]) <= int(m[2]) < DEEPEST:
+        numbers = list(range(int(m[1]), int(m[2]) + 1))
+        return lambda depth: numbers
+    if re.fullmatch(r"\d+(,\d+)*", text):
+        listed = [int(x) for x in text.split(",")]
+        return lambda depth: listed
+    raise ValueError(
+        f"`layers` is 'all', a range of fractions '0.3-0.8', of numbers '8-21', or a list '3,5'; got {layers!r}"
+    )
+
+
+def layer_slice(layers: str, depth: int) -> list[int]:
+    """The block numbers a layer setting names: `all`, `0.3-0.8` (fractions), `8-21` (both ends in), or `3,5,7`."""
+    chosen = layer_numbers(layers)(depth)
     if not chosen:
         raise ValueError(f"layers {layers!r} selects none of the {depth} layers of this model")
     if max(chosen) >= depth:

@@ -24,6 +24,8 @@ from ws.replicate.samples import make_samples
 from ws.results.dial import dial_picture
 from ws.results.layouts.alphas import markdown
 from ws.results.sentences import side_of
+from ws.settings import at_least, refuse_outside
+from ws.steer import checked_strengths
 from ws.study.evaluations import Subject, make_eval
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides
@@ -45,9 +47,7 @@ class Ending:
     """Random directions of the same norm, a band behind the effect in the plot; when not given 9 for a model below 50 million parameters, else none."""
 
     def __post_init__(self):
-        for name, n in (("samples", self.samples), ("draws", self.draws)):
-            if n is not None and n < 0:
-                raise ValueError(f"`{name}` must be 0 or more, got {n}")
+        refuse_outside(self, samples=at_least(0), draws=at_least(0))
 
     def draws_on(self, plan: Plan) -> int:
         """How many random directions are measured on this model."""
@@ -117,6 +117,13 @@ class Story:
         }
 
 
+def steering(alphas: Sequence[float]) -> Sequence[float]:
+    """Strengths by which a study can be told from its base; refused before any work where there is none."""
+    if not any(alphas):
+        raise ValueError("`alphas` must hold a strength other than 0, e.g. `alphas=-1,0,1`")
+    return checked_strengths(alphas)
+
+
 def replicate(
     plan: Plan,
     *,
@@ -131,6 +138,7 @@ def replicate(
 
     `strength` says where the alphas come from, where they were calibrated.
     """
+    steering(alphas)
     seconds: dict[str, float] = {}
 
     def timed(stage: str, make: Callable[[], tuple[Any, Record]]) -> tuple[Any, Record]:

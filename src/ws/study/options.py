@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+from ws.presets import preset
+from ws.settings import Range, refuse_outside
+
+MOST_REQUESTS = 4096
+
 
 @dataclass(frozen=True)
 class Loading:
@@ -17,6 +22,12 @@ class Loading:
     """Precision of the base: auto, float32, bfloat16, float16 or float64."""
     threads: int | None = None
     """CPU threads; tiny runs on one when not given."""
+
+    def __post_init__(self):
+        from ws.models.load import refuse_place  # with torch, which whoever only reads the options does not need
+
+        refuse_place(device=self.device, dtype=self.dtype, device_map=self.device_map, threads=self.threads)
+        preset(self.preset, "data")
 
 
 @dataclass(frozen=True)
@@ -43,3 +54,10 @@ class Served:
     """What the server calls the model; the only one it serves when not given."""
     generate_concurrency: int = 8
     """Requests under way at once."""
+
+    def __post_init__(self):
+        refuse_outside(self, generate_concurrency=Range(1, MOST_REQUESTS))
+        if self.generate_with is not None:
+            from ws.endpoint import Endpoint
+
+            Endpoint(self.generate_with.strip())

@@ -9,9 +9,10 @@ from ws.adapters import family
 from ws.behaviors import load_behavior
 from ws.data import GIVEN_SETTINGS, DataSettings, default_data
 from ws.endpoint import Endpoint
-from ws.errors import BadFile
-from ws.models.load import Base, load
+from ws.models.load import Base, choose_device, load
+from ws.pairs import load_pairs
 from ws.presets import preset
+from ws.records import refuse_unwritable
 from ws.settings import coerced
 from ws.study.options import Common, Served
 from ws.study.plan import Plan
@@ -26,14 +27,10 @@ def plan_of(
     common: Common, options: Values, base: Base | None = None, *, device: str | None = None, waiting: bool = False
 ) -> Plan:
     """The study that options, config file, preset and defaults describe together; `base` if it is loaded already."""
-    # what cannot be is refused before a model is loaded
-    coerced(DataSettings, options)
-    TrainSettings(**coerced(TrainSettings, options))
-    preset(common.preset, "data")
-    if common.pairs and not Path(common.pairs).is_file():
-        raise BadFile(
-            f"there is no pairs file at {common.pairs}. It is JSON lines or parquet with prompt, response_pos, response_neg."
-        )
+    refuse_settings(options)
+    served = Served(**coerced(Served, options))
+    if base is None:  # what cannot be is refused before a model is loaded
+        refuse_place_to_work(common, device=device)
     behavior = None
     if common.behavior or not common.pairs:
         behavior = load_behavior(common.behavior or "honesty", tiny=common.model == "tiny")
@@ -41,7 +38,7 @@ def plan_of(
         _refuse_unread(options, (), "`pairs` gives the answers")
     elif behavior is not None and behavior.answers is not None:
         _refuse_unread(options, GIVEN_SETTINGS, f"the data set of {behavior.name!r} gives the answers")
-    endpoint = endpoint_of(Served(**coerced(Served, options)), common)
+    endpoint = endpoint_of(served, common)
     base = base or load_base(common, device=device, waiting=waiting)
     data_settings, train_settings = planned_settings(common, options, base)
     return Plan(
@@ -53,6 +50,33 @@ def plan_of(
         pairs_file=Path(common.pairs) if common.pairs else None,
         endpoint=endpoint,
     )
+
+
+def refuse_settings(options: Values) -> None:
+    """Refuse options that no study can have, whatever its model."""
+    DataSettings(**coerced(DataSettings, options))
+    train = TrainSettings(**coerced(TrainSettings, options))
+    of = family(train.adapter)
+    if foreign := [
+        name for name in coerced(TrainSettings, options) if of.lacks(name) and options[name] not in (None, False)
+    ]:
+        raise ValueError(f"{of.name} has no {foreign[0]}; leave out `{foreign[0]}`")
+
+
+def refuse_place_to_work(common: Common, *, device: str | None = None) -> None:
+    """Refuse a device that is not here, an output folder that cannot be written, and pairs that cannot be read."""
+    if (device or common.device) != "auto":
+        choose_device(device or common.device)
+    if common.pairs is not None:
+        load_pairs(common.pairs)
+    refuse_unwritable(Path(common.out))
+
+
+def refuse_unreadable(common: Common) -> None:
+    """The same, and a behavior that is not known: for a verb that does something else than make a study's plan."""
+    refuse_place_to_work(common)
+    if common.behavior is not None:
+        load_behavior(common.behavior, tiny=common.model == "tiny")
 
 
 def _refuse_unread(options: Values, matter: Collection[str], why: str) -> None:

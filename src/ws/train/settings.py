@@ -1,13 +1,14 @@
 """Settings of a training: the fields, the defaults for a base, and the adapter that they ask for."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ws.adapters import USUAL, Spec, family
+from ws.adapters.family import MOST_RANK
 from ws.errors import Unsupported
 from ws.models.load import Base
-from ws.models.modules import select
+from ws.models.modules import layer_numbers, select
+from ws.settings import Range, above, at_least, refuse_outside
 from ws.train.sequences import Parts, split
 
 STOPS = ("shared", "per_branch", "none")
@@ -72,17 +73,22 @@ class TrainSettings:
             raise ValueError(f"init is shared or independent, got {self.init!r}")
         if self.freeze_a and self.init == "independent":
             raise ValueError("freeze_a leaves A as both sides share it, and init independent draws two; give only one")
-        if self.checkpoints < 0:
-            raise ValueError(f"checkpoints must not be negative, got {self.checkpoints}")
         if self.stop not in STOPS:
             raise ValueError(f"stop is one of {', '.join(STOPS)}; got {self.stop!r}")
-        if any(not 0 < x < 10 or not math.isfinite(x) for x in self.lr):
-            raise ValueError(f"every learning rate must lie between 0 and 10, got {self.lr}")
-        for name in ("batch_size", "eval_every", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.epochs > 0 or self.warmup < 0 or self.max_len < 8:
-            raise ValueError("epochs must be positive, warmup not negative, max_len at least 8")
+        refuse_outside(
+            self,
+            rank=Range(1, MOST_RANK),
+            lr=above(0, 10),
+            epochs=above(0, 10_000),
+            weight_decay=Range(0, 10),
+            max_len=at_least(8),
+            **dict.fromkeys(("lora_alpha", "delora_lambda"), above(0, 1e6)),
+            **dict.fromkeys(("block_size", "batch_size", "eval_every", "patience"), at_least(1)),
+            **dict.fromkeys(("warmup", "seed", "checkpoints"), at_least(0)),
+            **dict.fromkeys(("val_share", "test_share"), above(0, 1)),
+        )
+        if self.layers is not None:
+            layer_numbers(self.layers)
         if not (0 < self.val_share < 1 and 0 < self.test_share < 1 and self.val_share + self.test_share < 1):
             raise ValueError(
                 f"val_share and test_share lie between 0 and 1 and leave something to train on, got {self.val_share:g} "

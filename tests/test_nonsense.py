@@ -1,0 +1,147 @@
+"""Everything is checked before anything is done: every verb, with every flag set to nonsense.
+
+The flags and their types are those of the verbs themselves, so that a new one is tried too. In all these commands no model
+is loaded, no process is started and nothing is written; each ends in exit code 2 and one sentence.
+"""
+
+import typing
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from typer.models import OptionInfo
+
+import ws
+from ws.cli import main
+from ws.cli.commands import COMMANDS
+from ws.cli.fields import flag_of
+from ws.cli.options import SHARED, Verb
+from ws.direction.forms import LowRank
+from ws.settings import plain_type
+
+WORDS = {
+    "eval": ["perplexity", "--direction", "DIRECTION"],
+    "generate": ["--prompt", "Hi", "--direction", "DIRECTION"],
+    "calibrate": ["--direction", "DIRECTION"],
+    "compare": ["--methods", "repe"],
+    "show": ["RUN"],
+    "inspect": ["DIRECTION"],
+    "export": ["DIRECTION", "--alpha", "1"],
+    "verify": ["EXPORT"],
+}
+"""What a verb needs besides the flag that is tried."""
+INSTEAD = {
+    ("eval", "run"): "--direction",
+    ("eval", "method"): "--direction",
+    ("calibrate", "method"): "--direction",
+    ("export", "alphas"): "--alpha",
+}
+"""What a flag takes the place of."""
+FREE = {
+    ("generate", "prompt"),
+    ("generate", "system"),
+    ("sweep", "name"),
+    ("sweep", "address"),
+    *((verb, name) for verb in COMMANDS for name in ("generate_model", "targets")),
+    *(("doctor", name) for name in ("model", "out", "device", "behavior", "pairs")),
+    *(("inspect", name) for name in ("behavior", "pairs", "out")),
+    *(("runs", name) for name in ("behavior", "adapter", "model")),
+}
+"""Texts that mean something to somebody: any question does, a server and a model know their own names, `ws doctor` says
+what is wrong with them, and some verbs do not look at them."""
+SIGNED = {"alpha", "alphas"}
+WRONG = {int: ("x", "1.5", "nan", ""), float: ("x", "nan", "-inf", "")}
+"""Not of the type; one is tried for each flag, in turn."""
+OUTSIDE = {int: ("-7", str(2**40)), float: ("-7", "1e300")}
+
+
+@pytest.fixture(scope="module")
+def place(tiny, tmp_path_factory) -> Path:
+    """A folder with a direction, and with files and folders that are not what is asked for."""
+    folder = tmp_path_factory.mktemp("nonsense")
+    g = torch.Generator().manual_seed(0)
+    name = next(iter(tiny.linears))
+    out, into = tiny.weight(name).shape
+    forms = {name: (LowRank(torch.randn(out, 2, generator=g), torch.randn(2, into, generator=g)),)}
+    ws.save_direction(ws.Direction(forms, {"base": tiny.described()}), folder / "direction.safetensors")
+    (folder / "file.txt").write_text("text")
+    (folder / "folder").mkdir()
+    (folder / "folder" / "file.txt").write_text("text")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_done(monkeypatch):
+    """Loading a model, starting a worker or a process, and examining this machine are no part of a refusal."""
+
+    def refuse(*_: object, **__: object):
+        raise AssertionError("something was done before everything was checked")
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", refuse)
+    monkeypatch.setattr("ws.engine.run", refuse)
+    monkeypatch.setattr("ws.cli.train.start_processes", refuse)
+    monkeypatch.setattr("ws.cli.doctor.examine", refuse)
+
+
+def cases(called: str, verb: Verb, place: Path) -> Iterator[tuple[str, str]]:
+    """Every flag of a verb with every nonsense there is for its type: (field, value)."""
+    hints = {name: hint for cls in verb.settings for name, hint in typing.get_type_hints(cls).items()}
+    known = {f.name: hints[f.name] for cls in verb.settings for f in fields(cls)}
+    known |= {name: hint for name, (hint, declared) in verb.own.items() if isinstance(declared, OptionInfo)}
+    for turn, (name, hint) in enumerate(sorted(known.items())):
+        kind, many = plain_type(hint)
+        if kind is bool or name in SHARED:
+            continue
+        if kind is str:
+            texts = ("", "no such thing", str(place / "folder"), str(place / "file.txt" / "below"))
+            if (called, name) in FREE:
+                texts = ()
+            elif name == "out":
+                texts = ("", str(place / "file.txt"), str(place / "file.txt" / "below"))
+            elif many:
+                texts = ("no such thing",)
+            yield from ((name, text) for text in texts)
+            continue
+        wrong, outside = WRONG[kind][turn % (3 if many else 4)], OUTSIDE[kind]
+        yield from ((name, value) for value in (wrong, *outside[name in SIGNED :]))
+
+
+def words(verb: str, name: str, value: str, place: Path) -> list[str]:
+    """The command that sets a flag to a value, with what else the verb needs."""
+    needed = list(WORDS.get(verb, ()))
+    for flag in {flag_of(name), INSTEAD.get((verb, name))} & set(needed):
+        at = needed.index(flag)
+        del needed[at : at + 2]
+    stand = {"DIRECTION": str(place / "direction.safetensors"), "EXPORT": str(place), "RUN": "a-run"}
+    needed = [stand.get(w, w) for w in needed]
+    out = [] if name == "out" or "out" not in COMMANDS[verb].verb().fields else ["--out", str(place / "new")]
+    return [verb, *needed, *out, f"{flag_of(name)}={value}"]
+
+
+def listing(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*"))
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_a_flag_set_to_nonsense_is_one_sentence_before_anything_is_done(verb, place, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    before, wrong, n = listing(place), [], 0
+    for name, value in cases(verb, COMMANDS[verb].verb(), place):
+        typed, n = words(verb, name, value, place), n + 1
+        try:
+            code: object = main(typed)
+        except Exception as e:
+            code = f"{type(e).__name__}: {e}"
+        out, err = capfd.readouterr()
+        said = err.splitlines()
+        one = len(said) == 1 and said[0].startswith("error: ")
+        if code != 2 or out or not (one or err.startswith("Usage: ")) or "Traceback" in err:
+            wrong.append(f"{' '.join(typed)!r}: {code}, {out[:200]!r}, {err[-300:]!r}")
+        if listing(place) != before or listing(tmp_path):
+            wrong.append(f"{' '.join(typed)!r} wrote {set(listing(place)) - set(before) or listing(tmp_path)}")
+            break
+    assert n > 4 or verb == "verify", "hardly a flag was tried"
+    assert not wrong, "\n".join([f"{len(wrong)} of {n}:", *wrong])
