@@ -135,7 +135,7 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_said(files, pipe
     for flags, words in {
         ("--alpha", "1"): "--alpha needs something to steer by",
         (*files, "--alpha", "1,2,3"): "--alpha holds 3 strengths for 2 directions",
-        ("--temperature", "-1"): "temperature must be 0",
+        ("--temperature", "-1"): "temperature must lie between 0 and 100",
         ("--max-new-tokens", "0"): "--max-new-tokens must be at least 1",
         ("--thinking", "maybe"): "--thinking is one of off, on, forced",
         ("nowhere",): "'nowhere' is no direction file",

@@ -16,8 +16,9 @@ from ws import eval, methods
 from ws.adapters import FAMILIES, Adapter, direction_of, family
 from ws.behaviors import load_behavior
 from ws.cli import main
+from ws.doctor import Finding
 from ws.errors import WsError
-from ws.extensions import extensions
+from ws.extensions import listed
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 
@@ -46,7 +47,7 @@ def examples(tmp_path_factory):
 @contextmanager
 def on_path(folder: Path):
     """Python with the folder's distributions installed, and without them afterwards."""
-    caches = (extensions, eval.protocols_of)
+    caches = (listed, eval.protocols_of, eval._usable)
     before = set(sys.modules)
     sys.path.insert(0, str(folder))
     try:
@@ -180,6 +181,28 @@ def test_what_is_broken_and_not_asked_for_is_in_nobodys_way(tmp_path):
         assert family("lora").name == "lora"
         assert "x" in FAMILIES
         methods.check("repe")
+
+
+@pytest.mark.parametrize("entry", BROKEN)
+def test_the_doctor_says_what_is_wrong_with_what_is_added_and_examines_the_rest(entry, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ws.cli.doctor.self_test", lambda: Finding("self-test", "ok", "left out here"))
+    with on_path(installed(tmp_path, entry)):
+        code = main(["doctor", "--json"])
+        helped = main(["train", "--help"])
+    out, err = capsys.readouterr()
+    checks = {c["name"]: c for c in json.loads(out[: out.index("\n}") + 2])["checks"]}
+    assert code == 1 and "extension" in err, err
+    assert re.search(BROKEN[entry], checks["extension"]["found"])
+    assert checks["extension"]["do"] == "Mend that distribution, or uninstall it."
+    assert {"ws", "libraries", "device", "self-test"} <= checks.keys()
+    assert helped == 0
+
+
+def test_an_evaluation_that_is_broken_is_left_out_of_what_a_behavior_claims(tmp_path, caplog):
+    with on_path(installed(tmp_path, "[ws.evals]\nx = nowhere:PROTOCOLS")):
+        assert eval.providing("logratio_honesty") == "dilemmas"
+        assert "x" not in eval.EVALS and "x" in eval.names()
+    assert "evaluation 'x' of the distribution 'toy' cannot be imported" in caplog.text
 
 
 def names_in(path: Path) -> set[str]:

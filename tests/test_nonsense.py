@@ -7,15 +7,18 @@ is loaded, no process is started and nothing is written; each ends in exit code 
 import typing
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import transformers
+import typer
 from typer.models import OptionInfo
 
 import ws
-from ws.cli import main
+from ws.cli import app_for, main
 from ws.cli.commands import COMMANDS
 from ws.cli.fields import flag_of
 from ws.cli.options import SHARED, Verb
@@ -43,6 +46,8 @@ INSTEAD = {
 FREE = {
     ("generate", "prompt"),
     ("generate", "system"),
+    ("chat", "system"),
+    ("chat", "out"),
     ("sweep", "name"),
     ("sweep", "address"),
     *((verb, name) for verb in COMMANDS for name in ("generate_model", "targets")),
@@ -73,6 +78,12 @@ def place(tiny, tmp_path_factory) -> Path:
     return folder
 
 
+@cache
+def command(verb: str) -> Any:
+    """The command line of one verb, built once: typer takes longer for it than the verb for its refusal."""
+    return typer.main.get_command(app_for([verb]))
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_done(monkeypatch):
     """Loading a model, starting a worker or a process, and examining this machine are no part of a refusal."""
@@ -81,6 +92,7 @@ def nothing_is_done(monkeypatch):
         raise AssertionError("something was done before everything was checked")
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", refuse)
+    monkeypatch.setattr("ws.cli.app_for", lambda words: command(words[0]))
     monkeypatch.setattr("ws.engine.run", refuse)
     monkeypatch.setattr("ws.cli.train.start_processes", refuse)
     monkeypatch.setattr("ws.cli.doctor.examine", refuse)
@@ -96,17 +108,18 @@ def cases(called: str, verb: Verb, place: Path) -> Iterator[tuple[str, str]]:
         if kind is bool or name in SHARED:
             continue
         if kind is str:
-            texts = ("", "no such thing", str(place / "folder"), str(place / "file.txt" / "below"))
+            texts = ("no such thing", str(place / "folder"), "", str(place / "file.txt" / "below"))
             if (called, name) in FREE:
                 texts = ()
             elif name == "out":
                 texts = ("", str(place / "file.txt"), str(place / "file.txt" / "below"))
             elif many:
                 texts = ("no such thing",)
-            yield from ((name, text) for text in texts)
-            continue
-        wrong, outside = WRONG[kind][turn % (3 if many else 4)], OUTSIDE[kind]
-        yield from ((name, value) for value in (wrong, *outside[name in SIGNED :]))
+        else:
+            outside = OUTSIDE[kind][name in SIGNED :]
+            texts = (WRONG[kind][turn // 2 % (3 if many else 4)], outside[turn % len(outside)])
+        # every second one, so that each kind is tried on many flags, and the whole in seconds
+        yield from ((name, text) for text in (texts[turn % 2 :: 2] if len(texts) > 2 else texts))
 
 
 def words(verb: str, name: str, value: str, place: Path) -> list[str]:

@@ -8,6 +8,7 @@ complete example of each.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -23,6 +24,8 @@ NOUNS = {
     "ws.methods": "method",
     "ws.behaviors": "behavior",
 }
+
+MEND = "mend that distribution, or uninstall it"
 
 T = TypeVar("T")
 
@@ -60,21 +63,44 @@ class Extension:
 
     def unusable(self, why: str) -> WsError:
         """The error that says why it cannot be used, and what to do."""
-        return WsError(f"{self} {why}; mend that distribution, or uninstall it.")
+        return WsError(f"{self} {why}; {MEND}.")
 
 
 @cache
-def extensions(group: str, shipped: frozenset[str] = frozenset()) -> Mapping[str, Extension]:
-    """What other distributions add to a group, by name; a name that is taken already is refused."""
+def listed(group: str, shipped: frozenset[str] = frozenset()) -> tuple[Mapping[str, Extension], tuple[str, ...]]:
+    """(what other distributions add to a group, by name; sentences about those whose name is taken already)."""
     added: dict[str, Extension] = {}
+    faults = []
     for entry in sorted(entry_points(group=group), key=lambda e: (e.name, _distribution(e))):
         extension = Extension(NOUNS[group], entry)
         if entry.name in shipped:
-            raise extension.unusable("has the name of one that ships with ws")
-        if (other := added.get(entry.name)) is not None:
-            raise extension.unusable(f"has the same name as {other}")
-        added[entry.name] = extension
+            faults.append(str(extension.unusable("has the name of one that ships with ws")))
+        elif (other := added.get(entry.name)) is not None:
+            faults.append(str(extension.unusable(f"has the same name as {other}")))
+        else:
+            added[entry.name] = extension
+    return added, tuple(faults)
+
+
+def extensions(group: str, shipped: frozenset[str] = frozenset()) -> Mapping[str, Extension]:
+    """What other distributions add to a group, by name; a name that is taken already is refused, or left out if tolerated."""
+    added, faults = listed(group, shipped)
+    if faults and not _tolerances:
+        raise WsError(faults[0])
     return added
+
+
+_tolerances: list[None] = []
+
+
+@contextmanager
+def tolerated() -> Iterator[None]:
+    """Inside the block a name that is taken twice is what ships with ws: for whoever only lists, or says what is wrong."""
+    _tolerances.append(None)
+    try:
+        yield
+    finally:
+        _tolerances.pop()
 
 
 class Registry(Mapping[str, T]):

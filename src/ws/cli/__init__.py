@@ -22,7 +22,7 @@ import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
 from typing import Annotated, Any
 
@@ -35,6 +35,7 @@ from ws.cli.help import WHOLE, asks_for_help, show_verb, show_verbs
 from ws.cli.result import deliver
 from ws.cli.screen import Screen, complain
 from ws.errors import ProcessLost, WsError
+from ws.extensions import tolerated
 from ws.progress import no_bars_in_files, silence
 from ws.records import is_disk_full
 from ws.version import __version__
@@ -68,19 +69,24 @@ def _name(words: Sequence[str]) -> str | None:
 
 def _runner(command: Command, words: Sequence[str]) -> Callable[..., int]:
     """What typer calls: the verb on what was typed, its result printed; the exit code."""
-    verb = command.verb()
+    with tolerated():  # the names in a help text are no reason to refuse
+        verb = command.verb()
+        signature = verb.signature()
 
     def run(**typed: Any) -> int:
         try:
-            options = verb.options(typed, words)
-            with _quiet(options.quiet):
+            with ExitStack() as around:
+                if command.examines:
+                    around.enter_context(tolerated())
+                options = verb.options(typed, words)
+                around.enter_context(_quiet(options.quiet))
                 deliver(verb.run(options), Screen(options.flags), as_json=options.json)
         except KeyboardInterrupt:  # typer would end without a word
             complain(_stopped(words))
             return INTERRUPTED
         return 0
 
-    run.__signature__ = verb.signature()  # type: ignore[attr-defined]
+    run.__signature__ = signature  # type: ignore[attr-defined]
     return run
 
 

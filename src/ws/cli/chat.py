@@ -22,11 +22,10 @@ from ws.cli.result import VerbResult
 from ws.cli.screen import CONTROL, Screen, complain, safe_text, say
 from ws.diff import lookup
 from ws.errors import Failed, WsError
-from ws.generate import Answer, Sampling
+from ws.generate import Answer
 from ws.methods import as_method
 from ws.methods.file import load_named
 from ws.methods.method import refuse_other_base
-from ws.models.chat import THINKING
 from ws.numbers import some
 from ws.settings import value_of
 from ws.study.options import Loading
@@ -95,11 +94,6 @@ def chat(options: Options) -> VerbResult:
 
 def _alphas(settings: Chatting, n: int, *, typed: bool) -> Sequence[float]:
     """A strength for each of n directions; every setting that cannot be is refused here, before a model is loaded."""
-    Sampling(settings.temperature)
-    if settings.thinking not in THINKING:
-        raise ValueError(f"`thinking` is one of {', '.join(THINKING)}; got {settings.thinking!r}")
-    if settings.max_new_tokens < 1:
-        raise ValueError(f"`max_new_tokens` must be at least 1, got {settings.max_new_tokens}")
     if typed and n == 0:
         raise ValueError("`alpha` needs something to steer by: ws chat RUN `alpha=-1`; `ws runs` lists the runs")
     if len(settings.alpha) not in (1, n) and n:

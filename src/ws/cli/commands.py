@@ -25,6 +25,8 @@ class Command:
     """The options that short help shows; all of them where none is named."""
     resumes: bool = False
     """Whether the same command goes on from what is done."""
+    examines: bool = False
+    """Whether it is there to say what is wrong with this installation, and so has to run where something is."""
 
     def verb(self) -> "Verb":
         """The verb itself."""
@@ -177,6 +179,7 @@ COMMANDS = {
         group="look",
         examples=("ws doctor", "ws doctor --model tiny"),
         usual=("model", "adapter", "device", "dtype"),
+        examines=True,
     ),
     "completion": Command(
         "ws.cli.completion:completion",

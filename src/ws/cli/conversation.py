@@ -5,11 +5,12 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
-from ws.generate import Answer
+from ws.generate import Answer, refuse_request
 from ws.methods import Method
 from ws.models import Base
 from ws.models.chat import Chat
 from ws.numbers import alpha_of
+from ws.steer import checked_strengths
 from ws.streaming import stream
 from ws.types import Json
 
@@ -35,6 +36,12 @@ class Chatting:
     """off, on or forced."""
     out: str = "out"
     """Output folder, below which a run is found by its name."""
+
+    def __post_init__(self):
+        checked_strengths(self.alpha)
+        refuse_request(
+            max_new_tokens=self.max_new_tokens, temperature=self.temperature, seed=self.seed, thinking=self.thinking
+        )
 
 
 @dataclass

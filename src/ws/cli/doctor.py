@@ -12,7 +12,7 @@ from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say
 from ws.data import DataSettings
-from ws.doctor import Finding, examine, examine_model, memory_plan, opened, self_test
+from ws.doctor import Finding, examine, examine_extensions, examine_model, memory_plan, opened, self_test
 from ws.doctor.check import size
 from ws.doctor.machine import free_by_device
 from ws.doctor.memory import MemoryPlan
@@ -76,7 +76,7 @@ def doctor(options: Options) -> VerbResult:
     """Checks of this machine, of a model, and of a small study."""
     common = options.of(Common)
     refuse_settings(options.values)
-    checks, memory = examine(Path(common.out), device=common.device), None
+    checks, memory = [*examine(Path(common.out), device=common.device), *examine_extensions()], None
     if options.has("model"):
         say(f"reading config and tokenizer of {common.model}")
         try:

@@ -8,6 +8,7 @@ questions to a steered answer. Nothing here changes anything, and no weights are
 """
 
 from ws.doctor.check import Finding as Finding
+from ws.doctor.extensions import examine_extensions as examine_extensions
 from ws.doctor.machine import examine as examine
 from ws.doctor.memory import MemoryPlan as MemoryPlan
 from ws.doctor.memory import memory_plan as memory_plan

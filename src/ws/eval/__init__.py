@@ -4,6 +4,7 @@ They are imported when the first protocol is asked for: a module that its own pa
 `python -m ws.eval.NAME` without a warning, and would run twice.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ws.errors import WsError
 from ws.eval.protocol import Items as Items
 from ws.eval.protocol import Panel as Panel
 from ws.eval.protocol import Protocol as Protocol
@@ -25,6 +27,8 @@ from ws.types import Json
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
+
 NAMES = ("sycophancy", "dilemmas", "airisk", "tinymfv", "foundations", "perplexity", "pairs", "file", "lm-eval")
 """Each has a file of its name, which lists its `PROTOCOLS` and may `resolve` an id that is made of parts."""
 PROTOCOLS: dict[tuple[str, str], Protocol]
@@ -35,9 +39,9 @@ EVALS: dict[str, Protocol]
 
 def __getattr__(name: str) -> Any:
     if name == "PROTOCOLS":
-        return {(p.eval, p.id): p for name in names() for p in protocols_of(name)}
+        return {(p.eval, p.id): p for protocols in _usable().values() for p in protocols}
     if name == "EVALS":
-        return {name: protocols_of(name)[0] for name in names()}
+        return {name: protocols[0] for name, protocols in _usable().items()}
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -64,6 +68,18 @@ def protocols_of(name: str) -> tuple[Protocol, ...]:
     if not protocols or any(not isinstance(p, Protocol) or p.eval != name for p in protocols):
         raise _added()[name].unusable(f"is no tuple of protocols whose `eval` is {name!r}")
     return protocols
+
+
+@cache
+def _usable() -> Mapping[str, tuple[Protocol, ...]]:
+    """The protocols of every evaluation; one of another distribution that cannot be used is left out, and that is said."""
+    usable = {}
+    for name in names():
+        try:
+            usable[name] = protocols_of(name)
+        except WsError as e:
+            log.warning("%s It is left out.", e)
+    return usable
 
 
 def protocol(name: str, protocol_id: str | None = None, n_think: int | None = None) -> Protocol:
@@ -141,7 +157,7 @@ def evaluation(
 
 def providing(metric: str) -> str | None:
     """The evaluation that measures a metric which a behavior claims to move, or None; `replicate` runs these by itself."""
-    return next((name for name in names() if metric in protocols_of(name)[0].claims), None)
+    return next((name for name, protocols in _usable().items() if metric in protocols[0].claims), None)
 
 
 def tables(rows: "pd.DataFrame") -> list[Json]:

@@ -27,7 +27,6 @@ class Loading:
         from ws.models.load import refuse_place  # with torch, which whoever only reads the options does not need
 
         refuse_place(device=self.device, dtype=self.dtype, device_map=self.device_map, threads=self.threads)
-        preset(self.preset, "data")
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,10 @@ class Common(Loading):
     """Output folder."""
     preset: str = "ws"
     """Set of defaults: ws, pub (the published fork) or paper."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        preset(self.preset, "data")
 
 
 @dataclass(frozen=True)
