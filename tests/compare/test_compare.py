@@ -18,6 +18,7 @@ from ws.cli import main
 from ws.engine import Task
 from ws.grid import cells as grid
 from ws.grid.compare import cell_places, cells_of, compare, evals_of
+from ws.grid.look import look
 from ws.grid.run import serially
 from ws.grid.tasks import tasks_of
 from ws.results.claims import claims_of, costs_of, not_computed
@@ -544,3 +545,21 @@ def test_a_preset_names_the_budget_and_a_flag_wins(capsys, tmp_path, flags, budg
     assert main([*asked, *flags]) == 0
     told = json.loads(capsys.readouterr().out)["calibrate"]
     assert (told["budget"], told["tolerance"]) == (budget, tolerance)
+
+
+def test_a_look_counts_every_evaluation_and_says_how_long_the_rest_may_take(done, tiny, honesty):
+    out = Path(done[0][0].common.out)
+    asked = cells_in(tiny, honesty, out, ["sl:mean_diff", "repe"], seeds=(0,))
+    grid.keep(tiny, asked[0].common)
+    seen = look(asked)
+    assert [seen.done(c) for c in asked] == [True, False]
+    assert seen.counted("eval") == (2 * len(asked[0].evals), len(asked[0].evals))
+    assert seen.ahead(asked[1]) == f"to do: {len(asked[0].evals)} evaluations"
+    assert seen.seconds is not None and seen.seconds > 0
+    assert look(asked[:1]).seconds == 0
+
+
+def test_a_method_that_is_named_twice_is_refused_and_one_of_two_groups_is_measured_once():
+    with pytest.raises(ValueError, match="`methods` names 'repe' twice"):
+        methods.selection(["repe", "prompt:simple", "repe"])
+    assert methods.selection(["default", "repe"]).count("repe") == 1

@@ -101,7 +101,7 @@ class Planned(VerbResult):
         screen.show(f"{len(cells)} cells, {done} done; each measures {', '.join(self._evals)}, {strengths}")
         for cell in cells:
             if not self.look.done(cell):
-                screen.show(f"  {safe_text(cell.short)}: {safe_text(self.look.state(cell))}")
+                screen.show(f"  {safe_text(cell.short)}: {safe_text(self.look.ahead(cell))}")
         for line in stage_lines(self.look):
             screen.show(line)
         screen.show(time_left(self.look.seconds))

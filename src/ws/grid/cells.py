@@ -32,7 +32,7 @@ from ws.models.load import Base
 from ws.pairs import mark_of, marks_in
 from ws.records import Place, Record, canonical, slug, write_json
 from ws.study.evaluations import Subject, make_eval
-from ws.study.keys import base_key, items_hash
+from ws.study.keys import base_key, beside, items_hash
 from ws.study.options import Common
 from ws.study.plan import Plan
 from ws.study.planning import plan_of as study_plan
@@ -308,7 +308,7 @@ def make_cell(cell: Cell) -> Record:
         write_json(work / "cell.json", record)
         return {}
 
-    return place_of(cell, plan).once(make)
+    return place_of(cell, plan).once(make, beside=beside(plan.base))
 
 
 # ---------------------------------------------------------------- finding one again

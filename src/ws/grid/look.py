@@ -5,9 +5,9 @@ stage, so that a look and a run never differ.
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 
@@ -28,6 +28,7 @@ from ws.grid.cells import (
     subject_of,
 )
 from ws.methods import as_method
+from ws.numbers import some
 from ws.records import Place, read
 from ws.study.evaluations import eval_place
 from ws.study.plan import Plan
@@ -50,6 +51,8 @@ class Stage:
     model: str
     about: str | None = None
     """What the time it takes depends on besides: a family, or a method."""
+    within: bool = False
+    """Whether its time is that of other stages of its cell."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,19 @@ class Look:
         if len(done) == len(stages):
             return "done"
         return f"{done[-1].kind} is done" if done else "to do"
+
+    def ahead(self, cell: Cell) -> str:
+        """What of a cell is done, and what is to do, in words."""
+        if cell.name in self.impossible:
+            return f"impossible: {self.impossible[cell.name]}"
+        parts = []
+        for done, words in ((True, "done"), (False, "to do")):
+            kinds = Counter(s.kind.split()[0] for s in self.stages[cell.name] if s.done is done and s.kind != "cell")
+            if kinds:
+                parts.append(
+                    f"{words}: {', '.join(some(n, 'evaluation') if k == 'eval' else k for k, n in kinds.items())}"
+                )
+        return "; ".join(parts) or self.state(cell)
 
     def done(self, cell: Cell) -> bool:
         """Whether every stage of a cell is there."""
@@ -113,6 +129,7 @@ def stages_of(cell: Cell, plan: Plan) -> Iterator[Stage]:
     """
     record = None if cell.study else _stage(cell, "cell", place_of(cell, plan), cell.method)
     if record is not None and record.done:  # nothing it was made from is asked for again
+        yield from _evaluated_in(cell, record)
         yield record
         return
     if cell.study or cell.needs.answers:
@@ -121,8 +138,16 @@ def stages_of(cell: Cell, plan: Plan) -> Iterator[Stage]:
         yield _stage(cell, "train", plan.train_place, cell.adapter)
     if cell.whole:
         yield from _of_direction(cell, plan)
+    elif record is not None:
+        yield from _evaluated_in(cell, record)
     if record is not None:
-        yield record
+        yield replace(record, within=cell.whole)
+
+
+def _evaluated_in(cell: Cell, record: Stage) -> Iterator[Stage]:
+    """The evaluations that one record of a cell stands for."""
+    for e in cell.evals:
+        yield Stage(f"eval {e.name}", f"{record.place}/{e.chosen.id}", record.done, cell.model, within=True)
 
 
 def _stage(cell: Cell, kind: str, place: Place, about: str | None = None) -> Stage:
@@ -163,7 +188,7 @@ def _left(out: Path, stages: Sequence[Stage]) -> float | None:
             took[kind, model, of].append(manifest["seconds"])
     names = {m: Path(m).name if Path(m).is_dir() else m.partition("@")[0] for m in {s.model for s in stages}}
     total = 0.0
-    for s in {s.place: s for s in stages if not s.done}.values():
+    for s in {s.place: s for s in stages if not s.done and not s.within}.values():
         kind = s.kind.split()[0]
         seconds = took.get((kind, names[s.model], s.about)) or took.get((kind, names[s.model], None))
         if seconds is None:

@@ -5,6 +5,7 @@ distribution (docs/extending.md).
 `random:gauss:3` is the line `random` with ("gauss", "3").
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -270,6 +271,8 @@ def selection(words: Sequence[str], *, draws: int | None = None) -> list[str]:
     """Methods by name, each once: `default`, `published`, `all`, names; random ones without a number stand for `draws` of them."""
     if draws is not None and draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
+    if twice := [word for word, n in Counter(words).items() if n > 1]:
+        raise ValueError(f"`methods` names {twice[0]!r} twice; it is measured once for every seed, so name it once")
     chosen: list[str] = []
     for word in words or ("default",):
         group = {"default": DEFAULT, "published": PUBLISHED_METHODS, "all": names()}.get(word, (word,))
