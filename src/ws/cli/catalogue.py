@@ -17,7 +17,7 @@ from typer.models import ArgumentInfo, OptionInfo
 from ws.cli.commands import COMMANDS
 from ws.cli.fields import flag_of
 from ws.cli.options import SHARED, Verb, parameters
-from ws.extensions import extensions
+from ws.extensions import extensions, tolerated
 from ws.settings import plain_type
 from ws.types import Json
 
@@ -77,7 +77,8 @@ def entry(name: str) -> Entry:
 def names(kind: str) -> list[str]:
     """The adapters, behaviors or evaluations there are, also from other distributions."""
     shipped = _file()["names"][kind]
-    return [*shipped, *extensions(GROUPS[kind], frozenset(shipped))]
+    with tolerated():  # a name that is taken twice is no reason to show no help
+        return [*shipped, *extensions(GROUPS[kind], frozenset(shipped))]
 
 
 def with_names(text: str) -> str:
