@@ -80,7 +80,7 @@ def test_a_limit_above_what_there_is_is_no_smoke_run(tiny):
     [
         (["dilemmas", "--axis", "authority"], "--axis belongs to foundations"),
         (["foundations", "--axis", "nope"], "--axis is one of"),
-        (["dilemmas", "--alphas="], "needs at least one number"),
+        (["dilemmas", "--alphas="], "--alphas is empty"),
         (["dilemmas", "--protocol", "dd-1f/1~t"], "has no protocol"),
     ],
 )

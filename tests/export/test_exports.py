@@ -231,12 +231,17 @@ def test_no_unsteered_copy_of_the_weights_is_carried_over(folders, tmp_path):
     assert not [n for n in names if "consolidated" in n or n.endswith(".bin")]
 
 
-def test_strengths_that_cannot_be_told_apart_or_proven_are_refused_before_anything_is_written(folders, tmp_path):
+def test_strengths_that_cannot_be_told_apart_or_proven_are_refused_before_anything_is_written(
+    folders, tmp_path, monkeypatch
+):
     base = load(folders["llama"])
     d = lowrank(base, size=0.05)
     for alphas, says in (([1, 1.0], "different from each other"), ([float("nan")], "finite")):
         with pytest.raises(ValueError, match=says):
             export(d, base, tmp_path / "x", to="peft", alphas=alphas)
+    with pytest.raises(ValueError, match="far beyond every strength"):
+        export(d, base, tmp_path / "x", to="peft", alphas=[1e30])
+    monkeypatch.setattr(sys.modules["ws.steer"], "FARTHEST", float("inf"))
     with pytest.raises(ExportRefused, match="not finite"):
         export(d, base, tmp_path / "x", to="peft", alphas=[1e30])
     assert not list(tmp_path.iterdir())
