@@ -72,7 +72,7 @@ def test_a_model_whose_layers_wait_elsewhere_is_refused(tiny):
         _refuse_offloaded(waiting, "tiny")
 
 
-@pytest.mark.parametrize(("given", "told"), [(dict(device_map="all"), "device_map is auto"), (dict(device_map="auto", device="cpu"), "no `device`")])  # fmt: skip
+@pytest.mark.parametrize(("given", "told"), [(dict(device_map="all"), "`device_map` is auto"), (dict(device_map="auto", device="cpu"), "no `device`")])  # fmt: skip
 def test_a_device_map_that_is_none_is_refused(given, told):
     with pytest.raises(ValueError, match=told):
         load(FOLDER, **given)

@@ -23,12 +23,11 @@ import typer
 from ws.cli.exits import INTERRUPTED, LOST_CODE, STARTED_HERE
 from ws.cli.screen import complain
 from ws.models.load import choose_device
-from ws.settings import Range, at_least, refuse_outside
+from ws.settings import at_least, refuse_outside
 from ws.study.options import Common
 from ws.train.processes import Group, join, several
 
 POLL_SECONDS = 0.05
-MOST_PROCESSES = 4096
 GRACE = 5.0  # seconds for the others to end by themselves
 
 
@@ -46,7 +45,7 @@ class Across:
     """Experiment trackers that are told the losses: trackio, wandb, mlflow, tensorboard."""
 
     def __post_init__(self):
-        refuse_outside(self, processes=Range(1, MOST_PROCESSES), rows_at_once=at_least(1))
+        refuse_outside(self, processes=at_least(1), rows_at_once=at_least(1))
 
 
 def to_start(across: Across, common: Common) -> int:

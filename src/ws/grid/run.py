@@ -9,9 +9,8 @@ from pathlib import Path
 from ws import engine
 from ws.engine import Event, Outcome, Task
 from ws.engine.work import function_of, sentence
-from ws.settings import Range, refuse_outside
+from ws.settings import at_least, refuse_outside
 
-MOST_WORKERS = 4096
 Tell = Callable[[Event], None]
 """Hears whenever a task starts or ends."""
 Runner = Callable[[Sequence[Task], Tell], Mapping[str, Outcome]]
@@ -32,7 +31,7 @@ class Running:
     """How often a study whose worker died is given to another one."""
 
     def __post_init__(self):
-        refuse_outside(self, workers=Range(1, MOST_WORKERS), retries=Range(0, MOST_WORKERS))
+        refuse_outside(self, workers=at_least(1), retries=at_least(0))
 
     def check(self, *, spread: bool = False) -> None:
         """Refuse what cannot be, before anything runs."""

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 
 from ws.presets import preset
-from ws.settings import Range, refuse_outside
-
-MOST_REQUESTS = 4096
+from ws.settings import at_least, refuse_outside
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Served:
     """Requests under way at once."""
 
     def __post_init__(self):
-        refuse_outside(self, generate_concurrency=Range(1, MOST_REQUESTS))
+        refuse_outside(self, generate_concurrency=at_least(1))
         if self.generate_with is not None:
             from ws.endpoint import Endpoint
 
