@@ -48,7 +48,7 @@ class Sampling:
     min_p: float = 0.0
 
     def __post_init__(self):
-        refuse_outside(self, temperature=Range(0, HOTTEST), top_p=above(0, 1), top_k=at_least(0), min_p=Range(0, 1))
+        refuse_outside(self, temperature=Range(0, HOTTEST), top_p=above(0, 1), top_k=at_least(0), min_p=Range(0, 0.999))
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def test_every_combination_is_a_cell():
         ({"seeds": "0,x"}, "`seeds` must be a whole number"),
         ({"seed": 1, "seeds": "1,2"}, "not both"),
         ({"model": "tiny", "models": "tiny"}, "not both"),
-        ({"lrs": "-1"}, "learning rate"),
+        ({"lrs": "-1"}, "`lrs` must lie between 0"),
         ({"epochs": 0}, "`epochs` must lie between 0"),
         ({"alphas": "0"}, "other than 0"),
         ({"budget": 1.0, "alphas": "-1,1"}, "leave out `alphas`"),
