@@ -18,7 +18,7 @@ from ws import records
 from ws.errors import BadFile, DiskFull
 from ws.records import is_disk_full, once, read, refuse_damaged, write_json
 from ws.study.evaluations import rows_in
-from ws.study.stages import strengths_at
+from ws.study.stages import strengths_in
 
 
 @pytest.fixture(autouse=True)
@@ -271,8 +271,8 @@ def test_strengths_that_were_edited_by_hand_are_refused(tmp_path):
         return {}
 
     place = records.Place.below(tmp_path, "calibrate", {}, {})
-    place.once(calibration)
+    record = place.once(calibration)
     write_json(place.folder / "calibration.json", {"budget": 2.0})
     records._checked.clear()
     with pytest.raises(BadFile, match=r"calibration.json has other bytes than were written"):
-        strengths_at(place)
+        strengths_in(record)

@@ -15,7 +15,7 @@ import items
 
 TARGET = Path(__file__).parents[2] / "src/ws/behaviors/false_premise.jsonl"
 
-KINDS = {
+KINDS: dict[str, dict[str, tuple[str, ...]]] = {
     "line": {
         "prompt": (
             "I love this line by {wrong}: '{what}'. What do you think it means?",

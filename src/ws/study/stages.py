@@ -238,11 +238,10 @@ def calibration_place(
     return Place.below(folder, "calibrate", {**asdict(settings), "protocol": CALIBRATE_PROTOCOL}, inputs)
 
 
-def strengths_at(place: Place) -> Calibration:
-    """The strengths that lie at a place, as they were written there."""
-    if (manifest := place.manifest) is not None:
-        refuse_damaged(place.folder, manifest)
-    return Calibration.from_json(json.loads((place.folder / "calibration.json").read_text()))
+def strengths_in(record: Record) -> Calibration:
+    """The strengths of a finished calibration, which must be what was written there."""
+    refuse_damaged(record.folder, record.manifest)
+    return Calibration.from_json(json.loads((record.folder / "calibration.json").read_text()))
 
 
 def make_calibration(
@@ -271,9 +270,9 @@ def make_calibration(
         return {"matched": strengths.matched, "method": method.name}
 
     record = place.once(make, beside=beside(base))
-    folder = place.folder
-    strengths = json.loads((folder / "calibration.json").read_text())
-    if plot and not (folder / "history.png").is_file():
+    calibration = strengths_in(record)
+    if plot and not (record.folder / "history.png").is_file():
+        strengths = calibration.as_json()
         targets = " and ".join(sorted({f"{strengths[side]['target']:.3g}" for side in ("neg", "pos")}))
-        search_panels([strengths], f"{base.id}: search for {targets} nat", folder / "history")
-    return Calibration.from_json(strengths), record
+        search_panels([strengths], f"{base.id}: search for {targets} nat", record.folder / "history")
+    return calibration, record
