@@ -93,7 +93,7 @@ def kind_of(file: Path) -> str:
     """What a file counts as in the summary."""
     if file.name.startswith(("printed.", "table.json")):
         return "printed"
-    if file.name in TABLES:
+    if file.name in TABLES or file.name.startswith("replicate_"):  # of another grid of strengths
         return "tables"
     if file.name == "calibration.json":
         return "strengths"

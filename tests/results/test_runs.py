@@ -11,14 +11,19 @@ from ws.records import write_json
 SETTINGS = {"adapter": "lora", "seed": 0, "lr": 0.002, "epochs": 4}
 
 
-def run(out, name, finished, *, pairs="a" * 64, n_topics=120, **settings):
+def run(out, name, finished, *, pairs="a" * 64, n_topics=120, made="data/1", **settings):
     """A run that was trained and measured, as far as `ws runs` reads it."""
     folder = write(out, dilemma_rows(), run=name, key="k").parents[2]
     settings = {**SETTINGS, **settings}
     manifest = {"stage": "train", "key": "k", "base": {"id": "tiny"}, "settings": settings, "finished": finished}
     inputs = {"pairs": pairs, "dtype": "float32", "protocol": "train/1"}
     write_json(_made(folder / "train") / "manifest.json", {**manifest, "inputs": inputs, "files": {}})
-    data = {"stage": "data", "key": pairs, "settings": {"n_topics": n_topics, "n_personas": 5}, "inputs": {}}
+    data = {
+        "stage": "data",
+        "key": pairs,
+        "settings": {"n_topics": n_topics, "n_personas": 5},
+        "inputs": {"protocol": made},
+    }
     write_json(_made(out / "data" / "tiny" / "honesty" / pairs[:12]) / "manifest.json", data)
     return folder
 
@@ -43,6 +48,13 @@ def test_runs_of_one_name_are_told_apart_by_the_options_that_differ(several, tol
     assert rows["tiny-s0-bbbbbbbb"]["differs"] == {"lr": 0.004, "n_topics": 120}
     assert rows["tiny-s0-cccccccc"]["differs"] == {"lr": 0.002, "n_topics": 40}
     assert rows["tiny-s1-dddddddd"]["differs"] == {}  # a seed is part of the name
+
+
+def test_runs_whose_pairs_an_older_version_made_are_told_apart_by_its_protocol(tmp_path, told):  # noqa: F811
+    run(tmp_path, "tiny-s0-aaaaaaaa", "2026-11-26T08:00:00Z")
+    run(tmp_path, "tiny-s0-bbbbbbbb", "2026-11-28T08:00:00Z", pairs="b" * 64, made="data/2")
+    newer, older = json.loads(told("runs", "--out", tmp_path, "--json")[1])["runs"]
+    assert (newer["differs"], older["differs"]) == ({"pairs protocol": "data/2"}, {"pairs protocol": "data/1"})
 
 
 @pytest.mark.parametrize("columns", [80, 120])

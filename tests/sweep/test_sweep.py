@@ -67,7 +67,7 @@ def test_a_model_that_cannot_be_loaded_costs_its_own_cells_and_no_other(undistur
     assert "cannot be loaded" in told
     assert "4 of 8 studies are not done" in logged
     assert "Traceback" not in told + logged
-    assert len(list(out.glob("honesty/*/*/replicate.json"))) == STUDIES
+    assert len(list(out.glob("honesty/*/*/replicate*.json"))) == STUDIES
 
 
 def test_the_closing_table_has_an_interval_over_seeds_and_items(undisturbed):

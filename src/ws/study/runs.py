@@ -38,18 +38,21 @@ def runs(out: Path) -> list[Json]:
 
 
 def _options(manifest: Json, out: Path) -> Json:
-    """All that decides a training: its settings, those of its pairs, and what the model was loaded as."""
-    inputs = manifest["inputs"]
-    key = str(inputs.get("pairs", ""))
-    pairs: Json = {"pairs": key[:8]}
+    """All that decides a training: its settings, those of its pairs, and what else stands in their keys."""
+    inputs = dict(manifest["inputs"])
+    key = str(inputs.pop("pairs", ""))
+    pairs: Json = {"pairs": key[:8]}  # all that is known of pairs that are gone
     for folder in out.glob(f"data/*/*/{key[:12]}") if key else ():
         if (record := read(folder)) is not None:
-            files = [
-                f.get("sha256", "")[:8] if isinstance(f, dict) else str(f) for f in record["inputs"].get("files", ())
-            ]
-            pairs = {**record["settings"], "pairs": " ".join(files)}
-    model = {k: inputs[k] for k in ("dtype", "threads", "weights", "protocol") if k in inputs}
-    return {**pairs, **manifest["settings"], **{k: v[:8] if k == "weights" else v for k, v in model.items()}}
+            own = {k: v for k, v in record["inputs"].items() if k not in inputs or k == "protocol"}
+            pairs = {**record["settings"], **{f"pairs {k}": _short(v) for k, v in own.items()}}
+    return {**pairs, **{k: _short(v) for k, v in inputs.items()}, **manifest["settings"]}
+
+
+def _short(value: object) -> object:
+    """The first letters of a hash; anything else as it is."""
+    is_hash = isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+    return value[:8] if isinstance(value, str) and is_hash else value
 
 
 def _apart(records: Sequence[Json], options: Sequence[Json]) -> list[Json]:
