@@ -130,6 +130,8 @@ def study(task: Fields) -> Json:
 
     def say(line: str) -> None:
         stage, _, rest = line.partition("  ")
+        if not stage.strip():  # a remark below a stage
+            return
         if rest.split()[0] != "reused":
             made.append(stage)
         note({"doing": f"{stage} is done"})
