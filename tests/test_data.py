@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import sys
 
 import pytest
 import yaml
@@ -199,3 +200,100 @@ def test_a_changed_pairs_file_is_another_study_and_the_same_one_is_reused(tiny, 
     other = own_pairs(tiny, tmp_path, LINES[:-1])[1]
     assert (first.reused, again.reused, other.reused) == (False, True, False)
     assert first.key == again.key != other.key
+
+
+# ---- answers that are kept ----
+
+
+def plan_in(folder, tiny, **changes):
+    settings = dataclasses.replace(default_data(tiny), **{**FEW, **changes})
+    return Plan(tiny, load_behavior("honesty", tiny=True), settings, default_train(tiny, "lora"), out=folder)
+
+
+def test_a_failed_check_throws_no_answer_away_and_is_overruled_by_name(tiny, tmp_path, monkeypatch):
+    plan = plan_in(tmp_path, tiny, min_distinct=1.0, temperature=0.0, n_samples=2)
+    with pytest.raises(PairsUnfit, match=r"distinct = 0\.\d+.*kept in .*unfit-pairs\.jsonl, marked unfit") as e:
+        make_pairs(plan)
+    (file,) = tmp_path.glob("data/*/*/.*.part/resume/unfit-pairs.jsonl")
+    assert str(file) in str(e.value)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert len(rows) == 48
+    assert all("distinct" in r["unfit"] and r["response_pos"] for r in rows)
+
+    with pytest.raises(PairsUnfit, match="distinct"):
+        make_pairs(dataclasses.replace(plan, data=dataclasses.replace(plan.data, accept=("ended",))))
+    monkeypatch.setattr(
+        sys.modules["ws.data"], "complete", lambda base, requests, *_, **__: ([], 1) if not requests else 1 / 0
+    )
+    accepting = dataclasses.replace(plan, data=dataclasses.replace(plan.data, accept=("distinct",)))
+    assert accepting.data_place.key == plan.data_place.key
+    pairs, record = make_pairs(accepting)
+    assert record.manifest["provenance"]["overruled"] == ["distinct"]
+    assert record.manifest["provenance"]["settings"]["accept"] == ["distinct"]
+    assert len(pairs.rows) + sum(pairs.provenance["dropped"].values()) == 48
+    assert not list(tmp_path.rglob("unfit-pairs.jsonl"))
+
+
+def test_a_check_that_does_not_exist_cannot_be_accepted():
+    with pytest.raises(ValueError, match="no check 'endet' to `accept`; there are empty"):
+        DataSettings(accept=("endet",))
+
+
+def test_own_pairs_that_fail_can_be_accepted_too(tiny, tmp_path):
+    from ws.data import checked
+    from ws.pairs import Pairs, pair_of
+
+    rows = tuple(pair_of("x", "line", {**r, "ended_neg": False}, "mine") for r in LINES)
+    with pytest.raises(PairsUnfit, match="ended"):
+        checked(tiny, Pairs(rows))
+    assert checked(tiny, Pairs(rows), accept=("ended",)).provenance["overruled"] == ["ended"]
+
+
+def test_a_cap_that_the_user_set_only_warns_that_answers_did_not_end(tiny, caplog):
+    pairs = data(tiny, "honesty", max_new_tokens=3, accept=("distinct", "duplicate", "identical"), **FEW)
+    (ended,) = [c for c in pairs.checks if c.name == "ended"]
+    assert (ended.value, ended.verdict) == (0.0, "warn")
+    assert "100 % of the answers of one side did not end within the settings' 3 tokens" in caplog.text
+    assert not any(r.ended_pos or r.ended_neg for r in pairs.rows)
+
+
+def test_an_answer_in_the_store_that_is_not_what_was_written_is_written_again(tiny, tmp_path, caplog):
+    whole = data(tiny, "honesty", work=tmp_path, **FEW)
+    file = tmp_path / "resume" / "answers.jsonl"
+    lines = file.read_text().splitlines(keepends=True)
+    assert len(lines) == 1 + 48
+    row = json.loads(lines[7])
+    row["answers"][0]["text"] += "!"  # still JSON, and still an answer
+    file.write_text("".join([*lines[:7], json.dumps(row) + "\n", *lines[8:], lines[3][:20]]))
+    again = data(tiny, "honesty", work=tmp_path, **FEW)
+    assert again.content_hash == whole.content_hash
+    assert "1 of 48 answers" in caplog.text
+    assert len(file.read_text().splitlines()) == 1 + 49
+    with pytest.raises(BadFile, match="other settings"):
+        data(tiny, "honesty", work=tmp_path, temperature=0.5, **FEW)
+
+
+def test_what_the_first_dozen_pairs_promise_is_said_and_stops_only_if_that_was_asked_for(
+    tiny, tmp_path, monkeypatch, caplog
+):
+    many = dict(n_topics=30, n_personas=2, n_samples=1)
+    part = {
+        "template": "Pretend you're {persona} person.",
+        "pairs": [["a tall", "a short"], ["a short", "a tall"]],
+        "prompts": {"source": "file", "file": "questions.txt"},
+    }
+    (tmp_path / "questions.txt").write_text("\n".join(p.text for p in load_behavior("honesty", tiny=True).train[:40]))
+    same = {"name": "same", "pos_means": "a", "neg_means": "b", **part, "tiny": part}
+    (tmp_path / "same.yaml").write_text(yaml.safe_dump(same))
+    behavior = load_behavior(tmp_path / "same.yaml", tiny=True)
+    with pytest.raises(
+        PairsUnfit, match=r"after the first 12 of 60 pairs: .*identical = 0\.\d+, .*rest takes up to \d+ s"
+    ):
+        data(tiny, behavior, strict=True, work=tmp_path, **many)
+    kept_lines = (tmp_path / "resume" / "answers.jsonl").read_text().splitlines()
+    assert 24 <= len(kept_lines) - 1 <= 120
+    data(tiny, behavior, work=tmp_path, **many)
+    assert "after the first" not in caplog.text, "the rest takes no minute"
+    monkeypatch.setattr(sys.modules["ws.data"], "WORTH_SAYING", 0.0)
+    data(tiny, behavior, **many)
+    assert "Ctrl-C keeps what is written" in caplog.text

@@ -260,7 +260,7 @@ def test_going_on_writes_no_kept_answer_again(server, tmp_path, monkeypatch):
         def full(*_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("ws.endpoint.write_text", full)
+        monkeypatch.setattr("ws.answer_store.write_text", full)
         assert endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)[0] == whole
     assert file.read_bytes() == before
 
@@ -383,7 +383,10 @@ def test_answers_that_are_no_use_are_named_so_that_the_server_can_be_asked_again
     blank = {"index": 0, "message": {"content": " \n"}, "finish_reason": "stop"}
     server.answer = lambda sent, at: blank
     with server.running() as endpoint:
-        for work, told in ((tmp_path, f"kept in {tmp_path / 'resume'}: move that away"), (None, "Look at the answers")):
+        for work, told in (
+            (tmp_path, f"kept in {tmp_path / 'resume' / 'unfit-pairs.jsonl'}, marked unfit"),
+            (None, "shows some answers"),
+        ):
             with pytest.raises(PairsUnfit, match=told):
                 data(tiny, "honesty", SETTINGS, endpoint=endpoint, work=work)
 

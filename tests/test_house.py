@@ -24,6 +24,7 @@ ROWS = [
     "steer adapters prefix_cache",
     "slots",
     "generate",
+    "answer_store",
     "endpoint streaming",
     "data train",
     "diff",

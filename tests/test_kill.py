@@ -2,10 +2,12 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,3 +107,59 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path):
     assert victim.returncode == 130
     assert "the same command goes on" in told
     assert "Traceback" not in told
+
+
+def killed_after(answers: int, plan, log: Path) -> None:
+    """Make pairs in a process of its own, which is killed when it has kept so many answers; requests that enter are logged."""
+    from ws.answer_store import AnswerStore
+    from ws.slots import Slots
+    from ws.study.stages import make_pairs
+
+    if (child := os.fork()) == 0:
+        add, enter, count = AnswerStore.add, Slots.enter, 0
+
+        def dying(self, *args):
+            nonlocal count
+            add(self, *args)
+            count += 1
+            if count == answers:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def logged(self, prompts, alphas):
+            with open(log, "a") as f:
+                f.write(f"{len(prompts)}\n")
+            enter(self, prompts, alphas)
+
+        AnswerStore.add, Slots.enter = dying, logged
+        try:
+            make_pairs(plan)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
+def test_pairs_killed_again_and_again_are_the_same_file_and_no_answer_is_written_twice_but_those_in_flight(
+    tiny, tmp_path, monkeypatch
+):
+    from ws.behaviors import load_behavior
+    from ws.data import default_data
+    from ws.slots import slots_fit
+    from ws.study.plan import Plan
+    from ws.study.stages import make_pairs
+    from ws.train import default_train
+
+    seats, kills = 16, random.Random(0).sample(range(3, 40), 3)
+    monkeypatch.setattr(sys.modules["ws.generate"], "batch_of", lambda model: seats)
+    settings = replace(default_data(tiny), n_topics=24, n_personas=2)
+    behavior = load_behavior("honesty", tiny=True)
+    plans = [Plan(tiny, behavior, settings, default_train(tiny, "lora"), out=tmp_path / name) for name in "ab"]
+    log = tmp_path / "log"
+    assert slots_fit(tiny.model, 64)  # tried here once, and not in every process
+    for answers in kills:
+        killed_after(answers, plans[0], log)
+        assert not list(tmp_path.glob("a/data/*/*/*/pairs.jsonl"))
+    killed_after(-1, plans[0], log)
+    files = [make_pairs(plan)[1].folder / "pairs.jsonl" for plan in plans]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    begun = sum(map(int, log.read_text().split()))
+    assert 96 < begun <= 96 + len(kills) * seats

@@ -4,22 +4,29 @@ Every row asks one question twice, under persona i of the pos side and persona i
 model ends them; nothing is generated that training would cut.
 """
 
+import json
+import logging
 import random
+import time
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ws.answer_store import AnswerStore, sha_of
 from ws.behaviors import Behavior, Prompt, load_behavior
 from ws.endpoint import Endpoint, Question
 from ws.errors import PairsUnfit, Unsupported
 from ws.generate import HOTTEST, Answer, Request, Sampling, complete, context_of
 from ws.models.chat import Chat, check_thinking, encode, has_template, render, thinks, token_called
 from ws.models.load import Base
-from ws.pairs import Check, Pair, Pairs, check_pairs, kept, normal_form, refuse_failed, unfit
+from ws.pairs import MENDS, Check, Pair, Pairs, check_pairs, kept, normal_form, outlook, refuse_failed, unfit
+from ws.records import writable, write_text
 from ws.settings import Range, above, at_least, refuse_outside
 from ws.signatures import plain_types
 from ws.types import Json
+
+log = logging.getLogger(__name__)
 
 # 2: a pair of which one side repeats an earlier answer is a duplicate; 3: says which questions were asked;
 # 4: last bits of a row no longer depend on its batch, so that a rare token is another
@@ -60,6 +67,10 @@ class DataSettings:
     """Fewest distinct answers per row, in the worst persona, that are taken for answers and not for one phrase."""
     seed: int = 0
     """Seed of the order and of sampling."""
+    accept: tuple[str, ...] = ()
+    """Checks that stop nothing although they fail, by name, e.g. ended,distinct; it is recorded."""
+    strict: bool = False
+    """Stop after the first dozen pairs if they promise no direction, instead of saying so and going on."""
 
     def __post_init__(self):
         refuse_outside(
@@ -76,7 +87,12 @@ class DataSettings:
                 f"`min_new_tokens` {self.min_new_tokens} is more than `max_new_tokens` {self.max_new_tokens}"
             )
         check_thinking(self.thinking)
+        if unknown := [name for name in self.accept if name not in MENDS]:
+            raise ValueError(f"there is no check {unknown[0]!r} to `accept`; there are {', '.join(MENDS)}")
 
+
+IN_NO_KEY = ("accept", "strict")
+"""Settings that change no answer: with and without them a study is the same one."""
 
 PREVIEW_QUESTIONS = 10
 
@@ -139,14 +155,13 @@ def data(
             raise ValueError(f"the data set of {behavior.name!r} gives the answers; leave out `generate_with`")
         return _from_dataset(base, behavior, settings)
     rows, writer = ask(base, behavior, settings, batch_size=batch_size, endpoint=endpoint, work=work)
-    checks = check_pairs(rows, min_distinct=settings.min_distinct)
+    checks = _as_asked(check_pairs(rows, min_distinct=settings.min_distinct), settings)
     try:
-        # answers that must not end by themselves are not refused for it
-        refuse_failed([c for c in checks if not (settings.min_new_tokens and c.name == "ended")])
+        overruled = refuse_failed(checks, settings.accept)
     except PairsUnfit as e:
-        if endpoint is None or work is None:
+        if work is None:
             raise
-        raise PairsUnfit(f"{e} They are kept in {work / 'resume'}: move that away to ask the server again.") from None
+        raise PairsUnfit(f"{e} {_kept_unfit(rows, checks, work)}") from None
     good, dropped = kept(rows)
     return Pairs(
         good,
@@ -161,9 +176,45 @@ def data(
             "topics": sorted({r.topic_idx for r in rows}),
             "n_generated": len(rows),
             "dropped": dropped,
+            "overruled": overruled,
             **writer,
         },
         checks,
+    )
+
+
+def _as_asked(checks: Sequence[Check], settings: DataSettings) -> tuple[Check, ...]:
+    """The checks; answers that the settings cut, or do not let end, only warn where few came to their own end.
+
+    Training gives an answer that did not end no end token.
+    """
+    soft = [
+        replace(c, verdict="warn") if _cut(settings) and c.name == "ended" and c.verdict == "fail" else c
+        for c in checks
+    ]
+    for before, after in zip(checks, soft):
+        if before is not after:
+            log.warning(
+                "%.0f %% of the answers of one side did not end within the settings' %s tokens; they are trained without an end",
+                100 * (1 - after.value),
+                settings.max_new_tokens or settings.min_new_tokens,
+            )
+    return tuple(soft)
+
+
+def _cut(settings: DataSettings) -> bool:
+    """True where the settings say when an answer is over, or may not be."""
+    return bool(settings.min_new_tokens or settings.max_new_tokens)
+
+
+def _kept_unfit(rows: Sequence[Pair], checks: Sequence[Check], work: Path) -> str:
+    """Write the pairs that failed, each marked with the checks that did, and say where they are."""
+    names, file = [c.name for c in checks if c.verdict == "fail"], work / "resume" / "unfit-pairs.jsonl"
+    writable(file.parent)
+    write_text(file, "".join(json.dumps({**asdict(r), "unfit": names}) + "\n" for r in rows))
+    return (
+        f"All {len(rows)} pairs are kept in {file}, marked unfit. `accept={','.join(names)}` trains on them all the same; "
+        f"move {file.parent} away to have them written again."
     )
 
 
@@ -179,7 +230,7 @@ def ask(
     """Every row with the answers of both sides, before anything is looked at, and who wrote them."""
     grid, sampling = rows_to_fill(behavior, settings), sampling_of(base, settings)
     if endpoint is None:
-        answers, writer = _own(base, grid, settings, sampling, batch_size, behavior.name)
+        answers, writer = _own(base, grid, settings, sampling, batch_size, work, behavior.name)
     else:
         answers, writer = _served(base, grid, settings, sampling, endpoint, work, behavior.name)
     return [_filled(cell, pos, neg) for cell, pos, neg in zip(grid, answers[::2], answers[1::2])], writer
@@ -206,7 +257,9 @@ def _from_dataset(base: Base, behavior: Behavior, settings: DataSettings) -> Pai
     """The pairs of a behavior's data set, on the questions of this study."""
     assert behavior.answers is not None
     questions = {normal_form(p.text) for p in topics_of(behavior, settings)}
-    pairs = checked(base, behavior.answers, questions=questions, min_distinct=settings.min_distinct)
+    pairs = checked(
+        base, behavior.answers, questions=questions, min_distinct=settings.min_distinct, accept=settings.accept
+    )
     record = {
         "behavior": behavior.name,
         "behavior_hash": behavior.content_hash,
@@ -215,14 +268,21 @@ def _from_dataset(base: Base, behavior: Behavior, settings: DataSettings) -> Pai
     return Pairs(pairs.rows, {**pairs.provenance, **record}, pairs.checks)
 
 
-def checked(base: Base, pairs: Pairs, *, questions: Container[str] | None = None, min_distinct: float = 0.2) -> Pairs:
+def checked(
+    base: Base,
+    pairs: Pairs,
+    *,
+    questions: Container[str] | None = None,
+    min_distinct: float = 0.2,
+    accept: Sequence[str] = (),
+) -> Pairs:
     """Pairs that somebody else wrote, as a study uses them: tokens counted, quality checked, useless rows dropped.
 
     `questions` are those that are used, folded; all when not given.
     """
     numbers, rows = _used(base, pairs, questions)
     checks = check_pairs(rows, min_distinct=min_distinct)
-    refuse_failed(checks)
+    overruled = refuse_failed(checks, accept)
     dropped: dict[str, list[int]] = {}
     for i, reason in unfit(rows).items():
         dropped.setdefault(reason, []).append(numbers[i])
@@ -237,6 +297,7 @@ def checked(base: Base, pairs: Pairs, *, questions: Container[str] | None = None
         "n_questions_used": len({normal_form(r.prompt) for r in rows}),
         "dropped": {reason: len(places) for reason, places in dropped.items()},
         "dropped_rows": dropped,
+        "overruled": overruled,
     }
     return Pairs(good, {**pairs.provenance, **record}, checks)
 
@@ -262,9 +323,15 @@ def _length(base: Base, answer: str, ended: bool) -> int:
 
 
 def _own(
-    base: Base, grid: Sequence[Pair], settings: DataSettings, sampling: Sampling, batch_size: int | None, name: str
+    base: Base,
+    grid: Sequence[Pair],
+    settings: DataSettings,
+    sampling: Sampling,
+    batch_size: int | None,
+    work: Path | None,
+    name: str,
 ) -> tuple[list[Answer], Json]:
-    """The base's own answers, pos and neg of every row in turn, and the batch size that fitted."""
+    """The base's own answers, pos and neg of every row in turn, and the batch size that fitted; kept as they come."""
     requests, fewest = [], settings.min_new_tokens
     for cell, room in zip(grid, _rooms(base, grid, settings)):
         for side, system in _sides(cell):
@@ -272,10 +339,80 @@ def _own(
             requests.append(
                 Request(tuple(encode(base.tokenizer, text)), room, f"{side}/{_name(cell)}/{cell.sample_idx}", fewest)
             )
-    answers, fitted = complete(
-        base, requests, sampling, seed=settings.seed, batch_size=batch_size, label=f"{name} answers"
+    store = AnswerStore(work, sha_of([PROTOCOL, base.fingerprint, str(base.dtype), asdict(sampling), settings.seed]))
+    asks = [sha_of(asdict(r)) for r in requests]
+    missing = [i for i, ask in enumerate(asks) if ask not in store.answers]
+    if len(missing) < len(requests):
+        log.info("%d of %d answers were written before", len(requests) - len(missing), len(requests))
+    preflight = Preflight(grid, settings)
+    for i, ask in enumerate(asks):
+        if ask in store.answers:
+            preflight.see(i, store.answers[ask][0])
+
+    def keep(number: int, answer: Answer) -> None:
+        i = missing[number]
+        store.add(asks[i], requests[i].name, [answer])
+        preflight.see(i, answer)
+
+    _, fitted = complete(
+        base,
+        [requests[i] for i in missing],
+        sampling,
+        seed=settings.seed,
+        batch_size=batch_size,
+        first={n for n, i in enumerate(missing) if i in preflight.numbers},
+        keep=keep,
+        label=f"{name} answers",
     )
-    return answers, {"batch_size": fitted}
+    return [store.answers[ask][0] for ask in asks], {"batch_size": fitted}
+
+
+def _long(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+PREFLIGHT_PAIRS = 12
+WORTH_SAYING = 60.0
+"""Seconds that the rest must take for a doubt to be said before it is done."""
+
+
+class Preflight:
+    """The first dozen pairs of a study, looked at as soon as they are there, while the others are being written."""
+
+    def __init__(self, grid: Sequence[Pair], settings: DataSettings):
+        self.grid, self.settings, self.start = grid, settings, time.monotonic()
+        # one sample of as many questions as there are, and persona by persona
+        order = sorted(range(len(grid)), key=lambda i: (grid[i].sample_idx, grid[i].persona_idx, grid[i].topic_idx))
+        step = max(1, len(order) // PREFLIGHT_PAIRS)
+        self.cells = order[::step][:PREFLIGHT_PAIRS] if len(grid) > PREFLIGHT_PAIRS else []
+        self.numbers = {2 * i + side for i in self.cells for side in (0, 1)}
+        """The numbers of their answers."""
+        self.answers: dict[int, Answer] = {}
+        self.seen = 0
+
+    def see(self, number: int, answer: Answer) -> None:
+        """Take note of an answer; with the last of the first, say what they promise."""
+        self.seen += 1
+        if number in self.numbers and number not in self.answers:
+            self.answers[number] = answer
+            if len(self.answers) == len(self.numbers):
+                self._judge([_filled(self.grid[i], self.answers[2 * i], self.answers[2 * i + 1]) for i in self.cells])
+
+    def _judge(self, rows: list[Pair]) -> None:
+        """Say what is hopeless or doubtful, with the time that the rest takes; stop there only if that was asked for."""
+        checks = check_pairs(rows, min_distinct=self.settings.min_distinct)
+        settled = {*self.settings.accept, *(("ended",) if _cut(self.settings) else ())}
+        checks = tuple(replace(c, verdict="warn") if c.name in settled and c.verdict == "fail" else c for c in checks)
+        grade, sentence = outlook(checks, rows)
+        rest = (time.monotonic() - self.start) * (2 * len(self.grid) / self.seen - 1)
+        if grade == "ok" or (rest < WORTH_SAYING and not self.settings.strict):
+            return
+        said = f"after the first {len(rows)} of {len(self.grid)} pairs: {sentence} The rest takes up to {_long(rest)}."
+        if self.settings.strict:
+            raise PairsUnfit(
+                f"{said} It was stopped because of `strict`; what is written is kept, and goes on without it."
+            )
+        log.warning("%s Ctrl-C keeps what is written; `strict` stops here by itself.", said)
 
 
 def _served(

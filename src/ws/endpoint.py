@@ -27,10 +27,10 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
-from ws.errors import BadFile, EndpointFailed
+from ws.answer_store import AnswerStore, sha_of
+from ws.errors import EndpointFailed
 from ws.generate import Answer, Sampling
 from ws.progress import progress
-from ws.records import writable, write_text
 from ws.types import Json
 
 log = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class Endpoint:
         """
         model = self.served()
         body = {**_sampled(sampling), **(extra or {}), "model": model}
-        store = _Store(work, hashlib.sha256(json.dumps([PROTOCOL, body, seed], sort_keys=True).encode()).hexdigest())
+        store = AnswerStore(work, sha_of([PROTOCOL, body, seed]))
         missing = [a for a in questions if _asks(a) not in store.answers]
         if missing:
             self._reach()
@@ -159,7 +159,7 @@ class Endpoint:
             log.info("%d of %d questions were answered before", len(questions) - len(missing), len(questions))
         with progress(sum(a.samples for a in missing), label) as tick:
             for one, answers, names in self._all(missing, body, seed):
-                store.add(one, answers, names)
+                store.add(_asks(one), one.name, answers, names)
                 tick(len(answers))
         reported = sorted({name for a in questions for name in store.names[_asks(a)]})
         return [store.answers[_asks(a)] for a in questions], {**self.described(), "reported": reported}
@@ -339,56 +339,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
 
 
-class _Store:
-    """Answers as they come, one line of JSON each; a line that was cut off by a kill does not count.
-
-    A line is found by the question itself and not by its name: behaviors share the names of their questions.
-    """
-
-    def __init__(self, work: Path | None, identity: str):
-        self.file = None if work is None else work / "resume" / "answers.jsonl"
-        self.answers: dict[str, list[Answer]] = {}
-        self.names: dict[str, list[str]] = {}
-        if self.file is None:
-            return
-        writable(self.file.parent)
-        raw = self.file.read_bytes() if self.file.is_file() else b""
-        first, *lines = raw.split(b"\n")
-        if not lines:  # nothing is there, or less than the first line, which a full disk leaves behind
-            write_text(self.file, f"{identity}\n")
-            return
-        if first.decode(errors="replace") != identity:
-            raise BadFile(f"{self.file} holds answers of another model or other settings; move it away and run again.")
-        half = lines.pop()  # what follows the last newline
-        damaged = sum(not self._take(line) for line in lines)
-        if damaged:
-            log.warning("%d of %d answers in %s are damaged and asked for again", damaged, len(lines), self.file)
-        if half:  # cut off where it begins, which needs no room on the disk and touches nothing before it
-            os.truncate(self.file, len(raw) - len(half))
-
-    def _take(self, line: bytes) -> bool:
-        """Take a line that `add` wrote; False for any other."""
-        try:
-            row = json.loads(line)
-            answers = [Answer(**a) for a in row["answers"]]
-            asks, names = row["asks"], row["told"]
-        except (ValueError, KeyError, TypeError):
-            return False
-        self.answers[asks], self.names[asks] = answers, names
-        return True
-
-    def add(self, one: Question, answers: list[Answer], names: list[str]) -> None:
-        asks = _asks(one)
-        self.answers[asks], self.names[asks] = answers, names
-        if self.file is not None:
-            row = {"name": one.name, "asks": asks, "answers": [vars(a) for a in answers], "told": names}
-            with open(self.file, "a", encoding="utf-8") as f:
-                f.write(json.dumps(row) + "\n")
-
-
 def _asks(one: Question) -> str:
     """A hash of all that a question asks for."""
-    return hashlib.sha256(json.dumps(vars(one), sort_keys=True).encode()).hexdigest()
+    return sha_of(vars(one))
 
 
 def _read(reply: "http.client.HTTPResponse | urllib.error.HTTPError", most: int, until: float) -> bytes:

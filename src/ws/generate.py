@@ -8,7 +8,7 @@ draws from its own random numbers. And a later stage can go on from the same cac
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
@@ -174,12 +174,14 @@ def complete(
     seed: int = 0,
     batch_size: int | None = None,
     alphas: int = 1,
+    first: Collection[int] = (),
     keep: Callable[[int, Answer], object] = lambda number, answer: None,
     label: str = "generating",
 ) -> tuple[list[Answer], int]:
     """Answers to all requests, in their order, and the number of rows that fitted memory.
 
-    `keep` gets every answer with its number as soon as it has ended. `alphas` is how many `ws.steer` was given.
+    `keep` gets every answer with its number as soon as it has ended, and those of `first` are begun before the others.
+    `alphas` is how many `ws.steer` was given.
     """
     stops = stop_tokens(base.tokenizer, base.model)
     _check_room(base, requests)
@@ -192,7 +194,7 @@ def complete(
 
     answers: dict[int, Answer] = {}
     # equal prompts side by side, and long ones first, so that memory runs out early
-    order = sorted(range(len(requests)), key=lambda i: (-len(requests[i].ids), requests[i].ids, i))
+    order = sorted(range(len(requests)), key=lambda i: (i not in first, -len(requests[i].ids), requests[i].ids, i))
     with progress(len(requests), label) as tick:
         while len(answers) < len(requests):
             stream = Stream(base.model, sampling, stops=stops, rows=size, seed=seed, alphas=alphas)

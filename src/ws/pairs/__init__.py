@@ -4,6 +4,7 @@ Row i of both sides shares prompt, persona index and sample index. Nothing here 
 rows. The checks print numbers; a check that fails says that no direction can be learnt from these pairs.
 """
 
+from ws.pairs.checks import MENDS as MENDS
 from ws.pairs.checks import auc as auc
 from ws.pairs.checks import auc_interval as auc_interval
 from ws.pairs.checks import by_question as by_question

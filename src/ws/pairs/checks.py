@@ -274,11 +274,13 @@ def check_pairs(rows: Sequence[Pair], *, min_distinct: float = 0.2) -> tuple[Che
     return tuple(checks)
 
 
-def refuse_failed(checks: Sequence[Check]) -> None:
-    """Raise if a check failed."""
-    if bad := [c for c in checks if c.verdict == "fail"]:
+def refuse_failed(checks: Sequence[Check], accept: Sequence[str] = ()) -> list[str]:
+    """Raise if a check failed that is not accepted by name; the names of those that failed and are."""
+    failed = [c for c in checks if c.verdict == "fail"]
+    if bad := [c for c in failed if c.name not in accept]:
         failures = "; ".join(map(in_words, bad))
         raise PairsUnfit(f"these pairs cannot carry a direction: {failures}. `ws data --preview` shows some answers.")
+    return [c.name for c in failed]
 
 
 def in_words(check: Check) -> str:

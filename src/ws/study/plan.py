@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ws.behaviors import Behavior
-from ws.data import GIVEN_PROTOCOL, GIVEN_SETTINGS, DataSettings, topics_of
+from ws.data import GIVEN_PROTOCOL, GIVEN_SETTINGS, IN_NO_KEY, DataSettings, topics_of
 from ws.data import PROTOCOL as DATA_PROTOCOL
 from ws.endpoint import Endpoint
 from ws.models.load import Base
@@ -105,7 +105,8 @@ class Plan:
         """The settings the pairs are keyed by; where the answers are there already, only those that still matter."""
         if self.pairs_file is not None:
             return {"min_distinct": self.data.min_distinct}
-        return {k: v for k, v in asdict(self.data).items() if not self.has_answers or k in GIVEN_SETTINGS}
+        matter = {k: v for k, v in asdict(self.data).items() if k not in IN_NO_KEY}
+        return {k: v for k, v in matter.items() if not self.has_answers or k in GIVEN_SETTINGS}
 
     @cached_property
     def questions(self) -> dict[int, list[str]]:

@@ -82,7 +82,9 @@ def refuse_unreadable(common: Common) -> None:
 def _refuse_unread(options: Values, matter: Collection[str], why: str) -> None:
     """Refuse options about answers that a model would write, where the answers are there already."""
     trained_by = {f.name for f in fields(TrainSettings)}
-    asking = [f.name for f in fields(DataSettings) if f.name not in trained_by and f.name != "min_distinct"]
+    asking = [
+        f.name for f in fields(DataSettings) if f.name not in trained_by and f.name not in ("min_distinct", "accept")
+    ]
     unread = [f"`{k}`" for k in (*asking, "generate_with") if k in options and k not in matter]
     if unread:
         raise ValueError(f"{why}; leave out {', '.join(unread)}")

@@ -48,7 +48,7 @@ def make_pairs(plan: Plan) -> tuple[Pairs, Record]:
     def make(work: Path) -> Json:
         if plan.pairs_file is not None:
             pairs = load_pairs(plan.pairs_file, plan.name)
-            pairs = checked(plan.base, pairs, min_distinct=plan.data.min_distinct)
+            pairs = checked(plan.base, pairs, min_distinct=plan.data.min_distinct, accept=plan.data.accept)
         else:
             assert plan.behavior is not None
             pairs = data(plan.base, plan.behavior, plan.data, endpoint=plan.endpoint, work=work)
