@@ -20,6 +20,8 @@ from ws.cli.commands import COMMANDS, Command
 from ws.cli.fields import with_flags
 from ws.data import DataSettings, rows_to_fill
 from ws.direction import Direction, save
+from ws.direction import load as load_direction
+from ws.direction.file import write_with_card
 from ws.pairs import FEW_PAIRS
 from ws.settings import coerced
 
@@ -415,12 +417,22 @@ def test_another_seed_is_another_run(story, told):
     assert sorted(r["seed"] for r in json.loads(out)["runs"]) == [0, 1]
 
 
-def test_the_same_run_elsewhere_has_the_same_direction_bytes(story, told, tmp_path):
-    _, found = story
+def test_the_same_run_elsewhere_has_the_same_direction_but_for_what_was_measured_of_it(story, told, tmp_path):
+    folder, found = story
     code, out, _ = told("diff", "--out", tmp_path / "elsewhere", "--json", *SMALL)
     assert code == 0
-    again = Path(json.loads(out)["direction"]["file"]).read_bytes()
-    assert again == Path(found["direction"]["file"]).read_bytes()
+    file = Path(json.loads(out)["direction"]["file"])
+    again, card = file.read_bytes(), load_direction(file).card
+    assert set(card) == {"command"}
+    measured = load_direction(found["direction"]["file"])
+    assert {e["metric"] for e in measured.card["effects"]} >= {"logratio_honesty", "logratio_pairs"}
+    assert measured.card["command"] == card["command"]
+    code, out, err = told(*card["command"].split()[1:], "--out", folder, "--json")
+    assert (code, err.count("reused")) == (0, 3), card["command"]
+    assert json.loads(out)["direction"]["file"] == found["direction"]["file"]
+    write_with_card(Path(found["direction"]["file"]), card, tmp_path / "less.safetensors")
+    assert load_direction(tmp_path / "less.safetensors").content_hash == measured.content_hash
+    assert again == (tmp_path / "less.safetensors").read_bytes()
     assert str(tmp_path).encode() not in again
     assert re.search(rb"20\d\d-\d\d-\d\d", again[:20000]) is None
 

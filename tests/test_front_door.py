@@ -245,7 +245,9 @@ def test_a_study_is_one_call_and_prints_its_numbers(story):
     assert repr(story).startswith("honesty: lora on tiny, seed 0, in ")
     assert "pairs logratio_pairs: " in repr(story)
     direction = ws.load_direction(story.direction["file"])
-    assert re.fullmatch(r"Direction\(honesty, lora of rank [24] on tiny, 21 modules, norm 0\.\d+\)", repr(direction))
+    assert re.fullmatch(
+        r"Direction\(honesty, lora of rank [24] on tiny, 21 modules, norm 0\.\d+, logratio_pairs .*\)", repr(direction)
+    )
 
 
 def test_a_run_is_found_by_a_beginning_of_its_name_and_by_its_folder(tiny, story):

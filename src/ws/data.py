@@ -169,6 +169,7 @@ def data(
             "source": "generated" if endpoint is None else "endpoint",
             "protocol": PROTOCOL,
             "behavior": behavior.name,
+            "poles": {"pos": behavior.pos_means, "neg": behavior.neg_means},
             "behavior_hash": behavior.content_hash,
             "settings": asdict(settings),
             "sampling": asdict(sampling_of(base, settings)),
@@ -262,6 +263,7 @@ def _from_dataset(base: Base, behavior: Behavior, settings: DataSettings) -> Pai
     )
     record = {
         "behavior": behavior.name,
+        "poles": {"pos": behavior.pos_means, "neg": behavior.neg_means},
         "behavior_hash": behavior.content_hash,
         "settings": {k: getattr(settings, k) for k in GIVEN_SETTINGS},
     }

@@ -189,11 +189,34 @@ def once(
                 work.rmdir()
             raise
         os.replace(work, folder)
-        if old is not None and (changed := _differing(old["files"], manifest["files"])):
+        same = old is not None and old.get("content") == manifest.get(
+            "content", ""
+        )  # but for what was noted on its card
+        if old is not None and not same and (changed := _differing(old["files"], manifest["files"])):
             log.warning(
                 "%s is not what it was before (%s differ): what was made from it should be made again", folder, changed
             )
         return Record(folder, json.loads(canonical(manifest)), reused=False)
+
+
+def amend(folder: Path, name: str, write: Callable[[Path], object]) -> None:
+    """One file of a finished stage, written anew by `write(path)`: what it says may grow, and what it holds stays.
+
+    The manifest first allows both versions, so that the stage is whole whenever this is stopped.
+    """
+    with _alone(folder):
+        manifest = read(folder)
+        if manifest is None or damage_of(folder, manifest):
+            return  # whoever needs the stage makes it again
+        new = folder / f".{name}.{os.getpid()}.new"
+        try:
+            write(new)
+            both = {**_version(new), "before": _version(folder / name)}
+            files = {**manifest["files"], name: both}
+            write_json(folder / MANIFEST, {**manifest, "files": files})
+            os.replace(new, folder / name)
+        finally:
+            new.unlink(missing_ok=True)
 
 
 def _ready(work: Path) -> None:
@@ -218,10 +241,15 @@ def checksums(folder: Path) -> dict[str, Json]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
         if name != MANIFEST:
-            with open(path, "rb") as f:
-                os.fsync(f.fileno())
-                files[name] = {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(f, "sha256").hexdigest()}
+            files[name] = _version(path)
     return files
+
+
+def _version(path: Path) -> Json:
+    """Size and SHA-256 of a file, brought to the disk first."""
+    with open(path, "rb") as f:
+        os.fsync(f.fileno())
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(f, "sha256").hexdigest()}
 
 
 def damage_of(folder: Path, manifest: Mapping[str, Any]) -> str | None:
@@ -232,15 +260,22 @@ def damage_of(folder: Path, manifest: Mapping[str, Any]) -> str | None:
     if mark in _checked:
         return None
     for name, expected in sorted(files.items()):
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != expected["bytes"]:
-            return f"{name} has {path.stat().st_size} bytes instead of {expected['bytes']}"
-        with open(path, "rb") as f:
-            if hashlib.file_digest(f, "sha256").hexdigest() != expected["sha256"]:
-                return f"{name} has other bytes than were written"
+        damage = _damage_of_file(folder / name, expected)
+        before = expected.get("before")  # where `amend` was stopped, the file is what it was
+        if damage and (before is None or _damage_of_file(folder / name, before)):
+            return f"{name} {damage}"
     _checked.add(mark)
+    return None
+
+
+def _damage_of_file(path: Path, expected: Mapping[str, Any]) -> str | None:
+    if not path.is_file():
+        return "is missing"
+    if path.stat().st_size != expected["bytes"]:
+        return f"has {path.stat().st_size} bytes instead of {expected['bytes']}"
+    with open(path, "rb") as f:
+        if hashlib.file_digest(f, "sha256").hexdigest() != expected["sha256"]:
+            return "has other bytes than were written"
     return None
 
 

@@ -21,6 +21,7 @@ from ws.pairs import marks_in
 from ws.presets import preset
 from ws.records import Record, refuse_unwritable
 from ws.results.sentences.calibration import reading
+from ws.study.card import note, strengths
 from ws.study.options import Common
 from ws.study.planning import load_base, plan_of, refuse_unreadable
 from ws.study.stages import make_calibration, material
@@ -116,6 +117,8 @@ def calibrate(options: Options) -> VerbResult:
         base, method, settings, Path(common.out), behavior=behavior, like=like, say=say
     )
     say_stage("calibrate", record)
+    if place is not None and place.run is not None and like is None and origin is None:
+        note(place.run, place.direction(), strengths=strengths(calibration))
     return Strengths(
         base,
         calibration,

@@ -108,11 +108,12 @@ def diff(options: Options) -> VerbResult:
     cos_tau = record.manifest["geometry"]["cos_tau"]
     direction, record = make_direction(plan, sides)
     say_stage("diff", record)
+    file = record.folder / "direction.safetensors"
     facts = {
-        "file": str((record.folder / "direction.safetensors").resolve()),
+        "file": str(file.resolve()),
         "norm": record.manifest["norm"],
         "cos_tau": cos_tau,
-        "bytes": record.manifest["bytes"],
+        "bytes": file.stat().st_size,
     }
     rounding = upstream_bf16(plan.base, *sides) if options.flag("upstream_bf16") else None
     name = words_of(plan.run_folder, plan.out) if mode == "contrastive" else [facts["file"]]

@@ -14,6 +14,7 @@ from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say, say_stage
 from ws.cli.study import MAKING, Dialed
 from ws.cli.subject import BehaviorSubject, EvalRequest, Evaluated
+from ws.direction import Direction
 from ws.eval import Evaluation, Panel, Protocol, evaluation, shown
 from ws.eval.foundations import AXES, checked_axis
 from ws.models.locate import refuse_nowhere
@@ -23,6 +24,7 @@ from ws.results.layouts import alphas, panels
 from ws.results.measured import measured
 from ws.results.sentences.alphas import readings
 from ws.results.sentences.questions import not_held_out
+from ws.study.card import effects, note
 from ws.study.evaluations import make_eval, rows_in
 from ws.study.options import Common
 from ws.study.planning import refuse_unreadable
@@ -113,6 +115,8 @@ def evaluate(options: Options) -> VerbResult:
     intent = behavior.intent if behavior else {}
     if evaluated.axis:
         intent = _with_axis(evaluated.axis, behavior.name if behavior else None, intent)
+    if isinstance(subject.by, Direction) and subject.origin is None and not record.manifest["note"].get("smoke"):
+        note(subject.folder, subject.by, effects=effects(table, intent))
     return Measurement(
         name, subject, chosen.chosen, table, record, behavior.name if behavior else None, intent, common.out
     )

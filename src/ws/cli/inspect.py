@@ -11,6 +11,7 @@ from ws.cli.screen import Screen, safe_text
 from ws.cli.tables import heat_map
 from ws.diff import NamedDirection, base_of, lookup
 from ws.direction import Direction
+from ws.direction.card import facts, samples
 from ws.direction.direction import WeightOf
 from ws.direction.forms import LowRank
 from ws.errors import DirectionMismatch
@@ -47,6 +48,7 @@ class DirectionFile(VerbResult):
             "norm": self.direction.norm(self._weight),
             "norms": self.direction.norms(self._weight),
             "provenance": dict(self.direction.provenance),
+            "card": dict(self.direction.card),
             "other_bytes": self._other_bytes,
         }
 
@@ -63,8 +65,15 @@ class DirectionFile(VerbResult):
             f"made by    {provenance.get('adapter') or provenance.get('made_by')}, {provenance.get('mode') or 'combined'}{rate}\n"
             f"forms      {' + '.join(self._kinds)}{ranks}\n"
             f"size       |dW| {d.norm(self._weight):.4g} over {len(d.forms)} modules, {self.place.file.stat().st_size / 1e6:.2f} MB\n"
-            f"content    {d.content_hash[:16]}, every value finite, every tensor accounted for\n"
+            f"content    {d.content_hash[:16]}, every value finite, every tensor accounted for"
         )
+        for what, text in facts(d):
+            screen.show(f"{what:<10} {safe_text(text)}")
+        for question, answers in samples(d):
+            screen.show(f"\n“{safe_text(question)}”")
+            for alpha, text in answers:
+                screen.show(f"{alpha:>+8g}   {safe_text(' '.join(text.split()))}")
+        screen.show("")
         if self.base is not None and self._other_bytes:
             screen.show(
                 f"note: {safe_text(self.base.id)} has the fingerprint of its base and other bytes (weights "

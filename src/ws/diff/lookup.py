@@ -78,10 +78,10 @@ def lookup(text: Path | str, out: Path | str = "out") -> NamedDirection:
 
 def run_with(direction: Direction, out: Path) -> Path | None:
     """The run below an output folder that has this direction, wherever its file was copied to; None where none has."""
-    content = direction.content_hash
+    hashes = direction.content_hashes
     for run in run_folders(out):
         for folder in run.glob("direction*"):
-            if (manifest := read(folder)) is not None and manifest.get("content") == content:
+            if (manifest := read(folder)) is not None and manifest.get("content") in hashes:
                 return run
     return None
 

@@ -25,11 +25,20 @@ MODES = ("contrastive", "tau+", "tau-")
 
 
 @plain_types
-def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive", into: Path | None = None) -> Direction:
+def diff(
+    base: Base,
+    pos: Adapter,
+    neg: Adapter,
+    *,
+    mode: str = "contrastive",
+    into: Path | None = None,
+    card: Mapping[str, object] | None = None,
+) -> Direction:
     """The direction from the neg side to the pos side.
 
     `contrastive` is theta_pos - theta_neg; `tau+` is theta_pos - theta, `tau-` is theta - theta_neg: all point toward pos.
-    With `into`, it is written to that file module by module, and read from there where it is used.
+    With `into`, it is written to that file module by module, and read from there where it is used. `card` is what it says
+    of itself to people.
     """
     checked_mode(mode)
     _line_up(base, pos, neg)
@@ -48,11 +57,11 @@ def diff(base: Base, pos: Adapter, neg: Adapter, *, mode: str = "contrastive", i
         "versions": {k: v for k, v in versions().items() if k in ("torch", "peft", "transformers", "weight-steering")},
     }
     if into is None:
-        return Direction(dict(changes), provenance)
+        return Direction(dict(changes), provenance, card or {})
     with Streamed(into) as file:
         for name, forms in changes:
             file.add(name, forms)
-        return file.finish(provenance)
+        return file.finish(provenance, card or {})
 
 
 def diff_adapters(base: Theta, left: Adapter, right: Adapter | None = None) -> Direction:

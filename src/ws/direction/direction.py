@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ws.direction.card import behavior_of, effect_in_words
 from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, gathered, inner, mapped, tensors
 from ws.errors import DirectionMismatch
 from ws.types import Json
@@ -39,15 +40,18 @@ class Direction:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """What made it: JSON values, no time, host or path. `base.fingerprint` binds it to its base."""
 
+    card: Mapping[str, Any] = field(default_factory=dict)
+    """What is known of it, for people (`ws.direction.card`); what is computed from it begins without."""
+
     def __post_init__(self):
         forms = {name: tuple(mapped(f, Tensor.detach) for f in fs) for name, fs in sorted(self.forms.items()) if fs}
         object.__setattr__(self, "forms", MappingProxyType(forms))
         object.__setattr__(self, "provenance", MappingProxyType(json.loads(json.dumps(dict(self.provenance)))))
+        object.__setattr__(self, "card", MappingProxyType(json.loads(json.dumps(dict(self.card)))))
 
     def __repr__(self) -> str:
         base, made = self.provenance.get("base") or {}, self.provenance
-        behavior = made.get("training", made).get("behavior")
-        name = behavior.get("name") if isinstance(behavior, Mapping) else behavior  # of a method, with its hash
+        name, _, _ = behavior_of(self)
         family = made.get("adapter") or made.get("made_by") or " + ".join(sorted({f.kind for f in self._all}))
         ranks = [f.a.shape[0] for f in self._all if isinstance(f, LowRank)]
         parts = [
@@ -55,6 +59,7 @@ class Direction:
             f"{family}{f' of rank {max(ranks)}' if ranks else ''} on {base.get('id') or _short(self.fingerprint)}",
             f"{len(self.forms)} modules",
             self._norm_as_text(),
+            *map(effect_in_words, self.card.get("effects", ())[:1]),
         ]
         return f"Direction({', '.join(parts)})"
 
@@ -81,8 +86,16 @@ class Direction:
 
     @property
     def content_hash(self) -> str:
-        """SHA-256 of names, dtypes, shapes, bytes and provenance: the identity of the value, however it is stored."""
-        h = hashlib.sha256(json.dumps(dict(self.provenance), sort_keys=True).encode())
+        """SHA-256 of the tensors and their names: the identity of the change, whatever is said of it and however it is stored."""
+        return self._hashed("")
+
+    @property
+    def content_hashes(self) -> tuple[str, str]:
+        """Its hash, and the one that earlier versions took, which covered the provenance too."""
+        return self.content_hash, self._hashed(json.dumps(dict(self.provenance), sort_keys=True))
+
+    def _hashed(self, head: str) -> str:
+        h = hashlib.sha256(head.encode())
         for name, fs in self.forms.items():
             for form in fs:
                 for key, t in tensors(form).items():
@@ -136,7 +149,7 @@ class Direction:
         forms = {
             n: tuple(mapped(f, lambda t: t.to(device=device, dtype=dtype)) for f in fs) for n, fs in self.forms.items()
         }
-        return Direction(forms, self.provenance)
+        return Direction(forms, self.provenance, self.card)
 
 
 def same_base(*directions: Direction) -> None:

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ws.direction.card import is_card
 from ws.direction.direction import Direction
 from ws.direction.forms import KINDS, Form, LowRank, all_finite, tensors
 from ws.errors import BadFile
@@ -31,7 +32,13 @@ PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"}
 def save_direction(direction: Direction, path: Path | str) -> Path:
     """Write a direction as one file, atomically; returns the path."""
     flat, layout = flattened(direction)
-    return write_headed(path, flat, {"format": FORMAT, "forms": layout, "provenance": dict(direction.provenance)})
+    return write_headed(path, flat, _head(layout, direction.provenance, direction.card))
+
+
+def _head(layout: Mapping[str, list[str]], provenance: Mapping[str, Any], card: Mapping[str, Any]) -> Json:
+    """The header of a direction file: the table of its forms, what made it, and its card where it has one."""
+    own = {"card": dict(card)} if card else {}
+    return {"format": FORMAT, "forms": dict(layout), "provenance": dict(provenance), **own}
 
 
 def flattened(direction: Direction) -> tuple[dict[str, torch.Tensor], dict[str, list[str]]]:
@@ -93,9 +100,9 @@ class Streamed:
             self.places[key] = place
         self.forms |= layout
 
-    def finish(self, provenance: Mapping[str, Any]) -> Direction:
+    def finish(self, provenance: Mapping[str, Any], card: Mapping[str, Any] | None = None) -> Direction:
         """Put the header before what was written, under the final name."""
-        head = {"format": FORMAT, "forms": dict(sorted(self.forms.items())), "provenance": dict(provenance)}
+        head = _head(dict(sorted(self.forms.items())), provenance, card or {})
         header = json.dumps({"__metadata__": {"ws": as_header(head)}, **self.places}, separators=(",", ":")).encode()
         header += b" " * (-len(header) % 8)  # tensors begin at a multiple of eight bytes
         self.out.close()
@@ -163,10 +170,27 @@ def load_direction(path: Path | str) -> Direction:
     head, flat = read_tensors(path)
     if head.get("format") != FORMAT:
         raise BadFile(f"{path} is safetensors but not a {FORMAT} file; `ws diff` makes those.")
-    provenance = head.get("provenance")
-    if not isinstance(provenance, dict) or not _is_provenance(provenance):
+    provenance, card = head.get("provenance"), head.get("card", {})
+    if not isinstance(provenance, dict) or not _is_provenance(provenance) or not is_card(card):
         raise BadFile(f"{path}: its header is not one that ws writes.")
-    return Direction(read_forms(path, head.get("forms"), flat), provenance)
+    return Direction(read_forms(path, head.get("forms"), flat), provenance, card)
+
+
+def write_with_card(source: Path, card: Mapping[str, Any], target: Path) -> None:
+    """A direction file again, with another card in its header and the same bytes of tensors."""
+    with open(source, "rb") as old:
+        try:
+            length = int.from_bytes(old.read(8), "little")
+            header = json.loads(old.read(min(length, source.stat().st_size)))
+            head = json.loads(header["__metadata__"]["ws"])
+        except (ValueError, KeyError, TypeError):
+            raise BadFile(f"{source} is no direction file of ws, so nothing can be written on its card.") from None
+        header["__metadata__"]["ws"] = as_header({**head, "card": dict(card)})
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)  # tensors begin at a multiple of eight bytes
+        with replacing(target) as temporary, open(temporary, "wb") as new:
+            new.write(len(text).to_bytes(8, "little") + text)
+            shutil.copyfileobj(old, new, 1 << 20)
 
 
 def read_tensors(path: Path) -> tuple[Json, dict[str, torch.Tensor]]:

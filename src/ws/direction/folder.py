@@ -9,6 +9,7 @@ Nothing but safetensors and JSON is read, and only the files named here are fetc
 import json
 from pathlib import Path
 
+from ws.direction.card import markdown
 from ws.direction.direction import Direction
 from ws.direction.file import load_direction, save_direction
 from ws.errors import BadFile
@@ -49,7 +50,7 @@ def from_pretrained(name: str | Path, *, revision: str | None = None) -> Directi
             content = json.loads((folder / OURS).read_text())["content"]
         except (ValueError, KeyError, TypeError):
             raise BadFile(f"{folder}/{OURS} is damaged: it is no JSON object with the hash of the direction.") from None
-        if content != direction.content_hash:
+        if content not in direction.content_hashes:
             raise BadFile(f"{folder}: {FILE} is not the direction that {OURS} describes.")
     return direction
 
@@ -81,15 +82,17 @@ def _card(direction: Direction) -> str:
         f"---\n{front.to_yaml()}\n---",
         "# A direction in weight space",
         "",
+        *markdown(direction),
         "`theta + alpha * direction` is the steered model. Load it with",
         "",
         "```python",
         "import ws",
         f'base = ws.load("{base.get("id")}")',
-        'direction = ws.from_pretrained("...")  # this repository',
-        "with ws.steer(base, direction, alpha=-1.0):",
-        "    ...",
+        'with ws.steer(base, "OWNER/NAME", alpha=-1.0):  # this repository, or its folder',
+        '    print(ws.generate(base, "What is the capital of Kenya?"))',
         "```",
+        "",
+        "For transformers and peft, vLLM and llama.cpp: `ws export OWNER/NAME --to peft --out FOLDER`, or `--to merged`, `--to gguf-lora`.",
         "",
         f"- base: `{base.get('id')}`, revision `{base.get('revision')}`, fingerprint `{base.get('fingerprint')}`; no other base is accepted",
         f"- made by: {record.get('adapter') or record.get('made_by')}, {record.get('mode', 'combined')}; forms: {', '.join(kinds)}",

@@ -24,6 +24,7 @@ from ws.direction import Direction
 from ws.direction.forms import BiasShift, LowRank
 from ws.errors import ExportRefused
 from ws.export.target import card, describe
+from ws.export.usage import with_llama_cpp, with_transformers, with_vllm
 from ws.models.checkpoint import INDEX, SINGLE, Checkpoint, Theta, checkpoint_of
 from ws.models.modules import is_conv1d
 from ws.types import Json
@@ -81,6 +82,7 @@ def to_merged(direction: Direction, base: Theta, work: Path, *, alpha: float, or
         f"`theta + alpha * dW` at alpha = {alpha:g}, stored in the base's own precision. "
         f"{100 * delivered.share:.2f} % of the step survived rounding to it."
     )
+    body += "".join(f"\n\n{way}" for way in (with_transformers(), with_vllm(), with_llama_cpp()))
     (work / "README.md").write_text(
         card("Steered model", direction, base, body, library="transformers", relation="finetune")
     )

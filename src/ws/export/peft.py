@@ -22,28 +22,12 @@ from ws.direction.file import write_tensors
 from ws.direction.forms import LowRank
 from ws.errors import ExportRefused
 from ws.export.target import card, describe, factors
+from ws.export.usage import VLLM_RANKS, with_llama_cpp_adapter, with_peft, with_vllm_adapter
 from ws.models.load import Base
 from ws.models.modules import is_conv1d
 from ws.types import Json
 
 WEIGHTS = "adapter_model.safetensors"
-HOW_PEFT = """
-
-```python
-from peft import PeftModel
-model = PeftModel.from_pretrained(base_model, "this/folder")
-```
-
-vLLM: `vllm serve BASE --enable-lora --max-lora-rank R --lora-modules steered=this/folder`, R at least the rank."""
-HOW_TINY = """
-
-`tiny` is the model embedded in the package; its folder is `python -c "from ws.models.tiny import FOLDER; print(FOLDER)"`."""
-HOW_GGUF = """
-
-This is the folder that llama.cpp's converter reads, not yet a GGUF file:
-`convert_lora_to_gguf.py this/folder --base BASE_CONFIG_DIR --outtype f32`. Requests then scale it:
-`"lora": [{"id": 0, "scale": 1.0}]` is the strength it was exported at."""
-VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 def to_peft(
@@ -78,8 +62,8 @@ def to_peft(
             json.dumps(config(low_ranks, base, r, strength), indent=1, sort_keys=True) + "\n"
         )
         body = f"A weight-steering direction as a plain LoRA of rank {r}, at strength alpha = {alpha:g}. `lora_alpha = {strength:g}`."
-        body += HOW_GGUF if gguf else HOW_PEFT
-        body += HOW_TINY if base.tiny else ""
+        ways = [with_llama_cpp_adapter(base)] if gguf else [with_peft(base), with_vllm_adapter(base, r)]
+        body += "".join(f"\n\n{way}" for way in ways)
         if share < 1 - 1e-9:
             body += f"\n\nCut to rank {r}: it keeps {100 * share:.1f} % of the direction's energy."
         text = card("Weight-steering adapter", direction, base, body, library="peft", relation="adapter")

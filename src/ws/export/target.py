@@ -9,6 +9,7 @@ from functools import reduce
 from pathlib import Path
 
 from ws.direction import Direction
+from ws.direction.card import markdown
 from ws.direction.forms import BiasShift, LowRank
 from ws.errors import BadFile, ExportRefused
 from ws.models.checkpoint import Theta
@@ -96,7 +97,8 @@ def card(title: str, direction: Direction, base: Theta, body: str, *, library: s
         f"- direction: {provenance.get('adapter', 'unknown')}, mode {provenance.get('mode', 'unknown')}, {len(direction.forms)} modules, content `{direction.content_hash[:16]}`",
         f"- training: seed {settings.get('seed', 'unknown')}, learning rate {training.get('lr', 'unknown')}, pairs `{str(training.get('pairs', 'unknown'))[:16]}`",
     ]
-    return "\n".join([*front, f"# {title}", "", body.strip(), "", *facts, ""])
+    about = markdown(direction)
+    return "\n".join([*front, f"# {title}", "", *about, body.strip(), "", *facts, ""])
 
 
 def read_ours(folder: Path) -> Json:

@@ -26,6 +26,7 @@ from ws.results.layouts.alphas import markdown
 from ws.results.sentences import side_of
 from ws.settings import at_least, refuse_outside
 from ws.steer import checked_strengths
+from ws.study.card import effects, note
 from ws.study.evaluations import Subject, make_eval
 from ws.study.plan import Plan
 from ws.study.stages import make_direction, make_pairs, make_sides
@@ -190,16 +191,20 @@ def replicate(
         _draw(plan, headline, samples, random, plot)  # which takes a second
     page = artifact("table.md")
     write_text(page, markdown(shown(rows, plan.behavior.intent if plan.behavior else {})))
+    # 7. what the direction says of itself, wherever its file goes
+    intent = plan.behavior.intent if plan.behavior else {}
+    note(plan.run_folder, direction, effects=effects(rows, intent), answers=samples)
+    file = direction_record.folder / "direction.safetensors"
     story = Story(
         plan=plan,
         rows=rows,
         headline=headline,
         seconds=seconds,
         direction={
-            "file": str((direction_record.folder / "direction.safetensors").resolve()),
+            "file": str(file.resolve()),
             "norm": direction_record.manifest["norm"],
             "cos_tau": sides_record.manifest["geometry"]["cos_tau"],
-            "bytes": direction_record.manifest["bytes"],
+            "bytes": file.stat().st_size,
         },
         training={k: sides_record.manifest["report"][k] for k in ("lr", "step", "n_train", "n_val", "n_test")},
         pairs=pairs,

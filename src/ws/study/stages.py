@@ -34,6 +34,7 @@ from ws.pairs import Check, Pairs, load_pairs, save_pairs
 from ws.records import Place, Record, read, refuse_damaged, slug, write_json
 from ws.results.plots import search_panels
 from ws.settings import coerced
+from ws.study.card import command_of
 from ws.study.keys import base_key, beside
 from ws.study.plan import Plan
 from ws.train import Sides, TrainSettings, default_train, train
@@ -163,13 +164,13 @@ def make_direction(plan: Plan, sides: Sides) -> tuple[Direction, Record]:
 
     def make(work: Path) -> Json:
         file = work / "direction.safetensors"
-        change = diff(plan.base, *sides, mode=plan.mode, into=file)
+        change = diff(plan.base, *sides, mode=plan.mode, into=file, card={"command": command_of(plan)})
         return {"content": change.content_hash, "norm": change.norm(plan.base.weight), "bytes": file.stat().st_size}
 
     record = plan.direction_place.once(make, beside=beside(plan.base))
     folder = record.folder
     direction = load_direction(folder / "direction.safetensors")
-    if direction.content_hash != record.manifest["content"]:
+    if record.manifest["content"] not in direction.content_hashes:
         raise BadFile(
             f"{folder}/direction.safetensors is not what was written there; move the folder away and run again."
         )

@@ -112,7 +112,7 @@ def train(
         "protocol": PROTOCOL,
         "settings": asdict(settings),
         "pairs": pairs.content_hash,
-        **({"behavior": pairs.provenance["behavior"]} if "behavior" in pairs.provenance else {}),
+        **{k: pairs.provenance[k] for k in ("behavior", "poles") if k in pairs.provenance},
         "questions": question_hashes(r.prompt for r in pairs.of(parts.train | parts.val).rows),
         "lr": best.lr,
     }
