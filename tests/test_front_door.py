@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import ws
-from ws.cli import COMMANDS
+from ws.adapters import load_adapter
+from ws.cli import COMMANDS, main
 from ws.direction.forms import BiasShift, LowRank
 from ws.errors import BadFile, Unsupported
 from ws.grid.sweep import SweepResult
@@ -312,3 +313,54 @@ def test_a_strength_is_one_number_also_in_an_array(tiny, direction):
         one = ws.generate(tiny, "What is the capital of Kenya?")
     with ws.steer(tiny, direction, 0.5):
         assert ws.generate(tiny, "What is the capital of Kenya?") == one
+
+
+# ---------------------------------------------------------------- the first hour
+
+
+def test_the_model_alone_is_measured_at_zero_and_a_strength_may_be_one_number(tiny, direction):
+    alone = ws.evaluate(tiny, None, "dilemmas", limit=2)
+    assert set(alone.rows["alpha"]) == {0.0}
+    assert set(ws.evaluate(tiny, direction, "dilemmas", alphas=1, limit=2).rows["alpha"]) == {0.0, 1.0}
+
+
+def test_test_questions_of_a_study_are_asked_of_any_direction(tiny, story, direction):
+    out = story.folder.parents[2]
+    by_file = ws.evaluate(tiny, story.direction["file"], "pairs", alphas=1.0, out=out)
+    by_run = ws.evaluate(tiny, story.folder.name, "pairs", alphas=1.0, out=out)
+    assert by_file.rows["y"].tolist() == by_run.rows["y"].tolist()
+    with pytest.raises(ValueError, match="give `run` or `behavior`"):
+        ws.evaluate(tiny, direction, "pairs")
+
+
+def test_two_sides_that_are_one_are_refused(tiny, story):
+    pos, neg = (load_adapter(story.folder / "train" / side) for side in ("pos", "neg"))
+    with pytest.raises(ws.WsError, match="the same adapter"):
+        ws.diff(tiny, pos, pos)
+    assert ws.diff(tiny, pos, neg).norm() > 0
+
+
+def test_values_say_what_they_are(tiny, story):
+    assert re.fullmatch(r"Base\(tiny, [\d,]+ parameters in float32 on cpu, fingerprint \w{8}\)", repr(tiny))
+    pos, neg = (load_adapter(story.folder / "train" / side) for side in ("pos", "neg"))
+    sides = ws.Sides(pos, neg, {"lr": 4e-3, "step": 3, "val_pos": 1.25, "val_neg": 1.5})
+    assert repr(sides) == "Sides(lora on tiny, 21 modules, lr 0.004, best step 3, validation loss 1.25 and 1.5)"
+    with pytest.raises(TypeError, match="is an Adapter; got"):
+        ws.diff(tiny, 3, neg)
+
+
+def test_an_export_says_folder_and_leaks_no_warning_of_others(tiny, direction, places, recwarn):
+    with pytest.raises(BadFile, match="Give another folder"):
+        ws.export(tiny, direction, places / "exported")
+    ws.verify(places / "exported")
+    assert not [w for w in recwarn if issubclass(w.category, FutureWarning)]
+
+
+def test_the_name_of_a_sweep_is_one_folder(tmp_path):
+    with pytest.raises(ValueError, match=r"`name` is that of one folder.*'\.\./x'"):
+        main(["sweep", "--name", "../x", "--out", str(tmp_path), "--debug"])
+
+
+def test_runs_that_are_narrowed_to_none_say_what_was_looked_for(story, capsys):
+    assert main(["runs", "--out", str(story.folder.parents[2]), "--seed", "9"]) == 0
+    assert re.search(r"no runs of seed 9 in .*; there are \d+ others?: ws runs", capsys.readouterr().out)

@@ -73,7 +73,8 @@ def in_words(hint: object) -> str:
     if origin is Sequence or origin is tuple:
         return f"several in a list ({in_words(parts[0])})"
     kind = origin or hint
-    return WORDS.get(kind) or f"a {getattr(kind, '__name__', kind)}"
+    name = str(getattr(kind, "__name__", kind))
+    return WORDS.get(kind) or f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
 
 
 def _shown(value: object) -> str:

@@ -108,7 +108,8 @@ def calibrate(
     """The strength of each sign at which a direction or another method moves the model by `budget` nats.
 
     `by` is a value, what `ws.steer` takes, or a method's name, which is made from a study of `behavior`. `settings` are
-    fields of the calibration, such as `n_calib`, or of that study's data and training.
+    fields of the calibration, such as `n_calib`, or of that study's data and training. Runs are found below `out`, and the
+    study is kept there; the strengths themselves are not: `ws calibrate` keeps them.
     """
     _refuse_unknown(settings, CalibrateSettings)
     own = {f.name: settings.pop(f.name) for f in fields(CalibrateSettings) if f.name in settings}
@@ -127,7 +128,7 @@ def evaluate(
     by: By | None,
     evaluation: str,
     *,
-    alphas: Sequence[float] = (-1.0, 0.0, 1.0),
+    alphas: float | Sequence[float] | None = None,
     protocol: str | None = None,
     n_think: int | None = None,
     data: str | Path | None = None,
@@ -139,21 +140,23 @@ def evaluate(
 ) -> Result:
     """One evaluation of a direction or another method over a grid of strengths, or of the model alone; nothing is stored.
 
-    `by` is what `ws.calibrate` takes, or None. The evaluation `pairs` asks the test questions of a run, so there `by` is a
-    run or a method's name.
+    `by` is what `ws.calibrate` takes, or None. `alphas` is one strength or several; -1, 0 and 1 when not given, and 0 for the
+    model alone. The evaluation `pairs` asks the test questions of a run, or those of the study of `behavior`.
     """
     _refuse_unknown(settings)
     asked = evaluations.evaluation(
         evaluation, protocol, n_think=n_think, data=None if data is None else str(data), limit=limit, tasks=tasks
     )
-    checked_strengths(alphas)
+    usual = (0.0,) if by is None else (-1.0, 0.0, 1.0)
+    strengths = usual if alphas is None else [alphas] if isinstance(alphas, (int, float)) else list(alphas)
+    checked_strengths(strengths)
     base = _base(model)
     steering = None if by is None else _method(base, by, behavior, Path(out), settings)
     pairs = _pairs(base, by, behavior, Path(out), settings) if asked.chosen.of_run else None
     name, seed = ("base", 0) if steering is None else name_and_seed(steering)
     questions = asked.questions(base, pairs)
     method = None if steering is None else ways.as_method(steering)
-    return questions.run(method, alphas=list(alphas), method=name, seed=seed, unsteered=None)
+    return questions.run(method, alphas=list(strengths), method=name, seed=seed, unsteered=None)
 
 
 @plain_types
@@ -324,10 +327,13 @@ def _method(base: Base, by: By, behavior: str | Path | None, out: Path, settings
 
 def _pairs(base: Base, by: By | None, behavior: str | Path | None, out: Path, settings: Json) -> RunPairs | None:
     """The pairs of the run or of the study that is named, if one is."""
-    if isinstance(by, str) and ways.is_name(by):
+    named = isinstance(by, str) and ways.is_name(by)
+    if isinstance(by, (str, Path)) and not named and (run := lookup(by, out).run) is not None:
+        return pairs_of(find_run(str(run), out)[1], out)
+    if named or behavior is not None:
         plan = _plan(base, behavior, out, settings)
         return RunPairs(make_pairs(plan)[0], plan.train)
-    return pairs_of(find_run(str(by), out)[1], out) if isinstance(by, (str, Path)) else None
+    return None
 
 
 def _plan(

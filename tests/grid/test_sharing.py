@@ -47,14 +47,15 @@ def done(tiny, cells):
 
 
 def stages(out):
-    """What is done below a folder: its stage, and which file of the disk it is."""
-    found = {str(p.parent): (json.loads(p.read_text())["stage"], p.stat().st_ino) for p in out.rglob("manifest.json")}
+    """What is done below a folder: its stage, and when it was made; a card that grew since makes it no other."""
+    manifests = {str(p.parent): json.loads(p.read_text()) for p in out.rglob("manifest.json")}
+    found = {folder: (m["stage"], m.get("finished"), m.get("seconds")) for folder, m in manifests.items()}
     return {folder: one for folder, one in found.items() if one[0] not in ("reference", "strengths")}
 
 
 def made(out, before):
     """How many stages of each kind were made since."""
-    return Counter(stage for folder, (stage, _) in (stages(out).items() - before.items()))
+    return Counter(stage for folder, (stage, *_) in (stages(out).items() - before.items()))
 
 
 def todo(cells):

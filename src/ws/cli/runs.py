@@ -7,9 +7,10 @@ from typing import Any
 
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
-from ws.cli.screen import Screen
+from ws.cli.screen import Screen, safe_text
 from ws.cli.tables import runs_table
 from ws.errors import BadFile
+from ws.numbers import some
 from ws.results.layouts.overview import record
 from ws.results.measured import measured
 from ws.results.overview import Entry, entries
@@ -47,6 +48,8 @@ class Runs(VerbResult):
     effects: Mapping[str, Entry]
     """Run folder to the change that says most of it, where it was measured."""
     out: Path
+    narrow: Mapping[str, str]
+    """What the list was narrowed to."""
 
     def as_json(self) -> Mapping[str, object]:
         effects = {folder: record(e) for folder, e in self.effects.items()}
@@ -54,7 +57,10 @@ class Runs(VerbResult):
 
     def show(self, screen: Screen) -> None:
         if not self.rows:
-            screen.show(f"no runs in {self.out.resolve()}; `ws replicate` makes the first")
+            wanted = "".join(f" of {name} {value}" for name, value in self.narrow.items())
+            there = len(runs_below(self.out)) if self.narrow else 0
+            hint = f"there are {some(there, 'other')}: ws runs" if there else "`ws replicate` makes the first"
+            screen.show(safe_text(f"no runs{wanted} in {self.out.resolve()}; {hint}"))
             return
         screen.show(runs_table(self.rows, self.effects))
         screen.show(f"\nfolders: {self.out.resolve()}/BEHAVIOR/ADAPTER/RUN")
@@ -69,4 +75,4 @@ def runs(options: Options) -> VerbResult:
     narrow = {name: str(value) for name, value in options.only(*NARROWING).items()}
     rows = [r for r in runs_below(out) if all(str(r[k]) == v for k, v in narrow.items())]
     lines = {r["folder"]: entries(measured([Path(r["folder"])])) for r in rows}
-    return Runs(rows, {folder: each[0] for folder, each in lines.items() if each}, out)
+    return Runs(rows, {folder: each[0] for folder, each in lines.items() if each}, out, narrow)

@@ -42,6 +42,8 @@ def diff(
     """
     checked_mode(mode)
     _line_up(base, pos, neg)
+    if mode == "contrastive" and (pos is neg or _same_tensors(pos, neg)):
+        raise DirectionMismatch("the two sides are the same adapter, between which there is no difference.")
     of = family(pos.spec.family)
     if mode == "contrastive":
         # a start that both share is no part of the difference; leaving it out keeps the rank at 2r
@@ -89,6 +91,12 @@ def diff_adapters(base: Theta, left: Adapter, right: Adapter | None = None) -> D
         "parts": [{"adapter": a.spec.family, **dict(a.provenance)} for a in sides],
     }
     return Direction(dict(changes), provenance)
+
+
+def _same_tensors(left: Adapter, right: Adapter) -> bool:
+    return left.tensors.keys() == right.tensors.keys() and all(
+        torch.equal(t, right.tensors[k]) for k, t in left.tensors.items()
+    )
 
 
 def _same_start(left: Adapter, right: Adapter) -> bool:

@@ -7,6 +7,7 @@ with what the bare base says. `ws verify DIR` loads the folder again at any late
 
 import hashlib
 import json
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -229,7 +230,10 @@ def _by_peft(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
     network = transformers.AutoModelForCausalLM.from_pretrained(
         source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
     )
-    return PeftModel.from_pretrained(network, str(folder)).eval(), min(32, torch.finfo(dtype).bits)
+    with warnings.catch_warnings():
+        # 2026-11: peft 0.21.2 reads what transformers 5.23 has renamed; nothing a user of ours can do about it
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        return PeftModel.from_pretrained(network, str(folder)).eval(), min(32, torch.finfo(dtype).bits)
 
 
 def _size(a: list[Tensor], b: list[Tensor]) -> float:

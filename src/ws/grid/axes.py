@@ -132,7 +132,9 @@ def grid_of(options: Fields, *, threads: int) -> Grid:
         "budget": swept.budget,
         "common": {k: getattr(common, k) for k in ("preset", "pairs", "dtype", "device", "threads")},
     }
-    name = slug(swept.name) if swept.name else key_of("sweep", {}, described)[:12]
+    if swept.name is not None and slug(swept.name) != swept.name:
+        raise ValueError(f"`name` is that of one folder, of letters, digits, - _ and . alone; got {swept.name!r}")
+    name = swept.name or key_of("sweep", {}, described)[:12]
     return Grid(tuple(cells), common, swept.budget, described, name, tuple(_notes(axes["adapters"], shared)))
 
 

@@ -31,6 +31,9 @@ from ws.records import locked, write_json, write_text
 from ws.results.effects import Effect, effects
 from ws.types import Fields, Json
 
+MOST_SHOWN = 8
+"""Effects that a sweep prints in a notebook."""
+
 
 @dataclass(frozen=True, eq=False)
 class SweepResult:
@@ -44,7 +47,15 @@ class SweepResult:
 
     def __repr__(self) -> str:
         studies = some(len(self.grid.cells), "study", "studies")
-        return f"{studies} in {self.folder}, {len(self.unfinished)} not done; effects.csv there has every effect over seeds"
+        claimed = [e for e in self.effects if e.sign]
+        lines = [
+            f"{e.behavior} {e.adapter} on {e.model}, {e.metric}: {e.over.found.mean:+.2f}"
+            f" [{e.over.found.ci_lo:+.2f}, {e.over.found.ci_hi:+.2f}] over {some(len(e.seeds), 'seed')}"
+            for e in claimed[:MOST_SHOWN]
+        ]
+        more = f"; {len(claimed) - MOST_SHOWN} more effects" if len(claimed) > MOST_SHOWN else ""
+        end = f"{studies} in {self.folder}, {len(self.unfinished)} not done{more}; effects.csv there has every effect"
+        return "\n".join([*lines, end])
 
     @property
     def unfinished(self) -> list[tuple[Cell, Outcome]]:

@@ -37,6 +37,14 @@ class Base:
         if self.weights is None:  # now and not when it is asked for: a fold may have changed them by then
             object.__setattr__(self, "weights", network_hash(self.model))
 
+    def __repr__(self) -> str:
+        at = f"@{self.revision}" if self.revision else ""
+        size = sum(p.numel() for p in self.model.parameters())
+        dtype = str(self.dtype).removeprefix("torch.")
+        return (
+            f"Base({self.id}{at}, {size:,} parameters in {dtype} on {self.device}, fingerprint {self.fingerprint[:8]})"
+        )
+
     @property
     def weights_hash(self) -> str:
         """SHA-256 over all bytes of its weights: what results are kept by."""

@@ -57,6 +57,13 @@ class Sides:
     def __iter__(self) -> Iterator[Adapter]:
         return iter((self.pos, self.neg))
 
+    def __repr__(self) -> str:
+        r, spec = self.report, self.pos.spec
+        steps = f", best step {r['step']}" if "step" in r else ""
+        losses = f", validation loss {r['val_pos']:.3g} and {r['val_neg']:.3g}" if "val_pos" in r else ""
+        rate = f", lr {r['lr']:g}" if "lr" in r else ""
+        return f"Sides({spec.family} on {self.pos.base.get('id')}, {len(spec.modules)} modules{rate}{steps}{losses})"
+
 
 @plain_types
 def train(
