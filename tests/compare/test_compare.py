@@ -411,7 +411,9 @@ def test_ws_table_reads_the_same_rows_with_their_kl(done):
 # ---------------------------------------------------------------- what breaks
 
 
-def test_a_broken_cell_is_a_row_that_says_why_and_stops_nothing(tiny, honesty, tmp_path, capsys):
+def test_a_broken_cell_is_a_row_that_says_why_and_stops_nothing(tiny, honesty, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("gone.safetensors").write_text("no tensors")
     where = ["--behavior", "honesty", "--evals", "dilemmas", "--limit", "6", "--out", str(tmp_path)]
     quick = ["--alphas=-1,1", "--n-calib", "5", "--tokens", "6"]
     code = main(["compare", "--methods", "sl:mean_diff,vectors:gone.safetensors", *where, *quick])

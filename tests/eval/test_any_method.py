@@ -70,5 +70,5 @@ def test_ws_eval_measures_a_method_by_name_and_from_a_file(tiny, capsys, tmp_pat
     assert main(["eval", "dilemmas", "--direction", str(file), "--alphas=1", *out]) == 0
     assert "mine on tiny" in capsys.readouterr().out
     assert main(["eval", "dilemmas", "--method", "repe", "--direction", str(file), *out]) == 2
-    assert "give one of --run, --direction and --method" in capsys.readouterr().err
+    assert "or --method repe, not both" in capsys.readouterr().err
     assert main(["eval", "dilemmas", "--method", "prompt:simpel", *out]) == 2

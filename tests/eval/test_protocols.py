@@ -1,6 +1,7 @@
 """Metrics on planted scores: each measures what its name says, and nothing else."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,11 +129,16 @@ OPTIONS = {"n_think": 4, "data": "mine.jsonl", "limit": 2, "tasks": ("a", "b"), 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_option_is_taken_or_refused_by_its_name_before_any_work(name):
-    for option, value in OPTIONS.items():
+def test_an_option_is_taken_or_refused_by_its_name_before_any_work(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    Path("mine.jsonl").write_text('{"prompt": "Why?", "pos_answer": "So.", "neg_answer": "No."}')
+    Path("other.jsonl").write_bytes(Path("mine.jsonl").read_bytes())
+    needed = {"file": {"data": "other.jsonl"}, "lm-eval": {"tasks": ("c",)}}.get(name, {})
+    for option, value in {**OPTIONS, **({"data": "here"} if name == "lm-eval" else {})}.items():
         if option in EVALS[name].takes:
-            asked = evaluation(name, **{option: value})
-            assert asked != evaluation(name) and asked.chosen.eval == name
+            asked = evaluation(name, **{**needed, option: value})
+            assert asked != evaluation(name, **needed) and asked.chosen.eval == name
         else:
             with pytest.raises(ValueError, match=f"`{option}` does nothing for {name}, wh.*; leave it out"):
                 evaluation(name, **{option: value})
@@ -146,9 +152,10 @@ def test_what_the_command_line_refuses_is_refused_in_python_too(tiny, name, opti
         Evaluation(name, **option).questions(tiny)
 
 
-def test_tasks_are_named_by_the_id_of_their_protocol():
-    asked = evaluation("lm-eval", tasks=("arc_easy", "piqa"), include_path="here", limit=5)
-    assert asked == Evaluation("lm-eval", "lm-eval/arc_easy,piqa", data="here", limit=5)
+def test_tasks_are_named_by_the_id_of_their_protocol(tmp_path):
+    here = str(tmp_path)
+    asked = evaluation("lm-eval", tasks=("arc_easy", "piqa"), include_path=here, limit=5)
+    assert asked == Evaluation("lm-eval", "lm-eval/arc_easy,piqa", data=here, limit=5)
     assert asked.chosen.metrics is recorded("lm-eval", "lm-eval/piqa@1.0/none").metrics
     with pytest.raises(ValueError, match="give `tasks` or `protocol`, not both"):
         evaluation("lm-eval", "lm-eval/piqa", tasks=("arc_easy",))

