@@ -2,6 +2,8 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ PANELS, QUESTIONS = 3, 2
 INK, BAND, GRID = "#1b4f8a", "0.72", "0.9"
 TINTS = ("#fbe3d6", "#f1f1f1", "#dbe9f6")
 """Behind answers: toward the neg pole, the base, toward the pos pole."""
-LETTERS = 13.0
-"""Characters of an answer to an inch."""
+LETTERS, LINES, LEADING = 13.5, 5, 0.165
+"""Characters of an answer to an inch, most lines of one, and inches from a line to the next."""
+HEAD, THOUGHT, FOOT = 0.56, 0.17, 0.2
+"""Inches of a question and the strength below it, of a thought, and below an answer."""
 
 
 def dial_picture(
@@ -41,8 +45,9 @@ def dial_picture(
     columns = min(PANELS, len(groups))
     rows = -(-len(groups) // columns)
     asked = samples[:QUESTIONS]
-    heights = [3.3 * rows + 0.3, 0.1 + 1.25 * len(asked)]
-    width = max(7.5, 3.7 * columns)
+    width = max(9.0, 3.7 * columns)
+    boxes = [_Boxes(sample, width) for sample in asked]
+    heights = [3.3 * rows + 0.3, 0.05 + sum(b.height for b in boxes)]
     figure = Figure(figsize=(width, sum(heights) if asked else heights[0]), layout="constrained")
     FigureCanvasAgg(figure)
     parts: Any = figure.subfigures(2, 1, height_ratios=heights) if asked else [figure]
@@ -59,7 +64,7 @@ def dial_picture(
         draws = len(next(iter(bands.values()))["each"])
         parts[0].legend(handles=_legend(draws), loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     if asked:
-        _answers(parts[1], asked, width)
+        _answers(parts[1], boxes, width, heights[1])
     figure.suptitle(title, fontsize=12, fontweight="bold")
     figure.savefig(path, dpi=150)
 
@@ -105,26 +110,60 @@ def _legend(draws: int) -> list[Any]:
     ]
 
 
-def _answers(part: Any, samples: Sequence[Fields], inches: float) -> None:
+@dataclass(frozen=True)
+class _Boxes:
+    """One question with its answers, a box for each, in inches."""
+
+    sample: Fields
+    inches: float
+    """The width of all."""
+
+    @property
+    def width(self) -> float:
+        """Of one box and its margin."""
+        return self.inches / len(self.sample["answers"])
+
+    @property
+    def letters(self) -> int:
+        """In a line of a box."""
+        return int(LETTERS * (self.width - 0.3))
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The answers in lines."""
+        return [_in_lines(a["text"] or "(no answer yet)", self.letters, LINES) for a in self.sample["answers"]]
+
+    @property
+    def thinks(self) -> bool:
+        return any(a["thought"] for a in self.sample["answers"])
+
+    @property
+    def height(self) -> float:
+        lines = max(text.count("\n") + 1 for text in self.texts)
+        return HEAD + THOUGHT * self.thinks + LEADING * lines + FOOT
+
+
+def _answers(part: Any, questions: Sequence[_Boxes], inches: float, height: float) -> None:
     """The same questions along the dial: a line of boxes per question."""
-    axis = part.subplots()
-    axis.set(xlim=(0, 1), ylim=(len(samples), 0))
+    axis = part.add_axes((0, 0, 1, 1))  # in inches, and in no layout but this
+    axis.set(xlim=(0, inches), ylim=(height, 0))
     axis.axis("off")
-    width = 1 / len(samples[0]["answers"])
-    letters = int(LETTERS * inches * width)
-    for line, sample in enumerate(samples):
-        question = _in_lines(f"“{sample['question']}”", int(LETTERS * inches * 0.9), 1)
-        axis.text(0.004, line + 0.16, question, fontsize=10.5, fontweight="bold", va="center")
-        for k, answer in enumerate(sample["answers"]):
-            left, alpha = k * width + 0.004, answer["alpha"]
+    top = 0.0
+    for boxes in questions:
+        question = _in_lines(f"“{boxes.sample['question']}”", int(LETTERS * inches * 0.9), 1)
+        axis.text(0.08, top + 0.15, question, fontsize=10.5, fontweight="bold", va="center")
+        for k, (answer, text) in enumerate(zip(boxes.sample["answers"], boxes.texts)):
+            left, alpha = k * boxes.width + 0.06, answer["alpha"]
             tint = TINTS[1] if not alpha else TINTS[2] if alpha > 0 else TINTS[0]
-            axis.fill_between([left, left + width - 0.008], line + 0.28, line + 0.98, color=tint, linewidth=0)
+            ends = [left, left + boxes.width - 0.12]
+            axis.fill_between(ends, top + 0.28, top + boxes.height - 0.08, color=tint, linewidth=0)
             name = f"alpha {alpha_of(alpha)}" if alpha else "alpha 0, the base"
-            thought = _in_lines(f"thinks: {answer['thought']}", letters, 1) if answer["thought"] else ""
-            text = _in_lines(answer["text"] or "(no answer yet)", letters, 2)
-            axis.text(left + 0.012, line + 0.33, name, fontsize=8, color="0.35", va="top")
-            axis.text(left + 0.012, line + 0.46, thought, fontsize=8.5, style="italic", color="0.3", va="top")
-            axis.text(left + 0.012, line + (0.63 if thought else 0.5), text, fontsize=10, va="top", linespacing=1.1)
+            thought = _in_lines(f"thinks: {answer['thought']}", boxes.letters, 1) if answer["thought"] else ""
+            axis.text(left + 0.08, top + 0.33, name, fontsize=8, color="0.35", va="top")
+            axis.text(left + 0.08, top + HEAD - 0.04, thought, fontsize=8.5, style="italic", color="0.3", va="top")
+            below = top + HEAD + THOUGHT * boxes.thinks - 0.02
+            axis.text(left + 0.08, below, text, fontsize=9.5, va="top", linespacing=1.2)
+        top += boxes.height
 
 
 def _in_lines(text: str, letters: int, lines: int) -> str:
