@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ws.behaviors import SHIPPED, load_behavior
-from ws.data import DataSettings, data, default_data, rows_to_fill
+from ws.data import DataSettings, data, default_data, preview, rows_to_fill
 from ws.errors import BadFile, PairsUnfit
 from ws.eval.sycophancy import held_out_claims as claim_rows
 from ws.eval.tinymfv import vignettes
@@ -255,6 +255,8 @@ def test_a_cap_that_the_user_set_only_warns_that_answers_did_not_end(tiny, caplo
     assert (ended.value, ended.verdict) == (0.0, "warn")
     assert "100 % of the answers of one side did not end within the settings' 3 tokens" in caplog.text
     assert not any(r.ended_pos or r.ended_neg for r in pairs.rows)
+    shown = preview(tiny, load_behavior("honesty", tiny=True), DataSettings(max_new_tokens=3, **FEW))
+    assert [c.verdict for c in shown.checks if c.name == "ended"] == ["warn"]
 
 
 def test_an_answer_in_the_store_that_is_not_what_was_written_is_written_again(tiny, tmp_path, caplog):

@@ -118,16 +118,15 @@ def preview(
     if given is not None:
         chosen = None if isinstance(source, Pairs) else {normal_form(p.text) for p in topics_of(source, settings)}
         rows = _used(base, given, chosen)[1]
-        planned = len(rows)
-    else:
-        assert isinstance(source, Behavior)
-        whole = rows_to_fill(source, settings)
-        personas, samples = (1 + max(getattr(r, f"{of}_idx") for r in whole) for of in ("persona", "sample"))
-        samples = min(samples, 2 if personas == 1 else 1)  # two answers a side show whether it keeps to one
-        n_topics = min(PREVIEW_QUESTIONS, 1 + max(r.topic_idx for r in whole))
-        rows, _ = ask(base, source, replace(settings, n_topics=n_topics, n_samples=samples), endpoint=endpoint)
-        planned = len(whole)
-    return Preview(tuple(rows), check_pairs(rows, min_distinct=settings.min_distinct), planned)
+        return Preview(tuple(rows), check_pairs(rows, min_distinct=settings.min_distinct), len(rows))
+    assert isinstance(source, Behavior)
+    whole = rows_to_fill(source, settings)
+    personas, samples = (1 + max(getattr(r, f"{of}_idx") for r in whole) for of in ("persona", "sample"))
+    samples = min(samples, 2 if personas == 1 else 1)  # two answers a side show whether it keeps to one
+    n_topics = min(PREVIEW_QUESTIONS, 1 + max(r.topic_idx for r in whole))
+    rows, _ = ask(base, source, replace(settings, n_topics=n_topics, n_samples=samples), endpoint=endpoint)
+    checks = _as_asked(check_pairs(rows, min_distinct=settings.min_distinct), settings)
+    return Preview(tuple(rows), checks, len(whole))
 
 
 @plain_types
