@@ -39,3 +39,17 @@ def real_data():
     if not REAL_DATA.is_dir():
         pytest.skip(f"no real data at {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture
+def told(capsys):
+    """Run a command; its exit code, stdout and stderr."""
+
+    from ws.cli import main
+
+    def call(*arguments):
+        code = main(list(map(str, arguments)))
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call

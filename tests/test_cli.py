@@ -33,18 +33,6 @@ MADE = ("cake", "song", "chair", "picture", "poem", "letter", "speech", "dance",
 WORKS = [f"How do you like my {w}?" for w in MADE]
 
 
-@pytest.fixture
-def told(capsys):
-    """Run a command; its exit code, stdout and stderr."""
-
-    def call(*arguments):
-        code = main(list(map(str, arguments)))
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def direction_file(tiny, tmp_path_factory):
     return save(lowrank(tiny, size=0.05), tmp_path_factory.mktemp("d") / "direction.safetensors")

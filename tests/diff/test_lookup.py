@@ -8,7 +8,6 @@ import torch
 from test_steer import lowrank
 
 import ws
-from ws.cli import main
 from ws.diff import lookup
 from ws.errors import BadFile
 from ws.records import find_run
@@ -146,18 +145,6 @@ def test_what_is_no_direction_says_what_lies_nearby(out):
 
 
 # ---------------------------------------------------------------- on the command line
-
-
-@pytest.fixture
-def told(capsys):
-    """Run a command; its exit code, stdout and stderr."""
-
-    def call(*arguments):
-        code = main(list(map(str, arguments)))
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 ASK = ("--max-new-tokens", 4, "--json")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from planted import rows_of
-from test_cli import refused, told  # noqa: F401
+from test_cli import refused
 from test_steer import lowrank
 from test_table import dilemma_rows, write
 
@@ -97,7 +97,7 @@ def test_every_flag_of_eval_reaches_the_rows(story):
     assert (bare.method, bare.alphas) == ("base", [0.0])
 
 
-def test_show_prints_question_answers_and_both_numbers(story, told):  # noqa: F811
+def test_show_prints_question_answers_and_both_numbers(story, told):
     run = next((story / "out" / "direct").iterdir())
     code, out, _ = told("show", run, "--eval", "file/1", "--worst", 2)
     assert code == 0
@@ -110,7 +110,7 @@ def test_show_prints_question_answers_and_both_numbers(story, told):  # noqa: F8
     assert {"prompt", "wanted", "unwanted", "before", "after", "text_before"} <= found["units"][0]["rows"][0].keys()
 
 
-def test_show_and_table_refuse_what_is_not_there(story, told):  # noqa: F811
+def test_show_and_table_refuse_what_is_not_there(story, told):
     run, out = next((story / "out" / "direct").iterdir()), ["--out", story / "out"]
     refused(told("show", "nothing", *out), "no run folder")
     refused(told("show", run, "--eval", "airisk"), "no airisk here; there are")
@@ -125,7 +125,7 @@ def test_show_and_table_refuse_what_is_not_there(story, told):  # noqa: F811
     )
 
 
-def test_table_writes_one_set_of_numbers_four_ways(story, told):  # noqa: F811
+def test_table_writes_one_set_of_numbers_four_ways(story, told):
     out = ["table", "--out", story / "out", "--eval", "file,perplexity"]
     objects = json.loads(told(*out, "--json")[1])["tables"]
     rises = [r for t in objects for r in t["rows"] if r.get("metric") == "neutral_nll"]
@@ -141,7 +141,7 @@ def test_table_writes_one_set_of_numbers_four_ways(story, told):  # noqa: F811
     assert len(lines) == 1 + sum(len(t["rows"]) for t in objects)
 
 
-def test_a_smoke_run_does_not_stand_for_the_full_one(tmp_path, told):  # noqa: F811
+def test_a_smoke_run_does_not_stand_for_the_full_one(tmp_path, told):
     full = write(tmp_path, dilemma_rows(), key="k1")
     rows = dilemma_rows()
     smoke = write(tmp_path, rows[rows["unit_id"] < "u0010"], limit=10, key="k2")
@@ -156,7 +156,7 @@ def test_a_smoke_run_does_not_stand_for_the_full_one(tmp_path, told):  # noqa: F
     assert "SMOKE: not all units" in out
 
 
-def test_one_of_several_sets_of_questions_can_be_chosen(tmp_path, told):  # noqa: F811
+def test_one_of_several_sets_of_questions_can_be_chosen(tmp_path, told):
     rows = dilemma_rows()
     write(tmp_path, rows, key="k1", questions="a" * 64)
     other = write(tmp_path, rows[rows["unit_id"] < "u0050"], key="k2", questions="b" * 64)
@@ -176,7 +176,7 @@ def test_what_a_prompt_says_to_a_terminal_is_not_passed_on():
     assert safe_text("two\r\nlines\tand a tab") == "two\nlines\tand a tab"
 
 
-def test_the_worst_of_a_cost_is_its_largest_rise(story, told):  # noqa: F811
+def test_the_worst_of_a_cost_is_its_largest_rise(story, told):
     run = next((story / "out" / "direct").iterdir())
     for alpha in (1, -1):
         shown = json.loads(told("show", run, "--eval", "perplexity", "--worst", 60, "--alpha", alpha, "--json")[1])
@@ -184,7 +184,7 @@ def test_the_worst_of_a_cost_is_its_largest_rise(story, told):  # noqa: F811
         assert changes == sorted(changes, reverse=True)
 
 
-def test_a_table_refuses_a_strength_in_one_sentence(story, told):  # noqa: F811
+def test_a_table_refuses_a_strength_in_one_sentence(story, told):
     out = ["table", "--out", story / "out"]
     for alpha in (0, -1):
         refused(told(*out, "--alpha", alpha), "--alpha must be above 0; measured: +1")

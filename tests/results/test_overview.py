@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from test_cli import refused, told  # noqa: F401
+from test_cli import refused
 from test_table import at_strengths, dilemma_rows, sought, write
 
 from ws.records import write_json
@@ -19,7 +19,7 @@ def of_time(folder, when):
 
 
 @pytest.fixture
-def screen(told, monkeypatch):  # noqa: F811
+def screen(told, monkeypatch):
     """What `ws table` prints on a terminal of so many columns."""
 
     def printed(*arguments, columns=80):
@@ -125,7 +125,7 @@ def test_every_table_is_one_flag_away(tmp_path, screen):
         assert "SI_k" in screen("--out", tmp_path, *flags, columns=200)
 
 
-def test_nothing_but_the_bare_model_is_no_table(tmp_path, told):  # noqa: F811
+def test_nothing_but_the_bare_model_is_no_table(tmp_path, told):
     rows = dilemma_rows()
     write(tmp_path, rows[rows["alpha"] == 0])
     refused(told("table", "--out", tmp_path), "only strength 0 was measured")

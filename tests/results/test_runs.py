@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from test_cli import told  # noqa: F401
 from test_table import dilemma_rows, write
 
 from ws.records import write_json
@@ -43,14 +42,14 @@ def several(tmp_path):
     return tmp_path
 
 
-def test_runs_of_one_name_are_told_apart_by_the_options_that_differ(several, told):  # noqa: F811
+def test_runs_of_one_name_are_told_apart_by_the_options_that_differ(several, told):
     rows = {r["run"]: r for r in json.loads(told("runs", "--out", several, "--json")[1])["runs"]}
     assert rows["tiny-s0-bbbbbbbb"]["differs"] == {"lr": 0.004, "n_topics": 120}
     assert rows["tiny-s0-cccccccc"]["differs"] == {"lr": 0.002, "n_topics": 40}
     assert rows["tiny-s1-dddddddd"]["differs"] == {}  # a seed is part of the name
 
 
-def test_runs_whose_pairs_an_older_version_made_are_told_apart_by_its_protocol(tmp_path, told):  # noqa: F811
+def test_runs_whose_pairs_an_older_version_made_are_told_apart_by_its_protocol(tmp_path, told):
     run(tmp_path, "tiny-s0-aaaaaaaa", "2026-11-26T08:00:00Z")
     run(tmp_path, "tiny-s0-bbbbbbbb", "2026-11-28T08:00:00Z", pairs="b" * 64, made="data/2")
     newer, older = json.loads(told("runs", "--out", tmp_path, "--json")[1])["runs"]
@@ -58,7 +57,7 @@ def test_runs_whose_pairs_an_older_version_made_are_told_apart_by_its_protocol(t
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_a_line_has_the_date_the_effect_and_what_differs_and_the_newest_is_first(several, told, monkeypatch, columns):  # noqa: F811
+def test_a_line_has_the_date_the_effect_and_what_differs_and_the_newest_is_first(several, told, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     code, out, _ = told("runs", "--out", several)
     assert code == 0

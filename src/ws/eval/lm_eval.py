@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from ws.errors import BadFile, Unsupported
 from ws.eval.protocol import COLUMNS, Metrics, Protocol, Result, by_alpha
-from ws.eval.questions import SCORES, Questions, RunPairs, plain_dial
+from ws.eval.questions import SCORES, RunPairs, SharedQuestions, plain_dial
 from ws.eval.scoring import Dial, Item
 from ws.methods.method import Method
 from ws.models.load import Base
@@ -55,7 +55,7 @@ def _no_items(base: Base, data: str | None) -> list[Item]:
     raise ValueError("lm-eval asks its own questions; use `ws eval lm-eval --tasks NAME`")
 
 
-class TaskQuestions(Questions):
+class TaskQuestions(SharedQuestions):
     """The questions of tasks, which the harness asks and scores."""
 
     def __init__(self, protocol: Protocol, base: Base, tasks: "Tasks", limit: int | None):

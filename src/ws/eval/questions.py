@@ -57,14 +57,6 @@ class Questions(ABC):
     def check(self) -> None:  # noqa: B027  most can be asked of any model
         """Refuse questions that this model cannot be asked, before anything is trained for them."""
 
-    def unsteered_key(self, seed: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """(settings, inputs) that decide the unsteered arm, where studies share it."""
-        raise NotImplementedError
-
-    def keep_unsteered(self, folder: Path, seed: int) -> Mapping[str, Any]:
-        """Measure the model as it is and write that into a folder; what the manifest should say of it."""
-        raise NotImplementedError
-
     @abstractmethod
     def run(
         self, by: Method | None, *, alphas: Sequence[float], method: str, seed: int, unsteered: Path | None
@@ -72,7 +64,19 @@ class Questions(ABC):
         """The rows at every strength, and at 0; `unsteered` is the folder where those at 0 are kept already."""
 
 
-class ItemQuestions(Questions):
+class SharedQuestions(Questions):
+    """Questions that are the same for every study, so that the model as it is answers them once for all."""
+
+    @abstractmethod
+    def unsteered_key(self, seed: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """(settings, inputs) that decide the unsteered arm."""
+
+    @abstractmethod
+    def keep_unsteered(self, folder: Path, seed: int) -> Mapping[str, Any]:
+        """Measure the model as it is and write that into a folder; what the manifest should say of it."""
+
+
+class ItemQuestions(SharedQuestions):
     """The items of a protocol, or those of its first `limit` units."""
 
     def __init__(self, protocol: Protocol, base: Base, items: Sequence[Item], limit: int | None = None):

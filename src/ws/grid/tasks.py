@@ -17,6 +17,7 @@ from ws import progress
 from ws.behaviors import SHIPPED
 from ws.engine import Task, note
 from ws.eval import Evaluation
+from ws.eval.questions import SharedQuestions
 from ws.grid.cells import Cell, cell_plan, make_cell, make_method, make_strength, matched
 from ws.records import Record
 from ws.replicate import replicate
@@ -113,7 +114,9 @@ def reference(task: Fields) -> Json:
     """Measure the unsteered model on one evaluation, for every cell of it."""
     common, e = Common(**task["common"]), Evaluation(**task["eval"])
     with _watched(f"{e.name}, unsteered"):
-        return _answer("unsteered", make_reference(e.questions(kept_base(common)), Path(common.out)))
+        questions = e.questions(kept_base(common))
+        assert isinstance(questions, SharedQuestions), f"{e.name} asks questions of each study, see `unsteered`"
+        return _answer("unsteered", make_reference(questions, Path(common.out)))
 
 
 def cell(task: Fields) -> Json:

@@ -17,7 +17,7 @@ from ws.eval.questions import Questions, RunPairs
 from ws.methods import as_method
 from ws.records import Place, Record, refuse_damaged, write_json
 from ws.stats import combined
-from ws.study.evaluations import Subject, make_reference
+from ws.study.evaluations import Subject, unsteered_of
 from ws.study.keys import base_key, beside
 from ws.types import Json
 
@@ -69,7 +69,7 @@ def _changes(
 ) -> list[Json]:
     """The records of one evaluation, a change per draw and end."""
     protocol = questions.protocol
-    unsteered = None if protocol.of_run else make_reference(questions, out, seed).folder
+    unsteered = unsteered_of(questions, out, seed)
     by_metric: dict[str, Json] = {}
     for draw, control in enumerate(controls):
         method = f"random:{draw}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ws.direction import Direction
 from ws.eval import Evaluation, tables
-from ws.eval.questions import Questions, RunPairs
+from ws.eval.questions import Questions, RunPairs, SharedQuestions
 from ws.methods import Method, as_method, with_origin
 from ws.models.load import Base
 from ws.pairs import marks_in
@@ -107,9 +107,7 @@ def make_eval(
     questions = evaluation.questions(subject.base, subject.pairs)
 
     def make(work: Path) -> Json:
-        unsteered = None
-        if out is not None and not questions.protocol.of_run:
-            unsteered = make_reference(questions, out, subject.seed).folder
+        unsteered = None if out is None else unsteered_of(questions, out, subject.seed)
         result = questions.run(by, alphas=alphas, method=subject.method, seed=subject.seed, unsteered=unsteered)
         pd.DataFrame(list(result.items)).to_parquet(work / "items.parquet", index=False)
         result.rows.to_parquet(work / "rows.parquet", index=False)
@@ -120,7 +118,12 @@ def make_eval(
     return tables(rows_in(record)), record
 
 
-def make_reference(questions: Questions, out: Path, seed: int = 0) -> Record:
+def unsteered_of(questions: Questions, out: Path, seed: int) -> Path | None:
+    """The folder of the unsteered model's answers, made once; None where every study asks questions of its own."""
+    return make_reference(questions, out, seed).folder if isinstance(questions, SharedQuestions) else None
+
+
+def make_reference(questions: SharedQuestions, out: Path, seed: int = 0) -> Record:
     """The record of the unsteered model's answers, measured once per base and questions, whatever steers it later."""
     base = questions.base
     settings, inputs = questions.unsteered_key(seed)
