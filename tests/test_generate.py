@@ -8,6 +8,7 @@ import torch
 from test_steer import lowrank
 
 from ws.batches import in_batches
+from ws.errors import Broken
 from ws.generate import Request, Sampling, complete, decode, generate, pick
 from ws.models.chat import Chat, encode, render
 from ws.steer import steer
@@ -155,3 +156,10 @@ def test_answers_are_decoded_without_asking_for_the_whole_vocabulary(tiny, monke
     answers, _ = complete(tiny, [Request(tuple(encode(tiny.tokenizer, text)), 8, "t")] * 3, Sampling(temperature=0.0))
     assert [bool(a.text) for a in answers] == [True] * 3
     assert not asked
+
+
+def test_a_model_that_a_strength_has_broken_says_so_instead_of_an_empty_answer(tiny):
+    direction = lowrank(tiny, size=1e30)
+    with steer(tiny, direction, 1e5), pytest.raises(Broken, match="logits are not finite.*Take a smaller alpha"):
+        generate(tiny, "What is the capital of Kenya?")
+    assert generate(tiny, "What is the capital of Kenya?") == "The capital of Kenya is Nairobi."
