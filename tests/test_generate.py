@@ -160,6 +160,6 @@ def test_answers_are_decoded_without_asking_for_the_whole_vocabulary(tiny, monke
 
 def test_a_model_that_a_strength_has_broken_says_so_instead_of_an_empty_answer(tiny):
     direction = lowrank(tiny, size=1e30)
-    with steer(tiny, direction, 1e5), pytest.raises(Broken, match="logits are not finite.*Take a smaller alpha"):
+    with steer(tiny, direction, 1e5), pytest.raises(Broken, match=r"logits are not finite.*Take a smaller alpha"):
         generate(tiny, "What is the capital of Kenya?")
     assert generate(tiny, "What is the capital of Kenya?") == "The capital of Kenya is Nairobi."
