@@ -34,7 +34,7 @@ ROWS = [
     "study",
     "replicate doctor",
     "grid",
-    "analysis export",
+    "analysis explain export",
     "verbs",
     "cli",
     "scripts run_sweep",

@@ -290,7 +290,7 @@ def compressed(
         if not matrix:
             forms[name] = biases
             continue
-        left, squares, right = _spectrum(name, matrix, weight)
+        left, squares, right = spectrum(name, matrix, weight)
         size = float(squares.sum())
         if rank is None:
             assert energy is not None
@@ -306,7 +306,7 @@ def compressed(
     return Direction(forms, {**direction.provenance, "compressed": record}), share
 
 
-def _spectrum(name: str, matrix: tuple[Form, ...], weight: WeightOf | None) -> tuple[Tensor, Tensor, Tensor]:
+def spectrum(name: str, matrix: tuple[Form, ...], weight: WeightOf | None) -> tuple[Tensor, Tensor, Tensor]:
     """(left, squared singular values, right) of one module's change: `left[:, :q] @ right[:q]` is its best rank q.
 
     In float64. A low rank goes through its factors, anything else through the eigenvectors of its smaller Gram matrix: six
@@ -316,7 +316,7 @@ def _spectrum(name: str, matrix: tuple[Form, ...], weight: WeightOf | None) -> t
         (qb, rb), (qa, ra) = (torch.linalg.qr(t.detach().cpu().double()) for t in (matrix[0].b, matrix[0].a.mT))
         u, s, vh = torch.linalg.svd(rb @ ra.mT)
         return (qb @ u) * s, s.square(), vh @ qa.mT
-    whole = _whole(name, matrix, weight)
+    whole = whole_matrix(name, matrix, weight)
     if whole.shape[0] > whole.shape[1]:
         squares, v = torch.linalg.eigh(whole.mT @ whole)
         v = v.flip(1)
@@ -326,7 +326,7 @@ def _spectrum(name: str, matrix: tuple[Form, ...], weight: WeightOf | None) -> t
     return u, squares.flip(0).clamp(min=0), u.mT @ whole
 
 
-def _whole(name: str, matrix: tuple[Form, ...], weight: WeightOf | None) -> Tensor:
+def whole_matrix(name: str, matrix: tuple[Form, ...], weight: WeightOf | None) -> Tensor:
     """The matrix of one module's change in float64."""
     if weight is not None:
         w = weight(name).detach().cpu().double()
