@@ -9,4 +9,6 @@ layouts     one file per published table
 sentences   what tables say, each thing in one wording
 published   every table again from the rows below folders
 comparison  methods side by side: tables, CSV and plots in one folder
+page        a self-contained HTML page, of escaped parts; for anything that makes one
+chart       pictures inside a page
 """
