@@ -29,7 +29,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NAMES = ("sycophancy", "dilemmas", "airisk", "tinymfv", "foundations", "perplexity", "pairs", "file", "lm-eval")
+NAMES = (
+    "sycophancy",
+    "dilemmas",
+    "airisk",
+    "tinymfv",
+    "foundations",
+    "perplexity",
+    "answers",
+    "pairs",
+    "file",
+    "lm-eval",
+)
 """Each has a file of its name, which lists its `PROTOCOLS` and may `resolve` an id that is made of parts."""
 PROTOCOLS: dict[tuple[str, str], Protocol]
 """By evaluation and id: the same vignettes, asked the same way, are read by two evaluations."""

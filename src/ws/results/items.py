@@ -9,7 +9,7 @@ from ws.results.measured import Measured
 from ws.stats import Means, paired
 from ws.types import Json
 
-COSTS = frozenset({"neutral_nll", "nll_rise", "free_repeats", "free_loops", "free_unended"})
+COSTS = frozenset({"neutral_nll", "nll_rise", "free_repeats", "free_loops", "free_unended", "answer_repeats"})
 """Metrics of damage: larger is worse at either end of the dial."""
 
 
