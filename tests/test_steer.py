@@ -108,6 +108,66 @@ def test_alpha_per_row_equals_separate_runs(name):
     assert (together[0] - logits(base, ids)[0]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("name", ["lora", "dora", "ia3", "boft"])
+def test_a_strength_per_row_and_module_equals_one_run_per_part(name):
+    base = small.base("qwen2")
+    d = contrast(base, name)
+    names = list(d.forms)
+    table = torch.zeros(5, len(names))
+    table[0] = 1
+    table[1, [n for n, x in enumerate(names) if ".1." in x]] = 1  # one layer alone
+    table[2] = 1 - table[1]  # all but that
+    table[3, ::2] = -0.5
+    ids = small.ids(1).repeat(5, 1)
+    plain = logits(base, ids)
+    with steer(base, d, table):
+        together = logits(base, ids)
+    assert torch.equal(together[4], plain[4])
+    for row in range(4):
+        scaled = {n: tuple(f.scaled(float(table[row, at])) for f in d.forms[n]) for at, n in enumerate(names)}
+        with steer(
+            base, Direction({n: fs for n, fs in scaled.items() if table[row, names.index(n)]}, d.provenance), 1.0
+        ):
+            alone = logits(base, ids[:1])
+        assert (alone[0] - plain[0]).abs().max() > 1e-3
+        torch.testing.assert_close(together[row], alone[0], atol=2e-5, rtol=1e-4)  # fp32, batches of another shape
+
+
+def test_modules_that_no_row_changes_are_not_touched_and_a_table_of_another_width_is_refused():
+    base = small.base()
+    d = lowrank(base)
+    table = torch.zeros(3, len(d.forms))
+    before = state(base.model)
+    with steer(base, d, table):
+        assert same(before, state(base.model))
+        table[0, 0] = 1
+        with steer(base, d, table):
+            assert sum(state(base.model)["hooks"]) == sum(before["hooks"]) + 1
+    for bad in (table[:, 1:], table * torch.nan):
+        with pytest.raises(ValueError, match="an alpha per row and module"), steer(base, d, bad):
+            pass
+    with pytest.raises(ValueError, match="needs fold=False"), steer(base, d, table, fold=True):
+        pass
+
+
+def test_the_gradient_by_strengths_is_what_small_steps_give():
+    base = small.base(dtype=torch.float64)
+    d = lowrank(base).to(dtype=torch.float64)
+    ids = small.ids(2)
+    table = torch.zeros(2, len(d.forms), dtype=torch.float64, requires_grad=True)
+    with steer(base, d, table):
+        base.model(input_ids=ids, use_cache=False).logits[:, -1, 5].sum().backward()
+    for module in (0, len(d.forms) - 1):
+        ends = []
+        for step in (-1e-2, 1e-2):
+            moved = torch.zeros(2, len(d.forms), dtype=torch.float64)
+            moved[:, module] = step
+            with steer(base, d, moved):
+                ends.append(logits(base, ids)[:, -1, 5])
+        torch.testing.assert_close(table.grad[:, module], (ends[1] - ends[0]) / 2e-2, atol=2e-4, rtol=1e-2)
+    assert table.grad.abs().min() > 0
+
+
 def test_alpha_zero_is_bit_identical_and_alpha_one_is_not():
     base = small.base()
     d, before = lowrank(base), logits(base)

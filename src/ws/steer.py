@@ -41,23 +41,25 @@ def steer(
     """Steer a model by `alpha * direction` inside the block.
 
     `alpha` is one number, or one per row of the batch. `alpha = 0` is the identity, bit for bit: nothing is installed.
+    A tensor (rows, modules) has a strength for every module, in the order of `direction.forms`: many parts of one direction
+    are then rows of one batch, each module is computed once for all of them, and strengths may carry a gradient.
     `origin` names the base the direction was made on when `base` is a fine-tune of it: scales and rotations are then
     computed from the origin's weights.
     """
     model = base.model if isinstance(base, Base) else base
-    dial = checked_alpha(alpha)
-    if fold and isinstance(dial, Tensor):
+    dials = _dials(alpha, direction)
+    if fold and any(isinstance(dial, Tensor) for dial in dials.values()):
         raise ValueError("folding writes one strength into the weights; one alpha per row needs fold=False")
     layers = _checked_layers(base, model, direction, origin)
 
     with ExitStack() as undo:
-        if not (isinstance(dial, float) and dial == 0.0):
-            for name, layer in layers.items():
-                part = _part(layer, direction.forms[name], dial, fold, origin, name)
-                undo.callback(_switch_off, layer, part)  # first: switching on may fail half way
-                _switch_on(layer, part)
-            if fold:
-                _warn_of_lost_steps(direction, layers)
+        for name, dial in dials.items():
+            layer = layers[name]
+            part = _part(layer, direction.forms[name], dial, fold, origin, name)
+            undo.callback(_switch_off, layer, part)  # first: switching on may fail half way
+            _switch_on(layer, part)
+        if fold and dials:
+            _warn_of_lost_steps(direction, layers)
         yield model
 
 
@@ -327,6 +329,20 @@ def checked_alpha(alpha: Alpha) -> float | Tensor:
     if not math.isfinite(alpha):
         raise ValueError(f"alpha must be a finite number, got {alpha}")
     return float(alpha)
+
+
+def _dials(alpha: Alpha, direction: Direction) -> dict[str, float | Tensor]:
+    """The strength of every module that is changed at all: one number, or one per row."""
+    if not (isinstance(alpha, Tensor) and alpha.ndim == 2):
+        dial = checked_alpha(alpha)
+        return {} if isinstance(dial, float) and dial == 0.0 else dict.fromkeys(direction.forms, dial)
+    if alpha.shape[1] != len(direction.forms) or not torch.isfinite(alpha).all():
+        raise ValueError(
+            f"an alpha per row and module is a finite tensor of (rows, {len(direction.forms)}) for this direction; got "
+            f"{tuple(alpha.shape)}"
+        )
+    columns = zip(direction.forms, alpha.unbind(1))
+    return {name: column for name, column in columns if column.requires_grad or column.any()}
 
 
 def checked_strengths(alphas: Sequence[float]) -> Sequence[float]:
