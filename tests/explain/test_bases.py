@@ -240,12 +240,11 @@ def test_random_spaces_hold_their_share_of_the_dimensions_within_the_error_of_th
 def test_the_draws_are_those_of_random_spaces_against_the_direction_itself(llama):
     d = planted(llama, write_here(llama).cut(3), "write", rank=2)
     parts = factors(d, llama, "write")
-    size = sum(float(f.square().sum()) for f in parts.values())
     direct = []
     for seed in range(300):
         b = haar(32, 4, g(seed))
-        direct.append(sum(float((b.mT @ f).square().sum()) for f in parts.values()) / size)
-    quick = share(parts, dict.fromkeys(parts, a_space(4, 0, width=32)), draws=300)
+        direct.append(sum(float((b.mT @ f).square().sum()) for f in parts.of.values()) / parts.size)
+    quick = share(parts, dict.fromkeys(parts.of, a_space(4, 0, width=32)), draws=300)
     direct = torch.tensor(direct)
     assert quick.draws_mean == pytest.approx(float(direct.mean()), abs=0.02)
     assert quick.draws_sd == pytest.approx(float(direct.std()), rel=0.25)

@@ -8,9 +8,9 @@ whole model is compared with one random space for all blocks, a space per block 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import torch
 from jaxtyping import Float
@@ -26,8 +26,34 @@ from ws.models.base import Base
 
 DRAWS = 100
 
-Factors = Mapping[int, Tensor]
-"""Block to F (d, q), with F F^T the sum of w w^T over its writers, or of w^T w over its readers."""
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """What a direction changes on one side, block by block, as F (d, q): F F^T is the sum of w w^T, or of w^T w for reading."""
+
+    of: Mapping[int, Float[Tensor, "d q"]]
+
+    def __bool__(self) -> bool:
+        return self.size > 0
+
+    @cached_property
+    def size(self) -> float:
+        """The squared norm of all of it."""
+        return sum(float(f.square().sum()) for f in self.of.values())
+
+    @cached_property
+    def together(self) -> Float[Tensor, "m"]:
+        """The squared singular values of all blocks side by side, the largest first."""
+        return _squares(torch.cat(list(self.of.values()), 1))
+
+    @cached_property
+    def apart(self) -> dict[int, Float[Tensor, "m"]]:
+        """Those of every block."""
+        return {block: _squares(f) for block, f in self.of.items()}
+
+    def inside(self, block: int, space: Basis) -> float:
+        """The squared norm of one block's part in a space."""
+        return float((space.vectors.double().mT @ self.of[block]).square().sum())
 
 
 @dataclass(frozen=True)
@@ -64,14 +90,14 @@ class Share:
         return self.energy / self.best if self.best > 0 else math.nan
 
 
-def factors(direction: Direction, base: Base, side: str) -> dict[int, Tensor]:
-    """What a direction changes of the residual stream's writers, or of its readers, block by block, in factors."""
+def factors(direction: Direction, base: Base, side: str, *, blocks: Collection[int] | None = None) -> Factors:
+    """What a direction changes of the residual stream's writers, or of its readers, in factors; of some blocks, or of all."""
     linears = writers_of(base) if side == "write" else readers_of(base, width_of(base))
     parts: dict[int, list[Tensor]] = {}
     for x in linears:
-        if (part := factor(direction, x.name, base, side)) is not None:
+        if (blocks is None or x.block in blocks) and (part := factor(direction, x.name, base, side)) is not None:
             parts.setdefault(x.block, []).append(part)
-    return {block: torch.cat(some, 1) for block, some in parts.items()}
+    return Factors({block: torch.cat(some, 1) for block, some in parts.items()})
 
 
 def factor(direction: Direction, name: str, base: Base, side: str) -> Float[Tensor, "d q"] | None:
@@ -87,33 +113,28 @@ def factor(direction: Direction, name: str, base: Base, side: str) -> Float[Tens
 
 def share(parts: Factors, bases: Mapping[int, Basis], *, draws: int = DRAWS, seed: int = 0) -> Share:
     """The share of some factors that lies in a basis per block; blocks without a basis hold nothing."""
-    blocks = sorted(parts)
-    size = sum(float(f.square().sum()) for f in parts.values())
-    own = [bases[b] for b in blocks if b in bases and bases[b].rank]
-    if not (size > 0 and own):
+    own = {b: bases[b] for b in parts.of if b in bases and bases[b].rank}
+    if not (parts and own):
         return Share(*(math.nan,) * 5, rank=0.0, effective_rank=0.0)
-    inside = sum(_inside(parts[b], bases[b]) for b in blocks if b in bases)
-    whole = len(own) == len(blocks) and all(b is own[0] for b in own)
-    # one space for all blocks sees one sum of all of them
-    groups = [(own[0], list(blocks))] if whole else [(bases[b], [b]) for b in blocks if b in bases and bases[b].rank]
+    spaces = list(own.values())
+    whole = len(own) == len(parts.of) and all(b is spaces[0] for b in spaces)
+    # one space for all blocks is held against one random space, and the best one, for all of them
+    groups = [(spaces[0], parts.together)] if whole else [(space, parts.apart[b]) for b, space in own.items()]
     null, best, at_random = 0.0, 0.0, torch.zeros(draws, dtype=torch.float64)
     g = torch.Generator().manual_seed(seed)
-    for space, members in groups:
-        squares = _squares([parts[b] for b in members])
+    for space, squares in groups:
         null += float(squares.sum()) * space.rank / space.width
         best += float(squares[: space.rank].sum())
         rows = row_norms(space.width, space.rank, draws)[torch.randperm(draws, generator=g)]
         at_random += rows[:, : len(squares)] @ squares
-    at_random /= size
-    ranks = [b.rank for b in own]
     return Share(
-        inside / size,
-        null / size,
-        float(at_random.mean()),
-        float(at_random.std()),
-        best / size,
-        rank=sum(ranks) / len(ranks),
-        effective_rank=sum(b.effective_rank for b in own) / len(own),
+        sum(parts.inside(b, space) for b, space in own.items()) / parts.size,
+        null / parts.size,
+        float(at_random.mean()) / parts.size,
+        float(at_random.std()) / parts.size,
+        best / parts.size,
+        rank=sum(b.rank for b in spaces) / len(spaces),
+        effective_rank=sum(b.effective_rank for b in spaces) / len(spaces),
     )
 
 
@@ -126,13 +147,8 @@ def shares(direction: Direction, base: Base, spaces: Spaces, *, draws: int = DRA
     return results
 
 
-def _inside(f: Float[Tensor, "d q"], b: Basis) -> float:
-    return float((b.vectors.double().mT @ f).square().sum())
-
-
-def _squares(parts: list[Tensor]) -> Float[Tensor, "m"]:
-    """The squared singular values of factors side by side, largest first, through the smaller Gram matrix."""
-    f = torch.cat(parts, 1)
+def _squares(f: Float[Tensor, "d q"]) -> Float[Tensor, "m"]:
+    """The squared singular values, largest first, through the smaller Gram matrix."""
     gram = f.mT @ f if f.shape[1] < f.shape[0] else f @ f.mT
     return torch.linalg.eigvalsh(gram).flip(0).clamp(min=0)
 

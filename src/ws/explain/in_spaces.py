@@ -1,0 +1,116 @@
+"""Rows of a table of spaces: how much of a direction lies in each, beside random spaces of the same rank and the best one."""
+
+from dataclasses import dataclass
+
+from ws.direction.direction import Direction
+from ws.direction.variants import Flags
+from ws.explain.bases.basis import Basis, basis, cosines
+from ws.explain.bases.energies import DRAWS, factors, share
+from ws.explain.bases.spaces import SIDES, Spaces
+from ws.explain.protocol import Bars
+from ws.models.base import Base
+
+TRAP = (
+    "Intersections shrink: every space is compared with a random one of its own rank, and one of rank 0 holds nothing because "
+    "there is nothing of it."
+)
+
+
+@dataclass(frozen=True)
+class InSpace:
+    """The energy of a direction in one space, on the side that writes or the one that reads."""
+
+    space: str
+    side: str
+    rank: float
+    """Its dimensions, on average over the blocks."""
+    effective_rank: float
+    energy: float
+    null: float
+    """What a random space of the same rank holds."""
+    ratio: float
+    """energy / null."""
+    z: float
+    """Its distance from random spaces of the same rank, in their standard deviations."""
+    best: float
+    """What the best space of that rank holds: the direction's own singular vectors."""
+    of_best: float
+    """energy / best."""
+    flags: Flags
+
+
+def rows_in(
+    direction: Direction, base: Base, spaces: list[Spaces], *, draws: int = DRAWS, seed: int = 0
+) -> list[InSpace]:
+    """A row per space and side, those that hold most times chance first."""
+    rows = []
+    for side in SIDES:
+        parts = factors(direction, base, side)
+        for space in spaces:
+            if parts and (own := dict(enumerate(space.side(side)))):
+                s = share(parts, own, draws=draws, seed=seed)
+                flags = Flags(space.source, rank=s.effective_rank, oracle_rank=round(s.rank))
+                numbers = (s.energy, s.null, s.ratio, s.z, s.best, s.of_best)
+                rows.append(InSpace(space.name, side, s.rank, s.effective_rank, *numbers, flags))
+    order = {side: i for i, side in enumerate(SIDES)}
+    return sorted(rows, key=lambda r: (order[r.side], -r.ratio if r.ratio == r.ratio else 0.0))
+
+
+def own_spaces(direction: Direction, base: Base, rank: int) -> Spaces | None:
+    """The direction's own best spaces, block by block: what a circular basis holds of it."""
+    sides = {side: _own(direction, base, side, rank) for side in SIDES}
+    return Spaces("own", **sides) if any(sides.values()) else None
+
+
+def _own(direction: Direction, base: Base, side: str, rank: int) -> tuple[Basis, ...]:
+    parts = factors(direction, base, side).of
+    if not parts:
+        return ()
+    width = next(iter(parts.values())).shape[0]
+    nothing = Basis("own", parts[min(parts)].new_zeros(width, 0).float(), "same_direction")
+    return tuple(
+        basis("own", parts[b], "same_direction").cut(rank) if b in parts else nothing for b in range(base.depth)
+    )
+
+
+def bars(rows: list[InSpace], title: str) -> Bars:
+    """Times what chance gives, per space and side, without what is circular or empty."""
+    shown = [r for r in rows if not r.flags.circular and r.rank]
+    names = [f"{r.space} ({r.side})" for r in shown]
+    return Bars(title, "times what chance gives", names, [r.ratio for r in shown], chance=[1.0] * len(shown))
+
+
+def reading(rows: list[InSpace]) -> str:
+    """What stands out in one sentence, without what is circular."""
+    open_rows = [r for r in rows if not r.flags.circular and r.z == r.z]
+    if not open_rows:
+        return "None of these spaces has a dimension, so there is nothing to compare."
+    above = [r for r in open_rows if r.z > limit(len(open_rows)) and r.ratio > 1]
+    if not above:
+        return f"None of {len(open_rows)} spaces holds more of the change than random spaces of the same rank do."
+    most = max(above, key=lambda r: r.ratio)
+    return (
+        f"{len(above)} of {len(open_rows)} spaces hold more than random spaces do (z above {limit(len(open_rows)):.1f}, for "
+        f"so many looks); the most is {most.space} ({most.side}): {most.ratio:.1f} times chance, which is {most.energy:.1%} "
+        f"of the change and {most.of_best:.0%} of what the best space of that rank holds."
+    )
+
+
+def limit(looks: int) -> float:
+    """The z above which one of so many looks is surprising, at one in twenty (Bonferroni)."""
+    from scipy.stats import norm
+
+    return float(norm.isf(0.05 / max(1, looks)))
+
+
+def closeness(spaces: list[Spaces], side: str) -> list[list[float]]:
+    """The overlap of every two spaces, the mean over the blocks: 1 where the smaller lies in the larger."""
+    return [[_close(a.side(side), b.side(side)) for b in spaces] for a in spaces]
+
+
+def _close(a: tuple[Basis, ...], b: tuple[Basis, ...]) -> float:
+    found = []
+    for x, y in zip(a, b):
+        if x.rank and y.rank:
+            found.append(float(cosines(x, y).square().sum()) / min(x.rank, y.rank))
+    return sum(found) / len(found) if found else float("nan")

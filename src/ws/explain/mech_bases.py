@@ -1,0 +1,100 @@
+"""`mech_bases`: is a change explained by spaces that have a meaning?
+
+Every space at rank 8, block by block: energy of the change in it, times what a random space of the same rank holds, z against a
+hundred of them, and the share of what the best eight dimensions hold. What each space is: `bases/weights.py`, `bases/states.py`.
+"""
+
+from ws.explain.bases import weights
+from ws.explain.bases.basis import intersection, without
+from ws.explain.bases.spaces import Spaces, combined, either
+from ws.explain.bases.states import (
+    States,
+    act_pca,
+    attention_contrast,
+    clusters,
+    contrast_mean,
+    gate_active,
+    suppressed,
+    taskdiff,
+)
+from ws.explain.in_spaces import TRAP, bars, closeness, own_spaces, reading, rows_in
+from ws.explain.prompts import persona_states
+from ws.explain.protocol import Analysis, Finding, Heat, Subject, Table
+from ws.models.base import Base
+
+RANK = 8
+
+
+def of_weights(base: Base) -> list[Spaces]:
+    """The spaces that the base's weights define, at the wide rank."""
+    write, read, logits = weights.write_space(base), weights.read_space(base), weights.unembed_read(base)
+    rank = write.write[0].rank
+    found = [
+        write,
+        read,
+        weights.write_here(base),
+        logits,
+        weights.unembed_null(base, rank=rank),
+        weights.write_not_read(base, write=write, read=read),
+        weights.write_x_notlogits(base, write=write, logits=logits),
+        weights.ov_space(base),
+        weights.qk_space(base),
+        weights.mlp_space(base),
+    ]
+    return [s for s in found if s is not None]
+
+
+def of_states(states: States) -> list[Spaces]:
+    """The spaces that the base's states define, at the wide rank."""
+    makers = (contrast_mean, taskdiff, attention_contrast, act_pca, clusters, gate_active, suppressed)
+    return [s for make in makers if (s := make(states)) is not None]
+
+
+def combinations(spaces: dict[str, Spaces]) -> list[Spaces]:
+    """Some unions and intersections, before any space is cut."""
+    task, write, logits = (spaces[n] for n in ("taskdiff", "write_here", "unembed_read"))
+    return [
+        combined("taskdiff_x_write_here", intersection, task, write),
+        combined("taskdiff_x_unembed_read", intersection, task, logits),
+        combined("taskdiff_x_suppressed", intersection, task, spaces["suppressed"]),
+        combined("taskdiff_not_unembed_read", without, task, logits),
+        either("taskdiff_or_act_pca", task.cut(RANK // 2), spaces["act_pca"].cut(RANK // 2)),
+    ]
+
+
+def run(subject: Subject) -> Finding:
+    """All spaces on both sides, and how much they overlap."""
+    base = subject.base
+    spaces = of_weights(base)
+    if subject.material is not None:
+        spaces += of_states(persona_states(subject))
+        spaces += combinations({s.name: s for s in spaces})
+    spaces = [s.cut(RANK) for s in spaces]
+    own = own_spaces(subject.direction, base, RANK)
+    rows = rows_in(subject.direction, base, [*spaces, *([own] if own else [])], seed=subject.seed)
+    written = [s for s in spaces if s.write]
+    names = [s.name for s in written]
+    readings = [reading(rows)]
+    if not weights.ov_space(base):
+        readings.append("ov and qk are not there: this model's queries, keys and values are one matrix.")
+    if subject.material is None:
+        readings.append("Spaces of states are not there: they take prompts, which a run has and a file has not.")
+    return Finding(
+        (Table("energy in spaces of rank 8", rows, note=TRAP),),
+        (
+            bars(rows, "how much of the change lies in each space"),
+            Heat(
+                "overlap of what is written, the mean over blocks", "share", names, names, closeness(written, "write")
+            ),
+        ),
+        tuple(readings),
+    )
+
+
+MECH_BASES = Analysis(
+    "mech_bases",
+    "Is the change explained by spaces that have a meaning?",
+    "Energy is not effect: a few percent of a change may carry all of what it does, and a space that holds much of it may do "
+    "nothing. `own` is made from the change itself and is there to show what circular looks like.",
+    run,
+)
