@@ -68,27 +68,30 @@ class _Sums:
         return Alignment(where, part, energy, null, energy / null, z, pub)
 
 
-def aligned(base: Base, subject: Subject, name: str, part: str) -> _Sums | None:
-    """The sums of one module; None where its matrix is not changed."""
+def aligned(base: Base, subject: Subject, name: str) -> dict[str, _Sums]:
+    """The sums of one module at the top and at the bottom; nothing where its matrix is not changed."""
     direction = subject.direction
     matrix = tuple(f for f in direction.forms[name] if not isinstance(f, BiasShift))
     if not matrix:
-        return None
+        return {}
     left, squares, right = spectrum(name, matrix, base.weight if direction.reads_base else None)
     weight = spectrum_of(base, name)
-    out_features, in_features = base.weight(name).shape
+    out_features, in_features = weight.weight.shape
     r = min(out_features, in_features)
     k = max(1, int(SHARE * r))
-    thin_left, thin_right = weight.u.mT @ left, right @ weight.v
-    cut = slice(0, k) if part == "top" else slice(max(0, len(weight.s) - k), None)
-    inside = float((thin_left[cut] @ thin_right[:, cut]).square().sum())
-    thin = float(((thin_left.mT @ thin_left) * (thin_right @ thin_right.mT)).sum())
+    thin_left, thin_right = weight.onto_u(left), weight.onto_v(right.mT)
+    thin = float(((thin_left.mT @ thin_left) * (thin_right.mT @ thin_right)).sum())
     size = float(squares.sum())
     values = squares[:LARGEST].clamp(min=0).sqrt()
     products = random_products(out_features, in_features, len(values), k)
     order = torch.randperm(DRAWS, generator=torch.Generator().manual_seed(zlib.crc32(name.encode()) + subject.seed))
     draws = torch.einsum("i,nij,j->n", values, products, values)[order]
-    return _Sums(inside, size, size * k * k / (out_features * in_features), thin, thin * (k / r) ** 2, draws)
+    null, thin_null = size * k * k / (out_features * in_features), thin * (k / r) ** 2
+    sums = {}
+    for part, cut in (("top", slice(0, k)), ("bottom", slice(max(0, len(weight.s) - k), None))):
+        inside = float((thin_left[cut] @ thin_right[cut].mT).square().sum())
+        sums[part] = _Sums(inside, size, null, thin, thin_null, draws)
+    return sums
 
 
 @lru_cache(maxsize=32)
@@ -108,12 +111,11 @@ def random_products(out_features: int, in_features: int, rank: int, k: int) -> F
 def run(subject: Subject) -> Finding:
     """The alignment of all modules, per kind, per layer and together."""
     sums: dict[str, dict[str, _Sums]] = {"top": {}, "bottom": {}}
-    with progress(2 * len(subject.direction.forms), "singular spaces of the weights") as step:
-        for part, own in sums.items():
-            for name in subject.direction.forms:
-                if (found := aligned(subject.base, subject, name, part)) is not None:
-                    own[name] = found
-                step(1)
+    with progress(len(subject.direction.forms), "singular spaces of the weights") as step:
+        for name in subject.direction.forms:
+            for part, found in aligned(subject.base, subject, name).items():
+                sums[part][name] = found
+            step(1)
     if not sums["top"]:
         raise ValueError("this direction changes biases alone, and they have no singular vectors")
     tables = {s: [r for part, own in sums.items() for r in _rows(own, part, s)] for s in SCOPES}

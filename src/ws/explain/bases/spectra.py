@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ws.explain.bases.basis import NOTHING
+from ws.explain.bases.basis import NOTHING, quick
 from ws.models.base import Base
 from ws.models.hashes import cache_folder
 from ws.models.modules import text_config
@@ -32,21 +32,44 @@ ROWS_AT_ONCE = 8192  # of a head, which has as many rows as there are tokens
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """`W = U diag(s) V^T`, largest first and without what is rounding; float64."""
+    """`W = U diag(s) V^T`, largest first and without what is rounding; float64.
 
-    u: Float[Tensor, "o m"]
+    Stored are the vectors of the shorter side. Those of the other are a product with W, which few ask for.
+    """
+
+    weight: Float[Tensor, "o i"]
+    side: Float[Tensor, "n m"]
     s: Float[Tensor, "m"]
-    v: Float[Tensor, "i m"]
+
+    @property
+    def tall(self) -> bool:
+        """Whether the shorter side is V."""
+        return self.weight.shape[0] > self.weight.shape[1]
+
+    @property
+    def u(self) -> Float[Tensor, "o m"]:
+        """The left singular vectors."""
+        return self.weight @ self.side / self.s if self.tall else self.side
+
+    @property
+    def v(self) -> Float[Tensor, "i m"]:
+        """The right singular vectors."""
+        return self.side if self.tall else self.weight.mT @ self.side / self.s
+
+    def onto_u(self, x: Float[Tensor, "o q"]) -> Float[Tensor, "m q"]:
+        """`U^T x`, without U."""
+        return self.side.mT @ (self.weight.mT @ x) / self.s[:, None] if self.tall else self.side.mT @ x
+
+    def onto_v(self, x: Float[Tensor, "i q"]) -> Float[Tensor, "m q"]:
+        """`V^T x`, without V."""
+        return self.side.mT @ x if self.tall else self.side.mT @ (self.weight @ x) / self.s[:, None]
 
 
 def spectrum_of(base: Base, name: str) -> Spectrum:
     """The singular value decomposition of one matrix of a base."""
     w = base.weight(name).detach()
-    tall = w.shape[0] > w.shape[1]
     side, s = _kept(base, name, lambda: _shorter_side(w))
-    whole = w.cpu().double()
-    other = (whole @ side if tall else whole.mT @ side) / s
-    return Spectrum(other, s, side) if tall else Spectrum(side, s, other)
+    return Spectrum(w.cpu().double(), side, s)
 
 
 def unembedding(base: Base, *, gain: bool = True) -> tuple[Float[Tensor, "d m"], Float[Tensor, "m"]]:
@@ -94,14 +117,14 @@ def width_of(base: Base) -> int:
 
 def _shorter_side(w: Tensor) -> tuple[Tensor, Tensor]:
     """Singular vectors of the shorter side and singular values, through the eigenvectors of the smaller Gram matrix."""
-    x = w.detach().to(_quick(w.device), torch.float64)
+    x = w.detach().to(quick(w.device), torch.float64)
     return _of_gram(x.mT @ x if x.shape[0] > x.shape[1] else x @ x.mT)
 
 
 def _of_head(base: Base, gain: bool) -> tuple[Tensor, Tensor]:
     head = head_of(base)
     scale = final_gain(base) if gain else torch.ones(head.shape[1])
-    device = _quick(head.device)
+    device = quick(head.device)
     gram = torch.zeros(head.shape[1], head.shape[1], dtype=torch.float64, device=device)
     for at in range(0, len(head), ROWS_AT_ONCE):
         part = head[at : at + ROWS_AT_ONCE].to(device, torch.float64) * scale.to(device, torch.float64)
@@ -114,11 +137,6 @@ def _of_gram(gram: Tensor) -> tuple[Tensor, Tensor]:
     s = squares.flip(0).clamp(min=0).sqrt()
     k = int((s > NOTHING * s[0]).sum())
     return vectors.flip(1)[:, :k].cpu(), s[:k].cpu()
-
-
-def _quick(device: torch.device) -> torch.device:
-    """Where float64 is known: MPS has none."""
-    return torch.device("cpu") if device.type == "mps" else device
 
 
 def _kept(base: Base, what: str, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ws.explain.bases.basis import Basis, basis, union, without
+from ws.explain.bases.basis import Basis, basis, quick, union, without
 from ws.explain.bases.spaces import Spaces, combined, everywhere, in_block, readers_of, writers_of
 from ws.explain.bases.spectra import spectrum_of, unembedding, width_of
 from ws.models.base import Base
@@ -162,7 +162,9 @@ def heads_of(base: Base, block: int) -> Heads | None:
     if not {"q_proj", "k_proj", "v_proj", "o_proj"} <= own.keys():
         return None
     count = int(text_config(base.model).num_attention_heads)  # type: ignore[union-attr]
-    q, k, v, o = (base.weight(own[n]).cpu().double() for n in ("q_proj", "k_proj", "v_proj", "o_proj"))
+    q, k, v, o = (
+        base.weight(own[n]).to(quick(base.device), torch.float64) for n in ("q_proj", "k_proj", "v_proj", "o_proj")
+    )
     size = o.shape[1] // count
     if q.shape[0] != count * size:  # gated queries have another shape, and their own meaning
         return None
