@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from html_page import INTERVAL, refuse_what_a_page_may_not_have
 from safetensors.torch import save_file
 from test_steer import lowrank
 
@@ -23,6 +24,7 @@ from ws.direction import Direction, save
 from ws.direction import load as load_direction
 from ws.direction.file import write_with_card
 from ws.pairs import FEW_PAIRS
+from ws.report import report_of
 from ws.settings import coerced
 
 SMALL = ["--n-topics", "48", "--n-samples", "1", "--n-personas", "1", "--epochs", "2", "--rank", "4", "--lr", "4e-3"]
@@ -332,6 +334,21 @@ def test_replicate_prints_one_json_object_with_the_promised_keys(story):
         assert Path(path).exists()
     assert found["direction"]["bytes"] == Path(found["direction"]["file"]).stat().st_size
     assert any(r["pmass"] is None for r in found["rows"] if r["eval"] == "pairs")
+
+
+def test_the_page_of_a_run_has_the_numbers_that_commands_print_and_the_answers_that_were_given(story, told):
+    _, found = story
+    printed = told("table", found["run"], "--markdown")[1] + Path(found["table"]).read_text()
+    ends = [[r[f"ends{x}"] for x in ("", "_lo", "_hi")] for r in found["rows"] if r["ends"] is not None]
+    known = {*re.findall(INTERVAL, printed), *(f"{a:+.2f} [{b:+.2f}, {c:+.2f}]" for a, b, c in ends)}
+    known |= {f"{r['mean']:+.{n}f} [{r['ci_lo']:+.{n}f}, {r['ci_hi']:+.{n}f}]" for r in found["rows"] for n in (2, 4)}
+    read = refuse_what_a_page_may_not_have(report_of(Path(found["run"])))
+    numbers = set(re.findall(INTERVAL, read.text))
+    assert len(numbers) > 20
+    assert numbers <= known, numbers - known
+    for sample in found["samples"]:
+        assert sample["question"] in read.text
+        assert all(a["text"] in read.text for a in sample["answers"])
 
 
 def test_the_dial_is_seen_in_answers_to_questions_that_training_never_saw(story, told):

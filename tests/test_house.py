@@ -34,7 +34,7 @@ ROWS = [
     "study",
     "replicate doctor",
     "grid",
-    "analysis explain export",
+    "analysis explain export report",
     "verbs",
     "cli",
     "scripts run_sweep",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from html_page import refuse_what_a_page_may_not_have
 
 from ws import methods
 from ws.adapters import small
@@ -21,9 +22,12 @@ from ws.grid.compare import cell_places, cells_of, compare, evals_of
 from ws.grid.look import look
 from ws.grid.run import serially
 from ws.grid.tasks import tasks_of
+from ws.report import report_of
+from ws.report.meanings import meaning
 from ws.results.claims import claims_of, costs_of, not_computed
 from ws.results.layouts import comparison
 from ws.results.measured import measured
+from ws.results.page import CUES
 from ws.results.published import sheets
 from ws.results.trials import Trial, by_method, trial_of_cell
 from ws.stats import estimate
@@ -565,3 +569,16 @@ def test_a_method_that_is_named_twice_is_refused_and_one_of_two_groups_is_measur
     with pytest.raises(ValueError, match="`methods` names 'repe' twice"):
         methods.selection(["repe", "prompt:simple", "repe"])
     assert methods.selection(["default", "repe"]).count("repe") == 1
+
+
+def test_the_page_of_a_comparison_has_every_cell_of_its_tables_and_every_method_in_its_pictures(done):
+    _, found = done
+    read = refuse_what_a_page_may_not_have(report_of(found.folder))
+    lines = [line for t in read.tables for line in t]
+    for table in found.tables:
+        cued = [["" if c in CUES else c for c in line] for line in table.lines]
+        assert all(line in lines for line in cued), table.title
+        assert not [c for c in table.columns if meaning(c) is None], table.title
+    for name in {c["method"] for c in found.cells}:
+        assert any(name in a.get("aria-label", "") for tag, a in read.tags if tag == "svg"), name
+    assert found.tables[0].readings[0] in read.text

@@ -6,7 +6,7 @@ import pytest
 from test_endpoint import Server
 
 from ws.cli import main
-from ws.cli.sweep import command_without_address
+from ws.cli.words import command_without_address
 from ws.grid.axes import grid_of
 from ws.grid.tasks import tasks_of
 

@@ -10,10 +10,13 @@ import time
 
 import pytest
 import torch
+from html_page import refuse_what_a_page_may_not_have
 from results import differing, results_of
 
 from ws.cli import main
+from ws.errors import BadFile
 from ws.models.tiny import FOLDER
+from ws.report import report_of
 
 SMALL = [
     "--adapters", "ia3,bias", "--seeds", "0,1", "--evals", "perplexity,pairs", "--n-topics", "48", "--n-samples", "1",
@@ -85,6 +88,30 @@ def test_the_closing_table_has_an_interval_over_seeds_and_items(undisturbed):
         assert over["mean"] == pytest.approx(sum(e["over"]["each"]) / 2)
         assert e["over"]["each"] == pytest.approx([x["mean"] for x in e["each"]])
     assert {p.name for p in folder.glob("*.csv")} == {"studies.csv", "changes.csv", "effects.csv"}
+
+
+def test_the_page_of_a_sweep_shows_every_effect_over_seeds_and_what_is_not_done(undisturbed):
+    out, _ = undisturbed
+    (folder,) = (out / "sweep").glob("[!.]*")
+    read = refuse_what_a_page_may_not_have(report_of(folder))
+    effects = json.loads((folder / "results.json").read_text())["effects"]
+    cells = [cell for t in read.tables for line in t for cell in line]
+    for e in [e for e in effects if e["metric"] == "logratio_pairs"]:
+        number = e["over"]["found"]
+        assert any(
+            f"{number['mean']:+.2f} [{number['ci_lo']:+.2f}, {number['ci_hi']:+.2f}]" in c for c in cells
+        ) or any(f"{number['mean']:+.4f} [" in c for c in cells)
+        assert all(f"s{seed}" in read.text for seed in e["seeds"])
+    assert "Not done" in read.text
+    assert "cannot be loaded" in read.text
+    assert str(out) not in read.tables.__repr__()  # a page is shown to others, who have no use for our folders
+
+
+def test_a_sweep_that_is_not_over_has_no_page_and_says_how_to_go_on(undisturbed, tmp_path):
+    (folder,) = (undisturbed[0] / "sweep").glob("[!.]*")
+    (tmp_path / "sweep.json").write_bytes((folder / "sweep.json").read_bytes())
+    with pytest.raises(BadFile, match="is not over; go on with: ws sweep --adapters"):
+        report_of(tmp_path)
 
 
 def test_again_it_finds_everything_and_makes_nothing(undisturbed):

@@ -166,6 +166,13 @@ COMMANDS = {
         words="RUN",
         examples=("ws show honesty --worst 5", "ws show honesty --eval dilemmas --best 3"),
     ),
+    "report": Command(
+        "ws.cli.report:report",
+        "Write one HTML page of a run, a sweep or a comparison.",
+        group="look",
+        words="[PLACE]",
+        examples=("ws report", "ws report honesty --out honesty.html"),
+    ),
     "inspect": Command(
         "ws.cli.inspect:inspect",
         "Say what a direction is: what made it, its forms, its size.",

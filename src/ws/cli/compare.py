@@ -15,7 +15,7 @@ from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say
 from ws.cli.study import MAKING
-from ws.cli.words import counts, stage_lines, time_left
+from ws.cli.words import command_without_address, counts, stage_lines, time_left
 from ws.data import DataSettings
 from ws.engine import workers_of
 from ws.errors import Failed, WsError
@@ -199,7 +199,14 @@ def compare(options: Options) -> VerbResult:
     run, logs = _runner(cells[0], base, behavior, request.workers, common.device_map)
     with Watch(cells, options.with_flags) as watch:
         comparison = compare_cells(
-            cells, base, behavior, reference=request.reference, run=run, tell=watch.tell, say=watch.say
+            cells,
+            base,
+            behavior,
+            reference=request.reference,
+            run=run,
+            tell=watch.tell,
+            say=watch.say,
+            command=command_without_address(options.words),
         )
     budget = None if settings is None else settings.budget
     return ComparedMethods(

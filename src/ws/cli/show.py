@@ -11,7 +11,7 @@ from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text
 from ws.cli.table import measured_at
 from ws.numbers import shortened, signed, some
-from ws.results.items import COSTS, Unit, moved
+from ws.results.items import COSTS, Unit, choice, moved
 from ws.results.line import Line
 from ws.results.lines import best, forward
 from ws.results.measured import Measured
@@ -142,23 +142,17 @@ def show(options: Options) -> VerbResult:
     protocols = list(dict.fromkeys(m.protocol.id for m in sorted(steered, key=lambda m: m.smoke)))
     alike = [m for m in steered if m.protocol.id == protocols[0]]
     m = _closest(alike, request.alpha)
-    line = Line(m, m.method, 0.0, None)
-    claims = [x for x in line.metrics if line.intents.get(x)]
-    metric = request.metric or (claims or list(line.metrics))[0]
-    alpha = request.alpha
-    if alpha is None:
-        alpha = 1.0 if 1.0 in m.alphas else max((a for a in m.alphas if a), key=abs)
-    sign = -1 if metric in COSTS else (line.intents.get(metric, 0) or 1) * (1 if alpha > 0 else -1)
+    c = choice(m, request.metric, request.alpha)
     return ShownUnits(
         m,
-        metric,
-        alpha,
-        bool(line.intents.get(metric)),
-        moved(m, alpha=alpha, metric=metric, sign=sign),
+        c.metric,
+        c.alpha,
+        c.claimed,
+        moved(m, alpha=c.alpha, metric=c.metric, sign=c.sign),
         request,
         alike,
         protocols,
-        list(line.metrics),
+        list(Line(m, m.method, 0.0, None).metrics),
     )
 
 

@@ -1,7 +1,5 @@
 """`ws sweep`: read the grid, show it while it runs, print what all studies say together."""
 
-import re
-import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say
 from ws.cli.study import MAKING, Dialed
 from ws.cli.tables import grid_table
-from ws.cli.words import axes, counts, doing, stage_lines, task_name, time_left
+from ws.cli.words import axes, command_without_address, counts, doing, stage_lines, task_name, time_left
 from ws.engine import Outcome, State, places_of
 from ws.errors import Failed, WsError
 from ws.grid.axes import Grid, Swept, grid_of, refuse_unreachable
@@ -37,7 +35,6 @@ from ws.results.sentences.sweep import readings
 from ws.study.options import Common
 from ws.study.planning import refuse_place_to_work
 
-SERVER = "--generate-with"
 OWN = ("check", "status", "engine", "address", "workers", "retries")
 """Options that say how a sweep is run, and not what it is."""
 CHECK: Declared = (
@@ -90,12 +87,6 @@ def _ended_politely() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def command_without_address(words: Sequence[str]) -> str:
-    """What a person would type to go on, as it may be written: the address of a server is theirs to fill in."""
-    words = [re.sub(f"^{SERVER}=.*", f"{SERVER}=URL", w, flags=re.DOTALL) for w in ("ws", *words)]
-    return shlex.join("URL" if before == SERVER else w for before, w in zip(["", *words], words))
 
 
 # ---------------------------------------------------------------- when it is over

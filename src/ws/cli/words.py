@@ -1,6 +1,8 @@
-"""How a sweep is spoken of: its size, its tasks, and times."""
+"""How a sweep is spoken of: its size, its tasks, times, and the command that goes on with it."""
 
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ws.grid.axes import Grid
@@ -8,6 +10,7 @@ from ws.grid.look import Look
 from ws.numbers import some
 from ws.progress import duration
 
+SERVER = "--generate-with"
 AXIS_WORDS = {
     "behavior": ("behavior", "behaviors"),
     "adapter": ("family", "families"),
@@ -70,3 +73,9 @@ def time_left(seconds: float | None) -> str:
         if seconds
         else "nothing is left to do but the tables"
     )
+
+
+def command_without_address(words: Sequence[str]) -> str:
+    """What a person would type to go on, as it may be written: the address of a server is theirs to fill in."""
+    words = [re.sub(f"^{SERVER}=.*", f"{SERVER}=URL", w, flags=re.DOTALL) for w in ("ws", *words)]
+    return shlex.join("URL" if before == SERVER else w for before, w in zip(["", *words], words))

@@ -151,8 +151,12 @@ def compare(
     run: Runner = serially,
     tell: Tell = lambda event: None,
     say: Say = lambda line: None,
+    command: str = "",
 ) -> Comparison:
-    """Do the cells that are not done, and report on all of them. `reference` is the first method when not given."""
+    """Do the cells that are not done, and report on all of them. `reference` is the first method when not given.
+
+    `command` is what a person would type for the same again.
+    """
     chosen = list(dict.fromkeys(c.method for c in cells))
     reference = methods.needs(checked_reference(chosen, reference)).kin
     # 1. what is there already
@@ -182,7 +186,7 @@ def compare(
                 lost.setdefault(c.needs.kin, {})[c.short] = failed[c.short]
         return write(work, out, records, lost, model=base.id, behavior=behavior, reference=reference)
 
-    record = place.once(make)
+    record = place.once(make, beside={"command": command})
     return read_report(record.folder, failed, reused=record.reused)
 
 

@@ -229,10 +229,13 @@ def strip(
     ends: tuple[float, float] | None = None,
     around: tuple[float, float] | None = None,
     each: Sequence[float] = (),
-    color: int = 0,
+    color: int | None = 0,
     hollow: bool = False,
 ) -> Html:
-    """A number on one line for the cell of a table: its interval, single seeds as small dots, and the range of chance behind it."""
+    """A number on one line for the cell of a table: its interval, single seeds as small dots, and the range of chance behind it.
+
+    A color of None is grey.
+    """
     scale = Axis("", *span).scale(8, 232)
 
     def x(value: float) -> str:
@@ -274,8 +277,8 @@ def _at(place: float) -> str:
     return f"{place:.1f}".removesuffix(".0")
 
 
-def _color(color: int) -> str:
-    return f"var(--c{color % COLORS})"
+def _color(color: int | None) -> str:
+    return "var(--faint)" if color is None else f"var(--c{color % COLORS})"
 
 
 def _round(low: float, high: float) -> list[float]:
@@ -286,10 +289,10 @@ def _round(low: float, high: float) -> list[float]:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten between two numbers, with 2 and 5 between where there are few."""
+    """Powers of ten between two numbers, with others between where there are few; plain round numbers where it is narrow."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+    for steps in ((1,), (1, 3), (1, 2, 5)):
         marks = [k * 10.0**p for p in powers for k in steps if low <= k * 10.0**p <= high]
         if len(marks) >= 3:
-            break
-    return marks[:: -(-len(marks) // 6)]
+            return marks[:: -(-len(marks) // 6)]
+    return _round(low, high)

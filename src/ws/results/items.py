@@ -28,6 +28,30 @@ class Unit:
         return self.after - self.before
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Which units of an evaluation are looked at, and in which order."""
+
+    metric: str
+    alpha: float
+    """The strength beside 0."""
+    claimed: bool
+    """Whether the behavior says which way the metric should move."""
+    sign: int
+    """The side on which units moved as they should."""
+
+
+def choice(m: Measured, metric: str | None = None, alpha: float | None = None) -> Choice:
+    """What to look at where not everything is named: the metric that is claimed, or the first; +1, or the largest strength."""
+    line = Line(m, m.method, 0.0, None)
+    claims = [x for x in line.metrics if line.intents.get(x)]
+    metric = metric or (claims or list(line.metrics))[0]
+    if alpha is None:
+        alpha = 1.0 if 1.0 in m.alphas else max((a for a in m.alphas if a), key=abs)
+    sign = -1 if metric in COSTS else (line.intents.get(metric, 0) or 1) * (1 if alpha > 0 else -1)
+    return Choice(metric, alpha, bool(line.intents.get(metric)), sign)
+
+
 def moved(m: Measured, *, alpha: float, metric: str, sign: int = 1) -> list[Unit]:
     """Units by what steering did to them, `sign` times the change; the least wanted first. Unscored units are left out."""
     if alpha not in m.alphas or not alpha:

@@ -20,6 +20,9 @@ NOT_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\
 VOID = ("meta", "br", "hr", "img")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
+CUES = {"🟢": "green", "🟡": "yellow", "🔴": "red", "⚪": "white"}
+"""Dots that stand for a verdict in tables."""
+
 
 class Html(str):
     """Markup, which is written as it is; any other text is escaped first."""
@@ -83,7 +86,7 @@ def page(title: str, answer: object, body: Sequence[Html], *, about: object = No
         "header",
         tag("p", about, class_="about") if about else None,
         tag("h1", title),
-        tag("p", answer, class_="answer"),
+        tag("p", sentence(answer) if type(answer) is str else answer, class_="answer"),
         tag("nav", tag("ul", links), aria_label="On this page") if len(links) > 2 else None,
     )
     skip = tag("a", "To the content", href="#content", class_="skip")
@@ -108,8 +111,21 @@ def paragraph(*inside: object, faint: bool = False) -> Html:
 
 def points(lines: Iterable[object]) -> Html | None:
     """A list of sentences; nothing where there are none."""
-    items = [tag("li", line) for line in lines]
+    items = [tag("li", sentence(line) if type(line) is str else line) for line in lines]
     return tag("ul", items, class_="points") if items else None
+
+
+def sentence(text: str) -> Html:
+    """A sentence in which `words` in such marks are those that are typed, and cues are dots of their color."""
+    parts = re.split("`([^`]+)`", text)
+    return joined(*(tag("code", part) if at % 2 else _with_cues(part) for at, part in enumerate(parts)))
+
+
+def _with_cues(text: str) -> Html:
+    """A text whose colored dots need no font that has them."""
+    parts = re.split(f"([{''.join(CUES)}])", text)
+    dots = (tag("span", class_=f"cue {CUES[p]}", role="img", aria_label=CUES[p]) if p in CUES else p for p in parts)
+    return joined(*dots)
 
 
 def facts(pairs: Iterable[tuple[object, object]]) -> Html:
@@ -157,10 +173,7 @@ def table(
     ]
     rows = []
     for n, line in enumerate(sheet.lines):
-        row = [
-            tag("th" if k == 0 else "td", cells.get((n, c), line[at]), class_=_kind(sheet, c), scope=_scope(k))
-            for k, (at, c) in enumerate(shown)
-        ]
+        row = [_cell(cells.get((n, c), line[at]), _kind(sheet, c), heads_row=k == 0) for k, (at, c) in enumerate(shown)]
         mark = "faint" if n in sheet.faint else "marked" if n in sheet.marked else None
         rows.append(tag("tr", row, class_=mark))
     caption = tag("caption", sheet.title) if sheet.title else None
@@ -169,7 +182,7 @@ def table(
     return joined(
         tag("div", whole, class_="table", tabindex="0", role="region", aria_label=sheet.title or "table"),
         folded("What the columns mean", facts(explained)) if explained else None,
-        paragraph(sheet.expected, faint=True) if sheet.expected else None,
+        paragraph(sentence(sheet.expected), faint=True) if sheet.expected else None,
         points(sheet.readings),
     )
 
@@ -178,8 +191,11 @@ def _kind(sheet: Sheet, column: str) -> str | None:
     return None if column in sheet.words else "number"
 
 
-def _scope(column: int) -> str | None:
-    return "row" if column == 0 else None
+def _cell(inside: object, kind: str | None, *, heads_row: bool) -> Html:
+    """One cell; the first of a line names it, unless it is that of the line above again."""
+    names = heads_row and inside != ""
+    inside = _with_cues(inside) if type(inside) is str else inside
+    return tag("th" if names else "td", inside, class_=kind, scope="row" if names else None)
 
 
 STYLE = """
@@ -210,19 +226,22 @@ nav a { display: inline-block; padding: .15rem 0; }
 .points { padding-left: 1.2rem; } .points li { margin: .35rem 0; }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: .3rem 1.25rem; max-width: 52rem; }
 dd { margin: 0; min-width: 0; overflow-wrap: anywhere; }
-@media (max-width: 34rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .6rem; } }
+@media (max-width: 34rem) { th, td { padding-right: .6rem; } table { font-size: .82rem; } tbody th { min-width: 4rem; } dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .6rem; } }
 .table { overflow-x: auto; margin: 1rem 0 .75rem; }
 table { border-collapse: collapse; font-size: .9rem; line-height: 1.45; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding: 0 0 .4rem; font-weight: 600; }
 th, td { padding: .3rem 1rem .3rem 0; text-align: left; vertical-align: top; }
 th { font-weight: 600; } thead th { color: var(--faint); font-weight: 500; vertical-align: bottom; }
 thead tr, tbody tr { border-bottom: 1px solid var(--rule); }
-.number { text-align: right; white-space: nowrap; } tbody th { font-weight: 500; }
+.number { text-align: right; white-space: nowrap; } tbody th { font-weight: 500; min-width: 7rem; } tbody th:has(.cue) { min-width: 0; }
+.cue { display: inline-block; width: .8em; height: .8em; border-radius: 50%; border: 1.5px solid currentColor; vertical-align: -.05em; }
+.green { color: #2e9e5b; background: #2e9e5b; } .yellow { color: #d9a514; background: #d9a514; } .red { color: #d64545; background: #d64545; }
+.white { color: var(--faint); }
 tr.faint td, tr.faint th { color: var(--faint); } tr.marked th, tr.marked td { color: var(--warm); }
 abbr { text-decoration: underline dotted; text-underline-offset: 3px; cursor: help; }
-figure { margin: 1.25rem 0; min-width: 0; } figcaption { font-size: .9rem; line-height: 1.45; max-width: 44rem; }
+figure { margin: .75rem 0 1rem; min-width: 0; } figcaption { font-size: .9rem; line-height: 1.45; max-width: 44rem; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(19rem, 100%), 1fr)); gap: 0 1.75rem; }
-svg { display: block; width: 100%; height: auto; max-width: 34rem; overflow: visible; } .wide svg { max-width: none; }
+svg { display: block; width: 100%; height: auto; max-width: 34rem; max-height: 24rem; overflow: visible; } .wide svg { max-width: 44rem; max-height: none; }
 svg text { fill: var(--ink); font-size: 12px; font-family: inherit; } svg .small { font-size: 11px; fill: var(--faint); }
 .rule { stroke: var(--rule); fill: none; } .axis { stroke: var(--faint); fill: none; } .band { fill: var(--band); stroke: var(--band); }
 .zero { stroke: var(--faint); stroke-opacity: .6; } .target { fill: var(--pos); }
@@ -230,8 +249,15 @@ svg.strip { width: 15rem; height: 1.25rem; max-width: none; } svg.key { display:
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; font-size: .9rem; color: var(--faint); max-width: none; }
 details { margin: .75rem 0; } summary { cursor: pointer; width: fit-content; }
 details[open] > summary { margin-bottom: .5rem; } details::details-content { width: 100%; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(13rem, 100%), 1fr)); gap: .75rem; margin: .5rem 0 1rem; }
+.card { border-radius: 8px; padding: .7rem .9rem; background: var(--zero); } .card.pos { background: var(--pos); } .card.neg { background: var(--neg); }
+.card p { margin: .3rem 0 0; } .card .strength { margin: 0; font-size: .85rem; color: var(--faint); } .thought { font-style: italic; font-size: .92rem; color: var(--faint); }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 0 2rem; }
+h4 { font-size: .95rem; margin: .5rem 0; color: var(--faint); font-weight: 600; }
+.unit { border-top: 1px solid var(--rule); padding: .5rem 0; } .unit p { margin: .3rem 0; white-space: pre-line; } .unit .faint { font-size: .92rem; }
 .note { background: var(--note); border-left: 4px solid var(--accent); border-radius: 4px; padding: .75rem 1.1rem; margin: 1.5rem 0; max-width: 48rem; }
 .note.warning { background: var(--warning); border-color: var(--edge); } .note h3 { margin: 0 0 .35rem; } .note > :last-child { margin-bottom: 0; }
+code { overflow-wrap: anywhere; } :not(pre) > code { background: var(--soft); padding: .05em .3em; border-radius: 4px; font-size: .92em; }
 pre { background: var(--soft); border-radius: 6px; padding: .8rem 1rem; overflow-x: auto; font-size: .88rem; line-height: 1.55; }
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 footer { margin-top: 4rem; padding-top: .75rem; border-top: 1px solid var(--rule); font-size: .9rem; }

@@ -21,6 +21,7 @@ SLIGHT_ELSE = 1e-3
 """The same where a metric is no number of nats, but a share or a rating."""
 LOW_MASS = 0.9
 ONE_SEED = "One seed: intervals are over units alone, and say nothing about another training or another sample."
+SMOKE = "SMOKE: not all units were scored; nothing here is a result."
 MOSTLY_CUT = 0.5
 
 IN_NATS = (

@@ -1,6 +1,7 @@
 """Sentences below a table of strengths against metrics: one per metric that the behavior makes a claim about."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ws.numbers import alpha_of, between, digits_for, finite, signed, some
 from ws.results.layouts.alphas import by_metric
@@ -8,9 +9,19 @@ from ws.results.sentences import ends_of, few_units, in_nats, low_mass, side_of,
 from ws.types import Fields
 
 
-def readings(rows: Sequence[Fields], intent: Mapping[str, int], legend: Mapping[str, str] | None = None) -> list[str]:
-    """A verdict per metric with a claim, from the change between the ends of the dial; then what is to be distrusted."""
-    lines = []
+@dataclass(frozen=True)
+class Claimed:
+    """The change of one metric that the behavior makes a claim about, in words."""
+
+    metric: str
+    number: str
+    """With its interval, above 0 where it goes the way the behavior wants, and where from and to."""
+    verdict: str
+
+
+def claimed(rows: Sequence[Fields], intent: Mapping[str, int]) -> list[Claimed]:
+    """Every metric with a claim, by its change between the ends of the dial."""
+    changes = []
     for group in by_metric(rows):
         first, last = group[0], group[-1]
         metric = first["metric"]
@@ -23,10 +34,28 @@ def readings(rows: Sequence[Fields], intent: Mapping[str, int], legend: Mapping[
         steady = all(a < b for a, b in zip(means, means[1:]))
         says = verdict(change, low, high, 1, units=last["n"], nat=nat, steady=steady)
         number = signed(change) + (" nat" if nat else "") + (f" {between(low, high)}" if finite(low) else "")
-        lines.append(f"{metric}: {number} {ends_of(first['alpha'], last['alpha'])}; {says.sentence}.")
-        if legend and metric in legend:
-            lines[-1] += f" Larger means it {legend[metric]}."
+        changes.append(Claimed(metric, f"{number} {ends_of(first['alpha'], last['alpha'])}", says.sentence))
+    return changes
+
+
+def readings(rows: Sequence[Fields], intent: Mapping[str, int], legend: Mapping[str, str] | None = None) -> list[str]:
+    """A verdict per metric with a claim, from the change between the ends of the dial; then what is to be distrusted."""
+    lines = []
+    for c in claimed(rows, intent):
+        lines.append(f"{c.metric}: {c.number}; {c.verdict}.")
+        if legend and c.metric in legend:
+            lines[-1] += f" Larger means it {legend[c.metric]}."
     return [*lines, *_few(rows), *low_mass({r["metric"]: r["pmass"] for r in _lowest_mass(rows)})]
+
+
+def answer(rows: Sequence[Fields], intent: Mapping[str, int], legend: Mapping[str, str]) -> str | None:
+    """The first metric with a claim as the one sentence to be read first: what it means, how far it moves, and the verdict."""
+    first = next(iter(claimed(rows, intent)), None)
+    if first is None:
+        return None
+    if first.metric not in legend:
+        return f"{first.metric}: {first.number}; {first.verdict}."
+    return f"“It {legend[first.metric]}”: {first.number}; {first.verdict} ({first.metric})."
 
 
 def chance(rows: Sequence[Fields], random: Sequence[Fields]) -> list[str]:

@@ -8,6 +8,7 @@ from ws.results.claims import Claim
 from ws.results.controls import Random
 from ws.results.sentences import (
     ONE_SEED,
+    SMOKE,
     few_units,
     in_nats,
     left_out_rows,
@@ -154,4 +155,4 @@ def _few(axes: Mapping[str, Estimate]) -> list[str]:
 
 def _smoke(methods: Sequence[Trials], claim: Claim) -> list[str]:
     smoke = any(t.evals[claim.name].smoke for k in methods for t in k.each)
-    return ["SMOKE: not all units were scored; nothing here is a result."] if smoke else []
+    return [SMOKE] if smoke else []

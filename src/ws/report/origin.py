@@ -1,0 +1,81 @@
+"""Where it came from: the card of the direction, settings, versions, and the commands that make it again."""
+
+import shlex
+from collections.abc import Mapping
+
+from ws.direction.card import facts as facts_of
+from ws.numbers import alpha_of
+from ws.report.study import Study
+from ws.results.measured import Measured
+from ws.results.page import Html, commands, facts, folded, paragraph, section, tag
+
+
+def part(study: Study) -> Html:
+    """Everything that is needed to make it again, or to doubt it."""
+    t = study.train
+    base, report, shape = t["base"], t["report"], t["geometry"]
+    made: list[tuple[object, object]] = [
+        (
+            "model",
+            f"{base['id']}{'@' + base['revision'] if base['revision'] else ''}, weights {base['weights_hash'][:12]}",
+        ),
+        ("run", study.folder.name),
+        (
+            "trained",
+            f"{t['finished']}, {t['seconds']:.0f} s on {t['device']} in {t['inputs']['dtype']}, best step {report['step']}",
+        ),
+        ("pairs", f"{report['n_train']} to learn from, {report['n_val']} to choose by, {report['n_test']} held out"),
+        ("both sides", f"norms {shape['norm_pos']:.3g} and {shape['norm_neg']:.3g}, cosine {shape['cos_tau']:+.2f}"),
+    ]
+    direction = study.direction
+    if direction is not None:
+        made.append(("direction", f"norm {shape['norm']:.4g}, content {direction.content_hash[:12]}"))
+        made += facts_of(direction)
+    return section(
+        "How it was made",
+        facts(made),
+        tag("h3", "The same again"),
+        commands(_commands(study)),
+        paragraph("Settings that stand in no command are the defaults of this version.", faint=True),
+        _folded("Settings of the training", t["settings"]),
+        _folded("Versions", t["versions"]),
+        _folded("Inputs, by their hashes", t["inputs"]),
+        name="origin",
+    )
+
+
+def _folded(title: str, values: Mapping[str, object]) -> Html:
+    return folded(title, facts((k, _text(v)) for k, v in sorted(values.items())))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_text, value)) or "none"
+    return "–" if value is None else str(value)
+
+
+def _commands(study: Study) -> list[str]:
+    """What to type, in the order in which it was made."""
+    made = study.direction.card.get("command") if study.direction is not None else None
+    lines = [made] if made else []
+    lines += [_evaluation(study, m) for m in study.evaluations if m.budget is None]
+    for s in study.searches:
+        n = [f"--n-{k} {v}" for k, v in (("calib", s.settings.n_calib), ("audit", s.settings.n_audit)) if v]
+        lines.append(" ".join(["ws calibrate", study.folder.name, f"--budget {s.settings.budget:g}", *n]))
+    return [*dict.fromkeys(lines), f"ws report {study.folder.name}"]
+
+
+def _evaluation(study: Study, m: Measured) -> str:
+    """The command of an evaluation; one on other questions or another model has more to it than is known here."""
+    settings = m.manifest["settings"]
+    strengths = ",".join(alpha_of(a) for a in m.alphas)
+    words = [
+        "ws eval",
+        m.protocol.eval,
+        shlex.quote(study.folder.name),
+        f"--protocol {shlex.quote(m.protocol.id)}",
+        f"--alphas={strengths}",
+    ]
+    if settings["limit"] is not None:
+        words.append(f"--limit {settings['limit']}")
+    return " ".join(words)

@@ -1,0 +1,226 @@
+"""A report shows what `ws table` prints, says what is missing, and shows the text of strangers as text."""
+
+import json
+import math
+import re
+import shutil
+
+import pytest
+from html_page import INTERVAL, refuse_what_a_page_may_not_have
+from test_table import dilemma_rows, write
+
+from ws.errors import BadFile
+from ws.pairs import Check, Pair, Pairs, save_pairs
+from ws.records import checksums, write_json
+from ws.report import report_of
+from ws.report.meanings import meaning
+from ws.results.measured import measured
+from ws.results.published import sheets
+
+EVIL = "<script>alert('x')</script> & \" <img src=x onerror=y> \x07 \N{RIGHT-TO-LEFT OVERRIDE}"
+SHOWN = EVIL.replace("\x07", "\N{REPLACEMENT CHARACTER}")
+CHECKS = (
+    Check("ended", 0.2, 0.1, 0.2, "fail", "answers that came to their own end"),
+    Check("loops", 0.0, 0.0, 0.0, "ok", EVIL),
+)
+
+
+def stage(folder, name, files, **more):
+    """A finished stage with these files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in files.items():
+        write_json(folder / file, content)
+    manifest = {
+        "stage": name,
+        "key": "k",
+        "settings": {},
+        "inputs": {},
+        "versions": {"torch": "2"},
+        "finished": "2026-01-01T00:00:00Z",
+    }
+    write_json(folder / "manifest.json", {**manifest, "seconds": 1.0, "files": checksums(folder), **more})
+
+
+def training(folder, behavior="honesty", model="tiny"):
+    """The record of a training; the pairs that it names need not be there."""
+    settings = {"adapter": "lora", "seed": 0}
+    report = {"step": 29, "n_train": 45, "n_val": 5, "n_test": 5}
+    shape = {"norm": 3.0, "norm_pos": 2.0, "norm_neg": 2.0, "cos_tau": -0.1}
+    base = {"id": model, "revision": None, "weights_hash": "f" * 64, "fingerprint": "f"}
+    inputs = {"pairs": "p" * 64, "dtype": "float32", "weights": "f"}
+    about = {"settings": settings, "report": report, "geometry": shape, "base": base, "device": "cpu", "inputs": inputs}
+    stage(folder / "train", "train", {}, **about)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that was measured, with a text of a stranger in every place where there may be one."""
+    tmp_path = tmp_path_factory.mktemp("run")
+    place = write(tmp_path, dilemma_rows())
+    folder = place.parents[2]
+    training(folder)
+    rows = measured([folder])[0].rows
+    keys = list(dict.fromkeys(rows["row_key"]))
+    _items(place, keys)
+    answers = [{"alpha": a, "thought": EVIL, "text": EVIL} for a in (-1.0, 0.0, 1.0)]
+    stage(folder / "samples" / "a", "samples", {"samples.json": [{"question": EVIL, "answers": answers}]})
+    changes = {"eval": "dilemmas", "protocol": rows["protocol"][0], "metric": "logratio_honesty", "n": 12}
+    stage(
+        folder / "random" / "a",
+        "random",
+        {"changes.json": [{**changes, "alphas": [-1.0, 1.0], "each": [[0.1, -0.1], [-0.2, 0.2]]}]},
+    )
+    pairs = Pairs(
+        tuple(Pair(EVIL + str(i), EVIL, "no", prompt_id=EVIL, sys_prompt_pos=EVIL) for i in range(9)),
+        {"overruled": ["ended"]},
+        CHECKS,
+    )
+    data = tmp_path / "data" / "tiny" / "honesty" / ("p" * 12)
+    data.mkdir(parents=True)
+    save_pairs(pairs, data / "pairs.jsonl")
+    checks = [vars(c) for c in CHECKS]
+    stage(data, "data", {}, key="p" * 64, provenance=pairs.provenance, checks=checks, content=pairs.content_hash)
+    return folder
+
+
+def _items(place, keys):
+    """The questions of an evaluation, written again with its manifest."""
+    import pandas as pd
+
+    pd.DataFrame({"row_key": keys, "prompt": EVIL, "wanted": "yes", "unwanted": EVIL}).to_parquet(
+        place / "items.parquet"
+    )
+    manifest = json.loads((place / "manifest.json").read_text())
+    write_json(place / "manifest.json", {**manifest, "files": checksums(place)})
+
+
+@pytest.fixture(scope="module")
+def text(run):
+    """Its page."""
+    return report_of(run)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """A run of which nothing was done but one evaluation."""
+    folder = write(tmp_path_factory.mktemp("bare"), dilemma_rows(up=0.9), behavior="mine").parents[2]
+    training(folder)
+    return folder
+
+
+# ---------------------------------------------------------------- a run
+
+
+def test_text_of_strangers_is_text_wherever_it_stands(text):
+    read = refuse_what_a_page_may_not_have(text)
+    assert read.text.count(SHOWN) > 20  # question, thoughts and answers, pairs, personas, items, checks
+
+
+def test_the_tables_of_a_page_are_those_that_ws_table_prints(run, text, told):
+    read = refuse_what_a_page_may_not_have(text)
+    printed = told("table", run, "--markdown")[1]
+    lines = [[c.strip() for c in line.strip("|").split("|")] for line in printed.splitlines() if line.startswith("|")]
+    assert len(lines) > 5
+    tables = [line for t in read.tables for line in t]
+    for line in lines:
+        assert set(line[0]) <= set("-:") or line in tables, line
+
+
+def test_every_number_of_a_page_is_one_that_a_command_prints(run, text, told):
+    printed = told("table", run, "--markdown")[1]
+    printed += told("show", run, "--json")[1]
+    numbers = set(re.findall(INTERVAL, re.sub(r"<[^>]+>", "", text)))
+    known = set(re.findall(INTERVAL, printed))
+    assert len(numbers & known) >= 2  # the tables
+    # and the change from end to end, of which the answer speaks
+    measured_ends = [r for r in _rows(run) if math.isfinite(r["ends"])]
+    ends = {f"{r['ends']:+.2f} [{r['ends_lo']:+.2f}, {r['ends_hi']:+.2f}]" for r in measured_ends}
+    means = {f"{r['mean']:+.2f} [{r['ci_lo']:+.2f}, {r['ci_hi']:+.2f}]" for r in _rows(run)}
+    assert numbers <= known | ends | means, numbers - known - ends - means
+
+
+def _rows(run):
+    from ws.eval import tables
+
+    return [r for m in measured([run]) for r in tables(m.rows)]
+
+
+def test_the_same_run_gives_the_same_page_and_the_page_is_small(run, text):
+    assert text == report_of(run)
+    assert 20_000 < len(text.encode()) < 2_000_000
+
+
+# ---------------------------------------------------------------- what is missing
+
+
+def test_a_run_of_which_only_the_training_is_there_says_what_is_missing(tmp_path):
+    folder = tmp_path / "honesty" / "lora" / "tiny-s0-aaaa"
+    training(folder)
+    read = refuse_what_a_page_may_not_have(report_of(folder))
+    assert "`" not in read.text
+    assert "ws diff" in read.text
+    assert "The pairs are not here" in read.text
+    for part in ("What moved least", "Side effects", "Strengths", "Every table", "along the dial"):
+        assert part not in read.text
+    assert "What this does not show" in read.text
+
+
+def test_what_was_not_done_and_what_cannot_be_known_stands_in_the_box_of_what_is_not_shown(bare, text):
+    page = refuse_what_a_page_may_not_have(report_of(bare)).text
+    for sentence in (
+        "No random directions were measured",
+        "What steering costs was not measured",
+        "One seed",
+        "mine does not ship with ws",
+    ):
+        assert sentence in page
+    assert "moves as intended" not in page  # nothing is known of an intention
+    assert "No random directions were measured" not in text  # where they were
+    assert "moves as intended" in text
+
+
+def test_a_check_that_failed_and_was_overruled_is_a_warning(text):
+    assert "Overruled by the user: the check ended failed" in text
+    assert re.search(r'<tr class="marked"><th scope="row">ended</th><td>fail</td>', text)
+
+
+def test_a_smoke_run_says_so_first(tmp_path):
+    folder = write(tmp_path, dilemma_rows(), limit=12).parents[2]
+    training(folder)
+    assert re.search(r'class="answer">SMOKE', report_of(folder))
+
+
+def test_a_folder_that_is_none_of_these_is_refused_in_one_sentence(tmp_path):
+    with pytest.raises(BadFile, match="is no run, no sweep and no comparison"):
+        report_of(tmp_path)
+
+
+def test_rows_that_were_changed_after_they_were_written_make_no_page(bare, tmp_path):
+    run = shutil.copytree(bare, tmp_path / "mine" / "lora" / "tiny-s0-aaaa")
+    (rows,) = run.rglob("rows.parquet")
+    rows.write_bytes(rows.read_bytes()[:-1] + b"x")
+    with pytest.raises(BadFile, match="other bytes"):
+        report_of(run)
+
+
+# ---------------------------------------------------------------- words and the command
+
+
+def test_every_column_of_a_table_says_what_it_means(run):
+    for sheet in sheets(measured([run]))[0]:
+        assert not [c for c in sheet.columns if meaning(c) is None], sheet.title
+
+
+def test_the_command_writes_the_page_where_it_is_told_to(run, text, told, tmp_path):
+    out = run.parents[2]
+    code, printed, _ = told("report", "tiny-s0", "--out", out)
+    assert code == 0
+    assert str(run / "report.html") in printed
+    assert (run / "report.html").read_text() == text
+    code, printed, _ = told("report", "--out", out, "--json")  # the newest
+    assert json.loads(printed)["about"] == str(run)
+    code, printed, _ = told("report", run, "--out", tmp_path / "new" / "page.html", "--json")
+    assert code == 0
+    assert (tmp_path / "new" / "page.html").stat().st_size == json.loads(printed)["bytes"]
+    code, _, error = told("report", "nosuch", "--out", out)
+    assert (code, error.count("\n")) == (2, 1)
