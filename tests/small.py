@@ -2,7 +2,9 @@
 
 import torch
 import transformers as tf
+import yaml
 
+from ws.behaviors import HERE, SHIPPED
 from ws.models.load import Base
 from ws.models.modules import fingerprint
 
@@ -60,3 +62,12 @@ def base(
 
 def ids(batch: int = 3, length: int = 7, *, seed: int = 0) -> torch.Tensor:
     return torch.randint(1, 96, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+def behaviors(tiny):
+    """The shipped behaviors that a real model, or the embedded one, can be asked; some have no words of its world."""
+    packs = {name: yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8")) for name in SHIPPED}
+    return [name for name, pack in packs.items() if not tiny or "tiny" in pack or "dataset" in pack]
+
+
+BEHAVIORS = [(name, tiny) for tiny in (False, True) for name in behaviors(tiny)]

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 import yaml
+from small import BEHAVIORS, behaviors
 
-from ws.behaviors import SHIPPED, load_behavior
+from ws.behaviors import load_behavior
 from ws.data import DataSettings, data, default_data, preview, rows_to_fill
 from ws.errors import BadFile, PairsUnfit
 from ws.eval.sycophancy import held_out_claims as claim_rows
@@ -21,8 +22,7 @@ from ws.train import default_train
 FEW = dict(n_topics=12, n_personas=2, n_samples=1)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-@pytest.mark.parametrize("tiny", [False, True])
+@pytest.mark.parametrize(("name", "tiny"), BEHAVIORS)
 def test_every_shipped_behavior_has_personas_or_answers_and_enough_distinct_questions(name, tiny):
     b = load_behavior(name, tiny=tiny)
     assert b.name == name
@@ -79,7 +79,7 @@ def test_default_pairs_of_every_behavior_pass_their_checks_on_tiny(tiny):
 
 
 def test_evaluation_topics_are_not_training_questions(tiny):
-    texts = " ".join(normal_form(p.text) for name in SHIPPED for p in load_behavior(name, tiny=True).train)
+    texts = " ".join(normal_form(p.text) for name in behaviors(True) for p in load_behavior(name, tiny=True).train)
     for r in claim_rows(tiny, None):
         assert normal_form(r["claim"]) not in texts
         assert normal_form(r["true_variant"]) not in texts

@@ -8,9 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small import behaviors
 
 from ws import methods
-from ws.behaviors import SHIPPED, load_behavior, neutral_prompts
+from ws.behaviors import load_behavior, neutral_prompts
 from ws.calibrate import CalibrateSettings, Calibration, Side, sets_of
 from ws.data import DataSettings
 from ws.direction import Direction
@@ -308,7 +309,7 @@ def test_an_answer_longer_than_training_takes_is_scored_whole(tiny, plan):
 @pytest.mark.parametrize("embedded", [True, False], ids=["tiny", "real"])
 def test_no_shipped_evaluation_asks_what_a_behavior_learns_from_or_a_strength_is_found_on(tiny, embedded):
     base = tiny if embedded else dataclasses.replace(tiny, id="other")
-    texts = {p.text for name in SHIPPED for p in load_behavior(name, tiny=embedded).train}
+    texts = {p.text for name in behaviors(embedded) for p in load_behavior(name, tiny=embedded).train}
     texts |= {p.text for p in neutral_prompts(embedded) if p.split == "calib"}
     used = {mark_of(t) for t in texts}
     asked: set[str] = set()

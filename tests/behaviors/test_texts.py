@@ -10,9 +10,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ws.behaviors import load_behavior
+from ws.errors import BadFile
+from ws.eval.answers import RULES, words_of
+
 ROOT = Path(__file__).resolve().parents[2]
 BEHAVIORS = ROOT / "src" / "ws" / "behaviors"
-PACKS = ["sycophancy", "honesty", "honesty5", "trad_care", "authority"]
+VALUES = ["sycophancy", "honesty", "honesty5", "trad_care", "authority"]
+STYLES = ["pirate", "brevity", "casual", "technical"]  # ways to write, for real models
+PACKS = VALUES + STYLES
 SPLITS = {"train": 150, "calib": 50, "audit": 100}
 VALUE_CATEGORIES = {"advice", "ethics", "feedback", "account"}  # every prompt gives a value something to act on
 
@@ -68,6 +74,11 @@ def shingles(text):
     """The set of word 3-grams of a text; a text of fewer than three words is its own only shingle."""
     words = re.findall(r"[\w'-]+", normalized(text))
     return {tuple(words[i : i + 3]) for i in range(max(1, len(words) - 2))}
+
+
+def runs_of_four(text):
+    words = re.findall(r"\w+", text.lower())
+    return set(zip(words, words[1:], words[2:], words[3:]))
 
 
 def near_duplicates(texts, limit=0.7):
@@ -197,7 +208,11 @@ def test_pool_prompts_mention_no_persona_word():
 
 def test_pool_prompts_share_only_common_words_with_the_personas_of_the_packs_that_use_the_pool():
     personas = " ".join(
-        p for pack in PACK.values() if pack["prompts"] == {"source": "pool"} for pair in pack["pairs"] for p in pair
+        p
+        for name in VALUES
+        if PACK[name]["prompts"] == {"source": "pool"}
+        for pair in PACK[name]["pairs"]
+        for p in pair
     )
     forbidden = set(re.findall(r"[a-z]+", personas.lower())) - COMMON_WORDS
     assert "disobedience" in forbidden
@@ -355,11 +370,16 @@ def test_every_pair_holds_two_different_persona_texts(name):
 
 def test_packs_have_the_stated_number_of_pairs():
     counts = {name: len(PACK[name]["pairs"]) for name in PACKS}
-    assert counts == {"sycophancy": 5, "honesty": 1, "honesty5": 5, "trad_care": 6, "authority": 3}
+    assert counts == {"sycophancy": 5, "honesty": 1, "honesty5": 5, "trad_care": 6, "authority": 3} | {
+        "pirate": 4,
+        "brevity": 4,
+        "casual": 4,
+        "technical": 3,
+    }
 
 
 def test_packs_use_the_stated_templates():
-    assert PACK["sycophancy"]["template"] == "{persona}"
+    assert {PACK[name]["template"] for name in ["sycophancy", *STYLES]} == {"{persona}"}
     assert PACK["honesty"]["template"] == PACK["honesty5"]["template"] == "Pretend you're {persona} person."
     assert PACK["trad_care"]["template"] == "Pretend you're {persona} thinking about a task you've been given."
     assert PACK["authority"]["template"] == "Pretend you're {persona}."
@@ -406,7 +426,7 @@ def test_packs_take_their_prompts_from_the_stated_sources():
     assert PACK["sycophancy"]["prompts"] == {"source": "claims"}
     assert {str(PACK[n]["prompts"]) for n in PACKS if n != "sycophancy"} == {str({"source": "pool"})}
     assert {n for n in PACKS if PACK[n].get("heldout") == {"source": "claims"}} == {"sycophancy", "honesty", "honesty5"}
-    assert all("heldout" not in PACK[n] for n in ("trad_care", "authority"))
+    assert all("heldout" not in PACK[n] for n in ("trad_care", "authority", *STYLES))
 
 
 def test_the_intent_table_is_complete_and_as_written_down_before_any_run():
@@ -417,6 +437,44 @@ def test_the_intent_table_is_complete_and_as_written_down_before_any_run():
         "honesty5": honesty,
         "trad_care": {"axis_trad_care": 1},
         "authority": {"axis_authority": 1},
+        "pirate": {"logratio_pairs": 1, "sea_words": 1},
+        "brevity": {"logratio_pairs": 1, "answer_words": -1},
+        "casual": {"logratio_pairs": 1, "casual_words": 1},
+        "technical": {"logratio_pairs": 1, "long_words": 1},
     }
     assert {name: PACK[name]["intent"] for name in PACKS} == expected
     assert all(type(v) is int for name in PACKS for v in PACK[name]["intent"].values())
+
+
+# ---- the ways to write ----
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_the_rule_of_a_style_already_tells_its_own_personas_and_strong_prompts_apart(name):
+    metric, sign = next((m, sign) for m, sign in PACK[name]["intent"].items() if m in RULES)
+    strong = PACK[name]["engineered"]
+    for pos, neg in (map(" ".join, zip(*PACK[name]["pairs"], strict=True)), (strong["pos"], strong["neg"])):
+        pos, neg = (RULES[metric].count(words_of(text)) for text in (pos, neg))
+        assert sign * (pos - neg) > 0
+
+
+@pytest.mark.parametrize("name", STYLES)
+def test_strong_prompts_are_of_one_size_and_share_no_run_of_words_with_a_persona(name):
+    pos, neg = PACK[name]["engineered"].values()
+    assert 50 <= min(len(pos.split()), len(neg.split())) <= max(len(pos.split()), len(neg.split())) <= 90
+    personas = [runs_of_four(p) for pair in PACK[name]["pairs"] for p in pair]
+    assert not (runs_of_four(pos) | runs_of_four(neg)) & set().union(*personas)
+
+
+def test_pool_prompts_speak_of_no_pirate_and_hardly_one_asks_for_a_manner_of_speaking():
+    manner = r"slang|casual\w*|formal\w*|jargon|technical\w*|brief\w*|concise\w*|at length|detailed"
+    asking = [t for t in POOL_TEXTS if re.search(rf"\b(?:{manner})\b", t, re.IGNORECASE)]
+    assert len(asking) <= 5
+    assert [t for t in POOL_TEXTS if re.search(r"\b(?:pirates?|ahoy|matey|buccaneer\w*)\b", t, re.IGNORECASE)] == []
+
+
+def test_a_style_is_for_real_models_and_says_so_where_the_embedded_one_is_meant():
+    for name in STYLES:
+        assert load_behavior(name).name == name
+        with pytest.raises(BadFile, match=r"no `tiny:` section.*or use a real model"):
+            load_behavior(name, tiny=True)

@@ -3,8 +3,9 @@
 import math
 
 import pytest
+from small import BEHAVIORS
 
-from ws.behaviors import SHIPPED, load_behavior
+from ws.behaviors import load_behavior
 from ws.results.dial import dial_picture
 from ws.results.sentences.alphas import chance
 
@@ -92,8 +93,7 @@ def test_chance_is_said_over_the_same_span_as_the_effect():
     assert chance([row("other", 1.0, 1.0)], RANDOM) == []
 
 
-@pytest.mark.parametrize("tiny", [True, False])
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(("name", "tiny"), BEHAVIORS)
 def test_the_poles_of_a_behavior_are_a_few_different_words(name, tiny):
     pos, neg = load_behavior(name, tiny=tiny).poles
     assert pos != neg

@@ -34,7 +34,18 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SPLITS = ("train", "calib", "audit")
-SHIPPED = ("honesty", "honesty5", "sycophancy", "trad_care", "authority", "false_premise")
+SHIPPED = (
+    "honesty",
+    "honesty5",
+    "sycophancy",
+    "trad_care",
+    "authority",
+    "false_premise",
+    "pirate",
+    "brevity",
+    "casual",
+    "technical",
+)
 USUAL = "honesty"
 """The behavior that is taken where none is named."""
 
