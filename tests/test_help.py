@@ -20,7 +20,7 @@ from ws.settings import value_of
 from ws.study.options import Common
 
 EXAMPLES = [example for command in COMMANDS.values() for example in command.examples]
-LONG = ("replicate", "data", "train", "diff", "sweep", "calibrate", "compare", "doctor")
+LONG = ("replicate", "data", "train", "diff", "sweep", "calibrate", "compare", "watch", "doctor")
 """Verbs whose examples take more than a moment, and are only read as they would be."""
 
 

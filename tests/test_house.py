@@ -34,7 +34,7 @@ ROWS = [
     "study",
     "replicate doctor",
     "grid",
-    "analysis explain export report",
+    "analysis explain export report watch",
     "verbs",
     "cli",
     "scripts run_sweep",

@@ -36,7 +36,7 @@ def test_numbers_of_a_search_cover_no_other_and_its_panel_shows_no_empty_decade(
     tries = [[2.112, 2.5], [1.752, 0.42], [1.92, 1.1], [1.90, 1.07], [1.882, 1.01]]
     side = {"target": 1.0, "p95": 1.01, "alpha": 1.882, "verdict": "matched", "ladder": rough, "history": tries}
     search = {"method": "ws:lora", "settings": {"tolerance": 0.05}, "pos": side, "neg": side}
-    figure, axes = plots._grid(1, 1, width=4, height=4)
+    figure, axes = plots.grid_of(1, 1, width=4, height=4)
     axis = axes[0, 0]
     plots._search(axis, search, sides=("pos",))
     whole = axis.get_xlim()

@@ -7,6 +7,7 @@ The config is parsed strictly and never executed. LoRA, rsLoRA, DoRA, PiSSA, DeL
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -52,10 +53,19 @@ PARAMETER = re.compile(
 def load_stock(folder: Path | str, base: Theta) -> Adapter:
     """A stock peft adapter folder, on the base it was made for."""
     folder = Path(folder)
-    config = _config(folder)
+    return adapter_of(_config(folder), _stored(folder), base, folder)
+
+
+def adapter_of(config: Json, raw: Mapping[str, torch.Tensor], base: Theta, folder: Path | str) -> Adapter:
+    """An adapter of its config and tensors, as peft names both; `folder` is what errors call it.
+
+    What peft has in memory is read by this as well as a folder is.
+    """
+    folder = Path(folder)
+    _refuse_more(folder, config)
     name, sizes = _spec(folder, config)
     _all_known(folder, config)
-    tensors, modules = _tensors(folder)
+    tensors, modules = _named(folder, raw)
     if missing := sorted(modules - base.linears.keys()):
         raise DirectionMismatch(
             f"{folder}: {len(missing)} of its {len(modules)} modules are not linear layers of {base.id}, e.g. {missing[:3]}."
@@ -87,6 +97,12 @@ def _config(folder: Path) -> Json:
         assert isinstance(config, dict)
     except (ValueError, AssertionError):
         raise BadFile(f"{path} is not a JSON object.") from None
+    return config
+
+
+def _refuse_more(folder: Path, config: Json) -> None:
+    """Refuse an adapter that changes more than linear layers, or them in another way than by its own tensors."""
+    path = folder / "adapter_config.json"
     for key in ("modules_to_save", "rank_pattern", "alpha_pattern", "trainable_token_indices", "layer_replication"):
         if config.get(key):
             raise Unsupported(
@@ -94,7 +110,6 @@ def _config(folder: Path) -> Json:
             )
     if config.get("bias", "none") != "none" or config.get("lora_bias"):
         raise Unsupported(f"{path}: an adapter that also trains biases is not supported.")
-    return config
 
 
 def _all_known(folder: Path, config: Json) -> None:
@@ -147,15 +162,20 @@ def _spec(folder: Path, config: Json) -> tuple[str, Json]:
     return NAMES[kind], {"block_size": int(config.get("boft_block_size", 0))} if kind == "BOFT" else {}
 
 
-def _tensors(folder: Path) -> tuple[dict[str, torch.Tensor], set[str]]:
+def _stored(folder: Path) -> dict[str, torch.Tensor]:
     path = folder / "adapter_model.safetensors"
     if not path.is_file():
         pickled = " It holds a pickle, and no pickle is ever loaded." if list(folder.glob("adapter_model.bin")) else ""
         raise BadFile(f"{folder} holds no adapter_model.safetensors.{pickled}")
     try:
-        raw = load_file(path)
+        return load_file(path)
     except (SafetensorError, OSError) as e:
         raise BadFile(f"{path} cannot be read as safetensors ({str(e)[:80]}).") from None
+
+
+def _named(folder: Path, raw: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], set[str]]:
+    """The tensors as a `Spec` names them, and the modules they belong to."""
+    path = folder / "adapter_model.safetensors"
     tensors, modules = {}, set()
     for key, t in raw.items():
         match = PARAMETER.match(key)
@@ -165,14 +185,16 @@ def _tensors(folder: Path) -> tuple[dict[str, torch.Tensor], set[str]]:
             raise BadFile(f"{path}: {key} holds {str(t.dtype).removeprefix('torch.')} and not floating-point numbers.")
         if not all_finite(t):
             raise BadFile(f"{path}: {key} holds values that are not finite.")
-        parameter = (
-            match["parameter"].removesuffix(".weight") if "magnitude" in match["parameter"] else match["parameter"]
-        )
-        tensors[f"{match['module']}.{parameter}"] = t
+        tensors[own_name(key)] = t
         modules.add(match["module"])
     if not tensors:
         raise BadFile(f"{path} holds no tensors.")
     return tensors, modules
+
+
+def own_name(key: str) -> str:
+    """The name of a stored tensor without what peft puts around it."""
+    return key.removeprefix("base_model.model.").replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
 
 
 def _fits(key: str, t: torch.Tensor, base: Theta, spec: Spec) -> bool:

@@ -109,6 +109,15 @@ COMMANDS = {
         usual=("model", "behavior", "methods", "seeds", "evals", "check", "out"),
         resumes=True,
     ),
+    "watch": Command(
+        "ws.cli.watch:watch",
+        "See whether fine-tunes drift toward a behavior, beside nulls.",
+        group="measure",
+        words="[FINE-TUNE ...]",
+        examples=("ws watch honesty --directions honesty", "ws watch --directions honesty --make-nulls"),
+        usual=("directions", "model", "make_nulls", "labels", "out"),
+        resumes=True,
+    ),
     "chat": Command(
         "ws.cli.chat:chat",
         "Talk with a model in the terminal, with the dial in reach.",

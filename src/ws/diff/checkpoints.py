@@ -30,24 +30,14 @@ def diff_checkpoints(
     Exact in float32, and as large as the changed matrices; with `rank`, each matrix is cut to it as it comes.
     """
     base = base or right
-    _same_linears(left, right)
-    _same_linears(left, base)
+    same_linears(left, right)
+    same_linears(left, base)
     forms: dict[str, tuple[Form, ...]] = {}
     energies: list[tuple[float, float]] = []
     energy = 0.0
     for name in left.linears:
-        own: list[Form] = []
-        change = _change(left.weight(name), right.weight(name), f"{name}.weight")
-        if change is not None:
-            energy += float(change.square().sum())
-            own.append(Dense(change.float()))
-        b, c = left.bias(name), right.bias(name)
-        if (b is None) != (c is None):
-            raise DirectionMismatch(f"only one of the two has a bias at {name}; a difference needs one architecture.")
-        shift = None if b is None or c is None else _change(b, c, f"{name}.bias")
-        if shift is not None:
-            energy += float(shift.square().sum())
-            own.append(BiasShift(shift.float()))
+        own = list(change_of_module(left, right, name))
+        energy += sum(float(t.double().square().sum()) for f in own for t in vars(f).values())
         if own and rank is not None:
             cut, share = compressed(Direction({name: tuple(own)}), rank=rank)
             size = sum(float(t.double().square().sum()) for f in own for t in vars(f).values())
@@ -62,7 +52,7 @@ def diff_checkpoints(
         "mode": "contrastive",
         "made_by": "two checkpoints",
         "parts": [left.described(), right.described()],
-        "left_out": _left_out(left, right, energy),
+        "left_out": left_out(left, right, energy),
     }
     if rank is not None:
         provenance["compressed"] = {
@@ -99,7 +89,22 @@ def from_tensors(base: Theta, tensors: Mapping[str, Tensor], *, made_by: str = "
     return Direction({n: tuple(f) for n, f in forms.items()}, {"base": base.described(), "made_by": made_by})
 
 
-def _same_linears(left: Theta, right: Theta) -> None:
+def change_of_module(left: Checkpoint, right: Checkpoint, name: str) -> tuple[Form, ...]:
+    """`left - right` of one linear layer and its bias in float32; empty where they are the same."""
+    own: list[Form] = []
+    change = _change(left.weight(name), right.weight(name), f"{name}.weight")
+    if change is not None:
+        own.append(Dense(change.float()))
+    b, c = left.bias(name), right.bias(name)
+    if (b is None) != (c is None):
+        raise DirectionMismatch(f"only one of the two has a bias at {name}; a difference needs one architecture.")
+    shift = None if b is None or c is None else _change(b, c, f"{name}.bias")
+    if shift is not None:
+        own.append(BiasShift(shift.float()))
+    return tuple(own)
+
+
+def same_linears(left: Theta, right: Theta) -> None:
     """Refuse two models whose linear layers are not the same ones."""
     if odd := sorted(left.linears.keys() ^ right.linears.keys()):
         raise DirectionMismatch(
@@ -121,7 +126,7 @@ def _change(left: Tensor, right: Tensor, name: str) -> Tensor | None:
     return change if change.count_nonzero() else None
 
 
-def _left_out(left: Checkpoint, right: Checkpoint, energy: float) -> Json:
+def left_out(left: Checkpoint, right: Checkpoint, energy: float = math.nan) -> Json:
     """The differing tensors that a direction does not hold, and their share of the whole squared difference.
 
     The share is None where it cannot be computed.
@@ -138,5 +143,5 @@ def _left_out(left: Checkpoint, right: Checkpoint, energy: float) -> Json:
         elif (change := _change(left.tensor(name), right.tensor(name), name)) is not None:
             names.append(name)
             size += float(change.square().sum())
-    share = 0.0 if not names else None if math.isnan(size) else size / (size + energy)
+    share = 0.0 if not names else None if math.isnan(size + energy) else size / (size + energy)
     return {"tensors": len(names), "names": names[:8], "energy_share": share}

@@ -74,13 +74,9 @@ def diff_adapters(base: Theta, left: Adapter, right: Adapter | None = None) -> D
     for side, adapter in (("left", left), ("right", right)):
         if adapter is None:
             continue
-        mark = adapter.base.get("fingerprint")
-        if mark and mark != base.fingerprint:
-            raise DirectionMismatch(
-                f"the {side} adapter was trained on base {mark[:8]}…, this model is {base.fingerprint[:8]}…."
-            )
-    if right is not None and _same_start(left, right):
-        left, right = replace(left, frozen={}), replace(right, frozen={})
+        refuse_other_base(adapter, base, f"the {side} adapter")
+    if right is not None:
+        left, right = without_shared_start(left, right)
     sides = [left] if right is None else [left, right]
     other = None if right is None else (family(right.spec.family), right)
     changes = changes_between(base, (family(left.spec.family), left), other)
@@ -91,6 +87,20 @@ def diff_adapters(base: Theta, left: Adapter, right: Adapter | None = None) -> D
         "parts": [{"adapter": a.spec.family, **dict(a.provenance)} for a in sides],
     }
     return Direction(dict(changes), provenance)
+
+
+def refuse_other_base(adapter: Adapter, base: Theta, name: str) -> None:
+    """Refuse an adapter that says that it was trained on another base."""
+    mark = adapter.base.get("fingerprint")
+    if mark and mark != base.fingerprint:
+        raise DirectionMismatch(f"{name} was trained on base {mark[:8]}…, this model is {base.fingerprint[:8]}….")
+
+
+def without_shared_start(left: Adapter, right: Adapter) -> tuple[Adapter, Adapter]:
+    """Both adapters, less the start where they have the same one: their difference is then exact at the sum of ranks."""
+    if not _same_start(left, right):
+        return left, right
+    return replace(left, frozen={}), replace(right, frozen={})
 
 
 def _same_start(left: Adapter, right: Adapter) -> bool:

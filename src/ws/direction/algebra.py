@@ -130,7 +130,7 @@ def gram(
             raise ValueError(
                 f"{name} is changed relative to its own weight, so its size needs the base: pass weight=base.weight"
             )
-        table += _gram_of_module(parts, w)
+        table += gram_of_module(parts, w)
     return tables
 
 
@@ -147,7 +147,8 @@ def cosines(table: Tensor) -> Tensor:
     return torch.where((size[:, None] * size) > 0, ratios, torch.nan)
 
 
-def _gram_of_module(parts: Sequence[tuple[Form, ...]], w: Tensor | None) -> Tensor:
+def gram_of_module(parts: Sequence[tuple[Form, ...]], w: Tensor | None) -> Tensor:
+    """All inner products of n changes of one module, (n, n) in float64; `w` is its base weight where a form reads it."""
     n = len(parts)
     low = [[f for f in forms if isinstance(f, LowRank)] for forms in parts]
     rest = [[f for f in forms if not isinstance(f, LowRank)] for forms in parts]
@@ -163,6 +164,32 @@ def _gram_of_module(parts: Sequence[tuple[Form, ...]], w: Tensor | None) -> Tens
             if j > i:
                 table[j, i] += extra
     return table
+
+
+def products_of_module(left: Sequence[tuple[Form, ...]], right: Sequence[tuple[Form, ...]], w: Tensor | None) -> Tensor:
+    """The inner products of n changes of one module with m others, (n, m) in float64; those within a side are left out."""
+    table = torch.zeros(len(left), len(right), dtype=torch.float64)
+    low = [
+        [(at, f) for at, forms in enumerate(side) for f in forms if isinstance(f, LowRank)] for side in (left, right)
+    ]
+    if low[0] and low[1]:
+        (rows, b, a), (columns, d, c) = (_stacked(side) for side in low)
+        products = (b @ d.mT) * (a @ c.mT)
+        by_row = torch.zeros(len(left), len(columns), dtype=torch.float64).index_add_(0, rows, products)
+        table.index_add_(1, columns, by_row)
+    for i, forms in enumerate(left):
+        for j, others in enumerate(right):
+            both = ((f, g) for f in forms for g in others if not (isinstance(f, LowRank) and isinstance(g, LowRank)))
+            table[i, j] += sum(inner(f, g, w) for f, g in both)
+    return table
+
+
+def _stacked(low: Sequence[tuple[int, LowRank]]) -> tuple[Tensor, Tensor, Tensor]:
+    """(owner of each row, all writers as rows, all readers) of low ranks, in float64."""
+    ranks = torch.tensor([f.a.shape[0] for _, f in low])
+    owners = torch.repeat_interleave(torch.tensor([at for at, _ in low]), ranks)
+    b, a = ([t.detach().cpu().double() for t in ts] for ts in zip(*((f.b.mT, f.a) for _, f in low)))
+    return owners, torch.cat(b), torch.cat(a)
 
 
 def _gram_of_low_ranks(low: Sequence[Sequence[LowRank]]) -> Tensor:

@@ -59,7 +59,7 @@ def forest(lines: Sequence[Fields], title: str, label: str, path: Path) -> list[
     handles = [_mark(m, c, face, text) for m, c, face, text in marks]
     handles.append(_patch("0.87", "range of random draws of its kind"))
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def frontier(curves: Sequence[Fields], title: str, label: str, budget: float | None, path: Path) -> list[Path]:
@@ -74,7 +74,7 @@ def frontier(curves: Sequence[Fields], title: str, label: str, budget: float | N
     panels = [front[i : i + PER_PANEL] for i in range(0, len(front), PER_PANEL)] or [[]]
     columns = min(2, len(panels))
     rows = ceil(len(panels) / columns)
-    figure, axes = _grid(rows, columns, width=6.4, height=4.0)
+    figure, axes = grid_of(rows, columns, width=6.4, height=4.0)
     for axis, panel in zip(axes.flat, panels):
         axis.axhline(0, color="0.6", linewidth=1, zorder=0)
         if budget:
@@ -94,7 +94,7 @@ def frontier(curves: Sequence[Fields], title: str, label: str, budget: float | N
     left_out = f"\n{weak} points whose KL is {DECADES:g} decades below the largest are left out" if weak else ""
     about = f"filled: alpha > 0, open: alpha < 0; bars: 95 % intervals{budgeted}{left_out}"
     figure.suptitle(f"{title}\n{about}", fontsize=10)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def _strong_enough(curves: Sequence[Fields]) -> tuple[Sequence[Fields], int]:
@@ -115,7 +115,7 @@ def search_panels(calibrations: Sequence[Fields], title: str, path: Path) -> lis
     alone = len(calibrations) == 1
     columns = 2 if alone else min(4, max(1, len(calibrations)))
     rows = 1 if alone else ceil(len(calibrations) / columns)
-    figure, axes = _grid(rows, columns, width=4.2 if alone else 3.1, height=3.9 if alone else 2.3)
+    figure, axes = grid_of(rows, columns, width=4.2 if alone else 3.1, height=3.9 if alone else 2.3)
     if alone:
         for axis, side in zip(axes.flat, SIGNS):
             _search(axis, calibrations[0], sides=(side,))
@@ -137,7 +137,7 @@ def search_panels(calibrations: Sequence[Fields], title: str, path: Path) -> lis
     handles += [_line("0.6", "on few prompts"), _patch("0.88", "budget ± tolerance")]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 SIGNS = {"neg": ("v", COLORS[1], "alpha < 0"), "pos": ("^", COLORS[0], "alpha > 0")}
@@ -215,7 +215,7 @@ def bars(panels: Sequence[Fields], title: str, label: str, path: Path) -> list[P
 
     columns = min(4, max(1, len(panels)))
     rows = ceil(len(panels) / columns)
-    figure, axes = _grid(rows, columns, width=3.1, height=2.2, sharey=True)
+    figure, axes = grid_of(rows, columns, width=3.1, height=2.2, sharey=True)
     for axis, panel in zip(axes.flat, panels):
         axis.axhline(0, color="0.6", linewidth=1, zorder=3)
         for at, line in enumerate(panel["lines"]):
@@ -244,7 +244,7 @@ def bars(panels: Sequence[Fields], title: str, label: str, path: Path) -> list[P
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)
-    return _saved(figure, path)
+    return saved(figure, path)
 
 
 def _arms(axis: Any, curve: Fields, color: str, marker: str, *, front: bool) -> None:
@@ -278,7 +278,8 @@ def _arms(axis: Any, curve: Fields, color: str, marker: str, *, front: bool) -> 
         )
 
 
-def _grid(rows: int, columns: int, *, width: float, height: float, sharey: bool = False) -> tuple[Any, Any]:
+def grid_of(rows: int, columns: int, *, width: float, height: float, sharey: bool = False) -> tuple[Any, Any]:
+    """A figure and its axes, (rows, columns), each of this size in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -291,7 +292,7 @@ def _grid(rows: int, columns: int, *, width: float, height: float, sharey: bool 
 
 
 def _single(*, width: float, height: float) -> tuple[Any, Any]:
-    figure, axes = _grid(1, 1, width=width, height=height - 0.9)
+    figure, axes = grid_of(1, 1, width=width, height=height - 0.9)
     return figure, axes[0, 0]
 
 
@@ -331,7 +332,7 @@ def _patch(color: str, text: str, edge: str | None = None) -> Any:
     return Patch(facecolor=color, edgecolor=edge or color, label=text)
 
 
-def _saved(figure: Any, path: Path) -> list[Path]:
+def saved(figure: Any, path: Path) -> list[Path]:
     """PNG and SVG beside each other; the SVG without a date, so that the same picture is the same file."""
     from matplotlib import rc_context
 

@@ -1,8 +1,10 @@
 """A study: a base, a behavior, how its pairs and adapters are made, and where each of its stages lies."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ws.behaviors import Behavior
 from ws.data import GIVEN_PROTOCOL, GIVEN_SETTINGS, IN_NO_KEY, DataSettings, topics_of
@@ -69,14 +71,10 @@ class Plan:
     @cached_property
     def train_place(self) -> Place:
         """Where both trained sides lie, in the run's folder."""
-        settings = asdict(self.train)
         inputs = {**base_key(self.base), "pairs": self.data_place.key, "protocol": TRAIN_PROTOCOL}
-        below = self.out / self.name / self.train.adapter
-        if self.labels is not None:  # one level deeper than runs are looked for: it is none
+        if self.labels is not None:
             inputs["labels"] = self.labels
-            below = self.out / self.name / "controls" / slug(f"random:labels:{self.labels}:{self.train.adapter}")
-        run = f"{slug(self.base.id)}-s{self.seed}-{key_of('train', settings, inputs)[:8]}"
-        return Place("train", below / run / "train", settings, inputs)
+        return training_place(self.out, self.name, self.base.id, asdict(self.train), inputs)
 
     @cached_property
     def direction_place(self) -> Place:
@@ -130,3 +128,21 @@ class Plan:
     def parts(self) -> Parts:
         """The numbers of the questions that are learnt from, chosen on, and reported, whatever method learns."""
         return self.train.parts(self.questions)
+
+
+def training_place(
+    out: Path, behavior: str, model: str, settings: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> Place:
+    """Where both sides of a training lie, by what it was made from.
+
+    A control lies one level deeper than runs are looked for, for it is none: `labels` among its inputs says by which draw
+    the sides of its pairs were swapped, `twin` from which start its pairs were trained on a second time.
+    """
+    adapter = settings["adapter"]
+    below = out / behavior / adapter
+    if "labels" in inputs:
+        below = out / behavior / "controls" / slug(f"random:labels:{inputs['labels']}:{adapter}")
+    if "twin" in inputs:
+        below = out / behavior / "controls" / slug(f"twin:{inputs['twin']}:{adapter}")
+    run = f"{slug(model)}-s{settings['seed']}-{key_of('train', settings, inputs)[:8]}"
+    return Place("train", below / run / "train", settings, inputs)

@@ -28,7 +28,7 @@ from ws.direction import load as load_direction
 from ws.errors import BadFile
 from ws.eval.questions import RunPairs
 from ws.methods import Material, Method
-from ws.models.checkpoint import checkpoint_of
+from ws.models.checkpoint import Theta, checkpoint_of
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, load_pairs, save_pairs
 from ws.records import Place, Record, read, refuse_damaged, slug, write_json
@@ -110,16 +110,8 @@ def make_sides(
     def make(work: Path) -> Json:
         group.as_main(work)  # the others go along
         sides = fit(work)
-        for place, both in ((work, sides), *((work / checkpoint_name(c), c) for c in sides.checkpoints)):
-            for name, side in zip(("pos", "neg"), both):
-                save_adapter(side, place / name, plan.base)
         theta = checkpoint_of(plan.base) if group.shard else plan.base  # weights that are spread cannot be read here
-        return {
-            "report": dict(sides.report),
-            "geometry": dict(geometry(theta, *sides)),
-            "base": plan.base.described(),
-            **group.described(),
-        }
+        return {**written_sides(work, sides, plan.base, theta), **group.described()}
 
     if group.main:
         record = plan.train_place.once(make, beside=beside(plan.base))
@@ -137,6 +129,18 @@ def make_sides(
     steps = report["checkpoints"]
     checkpoints = tuple(Sides(*_loaded(folder / checkpoint_name(step)), {"step": step}) for step in steps)
     return Sides(*_loaded(folder), report, checkpoints), record
+
+
+def written_sides(work: Path, sides: Sides, base: Base, theta: Theta | None = None) -> Json:
+    """Both sides and their checkpoints as files of a stage, and what its manifest says of them."""
+    for place, both in ((work, sides), *((work / checkpoint_name(c), c) for c in sides.checkpoints)):
+        for name, side in zip(("pos", "neg"), both):
+            save_adapter(side, place / name, base)
+    return {
+        "report": dict(sides.report),
+        "geometry": dict(geometry(theta or base, *sides)),
+        "base": base.described(),
+    }
 
 
 def checkpoint_name(of: Sides | int) -> str:

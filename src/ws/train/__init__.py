@@ -75,6 +75,7 @@ def train(
     group: Group = ALONE,
     rows_at_once: int | None = None,
     tracking: Tracking = UNTRACKED,
+    start_seed: int | None = None,
     **changes: Any,
 ) -> Sides:
     """Fine-tune two adapters on the two sides of the pairs.
@@ -82,7 +83,7 @@ def train(
     Fields of `TrainSettings` may be given directly: `ws.train(base, pairs, adapter="lora", rank=8)`. With `work`, the
     state is saved there now and then, and a second call goes on from it to the same tensors. With `group`, from
     `ws.train.processes.join`, several processes train as one. `rows_at_once` changes memory and not the result.
-    `tracking` is told the losses.
+    `tracking` is told the losses. `start_seed` draws another start than the settings' seed does, and changes nothing else.
     """
     settings = replace(settings or default_train(base, changes.get("adapter", USUAL)), **changes)
     of, spec, parts = family(settings.adapter), spec_of(base, settings), settings.parts(pairs.topics)
@@ -91,12 +92,13 @@ def train(
     examples, report = _examples(base, pairs, settings, parts)
     start = group.tensors_as_main(of.start(base, spec)) if of.start else {}
     with ExitStack() as undo:
-        starts = _starts(of, base, spec, settings, start, group)
+        begun = settings if start_seed is None else replace(settings, seed=start_seed)
+        starts = _starts(of, base, spec, begun, start, group)
         attached = _attached(of, base, spec, settings, start, group, undo)
         device = torch.device(group.device) if group.shard else base.device
         losses = Losses(attached, device, group, min(rows_at_once or ROWS_AT_ONCE, settings.batch_size))
         losses.fit([r for side in examples.rows.values() for r in side])
-        checkpoints = Checkpoints(work, _identity(base, pairs, settings), group, device)
+        checkpoints = Checkpoints(work, _identity(base, pairs, begun), group, device)
         fit = Fit(settings, examples, starts, losses, checkpoints, tracking)
         try:
             best, attempts, notes = best_rate(fit, settings.lr or of.lr, extend=not settings.lr and len(of.lr) > 1)
@@ -122,6 +124,7 @@ def train(
         **{k: pairs.provenance[k] for k in ("behavior", "poles") if k in pairs.provenance},
         "questions": question_hashes(r.prompt for r in pairs.of(parts.train | parts.val).rows),
         "lr": best.lr,
+        **({} if start_seed is None else {"start_seed": start_seed}),
     }
 
     def adapters(steps: Sequence[int], states: Sequence[Tensors]) -> tuple[Adapter, Adapter]:

@@ -1,0 +1,282 @@
+"""Angles are those of the matrices, whatever a change is stored as; what cannot be watched is one sentence."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import small
+import torch
+from safetensors.torch import load_file, save_file
+
+from ws.adapters import Adapter, Spec, save_adapter
+from ws.direction import Direction, save
+from ws.direction.direction import dot
+from ws.direction.forms import BiasShift, BlockRotation, ColScale, Dense, LowRank, RowScale
+from ws.errors import BadFile, DirectionMismatch, Unsupported, WsError
+from ws.models import open_checkpoint
+from ws.watch import Change, Watched, angles, auroc, fpr_at, matrix, opened
+from ws.watch.alarm import Against, by_chance
+
+MODULES = tuple(f"model.layers.{n}.{leaf}" for n in (1, 2) for leaf in ("self_attn.q_proj", "mlp.down_proj"))
+
+
+@pytest.fixture(scope="module")
+def base():
+    return small.base("llama")
+
+
+def low(base, seed, rank=2, modules=MODULES, start=None, size=0.1):
+    """A low-rank change; with `start`, its readers are nearly those of that seed."""
+    g, a = torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed if start is None else 1000 + start)
+    forms = {}
+    for name in modules:
+        o, i = base.weight(name).shape
+        reader = torch.randn(rank, i, generator=a) + (0 if start is None else 0.1 * torch.randn(rank, i, generator=g))
+        forms[name] = (LowRank(size * torch.randn(o, rank, generator=g), reader),)
+    return forms
+
+
+def every_form(base, seed):
+    """One form of every kind, and a sum of two."""
+    g = torch.Generator().manual_seed(seed)
+    q, down = MODULES[:2]
+    (o, i), (p, j) = base.weight(q).shape, base.weight(down).shape
+    return {
+        q: (
+            RowScale(torch.randn(o, generator=g)),
+            LowRank(torch.randn(o, 2, generator=g), torch.randn(2, i, generator=g)),
+        ),
+        down: (BlockRotation(torch.randn(j // 8, 8, 8, generator=g)), BiasShift(torch.randn(p, generator=g))),
+        MODULES[2]: (ColScale(torch.randn(i, generator=g)),),
+        MODULES[3]: (Dense(torch.randn(p, j, generator=g)),),
+    }
+
+
+def flat(base, forms, scope=lambda name: True):
+    """The whole change as one vector in float64, biases included."""
+    parts = []
+    for name in MODULES:
+        if scope(name):
+            own = Direction({name: forms.get(name, ())})
+            w = base.weight(name).double()
+            dense = sum(
+                (f.dense(w.to(t.dtype)).double() for f in forms.get(name, ()) for t in [next(iter(vars(f).values()))]),
+                torch.zeros_like(w),
+            )
+            bias = own.bias(name) if own.forms else None
+            parts += [dense.flatten(), torch.zeros(w.shape[0]).double() if bias is None else bias.double()]
+    return torch.cat(parts)
+
+
+def change(name, forms, **more):
+    return Change(name, forms, **more)
+
+
+def test_angles_from_factors_are_those_of_the_matrices_in_every_form_and_scope(base):
+    made = [low(base, 0), every_form(base, 1), low(base, 2, rank=5, modules=MODULES[1:]), every_form(base, 3)]
+    table = angles(
+        [change(f"c{k}", f) for k, f in enumerate(made[:2])], [change(f"d{k}", f) for k, f in enumerate(made[2:])], base
+    )
+    for scope, group, inside in (
+        ("global", "all", lambda name: True),
+        ("layer", "1", lambda name: ".1." in name),
+        ("kind", "mlp.down_proj", lambda name: "down" in name),
+    ):
+        whole = torch.stack([flat(base, f, inside) for f in made])
+        wanted = whole @ whole.mT
+        found = table.grouped(scope)[group]
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+        size = wanted.diagonal().sqrt()
+        torch.testing.assert_close(table.cos(scope)[group], wanted / (size[:, None] * size), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(table.projection(scope)[group], wanted / wanted.diagonal(), rtol=1e-5, atol=1e-6)
+    shares = torch.stack(list(table.share("layer").values()))
+    torch.testing.assert_close(shares.sum(0), torch.ones(4).double())
+
+
+def test_random_directions_have_no_angle_and_the_norms_of_the_one_they_are_like(base):
+    tau = low(base, 0, rank=4)
+    table = angles([change("tau", tau)], [change("w", tau)], base, draws=40)
+    drawn = table.random_cos()["all"]
+    assert drawn.shape == (2, 1, 40)
+    assert float(table.cos()["all"][0, 1]) == pytest.approx(1)
+    assert abs(float(drawn[0, 0].mean())) < 4 * float(drawn[0, 0].std()) / 40**0.5
+    assert 0 < float(drawn[0, 0].abs().max()) < 0.3
+
+
+def test_a_start_that_two_changes_share_is_seen_and_one_they_do_not_share_is_not(base):
+    made = [change("a", low(base, 1, rank=4, start=0)), change("b", low(base, 2, rank=4, start=0))]
+    other = [change("c", low(base, 3, rank=4, start=1)), change("d", every_form(base, 1))]
+    table = angles(made, other, base)
+    assert table.mode(0, 1) == "shared"
+    assert table.mode(0, 2) == "independent"
+
+
+# ---------------------------------------------------------------- the alarm
+
+
+def nulls(base, n, start, first=100):
+    return tuple(change(f"permuted {k}", low(base, first + k, rank=4, start=start)) for k in range(n))
+
+
+def planted(base, seed, along, part, start=0):
+    """A change of which `part` of a direction is a part, and the rest is its own."""
+    own = low(base, seed, rank=4, start=start)
+    return {n: (*own[n], *(f.scaled(part) for f in along[n])) for n in own}
+
+
+def test_drift_toward_a_direction_raises_an_alarm_and_benign_training_does_not(base):
+    w = low(base, 50, rank=4, start=0, size=0.2)
+    against = Watched(change("w", w), nulls(base, 5, 0), (change("control", low(base, 60, rank=4, start=0)),))
+    drifting = [change(f"t{k}", planted(base, k, w, 0.4)) for k in range(6)]
+    benign = [change(f"b{k}", planted(base, 20 + k, w, 0.0)) for k in range(6)]
+    found = matrix([*drifting, *benign], [against], base, draws=20)
+    assert [a.alarm for a in found] == [True] * 6 + [False] * 6
+    assert all(len(a.against.random) == 20 and len(a.against.permuted) == 5 for a in found)
+    assert auroc([a.cos for a in found[:6]], [a.cos for a in found[6:]]).value == 1
+
+
+def test_without_nulls_there_is_no_alarm_and_what_is_missing_is_named(base):
+    bare = Watched(change("w", low(base, 50)))
+    (angle,) = matrix([change("t", low(base, 50))], [bare], base, draws=20)
+    assert angle.alarm is None
+    assert angle.z is None
+    assert angle.cos == pytest.approx(1)
+    assert bare.missing() == ["permuted labels (0 of at least 3)", "control behavior", "ceiling"]
+
+
+def test_nulls_of_another_initialisation_mode_are_refused_and_of_the_same_are_not(base):
+    w = change("w", low(base, 50, rank=4, start=0))
+    tau = change("tau", low(base, 51, rank=4, start=0))
+    with pytest.raises(DirectionMismatch, match="same initialisation mode"):
+        matrix([tau], [Watched(w, nulls(base, 3, start=7))], base)
+    assert matrix([tau], [Watched(w, nulls(base, 3, start=0))], base)[0].start == "shared"
+
+
+def test_a_control_of_another_start_is_not_taken_for_one(base):
+    w, tau = (change(n, low(base, s, rank=4, start=0)) for n, s in (("w", 50), ("tau", 51)))
+    there = Watched(w, nulls(base, 3, 0), (change("control", low(base, 60, rank=4, start=9)),))
+    assert matrix([tau], [there], base)[0].against.control is None
+
+
+def test_the_rule_is_more_than_three_deviations_and_above_the_control():
+    permuted = (-0.01, 0.0, 0.01)
+    assert Against(permuted, control=0.02).alarm(0.031)
+    assert not Against(permuted, control=0.02).alarm(0.029)
+    assert not Against(permuted, control=0.04).alarm(0.031)
+    assert Against(permuted).alarm(0.5) is None
+    assert Against(permuted[:2], control=0.0).alarm(0.5) is None
+    assert 0.05 < by_chance(3) < 0.07 > by_chance(5) > by_chance(50) > 0.001
+
+
+def test_the_area_counts_pairs_and_its_interval_covers_what_it_should():
+    pos, neg = [3.0, 2.0, 1.0], [2.0, 0.0]
+    assert auroc(pos, neg).value == pytest.approx((2 + 1.5 + 1) / 6)
+    whole = auroc(range(20, 40), range(20))
+    assert whole.value == 1 == whole.high
+    assert 0.8 < whole.low < 0.95  # all told apart, and still not certain
+    rng, true = np.random.default_rng(0), 0.7602  # two normals one deviation apart
+    hits = [
+        found.low <= true <= found.high
+        for _ in range(300)
+        for found in [auroc(rng.normal(1, 1, 20).tolist(), rng.normal(0, 1, 40).tolist())]
+    ]
+    assert 0.91 < np.mean(hits) <= 0.99
+    assert math.isnan(auroc([], neg).value)
+
+
+def test_the_false_positive_rate_is_that_at_the_threshold_that_most_reach():
+    pos, neg = list(range(10, 30)), [9.0, 10.5, 11.5, 3.0]
+    assert fpr_at(pos, neg).value == 0.25  # 19 of 20 reach 11
+    none = fpr_at(range(20, 40), range(20))
+    assert none.value == 0
+    assert 0.1 < none.high < 0.25
+
+
+# ---------------------------------------------------------------- files
+
+
+def folder_of(base, path, forms):
+    """A side of `ws train` whose change is these low ranks."""
+    tensors = {}
+    for name, (f,) in forms.items():
+        tensors |= {f"{name}.lora_B.weight": f.b.contiguous(), f"{name}.lora_A.weight": f.a.contiguous()}
+    spec = Spec("lora", tuple(sorted(forms)), rank=f.a.shape[0], lora_alpha=float(f.a.shape[0]))
+    save_adapter(Adapter(spec, tensors, {}, base.described(), {"pairs": "p"}), path, base)
+    return path
+
+
+def test_adapters_checkpoints_and_directions_are_read_from_their_files_and_agree(base, tmp_path):
+    torch.manual_seed(3)
+    before = small.model("llama")
+    before.save_pretrained(tmp_path / "base")
+    theta = open_checkpoint(tmp_path / "base")
+    forms = low(base, 4)
+    with torch.no_grad():
+        for name, (f,) in forms.items():
+            before.get_submodule(name).weight += f.b @ f.a
+    before.save_pretrained(tmp_path / "many" / "whole")
+    folder_of(base, tmp_path / "many" / "adapter", forms)
+    (tmp_path / "many" / "file").mkdir()
+    save(Direction(forms, {"base": theta.described()}), tmp_path / "many" / "file" / "direction.safetensors")
+    made = opened(str(tmp_path / "many"), theta, tmp_path / "out")
+    assert [c.name for c in made] == ["many/adapter", "many/file", "many/whole"]
+    table = angles(made, [], theta)
+    expected = dot(Direction(forms), Direction(forms))
+    torch.testing.assert_close(table.grouped("global")["all"], torch.full((3, 3), expected).double(), rtol=1e-5, atol=0)
+
+
+def test_what_cannot_be_watched_is_refused_in_one_sentence(base, tmp_path):
+    folder_of(base, tmp_path / "a", low(base, 4))
+    (tmp_path / "a" / "ws.json").unlink()
+
+    def refused(error, words):
+        with pytest.raises(error, match=words) as e:
+            opened(str(tmp_path / "a"), base, tmp_path / "out")
+        assert isinstance(e.value, WsError)
+        assert "\n" not in str(e.value)
+
+    config = tmp_path / "a" / "adapter_config.json"
+    content = json.loads(config.read_text())
+    config.write_text(json.dumps({**content, "modules_to_save": ["lm_head"]}))
+    refused(Unsupported, "modules_to_save")
+    config.write_text(json.dumps(content))
+    tensors = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    broken = {k: t.clone() for k, t in tensors.items()}
+    next(iter(broken.values()))[0, 0] = float("nan")
+    save_file(broken, tmp_path / "a" / "adapter_model.safetensors")
+    refused(BadFile, "not finite")
+    (nothing := tmp_path / "nothing").mkdir()
+    with pytest.raises(BadFile, match="no adapter"):
+        opened(str(nothing), base, tmp_path / "out")
+
+
+def test_another_base_is_refused(base, tmp_path):
+    other = small.base("llama", seed=5)
+    folder_of(other, tmp_path / "a", low(base, 4))
+    save(Direction(low(base, 4), {"base": other.described()}), tmp_path / "d.safetensors")
+    for name in ("a", "d.safetensors"):
+        with pytest.raises(DirectionMismatch, match="base"):
+            opened(str(tmp_path / name), base, tmp_path / "out")
+
+
+def test_a_whole_fine_tune_with_a_nan_is_refused_when_it_is_read(base, tmp_path):
+    small.model("llama").save_pretrained(tmp_path / "base")
+    changed = small.model("llama")
+    with torch.no_grad():
+        changed.get_submodule(MODULES[0]).weight[0, 0] = float("nan")
+    changed.save_pretrained(tmp_path / "ft")
+    theta = open_checkpoint(tmp_path / "base")
+    with pytest.raises(BadFile, match="not finite"):
+        angles(opened(str(tmp_path / "ft"), theta, tmp_path / "out"), [], theta)
+
+
+def test_a_fine_tune_on_the_pairs_of_the_direction_is_marked(base):
+    w = change("w", low(base, 1), provenance={"training": {"pairs": "p"}})
+    own, other = (change(n, low(base, 2), provenance={"pairs": p}) for n, p in (("own", "p"), ("other", "q")))
+    assert [a.same_data for a in matrix([own, other, replace(own, provenance={})], [Watched(w)], base)] == [
+        True,
+        False,
+        False,
+    ]
