@@ -163,3 +163,11 @@ def test_a_basis_says_where_it_comes_from_and_one_of_the_direction_itself_is_cir
     assert chain["circular"] and chain["of"]["name"] == "projected"
     with pytest.raises(ValueError, match="a basis is made from one of"):
         Flags("thin air")
+
+
+def test_a_direction_of_one_column_cut_from_a_matrix_has_its_hash():
+    columns = torch.linalg.svd(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))[0]
+    b = columns.mT.contiguous().mT[:, :1]  # contiguous to torch, and still no block of bytes
+    assert Direction({"m": (LowRank(b, torch.ones(1, 3)),)}).content_hash == (
+        Direction({"m": (LowRank(b.clone(memory_format=torch.contiguous_format), torch.ones(1, 3)),)}).content_hash
+    )

@@ -100,7 +100,7 @@ class Direction:
             for form in fs:
                 for key, t in tensors(form).items():
                     h.update(f"{name} {form.kind} {key} {t.dtype} {tuple(t.shape)}".encode())
-                    h.update(t.contiguous().cpu().view(torch.uint8).numpy().tobytes())
+                    h.update(t.contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return h.hexdigest()
 
     def __add__(self, other: "Direction") -> "Direction":

@@ -42,6 +42,7 @@ Dial = Callable[[Sequence[float]], AbstractContextManager]
 Steer = Callable[[Sequence[float], Sequence[int]], AbstractContextManager]
 """The same, with where each row becomes the model's own: the position of its prompt's last token."""
 
+FEW_STRENGTHS = 7  # that a line of progress names
 P = TypeVar("P")
 
 
@@ -197,14 +198,19 @@ def at_alphas(
         zero = [[s] for s in reference]
     else:
         zero = all_at([0.0], f"{label}, alpha 0")
-    others = (
-        all_at(nonzero, f"{label}, alpha {', '.join(f'{a:g}' for a in nonzero)}") if nonzero else [[] for _ in zero]
-    )
+    others = all_at(nonzero, f"{label}, {_strengths_as_text(nonzero)}") if nonzero else [[] for _ in zero]
     rows = []
     for z, o in zip(zero, others):
         by_alpha = dict(zip([*nonzero, *[0.0] * len(z)], [*o, *z]))
         rows.append([by_alpha[float(a)] for a in alphas])
     return rows
+
+
+def _strengths_as_text(alphas: Sequence[float]) -> str:
+    """A few strengths by number; of many, how many there are."""
+    if len(alphas) > FEW_STRENGTHS:
+        return f"{len(alphas)} strengths"
+    return f"alpha {', '.join(f'{a:g}' for a in alphas)}"
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,17 @@ class Subject:
     """Directions that it is laid beside, by name: of other families, or of other behaviors."""
     seed: int = 0
     """Of random controls."""
+    top: int | None = None
+    """Modules at most of the part that keeps most of the effect; as many as it takes when not given."""
     folder: Path | None = None
     """Where files of an analysis go, such as an exported part; None where none are written."""
+
+
+def measured(subject: Subject) -> "Measure":
+    """What measures the effects of a subject's variants; a subject without is refused."""
+    if subject.measure is None:
+        raise ValueError("this analysis measures effects; name an evaluation for it with `evals`")
+    return subject.measure
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,8 @@ class Table:
     columns: tuple[str, ...] = ()
     """The fields that are shown, in order; all of them without any. Programs get all."""
     note: str = ""
+    most: int | None = None
+    """Rows that are shown; programs get all."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,8 @@ class Bars:
     highs: Sequence[float] = ()
     chance: Sequence[float] = ()
     """What chance gives, per name."""
+    band: tuple[float, float] | None = None
+    """The lowest and the highest of random draws, where they are the same for all names."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +180,16 @@ class Finding:
     """What the numbers say, computed from them, a sentence each."""
     parts: Mapping[str, Direction] = field(default_factory=dict)
     """Variants worth keeping, by the name of their file."""
+
+
+def together(findings: Sequence[Finding]) -> Finding:
+    """Several findings as one, in their order."""
+    return Finding(
+        tuple(t for f in findings for t in f.tables),
+        tuple(p for f in findings for p in f.pictures),
+        tuple(r for f in findings for r in f.readings),
+        {name: part for f in findings for name, part in f.parts.items()},
+    )
 
 
 @dataclass(frozen=True, eq=False)

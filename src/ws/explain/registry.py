@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+from ws.explain.layer_module import LAYER_MODULE
+from ws.explain.localization import LOCALIZATION
 from ws.explain.protocol import Analysis
 
-SHIPPED: tuple[Analysis, ...] = ()
+SHIPPED: tuple[Analysis, ...] = (LAYER_MODULE, LOCALIZATION)
 ANALYSES = {a.name: a for a in SHIPPED}
 
 

@@ -96,7 +96,8 @@ def method_id(direction: Direction) -> str:
     provenance = direction.provenance
     family = provenance.get("adapter") or provenance.get("made_by") or "direction"
     mode = provenance.get("mode", "contrastive")
-    return f"ws:{family}" + ("" if mode == "contrastive" else f":{mode}")
+    variant = (provenance.get("variant") or {}).get("name")
+    return f"ws:{family}" + ("" if mode == "contrastive" else f":{mode}") + (f"/{variant}" if variant else "")
 
 
 def bisector(base: Base, plus: Direction, minus: Direction, contrast: Direction) -> Direction:

@@ -17,5 +17,6 @@ from ws.stats.estimates import effective_units as effective_units
 from ws.stats.estimates import estimate as estimate
 from ws.stats.estimates import means as means
 from ws.stats.estimates import paired as paired
+from ws.stats.estimates import quotient as quotient
 from ws.stats.seeds import OverSeeds as OverSeeds
 from ws.stats.seeds import over_seeds as over_seeds

@@ -196,6 +196,17 @@ def combined(terms: Sequence[tuple[float, Sample]]) -> Sample:
     return Sample(first.keys, first.units, np.hstack([p.features for p in parts]), statistic)
 
 
+def quotient(top: Sample, bottom: Sample) -> Sample:
+    """One number over another, paired row by row; whoever divides by what may be 0 gets no interval to rely on."""
+    a, b = paired([top, bottom])
+    width = a.features.shape[1]
+
+    def statistic(t: np.ndarray) -> np.ndarray:
+        return a.statistic(t[..., :width]) / b.statistic(t[..., width:])
+
+    return Sample(a.keys, a.units, np.hstack([a.features, b.features]), statistic)
+
+
 def paired(samples: Sequence[Sample]) -> list[Sample]:
     """The same numbers over the rows that all of them have scored, joined by key; the others are NaN in each."""
     units: dict[Hashable, Hashable] = {}

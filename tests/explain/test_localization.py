@@ -1,0 +1,91 @@
+"""A behavior that was put into one module is found there, by each way of looking, and a scrambled one nowhere."""
+
+from dataclasses import replace
+
+import pytest
+from explain.worlds import METRIC, MODULES, gradients, measure, planted, scrambled
+from scipy.stats import spearmanr
+
+from ws.eval import Evaluation
+from ws.explain import places
+from ws.explain.attribution import random_steps, row_metric, slopes
+from ws.explain.localization import LOCALIZATION, Attribution, attribution, seats
+from ws.explain.protocol import Subject, Variant
+from ws.stats import estimate
+
+DRAWS = len(MODULES)
+"""Each module once; `bench/explain.py --planted 20` takes more."""
+
+
+@pytest.fixture(scope="module")
+def gradient(tiny):
+    return gradients(tiny, Evaluation("dilemmas", limit=4), MODULES)
+
+
+def at_zero(m, seed=0) -> Attribution:
+    """The slopes at 0 alone, with random directions beside them."""
+    taken = slopes(m, 0.0, random_steps(m.direction, m.base.weight, 20, seed=100 * seed))
+    return attribution(m, METRIC, [taken, taken, taken])
+
+
+def by_parts(m):
+    """(the module without which most is lost, the one that alone keeps most), where they keep or lose most of it."""
+    names = list(m.direction.forms)
+    groups = {n: frozenset([n]) for n in names}
+    effects = {e.variant: e for e in m([*places.without(groups, names), *places.only(groups)])}
+    lost = {n: 1 - effects[f"without:{n}"].retained.mean for n in names}
+    alone = {n: effects[f"only:{n}"].retained.mean for n in names}
+    return [max(s, key=s.get) for s in (lost, alone) if max(s.values()) > 0.5], effects["full"]
+
+
+def test_one_module_is_found_by_parts_and_by_slopes_in_every_draw_and_a_scrambled_one_in_none(tiny, gradient, tmp_path):
+    found = {"parts": 0, "slopes": 0, "scrambled": 0}
+    for seed in range(DRAWS):
+        where = MODULES[seed % len(MODULES)]
+        direction = planted(tiny, gradient, where, seed)
+        m = measure(tiny, direction, tmp_path / f"p{seed}", limit=2)
+        parts, _ = by_parts(m)
+        found["parts"] += parts == [where, where]
+        found["slopes"] += seats(at_zero(m, seed), MODULES) == [where]
+        mixed = measure(tiny, scrambled(tiny, direction, seed), tmp_path / f"s{seed}", limit=2)
+        found["scrambled"] += where in seats(at_zero(mixed, seed), MODULES)
+    assert found == {"parts": DRAWS, "slopes": DRAWS, "scrambled": 0}
+
+
+def test_slopes_order_modules_as_leaving_each_out_does_at_a_small_strength(tiny, gradient, tmp_path):
+    names = list(MODULES)
+    direction = planted(tiny, gradient, names[1], 3)
+    m = measure(tiny, direction, tmp_path, alpha=0.1)
+    slope = at_zero(m).at_0
+    groups = {n: frozenset([n]) for n in names}
+    effects = {e.variant: e for e in m(places.without(groups, names))}
+    lost = [effects["full"].delta.mean - effects[f"without:{n}"].delta.mean for n in names]
+    own = [0.1 * estimate(slope[n], resamples=2).mean for n in names]
+    assert spearmanr(own, lost)[0] >= 0.8
+    assert own == pytest.approx(lost, abs=0.05 * max(map(abs, lost)))
+
+
+def test_slopes_are_the_change_of_the_metric_by_a_small_step(tiny, gradient, tmp_path):
+    direction = planted(tiny, gradient, MODULES[0], 0)
+    m = measure(tiny, direction, tmp_path, alpha=0.01)
+    change = m([Variant("one", scales={MODULES[0]: 1.0})])[2].delta.mean
+    assert estimate(at_zero(m).at_0[MODULES[0]]).mean == pytest.approx(change / 0.01, rel=0.02)
+    taken = slopes(m, 0.0)
+    linear = row_metric(m, taken.rows, METRIC)  # one number at a time, and all at once
+    one = [estimate(linear.sample(column)).mean for column in taken.tables[0].numpy().T]
+    assert linear.values(taken.tables[0].numpy()) == pytest.approx(one)
+
+
+def test_the_smallest_part_that_keeps_most_is_chosen_on_other_questions_and_exported(tiny, gradient, tmp_path):
+    direction = planted(tiny, gradient, MODULES[4], 0)
+    m = measure(tiny, direction, tmp_path)
+    finding = LOCALIZATION.run(Subject(tiny, direction, m))
+    (name, part), *_ = finding.parts.items()
+    assert list(part.forms) == [MODULES[4]] and name == f"top-1-{METRIC}"
+    row = next(r for t in finding.tables for r in t.rows if hasattr(r, "kl"))
+    assert row.retained.mean > 0.85 and 0 < row.kl < row.kl_full and row.retained.n == 2
+    assert any(MODULES[4] in line for line in finding.readings)
+    heat = finding.pictures[0]
+    assert max(v for line in heat.values for v in line) > 0.8
+    small = replace(m, alpha=0.5)
+    assert small([])[0].delta.mean < m([])[0].delta.mean
