@@ -74,19 +74,21 @@ class Browser:
             ours_in, theirs_out = os.pipe()
 
             def pipes() -> None:  # Chromium reads its messages from 3 and writes to 4
-                os.dup2(theirs_in, 203), os.dup2(theirs_out, 204)
-                os.dup2(203, 3), os.dup2(204, 4)
+                for here, there in ((theirs_in, 203), (theirs_out, 204), (203, 3), (204, 4)):
+                    os.dup2(here, there)
 
             command = [path, *FLAGS, *QUIET, f"--user-data-dir={home}", "--remote-debugging-pipe", "about:blank"]
             process = subprocess.Popen(command, preexec_fn=pipes, close_fds=False, stderr=subprocess.DEVNULL)
-            os.close(theirs_in), os.close(theirs_out)
+            for end in (theirs_in, theirs_out):
+                os.close(end)
             os.set_blocking(ours_in, False)
             try:
                 yield cls(ours_out, ours_in)
             finally:
                 process.terminate()
                 process.wait(seconds)
-                os.close(ours_out), os.close(ours_in)
+                for end in (ours_out, ours_in):
+                    os.close(end)
 
     def call(self, method: str, session: str | None = None, *, seconds: float = 60, **params: Any) -> dict:
         """The result of one command."""
