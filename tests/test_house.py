@@ -34,7 +34,7 @@ ROWS = [
     "study",
     "replicate doctor",
     "grid",
-    "analysis explain export report watch",
+    "analysis explain export report serve watch",
     "verbs",
     "cli",
     "scripts run_sweep",

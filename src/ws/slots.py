@@ -75,6 +75,19 @@ class Slots:
                 self._read(part, length, [places[k] for k in part])
 
     @torch.inference_mode()
+    def seat(self, length: int, alpha: int, layers: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """A row whose prompt of `length` tokens, but for the last, was read elsewhere: keys and values of every layer."""
+        self._keys.append(((), alpha))  # no prompt: who is read here later cannot know under which alpha this one was
+        self.lengths.append(length - 1)
+        for layer, (keys, values) in zip(self._layers, layers):
+            layer.take(keys, values, [[len(self) - 1]], rows=len(self))
+
+    def empty(self) -> None:
+        """Give back the memory of rows that have all left."""
+        for layer in self._layers:
+            layer.rooms = []
+
+    @torch.inference_mode()
     def leave(self, row: int) -> None:
         """Take a row out; the last one moves into its slot."""
         last = len(self) - 1
@@ -83,6 +96,8 @@ class Slots:
             self.lengths[row], self._keys[row] = self.lengths[last], self._keys[last]
         self.lengths.pop()
         self._keys.pop()
+        for layer in self._layers:
+            layer.clear(last)
 
     def _read(self, keys: Sequence[tuple[Prompt, int]], length: int, places: Sequence[list[int]]) -> None:
         """Read prompts of one length, and put each into its slots."""
@@ -173,6 +188,12 @@ def _slot_layer() -> type:
                 for room in self.rooms:
                     for place in places:
                         room[place, :, :length] = room[source, :, :length]
+                        room[place, :, length:] = 0
+
+        def clear(self, place: int) -> None:
+            """Zeros in a slot that is free: of what is masked, numbers that overflowed would reach the next row."""
+            for room in self.rooms:
+                room[place] = 0
 
         def turn_to(self, at: Tensor, columns: int) -> None:
             """The rows of the next step, each with the column that it writes to, and the columns that are looked at."""

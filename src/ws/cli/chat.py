@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ws.behaviors import USUAL, load_behavior
 from ws.behaviors import names as behavior_names
-from ws.cli.conversation import Chatting, Conversation, Dial, Reply, Strengths, dial_names, spoken
+from ws.cli.conversation import Chatting, Conversation, Dial, Reply, Strengths, spoken
 from ws.cli.named import DIRECTION, RUN, WAYS
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
@@ -25,7 +25,7 @@ from ws.errors import Failed, WsError
 from ws.generate import Answer
 from ws.methods import as_method
 from ws.methods.file import load_named
-from ws.methods.method import refuse_other_base
+from ws.methods.method import behavior_name, dial_names, refuse_other_base
 from ws.numbers import some
 from ws.settings import value_of
 from ws.study.options import Loading
@@ -85,7 +85,8 @@ def chat(options: Options) -> VerbResult:
         refuse_other_base(method, base)
         method.check_strengths([alpha])
         dials.append(Dial(place, method, alpha))
-    conversation = Conversation(base, settings, dial_names(dials, list(HELP)), settings.system)
+    names = dial_names([dial.method for dial in dials], list(HELP))
+    conversation = Conversation(base, settings, dict(zip(names, dials)), settings.system)
     talk = Talk(conversation, Console(stderr=options.json, highlight=False), asks=sys.stdin.isatty())
     talk.greet()
     talk.listen()
@@ -131,7 +132,7 @@ class Talk:
                 say(f"Runs of this model: {', '.join(there[-HINTS:])}")
         if base.tiny:
             say("tiny knows only a small world. Ask, for example:")
-            for question in _questions([dial.behavior for dial in dials.values()]):
+            for question in _questions([behavior_name(dial.method) for dial in dials.values()]):
                 say(f"  {question}")
 
     def listen(self) -> None:

@@ -126,6 +126,14 @@ COMMANDS = {
         examples=("ws chat honesty", "ws chat honesty --alpha=-1"),
         usual=("model", "alpha", "system", "temperature", "thinking"),
     ),
+    "serve": Command(
+        "ws.cli.serve:serve",
+        "Serve a model over HTTP; every request names its own strengths.",
+        group="use",
+        words="[DIRECTION ...]",
+        examples=("ws serve honesty", "ws serve honesty --port 8001 --max-alpha 2"),
+        usual=("model", "port", "host", "max_alpha", "rows", "threads"),
+    ),
     "generate": Command(
         "ws.cli.generate:generate",
         "Answer one prompt at several alphas, side by side.",

@@ -1,6 +1,5 @@
 """What is said in a chat: dials, turns, and a transcript that says at which strengths each answer was given."""
 
-import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -52,13 +51,6 @@ class Dial:
     """As it was typed."""
     method: Method
     alpha: float
-
-    @property
-    def behavior(self) -> str | None:
-        """The name of the behavior it turns, where it knows it."""
-        made = self.method.provenance
-        behavior = made.get("training", made).get("behavior")
-        return behavior.get("name") if isinstance(behavior, Mapping) else behavior
 
 
 @dataclass(frozen=True)
@@ -185,13 +177,3 @@ def _quoted(speaker: str, text: str) -> list[str]:
 def spoken(strengths: Strengths) -> str:
     """Strengths in words: `honesty +1, authority -0.5`."""
     return ", ".join(f"{name} {alpha_of(alpha)}" for name, alpha in strengths.items()) or "unsteered"
-
-
-def dial_names(dials: Sequence[Dial], reserved: Sequence[str]) -> dict[str, Dial]:
-    """The dials by the names of their behaviors; of two with one name the second is called NAME2."""
-    named: dict[str, Dial] = {}
-    for dial in dials:
-        name = re.sub(r"[^\w-]+", "-", (dial.behavior or dial.method.name).lower())
-        same = [n for n in (name, *(f"{name}{i}" for i in range(2, 99))) if n not in named and n not in reserved]
-        named[same[0]] = dial
-    return named

@@ -10,6 +10,7 @@ calibrates or compares knows this interface and no method by name.
 
 import hashlib
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -118,3 +119,20 @@ def refuse_other_base(method: Method, base: Base) -> None:
             f"{method.name} was made on base {expected[:8]}… ({method.provenance['base'].get('id')}), this model is "
             f"{base.fingerprint[:8]}…. Load that base."
         )
+
+
+def behavior_name(method: Method) -> str | None:
+    """The name of the behavior that a method steers, where it knows it."""
+    training = method.provenance.get("training", method.provenance)
+    behavior = training.get("behavior")
+    return behavior.get("name") if isinstance(behavior, Mapping) else behavior
+
+
+def dial_names(methods: Sequence[Method], reserved: Sequence[str]) -> list[str]:
+    """What the dials of methods are called: by their behaviors; of two with one name the second is NAME2."""
+    names: list[str] = []
+    for method in methods:
+        name = re.sub(r"[^\w-]+", "-", (behavior_name(method) or method.name).lower())
+        free = (n for n in (name, *(f"{name}{i}" for i in range(2, 99))) if n not in names and n not in reserved)
+        names.append(next(free))
+    return names

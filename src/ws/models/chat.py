@@ -5,7 +5,7 @@ template has put them there. No system message means none, not an empty one. A t
 plainly: the text itself, after its start token where it uses one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -41,16 +41,33 @@ def render(tokenizer: Tokenizer, chat: Chat, *, thinking: str = "off") -> str:
 
     `off` closes a thought that the template opens, `on` leaves the choice to the model, `forced` opens one.
     """
+    return render_messages(tokenizer, _messages(chat), thinking=thinking)
+
+
+def render_messages(
+    tokenizer: Tokenizer,
+    messages: Sequence[Mapping[str, object]],
+    *,
+    tools: Sequence[Mapping[str, object]] | None = None,
+    thinking: str = "off",
+) -> str:
+    """The same for messages of any roles, as the OpenAI API has them, and with tools that the template describes."""
     check_thinking(thinking)
     if not has_template(tokenizer):
         if thinking == "forced":
             raise Unsupported(
                 "this tokenizer has no chat template, so it has no thoughts to force; use `thinking=off`."
             )
-        before = [*([chat.system] if chat.system else []), *(text for turn in chat.turns for text in turn)]
-        return _start_token(tokenizer) + "".join(f"{text}\n\n" for text in before) + chat.user
+        if tools:
+            raise Unsupported("this tokenizer has no chat template, so it cannot describe tools to the model.")
+        texts = [str(m["content"]) for m in messages if m["content"] or m["role"] != "system"]
+        return _start_token(tokenizer) + "\n\n".join(texts)
     text = tokenizer.apply_chat_template(
-        _messages(chat), tokenize=False, add_generation_prompt=True, enable_thinking=thinking != "off"
+        list(messages),
+        tokenize=False,
+        add_generation_prompt=True,
+        enable_thinking=thinking != "off",
+        **({"tools": list(tools)} if tools else {}),
     )
     opened = text.rfind("<think>") > text.rfind("</think>")
     if thinking == "off" and opened:

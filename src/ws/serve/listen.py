@@ -1,0 +1,39 @@
+"""A server at an address, until Ctrl-C: the one place that knows uvicorn."""
+
+import contextlib
+import socket
+
+from ws.serve.app import Server
+
+GRACE = 10
+"""Seconds that answers under way have after Ctrl-C; a second Ctrl-C ends them."""
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """A socket at this address; refused where another program listens, before a model is loaded."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        place = socket.socket(family, socket.SOCK_STREAM)
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind((host, port))
+    except (OSError, OverflowError) as e:
+        why = getattr(e, "strerror", None) or "no such address"
+        raise ValueError(
+            f"there can be no server at {host}, port {port}: {why.lower()}; `port=0` takes a free one"
+        ) from None
+    return place
+
+
+def listen(server: Server, place: socket.socket) -> None:
+    """Serve until Ctrl-C; what is being written then is finished, if it does not take long."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        server.app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE,
+    )
+    with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it has ended
+        uvicorn.Server(config).run(sockets=[place])

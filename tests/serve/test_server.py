@@ -1,0 +1,434 @@
+"""Over HTTP: answers in the shapes of the OpenAI API, and a right status and one sentence for everything else."""
+
+import contextlib
+import json
+import re
+import socket
+import threading
+import time
+import urllib.request
+
+import pytest
+import uvicorn
+from starlette.testclient import TestClient
+from test_steer import lowrank
+
+from ws.direction import Direction
+from ws.generate import generate
+from ws.serve.app import Server
+from ws.serve.batch import Batch
+from ws.serve.listen import bound
+from ws.serve.settings import Serving
+from ws.serve.strengths import dials_of
+from ws.steer import steer
+
+KENYA = [{"role": "user", "content": "What is the capital of Kenya?"}]
+KEY = "k3y"
+CARD = {"strengths": [{"budget": 1, "neg": -1.5, "pos": 0.5, "matched": True}]}
+
+
+@pytest.fixture(scope="module")
+def directions(tiny):
+    plain = [lowrank(tiny, seed=s, size=1.0) for s in (0, 1)]
+    return [("honesty", plain[0]), ("authority", Direction(plain[1].forms, plain[1].provenance, CARD))]
+
+
+def server_of(tiny, directions, **settings):
+    return Server(tiny, dials_of("tiny", directions, None), Serving(**settings), {"honesty": ["Who are you?"]})
+
+
+@contextlib.contextmanager
+def client_of(tiny, directions, **settings):
+    server = server_of(tiny, directions, **settings)
+    with TestClient(server.app, base_url="http://localhost:8000", raise_server_exceptions=False) as client:
+        client.server = server
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client(tiny, directions):
+    with client_of(tiny, directions, max_new_tokens=64) as client:
+        yield client
+
+
+def chat(client, **body):
+    return client.post("/v1/chat/completions", json={"messages": KENYA, "temperature": 0, "max_tokens": 12, **body})
+
+
+def text_of(reply):
+    assert reply.status_code == 200, reply.text
+    return reply.json()["choices"][0]["message"]["content"]
+
+
+def steered(tiny, directions, alphas):
+    with contextlib.ExitStack() as dials:
+        for name, direction in directions:
+            dials.enter_context(steer(tiny, direction, alphas.get(name, 0.0)))
+        return generate(tiny, KENYA[0]["content"], max_new_tokens=12)
+
+
+def events(reply):
+    lines = [line.removeprefix("data: ") for line in reply.text.split("\n\n") if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+# ---------------------------------------------------------------- answers
+
+
+@pytest.mark.parametrize(
+    ("body", "alphas"),
+    [
+        ({"model": "base"}, {}),
+        ({"model": "tiny"}, {}),
+        ({}, {}),
+        ({"model": "honesty"}, {"honesty": 1.0}),
+        ({"model": "honesty@-2"}, {"honesty": -2.0}),
+        ({"model": "honesty@2+authority@-1.5"}, {"honesty": 2.0, "authority": -1.5}),
+        ({"model": "base", "steer": {"honesty": -2}}, {"honesty": -2.0}),
+        ({"model": "honesty@2", "steer": {"authority": -1.5}}, {"honesty": 2.0, "authority": -1.5}),
+    ],
+)
+def test_the_strength_of_a_request_is_named_by_its_model_or_its_body(tiny, client, directions, body, alphas):
+    reply = chat(client, **body)
+    assert text_of(reply) == steered(tiny, directions, alphas)
+    assert reply.json()["ws"] == {"steer": alphas, "steer_from": "prompt"}
+    assert steered(tiny, directions, {"honesty": -2.0}) != steered(tiny, directions, {})
+
+
+def test_a_stream_holds_what_the_whole_reply_holds(client):
+    body = {"model": "honesty@-2", "logprobs": True, "top_logprobs": 2, "kl": True}
+    whole = chat(client, **body).json()
+    parts = events(chat(client, **body, stream=True, stream_options={"include_usage": True}))
+    choices = [p["choices"][0] for p in parts if p["choices"]]
+    assert choices[0]["delta"] == {"role": "assistant", "content": ""}
+    assert "".join(c["delta"].get("content", "") for c in choices) == whole["choices"][0]["message"]["content"]
+    entries = [e for c in choices for e in (c["logprobs"] or {"content": []})["content"]]
+    assert entries == whole["choices"][0]["logprobs"]["content"]
+    assert all({"token", "logprob", "bytes", "top_logprobs", "kl"} <= e.keys() for e in entries)
+    assert [c["finish_reason"] for c in choices if c["finish_reason"]] == [whole["choices"][0]["finish_reason"]]
+    assert parts[-1]["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"] == len(entries)
+    assert {p["object"] for p in parts} == {"chat.completion.chunk"}
+
+
+def test_a_completion_goes_on_from_its_text_or_its_tokens(tiny, client):
+    body = {"model": "base", "prompt": "The capital of Kenya is", "temperature": 0, "max_tokens": 3, "logprobs": 2}
+    reply = client.post("/v1/completions", json=body).json()
+    choice = reply["choices"][0]
+    assert choice["text"].startswith(" Nairobi")
+    assert "".join(choice["logprobs"]["tokens"]).startswith(choice["text"])
+    assert [len(t) for t in choice["logprobs"]["top_logprobs"]] == [2, 2, 2]
+    ids = tiny.tokenizer(body["prompt"])["input_ids"]
+    again = client.post("/v1/completions", json={**body, "prompt": ids}).json()
+    assert again["choices"] == reply["choices"]
+    echoed = client.post("/v1/completions", json={**body, "echo": True, "logprobs": None}).json()
+    assert echoed["choices"][0]["text"] == body["prompt"] + choice["text"]
+    streamed = events(client.post("/v1/completions", json={**body, "stream": True}))
+    assert "".join(p["choices"][0]["text"] for p in streamed) == choice["text"]
+
+
+@pytest.mark.parametrize("stop", ["Kenya", "enya is", ["zebra", "ital o"], "of Kenya is Nairobi."])
+def test_an_answer_ends_before_a_stop_in_a_stream_too(client, stop):
+    whole = text_of(chat(client))
+    first = min(whole.index(s) for s in ([stop] if isinstance(stop, str) else stop) if s in whole)
+    reply = chat(client, stop=stop)
+    assert text_of(reply) == whole[:first].rstrip()
+    assert reply.json()["choices"][0]["finish_reason"] == "stop"
+    parts = events(chat(client, stop=stop, stream=True))
+    assert "".join(p["choices"][0]["delta"].get("content", "") for p in parts) == whole[:first].rstrip()
+
+
+def test_the_same_seed_gives_the_same_answers_and_another_gives_others(client):
+    body = {"temperature": 1.5, "n": 4, "max_tokens": 8}
+    texts = [[c["message"]["content"] for c in chat(client, seed=s, **body).json()["choices"]] for s in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+    assert len(set(texts[0])) > 1
+    unnamed = [[c["message"]["content"] for c in chat(client, **body).json()["choices"]] for _ in range(2)]
+    assert unnamed[0] != unnamed[1]
+
+
+def test_a_conversation_with_a_system_prompt_and_tools_is_read_by_the_template(tiny, client, monkeypatch):
+    seen = {}
+    apply = tiny.tokenizer.apply_chat_template
+    monkeypatch.setattr(
+        tiny.tokenizer, "apply_chat_template", lambda m, **k: seen.update(messages=m, **k) or apply(m, **k)
+    )
+    tool = {"type": "function", "function": {"name": "time", "parameters": {}}}
+    messages = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "What color "}, {"type": "text", "text": "is snow?"}]},
+        {"role": "assistant", "content": "White."},
+        *KENYA,
+    ]
+    assert chat(client, messages=messages, tools=[tool]).status_code == 200
+    assert seen["tools"] == [tool]
+    assert [m["role"] for m in seen["messages"]] == ["system", "user", "assistant", "user"]
+    assert seen["messages"][1]["content"] == "What color is snow?"
+    assert "tools" not in (seen.clear() or (chat(client, tools=[tool], tool_choice="none") and seen))
+
+
+def test_steering_from_the_answer_on_is_labelled(client):
+    reply = chat(client, model="honesty@-2", steer_from="answer").json()
+    assert reply["ws"]["steer_from"] == "answer"
+    assert reply["choices"][0]["message"]["content"] != chat(client, model="honesty@-2").json()["choices"][0]["message"]
+
+
+# ---------------------------------------------------------------- what is said of the server
+
+
+def test_models_are_the_base_and_every_direction_with_what_is_known_of_it(client):
+    base, honesty, authority = client.get("/v1/models").json()["data"]
+    assert [m["id"] for m in (base, honesty, authority)] == ["base", "honesty", "authority"]
+    assert honesty["alpha"] == {"min": -2.0, "max": 2.0}
+    assert honesty["questions"] == ["Who are you?"]
+    assert authority["alpha"] == {"min": -1.5, "max": 0.5}
+    assert authority["calibrated"] == CARD["strengths"]
+
+
+def test_health_and_metrics_say_how_it_is(client):
+    assert client.get("/health").json() == {"status": "ok"}
+    before = numbers(client)
+    chat(client)
+    chat(client, model="nobody")
+    after = numbers(client)
+    rose = {k for k in after if after[k] > before.get(k, 0)}
+    assert {'ws_requests_total{status="200"}', 'ws_requests_total{status="404"}', "ws_new_tokens_total"} <= rose
+    assert after["ws_answers"] == 0
+
+
+def numbers(client):
+    lines = client.get("/metrics").text.splitlines()
+    return {k: float(v) for k, v in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
+
+
+# ---------------------------------------------------------------- refusals
+
+REFUSED = [
+    ({"model": "honestly@1"}, 404, "did you mean honesty"),
+    ({"model": "../../etc/passwd"}, 404, "there is no"),
+    ({"model": "authority@0.6"}, 400, "from -1.5 to 0.5 here; got 0.6"),
+    ({"model": "honesty@inf"}, 400, "from -2 to 2"),
+    ({"model": "honesty@nan"}, 400, "finite number"),
+    ({"model": "honesty@"}, 400, "finite number"),
+    ({"model": "honesty@1+honesty@1"}, 400, "named twice"),
+    ({"model": "honesty@1", "steer": {"honesty": 1}}, 400, "named twice"),
+    ({"model": 5}, 400, "model is text"),
+    ({"steer": {"honesty": "much"}}, 400, "finite number"),
+    ({"steer": {"honesty": True}}, 400, "finite number"),
+    ({"steer": {"honesty": 10**400}}, 400, "from -2 to 2"),
+    ({"steer": [1]}, 400, "steer is an object"),
+    ({"steer_from": "middle"}, 400, "prompt or answer"),
+    ({"steers": {}}, 400, "did you mean steer"),
+    ({"messages": []}, 400, "at least one"),
+    ({"messages": [{"role": "god", "content": "?"}]}, 400, "has a role"),
+    ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, "text alone"),
+    ({"messages": [{"role": "user", "content": "word " * 2000}]}, 400, "do not fit this model's context of 1024"),
+    ({"max_tokens": 65}, 400, "from 1 to 64"),
+    ({"max_tokens": 0}, 400, "from 1 to 64"),
+    ({"max_tokens": 2.5}, 400, "whole number"),
+    ({"max_tokens": 3, "max_completion_tokens": 4}, 400, "say the same"),
+    ({"temperature": -1}, 400, "from 0 to 100"),
+    ({"temperature": "hot"}, 400, "a number"),
+    ({"top_p": 0}, 400, "top_p"),
+    ({"n": 17}, 400, "from 1 to 16"),
+    ({"n": 10**400}, 400, "from 1 to 16"),
+    ({"stop": [""]}, 400, "stop is up to"),
+    ({"logprobs": 3}, 400, "true or false"),
+    ({"top_logprobs": 3}, 400, "needs logprobs"),
+    ({"frequency_penalty": 1}, 400, "not done here"),
+    ({"response_format": {"type": "json_object"}}, 400, "not done here"),
+    ({"tool_choice": "required"}, 400, "no call can be forced"),
+    ({"tools": [1]}, 400, "list of functions"),
+    ({"chat_template_kwargs": {"x": 1}}, 400, "enable_thinking"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "words"), REFUSED)
+def test_what_cannot_be_done_is_refused_in_one_sentence(client, body, status, words):
+    assert_refused(chat(client, **body), status, words)
+
+
+def assert_refused(reply, status, words):
+    assert reply.status_code == status, reply.text
+    error = reply.json()["error"]
+    assert error["message"]
+    assert words in error["message"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert "\n" not in error["message"] and len(error["message"]) < 300
+    assert not re.search(r"/(home|work|tmp|usr|root|var)\b|Traceback|\.py", reply.text)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[1]", b'"x"', b'{"n": NaN}', b"\xff\xfe", b'{"a":"\\ud800"}', b"[" * 100_000]
+)
+def test_a_body_that_is_no_request_is_refused(client, raw):
+    for place in ("/v1/chat/completions", "/v1/completions"):
+        assert_refused(client.post(place, content=raw), 400, "the body is")
+
+
+@pytest.mark.parametrize("prompt", [None, "", [], [[1, 2], [3]], ["a", "b"], [10**9], [-1], [1.5], {"a": 1}])
+def test_a_prompt_that_is_no_text_is_refused(client, prompt):
+    assert_refused(client.post("/v1/completions", json={"prompt": prompt}), 400, "prompt")
+
+
+def test_other_addresses_and_methods_are_refused_in_the_same_shape(client):
+    assert_refused(client.get("/v1/load_lora_adapter"), 404, "nothing at this address")
+    assert_refused(client.get("/v1/chat/completions"), 405, "another method")
+    assert_refused(client.get("/../pyproject.toml"), 404, "nothing at this address")
+
+
+def test_a_huge_body_is_refused_before_it_is_read_to_the_end(tiny, directions):
+    with client_of(tiny, directions, max_body=1000) as client:
+        assert chat(client).status_code == 200
+        assert_refused(chat(client, user="x" * 2000), 413, "larger than 1000 bytes")
+
+        def endless():
+            for _ in range(100):
+                yield b"x" * 100
+
+        assert_refused(client.post("/v1/chat/completions", content=endless()), 413, "larger than")
+
+
+def test_a_key_is_asked_for_by_all_but_health(tiny, directions):
+    with client_of(tiny, directions, host="0.0.0.0", key=KEY) as client:
+        assert client.get("/health").status_code == 200
+        for head in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {KEY}x"}, {"Authorization": "é"}):
+            raw = {k: v.encode() for k, v in head.items()}
+            for place in ("/v1/models", "/metrics"):
+                assert_refused(client.get(place, headers=raw), 401, "needs its key")
+            assert_refused(client.post("/v1/chat/completions", json={}, headers=raw), 401, "needs its key")
+        assert client.get("/v1/models", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
+    with pytest.raises(ValueError, match="needs a key"):
+        Serving(host="0.0.0.0")
+
+
+def test_pages_of_others_are_refused_and_so_are_names_that_only_lead_here(client):
+    assert client.get("/v1/models", headers={"Origin": "http://localhost:8000"}).status_code == 200
+    for origin in ("http://evil.example", "null", "http://localhost:9", "http://[::"):
+        assert_refused(client.get("/v1/models", headers={"Origin": origin}), 403, "pages of others")
+    for host in ("evil.example:8000", "[::", ""):
+        assert_refused(client.get("/v1/models", headers={"Host": host}), 403, "names of this machine")
+
+
+# ---------------------------------------------------------------- many at once, on a real port
+
+
+@contextlib.contextmanager
+def listening(tiny, directions, **settings):
+    """(port, server) of a server on a port of this machine."""
+    server = server_of(tiny, directions, **settings)
+    place = bound("127.0.0.1", 0)
+    web = uvicorn.Server(uvicorn.Config(server.app, log_level="critical", timeout_graceful_shutdown=5))
+    thread = threading.Thread(target=web.run, kwargs={"sockets": [place]})
+    thread.start()
+    try:
+        while not web.started:
+            time.sleep(0.01)
+        yield place.getsockname()[1], server
+    finally:
+        web.should_exit = True
+        thread.join(30)
+        place.close()
+    assert not thread.is_alive()
+
+
+def send(port, body):
+    """A socket on which a request was sent."""
+    raw = json.dumps({"messages": KENYA, "temperature": 0, "ignore_eos": True, **body}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(raw)}\r\n\r\n"
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    connection.sendall(head.encode() + raw)
+    return connection
+
+
+def wait_for(condition, seconds=20):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_clients_that_vanish_free_their_rows_streaming_or_waiting(tiny, directions):
+    with listening(tiny, directions, rows=4, queue=40) as (port, server):
+        gone = []
+        for i in range(30):
+            body = {"model": f"honesty@{i % 3 - 1}", "max_tokens": 900, "stream": i % 2 == 0}
+            gone.append(send(port, body))
+        wait_for(lambda: server.worker.answers == 30 and server.worker.counts.new_tokens > 8)
+        for connection in gone:
+            connection.close()
+        wait_for(lambda: server.worker.answers == 0)
+        before = server.worker.counts.new_tokens
+        time.sleep(0.1)
+        assert server.worker.counts.new_tokens <= before + 4
+        with send(port, {"max_tokens": 4}) as connection:
+            assert b"200 OK" in connection.recv(65536)
+
+
+def test_too_many_requests_are_asked_to_come_again(tiny, directions):
+    with listening(tiny, directions, rows=1, queue=2) as (port, server):
+        running = [send(port, {"max_tokens": 600, "stream": True}) for _ in range(3)]
+        wait_for(lambda: server.worker.answers == 3)
+        with send(port, {"max_tokens": 4}) as connection:
+            reply = connection.recv(65536).decode()
+        assert "429 Too Many Requests" in reply
+        assert 1 <= int(re.search(r"retry-after: (\d+)", reply)[1]) <= 60
+        assert '"code":"busy"' in reply
+        for connection in running:
+            connection.close()
+        wait_for(lambda: server.worker.answers == 0)
+
+
+def test_the_server_answers_other_things_while_the_model_works(tiny, directions):
+    with listening(tiny, directions, rows=4) as (port, server):
+        running = [send(port, {"max_tokens": 900, "stream": True}) for _ in range(4)]
+        wait_for(lambda: server.worker.counts.new_tokens > 0)
+        for _ in range(5):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as reply:
+                assert reply.status == 200
+        assert server.worker.answers == 4
+        for connection in running:
+            connection.close()
+
+
+def test_answers_under_way_are_finished_when_the_server_stops(tiny, directions):
+    with listening(tiny, directions, rows=4) as (port, server):
+        connection = send(port, {"max_tokens": 60, "stream": True})
+        wait_for(lambda: server.worker.counts.new_tokens > 0)
+    text = b""
+    while part := connection.recv(65536):
+        text += part
+    assert b"[DONE]" in text
+    connection.close()
+
+
+def test_a_step_that_fails_ends_its_requests_and_no_others(tiny, directions, monkeypatch, caplog):
+    with client_of(tiny, directions) as client:
+        alone = text_of(chat(client))
+        step = Batch.step
+        monkeypatch.setattr(Batch, "step", lambda self: (_ for _ in ()).throw(RuntimeError("/work/secret")))
+        assert_refused(chat(client), 500, "its log says why")
+        assert '"error"' in chat(client, stream=True).text
+        monkeypatch.setattr(Batch, "step", step)
+        assert text_of(chat(client)) == alone
+    assert "/work/secret" in caplog.text
+
+
+def test_many_clients_at_once_get_what_each_gets_alone(client):
+    bodies = [{"model": f"honesty@{a}", "logprobs": True} for a in (-2, -1, 0, 1, 2)] * 3
+    alone = [chat(client, **b).json()["choices"][0] for b in bodies[:5]] * 3
+    together: list = [None] * len(bodies)
+
+    def ask(i):
+        together[i] = chat(client, **bodies[i]).json()["choices"][0]
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(bodies))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(alone, together):
+        assert one["message"] == other["message"]
+        pairs = zip(one["logprobs"]["content"], other["logprobs"]["content"])
+        assert all(abs(a["logprob"] - b["logprob"]) < 1e-4 for a, b in pairs)
+    assert alone[2] == together[2] == together[7]
