@@ -36,6 +36,7 @@ from ws.study.evaluations import Subject as Study
 from ws.study.evaluations import make_eval, rows_in
 
 TEXTS, DRAWS = 32, 5
+AT_EQUAL_KL = CalibrateSettings(tolerance=0.1)
 STEP, COARSE_STEP = 0.05, 0.5
 """The step of the difference, and that of a model in half precision, which cannot tell smaller ones."""
 
@@ -195,10 +196,9 @@ def reproduced(subject: Subject, measure: Measure, vectors: Activation) -> list[
     import pandas as pd
 
     base, by = subject.base, as_method(measure.direction)
-    settings = CalibrateSettings(tolerance=0.1)
-    prompts = prompt_sets(base.tiny, settings.n_calib, settings.n_audit)
-    (whole,) = divergences(base, by, prompts.calib, [measure.alpha], tokens=settings.tokens)
-    found = calibrate(base, vectors, settings=settings, targets=(whole.p95, whole.p95), prompts=prompts)
+    prompts = prompt_sets(base.tiny, AT_EQUAL_KL.n_calib, AT_EQUAL_KL.n_audit)
+    (whole,) = divergences(base, by, prompts.calib, [measure.alpha], tokens=AT_EQUAL_KL.tokens)
+    found = calibrate(base, vectors, settings=AT_EQUAL_KL, targets=(whole.p95, whole.p95), prompts=prompts)
     side = found.pos if measure.alpha > 0 else found.neg
     study = Study(base, vectors, measure.folder, vectors.name, pairs=measure.pairs)
     rows = rows_in(make_eval(study, measure.evaluation, alphas=[side.alpha], out=measure.out)[1])

@@ -70,9 +70,7 @@ def run(subject: Subject) -> Finding:
     pictures: tuple[Picture, ...] = ()
     if subject.measure is not None:
         named = {labels[k]: cut[k] for k in ranks}
-        rows, effects = kept.measured_parts(
-            subject, writers, named, controlled=(labels[ranks[0]], labels[ranks[-1]])
-        )
+        rows, effects = kept.measured_parts(subject, writers, named, controlled=(labels[ranks[0]], labels[ranks[-1]]))
         tables += kept.tables_of(rows, effects, "the moved space")
         readings += kept.readings_of(rows, effects, labels[ranks[-1]], f"the space of {ranks[-1]} dimensions")
         pictures = (kept.curves(rows, "the effect inside and outside of the moved space"),)

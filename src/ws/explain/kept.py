@@ -124,7 +124,9 @@ def measured_parts(
         if metric not in {e.metric for e in effects}:
             continue
         for label, some in parts.items():
-            keep, drop, norm = (share_of(changes[f"{word}:{label}"], changes[WRITERS]) for word in ("keep", "drop", "norm"))
+            keep, drop, norm = (
+                share_of(changes[f"{word}:{label}"], changes[WRITERS]) for word in ("keep", "drop", "norm")
+            )
             by_chance = [share_of(changes[v.name], changes[WRITERS]).mean for v in some if v.control]
             random = (min(by_chance), max(by_chance)) if by_chance else (math.nan, math.nan)
             flags = flags_of_space(spaces[label])
@@ -143,7 +145,9 @@ def share_of(part: Sample, whole: Sample) -> Estimate:
 def tables_of(rows: Sequence[Inside], effects: Sequence[Effect], what: str) -> list[Table]:
     """What spaces keep, what every variant does, and the random draws."""
     return [
-        Table(f"what {what} keeps of the effect of all that is written", rows, note="keep and drop need not add up to 1."),
+        Table(
+            f"what {what} keeps of the effect of all that is written", rows, note="keep and drop need not add up to 1."
+        ),
         Table("beside the whole direction", [e for e in effects if not e.control]),
         Table("random spaces of the same rank", [e for e in effects if e.control]),
     ]
@@ -163,10 +167,16 @@ def readings_of(rows: Sequence[Inside], effects: Sequence[Effect], label: str, w
     for r in (r for r in rows if r.space == label):
         alone = next(e.retained.mean for e in effects if e.variant == WRITERS and e.metric == r.metric)
         if math.isnan(r.keep.mean):
-            sentences.append(f"{r.metric}: no share can be given, because what is written may do nothing on these rows.")
+            sentences.append(
+                f"{r.metric}: no share can be given, because what is written may do nothing on these rows."
+            )
             continue
         of_all = "" if math.isnan(alone) else f", which is {percent(alone)} of the effect of the whole,"
-        chance = "" if math.isnan(r.random[0]) else f", where random spaces keep {percent(r.random[0])} to {percent(r.random[1])}"
+        chance = (
+            ""
+            if math.isnan(r.random[0])
+            else f", where random spaces keep {percent(r.random[0])} to {percent(r.random[1])}"
+        )
         sentences.append(
             f"{r.metric}: of the effect of all that is written{of_all} {what} keeps {percent(r.keep.mean)} ({percent(r.norm.mean)} made as "
             f"large as all of it){chance}; without it {percent(r.drop.mean)} remain."
