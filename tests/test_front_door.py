@@ -32,8 +32,10 @@ NAMES = {
     "doctor": None,
     "runs": None,
     "new": None,
+    "serve": None,
+    "watch": None,
 }
-"""What a verb of the command line is called here, where that is another word; None where it only prints."""
+"""What a verb of the command line is called here, where that is another word; None where it only prints, or stays until it is stopped."""
 
 
 @pytest.fixture(scope="module")

@@ -38,8 +38,6 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.pairs import Pairs as Pairs
     from ws.pairs import load_pairs as load_pairs
     from ws.pairs import save_pairs as save_pairs
-    from ws.serve.client import Connection as Connection
-    from ws.serve.client import connect as connect
     from ws.train import Sides as Sides
     from ws.train import train as train
     from ws.verbs import calibrate as calibrate
@@ -48,6 +46,7 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.verbs import export as export
     from ws.verbs import load_direction as load_direction
     from ws.verbs import replicate as replicate
+    from ws.verbs import report as report
     from ws.verbs import steer as steer
     from ws.verbs import sweep as sweep
     from ws.verbs import verify as verify
@@ -57,7 +56,6 @@ EXPORTS = {
     "Adapter": "ws.adapters:Adapter",
     "Base": "ws.models:Base",
     "Behavior": "ws.behaviors:Behavior",
-    "Connection": "ws.serve.client:Connection",
     "Direction": "ws.direction:Direction",
     "Method": "ws.methods:Method",
     "Pairs": "ws.pairs:Pairs",
@@ -66,7 +64,6 @@ EXPORTS = {
     "__version__": "ws.version:__version__",
     "calibrate": "ws.verbs:calibrate",
     "compare": "ws.verbs:compare",
-    "connect": "ws.serve.client:connect",
     "data": "ws.data:data",
     "diff": "ws.diff:diff",
     "diff_adapters": "ws.diff:diff_adapters",
@@ -83,6 +80,7 @@ EXPORTS = {
     "open_checkpoint": "ws.models:open_checkpoint",
     "push_to_hub": "ws.direction:push_to_hub",
     "replicate": "ws.verbs:replicate",
+    "report": "ws.verbs:report",
     "save_direction": "ws.direction:save",
     "save_pairs": "ws.pairs:save_pairs",
     "save_pretrained": "ws.direction:save_pretrained",

@@ -45,6 +45,7 @@ from ws.presets import preset as preset_of
 from ws.records import find_run, refuse_unwritable
 from ws.replicate import ALPHAS, Ending, Story, steering
 from ws.replicate import replicate as replicate_plan
+from ws.report import place_of, write_report
 from ws.settings import coerced
 from ws.signatures import plain_types
 from ws.steer import checked_strengths
@@ -302,6 +303,17 @@ def verify(folder: str | Path) -> list[Deviation]:
     verdicts = verify_folder(Path(folder).expanduser())
     insist(verdicts)
     return verdicts
+
+
+@plain_types
+def report(about: str | Path | None = None, file: str | Path | None = None, *, out: str | Path = "out") -> Path:
+    """One HTML page of a run, a sweep or a comparison; its path.
+
+    `about` is a run by a beginning of its name, a sweep by its name, or the folder of either or of a comparison; the newest
+    run below `out` when not given. The page is `report.html` in that folder, or `file`.
+    """
+    folder = place_of(None if about is None else str(about), Path(out).expanduser())
+    return write_report(folder, None if file is None else Path(file).expanduser())
 
 
 # ---------------------------------------------------------------- what the arguments name

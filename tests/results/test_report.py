@@ -9,6 +9,8 @@ import pytest
 from html_page import INTERVAL, refuse_what_a_page_may_not_have
 from test_table import dilemma_rows, write
 
+import ws
+from tools.browser import Browser, executable
 from ws.errors import BadFile
 from ws.pairs import Check, Pair, Pairs, save_pairs
 from ws.records import checksums, write_json
@@ -224,3 +226,37 @@ def test_the_command_writes_the_page_where_it_is_told_to(run, text, told, tmp_pa
     assert (tmp_path / "new" / "page.html").stat().st_size == json.loads(printed)["bytes"]
     code, _, error = told("report", "nosuch", "--out", out)
     assert (code, error.count("\n")) == (2, 1)
+
+
+def test_in_python_it_is_one_call(run, text, tmp_path):
+    assert ws.report(run, tmp_path / "page.html").read_text() == text
+    assert ws.report("tiny-s0", out=run.parents[2]) == run / "report.html"
+
+
+# ---------------------------------------------------------------- in a browser
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if executable() is None:
+        pytest.skip("there is no Chromium on the path")
+    with Browser.found() as browser:
+        yield browser
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_nothing_runs_out_of_the_screen_and_nothing_is_asked_for(browser, text, tmp_path, dark):
+    file = tmp_path / "page.html"
+    file.write_text(text)
+    page = browser.open(file.as_uri(), dark=dark)
+    for width in (320, 400, 800, 1400):
+        page.resize(width, 800)
+        assert page.value("document.documentElement.scrollWidth") <= width
+    assert page.asked() == [file.as_uri()]
+    assert not page.complaints()
+    assert page.value("getComputedStyle(document.body).backgroundColor") == (
+        "rgb(21, 23, 26)" if dark else "rgb(255, 255, 255)"
+    )
+    assert SHOWN in page.value("document.body.textContent")
+    tables = "[...document.querySelectorAll('.table')].every(t => t.tabIndex == 0)"
+    assert page.value(tables)

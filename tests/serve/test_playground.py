@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
+from test_steer import lowrank
 
 import ws
 from tools.browser import Browser, executable
@@ -470,3 +471,65 @@ def test_it_is_painted_before_it_knows_what_the_server_can_do(browser, server):
     page = browser.open(server.address)
     paint = page.value("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? -1")
     assert 0 <= paint < 1000
+
+
+# ---------------------------------------------------------------- with the server itself
+
+
+@pytest.fixture(scope="module")
+def real(tiny):
+    """`ws serve` with two directions at an address of this machine."""
+    import uvicorn
+
+    from ws.serve.app import Server
+    from ws.serve.listen import bound
+    from ws.serve.settings import Serving
+    from ws.serve.strengths import dials_of
+
+    directions = [(name, lowrank(tiny, seed=s, size=1.0)) for s, name in enumerate(("honesty", "authority"))]
+    served = Server(tiny, dials_of("tiny", directions, None), Serving(), {"honesty": ["What is the capital of Kenya?"]})
+    place = bound("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(served.app, log_level="warning"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [place]}, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{place.getsockname()[1]}/", dict(directions)
+    server.should_exit = True
+    thread.join(30)
+
+
+def test_what_the_columns_show_is_what_the_steered_model_writes(browser, real, tiny):
+    address, directions = real
+    page = browser.open(address)
+    page.wait("document.querySelectorAll('.column').length == 3")
+    page.value("document.getElementById('tokens').value = 12")
+    page.value("document.getElementById('kl').click()")
+    focus(page, ".column:nth-child(3) .dial:nth-of-type(3) input[type=number]")
+    page.value("document.activeElement.select()")
+    page.type("-1.5")
+    ask(page)
+    wanted = []
+    for honesty, authority in ((-1.0, 0.0), (0.0, 0.0), (1.0, -1.5)):
+        with ws.steer(tiny, directions["honesty"], honesty), ws.steer(tiny, directions["authority"], authority):
+            wanted.append(ws.generate(tiny, "What is the capital of Kenya?", max_new_tokens=12))
+    assert page.value(ANSWERS) == wanted
+    assert len(set(wanted)) > 1
+    titles = page.value(
+        "[...document.querySelectorAll('.column')].map(c => [...c.querySelectorAll('.token')].map(t => t.title))"
+    )
+    far = [[float(nats) for title in column for nats in re.findall(r"([\d.]+) nat", title)] for column in titles]
+    assert not any(far[1]) and any(far[0]) and any(far[2])
+    assert not page.complaints()
+    assert all(place.startswith((address, "data:")) for place in page.asked())
+
+
+def test_what_the_server_allows_is_what_the_slider_can_reach(browser, real):
+    page = browser.open(real[0])
+    page.wait("document.querySelectorAll('.column').length == 3")
+    ends = page.value(
+        "[document.querySelector('input[type=range]').min, document.querySelector('input[type=range]').max]"
+    )
+    for end in ends:
+        focus(page, ".column input[type=number]")
+        page.value("document.activeElement.select()")
+        page.type(end)
+        ask(page)

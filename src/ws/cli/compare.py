@@ -148,7 +148,7 @@ class ComparedMethods(VerbResult):
         screen.show(f"tables  {c.folder.resolve()}/tables.md, tables.csv, cells.csv, report.json")
         more = [[*self.words, "--seeds=0,1,2"]] if len(self.seeds) == 1 else []
         out = self.cells[0].common.out
-        screen.next(*more, ["table", *([] if out == "out" else ["--out", out])])
+        screen.next(["report", str(c.folder)], *more, ["table", *([] if out == "out" else ["--out", out])])
 
     @property
     def failure(self) -> WsError | None:

@@ -53,7 +53,7 @@ class Replication(VerbResult):
             f"\nplot   {self.story.plot.resolve()}\nrun    {self.story.folder.resolve()}\n"
             f"pairs  {self.story.data_folder.resolve()}\n\n"
             f"next:  ws chat{model}{run}\n       ws generate{model}{run} {quote(self._question())} --alphas=-1,0,1\n"
-            f"       ws show{run} --worst 10\n       ws table{out}\n       ws runs{out}"
+            f"       ws show{run} --worst 10\n       ws report{run}\n       ws table{out}\n       ws runs{out}"
         )
 
     def _readings(self) -> list[str]:

@@ -9,10 +9,7 @@ import typer
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text
-from ws.errors import BadFile
-from ws.records import find_run, refuse_unwritable, write_text
-from ws.report import has_page, report_of
-from ws.study.runs import runs
+from ws.report import place_of, write_report
 
 PLACE: Declared = (
     str | None,
@@ -21,7 +18,6 @@ PLACE: Declared = (
         help="A run by name or the beginning of one, a sweep by name, or the folder of either or of a comparison; the newest run when left out.",
     ),
 )
-FILE = "report.html"
 
 
 @dataclass(frozen=True)
@@ -53,24 +49,7 @@ class Reports(VerbResult):
 def report(options: Options) -> VerbResult:
     """The page of a run, a sweep or a comparison."""
     out = Path(options.of(Reported).out).expanduser()
-    typed = out if out.suffix == ".html" else None
-    folder = _folder(options.text("place"), Path("out") if typed else out)
-    file = typed or folder / FILE
-    refuse_unwritable(file.parent)
-    text = report_of(folder)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, text)
-    return Reports(folder, file, len(text.encode()))
-
-
-def _folder(place: str | None, out: Path) -> Path:
-    """The folder that a page is made of."""
-    if place is None:
-        newest = next(iter(runs(out)), None)
-        if newest is None:
-            raise BadFile(f"there is no run in {out} yet; `ws replicate` makes the first.")
-        return Path(newest["folder"])
-    for folder in (Path(place).expanduser(), out / "sweep" / place):
-        if has_page(folder):
-            return folder
-    return find_run(place, out)[0]
+    file = out if out.suffix == ".html" else None
+    folder = place_of(options.text("place"), out if file is None else Path("out"))
+    page = write_report(folder, file)
+    return Reports(folder, page, page.stat().st_size)

@@ -133,7 +133,7 @@ class Studies(VerbResult):
         )
         out = [] if s.grid.common.out == "out" else ["--out", s.grid.common.out]
         screen.show(f"tables {s.folder.resolve()}")
-        screen.next(["table", *out], ["runs", *out])
+        screen.next(["report", str(s.folder)], ["table", *out], ["runs", *out])
 
 
 def _by_error(unfinished: Sequence[tuple[Cell, Outcome]]) -> dict[str, list[Cell]]:

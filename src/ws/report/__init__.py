@@ -1,9 +1,10 @@
 """One HTML page of what a run, a sweep or a comparison found: one file, which asks for nothing and runs nothing.
 
-    text = report_of(Path("out/honesty/lora/tiny-s0-d66abe6f"))
+    write_report(place_of("honesty", Path("out")), Path("honesty.html"))
 
 | file            | holds                                                                          |
 |-----------------|--------------------------------------------------------------------------------|
+| `page.py`       | which page a folder gets, and where it is written                              |
 | `study.py`      | what there is of a run, read from its folder; what is missing is said          |
 | `run.py`        | the page of a run: its parts in their order                                    |
 | `effect.py`     | the answer, its picture and its table                                          |
@@ -21,5 +22,6 @@
 Numbers and sentences are those of `ws.results`, which `ws table` prints too; here is only where they stand.
 """
 
-from ws.report.page import has_page as has_page
+from ws.report.page import place_of as place_of
 from ws.report.page import report_of as report_of
+from ws.report.page import write_report as write_report

@@ -1,12 +1,36 @@
-"""Which page a folder gets."""
+"""Which page a folder gets, and where it is written."""
 
 from pathlib import Path
 
 from ws.errors import BadFile
+from ws.records import find_run, refuse_unwritable, write_text
 from ws.report import comparison, run, sweep
+from ws.study.runs import runs
 
+FILE = "report.html"
 PAGES = {"train/manifest.json": run.page_of, "sweep.json": sweep.page_of, "report.json": comparison.page_of}
 """The file that tells a run, a sweep or a comparison, and what makes its page."""
+
+
+def place_of(text: str | None, out: Path) -> Path:
+    """The folder of a run, a sweep or a comparison that a text names; the newest run below `out` where nothing is named."""
+    if text is None:
+        newest = next(iter(runs(out)), None)
+        if newest is None:
+            raise BadFile(f"there is no run in {out} yet; `ws replicate` makes the first.")
+        return Path(newest["folder"])
+    places = (Path(text).expanduser(), out / "sweep" / text)
+    return next((p for p in places if has_page(p)), None) or find_run(text, out)[0]
+
+
+def write_report(folder: Path, file: Path | None = None) -> Path:
+    """The page in a file, beside what it is about when none is named; its path."""
+    file = file or folder / FILE
+    refuse_unwritable(file.parent)
+    text = report_of(folder)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text(file, text)
+    return file
 
 
 def report_of(folder: Path) -> str:

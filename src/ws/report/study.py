@@ -116,8 +116,12 @@ class Study:
 
     @cached_property
     def headline(self) -> list[Json]:
-        """The lines that the behavior makes a claim about; all that are shown where it makes none."""
-        return [r for r in self.rows if side_of(r["metric"], self.intent)] or [dict(r) for r in self.shown]
+        """The lines that the behavior makes a claim about, in its order, held-out pairs last; all that are shown where it
+        makes none."""
+        order = [m for m, side in self.intent.items() if side]
+        claimed = [r for r in self.rows if side_of(r["metric"], self.intent)]
+        claimed.sort(key=lambda r: order.index(r["metric"]) if r["metric"] in order else len(order))
+        return claimed or [dict(r) for r in self.shown]
 
     @cached_property
     def legend(self) -> dict[str, str]:

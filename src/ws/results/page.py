@@ -233,7 +233,7 @@ caption { text-align: left; padding: 0 0 .4rem; font-weight: 600; }
 th, td { padding: .3rem 1rem .3rem 0; text-align: left; vertical-align: top; }
 th { font-weight: 600; } thead th { color: var(--faint); font-weight: 500; vertical-align: bottom; }
 thead tr, tbody tr { border-bottom: 1px solid var(--rule); }
-.number { text-align: right; white-space: nowrap; } tbody th { font-weight: 500; min-width: 7rem; } tbody th:has(.cue) { min-width: 0; }
+.number { text-align: right; white-space: nowrap; } tbody th { font-weight: 500; min-width: 7rem; } tbody th:has(.cue) { min-width: 0; } tbody td:not(.number):not(:empty) { min-width: 6.5rem; }
 .cue { display: inline-block; width: .8em; height: .8em; border-radius: 50%; border: 1.5px solid currentColor; vertical-align: -.05em; }
 .green { color: #2e9e5b; background: #2e9e5b; } .yellow { color: #d9a514; background: #d9a514; } .red { color: #d64545; background: #d64545; }
 .white { color: var(--faint); }
@@ -262,7 +262,8 @@ pre { background: var(--soft); border-radius: 6px; padding: .8rem 1rem; overflow
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 footer { margin-top: 4rem; padding-top: .75rem; border-top: 1px solid var(--rule); font-size: .9rem; }
 @media print {
-  :root { color-scheme: light; } body { max-width: none; padding: 0; font-size: 10pt; } nav, .skip { display: none; }
+  :root { color-scheme: light; font-size: 9.5pt; } body { max-width: none; padding: 0; } nav, .skip { display: none; }
   details::details-content { content-visibility: visible; height: auto; } .table { overflow: visible; } pre { white-space: pre-wrap; }
+  table { font-size: .74rem; } th, td { padding-right: .5rem; overflow-wrap: anywhere; } .number { white-space: normal; } tbody th { min-width: 0; }
   h2, h3, caption { break-after: avoid; } figure, tr, .note, .card { break-inside: avoid; } section { break-before: auto; } }
 """

@@ -182,7 +182,7 @@ function dialOf(column, dial) {
 
 /** The marks below a slider, each of them a button: 0, and the strengths of a known KL. */
 function ticksOf(dial, set) {
-  const marks = [[0, "0", "the base"]];
+  const marks = [[0, "0", "not turned: the base"]];
   for (const c of dial.calibrated) {
     for (const alpha of [c.neg, c.pos]) {
       marks.push([alpha, `${c.budget} nat`, `${signed(alpha)}, where it moves the model by ${c.budget} nat${c.matched ? "" : " (unmatched)"}`]);
@@ -193,7 +193,7 @@ function ticksOf(dial, set) {
   let last = -100;
   for (const [alpha, text, about] of marks.filter(([a]) => a >= dial.alpha.min && a <= dial.alpha.max).sort((a, b) => a[0] - b[0])) {
     const near = place(alpha) - last < 16;
-    const tick = make("button", { type: "button", title: about, "aria-label": `${dial.id}: ${about}`, class: near ? "second" : null, onclick: () => set(alpha) }, text);
+    const tick = make("button", { type: "button", title: about, "aria-label": `${text}: ${dial.id} ${about}`, class: near ? "second" : null, onclick: () => set(alpha) }, text);
     tick.style.left = `${place(alpha)}%`;
     row.append(tick);
     if (!near) last = place(alpha);
