@@ -38,6 +38,8 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.pairs import Pairs as Pairs
     from ws.pairs import load_pairs as load_pairs
     from ws.pairs import save_pairs as save_pairs
+    from ws.serve.client import Connection as Connection
+    from ws.serve.client import connect as connect
     from ws.train import Sides as Sides
     from ws.train import train as train
     from ws.verbs import calibrate as calibrate
@@ -56,6 +58,7 @@ EXPORTS = {
     "Adapter": "ws.adapters:Adapter",
     "Base": "ws.models:Base",
     "Behavior": "ws.behaviors:Behavior",
+    "Connection": "ws.serve.client:Connection",
     "Direction": "ws.direction:Direction",
     "Method": "ws.methods:Method",
     "Pairs": "ws.pairs:Pairs",
@@ -64,6 +67,7 @@ EXPORTS = {
     "__version__": "ws.version:__version__",
     "calibrate": "ws.verbs:calibrate",
     "compare": "ws.verbs:compare",
+    "connect": "ws.serve.client:connect",
     "data": "ws.data:data",
     "diff": "ws.diff:diff",
     "diff_adapters": "ws.diff:diff_adapters",

@@ -20,11 +20,11 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from ws.answer_store import AnswerStore, sha_of
@@ -34,6 +34,7 @@ from ws.progress import progress
 from ws.types import Json
 
 log = logging.getLogger(__name__)
+R = TypeVar("R")
 
 PROTOCOL = "chat/1"
 KEY = "WS_GENERATE_KEY"
@@ -215,17 +216,21 @@ class Endpoint:
             n = min(SAMPLES, one.samples - len(answers))
             own = int.from_bytes(hashlib.sha256(f"{seed}/{one.name}/{len(answers)}".encode()).digest()[:4], "big") >> 1
             payload = {**body, "messages": messages, "max_tokens": one.max_new, "n": n, "seed": own}
-            batch, names = self._tried(payload, stop)
+            batch, names = self._tried(lambda: _answers(self._reply("chat/completions", payload)), stop)  # noqa: B023
             answers += batch[:n]
             reported |= names
         return answers, sorted(reported)
 
-    def _tried(self, payload: Mapping[str, object], stop: threading.Event) -> tuple[list[Answer], set[str]]:
-        """One request, tried again while that can help."""
+    def ask(self, path: str, payload: Mapping[str, object] | None = None) -> Any:
+        """One reply as parsed JSON: to a body that is posted, or of what lies at a path; tried again while that can help."""
+        return self._tried(lambda: self._reply(path, payload), threading.Event())
+
+    def _tried(self, once: Callable[[], R], stop: threading.Event) -> R:
+        """What one request brings, tried again while that can help."""
         wait = self.wait
         for tries_left in reversed(range(TRIES)):
             try:
-                return _answers(self._reply("chat/completions", payload))
+                return once()
             except _Passing as e:
                 if not tries_left:
                     raise EndpointFailed(

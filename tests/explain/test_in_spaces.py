@@ -13,7 +13,7 @@ from ws.direction.forms import BiasShift, Dense, LowRank
 from ws.errors import Unsupported
 from ws.explain import kept, svd_align
 from ws.explain.act_basis import ACT_BASIS, holding, seen
-from ws.explain.activation_reading import ACTIVATION_READING, shifts, vectors_of
+from ws.explain.activation_reading import ACTIVATION_READING, own_shifts, shifts, vectors_from
 from ws.explain.angles import ANGLES
 from ws.explain.antipasto import ANTIPASTO
 from ws.explain.bases.basis import basis, haar
@@ -26,6 +26,7 @@ from ws.explain.logit_lens import LOGIT_LENS, lens_of
 from ws.explain.mech_bases import MECH_BASES, of_weights
 from ws.explain.prompts import held_texts, persona_states
 from ws.explain.protocol import Subject
+from ws.explain.registry import ANALYSES
 from ws.explain.shared_basis import SHARED_BASIS
 from ws.explain.svd_align import SVD_ALIGN
 from ws.explain.weak_readout import WEAK_READOUT
@@ -41,6 +42,13 @@ def llama():
 def first(finding, **where):
     """The first row of the first table with these fields."""
     return next(r for r in finding.tables[0].rows if all(getattr(r, k) == v for k, v in where.items()))
+
+
+def test_every_analysis_is_in_the_registry_asks_a_question_and_says_what_it_does_not_show():
+    ours = {SVD_ALIGN, WEAK_READOUT, MECH_BASES, ANTIPASTO, LOGIT_LENS, ACTIVATION_READING}
+    ours |= {FUNC_PROJ, ACT_BASIS, SHARED_BASIS, ANGLES}
+    assert ours <= set(ANALYSES.values()) and len(ours) == 10
+    assert all(name == a.name and a.question.endswith("?") and len(a.silent) > 80 for name, a in ANALYSES.items())
 
 
 # ---------------------------------------------------------------- of weights
@@ -292,7 +300,7 @@ def test_a_change_that_is_a_vector_is_read_as_that_vector_and_a_scrambled_one_is
     for seed in range(DRAWS):
         v = 0.1 * torch.randn(128, generator=g(seed))
         d = Direction({"model.layers.2.mlp.down_proj": (BiasShift(v),)}, {"base": tiny.described()})
-        found = vectors_of(tiny, d, texts)
+        found = vectors_from(tiny, own_shifts(tiny, d, texts))
         assert set(found.edits) == {"model.layers.2"}
         torch.testing.assert_close(found.edits["model.layers.2"].v, v, atol=1e-3, rtol=1e-2)
     for change, constant in ((d, True), (scrambled(tiny, 1, blocks=[2], rank=16), False)):

@@ -299,7 +299,7 @@ def test_a_key_is_asked_for_by_all_but_health(tiny, directions):
             assert_refused(client.post("/v1/chat/completions", json={}, headers=raw), 401, "needs its key")
         assert client.get("/v1/models", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
     with pytest.raises(ValueError, match="needs a key"):
-        Serving(host="0.0.0.0")
+        server_of(tiny, directions, host="0.0.0.0")
 
 
 def test_pages_of_others_are_refused_and_so_are_names_that_only_lead_here(client):

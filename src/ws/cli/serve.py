@@ -53,8 +53,8 @@ def serve(options: Options) -> VerbResult:
     from ws.serve.listen import bound, listen
     from ws.serve.strengths import BASE, dials_of
 
-    settings, places = options.of(Serving), [*options.texts("places"), *options.only("direction", "run").values()]
-    settings = replace(settings, key=settings.key or os.environ.get(KEY, "").strip() or None)
+    settings, places = _settings(options), [*options.texts("places"), *options.only("direction", "run").values()]
+    settings.refuse_open()
     found = [lookup(place, settings.out) for place in places]
     loading = options.of(Loading)
     if not options.has("model") and found:
@@ -74,6 +74,11 @@ def serve(options: Options) -> VerbResult:
         listen(server, place)
     counts = server.worker.counts
     return Served(address, counts.requests, counts.new_tokens)
+
+
+def _settings(options: Options) -> Serving:
+    """What was typed, with the key of the environment where none was."""
+    return Serving(**{"key": os.environ.get(KEY, "").strip() or None, **options.typed(Serving)})
 
 
 def refuse_missing() -> None:

@@ -24,6 +24,7 @@ from ws.explain.prompts import held_texts
 from ws.explain.protocol import Analysis, Bars, Finding, Subject, Table
 from ws.methods.activation.states import Text
 from ws.models.base import Base
+from ws.numbers import some
 
 SHARES = (0.25, 0.5)
 
@@ -83,25 +84,33 @@ def holding(found: Basis, share: float) -> Basis:
     return found.cut(int(torch.searchsorted(reached, share * (1 - 1e-12))) + 1)
 
 
+def between_ranks(ranks: Sequence[int]) -> str:
+    """Numbers of dimensions in words."""
+    return some(ranks[0], "dimension") if len(ranks) == 1 else f"{ranks[0]} to {ranks[-1]} dimensions"
+
+
 def run(subject: Subject) -> Finding:
     """The energy and, where it is measured, the effect of what the change writes most on real inputs."""
     base = subject.base
     writers = kept.writers_alone(subject)
     whole = seen(base, writers, held_texts(subject, whole=True))
-    spaces = {f"act{share:.0%}".rstrip("%"): {b: holding(s, share) for b, s in whole.items()} for share in SHARES}
+    spaces: dict[str, dict[int, Basis]] = {}
+    for share in reversed(SHARES):  # where fewer hold no less, the larger share stands for both
+        cut = {b: holding(s, share) for b, s in whole.items()}
+        if not any({b: s.rank for b, s in cut.items()} == {b: s.rank for b, s in o.items()} for o in spaces.values()):
+            spaces[f"act{100 * share:.0f}"] = cut
     energies = [kept.energy(writers, base, s, label, seed=subject.seed) for label, s in spaces.items()]
-    last = list(spaces)[-1]
-    ranks = [b.rank for b in spaces[last].values()]
+    last = next(iter(spaces))
+    ranks = sorted({b.rank for b in spaces[last].values()})
     readings = [
-        f"Half of what the change writes on these prompts lies in {min(ranks)} to {max(ranks)} dimensions per block, which hold "
-        f"{energies[-1].energy:.0%} of its own squared norm. The space was made from the change itself.",
+        f"Half of what the change writes on these prompts lies in {between_ranks(ranks)} per block, which hold "
+        f"{energies[0].energy:.0%} of its own squared norm. The space was made from the change itself.",
     ]
     tables = [Table("energy of what is written in the space that inputs make it write in", energies)]
     if subject.measure is not None:
-        parts = [v for label, s in spaces.items() for v in kept.variants(writers, base, s, label, seed=subject.seed)]
-        found = kept.effects(subject, writers, parts)
-        tables.append(Table("effect with and without that space", found))
-        readings.append(kept.reading_of(found, last, "the space with half of what is written on these prompts"))
+        rows, effects = kept.measured_parts(subject, writers, spaces, controlled=spaces)
+        tables += kept.tables_of(rows, effects, "that space")
+        readings += kept.readings_of(rows, effects, last, "the space with half of what is written on these prompts")
     picture = Bars(
         "dimensions that hold half of what is written",
         "dimensions",

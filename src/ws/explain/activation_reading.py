@@ -4,11 +4,11 @@
     own_l(x)   the same with block l alone changed: what it adds, and not what it passes on
 
 A change whose own shift is one vector on all prompts is an activation vector in another form (arXiv 2603.00425): `vectors_of` makes
-that one.
+that one. Where effects are measured it is turned to the KL of the change and evaluated on the same rows.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,18 +16,27 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from ws.calibrate import CalibrateSettings, calibrate, divergences, prompt_sets
 from ws.direction import Direction, random_like
 from ws.direction.algebra import restricted
+from ws.explain.kept import share_of
 from ws.explain.logit_lens import lens_of
+from ws.explain.measure import FULL, Measure
 from ws.explain.prompts import held_texts, material_of
 from ws.explain.protocol import Analysis, Curves, Finding, Subject, Table
+from ws.methods import as_method
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.activation.paper import hidden_names, mean_differences
 from ws.methods.activation.states import Text, states
 from ws.models.base import Base
+from ws.numbers import percent
+from ws.stats import Estimate, combined, estimate
 from ws.steer import steer
+from ws.study.evaluations import Subject as Study
+from ws.study.evaluations import make_eval, rows_in
 
 TEXTS, DRAWS = 32, 5
+AT_EQUAL_KL = CalibrateSettings(tolerance=0.1)
 STEP, COARSE_STEP = 0.05, 0.5
 """The step of the difference, and that of a model in half precision, which cannot tell smaller ones."""
 
@@ -56,6 +65,24 @@ class Shift:
     minus: str
 
 
+@dataclass(frozen=True)
+class Reproduced:
+    """What adding the mean shifts does instead, at the KL of the change, on the same rows."""
+
+    metric: str
+    alpha: float
+    kl: float
+    """The 95th percentile over tokens of KL(steered || base) of the change."""
+    strength: float
+    """That of the vectors at which they have the same."""
+    matched: str
+    by_weights: Estimate
+    """The change of the metric by the direction."""
+    by_vectors: Estimate
+    share: Estimate
+    """by_vectors / by_weights; NaN where the direction may do nothing."""
+
+
 def shifts(
     base: Base, direction: Direction, texts: Sequence[Text], names: Sequence[str]
 ) -> dict[str, Float[Tensor, "n d"]]:
@@ -78,11 +105,10 @@ def own_shifts(base: Base, direction: Direction, texts: Sequence[Text]) -> dict[
     return own
 
 
-def vectors_of(base: Base, direction: Direction, texts: Sequence[Text], name: str = "reading") -> Activation:
+def vectors_from(base: Base, own: Mapping[str, Float[Tensor, "n d"]]) -> Activation:
     """The activation vectors that a direction amounts to: the mean shift that every block adds, added to its output."""
-    own = own_shifts(base, direction, texts)
     edits = {block: Add(rows.mean(0)) for block, rows in own.items()}
-    return Activation(name, edits, provenance={"base": base.described(), "of": direction.content_hash})
+    return Activation("reading", edits, provenance={"base": base.described()})
 
 
 def run(subject: Subject) -> Finding:
@@ -101,6 +127,14 @@ def run(subject: Subject) -> Finding:
         f"directions reach {last.persona_at_random:.2f}.",
     ]
     tables = [Table("the shift of every block's output", rows)]
+    if subject.measure is not None:
+        again = reproduced(subject, subject.measure, vectors_from(base, own))
+        tables.append(Table("adding the shifts instead, at equal KL", again))
+        readings += [
+            f"{r.metric}: adding the mean shifts at the same KL ({r.strength:+.2f} times them, {r.matched}) does {percent(r.share.mean)} "
+            "of what the change does."
+            for r in again
+        ]
     lines = {name: [getattr(r, name) for r in rows] for name in ("constant", "linear", "persona", "paper")}
     picture = Curves("the shift, block by block", "layer", "share or cosine", list(range(base.depth)), lines)
     return Finding(tuple(tables), (picture,), tuple(readings))
@@ -152,6 +186,32 @@ def _share(part: float, whole: float) -> float:
 
 def _cosine(a: Tensor, b: Tensor) -> float:
     return float(cosine_similarity(a, b, dim=0)) if float(a.norm()) > 0 and float(b.norm()) > 0 else math.nan
+
+
+# ---------------------------------------------------------------- adding the shift instead
+
+
+def reproduced(subject: Subject, measure: Measure, vectors: Activation) -> list[Reproduced]:
+    """The effect of the vectors at the KL of the direction, metric by metric."""
+    import pandas as pd
+
+    base, by = subject.base, as_method(measure.direction)
+    prompts = prompt_sets(base.tiny, AT_EQUAL_KL.n_calib, AT_EQUAL_KL.n_audit)
+    (whole,) = divergences(base, by, prompts.calib, [measure.alpha], tokens=AT_EQUAL_KL.tokens)
+    found = calibrate(base, vectors, settings=AT_EQUAL_KL, targets=(whole.p95, whole.p95), prompts=prompts)
+    side = found.pos if measure.alpha > 0 else found.neg
+    study = Study(base, vectors, measure.folder, vectors.name, pairs=measure.pairs)
+    rows = rows_in(make_eval(study, measure.evaluation, alphas=[side.alpha], out=measure.out)[1])
+    known = measure.rows([measure.full])
+    arms = [known[""], known[FULL].assign(alpha=1.0, arm="pos"), rows[rows["alpha"] != 0].assign(alpha=2.0, arm="pos")]
+    samples = measure.evaluation.chosen.metrics(pd.concat(arms, ignore_index=True))
+    results = []
+    for metric in dict.fromkeys(e.metric for e in measure([])):
+        numbers = samples[metric]
+        weights, adding = (combined([(1.0, numbers[k]), (-1.0, numbers[0.0])]) for k in (1.0, 2.0))
+        effects = (estimate(weights), estimate(adding), share_of(adding, weights))
+        results.append(Reproduced(metric, measure.alpha, whole.p95, side.alpha, side.verdict, *effects))
+    return results
 
 
 ACTIVATION_READING = Analysis(

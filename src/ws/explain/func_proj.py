@@ -53,8 +53,8 @@ def run(subject: Subject) -> Finding:
     writers = kept.writers_alone(subject)
     alpha = 1.0 if subject.measure is None else subject.measure.alpha
     blocks = {x.block for x in writers_of(base) if x.name in writers.forms}
-    rows = moved(base, direction, held_texts(subject), abs(alpha))
-    whole = {b: s for b, s in spaces(rows).items() if b in blocks}
+    shifted = moved(base, direction, held_texts(subject), abs(alpha))
+    whole = {b: s for b, s in spaces(shifted).items() if b in blocks}
     most = max(b.rank for b in whole.values())
     ranks = sorted({min(k, most) for k in RANKS})
     cut = {k: {at: b.cut(k) for at, b in whole.items()} for k in ranks}
@@ -69,14 +69,11 @@ def run(subject: Subject) -> Finding:
     tables = [Table("energy of what is written in the moved space", energies)]
     pictures: tuple[Picture, ...] = ()
     if subject.measure is not None:
-        parts = []
-        for k in ranks:
-            draws = kept.DRAWS["effect"] if k in (ranks[0], ranks[-1]) else 0
-            parts += kept.variants(writers, base, cut[k], labels[k], draws=draws, seed=subject.seed)
-        found = kept.effects(subject, writers, parts)
-        tables.append(Table("effect with and without the moved space", found))
-        readings.append(kept.reading_of(found, labels[ranks[-1]], f"the space of {ranks[-1]} dimensions"))
-        pictures = (kept.curves(found, labels, "the effect inside and outside of the moved space"),)
+        named = {labels[k]: cut[k] for k in ranks}
+        rows, effects = kept.measured_parts(subject, writers, named, controlled=(labels[ranks[0]], labels[ranks[-1]]))
+        tables += kept.tables_of(rows, effects, "the moved space")
+        readings += kept.readings_of(rows, effects, labels[ranks[-1]], f"the space of {ranks[-1]} dimensions")
+        pictures = (kept.curves(rows, "the effect inside and outside of the moved space"),)
     return Finding(tuple(tables), pictures, tuple(readings))
 
 

@@ -4,11 +4,13 @@
     keep:S      P w on those matrices;   drop:S   w - P w;   norm:S   P w, as large as w in every module
     random:S:i  P w with a random space of the same rank
 
-Only what is written is projected, so matrices that read are in none of these: shares are of the whole, and beside it stands what
-`writers` alone does.
+Only what is written is projected, so matrices that read are in none of these: shares are given of what `writers` alone do, and
+beside them of the whole.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -19,8 +21,10 @@ from ws.explain.bases.basis import Basis, haar
 from ws.explain.bases.energies import factors, share
 from ws.explain.bases.spaces import writers_of
 from ws.explain.in_spaces import InSpace
-from ws.explain.protocol import DRAWS, Curves, Effect, Subject, Variant
+from ws.explain.protocol import DRAWS, Curves, Effect, Subject, Table, Variant, measured
 from ws.models.base import Base
+from ws.numbers import percent
+from ws.stats import Estimate, Sample, combined, estimate, quotient
 
 ByBlock = Mapping[int, Basis]
 """A basis per block of what the block writes."""
@@ -83,46 +87,98 @@ def energy(writers: Direction, base: Base, space: ByBlock, label: str, *, seed: 
     return InSpace(label, "write", s.rank, s.effective_rank, *numbers, flags_of_space(space))
 
 
-def effects(subject: Subject, writers: Direction, more: Sequence[Variant]) -> list[Effect]:
-    """The effects of the whole, of nothing, of the writers alone and of their parts; none where nothing is measured."""
-    if subject.measure is None:
-        return []
-    return subject.measure([Variant(WRITERS, writers), *more])
+@dataclass(frozen=True)
+class Inside:
+    """What a space of what is written keeps of the effect, as a share of what all that is written does."""
+
+    space: str
+    metric: str
+    rank: float
+    keep: Estimate
+    """P w."""
+    norm: Estimate
+    """P w, as large as w in every module."""
+    drop: Estimate
+    """w - P w."""
+    random: tuple[float, float]
+    """The lowest and the highest share that random spaces of this rank keep; NaN where none were measured."""
+    flags: Flags
 
 
-def retained(effects: Sequence[Effect], name: str) -> float:
-    """The share of the whole effect that one variant keeps, of the first metric."""
-    first = effects[0].metric
-    return next(e.retained.mean for e in effects if e.variant == name and e.metric == first)
-
-
-def curves(found: Sequence[Effect], labels: Mapping[int, str], title: str) -> Curves:
-    """keep, norm-matched, drop and random against the rank."""
-    ranks = list(labels)
-    lines = {
-        word: [retained(found, f"{prefix}:{labels[k]}") for k in ranks]
-        for word, prefix in (("keep", "keep"), ("keep, as large as the whole", "norm"), ("drop", "drop"))
+def measured_parts(
+    subject: Subject, writers: Direction, spaces: Mapping[str, ByBlock], *, controlled: Collection[str]
+) -> tuple[list[Inside], list[Effect]]:
+    """What every space keeps, and the effects of all variants beside the whole; random spaces stand beside the controlled ones."""
+    measure = measured(subject)
+    base, alone = subject.base, Variant(WRITERS, writers)
+    draws = DRAWS["effect"]
+    parts = {
+        label: variants(writers, base, s, label, draws=draws if label in controlled else 0, seed=subject.seed)
+        for label, s in spaces.items()
     }
-    first = found[0].metric
-    at_random = [
-        [e.retained.mean for e in found if e.control == f"keep:{labels[k]}" and e.metric == first] for k in ranks
+    every = [alone, *(v for some in parts.values() for v in some)]
+    effects = measure(every)
+    rows = []
+    for metric, numbers in measure.samples(every).items():
+        changes = {v.name: combined([(1.0, numbers[float(k)]), (-1.0, numbers[0.0])]) for k, v in enumerate(every, 1)}
+        if metric not in {e.metric for e in effects}:
+            continue
+        for label, some in parts.items():
+            keep, drop, norm = (
+                share_of(changes[f"{word}:{label}"], changes[WRITERS]) for word in ("keep", "drop", "norm")
+            )
+            by_chance = [share_of(changes[v.name], changes[WRITERS]).mean for v in some if v.control]
+            random = (min(by_chance), max(by_chance)) if by_chance else (math.nan, math.nan)
+            flags = flags_of_space(spaces[label])
+            rows.append(Inside(label, metric, float(flags.oracle_rank or 0), keep, norm, drop, random, flags))
+    return rows, effects
+
+
+def share_of(part: Sample, whole: Sample) -> Estimate:
+    """A change as a share of another; NaN where the other may be none."""
+    full = estimate(whole)
+    if full.ci_lo > 0 or full.ci_hi < 0:
+        return estimate(quotient(part, whole))
+    return Estimate(math.nan, math.nan, math.nan, full.n, full.fewest, full.n_valid, full.n_total)
+
+
+def tables_of(rows: Sequence[Inside], effects: Sequence[Effect], what: str) -> list[Table]:
+    """What spaces keep, what every variant does, and the random draws."""
+    return [
+        Table(
+            f"what {what} keeps of the effect of all that is written", rows, note="keep and drop need not add up to 1."
+        ),
+        Table("beside the whole direction", [e for e in effects if not e.control]),
+        Table("random spaces of the same rank", [e for e in effects if e.control]),
     ]
-    if all(at_random):
-        lines["random, its mean"] = [sum(r) / len(r) for r in at_random]
-    return Curves(title, "rank of the space", "share of the whole effect", ranks, lines)
 
 
-def reading_of(found: Sequence[Effect], label: str, what: str) -> str:
-    """What keeping and dropping a space do, in one sentence."""
-    keep, drop, norm, alone = (
-        retained(found, name) for name in (f"keep:{label}", f"drop:{label}", f"norm:{label}", WRITERS)
-    )
-    if keep != keep:
-        return "No share can be given: the effect of the whole direction on these rows may be none."
-    first = found[0].metric
-    by_chance = [e.retained.mean for e in found if e.control == f"keep:{label}" and e.metric == first]
-    chance = f", random spaces {min(by_chance):.0%} to {max(by_chance):.0%}" if by_chance else ""
-    return (
-        f"What is written does {alone:.0%} of the whole effect. Of the whole, {what} keeps {keep:.0%} ({norm:.0%} made as large as "
-        f"all that is written{chance}); without it {drop:.0%} remain. The parts need not add up."
-    )
+def curves(rows: Sequence[Inside], title: str) -> Curves:
+    """keep, norm-matched and drop against the rank, for the first metric."""
+    own = [r for r in rows if r.metric == rows[0].metric]
+    names = {"keep": "inside", "norm": "inside, as large as the whole", "drop": "outside"}
+    lines = {word: [getattr(r, name).mean for r in own] for name, word in names.items()}
+    return Curves(title, "rank of the space", "share of what is written does", [r.rank for r in own], lines)
+
+
+def readings_of(rows: Sequence[Inside], effects: Sequence[Effect], label: str, what: str) -> list[str]:
+    """What keeping and dropping one space do, a sentence per metric."""
+    sentences = []
+    for r in (r for r in rows if r.space == label):
+        alone = next(e.retained.mean for e in effects if e.variant == WRITERS and e.metric == r.metric)
+        if math.isnan(r.keep.mean):
+            sentences.append(
+                f"{r.metric}: no share can be given, because what is written may do nothing on these rows."
+            )
+            continue
+        of_all = "" if math.isnan(alone) else f", which is {percent(alone)} of the effect of the whole,"
+        chance = (
+            ""
+            if math.isnan(r.random[0])
+            else f", where random spaces keep {percent(r.random[0])} to {percent(r.random[1])}"
+        )
+        sentences.append(
+            f"{r.metric}: of the effect of all that is written{of_all} {what} keeps {percent(r.keep.mean)} ({percent(r.norm.mean)} made as "
+            f"large as all of it){chance}; without it {percent(r.drop.mean)} remain."
+        )
+    return sentences

@@ -59,11 +59,9 @@ def run(subject: Subject) -> Finding:
     ]
     tables = [Table("energy of what is written in shared spaces", energies)]
     if subject.measure is not None:
-        parts = [v for label, s in spaces.items() for v in kept.variants(writers, base, s, label, seed=subject.seed)]
-        found = kept.effects(subject, writers, parts)
-        tables.append(Table("effect with and without shared spaces", found))
-        label = next(iter(spaces))
-        readings.append(kept.reading_of(found, label, "the space that the others share"))
+        rows, effects = kept.measured_parts(subject, writers, spaces, controlled=spaces)
+        tables += kept.tables_of(rows, effects, "a shared space")
+        readings += kept.readings_of(rows, effects, next(iter(spaces)), "what the others share")
     picture = Bars(
         "how much of what is written lies in a shared space",
         "share of its squared norm",

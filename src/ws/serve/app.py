@@ -46,6 +46,7 @@ class Server:
 
     def __post_init__(self):
         s = self.settings
+        s.refuse_open()
         self.pieces = Pieces(s.cache_mb * 1_000_000)
         self.reader = Reader(self.base, self.dials, s)
         self.worker = Worker(

@@ -8,15 +8,22 @@ from ws.serve.app import Server
 GRACE = 10
 """Seconds that answers under way have after Ctrl-C; a second Ctrl-C ends them."""
 
+BACKLOG = 2048
+"""Connections that may wait to be taken."""
+
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket at this address; refused where another program listens, before a model is loaded."""
+    """A socket at this address; refused where another program listens, before a model is loaded.
+
+    Who comes while it is loaded waits.
+    """
+    place = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        place = socket.socket(family, socket.SOCK_STREAM)
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         place.bind((host, port))
+        place.listen(BACKLOG)
     except (OSError, OverflowError) as e:
+        place.close()
         why = getattr(e, "strerror", None) or "no such address"
         raise ValueError(
             f"there can be no server at {host}, port {port}: {why.lower()}; `port=0` takes a free one"

@@ -46,6 +46,9 @@ class Serving:
         )
         if self.key is not None and (not self.key.isascii() or not self.key.isprintable() or " " in self.key):
             raise ValueError("`key` holds a space, a line break or a letter that no header can carry")
+
+    def refuse_open(self) -> None:
+        """Refuse a server that others reach and that asks for no key."""
         if self.host not in LOCAL and not self.key:
             raise ValueError(
                 f"a server that others reach needs a key: put one into {KEY}, or stay at 127.0.0.1 and use a tunnel"

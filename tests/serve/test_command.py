@@ -1,0 +1,61 @@
+"""`ws serve` as a person runs it: it says where it is, and Ctrl-C ends it in order."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from test_steer import lowrank
+
+from ws.direction import Direction, save
+from ws.serve.listen import bound
+from ws.serve.settings import KEY
+
+
+def test_the_command_serves_directions_by_their_names_until_ctrl_c(tiny, tmp_path):
+    plain = lowrank(tiny)
+    save(Direction(plain.forms, {**plain.provenance, "training": {"behavior": "honesty"}}), tmp_path / "a.safetensors")
+    command = [sys.executable, "-m", "ws", "serve", "a.safetensors", "a.safetensors", "--port", "0", "--json"]
+    environment = {**os.environ, KEY: "secret\n"}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        line = process.stderr.readline()
+        address = re.search(r"tiny with honesty, honesty2 at (http://127.0.0.1:\d+)/v1", line)[1]
+        request = urllib.request.Request(
+            f"{address}/v1/chat/completions",
+            json.dumps({"model": "honesty2@1", "messages": [{"role": "user", "content": "Who are you?"}]}).encode(),
+            {"Authorization": "Bearer secret"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            assert json.load(reply)["model"] == "honesty2@1"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert json.loads(out)["requests"] == {"200": 1}
+
+
+def test_a_port_that_is_taken_or_a_method_that_is_no_direction_is_one_sentence(told, tmp_path):
+    with bound("127.0.0.1", 0) as place:
+        code, _, err = told("serve", "--port", place.getsockname()[1])
+    assert (code, err.count("\n")) == (2, 1)
+    assert "address already in use; --port 0 takes a free one" in err
+    code, _, err = told("serve", "--host", "0.0.0.0")
+    assert code == 2
+    assert KEY in err
+    code, _, err = told("serve", "nobody", "--out", tmp_path)
+    assert code == 2
+    assert "'nobody'" in err
+
+
+@pytest.mark.parametrize("text", ["a b", "", "é"])
+def test_a_key_that_no_header_can_carry_is_refused(told, text):
+    assert told("serve", "--key", text)[0] == 2
