@@ -15,6 +15,7 @@ from huggingface_hub import constants
 import ws
 from ws import hub
 from ws.cli import main
+from ws.diff import lookup
 from ws.errors import BadFile
 from ws.hub import reach
 from ws.models.tiny import FOLDER
@@ -81,8 +82,9 @@ def test_a_repository_that_is_there_is_asked_for_once(stub):
         lambda name: ws.open_checkpoint(name),
         lambda name: ws.load(f"{name}/some.gguf"),
         lambda name: from_hub(name, "config", "test", ()),
+        lambda name: lookup(name),
     ],
-    ids=["load", "open", "gguf", "data set"],
+    ids=["load", "open", "gguf", "data set", "direction"],
 )
 @pytest.mark.parametrize(
     ("status", "headers", "words"),

@@ -110,21 +110,16 @@ def test_adapter_weights_without_their_config_are_refused_by_what_is_missing(tmp
 
 
 def test_a_hub_id_is_found_in_the_cache_and_refused_where_it_is_not(tmp_path, monkeypatch, direction):
-    import huggingface_hub
-
-    asked = []
-
-    def cached(name, *, revision, allow_patterns):
-        asked.append((name, revision))
-        if name != "someone/honesty":
-            raise FileNotFoundError(name)
-        return str(ws.save_pretrained(direction, tmp_path / "snapshot"))
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", cached)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    cache = tmp_path / "models--someone--honesty"
+    ws.save_pretrained(direction, cache / "snapshots" / "f00d")
+    (cache / "refs").mkdir()
+    (cache / "refs" / "v1").write_text("f00d")
     assert lookup("someone/honesty@v1", tmp_path).direction().content_hash == direction.content_hash
-    with pytest.raises(BadFile, match="'no-one/honesty' is no file, no folder and no run"):
+    with pytest.raises(BadFile, match="'no-one/honesty' is not in the local cache .* no file, no folder and no run"):
         lookup("no-one/honesty", tmp_path)
-    assert asked == [("someone/honesty", "v1"), ("no-one/honesty", None)]
+    with pytest.raises(BadFile, match="'someone/honesty@v2' cannot be fetched"):
+        lookup("someone/honesty@v2", tmp_path)
 
 
 def test_a_mistyped_path_asks_no_server(tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.direction.file import PICKLES, format_of
 from ws.errors import BadFile
+from ws.hub import reach
 from ws.models.checkpoint import Theta, open_checkpoint
 from ws.models.locate import HUB_ID
 from ws.records import MANIFEST, find_run, named_runs, read, run_folders
@@ -190,16 +191,19 @@ def _of_run(run: Path) -> NamedDirection:
 
 def _of_hub(text: str, path: Path, out: Path) -> NamedDirection:
     """What lies on the hub, or in its cache; of a repository only the files of a direction or an adapter are fetched."""
+    name, _, revision = text.partition("@")
+    near = f"{str(text)!r} is no file, no folder and no run below {out}; {nearby(path, out)}"
+    online = reach(name, revision or None, what="direction", instead=f"name another: {near}")
     from huggingface_hub import snapshot_download
 
-    name, _, revision = text.partition("@")
     files = [DIRECTION, OURS, CONFIG, WEIGHTS]
     try:
-        folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=files))
+        folder = Path(
+            snapshot_download(name, revision=revision or None, allow_patterns=files, local_files_only=not online)
+        )
     except Exception as e:  # the hub client raises many kinds, from its own and from its HTTP library
         raise BadFile(
-            f"{text!r} is no file, no folder and no run below {out}, and no direction of that id is in the hub's cache or "
-            f"can be fetched ({type(e).__name__}); {nearby(path, out)}."
+            f"the direction {text!r} cannot be fetched ({type(e).__name__}); check the name and the network."
         ) from None
     if (place := _of_folder(folder)) is None:
         raise BadFile(f"the repository {text} holds no {DIRECTION} and no peft adapter.")
