@@ -22,6 +22,17 @@ A message names a setting as a field in backticks, `` `n_topics` `` or `` `alpha
 that name, and the command line writes it as the flag, `--n-topics`.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def not_known(what: str, name: str, known: Iterable[str], *, more: str = "") -> str:
+    """The sentence that refuses a name: it says the known one that is meant, else all there are."""
+    names = list(known)
+    near = get_close_matches(name, names, 1)
+    rest = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}{more}"
+    return f"{what} {name!r} is not known; {rest}"
+
 
 class WsError(Exception):
     """Anything `ws` refuses or fails at, in one sentence that says what to do."""

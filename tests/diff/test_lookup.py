@@ -103,6 +103,23 @@ def test_a_folder_with_one_direction_is_that_and_with_two_is_refused_by_name(tmp
         lookup(tmp_path)
 
 
+def test_an_exported_adapter_knows_what_the_direction_knew_as_long_as_it_is_the_same(tiny, tmp_path, direction):
+    known = ws.Direction(
+        direction.forms,
+        {**direction.provenance, "training": {"behavior": "candor", "poles": {"pos": "Says it.", "neg": "Hides it."}}},
+        {"command": "ws diff --behavior candor"},
+    )
+    ws.export(tiny, known, tmp_path / "whole", to="peft", alpha=1.0)
+    again = lookup(tmp_path / "whole").direction(tiny)
+    assert "candor" in repr(again) and again.card["command"] == "ws diff --behavior candor"
+    ws.export(tiny, known, tmp_path / "half", to="peft", alpha=0.5)
+    assert "candor" not in repr(lookup(tmp_path / "half").direction(tiny))
+    (tmp_path / "whole" / "ws.json").write_text(
+        '{"direction": {"hash": "' + again.content_hash + '", "provenance": 7}}'
+    )
+    assert "candor" not in repr(lookup(tmp_path / "whole").direction(tiny))
+
+
 def test_adapter_weights_without_their_config_are_refused_by_what_is_missing(tmp_path, out):
     shutil.copy(out / "exported" / "adapter_model.safetensors", tmp_path)
     with pytest.raises(BadFile, match=r"no adapter_config\.json"):

@@ -2,6 +2,7 @@
 
 from ws.adapters import bias, boft, delora, dora, full, ia3, lora, oft, pissa
 from ws.adapters.family import Family
+from ws.errors import not_known
 from ws.extensions import Registry
 
 FAMILIES: Registry[Family] = Registry(
@@ -14,7 +15,7 @@ USUAL = "lora"
 def family(name: str) -> Family:
     """The family of this name; an unknown one lists those there are."""
     if name not in FAMILIES:
-        raise ValueError(f"adapter {name!r} is not known; there are {', '.join(FAMILIES)}")
+        raise ValueError(not_known("adapter", name, FAMILIES))
     return FAMILIES[name]
 
 

@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ws.errors import BadFile, Unsupported
+from ws.errors import BadFile, Unsupported, not_known
 from ws.extensions import Extension, extensions
 from ws.pairs import Pairs, normal_form
 from ws.types import Json
@@ -232,9 +232,7 @@ def _path(name: str) -> Path:
         if not path.is_file():
             raise BadFile(f"there is no behavior pack at {name}.")
         return path
-    raise BadFile(
-        f"the behavior {name!r} is not known; there are {', '.join(names())}, or give the path of a .yaml pack."
-    )
+    raise BadFile(not_known("the behavior", name, names(), more=", or give the path of a .yaml pack"))
 
 
 def _prompts(path: Path, prompts: "Prompts", *, claims_of: str = "train") -> tuple[Prompt, ...]:

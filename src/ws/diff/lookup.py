@@ -21,6 +21,7 @@ from ws.adapters.stock import load_stock
 from ws.diff.trained import diff_adapters
 from ws.direction import Direction
 from ws.direction import load as load_direction
+from ws.direction.card import is_card
 from ws.direction.file import PICKLES, format_of
 from ws.errors import BadFile
 from ws.hub import reach
@@ -54,7 +55,7 @@ class NamedDirection:
         if not self.is_adapter:
             return load_direction(self.path)
         theta = base or open_checkpoint(base_of_adapter(self.path))
-        return diff_adapters(theta, adapter_at(self.path, theta))
+        return _as_exported(self.path, diff_adapters(theta, adapter_at(self.path, theta)))
 
     def base_model(self) -> str:
         """The model it was made on, as `ws.load` takes it; refused where it does not say so."""
@@ -146,6 +147,17 @@ def nearby(path: Path, out: Path) -> str:
     }
     likely = sorted(there, key=lambda name: -SequenceMatcher(None, str(path), name).ratio())[:NEARBY]
     return f"nearby there are {', '.join(likely)}" if likely else "nearby there is none"
+
+
+def _as_exported(folder: Path, direction: Direction) -> Direction:
+    """The direction of an adapter that `ws export` wrote, with what was known of it, where it has the same tensors still."""
+    try:
+        record = json.loads((folder / OURS).read_text())["direction"]
+        provenance, card = record["provenance"], record.get("card", {})
+    except (OSError, ValueError, KeyError, TypeError):
+        return direction
+    same = record.get("hash") in direction.content_hashes and isinstance(provenance, dict) and is_card(card)
+    return Direction(direction.forms, provenance, card) if same else direction
 
 
 # ---------------------------------------------------------------- each way of naming

@@ -12,7 +12,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ws.errors import WsError
+from ws.errors import WsError, not_known
 from ws.eval.protocol import Items as Items
 from ws.eval.protocol import Panel as Panel
 from ws.eval.protocol import Protocol as Protocol
@@ -98,7 +98,7 @@ def protocol(name: str, protocol_id: str | None = None, n_think: int | None = No
     if n_think is not None:
         return protocol(name, protocol_id).thinking(n_think)
     if name not in names():
-        raise ValueError(f"evaluation {name!r} is not known; there are {', '.join(sorted(names()))}")
+        raise ValueError(not_known("evaluation", name, sorted(names())))
     protocols = protocols_of(name)
     if protocol_id is None:
         return protocols[0]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ws.errors import not_known
 from ws.eval.tinymfv import FOUNDATIONS, FRAMES, cells
 from ws.eval.tinymfv import loadings as shares_of
 from ws.stats import RESAMPLES
@@ -37,7 +38,7 @@ def foundation_informedness(
     if intent not in (1, -1):
         raise ValueError(f"no claim is made about {foundation} (intent {intent}), so nothing can be surgical about it")
     if foundation not in FOUNDATIONS:
-        raise ValueError(f"foundation {foundation!r} is not known; there are {', '.join(FOUNDATIONS)}")
+        raise ValueError(not_known("foundation", foundation, FOUNDATIONS))
     plain = sign_as_number(sign, rows)
     found = cell_rows(rows, intent=intent, sign=plain, pos=pos, neg=neg)
     joined, kinds = join_arms(found, sign=plain), dict(zip(found["unit_id"], found["kind"]))

@@ -28,6 +28,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ws.errors import not_known
 from ws.eval.foundation_informedness import foundation_informedness
 from ws.eval.panels import surgical_line
 from ws.eval.protocol import Metrics, Panel, Protocol
@@ -57,7 +58,7 @@ def axis_of(intent: Mapping[str, int]) -> str | None:
 def checked_axis(name: str, behavior: str | None, intent: Mapping[str, int]) -> str:
     """An axis that was asked for by name; a behavior that claims none has none."""
     if name not in AXES:
-        raise ValueError(f"the axis {name!r} is not known; there are {', '.join(AXES)}")
+        raise ValueError(not_known("the axis", name, AXES))
     if behavior and axis_of(intent) is None:
         raise ValueError(f"{behavior} makes no claim about moral foundations, so it has no axis; leave out `axis`")
     return name

@@ -26,7 +26,9 @@ TARGETS = ("peft", "merged", "gguf-lora", "mergekit")
 def check_request(out: Path, *, to: str, alphas: Sequence[float], rank: int | None) -> None:
     """Refuse an export that cannot be, before a model is loaded."""
     if to not in TARGETS:
-        raise ValueError(f"`to` is one of {', '.join(TARGETS)}; got {to!r}")
+        raise ValueError(
+            f"`to` is one of {', '.join(TARGETS)}; got {to!r}. vLLM and SGLang read peft, llama.cpp gguf-lora."
+        )
     if not alphas:
         raise ValueError("an export needs a strength: `alpha=1`")
     if to in ("merged", "mergekit") and len(alphas) != 1:

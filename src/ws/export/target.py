@@ -68,10 +68,11 @@ def factors(direction: Direction, to: str) -> dict[str, LowRank]:
 
 def describe(folder: Path, direction: Direction, base: Theta, **record: object) -> None:
     """`ws.json` beside an export: what was exported, of what, by what."""
+    known = {"provenance": dict(direction.provenance), "card": dict(direction.card)}
     write_json(
         folder / OURS,
         {
-            "direction": {"hash": direction.content_hash, "provenance": dict(direction.provenance)},
+            "direction": {"hash": direction.content_hash, **known},
             "base": base.described(),
             "versions": versions(),
             **record,

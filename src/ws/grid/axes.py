@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
-from ws.adapters import FAMILIES, USUAL, family, small
+from ws.adapters import USUAL, family, small
 from ws.behaviors import Behavior, load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.data import DataSettings
@@ -183,10 +182,7 @@ def evals_by_name(
     chosen = []
     for word in words:
         name, _, protocol_id = word.partition("@")
-        try:
-            one = protocol(name, protocol_id or (protocols or {}).get(name))
-        except ValueError as e:
-            raise ValueError(f"{e}{nearest(name, EVALS)}") from None
+        one = protocol(name, protocol_id or (protocols or {}).get(name))
         if why := refused(one):
             others = ", ".join(sorted(n for n, p in EVALS.items() if not refused(p)))
             raise ValueError(f"{name} has no place here: {why}; there are {others}")
@@ -213,12 +209,6 @@ def _strengths(options: Fields, common: Common, swept: Swept) -> tuple[tuple[flo
     return tuple(steering(alphas)), None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint for a name that is nearly one of those known, or nothing."""
-    near = get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def _axis(many: str, one: str, options: Fields, swept: Swept) -> tuple[Any, ...]:
     """The values of an axis: its own option, or the option for one value, or the default."""
     if many in options:
@@ -243,10 +233,7 @@ def _known(axes: Mapping[str, tuple[Any, ...]], common: Common) -> None:
     for name in axes["adapters"]:
         if name == "all":
             raise ValueError("`adapters` all stands alone: it names every family")
-        try:
-            family(name)
-        except ValueError as e:
-            raise ValueError(f"{e}{nearest(name, FAMILIES)}") from None
+        family(name)
     folders = [locate(m)[:2] for m in axes["models"]]  # whether it can be loaded is seen when it is
     if len({slug(name) for _, name in folders}) < len(folders):
         raise ValueError(f"two of the models {', '.join(map(str, axes['models']))} have one name; give one of them")

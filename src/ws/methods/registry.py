@@ -324,9 +324,10 @@ def _parts(name: str) -> tuple[str, list[str]]:
     """The line that makes a name, and the parts of its ending."""
     if (parts := _parts_or_none(name)) is not None:
         return parts
-    near = get_close_matches(name, names(), n=2)
-    hint = f" Did you mean {' or '.join(near)}?" if near else f" There are {', '.join(names())}."
-    raise ValueError(f"there is no method {name!r}.{hint}")
+    if near := get_close_matches(name, names(), n=2):
+        raise ValueError(f"there is no method {name!r}. Did you mean {' or '.join(near)}?")
+    lines = ", ".join(line if maker.endings is None else f"{line}:..." for line, maker in METHODS.items())
+    raise ValueError(f"there is no method {name!r}. There are {lines}.")
 
 
 def _parts_or_none(name: str) -> tuple[str, list[str]] | None:
