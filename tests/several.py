@@ -1,7 +1,6 @@
 """What one of several processes does in `test_processes.py`: trains, and writes down what it saw."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +87,3 @@ def stopped(out: Path, group, seen: dict) -> None:
     except BadFile as e:
         seen["apart"] = str(e)
 
-
-if __name__ == "__main__":
-    run(Path(sys.argv[1]), sys.argv[2] == "shard")

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from forks import Child
 from safetensors.torch import save_file
 
 from ws import records
@@ -204,39 +206,31 @@ def test_a_file_that_cannot_be_written_leaves_no_half_of_itself(tmp_path, monkey
 
 # ---------------------------------------------------------------- two at once
 
-MAKER = """
-import os, sys, time
-from pathlib import Path
-from ws.records import once
-out = Path(sys.argv[1])
+def stage_of(out: Path, seconds: float) -> None:
+    """Make a stage that takes so long, and print whether it was there."""
 
-def make(work):
-    with open(out / "made-by", "a") as f:
-        f.write(f"{os.getpid()}\\n")
-    (work / "x").write_text("x")
-    time.sleep(float(sys.argv[2]))
-    return {}
+    def make(work):
+        with open(out / "made-by", "a") as f:
+            f.write(f"{os.getpid()}\n")
+        (work / "x").write_text("x")
+        time.sleep(seconds)
+        return {}
 
-print(once(out / "a", "toy", {}, {}, make).reused)
-"""
-
-
-def maker(out, seconds):
-    return subprocess.Popen([sys.executable, "-c", MAKER, str(out), str(seconds)], stdout=subprocess.PIPE, text=True)
+    print(once(out / "a", "toy", {}, {}, make).reused)
 
 
 def test_processes_that_start_the_same_stage_at_once_make_it_once(tmp_path):
-    both = [maker(tmp_path, 1.0) for _ in range(3)]
+    both = [Child(stage_of, tmp_path, 1.0) for _ in range(3)]
     assert sorted(p.communicate(timeout=60)[0].strip() for p in both) == ["False", "True", "True"]
     assert len((tmp_path / "made-by").read_text().split()) == 1
     assert list(json.loads((tmp_path / "a" / "manifest.json").read_text())["files"]) == ["x"]
 
 
 def test_a_killed_holder_leaves_no_lock_behind(tmp_path):
-    holder = maker(tmp_path, 60)
+    holder = Child(stage_of, tmp_path, 60)
     while not (tmp_path / "made-by").exists():
         time.sleep(0.02)
-    waiting = maker(tmp_path, 0)
+    waiting = Child(stage_of, tmp_path, 0)
     time.sleep(0.5)
     holder.send_signal(signal.SIGKILL)
     assert waiting.communicate(timeout=60)[0].strip() == "False"

@@ -9,9 +9,11 @@ import sys
 import time
 from pathlib import Path
 
+import forks
 import pytest
 import several
 import torch
+from forks import Child, ran
 from safetensors.torch import load_file
 from test_train import PAIRS
 
@@ -21,25 +23,24 @@ from ws.errors import ProcessLost
 from ws.pairs import save_pairs
 from ws.train.processes import ALONE, Group, join
 
-HERE = Path(__file__).parent
 CLOSE = dict(rtol=2e-3, atol=2e-5)  # float32, sums in another order, some steps of AdamW after it
 
 
-def start_several(*arguments: str, n: int = 2) -> list[subprocess.Popen]:
+def start_several(out: Path, how: str, n: int = 2) -> list[Child]:
     """`n` processes with the environment that torchrun gives."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    shared = {"WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])}  # fmt: skip
-    own = [{**os.environ, **{k: str(v) for k, v in {**shared, "RANK": r, "LOCAL_RANK": r}.items()}} for r in range(n)]
-    return [subprocess.Popen([sys.executable, *arguments], env=e, stderr=subprocess.PIPE, text=True) for e in own]
+    shared = {"WORLD_SIZE": n, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+    own = [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in range(n)]
+    return [Child(several.run, out, how == "shard", env=e) for e in own]
 
 
 @pytest.fixture(scope="module", params=["whole", "shard"])
 def told(request, tmp_path_factory):
     """(how, what each of two processes saw, the folder with their tensors)."""
     out = tmp_path_factory.mktemp(request.param)
-    running = start_several(str(HERE / "several.py"), str(out), request.param)
+    running = start_several(out, request.param)
     for p in running:
         _, err = p.communicate(timeout=240)
         assert p.returncode == 0, err
@@ -132,14 +133,14 @@ def command(tmp_path):
         "--patience",
         "999",
     ]
-    return [sys.executable, "-m", "ws", "train", *told, "--lr", "1e-4", "--json", "--processes", "2"]
+    return ["train", *told, "--lr", "1e-4", "--json", "--processes", "2"]
 
 
 def test_the_command_starts_them_and_their_number_is_recorded_and_in_no_key(command):
-    done = subprocess.run([*command, "--epochs", "4"], capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    folder = Path(json.loads(done.stdout)["folder"])  # one of them speaks
-    assert [line.split()[0] for line in done.stderr.splitlines() if line[0] != " "] == ["data", "train"]
+    code, out, err = ran(*command, "--epochs", "4")
+    assert code == 0, err
+    folder = Path(json.loads(out)["folder"])  # one of them speaks
+    assert [line.split()[0] for line in err.splitlines() if line[0] != " "] == ["data", "train"]
     manifest = json.loads((folder / "manifest.json").read_text())
     assert (manifest["processes"], manifest["sharded"]) == (2, False)
     assert "processes" not in {*manifest["settings"], *manifest["inputs"]}
@@ -147,16 +148,16 @@ def test_the_command_starts_them_and_their_number_is_recorded_and_in_no_key(comm
 
 
 def test_a_lost_process_ends_all_with_one_sentence(command, tmp_path):
-    victim = subprocess.Popen([*command, "--epochs", "4000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("out/pairs/*/*/.train.*.part")):
-        assert victim.poll() is None, victim.stderr and victim.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    children = Path(f"/proc/{victim.pid}/task/{victim.pid}/children").read_text().split()
-    os.kill(int(children[1]), signal.SIGKILL)
-    out, err = victim.communicate(timeout=60)
-    assert victim.returncode == 1
+    with forks.command(*command, "--epochs", "4000") as victim:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.glob("out/pairs/*/*/.train.*.part")):
+            assert victim.poll() is None, victim.err
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        children = Path(f"/proc/{victim.pid}/task/{victim.pid}/children").read_text().split()
+        os.kill(int(children[1]), signal.SIGKILL)
+        out, err = victim.communicate(timeout=60)
+        assert victim.returncode == 1
     assert out == ""
     assert [line for line in err.splitlines() if line[0] != " "][1:] == [
         "error: process 1 of 2 was ended by signal 9; what was done is kept, and the same command goes on."
@@ -164,11 +165,10 @@ def test_a_lost_process_ends_all_with_one_sentence(command, tmp_path):
     assert not any(Path(f"/proc/{c}/stat").exists() for c in children)
 
 
-def test_processes_that_cannot_reach_each_other_say_why_in_one_sentence(command, monkeypatch):
-    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nowhere0")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+def test_processes_that_cannot_reach_each_other_say_why_in_one_sentence(command):
+    code, _, err = ran(*command, env={"GLOO_SOCKET_IFNAME": "nowhere0"}, timeout=100)
+    assert code == 1
+    (line,) = err.splitlines()
     assert line.startswith("error: the processes of this training cannot reach each other (")
     assert "nowhere0" in line
 

@@ -133,7 +133,7 @@ def test_a_hub_id_is_found_in_the_cache_and_refused_where_it_is_not(tmp_path, mo
     (cache / "refs").mkdir()
     (cache / "refs" / "v1").write_text("f00d")
     assert lookup("someone/honesty@v1", tmp_path).direction().content_hash == direction.content_hash
-    with pytest.raises(BadFile, match="'no-one/honesty' is not in the local cache .* no file, no folder and no run"):
+    with pytest.raises(BadFile, match=r"'no-one/honesty' is not in the local cache .* no file, no folder and no run"):
         lookup("no-one/honesty", tmp_path)
     with pytest.raises(BadFile, match="'someone/honesty@v2' cannot be fetched"):
         lookup("someone/honesty@v2", tmp_path)

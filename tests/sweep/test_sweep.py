@@ -4,12 +4,11 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
+from forks import command, ran
 from html_page import refuse_what_a_page_may_not_have
 from results import differing, results_of
 
@@ -25,27 +24,15 @@ SMALL = [
 STUDIES = 4
 
 
-def hears_ctrl_c():
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def start(out, *more):
-    command = [sys.executable, "-m", "ws", "sweep", *SMALL, "--out", str(out), *more]
-    return subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "WS_CHECKPOINT_SECONDS": "0"},
-        preexec_fn=hears_ctrl_c,
-    )
+    return command("sweep", *SMALL, "--out", out, *more, env={"WS_CHECKPOINT_SECONDS": "0"})
 
 
 def finish(out, *more):
     """(exit code, stdout, stderr) of the command run to its end."""
-    process = start(out, *more)
-    told, logged = process.communicate(timeout=280)
-    return process.returncode, told, logged
+    with start(out, *more) as child:
+        told, logged = child.communicate(timeout=280)
+        return child.returncode, told, logged
 
 
 @pytest.fixture(scope="module")
@@ -162,23 +149,9 @@ def test_models_that_cannot_be_loaded_are_told_by_the_plan(tmp_path, capsys, mon
 def test_single_verbs_find_what_a_sweep_made(undisturbed):
     out, _ = undisturbed
     flags = [f for f in SMALL[6:] if f not in ("--workers", "1") or f == "1"][:-1]
-    command = [
-        sys.executable,
-        "-m",
-        "ws",
-        "eval",
-        "pairs",
-        "--adapter",
-        "ia3",
-        "--seed",
-        "1",
-        "--out",
-        str(out),
-        *flags,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("reused") == 4
+    code, _, logged = ran("eval", "pairs", "--adapter", "ia3", "--seed", 1, "--out", out, *flags)
+    assert code == 0, logged
+    assert logged.count("reused") == 4
 
 
 def until(condition, process, within=200):
@@ -216,11 +189,9 @@ def test_killed_and_interrupted_it_ends_with_the_same_files(undisturbed, tmp_pat
     assert second.returncode == 2
     assert "is running already (process" in refused
 
-    status = subprocess.run(
-        [sys.executable, "-m", "ws", "sweep", "--status", "--out", str(tmp_path)], capture_output=True, text=True
-    )
-    assert "running for" in status.stdout
-    assert "1 running" in status.stdout
+    _, status, _ = ran("sweep", "--status", "--out", tmp_path)
+    assert "running for" in status
+    assert "1 running" in status
 
     for pid in held:
         os.kill(pid, signal.SIGCONT)
