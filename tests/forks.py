@@ -112,9 +112,7 @@ def _typed(words: tuple[str, ...], before: Callable[[], None] | None) -> int:
     return main(list(words))
 
 
-def command(
-    *words: object, env: Mapping[str, object] | None = None, before: Callable[[], None] | None = None
-) -> Child:
+def command(*words: object, env: Mapping[str, object] | None = None, before: Callable[[], None] | None = None) -> Child:
     """A `ws` command that runs beside the test; `before` is called in its process first."""
     return Child(_typed, tuple(map(str, words)), before, env=env)
 

@@ -86,4 +86,3 @@ def stopped(out: Path, group, seen: dict) -> None:
         ws.train(load("tiny"), PAIRS, settings, group=group, work=out / ("work" if group.main else "elsewhere"))
     except BadFile as e:
         seen["apart"] = str(e)
-

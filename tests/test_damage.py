@@ -206,6 +206,7 @@ def test_a_file_that_cannot_be_written_leaves_no_half_of_itself(tmp_path, monkey
 
 # ---------------------------------------------------------------- two at once
 
+
 def stage_of(out: Path, seconds: float) -> None:
     """Make a stage that takes so long, and print whether it was there."""
 

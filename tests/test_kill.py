@@ -12,7 +12,23 @@ from pathlib import Path
 from forks import Child, command
 
 RESULTS = (".safetensors", ".parquet", ".jsonl")
-SMALL = ["--n-topics", "60", "--n-personas", "1", "--epochs", "6", "--rank", "4", "--lr", "4e-3", "--alphas=-1,1", "--patience", "9", "--limit", "6"]
+SMALL = [
+    "--n-topics",
+    "60",
+    "--n-personas",
+    "1",
+    "--epochs",
+    "6",
+    "--rank",
+    "4",
+    "--lr",
+    "4e-3",
+    "--alphas=-1,1",
+    "--patience",
+    "9",
+    "--limit",
+    "6",
+]
 
 
 def eager() -> None:
