@@ -114,8 +114,12 @@ COMMANDS = {
         "See whether fine-tunes drift toward a behavior, beside nulls.",
         group="measure",
         words="[FINE-TUNE ...]",
-        examples=("ws watch honesty --directions honesty", "ws watch --directions honesty --make-nulls"),
-        usual=("directions", "model", "make_nulls", "labels", "out"),
+        examples=(
+            "ws watch --directions honesty --make-nulls",
+            "ws watch honesty --directions honesty",
+            "ws watch honesty --directions honesty --detectors all",
+        ),
+        usual=("directions", "model", "behaviors", "base", "detectors", "make_nulls", "labels", "out"),
         resumes=True,
     ),
     "chat": Command(

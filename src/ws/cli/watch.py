@@ -11,6 +11,7 @@ import typer
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say_stage
+from ws.cli.watch_behaviors import Look, chosen, pages_of
 from ws.diff import lookup
 from ws.errors import BadFile
 from ws.models import open_checkpoint
@@ -31,6 +32,7 @@ from ws.watch.nulls import FEWEST_PERMUTED, PERMUTED, RANDOM, Watched
 from ws.watch.tables import angle_sheet, labelled_sheet, parts_sheets
 
 WIDTH = 160
+NAMES = ("cos", "svd_watch", "trait_drift")
 PLACES: Declared = (
     list[str] | None,
     typer.Argument(
@@ -47,7 +49,15 @@ class Watching:
     directions: tuple[str, ...] = ()
     """Directions: runs by name or the beginning of one, files, adapters, hub ids; several separated by commas."""
     model: str | None = None
-    """The base of everything; when not given, the one that the first direction was made on."""
+    """The base of everything; when not given, the one that the first direction was made on. With --base, the fine-tune to look at."""
+    base: str | None = None
+    """The base of a fine-tune that is named by --model: `ws watch --model FT --base BASE --behaviors all`."""
+    behaviors: tuple[str, ...] = ()
+    """One page on what a fine-tune did to these behaviors, or to all of them, by every detector."""
+    n_questions: int = 48
+    """Questions of each behavior that detectors read; twice as many ordinary ones."""
+    detectors: tuple[str, ...] = ()
+    """cos, svd_watch, trait_drift or all; cos alone when not given, and all with --behaviors."""
     permuted: tuple[str, ...] = ()
     """Directions of trainings with swapped labels; when not given, those that --make-nulls left beside the direction's run."""
     control: str | None = None
@@ -64,7 +74,9 @@ class Watching:
     """Output folder, below which runs are found and results are kept."""
 
     def __post_init__(self):
-        refuse_outside(self, draws=at_least(2), n_permuted=at_least(FEWEST_PERMUTED))
+        refuse_outside(self, draws=at_least(2), n_permuted=at_least(FEWEST_PERMUTED), n_questions=at_least(4))
+        if odd := [d for d in self.detectors if d not in (*NAMES, "all")]:
+            raise ValueError(f"a detector is {', '.join(NAMES)} or all; got {odd[0]!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +115,8 @@ class WatchedAngles(VerbResult):
 def watch(options: Options) -> VerbResult:
     """Fine-tunes against directions, each cosine beside its nulls."""
     request, places = options.of(Watching), options.texts("places")
+    if request.behaviors or request.base or {*request.detectors} - {"cos"}:
+        return watch_behaviors(options, request, places)
     if not request.directions:
         raise ValueError("name what is watched for: --directions with a run, a direction file or an adapter")
     if not places and not request.make_nulls:
@@ -114,7 +128,7 @@ def watch(options: Options) -> VerbResult:
     model = request.model or lookup(request.directions[0], out).base_model()
     refuse_nowhere(model)
     if request.make_nulls:
-        _make_nulls(options, request, model)
+        train_nulls(options, request, model)
     base = open_checkpoint(model)
     directions = [
         watched(text, base, out, permuted=request.permuted, control=request.control) for text in request.directions
@@ -130,6 +144,32 @@ def watch(options: Options) -> VerbResult:
     if all(steps.values()):
         return _of_trainings(options, [t for several in steps.values() for t in several], directions, base, request)
     return _of_fine_tunes(options, places, directions, base, request, labels)
+
+
+def watch_behaviors(options: Options, request: Watching, places: Sequence[str]) -> VerbResult:
+    """One page for each fine-tune, with every detector's reading for every behavior."""
+    out = Path(request.out)
+    if request.base is not None:
+        if places or not request.model:
+            raise ValueError("with --base the fine-tune is named by --model, and by nothing else")
+        places = [request.model]
+    if not places:
+        raise ValueError("name the fine-tune: ws watch --model FT --base BASE --behaviors all")
+    if request.labels is not None or request.make_nulls:
+        raise ValueError(
+            "--labels and --make-nulls belong to --directions; leave out --behaviors, --base and --detectors"
+        )
+    runs = [lookup(text, out).run for text in request.directions]
+    behaviors = request.behaviors or tuple(run.parents[1].name for run in runs if run is not None) or ("all",)
+    base = request.base or request.model or (lookup(request.directions[0], out).base_model() if runs else None)
+    if base is None:
+        raise ValueError("name the base of the fine-tune: --model BASE, or --model FT --base BASE")
+    refuse_nowhere(base)
+    refuse_unwritable(out)
+    look = Look(
+        base, out, behaviors, chosen(request.detectors), request.directions, request.control, request.n_questions
+    )
+    return pages_of(options, look, places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +188,7 @@ class NullsMade(VerbResult):
         screen.next([*self.command, "FINE-TUNE"])
 
 
-def _make_nulls(options: Options, request: Watching, model: str) -> None:
+def train_nulls(options: Options, request: Watching, model: str) -> None:
     """Train the nulls of every direction that is a run."""
     base = load_base(Loading(**{**options.typed(Loading), "model": model}))
     for text in request.directions:

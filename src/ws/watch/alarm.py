@@ -38,6 +38,12 @@ class Against:
         mean, sd = float(np.mean(self.permuted)), float(np.std(self.permuted, ddof=1))
         return (score - mean) / sd if sd > 0 else None
 
+    @property
+    def mirrored(self) -> "Against":
+        """The same for drift toward the other pole."""
+        permuted, random = (tuple(-x for x in scores) for scores in (self.permuted, self.random))
+        return Against(permuted, random, None if self.control is None else -self.control)
+
     def alarm(self, score: float) -> bool | None:
         """Whether the rule raises an alarm; None where a null is missing."""
         z = self.z(score)

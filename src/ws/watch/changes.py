@@ -258,4 +258,9 @@ def _same_model(head: str, base: Theta, text: str) -> None:
 
 
 def _short(path: Path) -> str:
-    return path.resolve().name if path.name in ("", ".", "..") else path.name
+    """The last part of a path; of a side of a training also which training it is of."""
+    path = path.resolve()
+    if path.name not in ("pos", "neg"):
+        return path.name
+    run = path.parent.parent if path.parent.name == "train" else path.parent
+    return f"{run.name}/{path.name}"
