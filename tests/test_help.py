@@ -110,7 +110,7 @@ def workplace(tmp_path_factory):
 def test_an_example_runs(workplace, monkeypatch, capsys, example):
     monkeypatch.chdir(workplace)
     _, name, *words = shlex.split(example)
-    limit = ["--limit", "3"] if name == "eval" else []
+    limit = ["--limit", "3"] if name in ("eval", "explain") else []
     with open(os.devnull) as nothing:
         monkeypatch.setattr(sys, "stdin", nothing)
         assert main([name, *words, *limit]) == 0, capsys.readouterr().err

@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.verbs import calibrate as calibrate
     from ws.verbs import compare as compare
     from ws.verbs import evaluate as evaluate
+    from ws.verbs import explain as explain
     from ws.verbs import export as export
     from ws.verbs import load_direction as load_direction
     from ws.verbs import replicate as replicate
@@ -73,6 +74,7 @@ EXPORTS = {
     "diff_adapters": "ws.diff:diff_adapters",
     "diff_checkpoints": "ws.diff:diff_checkpoints",
     "evaluate": "ws.verbs:evaluate",
+    "explain": "ws.verbs:explain",
     "export": "ws.verbs:export",
     "from_pretrained": "ws.direction:from_pretrained",
     "from_tensors": "ws.diff:from_tensors",

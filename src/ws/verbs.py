@@ -20,14 +20,17 @@ from torch import Tensor, get_num_threads, nn
 from ws import eval as evaluations
 from ws import methods as ways
 from ws.behaviors import USUAL, load_behavior
+from ws.behaviors import names as behaviors
 from ws.calibrate import CalibrateSettings, Calibration
 from ws.calibrate import calibrate as calibrate_method
 from ws.data import DataSettings
-from ws.diff import lookup
+from ws.diff import lookup, run_with
 from ws.direction import Direction
 from ws.errors import Unsupported
 from ws.eval import Result
 from ws.eval.questions import RunPairs
+from ws.explain.story import Asked, Explanation
+from ws.explain.story import explain as explain_subject
 from ws.export import check_request
 from ws.export import export as export_direction
 from ws.export.verify import Deviation, insist
@@ -50,7 +53,7 @@ from ws.settings import coerced
 from ws.signatures import plain_types
 from ws.steer import checked_strengths
 from ws.steer import steer as steer_module
-from ws.study.evaluations import name_and_seed
+from ws.study.evaluations import Subject, name_and_seed
 from ws.study.options import Common, Served
 from ws.study.plan import Plan
 from ws.study.planning import plan_of
@@ -158,6 +161,39 @@ def evaluate(
     questions = asked.questions(base, pairs)
     method = None if steering is None else ways.as_method(steering)
     return questions.run(method, alphas=list(strengths), method=name, seed=seed, unsteered=None)
+
+
+@plain_types
+def explain(
+    model: Model,
+    direction: Direction | str | Path,
+    *,
+    what: Sequence[str] = (),
+    evals: Sequence[str] = (),
+    alpha: float = 1.0,
+    top: int | None = None,
+    limit: int | None = None,
+    beside: Sequence[str] = (),
+    behavior: str | Path | None = None,
+    out: str | Path = "out",
+) -> Explanation:
+    """Where in the weights the behavior of a direction sits: analyses by name, and one page of them.
+
+    Effects are measured at `alpha` on the evaluations `evals`: the first that the behavior claims when none is named, and
+    none at all for ("none",). `top` is how many modules the exported part may have that keeps 90 % of the effect.
+    """
+    asked = Asked(tuple(what), tuple(evals), float(alpha), top, limit, tuple(map(str, beside)))
+    place, below = None if isinstance(direction, Direction) else lookup(direction, out), Path(out)
+    base = _base(model)
+    loaded = direction if isinstance(direction, Direction) else load_direction(direction, base, out=out)
+    run = (place.run if place is not None else None) or run_with(loaded, below)
+    own = None if run is None else run.parent.parent.name
+    known = behavior if behavior is not None else own if own in behaviors() else None
+    pairs = None if run is None else pairs_of(find_run(str(run), below)[1], below)
+    folder = run or below / "direct" / loaded.content_hash[:12]
+    subject = Subject(base, loaded, folder, *name_and_seed(loaded), pairs=pairs)
+    pack = None if known is None else load_behavior(str(known), tiny=base.tiny)
+    return explain_subject(subject, asked, pack, below)
 
 
 @plain_types

@@ -109,6 +109,15 @@ COMMANDS = {
         usual=("model", "behavior", "methods", "seeds", "evals", "check", "out"),
         resumes=True,
     ),
+    "explain": Command(
+        "ws.cli.explain:explain",
+        "See where in the weights a behavior sits: layers, matrices, spaces.",
+        group="measure",
+        words="[DIRECTION]",
+        examples=("ws explain honesty --what localization --limit 20", "ws explain honesty --evals none"),
+        usual=("what", "evals", "alpha", "top", "limit", "out"),
+        resumes=True,
+    ),
     "watch": Command(
         "ws.cli.watch:watch",
         "See whether fine-tunes drift toward a behavior, beside nulls.",

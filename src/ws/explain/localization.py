@@ -36,6 +36,7 @@ from ws.explain.protocol import (
     measured,
     together,
 )
+from ws.explain.show import short
 from ws.methods.weights import Weights
 from ws.stats import Estimate, Sample, combined, estimate, quotient
 
@@ -58,12 +59,17 @@ class Place:
 
     where: str
     lost: Estimate
+    """The share of the effect that is missing where these modules are left out."""
     alone: Estimate
+    """The share of the effect that these modules have alone, at the strength of the whole."""
     equal: Estimate
+    """The same where they are made as large as the whole direction."""
     slope: Estimate
+    """Their share of the sum of slopes over all modules, half of those at 0 and at alpha."""
     z: float
+    """Their slope at 0, in root mean squares of random changes that are as large in every module."""
     size: float
-    """|group| / |whole|."""
+    """Their norm, as a share of the whole's."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +78,19 @@ class Gradient:
 
     module: str
     slope: Estimate
-    """Its share of the sum."""
+    """Its share of the sum of slopes over all modules, half of those at 0 and at alpha."""
     z: float
+    """Its slope at 0, in root mean squares of random changes as large."""
     lost: Estimate | None
+    """The share of the effect that is missing where it is left out."""
     alone: Estimate | None
+    """The share of the effect that it has alone."""
     at_0: Estimate
+    """The slope of the metric by its strength, where all strengths are 0."""
     at_alpha: Estimate
+    """The same where all strengths are alpha."""
     at_minus_alpha: Estimate
+    """The same where all strengths are -alpha."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +98,17 @@ class Chosen:
     """The smallest part that keeps so much of the effect: chosen on one half of the units, measured on the other."""
 
     modules: int
+    """How many modules it has."""
     of: int
+    """How many the whole direction has."""
     retained: Estimate
-    """On the half that nothing was chosen on."""
+    """The share of the effect that it keeps, on the half of the units that nothing was chosen on."""
     kl: float
-    """Mean KL(steered || base) per token, at the same alpha; and that of the whole direction."""
+    """Mean KL(steered || base) per token that it writes to neutral prompts, at the same alpha."""
     kl_full: float
+    """The same of the whole direction."""
     size: float
+    """Its norm, as a share of the whole's."""
     names: str
 
 
@@ -204,6 +220,8 @@ def _few(subject: Subject, measure: Measure, metric: str, taken: Sequence[Slopes
             "on other questions": [held[f"first:{n}"].retained.mean for n in sizes],
         },
     )
+    if math.isnan(held[FULL].retained.mean) or math.isnan(seen[FULL].retained.mean):
+        return Finding((), (), (f"{metric}: half of the units are too few to choose modules on.",))
     n = next((n for n in sizes if seen[f"first:{n}"].retained.mean >= KEEPS), None)
     if n is None:
         return Finding((), (curve,), (f"{metric}: no {most} modules keep {KEEPS:.0%} of the effect.",))
@@ -298,7 +316,7 @@ def _readings(full: Effect, here: Attribution, names: Sequence[str]) -> list[str
         return [f"{metric}: the interval of the whole's effect holds 0, so there is nothing to localize."]
     where = seats(here, names)
     lines = [
-        f"{metric}: half of the slopes lie in {len(where)} of {len(names)} modules: {', '.join(where)}."
+        f"{metric}: half of the slopes lie in {len(where)} of {len(names)} modules: {', '.join(map(short, where))}."
         if where
         else f"{metric}: no few modules stand out from random directions that are as large."
     ]

@@ -101,12 +101,13 @@ class Effect:
     metric: str
     alpha: float
     delta: Estimate
-    """The change of the metric from strength 0."""
+    """The change of the metric from strength 0 to alpha."""
     retained: Estimate
-    """R = delta / delta of the whole; NaN where the interval of the whole's holds 0."""
+    """R, the change as a share of the whole direction's; nothing where the interval of the whole's holds 0."""
     size: float
-    """|variant| / |whole|."""
+    """Its norm, as a share of the whole's."""
     flags: Flags = PLAIN
+    """What its basis was made from, whether it is circular or a tautology, and ranks."""
     control: str = ""
 
 

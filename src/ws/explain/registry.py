@@ -1,6 +1,7 @@
 """All analyses by name: one line each."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from ws.explain.act_basis import ACT_BASIS
 from ws.explain.activation_reading import ACTIVATION_READING
@@ -16,26 +17,30 @@ from ws.explain.shared_basis import SHARED_BASIS
 from ws.explain.svd_align import SVD_ALIGN
 from ws.explain.weak_readout import WEAK_READOUT
 
-SHIPPED: tuple[Analysis, ...] = (
-    LAYER_MODULE,
+SHIPPED = (
     LOCALIZATION,
+    LAYER_MODULE,
     SVD_ALIGN,
     WEAK_READOUT,
     MECH_BASES,
     ANTIPASTO,
-    LOGIT_LENS,
-    ACTIVATION_READING,
     FUNC_PROJ,
     ACT_BASIS,
     SHARED_BASIS,
     ANGLES,
+    ACTIVATION_READING,
+    LOGIT_LENS,
 )
-ANALYSES = {a.name: a for a in SHIPPED}
+ANALYSES: dict[str, Analysis] = {a.name: a for a in SHIPPED}
+USUAL = ("localization", "svd_align", "weak_readout", "mech_bases", "logit_lens")
+"""What is asked when nothing else is said: where it sits and what it is made of, in minutes on a small model."""
 
 
 def selection(words: Sequence[str]) -> list[Analysis]:
-    """Analyses by name, in the order of the registry; `all`, or none, are all of them."""
+    """Analyses by name, in the order of the registry; `all` are all of them."""
     if unknown := [w for w in words if w != "all" and w not in ANALYSES]:
-        raise ValueError(f"there is no analysis {unknown[0]!r}; there are {', '.join(ANALYSES)}, and all")
-    chosen = set(ANALYSES) if not words or "all" in words else set(words)
+        near = get_close_matches(unknown[0], ANALYSES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are all, {', '.join(ANALYSES)}"
+        raise ValueError(f"there is no analysis {unknown[0]!r}; {hint}")
+    chosen = set(ANALYSES) if "all" in words else set(words or USUAL)
     return [a for name, a in ANALYSES.items() if name in chosen]

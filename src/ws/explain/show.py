@@ -1,6 +1,7 @@
 """Rows of analyses as cells and bars: how numbers, estimates and flags are written."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -8,6 +9,7 @@ from ws.direction.variants import Flags
 from ws.explain.protocol import Bars, Effect, Row, Table
 from ws.numbers import NO, finite, with_interval
 from ws.results.sheet import Sheet
+from ws.settings import field_docs
 from ws.stats import Estimate, Interval
 from ws.types import Json
 
@@ -15,18 +17,59 @@ WORDS = ("variant", "metric", "where", "space", "flags", "control", "module", "n
 
 
 def sheet_of(table: Table) -> Sheet:
-    """A table as a sheet: a column per field that says something in any row."""
+    """A table as a sheet: a column per field that says something; random draws of one variant are one line with their range."""
     rows = list(table.rows)
-    names = list(table.columns) or [f.name for f in fields(rows[0])] if rows else []
-    cells = {name: [cell(getattr(r, name)) for r in rows] for name in names}
-    shown = [n for n in names if any(cells[n])]
-    words = tuple(n for n in shown if n in WORDS or all(isinstance(getattr(r, n), str) for r in rows))
-    lines = tuple(tuple(cells[n][k] for n in shown) for k in range(len(rows)))[: table.most]
-    left_out = f"{len(lines)} of {len(rows)} rows" if len(lines) < len(rows) else ""
+    names = list(table.columns) or [f.name for f in fields(rows[0])]
+    kept, title = _without_constants(names, rows, table.title)
+    lines = [{n: cell(getattr(r, n)) for n in kept} for r in rows if not getattr(r, "control", "")]
+    few = lines[: table.most]
+    left_out = f"{len(few)} of {len(lines)} lines are shown here." if len(few) < len(lines) else ""
+    few += _ranges([r for r in rows if getattr(r, "control", "")])
+    shown = [n for n in kept if n != "control" and any(line.get(n) for line in few)]
+    words = [n for n in shown if n in WORDS or all(isinstance(getattr(r, n), str) for r in rows)]
     return Sheet(
-        table.title, table.note or left_out, tuple(n.replace("_", " ") for n in shown), lines, tuple(map(record, rows)),
-        words=tuple(n.replace("_", " ") for n in words),
-    )  # fmt: skip
+        title,
+        " ".join(filter(None, (table.note, left_out))),
+        tuple(map(heading, shown)),
+        tuple(tuple(line.get(n, "") for n in shown) for line in few),
+        tuple(map(record, rows)),
+        words=tuple(map(heading, words)),
+    )
+
+
+def _without_constants(names: Sequence[str], rows: Sequence[Row], title: str) -> tuple[list[str], str]:
+    """The columns that differ, and a title that holds the metric and the strength that all rows share."""
+    same = [n for n in ("metric", "alpha") if n in names and len({getattr(r, n) for r in rows}) == 1]
+    parts = [f"alpha {getattr(rows[0], n):+g}" if n == "alpha" else str(getattr(rows[0], n)) for n in same]
+    return [n for n in names if n not in same], ", ".join([title, *parts])
+
+
+def _ranges(draws: Sequence[Effect]) -> list[dict[str, str]]:
+    """A line for the random draws of each variant: from the lowest to the highest."""
+    lines = []
+    for of in dict.fromkeys((d.control, d.metric) for d in draws):
+        own = [d for d in draws if (d.control, d.metric) == of]
+        numbers = {n: [getattr(d, n).mean for d in own] for n in ("delta", "retained")}
+        ends = {n: f"{number(min(v))} to {number(max(v))}" for n, v in numbers.items() if all(map(math.isfinite, v))}
+        size = f"{sum(d.size for d in own) / len(own):.3g}"
+        lines.append({"variant": f"random for {of[0]} ({len(own)})", "metric": of[1], **ends, "size": size})
+    return lines
+
+
+def heading(name: str) -> str:
+    """A field as the heading of a column."""
+    return name.replace("_", " ")
+
+
+def meanings(table: Table) -> dict[str, str]:
+    """What the columns of a table mean, as their class says."""
+    kind: type = type(table.rows[0])
+    return {heading(n): " ".join(text.split()) for n, text in field_docs(kind).items()}
+
+
+def short(name: str) -> str:
+    """Names of modules in a text without what all of them begin with: model.layers.2.mlp.down_proj is 2.mlp.down_proj."""
+    return re.sub(r"\b[A-Za-z_][\w.]*?\.(\d+)\.(?=[A-Za-z])", r"\1.", name)
 
 
 def cell(value: object) -> str:
@@ -41,7 +84,7 @@ def cell(value: object) -> str:
         return number(value)
     if isinstance(value, (tuple, list)):
         return " ".join(map(cell, value))
-    return "" if value is None else str(value)
+    return "" if value is None else short(str(value))
 
 
 def number(x: float) -> str:

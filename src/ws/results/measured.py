@@ -169,12 +169,15 @@ class Measured:
 PLACES = ("*/*/*/eval/*/*", "direct/*/eval/*/*", "base/*/eval/*/*")
 """Where an output folder holds evaluations: of runs and methods, of files, of the bare model."""
 NOT_OF_RUNS = ("direct", "base")
+PARTS = "explain"
+"""The folder of a run where `ws explain` measures parts of its direction."""
 
 
 def evaluations_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """(the evaluations of an output folder, those of other output folders inside it); below any other folder, all are its own."""
-    # a stage that is not done works in a folder that begins with a dot
-    every = [p.parent for p in folder.rglob(ROWS) if not any(x.startswith(".") for x in p.parts[-6:])]
+    # a stage that is not done works in a folder that begins with a dot; parts of a direction are lines of another page
+    found = (p.parent for p in folder.rglob(ROWS) if not any(x.startswith(".") for x in p.parts[-6:]))
+    every = [p for p in found if PARTS not in p.relative_to(folder).parts]
     own = {
         p
         for pattern in PLACES

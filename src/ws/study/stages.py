@@ -125,10 +125,18 @@ def make_sides(
         if manifest is None:
             raise BadFile(f"this process does not see {folder}; give an `out` that all machines share.")
         record = Record(folder, manifest, reused=True)
-    report = record.manifest["report"]
+    return sides_in(folder), record
+
+
+def sides_in(folder: Path) -> Sides:
+    """Both trained sides of a finished training, and its checkpoints."""
+    manifest = read(folder)
+    if manifest is None:
+        raise BadFile(f"there is no finished training in {folder}")
+    report = manifest["report"]
     steps = report["checkpoints"]
     checkpoints = tuple(Sides(*_loaded(folder / checkpoint_name(step)), {"step": step}) for step in steps)
-    return Sides(*_loaded(folder), report, checkpoints), record
+    return Sides(*_loaded(folder), report, checkpoints)
 
 
 def written_sides(work: Path, sides: Sides, base: Base, theta: Theta | None = None) -> Json:

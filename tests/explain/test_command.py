@@ -1,0 +1,61 @@
+"""`ws explain` answers what it is asked, says what it cannot, and its page is whole."""
+
+import json
+from pathlib import Path
+
+import pytest
+from explain.worlds import METRIC, MODULES, gradients, planted
+from html_page import refuse_what_a_page_may_not_have
+
+import ws
+from ws.direction import save
+from ws.eval import Evaluation
+from ws.results.measured import evaluations_below
+
+QUICK = ["--evals", "dilemmas", "--limit", "4", "--behavior", "honesty"]
+
+
+@pytest.fixture(scope="module")
+def file(tiny, tmp_path_factory):
+    slopes = gradients(tiny, Evaluation("dilemmas", limit=4), MODULES)
+    path = tmp_path_factory.mktemp("file") / "planted.safetensors"
+    save(planted(tiny, slopes, MODULES[0], 0), path)
+    return path
+
+
+def test_a_file_is_explained_on_a_page_that_holds_tables_pictures_and_what_they_do_not_show(file, told, tmp_path):
+    out = tmp_path / "out"
+    code, text, err = told("explain", file, "--what", "localization", *QUICK, "--top", 1, "--out", out, "--json")
+    assert code == 0, err
+    found = json.loads(text)
+    (analysis,) = found["analyses"]
+    assert analysis["analysis"] == "localization" and analysis["on"] == "dilemmas" and analysis["does_not_show"]
+    assert any(MODULES[0].removeprefix("model.layers.") in r for r in analysis["readings"])
+    (part,) = found["parts"].values()
+    assert list(ws.load_direction(part).forms) == [MODULES[0]]
+    page = Path(found["page"]).read_text()
+    refuse_what_a_page_may_not_have(page)
+    assert page.count("<svg") >= 2 and "What this does not show" in page and METRIC in page
+    markdown = Path(found["markdown"]).read_text()
+    assert "![" in markdown and "| where |" in markdown
+    assert evaluations_below(out) == ([], [])  # parts are no lines of a table of results
+
+
+def test_weights_alone_are_read_where_nothing_is_measured(file, told, tmp_path):
+    code, text, err = told("explain", file, "--what", "svd_align", "--evals", "none", "--out", tmp_path / "out")
+    assert code == 0, err
+    assert "top tenths" in text and "Not shown:" in text and "page.html" in text
+
+
+def test_what_cannot_be_asked_is_one_sentence(file, told, tmp_path):
+    def refused(*words):
+        code, out, err = told("explain", *words, "--out", tmp_path / "out")
+        assert code == 2 and not out
+        return err.strip().splitlines()[-1]
+
+    assert "did you mean 'svd_align'?" in refused(file, "--what", "svd_aling")
+    assert "at --alpha 0 a direction does nothing" in refused(file, "--alpha", "0")
+    assert "measures effects" in refused(file, "--what", "localization", "--evals", "none")
+    assert "lays the direction beside others" in refused(file, "--what", "angles", "--evals", "none")
+    assert "reads the pairs of a study" in refused(file, "--what", "antipasto", "--evals", "none")
+    assert "ws explain needs a direction" in refused()
