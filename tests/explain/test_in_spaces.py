@@ -40,8 +40,13 @@ def llama():
 
 
 def first(finding, **where):
-    """The first row of the first table with these fields."""
-    return next(r for r in finding.tables[0].rows if all(getattr(r, k) == v for k, v in where.items()))
+    """The first row with these fields."""
+    return next(r for r in rows_of(finding) if all(getattr(r, k) == v for k, v in where.items()))
+
+
+def rows_of(finding):
+    """The rows of all tables."""
+    return [r for t in finding.tables for r in t.rows]
 
 
 def test_every_analysis_is_in_the_registry_asks_a_question_and_says_what_it_does_not_show():
@@ -159,7 +164,7 @@ def test_what_is_read_is_looked_for_among_the_inputs(tiny):
 
 def test_the_table_of_spaces_flags_the_changes_own_basis_as_circular_and_leaves_it_out_of_the_reading(tiny):
     finding = MECH_BASES.run(subject(tiny, scrambled(tiny, 1, rank=16)))
-    rows = {(r.space, r.side): r for r in finding.tables[0].rows}
+    rows = {(r.space, r.side): r for r in rows_of(finding)}
     own = rows["own", "write"]
     assert own.flags.circular and own.of_best == pytest.approx(1) and own.flags.basis_source == "same_direction"
     assert not any(r.flags.circular for key, r in rows.items() if key[0] != "own")
@@ -172,15 +177,15 @@ def test_the_table_of_spaces_flags_the_changes_own_basis_as_circular_and_leaves_
 
 def test_without_a_study_the_spaces_of_weights_remain_and_it_says_so(tiny):
     finding = MECH_BASES.run(Subject(tiny, scrambled(tiny, 1)))
-    assert {r.flags.basis_source for r in finding.tables[0].rows} == {"base", "same_direction"}
+    assert {r.flags.basis_source for r in rows_of(finding)} == {"base", "same_direction"}
     assert any("a run has and a file has not" in r for r in finding.readings)
 
 
 def test_the_published_spaces_are_compared_at_their_own_rank_and_the_trap_is_told(tiny):
     finding = ANTIPASTO.run(subject(tiny, scrambled(tiny, 2, rank=16)))
-    names = {r.space for r in finding.tables[0].rows}
+    names = {r.space for r in rows_of(finding)}
     assert {"taskdiff_x_suppressed_x_write", "taskdiff_x_logits_read", "write_x_notlogits"} <= names
-    assert all(r.null == pytest.approx(r.rank / 128) for r in finding.tables[0].rows if r.rank)
+    assert all(r.null == pytest.approx(r.rank / 128) for r in rows_of(finding) if r.rank)
     assert any("telescopes" in r for r in finding.readings)
     assert "random one of its own rank" in finding.tables[0].note
 

@@ -20,6 +20,7 @@ from ws.direction.forms import BiasShift
 from ws.explain import kept
 from ws.explain.bases.basis import Basis, basis
 from ws.explain.bases.spaces import writers_of
+from ws.explain.in_spaces import COLUMNS, in_percent
 from ws.explain.prompts import held_texts
 from ws.explain.protocol import Analysis, Bars, Finding, Subject, Table
 from ws.methods.activation.states import Text
@@ -103,10 +104,10 @@ def run(subject: Subject) -> Finding:
     last = next(iter(spaces))
     ranks = sorted({b.rank for b in spaces[last].values()})
     readings = [
-        f"Half of what the change writes on these prompts lies in {between_ranks(ranks)} per block, which hold "
-        f"{energies[0].energy:.0%} of its own squared norm. The space was made from the change itself.",
+        f"Half of what the change writes on these prompts lies in {between_ranks(ranks)} per block, with "
+        f"{in_percent(energies[0].energy)} of its own squared norm. The space was made from the change itself.",
     ]
-    tables = [Table("energy of what is written in the space that inputs make it write in", energies)]
+    tables = [Table("energy of what is written in the space that inputs make it write in", energies, COLUMNS)]
     if subject.measure is not None:
         rows, effects = kept.measured_parts(subject, writers, spaces, controlled=spaces)
         tables += kept.tables_of(rows, effects, "that space")

@@ -122,8 +122,8 @@ def run(subject: Subject) -> Finding:
     touched = [r for r in rows if r.size > 0]
     last = touched[-1]
     readings = [
-        f"At the last block {last.constant:.0%} of the shift is the same on all {len(texts)} prompts, and the first order tells "
-        f"{last.linear:.0%} of the change at alpha 1. Its cosine to the persona contrast is {last.persona:+.2f}, where random "
+        f"At the last block {percent(last.constant)} of the shift is the same on all {len(texts)} prompts, and the first order tells "
+        f"{percent(last.linear)} of the change at alpha 1. Its cosine to the persona contrast is {last.persona:+.2f}, where random "
         f"directions reach {last.persona_at_random:.2f}.",
     ]
     tables = [Table("the shift of every block's output", rows)]

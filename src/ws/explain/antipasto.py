@@ -2,10 +2,12 @@
 
 from ws.explain.bases.antipasto import DEFAULT, antipasto
 from ws.explain.bases.basis import cosines
-from ws.explain.in_spaces import TRAP, bars, reading, rows_in
+from ws.explain.in_spaces import TRAP, bars, reading, rows_in, tables_of
 from ws.explain.mech_bases import RANK
 from ws.explain.prompts import persona_states
-from ws.explain.protocol import Analysis, Finding, Subject, Table
+from ws.explain.protocol import Analysis, Finding, Subject
+
+EXACT = 1e-12
 
 
 def run(subject: Subject) -> Finding:
@@ -15,15 +17,14 @@ def run(subject: Subject) -> Finding:
     rows = rows_in(subject.direction, subject.base, spaces, seed=subject.seed)
     readings = [
         reading(rows),
-        f"`suppressed` telescopes: sum relu(dh) - sum relu(-dh) is the last state less an early one, here to "
-        f"{published.telescope:.0e} of its size. It holds nothing of what was written and erased on the way.",
+        f"`suppressed` telescopes: sum relu(dh) - sum relu(-dh) is the last state less an early one, here "
+        f"{'exactly' if published.telescope < EXACT else f'to {published.telescope:.0e} of its size'}. It holds nothing of what "
+        "was written and erased on the way.",
     ]
     if empty := [s.name for s in spaces if not s.write[0].rank]:
         readings.append(f"Empty, because no angle is below 60 degrees: {', '.join(empty)}.{_closest(published.spaces)}")
     picture = bars([r for r in rows if r.side == "write"], "what is written into each published space")
-    return Finding(
-        (Table("energy in the published spaces, at most of rank 8", rows, note=TRAP),), (picture,), tuple(readings)
-    )
+    return Finding(tables_of(rows, "in the published spaces", TRAP), (picture,), tuple(readings))
 
 
 def _closest(spaces: dict) -> str:

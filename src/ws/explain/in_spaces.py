@@ -1,13 +1,14 @@
 """Rows of a table of spaces: how much of a direction lies in each, beside random spaces of the same rank and the best one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ws.direction.direction import Direction
 from ws.direction.variants import Flags
 from ws.explain.bases.basis import Basis, basis, cosines
-from ws.explain.bases.energies import DRAWS, factors, share
+from ws.explain.bases.energies import DRAWS, Share, factors, share
 from ws.explain.bases.spaces import SIDES, Spaces
-from ws.explain.protocol import Bars
+from ws.explain.protocol import Bars, Table
 from ws.models.base import Base
 
 TRAP = (
@@ -16,15 +17,20 @@ TRAP = (
 )
 
 
+COLUMNS = ("space", "flags", "rank", "effective_rank", "energy", "null", "ratio", "z", "of_best")
+
+
 @dataclass(frozen=True)
 class InSpace:
     """The energy of a direction in one space, on the side that writes or the one that reads."""
 
     space: str
     side: str
+    flags: Flags
     rank: float
-    """Its dimensions, on average over the blocks."""
+    """Its dimensions, on average over the blocks; those of the best space that it is held against."""
     effective_rank: float
+    """The same, weighted by what counts."""
     energy: float
     null: float
     """What a random space of the same rank holds."""
@@ -36,11 +42,16 @@ class InSpace:
     """What the best space of that rank holds: the direction's own singular vectors."""
     of_best: float
     """energy / best."""
-    flags: Flags
+
+
+def row_of(space: str, side: str, source: str, s: Share) -> InSpace:
+    """A share as a row."""
+    numbers = (s.rank, s.effective_rank, s.energy, s.null, s.ratio, s.z, s.best, s.of_best)
+    return InSpace(space, side, Flags(source), *numbers)
 
 
 def rows_in(
-    direction: Direction, base: Base, spaces: list[Spaces], *, draws: int = DRAWS, seed: int = 0
+    direction: Direction, base: Base, spaces: Sequence[Spaces], *, draws: int = DRAWS, seed: int = 0
 ) -> list[InSpace]:
     """A row per space and side, those that hold most times chance first."""
     rows = []
@@ -48,12 +59,16 @@ def rows_in(
         parts = factors(direction, base, side)
         for space in spaces:
             if parts and (own := dict(enumerate(space.side(side)))):
-                s = share(parts, own, draws=draws, seed=seed)
-                flags = Flags(space.source, rank=s.effective_rank, oracle_rank=round(s.rank))
-                numbers = (s.energy, s.null, s.ratio, s.z, s.best, s.of_best)
-                rows.append(InSpace(space.name, side, s.rank, s.effective_rank, *numbers, flags))
+                rows.append(row_of(space.name, side, space.source, share(parts, own, draws=draws, seed=seed)))
     order = {side: i for i, side in enumerate(SIDES)}
     return sorted(rows, key=lambda r: (order[r.side], -r.ratio if r.ratio == r.ratio else 0.0))
+
+
+def tables_of(rows: Sequence[InSpace], title: str, note: str) -> tuple[Table, ...]:
+    """A table of what is written, and one of what is read."""
+    words = {"write": "what the change writes", "read": "what it reads"}
+    by_side = {side: [r for r in rows if r.side == side] for side in SIDES}
+    return tuple(Table(f"{words[side]}, {title}", own, COLUMNS, note) for side, own in by_side.items() if own)
 
 
 def own_spaces(direction: Direction, base: Base, rank: int) -> Spaces | None:
@@ -73,14 +88,14 @@ def _own(direction: Direction, base: Base, side: str, rank: int) -> tuple[Basis,
     )
 
 
-def bars(rows: list[InSpace], title: str) -> Bars:
+def bars(rows: Sequence[InSpace], title: str) -> Bars:
     """Times what chance gives, per space and side, without what is circular or empty."""
     shown = [r for r in rows if not r.flags.circular and r.rank]
     names = [f"{r.space} ({r.side})" for r in shown]
     return Bars(title, "times what chance gives", names, [r.ratio for r in shown], chance=[1.0] * len(shown))
 
 
-def reading(rows: list[InSpace]) -> str:
+def reading(rows: Sequence[InSpace]) -> str:
     """What stands out in one sentence, without what is circular."""
     open_rows = [r for r in rows if not r.flags.circular and r.z == r.z]
     if not open_rows:
@@ -89,11 +104,17 @@ def reading(rows: list[InSpace]) -> str:
     if not above:
         return f"None of {len(open_rows)} spaces holds more of the change than random spaces of the same rank do."
     most = max(above, key=lambda r: r.ratio)
+    does = "writes" if most.side == "write" else "reads"
     return (
         f"{len(above)} of {len(open_rows)} spaces hold more than random spaces do (z above {limit(len(open_rows)):.1f}, for "
-        f"so many looks); the most is {most.space} ({most.side}): {most.ratio:.1f} times chance, which is {most.energy:.1%} "
-        f"of the change and {most.of_best:.0%} of what the best space of that rank holds."
+        f"so many looks); the most is {most.space}: {most.ratio:.1f} times chance, which is {in_percent(most.energy)} of what the "
+        f"change {does} and {in_percent(most.of_best)} of what the best space of that rank holds."
     )
+
+
+def in_percent(x: float) -> str:
+    """A share in percent, with three digits that count."""
+    return f"{100 * x:.3g} %"
 
 
 def limit(looks: int) -> float:

@@ -20,7 +20,7 @@ from ws.direction.variants import Flags, as_variant, complement, norm_matched, p
 from ws.explain.bases.basis import Basis, haar
 from ws.explain.bases.energies import factors, share
 from ws.explain.bases.spaces import writers_of
-from ws.explain.in_spaces import InSpace
+from ws.explain.in_spaces import InSpace, row_of
 from ws.explain.protocol import DRAWS, Curves, Effect, Subject, Table, Variant, measured
 from ws.models.base import Base
 from ws.numbers import percent
@@ -82,9 +82,9 @@ def random_space(space: ByBlock, seed: int) -> ByBlock:
 
 def energy(writers: Direction, base: Base, space: ByBlock, label: str, *, seed: int = 0) -> InSpace:
     """The share of what is written that lies in a space, beside random ones and the best."""
-    s = share(factors(writers, base, "write"), space, seed=seed)
-    numbers = (s.energy, s.null, s.ratio, s.z, s.best, s.of_best)
-    return InSpace(label, "write", s.rank, s.effective_rank, *numbers, flags_of_space(space))
+    return row_of(
+        label, "write", flags_of_space(space).basis_source, share(factors(writers, base, "write"), space, seed=seed)
+    )
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ class Inside:
 
     space: str
     metric: str
-    rank: float
+    flags: Flags
+    rank: int
     keep: Estimate
     """P w."""
     norm: Estimate
@@ -102,7 +103,6 @@ class Inside:
     """w - P w."""
     random: tuple[float, float]
     """The lowest and the highest share that random spaces of this rank keep; NaN where none were measured."""
-    flags: Flags
 
 
 def measured_parts(
@@ -129,8 +129,9 @@ def measured_parts(
             )
             by_chance = [share_of(changes[v.name], changes[WRITERS]).mean for v in some if v.control]
             random = (min(by_chance), max(by_chance)) if by_chance else (math.nan, math.nan)
-            flags = flags_of_space(spaces[label])
-            rows.append(Inside(label, metric, float(flags.oracle_rank or 0), keep, norm, drop, random, flags))
+            flags = Flags(flags_of_space(spaces[label]).basis_source)
+            rank = max(b.rank for b in spaces[label].values())
+            rows.append(Inside(label, metric, flags, rank, keep, norm, drop, random))
     return rows, effects
 
 
@@ -142,11 +143,13 @@ def share_of(part: Sample, whole: Sample) -> Estimate:
     return Estimate(math.nan, math.nan, math.nan, full.n, full.fewest, full.n_valid, full.n_total)
 
 
-def tables_of(rows: Sequence[Inside], effects: Sequence[Effect], what: str) -> list[Table]:
+def tables_of(rows: Sequence[Inside], effects: Sequence[Effect], what: str, published: str = "") -> list[Table]:
     """What spaces keep, what every variant does, and the random draws."""
     return [
         Table(
-            f"what {what} keeps of the effect of all that is written", rows, note="keep and drop need not add up to 1."
+            f"what {what} keeps of the effect of all that is written",
+            rows,
+            note=f"keep and drop need not add up to 1.{published and ' ' + published}",
         ),
         Table("beside the whole direction", [e for e in effects if not e.control]),
         Table("random spaces of the same rank", [e for e in effects if e.control]),

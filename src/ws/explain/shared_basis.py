@@ -1,6 +1,6 @@
-"""`shared_basis`: do adapter families change what the model writes in one shared space?
+"""`shared_basis`: do other families or behaviors change what the model writes in the same space?
 
-    per block, the first K left singular vectors of all families' writers side by side, each at length 1 per block;  K = 8, 32
+    per block, the first K left singular vectors of all directions' writers side by side, each at length 1 per block;  K = 8, 32
 
 With this direction among them the basis is circular. Left out (`others8`), it is the honest version: what the others share,
 and how much of this one lies there. Random spaces of the same rank stand beside both.
@@ -14,6 +14,7 @@ from torch import Tensor
 from ws.explain import kept
 from ws.explain.bases.basis import Basis, basis
 from ws.explain.bases.energies import factors
+from ws.explain.in_spaces import COLUMNS, in_percent
 from ws.explain.protocol import Analysis, Bars, Finding, Subject, Table
 
 RANKS = (8, 32)
@@ -54,10 +55,10 @@ def run(subject: Subject) -> Finding:
     honest = energies[0]
     readings = [
         f"The first {honest.rank:.0f} dimensions that {len(others)} other direction{'s' * (len(others) > 1)} share hold "
-        f"{honest.energy:.1%} of what this one writes, {honest.ratio:.1f} times chance (z {honest.z:+.1f}) and {honest.of_best:.0%} of "
+        f"{in_percent(honest.energy)} of what this one writes, {honest.ratio:.1f} times chance (z {honest.z:+.1f}) and {in_percent(honest.of_best)} of "
         "what its own best space of that rank holds.",
     ]
-    tables = [Table("energy of what is written in shared spaces", energies)]
+    tables = [Table("energy of what is written in shared spaces", energies, COLUMNS)]
     if subject.measure is not None:
         rows, effects = kept.measured_parts(subject, writers, spaces, controlled=spaces)
         tables += kept.tables_of(rows, effects, "a shared space")
@@ -74,9 +75,9 @@ def run(subject: Subject) -> Finding:
 
 SHARED_BASIS = Analysis(
     "shared_basis",
-    "Do families change what the model writes in one shared space?",
+    "Do other families or behaviors change what the model writes in the same space?",
     "A basis with the direction itself in it (`all`) holds most of it by construction; look at `others`. Families that start from the "
-    "same seed and see the same answers may share for that reason. Matrices that read are left out.",
+    "same seed and see the same answers may share for that reason, and one that is nearly the same direction shares everything. Matrices that read are left out.",
     run,
     others=1,
 )

@@ -20,6 +20,7 @@ from ws.direction.forms import BiasShift
 from ws.direction.variants import OF_THE_BASE, Flags
 from ws.explain.bases.basis import haar
 from ws.explain.bases.spectra import spectrum_of
+from ws.explain.in_spaces import in_percent
 from ws.explain.protocol import Analysis, Bars, Finding, Heat, Subject, Table
 from ws.models.base import Base
 from ws.progress import progress
@@ -121,9 +122,10 @@ def run(subject: Subject) -> Finding:
     tables = {s: [r for part, own in sums.items() for r in _rows(own, part, s)] for s in SCOPES}
     (top, bottom) = tables["global"]
     kinds = [r for r in tables["kind"] if r.part == "top"]
+    most = max(kinds, key=lambda r: r.ratio)
     readings = (
-        f"Between the top tenths of singular vectors lies {top.energy:.2%} of the change, {_times(top)}; between the bottom "
-        f"tenths {bottom.energy:.2%}, {_times(bottom)}.",
+        f"Between the top tenths of singular vectors lies {in_percent(top.energy)} of the change, {_times(top)}; between the bottom "
+        f"tenths {in_percent(bottom.energy)}, {_times(bottom)}. Most aligned of the kinds is {most.where}: {most.ratio:.1f} times chance.",
     )
     return Finding(
         (

@@ -14,6 +14,7 @@ from ws.direction.variants import OF_THE_BASE, Flags
 from ws.explain.bases.energies import Factors, factors, share
 from ws.explain.bases.spaces import Spaces
 from ws.explain.bases.weights import unembed_null
+from ws.explain.in_spaces import in_percent
 from ws.explain.protocol import Analysis, Bars, Finding, Subject, Table
 
 SHARE = 0.01
@@ -51,7 +52,7 @@ def run(subject: Subject) -> Finding:
     width = weak.write[0].width
     verdict = "more" if whole.z > 2 else "less" if whole.z < -2 else "no more and no less"
     readings = (
-        f"The {rank} of {width} directions that the head reads least hold {whole.energy:.2%} of what is written, {whole.ratio:.2f} "
+        f"The {rank} of {width} directions that the head reads least hold {in_percent(whole.energy)} of what is written, {whole.ratio:.2f} "
         f"times as much as chance: {verdict} than a random space would (z {whole.z:+.1f}).",
     )
     layers = [r for r in rows if r.where.startswith("layer")]
@@ -72,7 +73,7 @@ def _of_kind(direction: Direction, kind: str) -> Direction:
 def _row(where: str, parts: Factors, weak: Spaces, plain: Spaces, seed: int) -> Readout:
     own = share(parts, dict(enumerate(weak.write)), seed=seed)
     pub = share(parts, dict(enumerate(plain.write)), seed=seed)
-    return Readout(where, own.energy, own.null, own.ratio, own.z, pub.ratio, Flags("base", rank=own.rank))
+    return Readout(where, own.energy, own.null, own.ratio, own.z, pub.ratio, Flags("base"))
 
 
 WEAK_READOUT = Analysis(
