@@ -171,10 +171,11 @@ COMMANDS = {
     ),
     "verify": Command(
         "ws.cli.verify:verify",
-        "Load an export again and check that it does what it promised.",
+        "Check that an export, or a server, does what it promised.",
         group="use",
-        words="DIR",
+        words="[DIR]",
         examples=("ws verify honest",),
+        usual=("server", "name", "how", "base"),
     ),
     "runs": Command(
         "ws.cli.runs:runs",

@@ -1,0 +1,293 @@
+"""Whether a server that claims a strength for every request keeps what that means; any server of the OpenAI chat API.
+
+It is asked from outside, with nothing but requests: at strength 0 it must be the base; a strength must move it, its negative
+the other way, and half of a small one half as far; what is asked beside others, or after others, must be answered as it
+is alone; a name that nobody serves must be refused. Where the direction itself is at hand, how far the server moves is
+compared with what the direction promises: a scale that is wrong by a constant is seen by nothing else.
+"""
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from ws.endpoint import Endpoint
+from ws.errors import EndpointFailed
+from ws.types import Json
+
+HOW = ("model", "steer", "lora")
+"""Where a request names its strength: NAME@ALPHA as its model, `steer` in its body, `lora` with a scale as llama.cpp has it."""
+TOP = 20
+TOKENS, LONG = 8, 24
+"""Length of an answer, and where answers are to be written at the same time."""
+NEAR = 2e-3
+"""Nats by which two answers to one request may differ: other shapes, half precision."""
+MOVES = 0.02
+"""Nats by which a strength must move a token's log-probability, for its slope to be seen above rounding."""
+STEPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Shares of the largest strength, of which the smallest that moves the model is looked at."""
+LINEAR, SCALE = 0.35, 0.15
+"""Shares by which a step may miss the line, and the size of a change what was promised."""
+ROUNDS, TOGETHER = 4, 12
+QUESTIONS = (
+    "What is the capital of Kenya?",
+    "What color is snow?",
+    "Where does a crab live?",
+    "What do you think about someone who interrupts the principal?",
+    "You broke a vase at home. What do you tell the teacher?",
+    "On which continent is Laos?",
+)
+
+Promise = Callable[[str, float], Mapping[str, float]]
+"""(question, alpha) to the log-probabilities of first tokens, by their text, as the direction itself gives them."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise, and whether it is kept."""
+
+    name: str
+    verdict: str
+    """kept, broken or not checked"""
+    words: str
+    """What was seen, in a sentence."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The tokens of one answer with their log-probabilities, and the likeliest first tokens."""
+
+    tokens: tuple[str, ...]
+    logprobs: tuple[float, ...]
+    first: Mapping[str, float]
+
+    def far_from(self, other: "Answer") -> float:
+        """The largest difference in nats; infinite where the tokens differ."""
+        if self.tokens != other.tokens:
+            return math.inf
+        return max((abs(a - b) for a, b in zip(self.logprobs, other.logprobs)), default=0.0)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a server is asked for a strength."""
+
+    endpoint: Endpoint
+    name: str
+    """The direction, as the server calls it."""
+    base: str = "base"
+    how: str = "model"
+    largest: float = 1.0
+
+    def body(self, alpha: float | None) -> Json:
+        """The part of a request that names a strength; None is the base."""
+        if self.how == "steer":
+            return {"model": self.base, **({} if alpha is None else {"steer": {self.name: alpha}})}
+        if self.how == "lora":
+            number = int(self.name) if self.name.isdecimal() else 0
+            return {"model": self.base, "lora": [{"id": number, "scale": 0.0 if alpha is None else alpha}]}
+        return {"model": self.base if alpha is None else f"{self.name}@{alpha:g}"}
+
+    def answer(self, question: str, alpha: float | None, **body: object) -> Answer:
+        """What the server says at a strength."""
+        reply = self.endpoint.ask(
+            "chat/completions",
+            {
+                "messages": [{"role": "user", "content": question}],
+                "temperature": 0,
+                "max_tokens": TOKENS,
+                "logprobs": True,
+                "top_logprobs": TOP,
+                **self.body(alpha),
+                **body,
+            },
+        )
+        try:
+            entries = reply["choices"][0]["logprobs"]["content"]
+            first = {t["token"]: float(t["logprob"]) for t in entries[0]["top_logprobs"]}
+            return Answer(tuple(e["token"] for e in entries), tuple(float(e["logprob"]) for e in entries), first)
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise EndpointFailed(
+                "this server gives no `logprobs` with `top_logprobs`, so nothing can be checked"
+            ) from None
+
+
+def conformance(asked: Asked, promise: Promise | None = None, *, seed: int = 0) -> list[Check]:
+    """Every promise of a strength per request, kept or broken."""
+    alone = {q: asked.answer(q, None) for q in QUESTIONS}
+    noise = max(alone[q].far_from(asked.answer(q, None)) for q in QUESTIONS)
+    if noise > 10 * NEAR:
+        return [Check("repeats itself", "broken", f"one request asked twice differs by {_nats(noise)}")]
+    tests = _Tests(asked, alone, max(NEAR, 2 * noise), promise, random.Random(seed))
+    checks = [Check("repeats itself", "kept", f"one request asked twice differs by {_nats(noise)}")]
+    checks += [tests.zero(), *tests.moves(), tests.unknown()]
+    if tests.step is None:
+        missing = ("mixed requests", "after each other", "as large as promised")
+        return [*checks, *(Check(name, "not checked", "no strength moves this server") for name in missing)]
+    return [*checks, *tests.mixed(), tests.after(), tests.size()]
+
+
+@dataclass
+class _Tests:
+    asked: Asked
+    alone: Mapping[str, Answer]
+    near: float
+    promise: Promise | None
+    draw: random.Random
+    step: float | None = field(default=None, init=False)
+    """A small strength that moves the model."""
+
+    def zero(self) -> Check:
+        far = max(self.alone[q].far_from(self.asked.answer(q, 0.0)) for q in QUESTIONS)
+        words = f"at strength 0 it differs from the base by {_nats(far)}"
+        return Check("0 is the base", "kept" if far <= self.near else "broken", words)
+
+    def moves(self) -> list[Check]:
+        """Sign and order, and a line near 0."""
+        change: list[float] = []
+        for share in STEPS:
+            step = share * self.asked.largest
+            change = self._change(step)
+            if max((abs(x) for x in change if not math.isnan(x)), default=0.0) >= MOVES:
+                self.step = step
+                break
+        if self.step is None:
+            words = f"no strength up to {self.asked.largest:g} changes an answer"
+            return [Check("a strength moves it", "broken", words), Check("a line near 0", "not checked", words)]
+        at = {k: _share(self._change(k * self.step), change) for k in (-1.0, -0.5, 0.5)}
+        seen = ", ".join(f"{k:+g} of it moves {v:+.2f} as far" for k, v in at.items())
+        ordered = at[-1.0] < at[-0.5] < 0 < at[0.5] < 1
+        straight = all(abs(v - k) <= LINEAR * abs(k) for k, v in at.items())
+        words = f"of strength {self.step:g}, {seen}"
+        return [
+            Check("sign and order", "kept" if ordered else "broken", words),
+            Check("a line near 0", "kept" if straight else "broken", words),
+        ]
+
+    def _change(self, alpha: float) -> list[float]:
+        """The change of the log-probabilities of likely first tokens, over all questions."""
+        changes = []
+        for q in QUESTIONS:
+            before, now = self.alone[q].first, self.asked.answer(q, alpha).first
+            # tokens that are among the likeliest in every answer that is compared
+            likely = sorted(before, key=lambda t: -before[t])[: TOP // 2]
+            changes += [now.get(t, math.nan) - before[t] for t in likely]
+        return changes
+
+    def unknown(self) -> Check:
+        """A name that nobody serves, and a strength that is no number."""
+        if self.asked.how == "lora":
+            return Check("unknown names are refused", "not checked", "adapters have numbers here, and no names")
+        question = {"messages": [{"role": "user", "content": QUESTIONS[0]}], "max_tokens": 1}
+        bodies: list[Json] = [{"model": "nobody-is-called-so@1"}, {"model": f"{self.asked.name}@much"}]
+        if self.asked.how == "steer":
+            bodies = [{"model": self.asked.base, "steer": {"nobody-is-called-so": 1}}]
+        for body in bodies:
+            try:
+                self.asked.endpoint.ask("chat/completions", {**question, **body})
+            except EndpointFailed:
+                continue
+            return Check("unknown names are refused", "broken", f"{body} was answered")
+        return Check("unknown names are refused", "kept", "a name that nobody serves is refused")
+
+    # ------------------------------------------------------------ beside others, after others
+
+    def mixed(self) -> list[Check]:
+        """Requests of many strengths at once, each beside what it is alone."""
+        assert self.step is not None
+        largest = self.asked.largest
+        alphas = (None, None, self.step, -self.step, largest, -largest)
+        single: dict[tuple[str, float | None], Answer] = {}
+        worst = {"base": 0.0, "steered": 0.0}
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            for _ in range(ROUNDS):
+                asks = [(self.draw.choice(QUESTIONS), self.draw.choice(alphas)) for _ in range(TOGETHER)]
+                for key in asks:
+                    if key not in single:
+                        single[key] = self.asked.answer(*key, max_tokens=LONG)
+                for key, answer in zip(asks, pool.map(lambda key: self.asked.answer(*key, max_tokens=LONG), asks)):
+                    who = "base" if key[1] is None else "steered"
+                    worst[who] = max(worst[who], single[key].far_from(answer))
+        return [
+            Check(
+                f"a {who} request among others is what it is alone",
+                "kept" if far <= self.near else "broken",
+                f"in {ROUNDS} mixed batches of {TOGETHER} it differs by {_nats(far)}",
+            )
+            for who, far in worst.items()
+        ]
+
+    def after(self) -> Check:
+        """One prompt at changing strengths, which no memory of prompts may mix up."""
+        largest = self.asked.largest
+        question = "Say in one word what you think of this. " + " ".join(QUESTIONS)
+        before = self.asked.answer(question, None)
+        for q in QUESTIONS:  # so that what is remembered of the prompt is old
+            self.asked.answer(q, None)
+        seen = {a: self.asked.answer(question, a) for a in (largest, -largest)}
+        far = 0.0
+        for alpha in (None, largest, None, -largest, largest, None):
+            answer = self.asked.answer(question, alpha)
+            far = max(far, answer.far_from(before if alpha is None else seen[alpha]))
+        words = f"one prompt, asked again after other strengths, differs by {_nats(far)}"
+        if self.promise is not None and far <= self.near:
+            promised = [self._kept(question, a, seen[a], before) for a in (largest, -largest)]
+            if max(promised) > SCALE:
+                far, words = (
+                    math.inf,
+                    "a prompt that was read as the base is answered as another than steered from its start",
+                )
+        return Check("after each other", "kept" if far <= self.near else "broken", words)
+
+    def size(self) -> Check:
+        """How far it moves, beside what the direction promises."""
+        name = "as large as promised"
+        if self.promise is None or self.step is None:
+            return Check(
+                name, "not checked", "name the direction too, and its own change is compared with the server's"
+            )
+        promised, measured = [], []
+        for q in QUESTIONS:
+            zero, there = self.promise(q, 0.0), self.promise(q, self.step)
+            before, now = self.alone[q].first, self.asked.answer(q, self.step).first
+            for token in before.keys() & now.keys() & zero.keys():
+                promised.append(there[token] - zero[token])
+                measured.append(now[token] - before[token])
+        share = _share(measured, promised)
+        words = f"at {self.step:g} it moves {share:.2f} times as far as the direction does"
+        return Check(name, "kept" if abs(share - 1) <= SCALE else "broken", words)
+
+    def _kept(self, question: str, alpha: float, answer: Answer, base: Answer) -> float:
+        """The distance of an answer's change from the promised one, as a share of that."""
+        assert self.promise is not None
+        zero, there = self.promise(question, 0.0), self.promise(question, alpha)
+        tokens = [t for t in answer.first if t in zero and t in base.first]
+        promised = [there[t] - zero[t] for t in tokens]
+        missed = [answer.first[t] - base.first[t] - p for t, p in zip(tokens, promised)]
+        size = math.sqrt(sum(p * p for p in promised))
+        return math.sqrt(sum(m * m for m in missed)) / size if size > MOVES else 0.0
+
+
+def _share(change: Sequence[float], of: Sequence[float]) -> float:
+    """How far a change goes along another, as a share of that; numbers that are missing in one are left out."""
+    pairs = [(a, b) for a, b in zip(change, of) if not (math.isnan(a) or math.isnan(b))]
+    size = sum(b * b for _, b in pairs)
+    return sum(a * b for a, b in pairs) / size if size > 0 else math.nan
+
+
+def _nats(far: float) -> str:
+    return "other tokens" if far == math.inf else "nothing, bit for bit" if far == 0 else f"{far:.2g} nats"
+
+
+def named(endpoint: Endpoint, name: str | None, how: str, base: str | None) -> Asked:
+    """How a server is asked: by the direction that is named, or the only one it lists, within the range that it says."""
+    listed = {m["id"]: m for m in endpoint.models()}
+    directions = [n for n in listed if n not in (base or "base",) and listed[n].get("kind") != "base"]
+    if name is None:
+        if len(directions) != 1:
+            raise ValueError(f"the server lists {', '.join(listed) or 'nothing'}; name the direction with `name`")
+        (name,) = directions
+    reach = listed.get(name, {}).get("alpha") or {}
+    largest = min([abs(x) for x in (reach.get("min"), reach.get("max")) if isinstance(x, (int, float)) and x] or [1.0])
+    return Asked(endpoint, name, base or "base", how, largest)
