@@ -10,12 +10,9 @@ from ws.calibrate import CalibrateSettings
 from ws.direction import Direction
 from ws.direction.forms import BiasShift, LowRank
 from ws.eval import Evaluation
-from ws.explain import activation_reading, kept
-from ws.explain.act_basis import ACT_BASIS
+from ws.explain import act_basis, activation_reading, func_proj, kept, shared_basis
 from ws.explain.bases.basis import Basis, haar
-from ws.explain.func_proj import FUNC_PROJ
 from ws.explain.measure import FULL, ZERO
-from ws.explain.shared_basis import SHARED_BASIS
 
 WRITERS = [f"model.layers.{n}.{kind}" for n in (2, 3) for kind in ("self_attn.o_proj", "mlp.down_proj")]
 
@@ -65,12 +62,14 @@ def test_the_space_an_effect_was_put_in_keeps_it_and_another_keeps_none(tiny, sl
     assert "100 % of the effect of the whole" in sentence and "random spaces keep" in sentence
 
 
-@pytest.mark.parametrize("analysis", [FUNC_PROJ, ACT_BASIS, SHARED_BASIS], ids=lambda a: a.name)
+@pytest.mark.parametrize(
+    "analysis", [func_proj.FUNC_PROJ, act_basis.ACT_BASIS, shared_basis.SHARED_BASIS], ids=lambda a: a.name
+)
 def test_analyses_that_measure_lay_effects_beside_energies(analysis, tiny, honesty, tmp_path, monkeypatch):
     monkeypatch.setattr(kept, "DRAWS", {"effect": 1})
-    monkeypatch.setattr("ws.explain.func_proj.RANKS", (2,))
-    monkeypatch.setattr("ws.explain.act_basis.SHARES", (0.5,))
-    monkeypatch.setattr("ws.explain.shared_basis.RANKS", (2,))
+    monkeypatch.setattr(func_proj, "RANKS", (2,))
+    monkeypatch.setattr(act_basis, "SHARES", (0.5,))
+    monkeypatch.setattr(shared_basis, "RANKS", (2,))
     others = {"other": studies.scrambled(tiny, 3, blocks=[2, 3])}
     own = studies.subject(tiny, honesty, measure=worlds.measure(tiny, honesty, tmp_path), others=others)
     finding = analysis.run(own)

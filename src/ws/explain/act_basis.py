@@ -100,12 +100,13 @@ def run(subject: Subject) -> Finding:
         cut = {b: holding(s, share) for b, s in whole.items()}
         if not any({b: s.rank for b, s in cut.items()} == {b: s.rank for b, s in o.items()} for o in spaces.values()):
             spaces[f"act{100 * share:.0f}"] = cut
+    spaces = dict(reversed(spaces.items()))
     energies = [kept.energy(writers, base, s, label, seed=subject.seed) for label, s in spaces.items()]
-    last = next(iter(spaces))
+    last = list(spaces)[-1]
     ranks = sorted({b.rank for b in spaces[last].values()})
     readings = [
         f"Half of what the change writes on these prompts lies in {between_ranks(ranks)} per block, with "
-        f"{in_percent(energies[0].energy)} of its own squared norm. The space was made from the change itself.",
+        f"{in_percent(energies[-1].energy)} of its own squared norm. The space was made from the change itself.",
     ]
     tables = [Table("energy of what is written in the space that inputs make it write in", energies, COLUMNS)]
     if subject.measure is not None:

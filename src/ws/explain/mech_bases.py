@@ -96,6 +96,7 @@ MECH_BASES = Analysis(
     "mech_bases",
     "Is the change explained by spaces that have a meaning?",
     "Energy is not effect: a few percent of a change may carry all of what it does, and a space that holds much of it may do "
-    "nothing. `own` is made from the change itself and is there to show what circular looks like.",
+    "nothing. A change that scales or rotates W (IA3, OFT) writes what W writes by construction: `write_here`, `mlp` and `ov` say little of "
+    "it. `own` is made from the change itself and is there to show what circular looks like.",
     run,
 )

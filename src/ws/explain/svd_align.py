@@ -172,7 +172,7 @@ def _heat(rows: list[Alignment]) -> Heat:
 SVD_ALIGN = Analysis(
     "svd_align",
     "Does the change lie in the top singular space of the weights it changes?",
-    "Where a change lies says nothing about what it does: a part with little energy may carry the effect. A fine-tune that "
-    "starts from W's own singular vectors, as PiSSA does, is aligned with them by construction.",
+    "Where a change lies says nothing about what it does: a part with little energy may carry the effect. A change "
+    "that starts from W's own singular vectors (PiSSA), or scales or rotates W (IA3, OFT, a part of DoRA), is aligned by construction.",
     run,
 )
