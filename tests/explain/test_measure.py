@@ -12,6 +12,7 @@ from ws.direction.algebra import restricted
 from ws.direction.forms import LowRank
 from ws.direction.variants import Flags, complement, cropped
 from ws.eval import Evaluation
+from ws.explain import measure as measuring
 from ws.explain.measure import FULL, ZERO, spread
 from ws.explain.protocol import Variant
 
@@ -51,7 +52,7 @@ def test_parts_that_share_a_batch_are_what_each_is_alone(tiny, honesty, tmp_path
 def test_a_variant_is_measured_once(tiny, honesty, tmp_path, monkeypatch):
     m = measure(tiny, honesty, tmp_path)
     first = m([Variant("a", scales={MODULES[0]: 1.0})])
-    monkeypatch.setattr("ws.explain.measure.make_eval", None)
+    monkeypatch.setattr(measuring, "make_eval", None)
     again = m([Variant("a", scales={MODULES[0]: 1.0})])
     assert [e.delta for e in first] == [e.delta for e in again]
 
