@@ -32,7 +32,7 @@ NAMES = {
     "doctor": None,
     "runs": None,
     "new": None,
-    "serve": None,
+    "serve": "connect",
     "watch": None,
 }
 """What a verb of the command line is called here, where that is another word; None where it only prints, or stays until it is stopped."""
