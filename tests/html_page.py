@@ -65,4 +65,11 @@ def refuse_what_a_page_may_not_have(text: str) -> Read:
     return read
 
 
-INTERVAL = r"[+-]\d+\.\d+ \[[+-]\d+\.\d+, [+-]\d+\.\d+\]"
+def numbers_in(text: str) -> set[tuple[str, str]]:
+    """Every number that stands before its interval, with it; in cells of their own too."""
+    return set(re.findall(r"([+-]\d+\.\d+)[ |]*(\[[+-]\d+\.\d+, [+-]\d+\.\d+\])", text))
+
+
+def number(value: float, low: float, high: float, digits: int = 2) -> tuple[str, str]:
+    """A number with its interval, as `numbers_in` finds it."""
+    return f"{value:+.{digits}f}", f"[{low:+.{digits}f}, {high:+.{digits}f}]"

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from html_page import INTERVAL, refuse_what_a_page_may_not_have
+from html_page import number, numbers_in, refuse_what_a_page_may_not_have
 from safetensors.torch import save_file
 from test_steer import lowrank
 
@@ -339,13 +339,13 @@ def test_replicate_prints_one_json_object_with_the_promised_keys(story):
 def test_the_page_of_a_run_has_the_numbers_that_commands_print_and_the_answers_that_were_given(story, told):
     _, found = story
     printed = told("table", found["run"], "--markdown")[1] + Path(found["table"]).read_text()
-    ends = [[r[f"ends{x}"] for x in ("", "_lo", "_hi")] for r in found["rows"] if r["ends"] is not None]
-    known = {*re.findall(INTERVAL, printed), *(f"{a:+.2f} [{b:+.2f}, {c:+.2f}]" for a, b, c in ends)}
-    known |= {f"{r['mean']:+.{n}f} [{r['ci_lo']:+.{n}f}, {r['ci_hi']:+.{n}f}]" for r in found["rows"] for n in (2, 4)}
+    known = numbers_in(printed)
+    for r in found["rows"]:
+        known |= {number(r["mean"], r["ci_lo"], r["ci_hi"], n) for n in (2, 4)}
+        known |= {number(r["ends"], r["ends_lo"], r["ends_hi"])} if r["ends"] is not None else set()
     read = refuse_what_a_page_may_not_have(report_of(Path(found["run"])))
-    numbers = set(re.findall(INTERVAL, read.text))
-    assert len(numbers) > 20
-    assert numbers <= known, numbers - known
+    assert len(numbers_in(read.text)) > 30
+    assert numbers_in(read.text) <= known, numbers_in(read.text) - known
     for sample in found["samples"]:
         assert sample["question"] in read.text
         assert all(a["text"] in read.text for a in sample["answers"])

@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from html_page import INTERVAL, refuse_what_a_page_may_not_have
+from html_page import number, numbers_in, refuse_what_a_page_may_not_have
 from test_table import dilemma_rows, write
 
 import ws
@@ -129,16 +129,14 @@ def test_the_tables_of_a_page_are_those_that_ws_table_prints(run, text, told):
 
 
 def test_every_number_of_a_page_is_one_that_a_command_prints(run, text, told):
-    printed = told("table", run, "--markdown")[1]
-    printed += told("show", run, "--json")[1]
-    numbers = set(re.findall(INTERVAL, re.sub(r"<[^>]+>", "", text)))
-    known = set(re.findall(INTERVAL, printed))
-    assert len(numbers & known) >= 2  # the tables
-    # and the change from end to end, of which the answer speaks
-    measured_ends = [r for r in _rows(run) if math.isfinite(r["ends"])]
-    ends = {f"{r['ends']:+.2f} [{r['ends_lo']:+.2f}, {r['ends_hi']:+.2f}]" for r in measured_ends}
-    means = {f"{r['mean']:+.2f} [{r['ci_lo']:+.2f}, {r['ci_hi']:+.2f}]" for r in _rows(run)}
-    assert numbers <= known | ends | means, numbers - known - ends - means
+    known = numbers_in(told("table", run, "--markdown")[1])
+    shown = numbers_in(refuse_what_a_page_may_not_have(text).text)
+    assert len(shown & known) > 2  # the tables of `ws table`
+    for r in _rows(run):  # and what `ws eval` prints of them
+        known |= {number(r["mean"], r["ci_lo"], r["ci_hi"], n) for n in (2, 4)}
+        known |= {number(r["ends"], r["ends_lo"], r["ends_hi"])} if math.isfinite(r["ends"]) else set()
+    assert len(shown) > 5
+    assert shown <= known, shown - known
 
 
 def _rows(run):
