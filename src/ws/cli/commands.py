@@ -201,7 +201,7 @@ COMMANDS = {
         "ws.cli.report:report",
         "Write one HTML page of a run, a sweep or a comparison.",
         group="look",
-        words="[PLACE]",
+        words="[RUN|SWEEP|COMPARISON]",
         examples=("ws report", "ws report honesty --out honesty.html"),
     ),
     "inspect": Command(

@@ -83,6 +83,8 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ),
     ("common", "What all foundations move alike: everything is judged more or less strictly."),
     ("wrongness.*", "How wrong the model finds what is told."),
+    ("bool_mass", "The probability on true or false, of the frame that has less. Below 0.9 a cell is not scored."),
+    ("frame_agreement", "How far both frames say the same. Near 0 the answers are about the words true and false."),
     ("gap", "Others' doings against one's own."),
     (
         r"(Care|Sanc|Auth|Loy|Fair|Lib|SocN).*",
