@@ -229,7 +229,8 @@ def test_a_calibration_an_export_and_a_comparison_end_with_a_command_that_runs(w
     few = ["--methods", "prompt:simple", "--alphas=-1,1", "--evals", "dilemmas", "--limit", "2", "--workers", "1"]
     few += ["--data", "perplexity=neutral.jsonl", "--seeds=3"]
     assert main(["compare", *few]) == 0
-    again, table = next_commands(capsys.readouterr().out)
+    report, again, table = next_commands(capsys.readouterr().out)
+    assert main(report[1:]) == 0
     assert again == ["ws", "compare", *few[:-1], "--seeds=0,1,2"]
     assert main([*again[1:], "--check"]) == 0
     assert table == ["ws", "table"]
