@@ -8,13 +8,15 @@ small sister: the KL (95th percentile over tokens) of the direction at alpha -1 
 method is brought there by `ws.calibrate`, on few prompts; random directions, which differ little, take the strength of the
 first of them, and the KL that stands beside each is its own, on other prompts. Prompts are there or not. Then each writes
 the same answers, greedily, and the behavior's rule counts them: half of (pos less neg), with an interval over questions.
-The study must be there (`ws replicate` with the same settings and --out). Prints Markdown.
+The study must be there (`ws replicate` with the same settings and --out). Prints Markdown; the answers
+lie in OUT/real_methods.
 """
 
 import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from ws import methods
 from ws.calibrate import CalibrateSettings, calibrate, divergences, sets_of
@@ -55,6 +57,9 @@ def main() -> None:
     settings = CalibrateSettings(n_calib=6, n_audit=12, tokens=24, tolerance=0.1)
     sets = sets_of(base, settings, plan.behavior)
 
+    folder = Path(options.out) / "real_methods"
+    folder.mkdir(parents=True, exist_ok=True)
+
     def kl_of(method: Method, alphas: Sequence[float]) -> list[float]:
         found = divergences(base, method, sets.audit, alphas, tokens=settings.tokens)
         return [d.p95 for d in found]
@@ -63,6 +68,7 @@ def main() -> None:
         """One row: strengths, their KL on other prompts, and what the rule counts."""
         kl = kl_of(method, alphas)
         rows = score_protocol(base, protocol, alphas=alphas, by=method, items=items).rows
+        rows.to_parquet(folder / f"{method.name.replace(':', '_')}.parquet", index=False)
         found = protocol.metrics(rows)
         per_alpha, repeats = found[options.metric], found["answer_repeats"]
         neg, zero, pos = sorted(per_alpha)

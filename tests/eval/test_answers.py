@@ -11,7 +11,7 @@ from test_steer import lowrank
 from ws.behaviors import neutral_prompts
 from ws.errors import BadFile
 from ws.eval import EVALS, answers, providing, score_protocol
-from ws.eval.answers import LONG, RULES, words_of
+from ws.eval.answers import FEWEST, LONG, RULES, words_of
 from ws.stats import estimate
 from ws.steer import steer
 
@@ -24,6 +24,9 @@ SENTENCES = {
     "long_words": ("Thermodynamic considerations predominate.", "It gets hot and then it stops."),
     "answer_words": ("One two three four five.", "One two."),
 }
+
+
+OTHERS = list("abcdefghijklmnopqrstv")
 
 
 def rows_of_texts(texts):
@@ -43,12 +46,17 @@ def test_a_rule_is_larger_for_a_sentence_of_its_kind_than_for_one_of_the_other(r
 
 
 def test_a_share_is_counted_by_hand_of_different_words():
-    # different words: arr the ship sails; three of four are of the sea
-    assert RULES["sea_words"].count(words_of("Arr! The ship sails. ARR, the ship.")) == pytest.approx(75.0)
+    # different words: arr the ship sails and those of others; three of 25 are of the sea
+    assert RULES["sea_words"].count(words_of("Arr! The ship sails. ARR, the ship.") + OTHERS) == pytest.approx(12.0)
     # happy counts for, sad against; of happy sad and i am
     assert RULES["cheer_words"].count(words_of("I am happy and sad")) == 0
-    assert RULES["casual_words"].count(words_of("It’s what we've got")) == pytest.approx(50.0)
-    assert RULES["long_words"].count(["x" * LONG, "y" * (LONG - 1)]) == pytest.approx(50.0)
+    assert RULES["casual_words"].count([*words_of("It’s what we've got"), *OTHERS]) == pytest.approx(8.0)
+    assert RULES["long_words"].count(["x" * LONG, "y" * (LONG - 1), *OTHERS]) == pytest.approx(100 / 23)
+
+
+def test_an_answer_of_hardly_any_word_is_no_full_score():
+    assert RULES["sea_words"].count(words_of("Aye, aye, aye, aye, aye, aye.")) == pytest.approx(100 / FEWEST)
+    assert RULES["sea_words"].count(["aye", *OTHERS]) == pytest.approx(100 / 22)
 
 
 def test_an_answer_that_says_the_same_twice_is_longer_and_has_the_same_share():
@@ -62,15 +70,15 @@ def test_an_answer_without_a_word_has_a_length_and_no_share():
     found = ANSWERS.metrics(rows_of_texts(["...", "ahoy there"]))
     assert estimate(found["answer_words"][1.0]).mean == 1.0
     share = estimate(found["sea_words"][1.0])
-    assert (share.mean, share.n_valid) == (50.0, 1)
+    assert (share.mean, share.n_valid) == (5.0, 1)
 
 
 def test_metrics_are_means_over_questions_and_an_unscored_one_does_not_count():
     texts = ["arr arr matey", "the paper", "a ship"]
     rows = rows_of_texts(texts)
-    assert means_of(texts)["sea_words"] == pytest.approx((100 + 0 + 50) / 3)
+    assert means_of(texts)["sea_words"] == pytest.approx((2 + 0 + 1) * 5 / 3)
     rows.loc[0, "y"] = math.nan
-    assert estimate(ANSWERS.metrics(rows)["sea_words"][1.0]).mean == pytest.approx(25.0)
+    assert estimate(ANSWERS.metrics(rows)["sea_words"][1.0]).mean == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize(("more", "less"), [("CHEER", "GLOOM"), ("CASUAL", "FORMAL"), ("HEDGE", "SURE"), ("SEA", "")])

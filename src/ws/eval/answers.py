@@ -1,4 +1,4 @@
-"""What the model writes by itself, counted by rule: `answers/1`, greedy answers to neutral questions, at most 96 tokens.
+"""What the model writes by itself, counted by rule: `answers/2`, greedy answers to neutral questions, at most 96 tokens.
 
 Held-out pairs say which answers have become likelier; this says whether the dial is heard in answers of the model's own.
 A behavior names the rule that is about it in its `intent`. Every rule is counted on the same answers, so that what a
@@ -15,8 +15,9 @@ strength is found on, spread over all kinds, or the prompts of a file.
 | long_words     | ... words of ten letters and more                                                      |
 | answer_repeats | share of an answer's runs of four tokens that came before: goes round in circles       |
 
-Different words are counted, and not all, so that an answer that goes round in circles gains nothing by it. An answer
-without a word has a length and no share.
+Different words are counted, and not all, so that an answer that goes round in circles gains little by it; one of fewer
+than 20 different words counts as if it had 20, so that "aye, aye, aye" has 5 words of the sea in 100 and not 100 (as it had
+in `answers/1`). An answer without a word has a length and no share.
 """
 
 import math
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 N_QUESTIONS = 32
 LONG = 10  # letters
+FEWEST = 20  # different words: so many are taken to be there
 
 SEA = """ahoy aye arr arrr argh yarr yo ye yer matey mateys hearties landlubber landlubbers scurvy bucko lad lads lass
 pirate pirates captain cap'n crew buccaneer buccaneers corsair ship ships vessel sail sails sailing sailed sailor sailors
@@ -80,7 +82,7 @@ class Rule:
 
 def _share(belongs: Callable[[str], float]) -> Callable[[Sequence[str]], float]:
     """Of 100 different words, those that belong; NaN for an answer without words."""
-    return lambda words: 100 * sum(map(belongs, set(words))) / len(set(words)) if words else math.nan
+    return lambda words: 100 * sum(map(belongs, set(words))) / max(len(set(words)), FEWEST) if words else math.nan
 
 
 def _listed(more: str, less: str = "") -> Callable[[Sequence[str]], float]:
@@ -145,7 +147,7 @@ def shown(intent: Mapping[str, int]) -> list[str]:
 
 PROTOCOL = Protocol(
     "answers",
-    "answers/1",
+    "answers/2",
     "answer_repeats",
     items,
     metrics,
