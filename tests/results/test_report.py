@@ -203,6 +203,13 @@ def test_rows_that_were_changed_after_they_were_written_make_no_page(bare, tmp_p
         report_of(run)
 
 
+def test_strengths_that_lie_close_do_not_cover_each_other_below_a_picture():
+    from ws.report.effect import _ticks
+
+    assert [text for _, text in _ticks([-1.0, -0.5, 0.0, 0.5, 1.0])] == ["-1", "-0.5", "0", "+0.5", "+1"]
+    assert [text for _, text in _ticks([-34.9796, -31.0, 0.0, 14.8871, 21.2672])] == ["-35", "0", "+21.3"]
+
+
 # ---------------------------------------------------------------- words and the command
 
 

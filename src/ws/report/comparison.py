@@ -83,8 +83,10 @@ def _methods(sheet: Sheet) -> list[tuple[int, Fields]]:
 
 def _claim(sheet: Sheet) -> Html:
     """One metric: a strip per method over the range of random directions, then the whole table with its reading."""
+    given = any(m["verdict"] == "as given" for _, m in _methods(sheet))
+    strength = "at the strength that was given: not to be ranked" if given else "of equal strength"
     keys = [
-        (chart.key(0), "of equal strength, with its 95 % interval"),
+        (chart.key(0), f"{strength}, with its 95 % interval"),
         (chart.key(1, hollow=True), "of another strength: not to be ranked"),
         (chart.key(faint=True), "random directions"),
         (chart.key(0, hollow=True), "one seed"),

@@ -66,7 +66,7 @@ def _panel(study: Study, group: Sequence[Fields]) -> Html:
     values = [v for _, v in line] + [v for _, *both in (*ends, *random) for v in both]
     strengths = [r["alpha"] for r in group]
     room = (strengths[-1] - strengths[0]) * 0.06
-    x = chart.Axis("alpha", strengths[0] - room, strengths[-1] + room, ticks=tuple((a, alpha_of(a)) for a in strengths))
+    x = chart.Axis("alpha", strengths[0] - room, strengths[-1] + room, ticks=_ticks(strengths))
     y = chart.around(_way(study, metric), values, zero=True)
     says = [f"alpha {alpha_of(r['alpha'])}: {signed(r['mean'])} {between(r['ci_lo'], r['ci_hi'])}" for r in known]
     marks = [
@@ -82,6 +82,16 @@ def _panel(study: Study, group: Sequence[Fields]) -> Html:
     caption = joined(tag("b", metric), f": larger means it {meaning}. " if metric in study.legend else ". ")
     counted = f"{some(first['n'], 'unit')}, {first['protocol']}{unit}."
     return figure(chart.plot(metric, "; ".join(says), x, y, marks), joined(caption, counted))
+
+
+def _ticks(strengths: Sequence[float]) -> tuple[tuple[float, str], ...]:
+    """The strengths below a picture: the ends and 0, and of the others those for which there is room."""
+    span = strengths[-1] - strengths[0]
+    shown: list[float] = []
+    for a in sorted(strengths, key=lambda a: a not in (strengths[0], 0.0, strengths[-1])):
+        if all(abs(a - b) > 0.13 * span for b in shown):
+            shown.append(a)
+    return tuple((a, f"{a:+.3g}" if a else "0") for a in sorted(shown))
 
 
 def _random(study: Study, group: Sequence[Fields]) -> list[tuple[float, float, float]]:
