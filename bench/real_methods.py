@@ -30,7 +30,7 @@ from ws.study.planning import plan_of
 from ws.study.stages import material
 
 REFERENCE = "ws:lora"
-METHODS = ("ws:lora:tau+", "sl:mean_diff", "prompt:simple", "prompt:engineered")
+METHODS = ("prompt:engineered", "prompt:simple", "sl:mean_diff", "ws:lora:tau+")
 RANDOM = "random:spectrum"
 
 
@@ -43,6 +43,9 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--questions", type=int, default=12)
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument(
+        "--kl", type=lambda t: tuple(map(int, t.split(","))), default=(6, 12, 24), help="prompts, others, tokens"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", default="out")
     parser.add_argument("--set", type=lambda t: dict(pair.split("=") for pair in t.split()), default={})
@@ -54,7 +57,8 @@ def main() -> None:
     protocol = replace(PROTOCOL, n_write=options.tokens)
     every = items_of(protocol, base)
     items = every[:: len(every) // options.questions][: options.questions]
-    settings = CalibrateSettings(n_calib=6, n_audit=12, tokens=24, tolerance=0.1)
+    n_calib, n_audit, tokens = options.kl
+    settings = CalibrateSettings(n_calib=n_calib, n_audit=n_audit, tokens=tokens, tolerance=0.1)
     sets = sets_of(base, settings, plan.behavior)
 
     folder = Path(options.out) / "real_methods"
