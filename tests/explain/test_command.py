@@ -44,7 +44,7 @@ def test_a_file_is_explained_on_a_page_that_holds_tables_pictures_and_what_they_
 def test_weights_alone_are_read_where_nothing_is_measured(file, told, tmp_path):
     code, text, err = told("explain", file, "--what", "svd_align", "--evals", "none", "--out", tmp_path / "out")
     assert code == 0, err
-    assert "top tenths" in text and "Not shown:" in text and "page.html" in text
+    assert "top tenths" in text and "Not shown:" in text and "svd_align.html" in text
 
 
 def test_what_cannot_be_asked_is_one_sentence(file, told, tmp_path):

@@ -1,22 +1,31 @@
 """Where does the effect sit? Layers and kinds of matrices alone, and all but one of them."""
 
-from ws.explain import places
+from ws.explain import equal_kl, places
 from ws.explain.measure import FULL, spread
 from ws.explain.protocol import Analysis, Bars, Effect, Finding, Subject, Table, measured
 from ws.explain.show import bars_of
 
 
 def run(subject: Subject) -> Finding:
-    """The effect of every group, beside random directions as large as the whole."""
+    """The effect of every group, beside random directions as large as the whole; layers and kinds also at the whole's KL."""
     measure, names = measured(subject), list(subject.direction.forms)
-    groups = {**places.compounds(names), **places.kinds(names), **places.bands(names)}
-    layers = places.layers(names)
-    parts = [*places.only(groups), *places.only(layers), *places.without(layers, names)]
+    layers, kinds = places.layers(names), places.kinds(names)
+    alone = [*places.only(kinds), *places.only(layers)]
+    shares = equal_kl.matched(measure, alone)
+    equal = [equal_kl.scaled(v, shares[v.name][0], f"{v.name} at equal KL") for v in alone]
+    parts = [
+        *places.only({**places.compounds(names), **places.bands(names)}),
+        *alone,
+        *places.without({**kinds, **layers}, names),
+        *equal,
+    ]
     effects = measure([*parts, *measure.controls(seed=subject.seed)])
+    missed = [name.removeprefix("only:") for name, (_, kl) in shares.items() if not equal_kl.is_equal(kl)]
+    readings = [f"Of another KL after all, so not to be compared there: {', '.join(missed)}."] if missed else []
     return Finding(
         (Table("what a part of the direction does, beside the whole", effects),),
         tuple(_pictures(effects)),
-        tuple(_readings(effects)),
+        (*_readings(effects), *readings),
     )
 
 

@@ -7,19 +7,26 @@ from ws.explain.act_basis import ACT_BASIS
 from ws.explain.activation_reading import ACTIVATION_READING
 from ws.explain.angles import ANGLES
 from ws.explain.antipasto import ANTIPASTO
+from ws.explain.degradation import DEGRADATION
+from ws.explain.dw_decomp import DW_DECOMP
 from ws.explain.func_proj import FUNC_PROJ
 from ws.explain.layer_module import LAYER_MODULE
 from ws.explain.localization import LOCALIZATION
 from ws.explain.logit_lens import LOGIT_LENS
 from ws.explain.mech_bases import MECH_BASES
+from ws.explain.multiseed import MULTISEED
+from ws.explain.param_crop import PARAM_CROP
 from ws.explain.protocol import Analysis
 from ws.explain.shared_basis import SHARED_BASIS
 from ws.explain.svd_align import SVD_ALIGN
+from ws.explain.tau_geometry import TAU_GEOMETRY
 from ws.explain.weak_readout import WEAK_READOUT
 
 SHIPPED = (
     LOCALIZATION,
     LAYER_MODULE,
+    PARAM_CROP,
+    DW_DECOMP,
     SVD_ALIGN,
     WEAK_READOUT,
     MECH_BASES,
@@ -30,6 +37,9 @@ SHIPPED = (
     ANGLES,
     ACTIVATION_READING,
     LOGIT_LENS,
+    TAU_GEOMETRY,
+    DEGRADATION,
+    MULTISEED,
 )
 ANALYSES: dict[str, Analysis] = {a.name: a for a in SHIPPED}
 USUAL = ("localization", "svd_align", "weak_readout", "mech_bases", "logit_lens")

@@ -25,7 +25,7 @@ from ws.explain.show import record
 from ws.grid.axes import claims
 from ws.methods import Material
 from ws.models import Base
-from ws.records import find_run, run_folders, write_json, write_text
+from ws.records import find_run, run_folders, slug, write_json, write_text
 from ws.results.measured import PARTS
 from ws.settings import at_least, refuse_outside
 from ws.steer import checked_strengths
@@ -35,6 +35,8 @@ from ws.train import Sides
 from ws.types import Json
 
 MOST_OTHERS = 8
+LONGEST = 60
+"""Letters of a page's name."""
 NOT_MEASURED = ("none",)
 
 
@@ -122,7 +124,8 @@ def explain(
     on = ", ".join(measures) or "nothing"
     about = f"{subject.method}, seed {subject.seed}, at alpha {asked.alpha:+g}; effects on {on}"
     title = f"{behavior.name if behavior else 'a direction'} on {base.id}: where it sits"
-    return Explanation(title, answered, saved(answered, folder, title=title, about=about))
+    name = "page" if not asked.what or "all" in asked.what else slug("-".join(asked.what))[:LONGEST]
+    return Explanation(title, answered, saved(answered, folder, name, title=title, about=about))
 
 
 def _others(beside: Sequence[str], base: Base, direction: Direction, out: Path) -> dict[str, Direction]:
@@ -211,15 +214,15 @@ def material_of_run(base: Base, run: Path, out: Path, behavior: Behavior | None)
 
 
 def others_below(out: Path, base: Base, own: Direction) -> dict[str, Direction]:
-    """The directions of other runs on the same base, the nearest of each behavior and family; by behavior/family."""
+    """The directions of other runs on the same base, by behavior/family, or with the run's name where there are several."""
     others: dict[str, Direction] = {}
     for run in run_folders(out):
         file = run / "direction" / DIRECTION
-        name = "/".join(run.parts[-3:-1])
-        if file.is_file() and name not in others and len(others) < MOST_OTHERS:
+        if file.is_file() and len(others) < MOST_OTHERS:
             direction = load_direction(file)
             if direction.fingerprint == base.fingerprint and direction.content_hash != own.content_hash:
-                others[name] = direction
+                name = "/".join(run.parts[-3:-1])
+                others[name if name not in others else f"{name}/{run.name}"] = direction
     return others
 
 
@@ -233,21 +236,21 @@ class Files:
     """Exported parts by name."""
 
 
-def saved(answered: Sequence[Answered], folder: Path, *, title: str, about: str) -> Files:
+def saved(answered: Sequence[Answered], folder: Path, name: str, *, title: str, about: str) -> Files:
     """The page, the same in Markdown, its numbers, pictures, and the parts worth keeping."""
     folder.mkdir(parents=True, exist_ok=True)
     parts = {}
     for a in answered:
-        for name, picture in picture_files(a).items():
-            write_text(folder / name, file_of(picture))
-        for name, direction in (a.finding.parts if a.finding else {}).items():
-            parts[name] = folder / f"{name}.safetensors"
-            save(direction, parts[name])
+        for file, picture in picture_files(a).items():
+            write_text(folder / file, file_of(picture))
+        for part, direction in (a.finding.parts if a.finding else {}).items():
+            parts[part] = folder / f"{part}.safetensors"
+            save(direction, parts[part])
     answer = headline(answered)
-    files = Files(folder / "page.html", folder / "page.md", parts)
+    files = Files(folder / f"{name}.html", folder / f"{name}.md", parts)
     write_text(files.page, html(title, answer, about, answered))
     write_text(files.markdown, markdown(title, answer, about, answered))
-    write_json(folder / "findings.json", [as_json(a) for a in answered])
+    write_json(folder / f"{name}.json", [as_json(a) for a in answered])
     return files
 
 
