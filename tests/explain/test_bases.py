@@ -267,6 +267,20 @@ def test_energies_in_factors_are_those_of_the_matrices_whatever_the_form(llama):
         assert found.best == pytest.approx(float(s[:6].sum() / s.sum()), rel=1e-5)
 
 
+def test_a_full_fine_tune_is_kept_no_wider_than_the_stream_and_its_energies_are_those_of_the_matrices(llama):
+    forms = {
+        x.name: Dense(torch.randn(*llama.weight(x.name).shape, generator=g(i))) for i, x in enumerate(writers_of(llama))
+    }
+    d = Direction({n: (f,) for n, f in forms.items()})
+    parts, same = factors(d, llama, "write"), a_space(5, 4, width=32)
+    assert all(f.shape == (32, 32) for f in parts.of.values())
+    inside = sum(float((same.vectors.double().mT @ f.m.double()).square().sum()) for f in forms.values())
+    whole = sum(float(f.m.double().square().sum()) for f in forms.values())
+    assert share(parts, dict.fromkeys(parts.of, same)).energy == pytest.approx(inside / whole, rel=1e-5)
+    stacked = torch.linalg.svdvals(torch.cat([f.m.double() for f in forms.values()], 1)).square()
+    torch.testing.assert_close(parts.together, stacked, rtol=1e-6, atol=1e-6)
+
+
 def test_a_space_of_the_whole_model_is_graded_against_one_space_and_not_one_per_block(llama):
     d = planted(llama, write_here(llama).cut(4), "write", rank=4)
     same = a_space(4, 1, width=32)

@@ -77,7 +77,9 @@ def run(subject: Subject) -> Finding:
     names = [s.name for s in written]
     readings = [reading(rows)]
     if not weights.ov_space(base):
-        readings.append("ov and qk are not there: this model's queries, keys and values are one matrix.")
+        readings.append(
+            "ov and qk are not there: not every block of this model has queries, keys and values as matrices of their own."
+        )
     if subject.material is None:
         readings.append("Spaces of states are not there: they take prompts, which a run has and a file has not.")
     return Finding(

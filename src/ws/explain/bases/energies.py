@@ -19,7 +19,7 @@ from torch import Tensor
 from ws.direction.algebra import spectrum
 from ws.direction.direction import Direction
 from ws.direction.forms import BiasShift
-from ws.explain.bases.basis import Basis, haar
+from ws.explain.bases.basis import Basis, haar, left_singular
 from ws.explain.bases.spaces import Spaces, readers_of, writers_of
 from ws.explain.bases.spectra import width_of
 from ws.models.base import Base
@@ -44,7 +44,13 @@ class Factors:
     @cached_property
     def together(self) -> Float[Tensor, "m"]:
         """The squared singular values of all blocks side by side, the largest first."""
-        return _squares(torch.cat(list(self.of.values()), 1))
+        parts = list(self.of.values())
+        if sum(f.shape[1] for f in parts) < parts[0].shape[0]:
+            return _squares(torch.cat(parts, 1))
+        gram = torch.zeros(len(parts[0]), len(parts[0]), dtype=torch.float64)
+        for f in parts:
+            gram.addmm_(f, f.mT)
+        return torch.linalg.eigvalsh(gram).flip(0).clamp(min=0)
 
     @cached_property
     def apart(self) -> dict[int, Float[Tensor, "m"]]:
@@ -91,13 +97,24 @@ class Share:
 
 
 def factors(direction: Direction, base: Base, side: str, *, blocks: Collection[int] | None = None) -> Factors:
-    """What a direction changes of the residual stream's writers, or of its readers, in factors; of some blocks, or of all."""
+    """What a direction changes of the residual stream's writers, or of its readers, in factors; of some blocks, or of all.
+
+    A block whose factors have more columns than the stream is wide, as those of full fine-tunes, is kept as a square root.
+    """
     linears = writers_of(base) if side == "write" else readers_of(base, width_of(base))
-    parts: dict[int, list[Tensor]] = {}
+    parts: dict[int, Tensor] = {}
     for x in linears:
         if (blocks is None or x.block in blocks) and (part := factor(direction, x.name, base, side)) is not None:
-            parts.setdefault(x.block, []).append(part)
-    return Factors({block: torch.cat(some, 1) for block, some in parts.items()})
+            parts[x.block] = _narrow(torch.cat([parts[x.block], part], 1) if x.block in parts else part)
+    return Factors(parts)
+
+
+def _narrow(f: Float[Tensor, "d q"]) -> Float[Tensor, "d m"]:
+    """The same f f^T in no more columns than rows."""
+    if f.shape[1] <= f.shape[0]:
+        return f
+    u, s = left_singular(f)
+    return u * s
 
 
 def factor(direction: Direction, name: str, base: Base, side: str) -> Float[Tensor, "d q"] | None:
