@@ -80,3 +80,7 @@ same old new *args:
 # Format, lint, types, tests.
 check:
     bash .ci/run
+
+# The documentation as a site in out/site, with search; a broken link fails. Needs the extra `docs`.
+docs:
+    {{python}} -m sphinx -c docs/site -W --keep-going -q -b html docs out/site

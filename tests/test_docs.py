@@ -31,11 +31,45 @@ from ws.study.planning import fitted, plan_of
 from ws.train import TrainSettings
 
 ROOT = Path(__file__).parents[1]
+INDEX = ROOT / "docs" / "index.md"
 
 
 def test_the_help_in_the_docs_is_current():
     done = subprocess.run([sys.executable, ROOT / "docs" / "make_cli.py", "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_page_stands_in_the_list_of_the_site_once():
+    listed = re.findall(
+        r"^(?!:)([\w/*-]+)$", "\n".join(re.findall(r"```{toctree}\n(.*?)```", INDEX.read_text(), re.S)), re.M
+    )
+    assert len(set(listed)) == len(listed)
+    pages = {p.stem for p in INDEX.parent.glob("*.md")} - {"index"}
+    assert {name for name in listed if "/" not in name} == pages
+    assert {name for name in listed if "/" in name} == {"design/*", "site/api", "site/first_hour"}
+
+
+def test_links_between_pages_lead_somewhere():
+    pages = [ROOT / "README.md", *INDEX.parent.rglob("*.md")]
+    lost = []
+    for page in pages:
+        for target in re.findall(
+            r"\]\(([^)#\s]+)(?:#[^)]*)?\)", re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+        ):
+            if "://" not in target and not (page.parent / target).exists():
+                lost.append(f"{page.name}: {target}")
+    assert not lost
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("sphinx") is None, reason="the extra `docs` is not installed")
+def test_the_site_is_built_and_no_link_is_broken(tmp_path):
+    options = ["-c", "docs/site", "-W", "--keep-going", "-q", "-b", "html", "-d", tmp_path / "trees"]
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, "docs", tmp_path], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ws.replicate" in (tmp_path / "site" / "api.html").read_text()
 
 
 @pytest.mark.slow

@@ -1,0 +1,61 @@
+"""The documentation as a site: `just docs` builds it into out/site, and a broken link fails.
+
+The pages are those of docs/, which are written for a repository and stay so; this only says how they are laid out. Two more
+stand in this folder: everything that `import ws` offers, and the notebook.
+"""
+
+import inspect
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "src"))
+
+import ws  # noqa: E402
+
+project = html_title = "ws: weight steering"
+author = "The weight-steering authors"
+release = version = ws.__version__
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+myst_heading_anchors = 4
+html_theme = "furo"
+html_show_sphinx = False
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+
+
+def api() -> str:
+    """Every function and class that `import ws` offers, from its docstring."""
+    parts = []
+    for name, address in sorted(ws.EXPORTS.items()):
+        module, _, attribute = address.partition(":")
+        value = getattr(import_module(module), attribute)
+        kind = "autoclass" if inspect.isclass(value) else "autofunction" if callable(value) else None
+        if kind:
+            parts.append(f"## ws.{name}\n\n```{{eval-rst}}\n.. {kind}:: {module}.{attribute}\n```\n")
+    return "\n".join(parts)
+
+
+def notebook() -> str:
+    """The cells of the notebook, without what they printed."""
+    cells = json.loads((ROOT / "notebooks" / "first_hour.ipynb").read_text())["cells"]
+    texts = [(c["cell_type"], "".join(c["source"]).replace("](../docs/", "](../")) for c in cells]
+    return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for kind, text in texts) + "\n"
+
+
+PAGES = {"site/api": api, "site/first_hour": notebook}
+"""Pages that are made, each behind what its file says."""
+
+
+def fill(app: object, page: str, source: list[str]) -> None:
+    """Write the rest of a page that is made."""
+    if page in PAGES:
+        source[0] += PAGES[page]()
+
+
+def setup(app: Any) -> None:
+    """What sphinx calls."""
+    app.connect("source-read", fill)
