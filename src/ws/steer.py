@@ -72,17 +72,19 @@ class _Rows:
 
     numbers: Tensor
     of: int
-    _chosen: dict[int, Tensor] = field(default_factory=dict)
+    _chosen: dict[object, Tensor] = field(default_factory=dict)
 
-    def chosen(self, alphas: Tensor) -> Tensor:
-        """The alpha of every row; looked up once for all layers."""
+    def chosen(self, alphas: Tensor, x: Tensor) -> Tensor:
+        """The alpha of every row, shaped to multiply what a layer reads; made once for all layers."""
         if len(alphas) != self.of:
             raise ValueError(
                 f"alpha has {len(alphas)} values, and the rows of this batch name {self.of}. Give as many, or one number."
             )
-        if id(alphas) not in self._chosen:
-            self._chosen[id(alphas)] = alphas[self.numbers.to(alphas.device)]
-        return self._chosen[id(alphas)]
+        key = id(alphas), x.dtype, x.device, x.ndim
+        if key not in self._chosen:
+            own = alphas[self.numbers.to(alphas.device)]
+            self._chosen[key] = own.to(x.device, x.dtype).view(-1, *[1] * (x.ndim - 1))
+        return self._chosen[key]
 
 
 _rows: ContextVar[_Rows | None] = ContextVar("rows", default=None)
@@ -185,7 +187,9 @@ def _add_parts(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Ten
         raise DirectionMismatch("this layer is a copy made inside a steering block; copy the model outside of it")
     x = args[0] if args else next(iter(kwargs.values()))
     dtype = torch.promote_types(y.dtype, torch.float32)
-    with torch.autocast(x.device.type, enabled=False):  # autocast would round the change to its own precision
+    if not torch.is_autocast_enabled(x.device.type):  # asking is cheaper than switching it off
+        return _sum_of_parts(layer, dial, x, y, dtype)
+    with torch.autocast(x.device.type, enabled=False):  # it would round the change to its own precision
         return _sum_of_parts(layer, dial, x, y, dtype)
 
 
@@ -205,11 +209,10 @@ def _sum_of_parts(layer: nn.Module, dial: "_Dial", x: Tensor, y: Tensor, dtype: 
 
 def _plus_low_rank(total: Tensor, x: Tensor, form: LowRank, alpha: float | Tensor) -> Tensor:
     """`total + alpha * b (a x)`: two small products and no pass over the output besides the second one's own."""
-    small = x @ form.a.mT
+    small = torch.mm(x.reshape(-1, x.shape[-1]), form.a.mT)
     if isinstance(alpha, Tensor):  # one per row: on the (n, r), not on the (n, o)
-        small, alpha = small * alpha, 1.0
-    rows = total.reshape(-1, total.shape[-1])
-    return torch.addmm(rows, small.reshape(-1, small.shape[-1]), form.b.mT, alpha=alpha).view(total.shape)
+        small, alpha = (small.view(*x.shape[:-1], -1) * alpha).view(small.shape), 1.0
+    return torch.addmm(total.reshape(-1, total.shape[-1]), small, form.b.mT, alpha=alpha).view(total.shape)
 
 
 def _base_product(layer, dial: _Dial, part: _Part, form: Form, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -228,13 +231,13 @@ def _per_row(alpha: float | Tensor, x: Tensor) -> float | Tensor:
     if isinstance(alpha, float):
         return alpha
     if (rows := _rows.get()) is not None:
-        alpha = rows.chosen(alpha)
+        alpha = rows.chosen(alpha, x)
     if x.shape[0] != alpha.shape[0]:
         raise ValueError(
             f"alpha has {alpha.shape[0]} values, one per row, but this layer sees a batch of {x.shape[0]}. "
             "Give as many alphas as rows, or one number."
         )
-    return alpha.to(x.device, x.dtype).view(-1, *[1] * (x.ndim - 1))
+    return alpha if rows is not None else alpha.to(x.device, x.dtype).view(-1, *[1] * (x.ndim - 1))
 
 
 OF_LIBRARIES = ("torch", "accelerate", "transformers")
