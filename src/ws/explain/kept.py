@@ -60,8 +60,8 @@ def variants(
     writers: Direction, base: Base, space: ByBlock, label: str, *, draws: int = DRAWS["effect"], seed: int = 0
 ) -> list[Variant]:
     """keep, drop and norm-matched of one space, and random spaces of its rank."""
-    flags = flags_of_space(space)
-    keep = kept(writers, base, space, f"keep:{label}", flags)
+    keep = kept(writers, base, space, f"keep:{label}", flags_of_space(space))
+    flags = Flags(flags_of_space(space).basis_source)  # ranks stand in the tables of energies
     found = [
         Variant(f"keep:{label}", keep, flags=flags),
         Variant(f"drop:{label}", complement(writers, keep, name=f"drop:{label}"), flags=flags),
@@ -101,8 +101,9 @@ class Inside:
     """P w, as large as w in every module."""
     drop: Estimate
     """w - P w."""
-    random: tuple[float, float]
-    """The lowest and the highest share that random spaces of this rank keep; NaN where none were measured."""
+    random_low: float
+    """The lowest share that random spaces of this rank keep; NaN where none were measured."""
+    random_high: float
 
 
 def measured_parts(
@@ -131,7 +132,7 @@ def measured_parts(
             random = (min(by_chance), max(by_chance)) if by_chance else (math.nan, math.nan)
             flags = Flags(flags_of_space(spaces[label]).basis_source)
             rank = max(b.rank for b in spaces[label].values())
-            rows.append(Inside(label, metric, flags, rank, keep, norm, drop, random))
+            rows.append(Inside(label, metric, flags, rank, keep, norm, drop, *random))
     return rows, effects
 
 
@@ -177,8 +178,8 @@ def readings_of(rows: Sequence[Inside], effects: Sequence[Effect], label: str, w
         of_all = "" if math.isnan(alone) else f", which is {percent(alone)} of the effect of the whole,"
         chance = (
             ""
-            if math.isnan(r.random[0])
-            else f", where random spaces keep {percent(r.random[0])} to {percent(r.random[1])}"
+            if math.isnan(r.random_low)
+            else f", where random spaces keep {percent(r.random_low)} to {percent(r.random_high)}"
         )
         sentences.append(
             f"{r.metric}: of the effect of all that is written{of_all} {what} keeps {percent(r.keep.mean)} ({percent(r.norm.mean)} made as "

@@ -87,7 +87,11 @@ def run(subject: Subject) -> Finding:
         (
             bars(rows, "how much of the change lies in each space"),
             Heat(
-                "overlap of what is written, the mean over blocks", "share", names, names, closeness(written, "write")
+                "overlap of the spaces of what is written, the mean over blocks",
+                "share of the smaller one",
+                [f"{i} {name}" for i, name in enumerate(names, 1)],
+                [str(i) for i in range(1, len(names) + 1)],
+                closeness(written, "write"),
             ),
         ),
         tuple(readings),

@@ -166,7 +166,8 @@ def _heat(rows: list[Alignment]) -> Heat:
     kinds = sorted({SCOPES["kind"](n) for n in top})
     by_place = {(SCOPES["layer"](n), SCOPES["kind"](n)): ratio for n, ratio in top.items()}
     values = [[by_place.get((layer, kind), math.nan) for kind in kinds] for layer in layers]
-    return Heat("per matrix", "times chance", [f"layer {x}" for x in layers], kinds, values)
+    short = [kind.rsplit(".", 1)[-1] for kind in kinds]
+    return Heat("per matrix", "times chance", [f"layer {x}" for x in layers], short, values)
 
 
 SVD_ALIGN = Analysis(
