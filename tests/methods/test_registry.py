@@ -54,6 +54,65 @@ def material(tiny):
 HERE = [n for n in methods.names() if n.split(":")[0] not in ("ws", "ft") or n.split(":")[1] in ("lora", "ia3")]
 
 
+PARTS = [
+    "only:layer3",
+    "without:o_proj",
+    "cropped:top:.5",
+    "dir_only",
+    "mag_only:0",
+    "random_norm:1",
+    "project:act4",
+    "normmatched:act4",
+    "complement:act4",
+]
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_of_a_direction_is_a_method_by_name(part, material, tiny):
+    whole = methods.make("ws:lora", material)
+    method = methods.make(f"ws:lora/{part}", material)
+    assert method.name == f"ws:lora/{part}" and methods.needs(method.name).adapter == "lora"
+    assert method.direction.provenance["variant"]["name"] == part
+    size = method.direction.norm(tiny.weight) / whole.direction.norm(tiny.weight)
+    assert size == pytest.approx(1, abs=1e-4) if part[:3] in ("dir", "mag", "ran") else size < 1
+    with method.at(tiny, [1.0, 0.0]):
+        ids = torch.tensor([[5, 6, 7]] * 2)
+        rows = tiny.model(input_ids=ids).logits
+    plain = tiny.model(input_ids=ids).logits
+    assert torch.equal(rows[1], plain[1]) and not torch.equal(rows[0], plain[0])
+
+
+def test_what_a_direction_has_inside_and_outside_of_a_space_adds_up(material, tiny):
+    inside, outside, whole = (
+        methods.make(f"ws:lora{p}", material).direction for p in ("/project:act4", "/complement:act4", "")
+    )
+    for name in inside.forms:
+        both = inside.dense(name, tiny.weight) + outside.dense(name, tiny.weight)
+        torch.testing.assert_close(both, whole.dense(name, tiny.weight), atol=1e-6, rtol=1e-5)
+    assert inside.provenance["variant"]["circular"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("ws:lora/half", "a part of a direction is one of only, without"),
+        ("ws:lora/only", "only is written like only:layer7"),
+        ("ws:lora/complement:32", "complement is written like complement:act32"),
+        ("ws:lora/mag_only", "mag_only is written like mag_only:0"),
+        ("ws:lora/cropped:best:1", "a crop is top:"),
+        ("ws:lorra/only:layer7", "there is no adapter 'lorra'"),
+    ],
+)
+def test_a_part_that_is_none_is_refused_before_any_work(name, words):
+    with pytest.raises(ValueError, match=words):
+        methods.check(name)
+
+
+def test_a_group_that_a_direction_has_not_is_named_with_what_was_meant(material):
+    with pytest.raises(ValueError, match="did you mean 'o_proj'"):
+        methods.make("ws:lora/only:o_prj", material)
+
+
 @pytest.mark.parametrize("name", HERE)
 def test_every_name_makes_a_method_that_steers(name, material, tiny):
     method = methods.make(name, material)

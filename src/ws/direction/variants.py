@@ -167,7 +167,7 @@ def cropped(direction: Direction, part: str, weight: WeightOf | None = None) -> 
     `top:.25`, `middle:.5` and `bottom:.25` are shares of the rank it has, `energy:.9` the fewest that hold so much of the
     squared norm, and `rank:8` the first eight. Of a direction of rank q, `rank:q` is the direction itself, which says nothing.
     """
-    kind, amount = _checked_part(part)
+    kind, amount = check_part(part)
     forms: dict[str, tuple[Form, ...]] = {}
     ranks = []
     for name, parts in direction.forms.items():
@@ -185,7 +185,8 @@ def cropped(direction: Direction, part: str, weight: WeightOf | None = None) -> 
     return as_variant(direction, forms, f"cropped:{part}", flags)
 
 
-def _checked_part(part: str) -> tuple[str, float]:
+def check_part(part: str) -> tuple[str, float]:
+    """(kind, amount) of a crop; one that is none is refused."""
     kind, _, text = part.partition(":")
     try:
         amount = float(text)

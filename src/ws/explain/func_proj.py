@@ -5,39 +5,22 @@ keep P w, drop (I - P) w, P w as large as w;   P on the first K right singular v
 
 """
 
-from collections.abc import Sequence
-
 from jaxtyping import Float
 from torch import Tensor
 
-from ws.direction import Direction
 from ws.explain import kept
 from ws.explain.bases.basis import Basis, basis, participation
 from ws.explain.bases.spaces import writers_of
 from ws.explain.in_spaces import COLUMNS, in_percent
 from ws.explain.prompts import held_texts
 from ws.explain.protocol import Analysis, Finding, Picture, Subject, Table
-from ws.methods.activation.paper import hidden_names
-from ws.methods.activation.states import Text, states
-from ws.models.base import Base
-from ws.steer import steer
+from ws.methods.parts import moved as moved
 
 PUBLISHED = (
     "Published at rank 32 (keep, norm, drop; daily dilemmas, 80 rows, without intervals): delora .07, .30, .89; pissa .47, 1.14, .64; "
     "oft -.01, 1.57, .69."
 )
 RANKS = (1, 2, 4, 8, 16, 32)
-
-
-def moved(base: Base, direction: Direction, texts: Sequence[Text], alpha: float) -> dict[int, Float[Tensor, "n d"]]:
-    """How differently each block writes at +alpha and at -alpha, prompt by prompt."""
-    names = hidden_names(base)
-    ends = []
-    for strength in (alpha, -alpha):
-        with steer(base, direction, strength):
-            ends.append(states(base, texts, names))
-    wrote = [{at: end[names[at + 1]] - end[names[at]] for at in range(base.depth)} for end in ends]
-    return {at: wrote[0][at] - wrote[1][at] for at in range(base.depth)}
 
 
 def spaces(rows: dict[int, Float[Tensor, "n d"]]) -> dict[int, Basis]:

@@ -17,7 +17,7 @@ from ws.behaviors import Behavior
 from ws.diff import diff
 from ws.errors import BadFile, Unsupported
 from ws.extensions import Registry
-from ws.methods import constructed, prompts, random
+from ws.methods import constructed, parts, prompts, random
 from ws.methods.activation import (
     ablation,
     clusters,
@@ -40,8 +40,15 @@ from ws.presets import PUBLISHED_METHODS
 PARTS = ("tau+", "tau-", "bisector")
 
 
-def trained(material: Material, adapter: str, mode: str = "contrastive") -> Method:
-    """The direction of a study, or a part of it."""
+def trained(material: Material, *ending: str) -> Method:
+    """The direction of a study, one side of it, or a part by what stands after the slash."""
+    head, _, variant = ":".join(ending).partition("/")
+    if variant:
+        made = trained(material, *head.split(":"))
+        assert isinstance(made, Weights)
+        return Weights(f"{made.name}/{variant}", parts.part(material, made.direction, variant))
+    adapter, _, mode = head.partition(":")
+    mode = mode or "contrastive"
     sides = material.sides_of(adapter)
     if mode == "bisector":
         plus, minus, whole = (diff(material.base, *sides, mode=m) for m in ("tau+", "tau-", "contrastive"))
@@ -125,8 +132,8 @@ def at_random(material: Material, form: str, draw: str = "0", *like: str) -> Met
 # ---------------------------------------------------------------- what they need, and which endings there are
 
 
-def _of_training(adapter: str, part: str = "") -> Needs:
-    return Needs(adapter=adapter, answers=True, places="weights")
+def _of_training(adapter: str, *part: str) -> Needs:
+    return Needs(adapter=adapter.partition("/")[0], answers=True, places="weights")
 
 
 def _of_checkpoint(adapter: str, checkpoint: str = "0") -> Needs:
@@ -145,7 +152,12 @@ def _of_answers(name: str, *, personas: bool = False) -> Needs:
     return Needs(answers=True, personas=personas, places=name)
 
 
-def _check_part(adapter: str, *part: str) -> None:
+def _check_part(*ending: str) -> None:
+    whole, slash, variant = ":".join(ending).partition("/")
+    if slash:
+        parts.check(variant)
+    adapter, *rest = whole.split(":")
+    part = tuple(rest)
     _check_family(adapter)
     if part not in ((), *((p,) for p in PARTS)):
         raise ValueError(f"a direction is whole or one of {', '.join(PARTS)}; got {':'.join(['ws', adapter, *part])!r}")

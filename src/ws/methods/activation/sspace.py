@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ws.direction.groups import WRITES as WRITES
 from ws.errors import Unsupported
 from ws.methods.activation.method import Edit
 from ws.methods.activation.vectors import States, unit
 from ws.models.load import Base
 from ws.models.modules import layer_slice
 
-WRITES = ("o_proj", "down_proj", "out_proj", "c_proj", "attention.dense", "dense_4h_to_h")
 NOISE = 1e-6  # of the largest singular value; modes below are rounding
 
 
