@@ -43,11 +43,11 @@ def stage(folder, name, files, **more):
     write_json(folder / "manifest.json", {**manifest, "seconds": 1.0, "files": checksums(folder), **more})
 
 
-def training(folder, behavior="honesty", model="tiny"):
+def training(folder, model="tiny", cosine=-0.1):
     """The record of a training; the pairs that it names need not be there."""
     settings = {"adapter": "lora", "seed": 0}
     report = {"step": 29, "n_train": 45, "n_val": 5, "n_test": 5}
-    shape = {"norm": 3.0, "norm_pos": 2.0, "norm_neg": 2.0, "cos_tau": -0.1}
+    shape = {"norm": 3.0, "norm_pos": 2.0, "norm_neg": 2.0, "cos_tau": cosine}
     base = {"id": model, "revision": None, "weights_hash": "f" * 64, "fingerprint": "f"}
     inputs = {"pairs": "p" * 64, "dtype": "float32", "weights": "f"}
     about = {"settings": settings, "report": report, "geometry": shape, "base": base, "device": "cpu", "inputs": inputs}
@@ -155,8 +155,9 @@ def test_the_same_run_gives_the_same_page_and_the_page_is_small(run, text):
 
 def test_a_run_of_which_only_the_training_is_there_says_what_is_missing(tmp_path):
     folder = tmp_path / "honesty" / "lora" / "tiny-s0-aaaa"
-    training(folder)
+    training(folder, cosine=None)  # as where a side has not moved
     read = refuse_what_a_page_may_not_have(report_of(folder))
+    assert "cosine –" in read.text
     assert "`" not in read.text
     assert "ws diff" in read.text
     assert "The pairs are not here" in read.text

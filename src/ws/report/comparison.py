@@ -26,14 +26,16 @@ class Report:
     """A comparison as its folder tells it: its tables are those that were made from rows, number for number."""
 
     folder: Path
+    manifest: Json
 
-    @cached_property
-    def manifest(self) -> Json:
-        manifest = read(self.folder)
+    @classmethod
+    def of(cls, folder: Path) -> "Report":
+        """The comparison in a folder, which must be what was written there."""
+        manifest = read(folder)
         if manifest is None:
-            raise BadFile(f"the comparison in {self.folder} is not finished; the same command goes on with it.")
-        refuse_damaged(self.folder, manifest)
-        return manifest
+            raise BadFile(f"the comparison in {folder} is not finished; the same command goes on with it.")
+        refuse_damaged(folder, manifest)
+        return cls(folder, manifest)
 
     @cached_property
     def comparison(self) -> Comparison:
@@ -52,9 +54,10 @@ class Report:
         """A table per metric; its records know whether a method is a random one."""
         return [t for t in self.comparison.tables if any("control" in r for r in t.records)]
 
-    def cells(self, metric: str) -> list[Fields]:
-        """The trials of one metric: a method with one seed each, or one draw."""
-        return [c for c in self.comparison.cells if c["metric"] == metric]
+    def cells(self, sheet: Sheet) -> list[Fields]:
+        """The trials of a table: a method with one seed each, or one draw."""
+        about = (_metric(sheet), sheet.records[0]["protocol"])
+        return [c for c in self.comparison.cells if (c["metric"], c["protocol"]) == about]
 
     @property
     def others(self) -> list[Sheet]:
@@ -64,10 +67,16 @@ class Report:
 
 def page_of(folder: Path) -> str:
     """The page of a comparison."""
-    r = Report(folder)
-    r.manifest  # noqa: B018  (refused before anything is made of it)
+    r = Report.of(folder)
     answer = r.claims[0].readings[0] if r.claims else "No method could be compared."
-    parts = [*(_claim(s) for s in r.claims), _limits(r), _frontiers(r), _others(r), _failed(r), _origin(r)]
+    parts = [
+        *(_claim(s, n) for n, s in enumerate(r.claims, 1)),
+        _limits(r),
+        _frontiers(r),
+        _others(r),
+        _failed(r),
+        _origin(r),
+    ]
     title = f"{r.behavior} on {r.model}: methods side by side"
     return page(title, answer, [p for p in parts if p is not None], about="weight steering · a comparison")
 
@@ -81,7 +90,7 @@ def _methods(sheet: Sheet) -> list[tuple[int, Fields]]:
     return [(n, r) for n, r in enumerate(sheet.records) if finite(r.get("axis"))]
 
 
-def _claim(sheet: Sheet) -> Html:
+def _claim(sheet: Sheet, n: int) -> Html:
     """One metric: a strip per method over the range of random directions, then the whole table with its reading."""
     given = any(m["verdict"] == "as given" for _, m in _methods(sheet))
     strength = "at the strength that was given: not to be ranked" if given else "of equal strength"
@@ -98,7 +107,7 @@ def _claim(sheet: Sheet) -> Html:
         chart.legend(keys),
         points(sheet.readings),
         table(replace(sheet, readings=()), meanings=meanings(sheet)),
-        name=f"effect-{_metric(sheet)}",
+        name=f"effect-{n}",
     )
 
 
@@ -151,7 +160,7 @@ def _against_cost(r: Report, sheet: Sheet) -> Html | None:
             dots.append(Dot(m["method"], cost, m["axis"], low, high, 0 if fair else 1, hollow=not fair))
     if not dots:
         return None
-    draws = [c for c in r.cells(metric) if is_control(c["method"]) and finite(c["axis"])]
+    draws = [c for c in r.cells(sheet) if is_control(c["method"]) and finite(c["axis"])]
     dots += [Dot(c["method"], cost, c["axis"], random=True) for c in draws if (cost := _cost(c)) is not None]
     caption = (
         f"{metric}: upwards is more of what the behavior wants, to the right is more damage. Bars: 95 % intervals; hollow: of another "
@@ -170,7 +179,7 @@ def _against_kl(r: Report, sheet: Sheet) -> Html | None:
     """Both arms of every seed by KL and change."""
     metric, dots = _metric(sheet), []
     methods = [m["method"] for _, m in _methods(sheet) if not m["control"]]
-    for c in r.cells(metric):
+    for c in r.cells(sheet):
         for arm in ("neg", "pos"):
             if finite(c[f"kl_{arm}"]) and finite(c[f"delta_{arm}"]):
                 name = f"{c['method']} s{c['seed']} at {c[f'alpha_{arm}']:+.3g}"

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping
 
 from ws.direction.card import facts as facts_of
-from ws.numbers import alpha_of
+from ws.numbers import NO, alpha_of, finite, signed
 from ws.report.study import Study
 from ws.results.measured import Measured
 from ws.results.page import Html, commands, facts, folded, paragraph, section, tag
@@ -14,22 +14,21 @@ def part(study: Study) -> Html:
     """Everything that is needed to make it again, or to doubt it."""
     t = study.train
     base, report, shape = t["base"], t["report"], t["geometry"]
+    revision = f"@{base['revision']}" if base["revision"] else ""
+    norms = " and ".join(_size(shape[f"norm_{side}"]) for side in ("pos", "neg"))
     made: list[tuple[object, object]] = [
-        (
-            "model",
-            f"{base['id']}{'@' + base['revision'] if base['revision'] else ''}, weights {base['weights_hash'][:12]}",
-        ),
+        ("model", f"{base['id']}{revision}, weights {str(base.get('weights_hash'))[:12]}"),
         ("run", study.folder.name),
         (
             "trained",
             f"{t['finished']}, {t['seconds']:.0f} s on {t['device']} in {t['inputs']['dtype']}, best step {report['step']}",
         ),
         ("pairs", f"{report['n_train']} to learn from, {report['n_val']} to choose by, {report['n_test']} held out"),
-        ("both sides", f"norms {shape['norm_pos']:.3g} and {shape['norm_neg']:.3g}, cosine {shape['cos_tau']:+.2f}"),
+        ("both sides", f"norms {norms}, cosine {signed(shape['cos_tau'])}"),
     ]
     direction = study.direction
     if direction is not None:
-        made.append(("direction", f"norm {shape['norm']:.4g}, content {direction.content_hash[:12]}"))
+        made.append(("direction", f"norm {_size(shape['norm'])}, content {direction.content_hash[:12]}"))
         made += facts_of(direction)
     return section(
         "How it was made",
@@ -46,6 +45,10 @@ def part(study: Study) -> Html:
 
 def _folded(title: str, values: Mapping[str, object]) -> Html:
     return folded(title, facts((k, _text(v)) for k, v in sorted(values.items())))
+
+
+def _size(x: float | None) -> str:
+    return f"{x:.4g}" if x is not None and finite(x) else NO
 
 
 def _text(value: object) -> str:
