@@ -1,6 +1,7 @@
-"""The pictures of pages in docs/: `python docs/make_screens.py RUN COMPARISON [ADDRESS]`.
+"""The pictures of pages in docs/: `python docs/make_screens.py RUN COMPARISON REAL ADDRESS`, or the first few of these.
 
-RUN and COMPARISON are folders, ADDRESS is that of a running `ws serve`. It needs a Chromium on the path.
+RUN and COMPARISON are folders of `tiny`, REAL is a run of SmolLM2, ADDRESS that of a running `ws serve`. It needs a Chromium
+on the path.
 """
 
 import io
@@ -28,10 +29,15 @@ def kept(picture: Path, name: str, tallest: int = TALLEST) -> None:
     print(name, (ROOT / "docs" / name).stat().st_size)
 
 
-def main(run: str, comparison: str, address: str = "") -> None:
+PAGES = (("report.png", False), ("report_compare.png", True), ("report_smollm2.png", False))
+"""Pictures of reports, and whether they are dark."""
+
+
+def main(*places: str) -> None:
+    address = places[len(PAGES)] if len(places) > len(PAGES) else ""
     with Browser.found() as browser, TemporaryDirectory() as folder:
         picture = Path(folder) / "page.png"
-        for place, name, dark in ((run, "report.png", False), (comparison, "report_compare.png", True)):
+        for place, (name, dark) in zip(places, PAGES):
             file = write_report(place_of(place, Path("out")), Path(folder) / "page.html")
             browser.open(file.as_uri(), width=900, dark=dark).picture(picture)
             kept(picture, name)
