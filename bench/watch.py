@@ -1,7 +1,7 @@
-"""Watching fine-tunes: a planted study on `tiny`, and what a Gram matrix of adapters on disk costs.
+"""A planted study of watching on `tiny`: which of 60 fine-tunes drifted?
 
-    python bench/watch.py planted [--out out/watch-study]     # 60 fine-tunes; about 20 minutes of one core
-    python bench/watch.py gram [--small] [--runs 3]           # 20 adapters x 20 adapters in the shapes of Qwen3-0.6B
+    python bench/watch.py [--out out/watch-study]     # 60 fine-tunes; about 20 minutes of one core
+
 
 The study plants drift toward one pole of a behavior. The direction, its nulls and the persona vectors are made on half of
 the behavior's questions, the fine-tunes on the other half:
@@ -182,7 +182,6 @@ def planted(out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("planted", "gram"))
     parser.add_argument("--out", type=Path, default=Path("out/watch-study"))
     chosen = parser.parse_args()
     planted(chosen.out)

@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 
 from ws.adapters import Adapter, Spec, save_adapter
 from ws.direction import Direction, save
-from ws.direction.direction import dot
 from ws.direction.forms import BiasShift, BlockRotation, ColScale, Dense, LowRank, RowScale
 from ws.errors import BadFile, DirectionMismatch, Unsupported, WsError
 from ws.models import open_checkpoint
@@ -75,32 +74,31 @@ def change(name, forms, **more):
 
 
 def test_angles_from_factors_are_those_of_the_matrices_in_every_form_and_scope(base):
-    made = [low(base, 0), every_form(base, 1), low(base, 2, rank=5, modules=MODULES[1:]), every_form(base, 3)]
-    table = angles(
-        [change(f"c{k}", f) for k, f in enumerate(made[:2])], [change(f"d{k}", f) for k, f in enumerate(made[2:])], base
-    )
+    rows = [low(base, 0), every_form(base, 1), low(base, 6, modules=MODULES[:3])]
+    columns = [low(base, 2, rank=5, modules=MODULES[1:]), every_form(base, 3)]
+    table = angles([change("r", f) for f in rows], [change("c", f) for f in columns], base)
     for scope, group, inside in (
         ("global", "all", lambda name: True),
         ("layer", "1", lambda name: ".1." in name),
         ("kind", "mlp.down_proj", lambda name: "down" in name),
     ):
-        whole = torch.stack([flat(base, f, inside) for f in made])
-        wanted = whole @ whole.mT
-        found = table.grouped(scope)[group]
-        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
-        size = wanted.diagonal().sqrt()
-        torch.testing.assert_close(table.cos(scope)[group], wanted / (size[:, None] * size), rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(table.projection(scope)[group], wanted / wanted.diagonal(), rtol=1e-5, atol=1e-6)
-    shares = torch.stack(list(table.share("layer").values()))
-    torch.testing.assert_close(shares.sum(0), torch.ones(4).double())
+        r, c = (torch.stack([flat(base, f, inside) for f in side]) for side in (rows, columns))
+        products, sizes = r @ c.mT, (r.norm(dim=1), c.norm(dim=1))
+        cos = products / (sizes[0][:, None] * sizes[1])
+        torch.testing.assert_close(table.norms(scope)[group], sizes[0], rtol=1e-5, atol=0)
+        torch.testing.assert_close(table.cos(scope)[group], cos, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(table.projection(scope)[group], products / sizes[1].square(), rtol=1e-5, atol=1e-6)
+    for shares in table.shares("layer"):
+        whole = torch.stack(list(shares.values())).sum(0)
+        torch.testing.assert_close(whole, torch.ones(len(whole)).double())
 
 
 def test_random_directions_have_no_angle_and_the_norms_of_the_one_they_are_like(base):
     tau = low(base, 0, rank=4)
     table = angles([change("tau", tau)], [change("w", tau)], base, draws=40)
     drawn = table.random_cos()["all"]
-    assert drawn.shape == (2, 1, 40)
-    assert float(table.cos()["all"][0, 1]) == pytest.approx(1)
+    assert drawn.shape == (1, 1, 40)
+    assert float(table.cos()["all"][0, 0]) == pytest.approx(1)
     assert abs(float(drawn[0, 0].mean())) < 4 * float(drawn[0, 0].std()) / 40**0.5
     assert 0 < float(drawn[0, 0].abs().max()) < 0.3
 
@@ -108,7 +106,7 @@ def test_random_directions_have_no_angle_and_the_norms_of_the_one_they_are_like(
 def test_a_start_that_two_changes_share_is_seen_and_one_they_do_not_share_is_not(base):
     made = [change("a", low(base, 1, rank=4, start=0)), change("b", low(base, 2, rank=4, start=0))]
     other = [change("c", low(base, 3, rank=4, start=1)), change("d", every_form(base, 1))]
-    table = angles(made, other, base)
+    table = angles(made, [*made, *other], base)
     assert table.mode(0, 1) == "shared"
     assert table.mode(0, 2) == "independent"
 
@@ -222,9 +220,10 @@ def test_adapters_checkpoints_and_directions_are_read_from_their_files_and_agree
     save(Direction(forms, {"base": theta.described()}), tmp_path / "many" / "file" / "direction.safetensors")
     made = opened(str(tmp_path / "many"), theta, tmp_path / "out")
     assert [c.name for c in made] == ["many/adapter", "many/file", "many/whole"]
-    table = angles(made, [], theta)
-    expected = dot(Direction(forms), Direction(forms))
-    torch.testing.assert_close(table.grouped("global")["all"], torch.full((3, 3), expected).double(), rtol=1e-5, atol=0)
+    table = angles(made, made, theta)
+    torch.testing.assert_close(table.cos()["all"], torch.ones(3, 3).double(), rtol=1e-5, atol=0)
+    size = Direction(forms).norm()
+    torch.testing.assert_close(table.norms()["all"], torch.full((3,), size).double(), rtol=1e-5, atol=0)
 
 
 def test_what_cannot_be_watched_is_refused_in_one_sentence(base, tmp_path):

@@ -13,6 +13,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,6 +55,9 @@ def by_kind(name: str) -> str:
 
 
 RANKS_AT_ONCE, VALUES_AT_ONCE = 96, 1_000_000  # what fits a processor's cache
+
+PLAIN = (LowRank, Dense)
+"""Forms that are matrices by themselves; the others read the base's weight or are none."""
 
 SCOPES: dict[str, Scope] = {"global": everything, "layer": by_layer, "module": by_module, "kind": by_kind}
 
@@ -168,20 +172,51 @@ def gram_of_module(parts: Sequence[tuple[Form, ...]], w: Tensor | None) -> Tenso
 
 def products_of_module(left: Sequence[tuple[Form, ...]], right: Sequence[tuple[Form, ...]], w: Tensor | None) -> Tensor:
     """The inner products of n changes of one module with m others, (n, m) in float64; those within a side are left out."""
-    table = torch.zeros(len(left), len(right), dtype=torch.float64)
-    low = [
-        [(at, f) for at, forms in enumerate(side) for f in forms if isinstance(f, LowRank)] for side in (left, right)
+    sides = [
+        [(at, f) for at, forms in enumerate(side) for f in forms if isinstance(f, PLAIN)] for side in (left, right)
     ]
-    if low[0] and low[1]:
-        (rows, b, a), (columns, d, c) = (_stacked(side) for side in low)
-        products = (b @ d.mT) * (a @ c.mT)
-        by_row = torch.zeros(len(left), len(columns), dtype=torch.float64).index_add_(0, rows, products)
-        table.index_add_(1, columns, by_row)
+    table = torch.zeros(len(left), len(right), dtype=torch.float64)
+    if sides[0] and sides[1]:
+        dense = any(isinstance(f, Dense) for side in sides for _, f in side)
+        table += (_products_in_slices if dense else _products_in_factors)(sides, (len(left), len(right)))
     for i, forms in enumerate(left):
         for j, others in enumerate(right):
-            both = ((f, g) for f in forms for g in others if not (isinstance(f, LowRank) and isinstance(g, LowRank)))
+            both = ((f, g) for f in forms for g in others if not (isinstance(f, PLAIN) and isinstance(g, PLAIN)))
             table[i, j] += sum(inner(f, g, w) for f, g in both)
     return table
+
+
+def _products_in_factors(sides: Sequence[Sequence[tuple[int, Any]]], shape: tuple[int, int]) -> Tensor:
+    """Of low ranks: `<b p, d q> = sum((b . d) (p . q))`, all of one side with all of the other."""
+    (rows, b, a), (columns, d, c) = map(_stacked, sides)
+    products = (b @ d.mT).mul_(a @ c.mT)
+    by_row = torch.zeros(shape[0], len(columns), dtype=torch.float64).index_add_(0, rows, products)
+    return torch.zeros(shape, dtype=torch.float64).index_add_(1, columns, by_row)
+
+
+def _products_in_slices(sides: Sequence[Sequence[tuple[int, Any]]], shape: tuple[int, int]) -> Tensor:
+    """Of low ranks and whole matrices: the matrices themselves, some rows at a time, in float32 or better."""
+    first = sides[0][0][1]
+    out_features, in_features = first.m.shape if isinstance(first, Dense) else (first.b.shape[0], first.a.shape[1])
+    dtype = torch.promote_types(next(iter(vars(first).values())).dtype, torch.float32)
+    at_once = max(1, min(out_features, VALUES_AT_ONCE // (max(shape) * in_features)))
+    table = torch.zeros(shape, dtype=torch.float64)
+    for start in range(0, out_features, at_once):
+        rows = slice(start, min(out_features, start + at_once))
+        left, right = (_rows_of(side, n, rows, in_features, dtype) for side, n in zip(sides, shape))
+        table += (left @ right.mT).double()
+    return table
+
+
+def _rows_of(side: Sequence[tuple[int, Any]], n: int, rows: slice, in_features: int, dtype: torch.dtype) -> Tensor:
+    """Some rows of n matrices, flat."""
+    part = torch.zeros(n, rows.stop - rows.start, in_features, dtype=dtype)
+    for at, f in side:
+        if isinstance(f, Dense):
+            part[at] += f.m[rows].detach().to("cpu", dtype)
+        else:
+            part[at].addmm_(f.b[rows].detach().to("cpu", dtype), f.a.detach().to("cpu", dtype))
+    return part.reshape(n, -1)
 
 
 def _stacked(low: Sequence[tuple[int, LowRank]]) -> tuple[Tensor, Tensor, Tensor]:

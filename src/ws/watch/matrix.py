@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ws.errors import DirectionMismatch
 from ws.models.checkpoint import Theta
@@ -63,50 +64,47 @@ def matrix(
     changes: Sequence[Change], directions: Sequence[Watched], base: Theta, *, draws: int = RANDOM, seed: int = 0
 ) -> list[Angle]:
     """All angles, a direction after the other."""
-    nulls = [null for w in directions for null in w.everything]
-    table = angles([*changes, *nulls], [w.direction for w in directions], base, draws=draws, seed=seed)
+    twins = [twin for w in directions for twin in w.twin_changes]
+    nulls = [null for w in directions for null in (*w.permuted, *w.controls)]
+    own = [w.direction for w in directions]
+    table = angles([*changes, *twins], [*own, *nulls], base, draws=draws, like=len(own), seed=seed)
     reader = _Reader(table, changes, directions)
     return [reader.angle(i, j) for j in range(len(directions)) for i in range(len(changes))]
 
 
 class _Reader:
-    """Reads angles off the tables: changes come first there, then all nulls, then the directions."""
+    """Reads angles off the tables: rows are changes, then twins; columns are directions, then their nulls."""
 
     def __init__(self, table: Angles, changes: Sequence[Change], directions: Sequence[Watched]):
         self.table, self.changes, self.directions = table, changes, directions
         self.cos, self.alphas = table.cos()["all"], table.projection()["all"]
         self.random, self.norms = table.random_cos(), table.norms()["all"]
         self.parts = {s: _Parts(table, s) for s in SCOPES}
-        self.first_direction = len(table.names) - len(directions)
-        at, self.places = len(changes), list[range]()
-        for w in directions:
-            self.places.append(range(at, at + len(w.everything)))
-            at += len(w.everything)
+        self.nulls = _places([len(w.permuted) + len(w.controls) for w in directions], len(directions))
+        self.twins = _places([len(w.twin_changes) for w in directions], len(changes))
 
     def angle(self, i: int, j: int) -> Angle:
-        change, w, at = self.changes[i], self.directions[j], self.first_direction + j
-        start = self.table.mode(i, at)
-        permuted = self._permuted(i, j, start)
-        n, m = len(w.permuted), len(w.controls)
-        controls = [float(self.cos[i, k]) for k in self.places[j][n : n + m] if self._same_mode(i, k, start)]
+        change, w = self.changes[i], self.directions[j]
+        start, n = self.table.mode(i, j), len(w.permuted)
+        controls = [float(self.cos[i, k]) for k in self.nulls[j][n:] if self.table.mode(i, k) == start]
         drawn = self.random["all"][i, j] if self.random else ()
         return Angle(
             change.name,
             w.direction.name,
-            float(self.cos[i, at]),
-            float(self.alphas[i, at]),
+            float(self.cos[i, j]),
+            float(self.alphas[i, j]),
             float(self.norms[i]),
             start,
             change.pairs is not None and change.pairs == w.direction.pairs,
-            Against(tuple(permuted), tuple(map(float, drawn)), max(controls, default=None)),
+            Against(tuple(self._permuted(i, j, start)), tuple(map(float, drawn)), max(controls, default=None)),
             self._ceiling(i, j, start),
-            {scope: parts.of(i, at, j) for scope, parts in self.parts.items()},
+            {scope: parts.of(i, j) for scope, parts in self.parts.items()},
         )
 
     def _permuted(self, i: int, j: int, start: str) -> list[float]:
-        """Cosines with the permuted directions; those named by the user must share their start as the direction does."""
-        w, places = self.directions[j], self.places[j][: len(self.directions[j].permuted)]
-        fit = [k for k in places if self._same_mode(i, k, start)]
+        """Cosines with the permuted directions, which must share their start with the fine-tune as the direction does."""
+        w, places = self.directions[j], self.nulls[j][: len(self.directions[j].permuted)]
+        fit = [k for k in places if self.table.mode(i, k) == start]
         if places and not fit:
             raise DirectionMismatch(
                 f"{self.changes[i].name} and {w.direction.name} have {_in_words(start)}, and the permuted directions have "
@@ -115,16 +113,18 @@ class _Reader:
             )
         return [float(self.cos[i, k]) for k in fit]
 
-    def _same_mode(self, i: int, null: int, start: str) -> bool:
-        return self.table.mode(i, null) == start
-
     def _ceiling(self, i: int, j: int, start: str) -> float | None:
-        w = self.directions[j]
-        kind = "shared" if start == "shared" else "independent"
-        if kind not in w.twins:
+        twins, kind = self.directions[j].twins, "shared" if start == "shared" else "independent"
+        if kind not in twins:
             return None
-        at = self.places[j][len(w.permuted) + len(w.controls)] + 2 * list(w.twins).index(kind)
-        return float(self.cos[at + int(self.changes[i].is_direction), self.first_direction + j])
+        at = self.twins[j][2 * list(twins).index(kind) + int(self.changes[i].is_direction)]
+        return float(self.cos[at, j])
+
+
+def _places(sizes: Sequence[int], first: int) -> list[range]:
+    """Where groups of these sizes lie, one behind the other."""
+    ends = [first, *(first + sum(sizes[: k + 1]) for k in range(len(sizes)))]
+    return [range(a, b) for a, b in pairwise(ends)]
 
 
 class _Parts:
@@ -132,19 +132,19 @@ class _Parts:
 
     def __init__(self, table: Angles, scope: str):
         self.cos, self.alphas, self.norms = table.cos(scope), table.projection(scope), table.norms(scope)
-        self.share, self.random = table.share(scope), table.random_cos(scope)
+        (self.share, self.column_share), self.random = table.shares(scope), table.random_cos(scope)
 
-    def of(self, i: int, at: int, j: int) -> dict[str, Json]:
+    def of(self, i: int, j: int) -> dict[str, Json]:
         groups = {}
         for g in sorted(self.cos, key=lambda g: (not g.isdigit(), int(g) if g.isdigit() else 0, g)):
             drawn = self.random[g][i, j] if g in self.random else None
             numbers = {
-                "cos": float(self.cos[g][i, at]),
+                "cos": float(self.cos[g][i, j]),
                 "random_sd": float(drawn.std()) if drawn is not None and drawn.numel() > 1 else math.nan,
-                "alphas": float(self.alphas[g][i, at]),
+                "alphas": float(self.alphas[g][i, j]),
                 "norm": float(self.norms[g][i]),
                 "share": float(self.share[g][i]),
-                "share_of_direction": float(self.share[g][at]),
+                "share_of_direction": float(self.column_share[g][j]),
             }
             groups[g] = {k: v if finite(v) else None for k, v in numbers.items()}
         return groups

@@ -57,7 +57,12 @@ class Watched:
     @property
     def everything(self) -> list[Change]:
         """All nulls, in one order."""
-        return [*self.permuted, *self.controls, *(c for pair in self.twins.values() for c in pair)]
+        return [*self.permuted, *self.controls, *self.twin_changes]
+
+    @property
+    def twin_changes(self) -> list[Change]:
+        """Of each twin its pos side and its direction."""
+        return [change for pair in self.twins.values() for change in pair]
 
     def missing(self) -> list[str]:
         """The nulls that are lacking, in words."""
