@@ -40,6 +40,7 @@ from ws.explain.bases.weights import (
     write_space,
     write_x_notlogits,
 )
+from ws.models.base import Base
 
 WIDTH = 16
 
@@ -140,8 +141,13 @@ def test_a_decomposition_is_that_of_the_weight_and_comes_from_the_cache_the_seco
         torch.testing.assert_close(found.onto_v(w.mT), found.v.mT @ w.mT, atol=1e-6, rtol=1e-5)
     monkeypatch.setattr(torch.linalg, "eigh", None)
     assert torch.equal(spectrum_of(llama, x.name).s, found.s)
-    with pytest.raises(TypeError):  # other weights are another entry
-        spectrum_of(small.base("llama", seed=1), x.name)
+    coarse = Base(small.model("llama", dtype=torch.bfloat16), None, "", "llama", weights=llama.weights_hash)
+    for other in (
+        small.base("llama", seed=1),
+        coarse,
+    ):  # other weights, or another precision of the same, are another entry
+        with pytest.raises(TypeError):
+            spectrum_of(other, x.name)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma3", "gpt2", "neox"])

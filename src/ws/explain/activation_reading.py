@@ -161,7 +161,7 @@ def _rows(
         mean, size = shift[name].mean(0), float(still[name].norm(dim=1).mean())
         length = float(mean.norm())
         change = moved[name] - still[name]
-        plus, minus = lens.words(mean) if length > 0 else ("", "")
+        plus, minus = lens.words(mean[:, None])[0] if length > 0 else ("", "")
         by_chance = [abs(_cosine(d[name].mean(0), personas[at])) for d in drawn]
         rows.append(
             Shift(

@@ -54,11 +54,14 @@ class Lens:
         seen = seen / seen.norm(dim=0)
         return self.tokens * ((self.gram @ seen) * seen).sum(0) / self.gram.square().sum()
 
-    def words(self, u: Float[Tensor, "d"], n: int = TOKENS) -> tuple[str, str]:
-        """The tokens that a direction raises most, and lowers most."""
+    def words(self, u: Float[Tensor, "d k"], n: int = TOKENS) -> list[tuple[str, str]]:
+        """The tokens that each of several directions raises most, and those that it lowers most."""
         head = head_of(self.base)
-        logits = head.float() @ (u.float() * self.gain).to(head.device)
-        return self._named(logits.topk(n).indices.tolist()), self._named((-logits).topk(n).indices.tolist())
+        seen = (u.float() * self.gain[:, None]).to(head.device)
+        parts = [head[at : at + ROWS_AT_ONCE].float() @ seen for at in range(0, len(head), ROWS_AT_ONCE)]
+        logits = torch.cat(parts).mT
+        ends = [(row.topk(n).indices.tolist(), (-row).topk(n).indices.tolist()) for row in logits]
+        return [(self._named(most), self._named(least)) for most, least in ends]
 
     def _named(self, ids: Sequence[int]) -> str:
         return " ".join(self.base.tokenizer.decode([i]).strip().replace("\n", "\\n") or f"[{i}]" for i in ids)
@@ -85,22 +88,21 @@ def run(subject: Subject) -> Finding:
     rows = []
     for block, f in sorted(parts.of.items()):
         u, s = left_singular(f)
-        for k in range(min(VECTORS, len(s))):
-            energy = float(lens.energy(u[:, k : k + 1])[0])
-            share = float(s[k] ** 2 / s.square().sum())
-            rows.append(Write(f"layer {block}", share, *lens.words(u[:, k]), energy, (energy - mean) / sd))
+        first = u[:, :VECTORS]
+        for words, energy, size in zip(lens.words(first), lens.energy(first).tolist(), s.square() / s.square().sum()):
+            rows.append(Write(f"layer {block}", float(size), *words, energy, (energy - mean) / sd))
     above = sum(r.z > 3 for r in rows)
     readings = (
         f"{above} of {len(rows)} writes lie along tokens more than random directions do (z above 3); random ones have a token "
         f"energy of {mean:.2f}, from {float(at_random.min()):.2f} to {float(at_random.max()):.2f}.",
     )
-    first = rows[::VECTORS] if len(rows) == VECTORS * len(parts.of) else rows
+    strongest = list({r.where: r for r in reversed(rows)}.values())[::-1]
     picture = Bars(
         "how much the strongest write of each block lies along tokens",
         "token energy",
-        [r.where for r in first],
-        [r.token_energy for r in first],
-        chance=[mean] * len(first),
+        [r.where for r in strongest],
+        [r.token_energy for r in strongest],
+        chance=[mean] * len(strongest),
     )
     return Finding((Table("the strongest writes of every block, in tokens", rows),), (picture,), readings)
 

@@ -141,7 +141,7 @@ def _of_gram(gram: Tensor) -> tuple[Tensor, Tensor]:
 
 def _kept(base: Base, what: str, make: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Vectors and values from the cache, or made and put there; one that cannot be read is made again."""
-    name = hashlib.sha256(what.encode()).hexdigest()[:24]
+    name = hashlib.sha256(f"{what} {base.dtype}".encode()).hexdigest()[:24]  # of one checkpoint in another precision
     file = cache_folder() / "spectra" / base.weights_hash[:32] / f"{name}.{VERSION}.safetensors"
     with suppress(OSError, SafetensorError, KeyError):
         stored = load_file(file)
