@@ -23,6 +23,10 @@ smoke-sweep *args:
 replicate *args:
     {{ws}} replicate {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
 
+# Where a direction lies in the singular spaces of the weights, e.g. just subspace-align behavior=honesty adapter=lora
+subspace-align *args:
+    {{python}} -m ws.run_subspace {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+
 # Replicate on tiny, then base and steered answers side by side.
 demo prompt="What is the capital of Kenya?":
     {{ws}} replicate

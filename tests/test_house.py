@@ -37,7 +37,7 @@ ROWS = [
     "analysis explain export report serve watch",
     "verbs",
     "cli",
-    "scripts run_sweep",
+    "scripts run_sweep run_subspace",
 ]
 ROW = {unit: i for i, row in enumerate(ROWS) for unit in row.split()}
 PART_OF = {"compare": "grid", "sweep": "grid"}
@@ -140,6 +140,7 @@ def test_help_of_a_verb_lists_its_options_and_help_of_all_lists_the_verbs(capsys
 
 DOORS = [
     *("ws", "ws.replicate", "ws.eval", "ws.eval.kl_calibrate", "ws.eval.dilemmas_calibrated", "ws.run_sweep"),
+    "ws.run_subspace",
     *("ws.scripts.readme_tinymfv_table", "ws.scripts.eval_tinymfv_calibrated"),
     *(f"ws.eval.{name.replace('-', '_')}" for name in NAMES),
 ]

@@ -46,8 +46,8 @@ def _grouped(names: Sequence[str], of: Callable[[str], K]) -> dict[K, frozenset[
 def compounds(names: Sequence[str]) -> Group:
     """Kinds that belong together: what writes to the residual stream, attention, MLP, and pairs of them."""
     groups = {
-        "writers": _those(names, lambda m: _is_called(m, WRITES)),
-        "readers": _those(names, lambda m: not _is_called(m, WRITES)),
+        "writers": _those(names, lambda m: is_called(m, WRITES)),
+        "readers": _those(names, lambda m: not is_called(m, WRITES)),
         "attention": _those(names, lambda m: "attn" in by_kind(m) or "attention" in by_kind(m)),
         "mlp": _those(names, lambda m: "mlp" in by_kind(m) or "feed_forward" in by_kind(m)),
         "qkv": _those(names, lambda m: kind_of(m) in READS_ATTENTION),
@@ -77,6 +77,7 @@ def _those(names: Sequence[str], condition: Callable[[str], bool]) -> frozenset[
     return frozenset(m for m in names if condition(m))
 
 
-def _is_called(name: str, words: Sequence[str]) -> bool:
+def is_called(name: str, words: Sequence[str]) -> bool:
+    """True where the path of a module ends in one of these names, at a dot."""
     kind = by_kind(name)
     return any(kind == w or kind.endswith("." + w) for w in words)

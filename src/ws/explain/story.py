@@ -16,6 +16,7 @@ from ws.direction import Direction, save
 from ws.direction import load as load_direction
 from ws.errors import BadFile, Unsupported, WsError
 from ws.eval import Evaluation, evaluation
+from ws.explain import published
 from ws.explain.measure import Measure
 from ws.explain.page import Answered, html, markdown, picture_files
 from ws.explain.pictures import file_of
@@ -26,6 +27,7 @@ from ws.grid.axes import claims
 from ws.methods import Material
 from ws.models import Base
 from ws.records import find_run, run_folders, slug, write_json, write_text
+from ws.results.csv import write_csv
 from ws.results.measured import PARTS
 from ws.settings import at_least, refuse_outside
 from ws.steer import checked_strengths
@@ -125,7 +127,12 @@ def explain(
     about = f"{subject.method}, seed {subject.seed}, at alpha {asked.alpha:+g}; effects on {on}"
     title = f"{behavior.name if behavior else 'a direction'} on {base.id}: where it sits"
     name = "page" if not asked.what or "all" in asked.what else slug("-".join(asked.what))[:LONGEST]
-    return Explanation(title, answered, saved(answered, folder, name, title=title, about=about))
+    explanation = Explanation(title, answered, saved(answered, folder, name, title=title, about=about))
+    if any(a.analysis.name == "svd_align" and a.finding is not None for a in answered):
+        lines = published.per_layer(base, direction)
+        write_csv(folder / "subspace_per_layer.csv", lines)
+        write_csv(folder / "subspace_summary.csv", published.summary(lines))
+    return explanation
 
 
 def _others(beside: Sequence[str], base: Base, direction: Direction, out: Path) -> dict[str, Direction]:
