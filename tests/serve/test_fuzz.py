@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 from serve.test_server import KENYA, client_of, listening, send, wait_for
 from test_steer import lowrank
 
@@ -154,3 +155,27 @@ def test_what_is_hardly_http_and_clients_that_vanish_leave_a_server_that_answers
         time.sleep(0.05)
         with send(port, {"max_tokens": 2}) as connection:
             assert b"200 OK" in connection.recv(65536)
+
+
+@pytest.mark.slow
+@pytest.mark.peers
+def test_schemathesis_finds_no_request_of_the_servers_own_description_that_it_fails_at(tiny, directions, monkeypatch):
+    schemathesis = pytest.importorskip("schemathesis")
+    few_tokens(monkeypatch)
+    with client_of(tiny, directions, max_new_tokens=4) as client:
+        schema = schemathesis.openapi.from_dict(client.get("/openapi.json").json())
+        asked = []
+        for operation in schema.get_all_operations():
+            one = operation.ok()
+
+            @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+            @given(case=one.as_strategy())
+            def ask(case):
+                body = {"json": case.body} if case.method == "POST" else {}
+                reply = client.request(case.method, case.formatted_path, **body)
+                asked.append(reply.status_code)
+                assert reply.status_code < 500, (case.body, reply.text)
+
+            ask()
+    assert len(asked) > 60
+    assert {200, 400} <= set(asked)

@@ -18,6 +18,7 @@ from ws.generate import generate
 from ws.serve.app import Server
 from ws.serve.batch import Batch
 from ws.serve.listen import bound
+from ws.serve.requests import OF_CHAT, OF_COMPLETION, SHARED
 from ws.serve.settings import Serving
 from ws.serve.strengths import dials_of
 from ws.steer import steer
@@ -183,6 +184,15 @@ def test_models_are_the_base_and_every_direction_with_what_is_known_of_it(client
     assert honesty["questions"] == ["Who are you?"]
     assert authority["alpha"] == {"min": -1.5, "max": 0.5}
     assert authority["calibrated"] == CARD["strengths"]
+
+
+def test_the_description_names_every_field_that_is_taken(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    assert {"/health", "/metrics", "/v1/models", "/v1/chat/completions", "/v1/completions"} == paths.keys()
+    for path, own in (("/v1/chat/completions", OF_CHAT), ("/v1/completions", OF_COMPLETION)):
+        schema = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        untyped = {"max_completion_tokens", "chat_template_kwargs"}
+        assert schema["properties"].keys() == (SHARED | own) - untyped
 
 
 def test_health_and_metrics_say_how_it_is(client):

@@ -5,7 +5,7 @@
     POST /v1/chat/completions   {"model": "honesty@-0.8", "messages": [...]}
     POST /v1/completions        {"model": "base", "prompt": "..."}
     GET  /v1/models             the base and every direction, with its range, poles, calibrated strengths and questions
-    GET  /health, /metrics
+    GET  /health, /metrics, /openapi.json
 
 Besides the fields of the OpenAI API a body may hold
 
@@ -29,5 +29,9 @@ and every reply, whole or in chunks, says in "ws": {"steer": {...}, "steer_from"
 | `worker.py`    | the one thread that owns the model                                          |
 | `replies.py`   | answers in the shapes of the API                                            |
 | `app.py`       | the HTTP side                                                               |
+| `openapi.py`   | the server's own description                                                |
+| `metrics.py`   | its numbers                                                                 |
 | `listen.py`    | the address                                                                 |
+| `client.py`    | asking such a server                                                        |
+| `conformance.py`, `promise.py` | whether any server keeps what a strength per request means  |
 """

@@ -20,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from ws.models.base import Base
 from ws.serve.batch import Ask, Batch, Written
 from ws.serve.metrics import metrics_text
+from ws.serve.openapi import described
 from ws.serve.reading import Pieces
 from ws.serve.refusal import Refusal
 from ws.serve.replies import Reply
@@ -74,6 +75,7 @@ class Server:
         pages = {"/" if p.name == "index.html" else f"/{p.name}": p for p in files}
         return [
             *(Route(place, self._for(_file(path), key=False)) for place, path in pages.items()),
+            Route("/openapi.json", self._for(self._description, key=False)),
             Route("/health", self._for(self._health, key=False)),
             Route("/metrics", self._for(self._metrics)),
             Route("/v1/models", self._for(self._models)),
@@ -119,6 +121,9 @@ class Server:
 
     async def _health(self, request: Request) -> Response:
         return JSONResponse({"status": "ok"})
+
+    async def _description(self, request: Request) -> Response:
+        return JSONResponse(described(self.settings))
 
     async def _metrics(self, request: Request) -> Response:
         return PlainTextResponse(metrics_text(self.worker, self.pieces), media_type="text/plain; version=0.0.4")
