@@ -9,6 +9,7 @@ import time
 import urllib.request
 
 import pytest
+import torch
 import uvicorn
 from starlette.testclient import TestClient
 from test_steer import lowrank
@@ -126,6 +127,24 @@ def test_a_completion_goes_on_from_its_text_or_its_tokens(tiny, client):
     assert echoed["choices"][0]["text"] == body["prompt"] + choice["text"]
     streamed = events(client.post("/v1/completions", json={**body, "stream": True}))
     assert "".join(p["choices"][0]["text"] for p in streamed) == choice["text"]
+
+
+def test_an_echo_has_the_log_probabilities_of_the_prompts_own_tokens(tiny, client, directions):
+    text = "What color is snow? " * 20  # several pieces
+    ids = tiny.tokenizer(text)["input_ids"]
+    body = {"model": "honesty@-2", "prompt": ids, "temperature": 0, "max_tokens": 1, "logprobs": 1, "echo": True}
+    for _ in range(2):  # the second time its pieces are known
+        found = client.post("/v1/completions", json=body).json()["choices"][0]["logprobs"]
+        with steer(tiny, directions[0][1], -2.0):
+            logprobs = tiny.model(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+        expected = logprobs[range(len(ids) - 1), ids[1:]]
+        assert found["token_logprobs"][0] is None
+        assert found["top_logprobs"][0] is None
+        torch.testing.assert_close(torch.tensor(found["token_logprobs"][1:-1]), expected, rtol=0, atol=1e-3)
+        best = [max(top.values()) for top in found["top_logprobs"][1:]]
+        torch.testing.assert_close(torch.tensor(best), logprobs.max(-1).values, rtol=0, atol=1e-3)
+        assert len(found["tokens"]) == len(ids) + 1
+        client.post("/v1/completions", json={**body, "echo": False})
 
 
 @pytest.mark.parametrize("stop", ["Kenya", "enya is", ["zebra", "ital o"], "of Kenya is Nairobi."])

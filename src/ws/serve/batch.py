@@ -56,6 +56,8 @@ class Ask:
     ignore_eos: bool = False
     trimmed: bool = True
     """Whether white space at the end is left out."""
+    echo: bool = False
+    """Whether the log-probabilities of the prompt's own tokens are wanted too."""
     client: str = ""
     """Who asks; rows are shared between clients."""
 
@@ -90,6 +92,8 @@ class Written:
     """stop, length or broken, where it is the last."""
     cached: int
     """Tokens of its prompt that were known."""
+    prompt: tuple[tuple[Chance, tuple[Chance, ...]], ...] = ()
+    """The prompt's own tokens but for the first, with the likeliest at each place, beside the first token that is written."""
 
 
 @dataclass(eq=False)
@@ -209,7 +213,10 @@ class Batch:
             if ask.kl:
                 other = own if base is None else base.float().log_softmax(-1)
                 kl = float((own.exp() * (own - other)).sum())
-        return Written(ask, row.choice, token, text, chance, top, kl, finish, row.readings[0].known)
+        prompt: tuple[tuple[Chance, tuple[Chance, ...]], ...] = ()
+        if (heard := row.readings[0].logprobs) and row.count == 1:
+            prompt = tuple(_chances(p, t, ask.logprobs or 0) for p, t in zip(heard, ask.ids[1:]))
+        return Written(ask, row.choice, token, text, chance, top, kl, finish, row.readings[0].known, prompt)
 
     # ------------------------------------------------------------ coming and going
 
@@ -232,7 +239,10 @@ class Batch:
         ask, number = row.ask, self._numbers.take(row.ask.strengths)
         under = [((), 0) if ask.answer_only else (ask.strengths, number), *[((), 0)] * (ask.rows - 1)]
         model, of = self.base.model, self._numbers.size
-        row.readings = [Reading(model, self.pieces, ask.ids, strengths, n, of) for strengths, n in under]
+        pieces = Pieces(0) if ask.echo else self.pieces  # what is known already is not read, and so not heard
+        row.readings = [Reading(model, pieces, ask.ids, strengths, n, of) for strengths, n in under]
+        if ask.echo:
+            row.readings[0].logprobs = []
 
     def _read(self) -> None:
         """Read pieces of prompts, a piece of each in turn; those that are whole take their seats."""

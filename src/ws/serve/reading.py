@@ -83,6 +83,8 @@ class Reading:
     ):
         self.number = number
         """Of the strengths, among `of` that the model is steered by."""
+        self.logprobs: list[Tensor] | None = None
+        """Of what follows each token that is read, where somebody puts a list here."""
         self._model, self._pieces, self._of = model, pieces, of
         self._ids = list(ids[:-1])
         known = pieces.of(strengths, self._ids)
@@ -111,16 +113,18 @@ class Reading:
             self._before = piece.serial
             return 0
         device = next(self._model.parameters()).device
+        inputs = {
+            "input_ids": torch.tensor([ids], device=device),
+            "attention_mask": torch.ones(1, self.at, dtype=torch.long, device=device),
+            "position_ids": torch.arange(start, self.at, device=device)[None],
+            "past_key_values": self._cache,
+            "use_cache": True,
+        }
         with rows_of([self.number], self._of), reading_prompts():
-            last_logits(
-                self._model,
-                head=False,
-                input_ids=torch.tensor([ids], device=device),
-                attention_mask=torch.ones(1, self.at, dtype=torch.long, device=device),
-                position_ids=torch.arange(start, self.at, device=device)[None],
-                past_key_values=self._cache,
-                use_cache=True,
-            )
+            if self.logprobs is None:
+                last_logits(self._model, head=False, **inputs)
+            else:
+                self.logprobs += self._model(**inputs).logits[0].float().log_softmax(-1).unbind()
         # copies, because a view would keep the whole alive
         new = [(k[:, :, start:].clone(), v[:, :, start:].clone()) for k, v in self.layers]
         self._before = self._pieces.keep(self._before, ids, new).serial

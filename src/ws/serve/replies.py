@@ -62,16 +62,18 @@ class Reply:
             if each.finish == "broken":
                 raise Refusal(400, BROKEN, param="steer", code="broken_strength")
             entry = self._entry(each)
+            before = self._echoed(each) if each.prompt else []
             offset = len(choice.text)
             choice.text += each.text
             choice.tokens += 1
             choice.finish = each.finish
-            choice.entries += [entry] if entry else []
+            entries = [*before, *([entry] if entry else [])]
+            choice.entries += entries
             self._cached = each.cached
             if each.text or entry or each.finish:
                 delta: Any = ({"content": each.text} if each.text else {}) if self._chat else each.text
                 chunks.append(
-                    self._chunk(each.choice, delta, self._logprobs([entry] if entry else [], offset), each.finish)
+                    self._chunk(each.choice, delta, self._logprobs(entries, 0 if before else offset), each.finish)
                 )
         return chunks
 
@@ -84,7 +86,7 @@ class Reply:
         choices = []
         for i, c in enumerate(self._choices):
             content: Json = {"message": {"role": "assistant", "content": c.text}} if self._chat else {"text": c.text}
-            entries = self._logprobs(c.entries, len(self.wanted.echo))
+            entries = self._logprobs(c.entries, 0 if self.wanted.ask.echo else len(self.wanted.echo))
             choices.append({"index": i, **content, "logprobs": entries, "finish_reason": c.finish})
         return {**self._head, "choices": choices, "usage": self._usage()}
 
@@ -119,6 +121,12 @@ class Reply:
             entry["top_logprobs"] = [self._named(c) for c in each.top]
         return entry if each.kl is None else {**entry, "kl": each.kl}
 
+    def _echoed(self, each: Written) -> list[Json]:
+        """The prompt's own tokens; of the first there is no probability."""
+        first = {**self._named(Chance(each.ask.ids[0], 0.0)), "logprob": None}
+        rest = [{**self._named(c), "top_logprobs": [self._named(t) for t in top]} for c, top in each.prompt]
+        return [first, *([{**e, "kl": None} for e in rest] if each.kl is not None else rest)]
+
     def _named(self, chance: Chance) -> Json:
         text = self._tokenizer.decode([chance.token], skip_special_tokens=False)
         return {"token": text, "logprob": chance.logprob, "bytes": list(text.encode()), "id": chance.token}
@@ -136,7 +144,9 @@ class Reply:
         lists: Json = {
             "tokens": [e["token"] for e in entries],
             "token_logprobs": [e.get("logprob") for e in entries],
-            "top_logprobs": [{c["token"]: c["logprob"] for c in e.get("top_logprobs", ())} for e in entries],
+            "top_logprobs": [
+                {c["token"]: c["logprob"] for c in e["top_logprobs"]} if "top_logprobs" in e else None for e in entries
+            ],
             "text_offset": offsets,
         }
-        return {**lists, "kl": [e["kl"] for e in entries]} if "kl" in entries[0] else lists
+        return {**lists, "kl": [e.get("kl") for e in entries]} if "kl" in entries[-1] else lists

@@ -127,8 +127,6 @@ class Reader:
         logprobs = _number(body, "logprobs", int, None, 0, TOP)
         text = prompt if isinstance(prompt, str) else self.base.tokenizer.decode(ids)
         echo = text if _field(body, "echo", bool, False) else ""
-        if echo and logprobs is not None:
-            raise Refusal(400, "echo with logprobs is not done here; leave out one of them", param="echo")
         return self._wanted(body, ids, text, logprobs, COMPLETION_TOKENS, client, trimmed=False, echo=echo)
 
     def _wanted(
@@ -168,6 +166,7 @@ class Reader:
             kl=_field(body, "kl", bool, False),
             ignore_eos=_field(body, "ignore_eos", bool, False),
             trimmed=trimmed,
+            echo=bool(echo) and logprobs is not None,
             client=client,
         )
         if ask.rows > self.limits.rows:
