@@ -16,7 +16,7 @@ from ws.explain.act_basis import ACT_BASIS, holding, seen
 from ws.explain.activation_reading import ACTIVATION_READING, own_shifts, shifts, vectors_from
 from ws.explain.angles import ANGLES
 from ws.explain.antipasto import ANTIPASTO
-from ws.explain.bases.basis import basis, haar
+from ws.explain.bases.basis import basis, haar, overlap
 from ws.explain.bases.spaces import writers_of
 from ws.explain.bases.spectra import final_gain, head_of, spectrum_of, unembedding
 from ws.explain.bases.states import act_pca, contrast_mean
@@ -274,6 +274,19 @@ def test_the_second_moment_of_what_is_written_is_that_of_the_matrices(tiny):
     values = torch.linalg.eigvalsh(c).flip(0)[: found.rank]
     torch.testing.assert_close(found.values.double().square(), values, rtol=1e-3, atol=1e-4 * float(values[0]))
     assert holding(found, 1e-9).rank == 1 and holding(found, 1.0).rank == found.rank
+
+
+def test_what_a_bias_writes_counts_as_what_is_written(tiny):
+    v = torch.randn(128, generator=g(0))
+    d = Direction({"model.layers.2.mlp.down_proj": (BiasShift(v),)}, {"base": tiny.described()})
+    along = {2: basis("v", v[:, None], "base")}
+    assert kept.energy(d, tiny, along, "v").energy == pytest.approx(1, abs=1e-5)
+    assert kept.energy(d, tiny, {2: basis("w", torch.roll(v, 1)[:, None], "base")}, "w").energy < 0.2
+    found = seen(tiny, d, held_texts(subject(tiny, d), whole=True))
+    assert overlap(found[2], along[2]) == pytest.approx(1, abs=1e-5)
+    q = Direction({"model.layers.2.self_attn.q_proj": (BiasShift(v),)}, {"base": tiny.described()})
+    with pytest.raises(ValueError, match="nothing that reads or writes"):
+        MECH_BASES.run(Subject(tiny, q))
 
 
 def test_findings_made_from_the_change_itself_are_flagged_circular(tiny):

@@ -33,13 +33,17 @@ SHARES = (0.25, 0.5)
 def seen(base: Base, direction: Direction, texts: Sequence[Text]) -> dict[int, Basis]:
     """The eigenvectors of C, block by block, the largest first; `values` are roots of eigenvalues."""
     own = {}
+    columns: dict[int, list[Tensor]] = {}
+    tokens = sum(len(ids) for ids, _ in texts)
     for x in writers_of(base):
-        matrix = tuple(f for f in direction.forms.get(x.name, ()) if not isinstance(f, BiasShift))
+        forms = direction.forms.get(x.name, ())
+        matrix = tuple(f for f in forms if not isinstance(f, BiasShift))
         if matrix:
             left, _, right = spectrum(x.name, matrix, base.weight if direction.reads_base else None)
             own[x.name] = (x.block, left, right)
+        if len(matrix) < len(forms) and (shift := direction.bias(x.name)) is not None:  # written at every token
+            columns.setdefault(x.block, []).append(shift.cpu().double()[:, None] * tokens**0.5)
     inputs = seconds(base, {n: right for n, (_, _, right) in own.items()}, texts)
-    columns: dict[int, list[Tensor]] = {}
     for name, (block, left, _) in own.items():
         values, vectors = torch.linalg.eigh(inputs[name])
         columns.setdefault(block, []).append(left @ vectors * values.clamp(min=0).sqrt())

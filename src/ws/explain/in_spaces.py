@@ -60,6 +60,8 @@ def rows_in(
         for space in spaces:
             if parts and (own := dict(enumerate(space.side(side)))):
                 rows.append(row_of(space.name, side, space.source, share(parts, own, draws=draws, seed=seed)))
+    if not rows:
+        raise ValueError("this direction changes nothing that reads or writes the residual stream")
     order = {side: i for i, side in enumerate(SIDES)}
     return sorted(rows, key=lambda r: (order[r.side], -r.ratio if r.ratio == r.ratio else 0.0))
 
@@ -106,7 +108,7 @@ def reading(rows: Sequence[InSpace]) -> str:
     most = max(above, key=lambda r: r.ratio)
     does = "writes" if most.side == "write" else "reads"
     return (
-        f"{len(above)} of {len(open_rows)} spaces hold more than random spaces do (z above {limit(len(open_rows)):.1f}, for "
+        f"{len(above)} of {len(open_rows)} spaces hold{'s' * (len(above) == 1)} more than random spaces do (z above {limit(len(open_rows)):.1f}, for "
         f"so many looks); the most is {most.space}: {most.ratio:.1f} times chance, which is {in_percent(most.energy)} of what the "
         f"change {does} and {in_percent(most.of_best)} of what the best space of that rank holds."
     )

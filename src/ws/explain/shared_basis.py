@@ -16,6 +16,7 @@ from ws.explain.bases.basis import Basis, basis
 from ws.explain.bases.energies import factors
 from ws.explain.in_spaces import COLUMNS, in_percent
 from ws.explain.protocol import Analysis, Bars, Finding, Subject, Table
+from ws.numbers import some
 
 RANKS = (8, 32)
 
@@ -54,9 +55,9 @@ def run(subject: Subject) -> Finding:
     energies = [kept.energy(writers, base, s, label, seed=subject.seed) for label, s in spaces.items()]
     honest = energies[0]
     readings = [
-        f"The first {honest.rank:.0f} dimensions that {len(others)} other direction{'s' * (len(others) > 1)} share hold "
-        f"{in_percent(honest.energy)} of what this one writes, {honest.ratio:.1f} times chance (z {honest.z:+.1f}) and {in_percent(honest.of_best)} of "
-        "what its own best space of that rank holds.",
+        f"Of what this one writes, {in_percent(honest.energy)} lies in the first {some(round(honest.rank), 'dimension')} of what the "
+        f"others write ({some(len(others), 'direction')}): {honest.ratio:.1f} times chance (z {honest.z:+.1f}), and "
+        f"{in_percent(honest.of_best)} of what its own best space of that rank holds.",
     ]
     tables = [Table("energy of what is written in shared spaces", energies, COLUMNS)]
     if subject.measure is not None:

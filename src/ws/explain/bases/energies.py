@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ws.direction.algebra import spectrum
-from ws.direction.direction import Direction
-from ws.direction.forms import BiasShift
+from ws.direction.direction import Direction, WeightOf
+from ws.direction.forms import BiasShift, Form
 from ws.explain.bases.basis import Basis, haar, left_singular
 from ws.explain.bases.spaces import Spaces, readers_of, writers_of
 from ws.explain.bases.spectra import width_of
@@ -118,11 +118,21 @@ def _narrow(f: Float[Tensor, "d q"]) -> Float[Tensor, "d m"]:
 
 
 def factor(direction: Direction, name: str, base: Base, side: str) -> Float[Tensor, "d q"] | None:
-    """F with F F^T = w w^T, or w^T w for reading, of one module's change; None where its matrix is not changed."""
-    matrix = tuple(f for f in direction.forms.get(name, ()) if not isinstance(f, BiasShift))
-    if not matrix:
-        return None
-    left, squares, right = spectrum(name, matrix, base.weight if direction.reads_base else None)
+    """F with F F^T = w w^T, or w^T w for reading, of one module's change; None where nothing of that side is changed.
+
+    What a bias writes is a column of its own: it counts in the norm of a direction too.
+    """
+    forms = direction.forms.get(name, ())
+    matrix = tuple(f for f in forms if not isinstance(f, BiasShift))
+    shift = direction.bias(name) if side == "write" and len(matrix) < len(forms) else None
+    columns = [] if shift is None else [shift.detach().cpu().double()[:, None]]
+    if matrix:
+        columns.append(_matrix_factor(name, matrix, base.weight if direction.reads_base else None, side))
+    return torch.cat(columns, 1) if columns else None
+
+
+def _matrix_factor(name: str, matrix: tuple[Form, ...], weight: WeightOf | None, side: str) -> Float[Tensor, "d q"]:
+    left, squares, right = spectrum(name, matrix, weight)
     columns = left if side == "write" else right.mT
     sizes = columns.norm(dim=0)  # one side carries the singular values, the other has length 1
     return columns * (squares.clamp(min=0).sqrt() / torch.where(sizes > 0, sizes, 1.0))
