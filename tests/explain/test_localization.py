@@ -1,13 +1,12 @@
 """A behavior that was put into one module is found there, by each way of looking, and a scrambled one nowhere."""
 
-from dataclasses import replace
-
 import pytest
 from explain.worlds import METRIC, MODULES, gradients, measure, planted, scrambled
 from scipy.stats import spearmanr
 
+from ws.errors import Unsupported
 from ws.eval import Evaluation
-from ws.explain import places
+from ws.explain import localization, places
 from ws.explain.attribution import random_steps, row_metric, slopes
 from ws.explain.localization import LOCALIZATION, Attribution, attribution, seats
 from ws.explain.protocol import Subject, Variant
@@ -88,5 +87,15 @@ def test_the_smallest_part_that_keeps_most_is_chosen_on_other_questions_and_expo
     assert any(short(MODULES[4]) in line for line in finding.readings)
     heat = finding.pictures[0]
     assert max(v for line in heat.values for v in line) > 0.8
-    small = replace(m, alpha=0.5)
-    assert small([])[0].delta.mean < m([])[0].delta.mean
+
+
+def test_where_there_are_no_slopes_modules_are_ordered_by_what_each_does_alone(tiny, gradient, tmp_path, monkeypatch):
+    def none(*arguments, **more):
+        raise Unsupported("answers of whole texts")
+
+    direction = planted(tiny, gradient, MODULES[2], 0)
+    monkeypatch.setattr(localization, "passes", none)
+    finding = LOCALIZATION.run(Subject(tiny, direction, measure(tiny, direction, tmp_path)))
+    assert finding.readings[0] == "Without slopes: answers of whole texts"
+    assert list(next(iter(finding.parts.values())).forms) == [MODULES[2]]
+    assert all(r.slope is None for r in finding.tables[0].rows)

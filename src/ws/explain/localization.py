@@ -20,6 +20,7 @@ from ws.calibrate import divergences, prompt_sets
 from ws.direction import Direction
 from ws.direction.algebra import restricted
 from ws.direction.variants import as_variant
+from ws.errors import Unsupported
 from ws.explain import places
 from ws.explain.attribution import Slopes, random_steps, row_metric, slopes
 from ws.explain.measure import FULL, Measure
@@ -64,9 +65,9 @@ class Place:
     """The share of the effect that these modules have alone, at the strength of the whole."""
     equal: Estimate
     """The same where they are made as large as the whole direction."""
-    slope: Estimate
+    slope: Estimate | None
     """Their share of the sum of slopes over all modules, half of those at 0 and at alpha."""
-    z: float
+    z: float | None
     """Their slope at 0, in root mean squares of random changes that are as large in every module."""
     size: float
     """Their norm, as a share of the whole's."""
@@ -172,56 +173,81 @@ def passes(measure: Measure, seed: int = 0) -> list[Slopes]:
 def run(subject: Subject) -> Finding:
     """The tables, the heat map, and the smallest part that keeps most of the effect."""
     measure, names = measured(subject), list(subject.direction.forms)
-    taken = passes(measure, subject.seed)
+    taken, why_not = _passes_if_any(measure, subject.seed)
     groups: dict[str, frozenset[str]] = {**places.layers(names), **places.kinds(names)}
     if len(names) <= ALL_MODULES:
         groups |= {name: frozenset([name]) for name in names}
     effects = measure(_parts(measure, groups, names))
-    findings = []
+    findings = [Finding((), readings=(why_not,))] if why_not else []
     for metric in dict.fromkeys(e.metric for e in effects):
         own = {e.variant: e for e in effects if e.metric == metric}
-        here = attribution(measure, metric, taken)
+        here = None if taken is None else attribution(measure, metric, taken)
         findings.append(_where(groups, names, metric, own, here))
-        if not math.isnan(own[FULL].retained.mean):
-            findings.append(_few(subject, measure, metric, taken))
+        order = _order(replace(measure, units="even"), metric, taken, names)
+        if order and not math.isnan(own[FULL].retained.mean):
+            findings.append(_few(subject, measure, metric, order))
     return together(findings)
 
 
+def _passes_if_any(measure: Measure, seed: int) -> tuple[list[Slopes] | None, str]:
+    """(the passes, nothing), or (None, why there are none): answers of whole texts and metrics that are no means have no slopes."""
+    try:
+        taken = passes(measure, seed)
+        for metric in dict.fromkeys(e.metric for e in measure([])):
+            row_metric(measure, taken[0].rows, metric)
+        return taken, ""
+    except Unsupported as error:
+        return None, f"Without slopes: {error}"
+
+
+def _order(chosen_on: Measure, metric: str, taken: Sequence[Slopes] | None, names: Sequence[str]) -> list[str]:
+    """Modules by what they add to the effect: by their slopes, or by what each does alone; nothing where neither is known."""
+    if taken is not None:
+        return attribution(chosen_on, metric, taken).order()
+    if len(names) > ALL_MODULES:
+        return []
+    alone = chosen_on(places.only({n: frozenset([n]) for n in names}))
+    kept = {e.variant.removeprefix("only:"): e.retained.mean for e in alone if e.metric == metric}
+    return sorted(names, key=lambda n: -kept[n] if math.isfinite(kept[n]) else 0.0)
+
+
 def _where(
-    groups: places.Group, names: Sequence[str], metric: str, own: Mapping[str, Effect], here: Attribution
+    groups: places.Group, names: Sequence[str], metric: str, own: Mapping[str, Effect], here: Attribution | None
 ) -> Finding:
     """Where one metric's effect sits."""
-    several = {name: modules for name, modules in groups.items() if name not in names}
+    rows = {name: _place(name, modules, own, here) for name, modules in groups.items()}
+    several = [row for name, row in rows.items() if name not in names]
+    modules = [row for name, row in rows.items() if name in names] if here is None else _gradients(here, own, names)
+    if here is None:
+        heat = _heat(
+            {n: rows[n].alone.mean for n in names if n in rows}, names, f"{metric}: what each module keeps alone"
+        )
+    else:
+        heat = _heat({n: x / here.total for n, x in here.added.items()}, names, f"{metric}: share of the slopes")
     tables = (
-        Table(
-            f"{metric}: layers and kinds of matrices",
-            [_place(name, modules, own, here) for name, modules in several.items()],
-        ),
-        Table(f"{metric}: single modules", _gradients(here, own, names), most=SHOWN),
+        Table(f"{metric}: layers and kinds of matrices", several),
+        Table(f"{metric}: single modules", modules, most=SHOWN),
     )
-    return Finding(tables, (_heat(here, names, metric),), tuple(_readings(own[FULL], here, names)))
+    return Finding(tables, (heat,) if heat.values else (), tuple(_readings(own[FULL], here, names)))
 
 
-def _few(subject: Subject, measure: Measure, metric: str, taken: Sequence[Slopes]) -> Finding:
+def _few(subject: Subject, measure: Measure, metric: str, order: Sequence[str]) -> Finding:
     """The smallest part that keeps most of the effect: chosen on one half of the units, reported on the other."""
     chosen_on, reported_on = replace(measure, units="even"), replace(measure, units="odd")
-    order = attribution(chosen_on, metric, taken).order()
     most = min(len(order), subject.top or len(order))
     sizes = sorted({round(most ** (k / STEPS)) for k in range(STEPS + 1)}) if most > STEPS else range(1, most + 1)
     parts = [Variant(f"first:{n}", scales=dict.fromkeys(sorted(order[:n]), 1.0)) for n in sizes]
     seen, held = ({e.variant: e for e in m(parts) if e.metric == metric} for m in (chosen_on, reported_on))
+    if math.isnan(held[FULL].retained.mean) or math.isnan(seen[FULL].retained.mean):
+        return Finding((), readings=(f"{metric}: half of the units are too few to choose modules on.",))
+    lines = {"where they were chosen": seen, "on other questions": held}
     curve = Curves(
-        f"{metric}: the modules with the largest slopes, and no others",
+        f"{metric}: the modules that add most, and no others",
         "modules",
         "share of the effect",
         [float(n) for n in sizes],
-        {
-            "where they were chosen": [seen[f"first:{n}"].retained.mean for n in sizes],
-            "on other questions": [held[f"first:{n}"].retained.mean for n in sizes],
-        },
+        {name: [of[f"first:{n}"].retained.mean for n in sizes] for name, of in lines.items()},
     )
-    if math.isnan(held[FULL].retained.mean) or math.isnan(seen[FULL].retained.mean):
-        return Finding((), (), (f"{metric}: half of the units are too few to choose modules on.",))
     n = next((n for n in sizes if seen[f"first:{n}"].retained.mean >= KEEPS), None)
     if n is None:
         return Finding((), (curve,), (f"{metric}: no {most} modules keep {KEEPS:.0%} of the effect.",))
@@ -231,7 +257,11 @@ def _few(subject: Subject, measure: Measure, metric: str, taken: Sequence[Slopes
     e = held[f"first:{n}"]
     row = Chosen(n, len(order), e.retained, kl, kl_full, e.size, ", ".join(modules))
     table = Table(f"{metric}: the fewest modules that keep {KEEPS:.0%}, on questions they were not chosen on", [row])
-    return Finding((table,), (curve,), parts={f"top-{n}-{metric}": part})
+    reading = (
+        f"{metric}: {n} of {len(order)} modules keep {e.retained.mean:.0%} of the effect on questions they were not chosen on, at "
+        f"{kl / kl_full if kl_full > 0 else math.nan:.0%} of its KL."
+    )
+    return Finding((table,), (curve,), (reading,), {f"top-{n}-{metric}": part})
 
 
 def divergence(measure: Measure, direction: Direction) -> float:
@@ -251,7 +281,7 @@ def _parts(measure: Measure, groups: places.Group, names: Sequence[str]) -> list
     return [*places.without(groups, names), *alone, *equal]
 
 
-def _place(name: str, modules: frozenset[str], own: Mapping[str, Effect], here: Attribution) -> Place:
+def _place(name: str, modules: frozenset[str], own: Mapping[str, Effect], here: Attribution | None) -> Place:
     some = sorted(modules)
     alone = own[f"only:{name}"]
     return Place(
@@ -259,8 +289,8 @@ def _place(name: str, modules: frozenset[str], own: Mapping[str, Effect], here: 
         lost=_rest(own[f"without:{name}"].retained),
         alone=alone.retained,
         equal=own[f"equal:{name}"].retained,
-        slope=here.share(some),
-        z=here.z(some),
+        slope=None if here is None else here.share(some),
+        z=None if here is None else here.z(some),
         size=alone.size,
     )
 
@@ -290,13 +320,12 @@ def _gradients(here: Attribution, own: Mapping[str, Effect], names: Sequence[str
     return sorted(rows, key=lambda r: -abs(r.slope.mean))
 
 
-def _heat(here: Attribution, names: Sequence[str], metric: str) -> Heat:
+def _heat(shares: Mapping[str, float], names: Sequence[str], title: str) -> Heat:
+    """The share of every layer and kind; nothing where those of modules are not known."""
     layers, kinds = places.layers(names), places.kinds(names)
     cells = [[sorted(of_layer & of_kind) for of_kind in kinds.values()] for of_layer in layers.values()]
-    values = [[sum(here.added[m] for m in c) / here.total if c else math.nan for c in row] for row in cells]
-    return Heat(
-        f"{metric}: share of the slopes", "share", [n.removeprefix("layer") for n in layers], list(kinds), values
-    )
+    values = [[sum(shares[m] for m in c) if c else math.nan for c in row] for row in cells] if shares else []
+    return Heat(title, "share", [n.removeprefix("layer") for n in layers], list(kinds), values)
 
 
 def seats(here: Attribution, names: Sequence[str]) -> list[str]:
@@ -310,10 +339,12 @@ def seats(here: Attribution, names: Sequence[str]) -> list[str]:
     return some if held >= 0.5 and all(abs(here.z([m])) >= STANDS_OUT for m in some) else []
 
 
-def _readings(full: Effect, here: Attribution, names: Sequence[str]) -> list[str]:
+def _readings(full: Effect, here: Attribution | None, names: Sequence[str]) -> list[str]:
     metric = full.metric
     if math.isnan(full.retained.mean):
         return [f"{metric}: the interval of the whole's effect holds 0, so there is nothing to localize."]
+    if here is None:
+        return []
     where = seats(here, names)
     lines = [
         f"{metric}: half of the slopes lie in {len(where)} of {len(names)} modules: {', '.join(map(short, where))}."
