@@ -285,6 +285,8 @@ def test_a_comparison_is_one_call_and_takes_what_a_study_has_made(tiny, story, t
         data={"perplexity": neutral},
         limit=2,
         alphas=[-1, 1],
+        n_calib=4,
+        tokens=4,
         out=out,
         **STUDY,
     )

@@ -227,6 +227,7 @@ def test_a_calibration_an_export_and_a_comparison_end_with_a_command_that_runs(w
     rows = [json.dumps({"prompt": q, "answer": a}) for q, a in questions.items()]
     (workplace / "neutral.jsonl").write_text("\n".join(rows))
     few = ["--methods", "prompt:simple", "--alphas=-1,1", "--evals", "dilemmas", "--limit", "2", "--workers", "1"]
+    few += ["--n-calib", "4", "--tokens", "4"]
     few += ["--data", "perplexity=neutral.jsonl", "--seeds=3"]
     assert main(["compare", *few]) == 0
     report, again, table = next_commands(capsys.readouterr().out)

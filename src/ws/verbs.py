@@ -36,7 +36,7 @@ from ws.export import export as export_direction
 from ws.export.verify import Deviation, insist
 from ws.export.verify import verify as verify_folder
 from ws.grid.axes import grid_of
-from ws.grid.compare import Comparison, cells_of, evals_of, refuse_cells
+from ws.grid.compare import Comparison, cells_of, evals_of, how_kl_is_measured, refuse_cells
 from ws.grid.compare import compare as compare_cells
 from ws.grid.run import Running
 from ws.grid.sweep import SweepResult
@@ -242,15 +242,15 @@ def compare(
     """Methods side by side at equal KL, over seeds: tables, what each costs, and random directions beside them.
 
     With `alphas` and no `budget`, nothing is calibrated and these are measured as they are. `data` names files of questions
-    by evaluation. `settings` are fields of the calibration and of how pairs and adapters are made. What is done already
-    below `out` is found again.
+    by evaluation. `settings` are fields of the calibration (of how KL is measured alone, where nothing is calibrated) and of
+    how pairs and adapters are made. What is done already below `out` is found again.
     """
     _refuse_unknown(settings, CalibrateSettings)
     own = {f.name: settings.pop(f.name) for f in fields(CalibrateSettings) if f.name in settings}
     own |= {} if budget is None else {"budget": budget}
-    calibration = (
-        None if len(alphas) and budget is None else CalibrateSettings(**{**preset_of(preset, "calibrate"), **own})
-    )
+    given = len(alphas) > 0 and budget is None
+    calibration = None if given else CalibrateSettings(**{**preset_of(preset, "calibrate"), **own})
+    kl = how_kl_is_measured(own) if given else None
     refuse_cells(seeds, calibration, alphas)
     making = {**coerced(DataSettings, settings), **coerced(TrainSettings, settings)}
     DataSettings(**coerced(DataSettings, settings)), TrainSettings(**coerced(TrainSettings, settings))
@@ -269,6 +269,7 @@ def compare(
         seeds=seeds,
         settings=calibration,
         alphas=tuple(alphas),
+        kl=kl,
         options=making,
         preset=preset,
         pack=None if known.name == behavior else str(behavior),

@@ -14,11 +14,11 @@ from html_page import refuse_what_a_page_may_not_have
 from ws import methods
 from ws.adapters import small
 from ws.behaviors import load_behavior
-from ws.calibrate import CalibrateSettings
+from ws.calibrate import CalibrateSettings, divergences, sets_of
 from ws.cli import main
 from ws.engine import Task
 from ws.grid import cells as grid
-from ws.grid.compare import cell_places, cells_of, compare, evals_of
+from ws.grid.compare import cell_places, cells_of, compare, evals_of, how_kl_is_measured
 from ws.grid.look import look
 from ws.grid.run import serially
 from ws.grid.tasks import tasks_of
@@ -31,6 +31,7 @@ from ws.results.page import CUES
 from ws.results.published import sheets
 from ws.results.trials import Trial, by_method, trial_of_cell
 from ws.stats import estimate
+from ws.study.stages import material
 
 # wide enough to be met on a few prompts
 QUICK = CalibrateSettings(budget=0.3, tolerance=0.3, n_calib=5, n_audit=5, tokens=6, max_evals=4)
@@ -173,9 +174,18 @@ def test_a_matched_row_is_shown_as_one_and_only_if_all_its_cells_are(done, tiny,
 
 
 def test_strengths_as_given_are_measured_and_said_and_ranked_by_nothing(tiny, honesty, tmp_path):
-    asked = cells_in(tiny, honesty, tmp_path, ["sl:mean_diff", "prompt:simple"], settings=None, alphas=(-1.0, 1.0))
+    few = {"n_calib": 5, "tokens": 6}
+    as_given = {"settings": None, "alphas": (-1.0, 1.0), "kl": few}
+    asked = cells_in(tiny, honesty, tmp_path, ["sl:mean_diff", "prompt:simple"], **as_given)
     found = compare(asked, tiny, honesty)
     assert {r["verdict"] for r in effects(found).records} == {"as given"}
+    plan, _ = grid.cell_plan(asked[0])
+    method = methods.make("sl:mean_diff", material(plan))
+    kl = {p["alpha"]: p["kl"] for p in grid.read_strength(grid.strength_place(asked[0], plan, method))["points"]}
+    (d,) = divergences(tiny, method, sets_of(tiny, CalibrateSettings(**few), honesty).calib, [1.0], tokens=6)
+    assert kl[1.0] == pytest.approx(d.p95, rel=1e-4)
+    with pytest.raises(ValueError, match="`tolerance` says how strengths are sought"):
+        how_kl_is_measured({"tolerance": 0.1})
     assert any("do not rank them" in r for r in effects(found).readings)
     with pytest.raises(ValueError, match="one below 0 and one above"):
         cells_in(tiny, honesty, tmp_path, settings=None, alphas=(1.0,))
@@ -491,7 +501,7 @@ def test_tasks_that_need_a_failed_one_are_skipped_and_the_others_are_done():
     [
         (["--methods", "ws:lorra"], "there is no adapter 'lorra'"),
         (["--methods", "repe", "--reference", "ws:lora"], "the reference 'ws:lora' is not among the methods repe"),
-        (["--evals", "pairs"], "there are airisk, dilemmas, foundations, perplexity"),
+        (["--evals", "pairs"], "there are airisk, answers, dilemmas, foundations, perplexity"),
         (["--evals", "dilemas"], "evaluation 'dilemas' is not known"),
         (["--seeds", "0,0"], "seeds are different whole numbers"),
         (["--alphas=1"], "one below 0 and one above"),

@@ -20,7 +20,7 @@ from ws.data import DataSettings
 from ws.engine import workers_of
 from ws.errors import Failed, WsError
 from ws.grid.cells import Cell, keep
-from ws.grid.compare import Comparison, cells_of, checked_reference, evals_of, refuse_cells
+from ws.grid.compare import Comparison, cells_of, checked_reference, evals_of, how_kl_is_measured, refuse_cells
 from ws.grid.compare import compare as compare_cells
 from ws.grid.look import Look, look
 from ws.grid.run import Runner, Running, on_workers, serially
@@ -169,6 +169,7 @@ def compare(options: Options) -> VerbResult:
     chosen = methods.selection(request.methods, draws=request.draws)
     checked_reference(chosen, request.reference)
     settings = _settings(options, common, request)
+    kl = how_kl_is_measured(options.typed(CalibrateSettings)) if settings is None else None
     behavior = load_behavior(common.behavior or "honesty", tiny=common.model == "tiny")
     chosen = _with_texts(chosen, behavior, request.methods)
     protocols = preset(common.preset, "protocol")
@@ -186,6 +187,7 @@ def compare(options: Options) -> VerbResult:
         seeds=request.seeds,
         settings=settings,
         alphas=request.alphas,
+        kl=kl,
         options={**options.typed(DataSettings), **options.typed(TrainSettings)},
         preset=common.preset,
         pack=None if behavior.name == (common.behavior or "honesty") else common.behavior,

@@ -66,6 +66,8 @@ class Cell:
     """Strengths that are measured as they are."""
     calibrate: Fields | None = None
     """Settings of the calibration; None measures at `alphas` only."""
+    kl: Fields | None = None
+    """How KL is measured where nothing is calibrated: what a calibration has of it; its defaults when None."""
     fractions: tuple[float, ...] = ()
     """Parts of the calibrated strengths that are measured too, for the curve of effect against KL."""
     lr: float | None = None
@@ -219,7 +221,7 @@ def read_strength(place: Place) -> Json | None:
 
 def settings_of(cell: Cell) -> CalibrateSettings:
     """How KL is measured for a cell, whether strengths are sought or given."""
-    return CalibrateSettings(**(cell.calibrate or {}))
+    return CalibrateSettings(**(cell.calibrate or cell.kl or {}))
 
 
 def calibration_of(cell: Cell, plan: Plan, method: Method) -> Place:
@@ -333,6 +335,7 @@ def place_of(cell: Cell, plan: Plan) -> CellPlace:
         "alphas": list(cell.alphas),
         "fractions": list(cell.fractions),
         "calibrate": cell.calibrate,
+        **({} if cell.kl is None else {"kl": cell.kl}),
     }
     needs, file = cell.needs, Path(cell.method.partition(":")[2])
     served = plan.endpoint if needs.answers else None

@@ -36,6 +36,8 @@ from ws.study.planning import planned_settings, served_by
 from ws.types import Fields, Json
 
 PROTOCOL = "compare/3"
+MEASURING = ("n_calib", "tokens", "thoughts")
+"""What a calibration has of how KL is measured."""
 COSTS = ("neutral-nll/1", "neutral-choice/1", "neutral-free/1")
 """Protocols that say what steering costs; always measured."""
 
@@ -95,6 +97,7 @@ def cells_of(
     seeds: Sequence[int] = (0,),
     settings: CalibrateSettings | None = None,
     alphas: Sequence[float] = (),
+    kl: Fields | None = None,
     options: Fields | None = None,
     preset: str = "ws",
     pack: str | None = None,
@@ -103,8 +106,8 @@ def cells_of(
 ) -> list[Cell]:
     """The cells of a comparison. What no seed changes is measured once; a draw is a seed of its own.
 
-    Without `settings` nothing is calibrated and `alphas` are measured as they are. `options` say how pairs and adapters
-    are made; `pack` is the path of a behavior that is not shipped; `endpoint` a server that writes the pairs.
+    Without `settings` nothing is calibrated and `alphas` are measured as they are, their KL with the fields in `kl`.
+    `options` say how pairs and adapters are made; `pack` is the path of a behavior that is not shipped; `endpoint` a server that writes the pairs.
     """
     refuse_cells(seeds, settings, alphas)
     common = Common(
@@ -122,7 +125,7 @@ def cells_of(
     cells = []
     for seed in seeds:
         for name in chosen:
-            cell = Cell(common, name, seed, training, tuple(evals), tuple(alphas), calibrate)
+            cell = Cell(common, name, seed, training, tuple(evals), tuple(alphas), calibrate, kl)
             if seed == seeds[0] or cell.needs.seed == "study":
                 cells.append(replace(cell, fractions=axes.further(cell, seeds)))
     for cell in cells:
@@ -140,6 +143,13 @@ def refuse_cells(seeds: Sequence[int], settings: CalibrateSettings | None, alpha
     if settings is None and not (any(a < 0 for a in alphas) and any(a > 0 for a in alphas)):
         raise ValueError("strengths need one below 0 and one above: `alphas=-1,1`; or give a `budget`")
     checked_strengths(alphas)
+
+
+def how_kl_is_measured(options: Fields) -> Fields | None:
+    """The fields of a calibration that say how KL is measured, where strengths are given; those of a search are refused."""
+    if sought := [name for name in options if name not in MEASURING]:
+        raise ValueError(f"`{sought[0]}` says how strengths are sought; give a `budget` with it")
+    return dict(options) or None
 
 
 def compare(
