@@ -1,7 +1,7 @@
 """One page on one fine-tune: what it did to some behaviors, as far as the detectors can see, and what they cannot."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ws.numbers import NO, shortened, signed, some
@@ -121,7 +121,7 @@ def markdown(change: Change, base: str, verdicts: Sequence[Verdict], notes: Sequ
     parts = [f"# What {change.name} did to {some(len(verdicts), 'behavior')}", ""]
     parts += [f"A fine-tune of {base}, read by `ws watch`. {multiple(verdicts)}", ""]
     parts += [f"- {v.sentence}" for v in verdicts]
-    parts += ["", sheet(change.name, verdicts).markdown()]
+    parts += ["", replace(sheet(change.name, verdicts), title="All readings", readings=()).markdown()]
     for v in verdicts:
         parts += [f"## {v.behavior}", ""]
         parts += [f"- {_says(r)}" for r in v.readings]
