@@ -7,7 +7,7 @@ from ws.explain.pictures import drawn
 from ws.explain.protocol import Analysis, Finding
 from ws.explain.show import meanings, sheet_of
 from ws.records import slug
-from ws.results.page import Html, figure, note, page, paragraph, points, section, table
+from ws.results.page import Html, figure, note, page, paragraph, points, section, sentence, table
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ def _section(a: Answered) -> Html:
         points(a.finding.readings),
         *pictures,
         *tables,
-        note("What this does not show", paragraph(a.analysis.silent)),
+        note("What this does not show", paragraph(sentence(a.analysis.silent))),
     )
 
 

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from ws.explain.protocol import Bars, Curves, Heat, Picture
 from ws.explain.show import number
 from ws.numbers import finite
-from ws.results.chart import Axis, around, crossing, dots, key, legend, line, picture, plot, text
+from ws.results.chart import Axis, Scale, around, crossing, dots, key, legend, line, picture, plot, text
 from ws.results.page import Html, joined, tag
 
-ROW, NAMES, FIELD, NUMBERS = 20, 190, 380, 70
-"""Heights and widths of a picture of bars."""
-CELL, HIGH = 64, 22
-"""A cell of a heat map."""
+ROW, NAMES, FIELD, NUMBERS = 20, 150, 380, 70
+"""Heights and widths of a picture of bars; names that are longer get more."""
+CELL, NARROW, HIGH = 64, 40, 22
+"""A cell of a heat map; with many columns it is narrow."""
+MANY = 12
+LETTER = 6.5
+"""Width of a letter of a small name."""
 STRONGEST = 0.5
 """Of the ink of the largest cell, so that its number stays readable."""
 
@@ -28,21 +31,22 @@ def bars(b: Bars) -> Html:
     """A line per name: its value with the interval, and where chance lies."""
     values = [*b.values, *b.lows, *b.highs, *b.chance, *(b.band or ())]
     axis = around(b.label, [v for v in values if finite(v)], zero=True)
-    x = axis.scale(NAMES, NAMES + FIELD)
+    left = max(NAMES, round(LETTER * max(map(len, b.names), default=0)) + 12)
+    x = axis.scale(left, left + FIELD)
     floor = ROW * len(b.names) + 6
     parts: list[object] = []
     if b.band:
         low, high = x(b.band[0]), x(b.band[1])
         parts.append(tag("rect", x=_at(low), y=4, width=_at(max(high - low, 2)), height=floor - 6, class_="band"))
     parts.append(tag("line", x1=_at(x(0)), x2=_at(x(0)), y1=2, y2=floor, class_="zero"))
-    for at, name in enumerate(b.names):
-        parts += _bar(b, at, x, ROW * at + ROW / 2 + 2, name)
+    for at in range(len(b.names)):
+        parts += _bar(b, at, x, left, ROW * at + ROW / 2 + 2)
     for value, word in axis.marked:
         parts.append(text(x(value), floor + 14, word, anchor="middle", small=True))
-    parts.append(text(NAMES + FIELD / 2, floor + 32, b.label, anchor="middle"))
+    parts.append(text(left + FIELD / 2, floor + 32, b.label, anchor="middle"))
     about = f"{len(b.names)} lines" + (f"; the largest is {_largest(b)}" if any(map(finite, b.values)) else "")
-    whole = picture(b.title, about, NAMES + FIELD + NUMBERS, floor + 40, *parts)
-    entries = [(key(0), "the value, with its 95 % interval")]
+    whole = picture(b.title, about, left + FIELD + NUMBERS, floor + 40, *parts)
+    entries = [(key(0), "the value, with its 95 % interval" if b.lows else "the value")]
     if b.band:
         entries.append((key(shape="area"), "range of random draws"))
     if b.chance:
@@ -50,19 +54,20 @@ def bars(b: Bars) -> Html:
     return joined(whole, legend(entries))
 
 
-def _bar(b: Bars, at: int, x, y: float, name: str) -> list[Html]:
-    value = b.values[at]
-    parts = [text(NAMES - 8, y + 4, name, anchor="end", small=True)]
+def _bar(b: Bars, at: int, x: Scale, left: float, y: float) -> list[Html]:
+    """One line: its name, its mark and its number."""
+    value, name = b.values[at], b.names[at]
+    parts = [text(left - 8, y + 4, name, anchor="end", small=True)]
     if b.chance and finite(b.chance[at]):
         parts.append(tag("circle", cx=_at(x(b.chance[at])), cy=y, r=3.5, fill="none", stroke="var(--c1)"))
     if not finite(value):
-        return [*parts, text(NAMES + 6, y + 4, "no number", small=True)]
+        return [*parts, text(left + 6, y + 4, "no number", small=True)]
     if b.lows and finite(b.lows[at]) and finite(b.highs[at]):
         ends = _at(x(b.lows[at])), _at(x(b.highs[at]))
         parts.append(tag("line", x1=ends[0], x2=ends[1], y1=y, y2=y, stroke="var(--c0)", stroke_width=2))
     label = f"{name}: {number(value)}"
     parts.append(tag("g", tag("title", label), tag("circle", cx=_at(x(value)), cy=y, r=4, fill="var(--c0)")))
-    return [*parts, text(NAMES + FIELD + NUMBERS - 4, y + 4, number(value), anchor="end", small=True)]
+    return [*parts, text(left + FIELD + NUMBERS - 4, y + 4, number(value), anchor="end", small=True)]
 
 
 def _largest(b: Bars) -> str:
@@ -73,17 +78,19 @@ def _largest(b: Bars) -> str:
 def heat(h: Heat) -> Html:
     """A cell per row and column: blue above 0, orange below, the stronger the larger."""
     left = 12 + 7 * max([3, *map(len, h.rows)])
+    cell_width = CELL if len(h.columns) <= MANY else NARROW
     known = [v for row in h.values for v in row if finite(v)]
     largest = max(map(abs, known), default=0.0) or 1.0
     top = 30
     parts = [
-        text(left + CELL * (c + 0.5), top - 8, name, anchor="middle", small=True) for c, name in enumerate(h.columns)
+        text(left + cell_width * (c + 0.5), top - 8, name, anchor="middle", small=True)
+        for c, name in enumerate(h.columns)
     ]
     for r, name in enumerate(h.rows):
         y = top + HIGH * r
         parts.append(text(left - 6, y + HIGH / 2 + 4, name, anchor="end", small=True))
         for c, value in enumerate(h.values[r]):
-            x = left + CELL * c
+            x = left + cell_width * c
             if not finite(value):
                 continue
             label = f"{name}, {h.columns[c]}: {number(value)}"
@@ -92,14 +99,14 @@ def heat(h: Heat) -> Html:
                 "rect",
                 x=x + 1,
                 y=y + 1,
-                width=CELL - 2,
+                width=cell_width - 2,
                 height=HIGH - 2,
                 fill=color,
                 fill_opacity=f"{STRONGEST * abs(value) / largest:.3f}",
             )
             parts.append(tag("g", tag("title", label), cell))
-            parts.append(text(x + CELL / 2, y + HIGH / 2 + 4, _short(value), anchor="middle"))
-    width, height = left + CELL * len(h.columns) + 10, top + HIGH * len(h.rows) + 8
+            parts.append(text(x + cell_width / 2, y + HIGH / 2 + 4, _short(value), anchor="middle"))
+    width, height = left + cell_width * len(h.columns) + 10, top + HIGH * len(h.rows) + 8
     about = f"{len(h.rows)} rows and {len(h.columns)} columns; the largest is {number(max(known, default=math.nan))}"
     return picture(h.title, about, max(width, 380), height, *parts)
 
