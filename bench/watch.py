@@ -109,7 +109,7 @@ def fine_tunes(base: Base, behavior: Behavior, out: Path) -> Path:
         tuned(base, Pairs(tuple(rows), other.provenance), folder, names, 100 + k, shared=start == "shared")
         labels += [(names[0], 0), (names[1], 0)]
     with open(out / "labels.csv", "w", newline="", encoding="utf-8") as f:
-        csv.writer(f).writerows([("name", "label"), *((f"finetunes/{n}", x) for n, x in labels)])
+        csv.writer(f).writerows([("name", "label"), *labels])
     return folder
 
 

@@ -17,6 +17,7 @@ from ws.errors import BadFile, DirectionMismatch, Unsupported, WsError
 from ws.models import open_checkpoint
 from ws.watch import Change, Watched, angles, auroc, fpr_at, matrix, opened
 from ws.watch.alarm import Against, by_chance
+from ws.watch.changes import without_folder
 
 MODULES = tuple(f"model.layers.{n}.{leaf}" for n in (1, 2) for leaf in ("self_attn.q_proj", "mlp.down_proj"))
 
@@ -220,6 +221,9 @@ def test_adapters_checkpoints_and_directions_are_read_from_their_files_and_agree
     save(Direction(forms, {"base": theta.described()}), tmp_path / "many" / "file" / "direction.safetensors")
     made = opened(str(tmp_path / "many"), theta, tmp_path / "out")
     assert [c.name for c in made] == ["many/adapter", "many/file", "many/whole"]
+    assert [c.name for c in without_folder(made)] == ["adapter", "file", "whole"]
+    sides = [replace(c, name=f"run/{side}") for c, side in zip(made, ("pos", "neg"))]
+    assert [c.name for c in without_folder(sides)] == ["run/pos", "run/neg"]
     table = angles(made, made, theta)
     torch.testing.assert_close(table.cos()["all"], torch.ones(3, 3).double(), rtol=1e-5, atol=0)
     size = Direction(forms).norm()

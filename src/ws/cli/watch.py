@@ -26,6 +26,7 @@ from ws.study.options import Loading
 from ws.study.planning import load_base
 from ws.types import Json
 from ws.watch import make_nulls, opened, pictures, watched
+from ws.watch.changes import without_folder
 from ws.watch.checkpoints import Training, trainings
 from ws.watch.matrix import Angle, matrix
 from ws.watch.nulls import FEWEST_PERMUTED, PERMUTED, RANDOM, Watched
@@ -236,7 +237,10 @@ def _of_fine_tunes(
     labels: Mapping[str, bool],
 ) -> VerbResult:
     """A line for each fine-tune and direction."""
-    changes = [change for place in places for change in opened(place, base, Path(request.out))]
+    changes = without_folder([change for place in places for change in opened(place, base, Path(request.out))])
+    labels = {
+        name.rpartition("/")[2] if name not in {c.name for c in changes} else name: x for name, x in labels.items()
+    }
     angles = matrix(changes, directions, base, draws=request.draws)
     title = f"{some(len(changes), 'fine-tune')} of {base.id} against {', '.join(w.direction.name for w in directions)}"
     sheets = [angle_sheet(angles, title)]

@@ -241,6 +241,13 @@ def _of_hub(text: str, base: Theta) -> Change:
     return of_checkpoint(text, open_checkpoint(text), base)
 
 
+def without_folder(changes: list[Change]) -> list[Change]:
+    """The same changes, less the name of the folder that all of them lie in; the sides of a training keep theirs."""
+    parts = [c.name.rpartition("/") for c in changes]
+    alone = len({folder for folder, _, _ in parts}) == 1 and not {last for _, _, last in parts} & {"pos", "neg"}
+    return [replace(c, name=last) for c, (_, _, last) in zip(changes, parts)] if alone else changes
+
+
 def direction_named(text: str, base: Theta, out: Path) -> Change:
     """A direction by its run, file, folder or hub id, called as the behavior it is of where it says so."""
     place = lookup(text, out)

@@ -63,7 +63,7 @@ def lines(angles: Sequence[Angle], title: str, path: Path, labels: Sequence[bool
                     axis.scatter([value], [y], color="#cc79a7", marker=marker, s=34, zorder=3)
             axis.scatter([a.cos], [y], color=COLORS[1] if a.alarm else COLORS[0], s=26, zorder=4)
         axis.set_yticks(range(len(own)), [a.name for a in own], fontsize=7)
-        axis.invert_yaxis()
+        axis.set_ylim(len(own) - 0.4, -0.6)
         axis.axvline(0, color="0.6", linewidth=1, zorder=0)
         axis.set(xlabel="cos(tau, w)")
         axis.set_title(direction, fontsize=9)
