@@ -176,16 +176,16 @@ def rate(chosen: Namespace, work: Path) -> None:
         )
     rows = [_row(f"{n} strengths, against the bare model", speeds["strengths"], speeds["bare"], 0.85)]
     rows += [_row(f"{n} strengths, against one at a time", speeds["strengths"], speeds["alone"], 3.0)]
+    title = f"Tokens per processor second, {chosen.model}, {chosen.tokens} tokens a stream"
+    table(f"{title}, rank {2 * chosen.rank}", rows)
     if chosen.transformers:
         folder = str(ws.load(chosen.model).model.config._name_or_path)
         for how in ("--no-continuous-batching", "--continuous-batching"):
             with transformers(chosen.transformers, folder, how) as server:
                 tokens_per_second(server, [folder] * 2, 2)
                 other = median(tokens_per_second(server, [folder] * n, n) for _ in range(max(1, chosen.runs - 1)))
-            rows.append(
-                _row(f"{n} strengths, against `transformers serve {how}`, bare", speeds["strengths"], other, 1.0)
-            )
-    table(f"Tokens per processor second, {chosen.model}, {chosen.tokens} tokens a stream", rows)
+            what = f"{n} strengths, against `transformers serve {how}`, bare"
+            table(title, [_row(what, speeds["strengths"], other, 1.0)])
 
 
 def _row(what: str, ours: float, other: float, target: float) -> tuple[str, str, str, float, str, bool]:

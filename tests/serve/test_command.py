@@ -1,14 +1,13 @@
 """`ws serve` as a person runs it: it says where it is, and Ctrl-C ends it in order."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import urllib.request
 
 import pytest
+from forks import command
+from serve.test_server import wait_for
 from test_steer import lowrank
 
 from ws.direction import Direction, save
@@ -19,14 +18,10 @@ from ws.serve.settings import KEY
 def test_the_command_serves_directions_by_their_names_until_ctrl_c(tiny, tmp_path):
     plain = lowrank(tiny)
     save(Direction(plain.forms, {**plain.provenance, "training": {"behavior": "honesty"}}), tmp_path / "a.safetensors")
-    command = [sys.executable, "-m", "ws", "serve", "a.safetensors", "a.safetensors", "--port", "0", "--json"]
-    environment = {**os.environ, KEY: "secret\n"}
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        line = process.stderr.readline()
-        address = re.search(r"tiny with honesty, honesty2 at (http://127.0.0.1:\d+)/v1", line)[1]
+    file = tmp_path / "a.safetensors"
+    with command("serve", file, file, "--port", 0, "--json", env={KEY: "secret\n"}) as server:
+        wait_for(lambda: "Ctrl-C ends" in server.err, 120)
+        address = re.search(r"tiny with honesty, honesty2 at (http://127.0.0.1:\d+)/v1", server.err)[1]
         request = urllib.request.Request(
             f"{address}/v1/chat/completions",
             json.dumps({"model": "honesty2@1", "messages": [{"role": "user", "content": "Who are you?"}]}).encode(),
@@ -34,12 +29,9 @@ def test_the_command_serves_directions_by_their_names_until_ctrl_c(tiny, tmp_pat
         )
         with urllib.request.urlopen(request, timeout=60) as reply:
             assert json.load(reply)["model"] == "honesty2@1"
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.communicate()
-    assert (process.returncode, err) == (0, "")
+        server.send_signal(signal.SIGINT)
+        out, err = server.communicate(timeout=60)
+    assert (server.returncode, err.count("\n")) == (0, 1)
     assert json.loads(out)["requests"] == {"200": 1}
 
 

@@ -46,7 +46,6 @@ def broken(tiny, direction, promise, **settings):
 
 def test_our_server_keeps_every_promise(tiny, direction, promise):
     assert broken(tiny, direction, promise) == (set(), set())
-    assert broken(tiny, direction, None) == (set(), {"as large as promised"})
 
 
 def test_a_base_request_that_gets_an_adapters_change_in_a_mixed_batch_is_seen(tiny, direction, monkeypatch):
@@ -64,9 +63,10 @@ def test_a_base_request_that_gets_an_adapters_change_in_a_mixed_batch_is_seen(ti
     assert "a base request among others is what it is alone" in found
 
 
+@pytest.mark.slow
 def test_a_scale_that_is_wrong_by_a_constant_is_seen_where_the_direction_is_at_hand(tiny, direction, promise):
     assert "as large as promised" in broken(tiny, direction * 2**0.5, promise)[0]
-    assert broken(tiny, direction * 2**0.5, None)[0] == set()
+    assert broken(tiny, direction * 2**0.5, None) == (set(), {"as large as promised"})
 
 
 def test_a_memory_of_prompts_that_forgets_under_which_strength_they_were_read_is_seen(
