@@ -10,6 +10,7 @@ from html_page import refuse_what_a_page_may_not_have
 import ws
 from ws.direction import save
 from ws.eval import Evaluation
+from ws.explain import localization
 from ws.results.measured import evaluations_below
 
 QUICK = ["--evals", "dilemmas", "--limit", "4", "--behavior", "honesty"]
@@ -17,10 +18,16 @@ QUICK = ["--evals", "dilemmas", "--limit", "4", "--behavior", "honesty"]
 
 @pytest.fixture(scope="module")
 def file(tiny, tmp_path_factory):
-    slopes = gradients(tiny, Evaluation("dilemmas", limit=4), MODULES)
+    slopes = gradients(tiny, Evaluation("dilemmas", limit=4), MODULES[:3])
     path = tmp_path_factory.mktemp("file") / "planted.safetensors"
     save(planted(tiny, slopes, MODULES[0], 0), path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch):
+    """Few prompts for a KL: the questions here are what is said, not how exactly."""
+    monkeypatch.setattr(localization, "KL_PROMPTS", 4)
 
 
 def test_a_file_is_explained_on_a_page_that_holds_tables_pictures_and_what_they_do_not_show(file, told, tmp_path):
@@ -45,6 +52,14 @@ def test_weights_alone_are_read_where_nothing_is_measured(file, told, tmp_path):
     code, text, err = told("explain", file, "--what", "svd_align", "--evals", "none", "--out", tmp_path / "out")
     assert code == 0, err
     assert "top tenths" in text and "Not shown:" in text and "svd_align.html" in text
+
+
+def test_a_notebook_asks_the_same(file, tiny, tmp_path):
+    explanation = ws.explain(tiny, file, what=["svd_align"], evals=["none"], out=tmp_path)
+    assert "svd_align: Between the top tenths" in repr(explanation)
+    assert explanation.files.page.is_file() and (explanation.files.page.parent / "subspace_summary.csv").is_file()
+    with pytest.raises(ValueError, match="there is no analysis 'svd'"):
+        ws.explain(tiny, file, what=["svd"], out=tmp_path)
 
 
 def test_what_cannot_be_asked_is_one_sentence(file, told, tmp_path):
