@@ -497,7 +497,7 @@ def test_a_config_file_gives_values_and_flags_win(story, told, tmp_path):
     folder, found = story
     config = tmp_path / "study.yaml"
     config.write_text("n_topics: 48\nn-samples: 1\nn_personas: 1\nepochs: 2\nrank: 9\nlr: 4e-3\nalphas: [-1, 1]\n")
-    code, out, _ = told("replicate", "--out", folder, "--config", config, "--rank", 4, "--json")
+    code, out, _ = told("replicate", "--out", folder, "--config", config, "--rank", 4, *FEW, "--json")
     assert code == 0
     assert json.loads(out)["run"] == found["run"]
     config.write_text("n_topicks: 3\n")
@@ -599,7 +599,7 @@ def test_a_changed_data_file_is_measured_anew(story, told, tmp_path):
 
     folder, found = story
     for c in ("other_violate", "self_violate"):
-        lines = (EVALS / f"mfv_{c}.jsonl").read_text().splitlines()
+        lines = (EVALS / f"mfv_{c}.jsonl").read_text().splitlines()[:12]
         (tmp_path / f"x_{c}.jsonl").write_text("\n".join(lines))
     call = [
         "eval",
