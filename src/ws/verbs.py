@@ -189,10 +189,11 @@ def explain(
     run = (place.run if place is not None else None) or run_with(loaded, below)
     own = None if run is None else run.parent.parent.name
     known = behavior if behavior is not None else own if own in behaviors() else None
-    pairs = None if run is None else pairs_of(find_run(str(run), below)[1], below)
+    pack = None if known is None else load_behavior(str(known), tiny=base.tiny)
+    of_run = any(e.chosen.of_run for e in asked.evaluations(pack, of_run=run is not None).values())
+    pairs = pairs_of(find_run(str(run), below)[1], below) if of_run and run is not None else None
     folder = run or below / "direct" / loaded.content_hash[:12]
     subject = Subject(base, loaded, folder, *name_and_seed(loaded), pairs=pairs)
-    pack = None if known is None else load_behavior(str(known), tiny=base.tiny)
     return explain_subject(subject, asked, pack, below)
 
 

@@ -75,9 +75,11 @@ def explain(options: Options) -> VerbResult:
     tiny = (common.model if options.has("model") else place.base_model()) == "tiny"
     of_run = place.run.parent.parent.name if place.run is not None else None
     behavior = _behavior(common.behavior or of_run, tiny=tiny)
-    chosen = asked.evaluations(behavior, of_run=place.run is not None)
-    first = next(iter(chosen.values()), Evaluation("dilemmas"))  # whether the pairs of the run are needed
-    subject = EvalRequest(first, common, Evaluated(), name, [asked.alpha], options).subject()
+    chosen = list(asked.evaluations(behavior, of_run=place.run is not None).values())
+    needing = (
+        [e for e in chosen if e.chosen.of_run] or chosen or [Evaluation("dilemmas")]
+    )  # the pairs of the run, if any does
+    subject = EvalRequest(needing[0], common, Evaluated(), name, [asked.alpha], options).subject()
     explanation = explain_subject(subject, asked, behavior, Path(common.out), say=say)
     return Explained(subject, asked.alpha, explanation, common.out)
 

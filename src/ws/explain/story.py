@@ -115,7 +115,7 @@ def explain(
     whole = Subject(
         base,
         direction,
-        material=material_of_run(base, subject.folder, out, behavior) if of_run else None,
+        material=_material(base, subject.folder, out, behavior, say) if of_run else None,
         others=_others(asked.beside, base, direction, out),
         seed=subject.seed,
         top=asked.top,
@@ -133,6 +133,17 @@ def explain(
         write_csv(folder / "subspace_per_layer.csv", lines)
         write_csv(folder / "subspace_summary.csv", published.summary(lines))
     return explanation
+
+
+def _material(
+    base: Base, run: Path, out: Path, behavior: Behavior | None, say: Callable[[str], None]
+) -> Material | None:
+    """What a run was made from; None where its pairs are gone, which is said."""
+    try:
+        return material_of_run(base, run, out, behavior)
+    except BadFile as error:
+        say(f"explain: {error}")
+        return None
 
 
 def _others(beside: Sequence[str], base: Base, direction: Direction, out: Path) -> dict[str, Direction]:
@@ -190,7 +201,7 @@ def _lacking(analysis: Analysis, subject: Subject) -> str:
     if analysis.measures and subject.measure is None:
         return "measures effects; name an evaluation with `evals`"
     if analysis.material and subject.material is None:
-        return "reads the pairs of a study; explain a run by its name instead of a file"
+        return "reads the pairs of a study, and they are not there; name a run whose pairs are below `out`"
     if len(subject.others) < analysis.others:
         return (
             "lays the direction beside others of the same base, and there is none; train one, or name it with `beside`"
