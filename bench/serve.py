@@ -165,7 +165,8 @@ def rate(chosen: Namespace, work: Path) -> None:
             tokens = sum(pool.map(ask, range(len(names))))
         return tokens / (server.cpu - before)
 
-    with ours(chosen.model, str(file), threads=chosen.threads) as server:
+    # room for the prompts of all sides, so that writing is measured and not reading
+    with ours(chosen.model, str(file), "--cache-mb", "256", threads=chosen.threads) as server:
         speeds = in_turn(
             {
                 "strengths": lambda: tokens_per_second(server, [f"noise@{a}" for a in alphas], n),
