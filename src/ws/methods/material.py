@@ -1,7 +1,7 @@
 """The material of methods: a base, a behavior, and what a study has of it. Each part is made when first asked for."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,10 +9,11 @@ from ws.behaviors import Behavior
 from ws.errors import Unsupported
 from ws.methods.activation.method import block_name
 from ws.methods.activation.states import ITEMS, Contrast, Text, answer_texts, contrast, persona_texts
+from ws.methods.method import Method
 from ws.models.load import Base
 from ws.models.modules import layer_slice
 from ws.pairs import Pair, Pairs, question_hashes
-from ws.train import Sides
+from ws.train import Sides, TrainSettings, default_train
 from ws.types import Json
 
 LAYERS = "0.3-0.8"
@@ -34,6 +35,10 @@ class Material:
     """Adapter family to its two trained sides."""
     controls: Callable[[str, int], Sides] | None = None
     """The same of pairs whose sides are swapped at random: adapter family and draw to two sides of their own training."""
+    settings: Callable[[str], TrainSettings] | None = None
+    """Adapter family to how it is trained here; its defaults when not given."""
+    once: Callable[[str, Json, Callable[[], Method]], Method] = lambda name, settings, make: make()
+    """(name, settings, how to make it) -> a method that takes a training: a study makes it once and finds it again."""
     seed: int = 0
     layers: str = LAYERS
     items: int = ITEMS
@@ -84,7 +89,11 @@ class Material:
 
     def held_pairs(self) -> Sequence[Pair]:
         """Pairs that nothing is learnt from, to choose on."""
-        return _given(self.held, "validation pairs")().rows
+        return self.validation_pairs().rows
+
+    def validation_pairs(self) -> Pairs:
+        """The same with where they come from."""
+        return _given(self.held, "validation pairs")()
 
     def sides_of(self, adapter: str) -> Sides:
         """Both trained sides of one adapter family."""
@@ -93,6 +102,16 @@ class Material:
     def controls_of(self, adapter: str, draw: int) -> Sides:
         """Both sides of one adapter family, trained on pairs whose sides are swapped at random."""
         return _given(self.controls, "a study to train sides in")(adapter, draw)
+
+    def settings_of(self, adapter: str) -> TrainSettings:
+        """How an adapter family is trained here."""
+        if self.settings is not None:
+            return self.settings(adapter)
+        return replace(default_train(self.base, adapter), seed=self.seed)
+
+    def training_pairs(self) -> Pairs:
+        """The answers of both personas to the training questions."""
+        return _given(self.pairs, "pairs")()
 
     def made(self, *parts: str, **more: Any) -> Json:
         """The provenance of a method made from this, and from the questions of some parts: train, val."""

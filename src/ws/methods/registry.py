@@ -17,13 +17,14 @@ from ws.behaviors import Behavior
 from ws.diff import diff
 from ws.errors import BadFile, Unsupported
 from ws.extensions import Registry
-from ws.methods import constructed, parts, prompts, random
+from ws.methods import constructed, parts, prompts, random, signed
 from ws.methods.activation import (
     ablation,
     clusters,
     gated,
     imported,
     paper,
+    post_block,
     sspace,
     transport,
     turning,
@@ -205,6 +206,7 @@ OF_A_FILE = Needs(seed="none")
 SHIPPED: dict[str, Maker] = {
     "ws": Maker(trained, _of_training, _directions, _check_part),
     "ft": Maker(finetuned, _of_checkpoint, small, _check_checkpoint),
+    signed.NAME: Maker(signed.make, Needs(adapter="lora", answers=True, trains=True, places="weights")),
     "prompt": Maker(
         lambda material, which: prompts.of_behavior(material.known, which),
         _of_texts,
@@ -217,6 +219,7 @@ SHIPPED: dict[str, Maker] = {
     "paper:single-last": Maker(one_layer("last", "paper:single-last"), _of_answers("paper:single-last", personas=True)),
     "paper:all": Maker(every_layer("paper:all", as_code=False), _of_answers("paper:all")),
     "paper:all-code": Maker(every_layer("paper:all-code", as_code=True), _of_answers("paper:all-code")),
+    post_block.NAME: Maker(post_block.make, Needs(answers=True)),
     "sl:mean_diff": added("sl:mean_diff", vectors.mean_diff),
     "sl:mean_centred": added("sl:mean_centred", vectors.mean_centred),
     "sl:pca": added("sl:pca", vectors.pca),

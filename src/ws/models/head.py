@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ws.errors import Unsupported
 from ws.types import Network
 
 PART = 1 << 22  # logits at once: what is read and written over and over should stay near the processor
@@ -42,6 +43,34 @@ def target_logprobs(
 
         return torch.cat([checkpoint(logprobs, states[at], targets[at], use_reentrant=False) for at in parts])
     return _InParts.apply(states, targets, parts, logprobs, torch.is_grad_enabled())
+
+
+def states_of(network: nn.Module, index: Sequence[int], **inputs: Any) -> Tensor:
+    """The states of the chosen positions as they meet the head, (n, d)."""
+    return _states(network, _with_body(network), index, inputs)[0]
+
+
+def divergences(network: nn.Module, index: Sequence[int], others: Tensor, **inputs: Any) -> Tensor:
+    """KL(network || other) over all words at every chosen position, in nats; `others` are the states of the other there."""
+    model = _with_body(network)
+    states, output = _states(network, model, index, inputs)
+
+    def kl(own: Tensor, other: Tensor) -> Tensor:
+        logits = (_logits(model, output, s) for s in (own, other))
+        logp, logq = (x.to(torch.promote_types(x.dtype, torch.float32)).log_softmax(-1) for x in logits)
+        return (logp.exp() * (logp - logq)).sum(-1)
+
+    parts = _parts(len(others), max(FEWEST, PART // _vocabulary(model)))
+    return _InParts.apply(states, others.to(states), parts, kl, torch.is_grad_enabled())
+
+
+def _with_body(network: nn.Module) -> Network:
+    model = causal(network)
+    if model.base_model is model:
+        raise Unsupported(
+            f"{type(model).__name__} has no body apart from its head, so no KL to the base is trained with it."
+        )
+    return model
 
 
 def _parts(n: int, most: int) -> list[slice]:
@@ -132,9 +161,9 @@ class _InParts(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        targets: Sequence[int],
+        targets: Any,
         parts: Sequence[slice],
-        per_row: Callable[[Tensor, Sequence[int]], Tensor],
+        per_row: Callable[[Tensor, Any], Tensor],
         with_gradient: bool,
     ) -> Tensor:
         # what stays is there before the large parts come and go, or it would take their place and memory would grow

@@ -27,7 +27,8 @@ from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.errors import BadFile
 from ws.eval.questions import RunPairs
-from ws.methods import Material, Method
+from ws.methods import Material, Method, save
+from ws.methods import load as load_method
 from ws.models.checkpoint import Theta, checkpoint_of
 from ws.models.load import Base
 from ws.pairs import Check, Pairs, load_pairs, save_pairs
@@ -212,6 +213,9 @@ def material(plan: Plan, train_of: Mapping[str, TrainSettings] | None = None) ->
     def controls(adapter: str, draw: int) -> Sides:
         return make_sides(replace(plan, train=settings(adapter), labels=draw), pairs())[0]
 
+    def trained_once(name: str, how: Json, make: Callable[[], Method]) -> Method:
+        return make_trained(plan, name, how, make)
+
     return Material(
         plan.base,
         plan.behavior,
@@ -220,8 +224,28 @@ def material(plan: Plan, train_of: Mapping[str, TrainSettings] | None = None) ->
         held=lambda: pairs().of(plan.parts.val),
         sides=sides,
         controls=controls,
+        settings=settings,
+        once=trained_once,
         seed=plan.seed,
     )
+
+
+def make_trained(plan: Plan, name: str, how: Json, make: Callable[[], Method]) -> Method:
+    """A method that takes a training of its own, made once from a study's pairs."""
+    below = plan.out / "methods" / slug(plan.base.id) / plan.name / slug(name)
+    place = Place.below(below, "method", how, {**base_key(plan.base), "pairs": plan.data_place.key})
+
+    def write(work: Path) -> Json:
+        method = make()
+        save(method, work / "method.safetensors")
+        return {"content": method.content_hash}
+
+    record = place.once(write, beside=beside(plan.base))
+    file = record.folder / "method.safetensors"
+    method = load_method(file)
+    if record.manifest["content"] != method.content_hash:
+        raise BadFile(f"{file} is not what was written there; move the folder away and run again.")
+    return method
 
 
 def method_folder(plan: Plan, method: Method) -> Path:

@@ -101,7 +101,7 @@ def train(
         checkpoints = Checkpoints(work, _identity(base, pairs, begun), group, device)
         fit = Fit(settings, examples, starts, losses, checkpoints, tracking)
         try:
-            best, attempts, notes = best_rate(fit, settings.lr or of.lr, extend=not settings.lr and len(of.lr) > 1)
+            best, attempts, notes = best_rate(fit.run, settings.lr or of.lr, extend=not settings.lr and len(of.lr) > 1)
         except TrainingDiverged as e:
             raise TrainingDiverged(f"{e}{because(pairs)}") from None
     report |= {

@@ -3,7 +3,7 @@
 import logging
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import NotRequired, TypedDict
 
@@ -91,11 +91,7 @@ class Fit:
                 val = self._round(state, lr)
                 report(state.history[-1])
                 tick(state.step - before)
-                if not math.isfinite(_mean(val)) or _mean(val) > 3 * initial + 2:
-                    raise TrainingDiverged(
-                        f"the validation loss went from {initial:.2f} to {_mean(val):.2f} at step {state.step} with lr {lr:g}; "
-                        "use a smaller `lr`."
-                    )
+                refuse_diverged(initial, _mean(val), state.step, lr)
                 self._choose(state, val)
                 self.checkpoints.save_sometimes(number, lr, state)
         pos, neg = state.sides
@@ -152,7 +148,7 @@ class Fit:
         total = 0.0
         for step in range(start, until):
             for group in optimizer.param_groups:
-                group["lr"] = lr * _schedule(step, len(self.batches), self.settings.warmup)
+                group["lr"] = lr * schedule(step, len(self.batches), self.settings.warmup)
             total += self.losses.step([self.examples.rows[name][i] for i in self.batches[step]], optimizer)
             if not math.isfinite(total):
                 raise TrainingDiverged(
@@ -179,6 +175,14 @@ class Fit:
         return self.losses.mean([self.examples.rows[name][i] for i in self.examples.val])
 
 
+def refuse_diverged(initial: float, val: float, step: int, lr: float) -> None:
+    """Refuse a validation loss that is far above where it began."""
+    if not math.isfinite(val) or val > 3 * initial + 2:
+        raise TrainingDiverged(
+            f"the validation loss went from {initial:.2f} to {val:.2f} at step {step} with lr {lr:g}; use a smaller `lr`."
+        )
+
+
 def batches_of(numbers: Sequence[int], settings: TrainSettings) -> list[list[int]]:
     """The rows of every step: each pass has all of them in a new order, and a last one may be cut short."""
     order = random.Random(f"order/{settings.seed}")
@@ -189,7 +193,7 @@ def batches_of(numbers: Sequence[int], settings: TrainSettings) -> list[list[int
     return [flat[i : i + settings.batch_size] for i in range(0, len(flat), settings.batch_size)]
 
 
-def _schedule(step: int, steps: int, warmup: int) -> float:
+def schedule(step: int, steps: int, warmup: int) -> float:
     """Linear warm-up, then linear decay to 0 over the rest."""
     if step < warmup:
         return (step + 1) / (warmup + 1) if steps > warmup else 1.0
@@ -204,8 +208,10 @@ def _mean(val: Sequence[float]) -> float:
 # ---------------------------------------------------------------- learning rates
 
 
-def best_rate(fit: Fit, grid: Sequence[float], *, extend: bool) -> tuple[BestSteps, list[Attempt], list[str]]:
-    """The outcome with the lowest validation loss over a grid, all attempts, and notes.
+def best_rate(
+    run: Callable[[float, int], BestSteps], grid: Sequence[float], *, extend: bool
+) -> tuple[BestSteps, list[Attempt], list[str]]:
+    """The outcome with the lowest validation loss over a grid, all attempts, and notes; `run(lr, number)` is one attempt.
 
     With `extend`, one rate further is tried where the best is an end of the grid.
     """
@@ -216,7 +222,7 @@ def best_rate(fit: Fit, grid: Sequence[float], *, extend: bool) -> tuple[BestSte
     def attempt(lr: float) -> None:
         nonlocal best
         try:
-            outcome = fit.run(lr, len(attempts))
+            outcome = run(lr, len(attempts))
         except TrainingDiverged as e:
             attempts.append({"lr": lr, "step": None, "val": None, "diverged": str(e)})
             notes.append(str(e))

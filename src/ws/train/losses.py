@@ -38,7 +38,7 @@ class Losses:
 
     def step(self, rows: Sequence[Row], optimizer: torch.optim.Optimizer) -> float:
         """One optimiser step over all rows of a batch; the mean loss per target token before it."""
-        targets = _targets(rows)
+        targets = self.targets(rows)
 
         def backward(some: Sequence[Row], weight: float) -> float:
             loss = weight * self._loss(some) / targets
@@ -55,7 +55,11 @@ class Losses:
         """The mean loss per target token."""
         with torch.no_grad():
             total = self._in_lots(rows, lambda some, weight: weight * float(self._loss(some)), again=lambda: None)
-        return total / _targets(rows)
+        return total / self.targets(rows)
+
+    def targets(self, rows: Sequence[Row]) -> int:
+        """The number of tokens that count for the loss."""
+        return sum(len(r.ids) - r.start for r in rows)
 
     def fit(self, rows: Sequence[Row]) -> None:
         """Set the tokens at once by what the longest row keeps for its backward pass.
@@ -106,16 +110,19 @@ class Losses:
 
     def _loss(self, rows: Sequence[Row]) -> Tensor:
         """Summed cross-entropy of the target tokens."""
-        width = max(len(r.ids) for r in rows)
-        ids = torch.tensor([[*r.ids, *[0] * (width - len(r.ids))] for r in rows], device=self.device)
-        index = [at * width + i for at, r in enumerate(rows) for i in range(r.start - 1, len(r.ids) - 1)]
+        inputs, index = padded(rows, self.device)
         targets = [t for r in rows for t in r.ids[r.start :]]
-        # padding is on the right, where nothing that counts looks: no mask, and the quicker kernels
-        mask = torch.ones_like(ids)
-        logp = target_logprobs(
-            self.attached.network, index, targets, whole=self.group.shard, input_ids=ids, attention_mask=mask
-        )
+        logp = target_logprobs(self.attached.network, index, targets, whole=self.group.shard, **inputs)
         return -logp.sum()
+
+
+def padded(rows: Sequence[Row], device: torch.device) -> tuple[dict[str, Tensor], list[int]]:
+    """Rows as the inputs of one pass, and the positions that say their targets, counted over all rows."""
+    width = max(len(r.ids) for r in rows)
+    ids = torch.tensor([[*r.ids, *[0] * (width - len(r.ids))] for r in rows], device=device)
+    index = [at * width + i for at, r in enumerate(rows) for i in range(r.start - 1, len(r.ids) - 1)]
+    # padding is on the right, where nothing that counts looks: no mask, and the quicker kernels
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, index
 
 
 def tokens_that_fit(per_token: float, free: int | None) -> int:
@@ -140,8 +147,3 @@ def kept_bytes(
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         loss()
     return sum(t.untyped_storage().nbytes() for t in kept)
-
-
-def _targets(rows: Sequence[Row]) -> int:
-    """The number of tokens that count for the loss."""
-    return sum(len(r.ids) - r.start for r in rows)

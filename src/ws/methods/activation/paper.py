@@ -16,6 +16,7 @@ from torch import Tensor
 from ws.batches import Room, in_batches
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.activation.states import EMBEDDED, Contrast
+from ws.methods.method import Method
 from ws.models.load import Base
 from ws.pairs import Pair
 from ws.prefix_cache import answering, mean_logprobs
@@ -60,7 +61,7 @@ def single_layer(
     return Activation(name, candidates[best].edits, POSITIONS, provenance=provenance)
 
 
-def effect(base: Base, method: Activation, pairs: Sequence[Pair]) -> float:
+def effect(base: Base, method: Method, pairs: Sequence[Pair]) -> float:
     """Half the difference between strengths 1 and -1 of log P(pos answer) - log P(neg answer) per token."""
     rows = []
     for pair in pairs[:HELD_OUT_PAIRS]:
