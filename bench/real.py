@@ -132,7 +132,7 @@ def trainer(chosen: Namespace) -> dict[str, Any]:
 
     from ws.adapters import family
     from ws.train import _examples, spec_of
-    from ws.train.loop import _schedule, batches_of
+    from ws.train.loop import batches_of, schedule
 
     base, pairs, settings = study(chosen)
     examples, _ = _examples(base, pairs, settings, settings.parts(pairs.topics))
@@ -150,7 +150,7 @@ def trainer(chosen: Namespace) -> dict[str, Any]:
 
         with family("lora").attached(base, spec_of(base, settings), settings.seed) as attached:
             optimizer = torch.optim.AdamW(attached.trainable.values(), lr=LR, weight_decay=settings.weight_decay)
-            schedule = partial(_schedule, steps=steps, warmup=settings.warmup)
+            decay = partial(schedule, steps=steps, warmup=settings.warmup)
             options = TrainingArguments(
                 str(folder),
                 per_device_train_batch_size=settings.batch_size,
@@ -174,7 +174,7 @@ def trainer(chosen: Namespace) -> dict[str, Any]:
                 data_collator=collated,
                 train_dataset=rows(order),
                 eval_dataset=rows(examples.val),
-                optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)),
+                optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, decay)),
             )
             by.train()
             after = [row for row in by.state.log_history if row["step"] > 0]

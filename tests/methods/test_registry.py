@@ -15,7 +15,7 @@ from ws.errors import Unsupported
 from ws.methods import Material
 from ws.methods.activation.states import answer_texts, persona_texts
 from ws.pairs import Pair, Pairs
-from ws.train import Sides, default_train, train
+from ws.train import Sides, TrainSettings, default_train, train
 
 BEHAVIOR = load_behavior("honesty", tiny=True)
 
@@ -33,10 +33,12 @@ def told_pairs() -> Pairs:
 def material(tiny):
     pairs = told_pairs()
 
+    def quick(adapter: str) -> TrainSettings:
+        return replace(default_train(tiny, adapter), epochs=1, batch_size=16, lr=(4e-3,))
+
     @cache
     def sides(adapter: str, draw: int | None = None) -> Sides:
-        quick = replace(default_train(tiny, adapter), epochs=1, batch_size=16, lr=(4e-3,))
-        return train(tiny, pairs if draw is None else pairs.shuffled(draw), quick)
+        return train(tiny, pairs if draw is None else pairs.shuffled(draw), quick(adapter))
 
     asked = [r.prompt for r in pairs.rows[:10]]
     return Material(
@@ -47,6 +49,7 @@ def material(tiny):
         held=lambda: Pairs(pairs.rows[10:]),
         sides=sides,
         controls=sides,
+        settings=quick,
         items=16,
     )
 

@@ -9,6 +9,7 @@ from test_train import quick
 
 from ws import methods
 from ws.behaviors import neutral_prompts
+from ws.cli import main
 from ws.data import DataSettings
 from ws.direction.forms import LowRank
 from ws.errors import Unsupported
@@ -154,6 +155,14 @@ def test_a_signed_adapter_is_a_direction_of_its_own_rank_with_a_file(made, tmp_p
     assert {f.a.shape[0] for forms in direction.forms.values() for f in forms} == {4}
     for method in made.values():
         assert methods.load(methods.save(method, tmp_path / "m.safetensors")).content_hash == method.content_hash
+
+
+def test_its_file_is_exported_and_vectors_are_refused(made, tmp_path, capsys):
+    signed, vectors = (str(methods.save(m, tmp_path / f"{m.kind}.safetensors")) for m in made.values())
+    assert main(["export", signed, "--model", "tiny", "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "adapter_model.safetensors").is_file()
+    assert main(["export", vectors, "--model", "tiny", "--out", str(tmp_path / "none")]) != 0
+    assert "post_block is not one change of the weights" in capsys.readouterr().err
 
 
 def test_a_study_trains_it_once_and_it_says_what_it_was_made_from(tiny, tmp_path, monkeypatch):

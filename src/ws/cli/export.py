@@ -10,10 +10,12 @@ from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen
 from ws.cli.verify import show_verdicts
-from ws.diff import lookup
+from ws.diff import base_of, lookup
 from ws.export import check_request
 from ws.export import export as write
 from ws.export.verify import Deviation
+from ws.methods.file import is_method, load_method
+from ws.methods.weights import direction_of
 from ws.models.load import refuse_place
 from ws.models.locate import refuse_nowhere
 from ws.settings import at_least, refuse_outside
@@ -97,8 +99,10 @@ def export(options: Options) -> VerbResult:
     check_request(folder, to=request.to, alphas=alphas, rank=request.rank)
     place = lookup(name)
     common = Common(dtype=request.dtype, device=request.device, threads=request.threads)
-    base = load_base(replace(common, model=request.model or request.origin or place.base_model()))
+    change = direction_of(load_method(place.path)) if is_method(place.path) else None
+    source = (lambda: base_of(change, None)) if change is not None else place.base_model
+    base = load_base(replace(common, model=request.model or request.origin or source()))
     origin = load_base(replace(common, model=request.origin)) if request.origin else None
-    direction = place.direction(origin or base)
+    direction = change or place.direction(origin or base)
     facts, verdicts = write(direction, base, folder, to=request.to, alphas=alphas, rank=request.rank, origin=origin)
     return Export(folder, request.rank, facts, verdicts)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ws.direction.direction import Direction
 from ws.direction.file import flattened, read_forms
+from ws.errors import Unsupported
 from ws.methods.method import Method, dial_of
 from ws.models.load import Base
 from ws.steer import Alpha, steer
@@ -115,6 +116,15 @@ def with_origin(method: Method, origin: Base) -> Method:
     if not isinstance(method, Weights):
         raise ValueError(f"{method.name} is no direction in weight space, so `origin` says nothing about it")
     return replace(method, origin=origin)
+
+
+def direction_of(method: Method) -> Direction:
+    """The direction that a method is; refused where it is something else, or two of them."""
+    if not isinstance(method, Weights) or method.below is not None:
+        raise Unsupported(
+            f"{method.name} is not one change of the weights, so no other tool can take it; steer by it here."
+        )
+    return method.direction
 
 
 def as_method(what: Method | Direction) -> Method:

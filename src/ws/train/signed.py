@@ -110,7 +110,7 @@ class SignedFit:
                 history.append(self._row(new))
                 refuse_diverged(initial, new.mean, step, lr)
                 if new.mean < best.mean or settings.stop == "none":
-                    best = new
+                    best, stale = new, 0
                 elif (stale := stale + 1) == settings.patience:
                     break
         return replace(best, history=history)
