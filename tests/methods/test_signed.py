@@ -186,6 +186,8 @@ def test_a_study_trains_it_once_and_it_says_what_it_was_made_from(tiny, tmp_path
 def test_what_it_needs_is_known_by_name():
     one, two = map(methods.needs, NAMES)
     assert (one.adapter, one.trains, one.answers, one.places) == ("lora", True, True, "weights")
+    with pytest.raises(ValueError, match="a signed adapter is signed:lora"):
+        methods.check("signed:ia3")
     assert (two.adapter, two.answers, two.places) == (None, True, "activations")
 
 

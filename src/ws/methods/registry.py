@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ws.adapters import FAMILIES, small
+from ws.adapters import FAMILIES, USUAL, small
 from ws.behaviors import Behavior
 from ws.diff import diff
 from ws.errors import BadFile, Unsupported
@@ -206,7 +206,12 @@ OF_A_FILE = Needs(seed="none")
 SHIPPED: dict[str, Maker] = {
     "ws": Maker(trained, _of_training, _directions, _check_part),
     "ft": Maker(finetuned, _of_checkpoint, small, _check_checkpoint),
-    signed.NAME: Maker(signed.make, Needs(adapter="lora", answers=True, trains=True, places="weights")),
+    "signed": Maker(
+        signed.make,
+        Needs(adapter=USUAL, answers=True, trains=True, places="weights"),
+        lambda: (USUAL,),
+        signed.check,
+    ),
     "prompt": Maker(
         lambda material, which: prompts.of_behavior(material.known, which),
         _of_texts,

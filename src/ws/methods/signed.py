@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ws.adapters import Spec, family
+from ws.adapters import USUAL, Spec, family
 from ws.direction.direction import Direction
 from ws.direction.forms import LowRank
 from ws.methods.material import Material
@@ -26,14 +26,20 @@ from ws.models.load import Base
 from ws.train import spec_of
 from ws.train.signed import PROTOCOL, choice, fit_signed
 
-NAME = "signed:lora"
+NAME = f"signed:{USUAL}"
 KL = 0.03
 READ, WRITE = "lora_A.weight", "lora_B.weight"
 
 
-def make(material: Material) -> Method:
+def check(*adapter: str) -> None:
+    """Refuse a signed adapter of another family."""
+    if adapter != (USUAL,):
+        raise ValueError(f"a signed adapter is {NAME}; got {':'.join(['signed', *adapter])!r}")
+
+
+def make(material: Material, adapter: str) -> Method:
     """The direction of a signed adapter, trained once in a study."""
-    settings = material.settings_of("lora")
+    settings = material.settings_of(USUAL)
     return material.once(
         NAME, {"protocol": PROTOCOL, "train": asdict(settings), "kl": KL}, lambda: signed_lora(material)
     )
@@ -41,8 +47,8 @@ def make(material: Material) -> Method:
 
 def signed_lora(material: Material, *, kl: float = KL) -> Weights:
     """One adapter, trained under both signs."""
-    base, settings = material.base, material.settings_of("lora")
-    of, spec = family("lora"), spec_of(base, settings)
+    base, settings = material.base, material.settings_of(USUAL)
+    of, spec = family(USUAL), spec_of(base, settings)
     with of.attached(base, spec, settings.seed) as fresh:
         start = fresh.state()
     tensors = {key: nn.Parameter(t, requires_grad=WRITE in key or not settings.freeze_a) for key, t in start.items()}

@@ -11,6 +11,7 @@ from dataclasses import asdict
 import torch
 from torch import nn
 
+from ws.adapters import USUAL
 from ws.methods.activation.method import Activation, Add
 from ws.methods.material import Material
 from ws.methods.method import Method
@@ -23,14 +24,14 @@ LR = (1e-2, 1e-1, 1.0)
 
 def make(material: Material) -> Method:
     """The trained vectors of a study, trained once."""
-    settings = material.settings_of("lora")
+    settings = material.settings_of(USUAL)
     how = {"protocol": PROTOCOL, "train": asdict(settings), "lr": list(LR), "layers": material.layers}
     return material.once(NAME, how, lambda: post_block(material))
 
 
 def post_block(material: Material) -> Activation:
     """One vector per block of the slice, trained under both signs."""
-    base, settings = material.base, material.settings_of("lora")
+    base, settings = material.base, material.settings_of(USUAL)
     width = base.model.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
     vectors = {
         name: nn.Parameter(torch.zeros(width, device=next(base.model.get_submodule(name).parameters()).device))
