@@ -85,6 +85,12 @@ same old new *args:
 check:
     bash .ci/run
 
+# Other people's programs against ours, in an environment of its own: the openai package, schemathesis, lm-evaluation-harness.
+peers *args:
+    python3 -m venv .venv-peers
+    .venv-peers/bin/python -m pip install -q -c constraints.txt -e '.[dev,peers]'
+    .venv-peers/bin/python -m pytest -q -m peers {{args}}
+
 # The documentation as a site in out/site, with search; a broken link fails. Needs the extra `docs`.
 docs:
     {{python}} -m sphinx -c docs/site -W --keep-going -q -b html docs out/site

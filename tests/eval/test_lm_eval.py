@@ -63,6 +63,7 @@ def tasks(tmp_path, monkeypatch):
     return lm_eval.Tasks(["capitals"], str(tmp_path))
 
 
+@pytest.mark.peers
 def test_rows_average_to_what_the_harness_prints_and_steering_moves_them(tiny, tasks):
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
@@ -90,6 +91,7 @@ def test_rows_average_to_what_the_harness_prints_and_steering_moves_them(tiny, t
     assert recorded("lm-eval", "lm-eval/capitals@1.0/none").eval == "lm-eval"
 
 
+@pytest.mark.peers
 def test_a_changed_question_is_another_key_and_an_unknown_task_names_close_ones(tasks, tmp_path):
     before = tasks.described(None)
     assert tasks.described(None) == before
@@ -100,6 +102,7 @@ def test_a_changed_question_is_another_key_and_an_unknown_task_names_close_ones(
         lm_eval.Tasks(["capitols"], str(tmp_path))
 
 
+@pytest.mark.peers
 def test_the_command_keeps_samples_as_rows_and_measures_strength_zero_once(tiny, tasks, tmp_path, capsys):
     from ws.cli import main
     from ws.direction import save

@@ -45,6 +45,7 @@ def test_a_recipe_holds_one_strength(tiny, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "gemma3", "gpt2"])
 def test_mergekit_makes_the_model_that_the_hook_makes(tiny, tmp_path, kind):
     merging = pytest.importorskip("mergekit.merge", reason="mergekit is the oracle: pip install -e '.[oracle]'")
