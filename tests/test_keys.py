@@ -331,6 +331,7 @@ def test_a_change_of_anything_in_a_cell_is_another_cell(tiny, honesty, tmp_path)
         "options": replace(cell, options={"n_topics": 7}),
         "options of training": replace(cell, options={"epochs": 7.0}),
         "calibrate": replace(cell, calibrate={**cell.calibrate, "budget": 7.0}),
+        "kl": replace(cell, kl={"n_calib": 7}),
         "alphas": replace(cell, alphas=(-2.0, 2.0)),
         "fractions": replace(cell, fractions=(0.3,)),
         "evals.name": evals(name="sycophancy", protocol=protocol("sycophancy").id, data=None),

@@ -267,7 +267,7 @@ class Endpoint:
             why = getattr(reason, "strerror", None) or type(reason).__name__
             if payload is None:
                 raise _NoServer(
-                    f"there is no server at {_bare(self.url)} ({why}); start it, or give another `generate_with`"
+                    f"there is no server at {_bare(self.url)} ({why}); start it, or give another address"
                 ) from None
             raise _Passing(f"the connection failed ({why})") from None
         except http.client.HTTPException as e:  # no OSError: a reply that was cut off, or that is no HTTP

@@ -416,6 +416,12 @@ def writable(folder: Path) -> None:
         raise BadFile(f"the output folder {folder} cannot be written ({e.strerror}); give another `out`.") from None
 
 
+def refuse_no_folder(out: Path) -> None:
+    """Refuse an output folder that is something else, or lies in something else."""
+    if not next(p for p in (out, *out.absolute().parents) if p.exists()).is_dir():
+        raise BadFile(f"{out} is no folder; `out` names the one with the runs.")
+
+
 def refuse_unwritable(folder: Path) -> None:
     """Refuse an output folder that cannot be written, by trying; nothing of the trial is left."""
     folder = folder.expanduser().absolute()

@@ -2,9 +2,10 @@
 
 import sys
 
+from ws.adapters import USUAL
 from ws.cli import main
 
-BEHAVIOR, ADAPTER = "sycophancy", "lora"
+BEHAVIOR, ADAPTER = "sycophancy", USUAL
 """The fork's defaults."""
 
 

@@ -119,8 +119,10 @@ def test_row_keys_are_unique_within_every_protocol(tiny):
 
 
 def test_unknown_names_say_what_there_is():
-    with pytest.raises(ValueError, match=r"there are .*dilemmas, .*sycophancy"):
+    with pytest.raises(ValueError, match="did you mean 'dilemmas'"):
         protocol("dilemma")
+    with pytest.raises(ValueError, match=r"there are .*dilemmas, .*sycophancy"):
+        protocol("weather")
     with pytest.raises(ValueError, match=r"there are syco-yn/1, syco-yn/pub1"):
         protocol("sycophancy", "syco-yn/2")
 

@@ -210,8 +210,8 @@ def test_a_behavior_without_an_axis_gets_none_and_is_refused_one():
     assert axis_of({"axis_authority": 1}) == "authority"
     with pytest.raises(ValueError, match="honesty makes no claim about moral foundations"):
         checked_axis("trad_care", "honesty", {"logratio_honesty": 1})
-    with pytest.raises(ValueError, match="axis 'purity' is not known; there are trad_care, authority, care_auth"):
-        checked_axis("purity", None, {})
+    with pytest.raises(ValueError, match="axis 'beauty' is not known; there are trad_care, authority, care_auth"):
+        checked_axis("beauty", None, {})
     assert checked_axis("care_auth", "authority", {"axis_authority": 1}) == "care_auth"
 
 

@@ -9,8 +9,8 @@ from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text
 from ws.cli.tables import runs_table
-from ws.errors import BadFile
 from ws.numbers import some
+from ws.records import refuse_no_folder
 from ws.results.layouts.overview import record
 from ws.results.measured import measured
 from ws.results.overview import Entry, entries
@@ -70,8 +70,7 @@ class Runs(VerbResult):
 def runs(options: Options) -> VerbResult:
     """The runs below the output folder."""
     out = Path(options.of(Listed).out)
-    if not next(p for p in (out, *out.absolute().parents) if p.exists()).is_dir():
-        raise BadFile(f"{out} is no folder; `out` names the one with the runs.")
+    refuse_no_folder(out)
     narrow = {name: str(value) for name, value in options.only(*NARROWING).items()}
     rows = [r for r in runs_below(out) if all(str(r[k]) == v for k, v in narrow.items())]
     lines = {r["folder"]: entries(measured([Path(r["folder"])])) for r in rows}

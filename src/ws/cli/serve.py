@@ -1,9 +1,9 @@
 """`ws serve`: a model and its dials behind an address."""
 
-import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ws.behaviors import load_behavior
 from ws.behaviors import names as behavior_names
@@ -20,6 +20,7 @@ from ws.methods.file import load_named
 from ws.methods.method import behavior_name, dial_names
 from ws.methods.weights import Weights
 from ws.models import Base
+from ws.records import refuse_no_folder
 from ws.serve.settings import KEY, Serving
 from ws.slots import slots_fit
 from ws.steer import refuse_mismatch
@@ -48,13 +49,13 @@ class Served(VerbResult):
 @verb(Serving, Loading, places=PLACES, direction=DIRECTION, run=RUN)
 def serve(options: Options) -> VerbResult:
     """A server until Ctrl-C."""
-    refuse_missing()
     from ws.serve.app import Server
     from ws.serve.listen import bound, listen
     from ws.serve.strengths import BASE, dials_of
 
     settings, places = _settings(options), [*options.texts("places"), *options.only("direction", "run").values()]
     settings.refuse_open()
+    refuse_no_folder(Path(settings.out))
     found = [lookup(place, settings.out) for place in places]
     loading = options.of(Loading)
     if not options.has("model") and found:
@@ -70,7 +71,10 @@ def serve(options: Options) -> VerbResult:
         server = Server(base, dials, settings, questions)
         host, port = place.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        say(f"{base.id} with {', '.join(names) or 'no direction'} at {address}/v1; Ctrl-C ends")
+        example = f'"model": "{names[0]}@-0.8"' if names else f'"model": "{BASE}"'
+        say(
+            f"{base.id} with {', '.join(names) or 'no direction'} at {address}/v1, e.g. {example}; a page at {address}/; Ctrl-C ends"
+        )
         listen(server, place)
     counts = server.worker.counts
     return Served(address, counts.requests, counts.new_tokens)
@@ -79,13 +83,6 @@ def serve(options: Options) -> VerbResult:
 def _settings(options: Options) -> Serving:
     """What was typed, with the key of the environment where none was."""
     return Serving(**{"key": os.environ.get(KEY, "").strip() or None, **options.typed(Serving)})
-
-
-def refuse_missing() -> None:
-    """Refuse, in one sentence, where the extra is missing."""
-    for name in ("starlette", "uvicorn"):
-        if importlib.util.find_spec(name) is None:
-            raise Unsupported(f"`ws serve` needs {name}, which is an extra: pip install 'weight-steering[serve]'")
 
 
 def _weights(base: Base, text: str, out: str) -> Weights:

@@ -13,12 +13,13 @@ PAGES = {"train/manifest.json": run.page_of, "sweep.json": sweep.page_of, "repor
 
 
 def place_of(text: str | None, out: Path) -> Path:
-    """The folder of a run, a sweep or a comparison that a text names; the newest run below `out` where nothing is named."""
+    """The folder of a run, a sweep or a comparison that a text names; the newest run below `out` that was measured where nothing is named."""
     if text is None:
-        newest = next(iter(runs(out)), None)
-        if newest is None:
+        folders = [Path(r["folder"]) for r in runs(out)]
+        if not folders:
             raise BadFile(f"there is no run in {out} yet; `ws replicate` makes the first.")
-        return Path(newest["folder"])
+        # one that was measured: those that others are held against are trained and never measured
+        return next((f for f in folders if any(f.glob("eval/*/*/manifest.json"))), folders[0])
     places = (Path(text).expanduser(), out / "sweep" / text)
     return next((p for p in places if has_page(p)), None) or find_run(text, out)[0]
 
