@@ -190,18 +190,22 @@ torch.set_num_threads(1)
 def held(what):
     return next(int(x.split()[1]) * 1024 for x in open("/proc/self/status") if x.startswith(what))
 
-config = transformers.AutoConfig.from_pretrained(sys.argv[1])
-settings = TrainSettings(max_len=64)
-import peft
+def step(vocabulary):
+    config = transformers.AutoConfig.from_pretrained(sys.argv[1], vocab_size=vocabulary)
+    settings = TrainSettings(max_len=64)
+    base = Base(transformers.Qwen3ForCausalLM(config).float().eval().requires_grad_(False), None, "", "random")
+    draw = random.Random(0)
+    rows = [Row(tuple(draw.randrange(vocabulary) for _ in range(64)), 1) for _ in range(8)]
+    with family("lora").attached(base, spec_of(base, settings), 0) as attached:
+        losses = Losses(attached, base.device)
+        losses.fit(rows)
+        losses.step(rows, torch.optim.AdamW(attached.trainable.values()))
+    return losses.tokens_at_once
+
+step(1000)  # what libraries load and keep with the first step is none of the step's own
 before = held("VmRSS")
-base = Base(transformers.Qwen3ForCausalLM(config).float().eval().requires_grad_(False), None, "", "random")
-draw = random.Random(0)
-rows = [Row(tuple(draw.randrange(config.vocab_size) for _ in range(64)), 1) for _ in range(8)]
-with family("lora").attached(base, spec_of(base, settings), 0) as attached:
-    losses = Losses(attached, base.device)
-    losses.fit(rows)
-    losses.step(rows, torch.optim.AdamW(attached.trainable.values()))
-print(held("VmHWM") - before, losses.tokens_at_once)
+tokens = step(150_000)
+print(held("VmHWM") - before, tokens)
 """
 
 
