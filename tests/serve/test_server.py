@@ -22,6 +22,7 @@ from ws.serve.listen import bound
 from ws.serve.requests import OF_CHAT, OF_COMPLETION, SHARED
 from ws.serve.settings import Serving
 from ws.serve.strengths import dials_of
+from ws.slots import slots_fit
 from ws.steer import steer
 
 KENYA = [{"role": "user", "content": "What is the capital of Kenya?"}]
@@ -345,6 +346,7 @@ def test_pages_of_others_are_refused_and_so_are_names_that_only_lead_here(client
 @contextlib.contextmanager
 def listening(tiny, directions, **settings):
     """(port, server) of a server on a port of this machine."""
+    assert slots_fit(tiny.model, 64)  # tried now, as the command does: a test may steer the same model meanwhile
     server = server_of(tiny, directions, **settings)
     place = bound("127.0.0.1", 0)
     web = uvicorn.Server(uvicorn.Config(server.app, log_level="critical", timeout_graceful_shutdown=5))
