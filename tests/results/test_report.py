@@ -14,7 +14,7 @@ from tools.browser import Browser, executable
 from ws.errors import BadFile
 from ws.pairs import Check, Pair, Pairs, save_pairs
 from ws.records import checksums, write_json
-from ws.report import report_of
+from ws.report import place_of, report_of
 from ws.report.meanings import meaning
 from ws.results.measured import measured
 from ws.results.published import sheets
@@ -189,6 +189,17 @@ def test_a_smoke_run_says_so_first(tmp_path):
     folder = write(tmp_path, dilemma_rows(), limit=12).parents[2]
     training(folder)
     assert re.search(r'class="answer">SMOKE', report_of(folder))
+
+
+def test_without_a_name_it_is_the_newest_run_that_was_measured(tmp_path):
+    for name, day in (("tiny-s0-measured", "01"), ("tiny-s0-control", "02")):
+        folder = tmp_path / "honesty" / "lora" / name
+        training(folder)
+        manifest = json.loads((folder / "train" / "manifest.json").read_text())
+        write_json(folder / "train" / "manifest.json", {**manifest, "finished": f"2026-01-{day}T00:00:00Z"})
+    assert place_of(None, tmp_path).name == "tiny-s0-control"
+    write(tmp_path, dilemma_rows(), run="tiny-s0-measured")
+    assert place_of(None, tmp_path).name == "tiny-s0-measured"
 
 
 def test_a_folder_that_is_none_of_these_is_refused_in_one_sentence(tmp_path):

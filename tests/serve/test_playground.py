@@ -532,4 +532,5 @@ def test_what_the_server_allows_is_what_the_slider_can_reach(browser, real):
         focus(page, ".column input[type=number]")
         page.value("document.activeElement.select()")
         page.type(end)
+        assert page.value("document.activeElement.value") == end
         ask(page)

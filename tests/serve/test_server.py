@@ -439,12 +439,12 @@ def test_a_step_that_fails_ends_its_requests_and_no_others(tiny, directions, mon
     with client_of(tiny, directions) as client:
         alone = text_of(chat(client))
         step = Batch.step
-        monkeypatch.setattr(Batch, "step", lambda self: (_ for _ in ()).throw(RuntimeError("/work/secret")))
+        monkeypatch.setattr(Batch, "step", lambda self: (_ for _ in ()).throw(RuntimeError("/home/secret")))
         assert_refused(chat(client), 500, "its log says why")
         assert '"error"' in chat(client, stream=True).text
         monkeypatch.setattr(Batch, "step", step)
         assert text_of(chat(client)) == alone
-    assert "/work/secret" in caplog.text
+    assert "/home/secret" in caplog.text
 
 
 def test_many_clients_at_once_get_what_each_gets_alone(client):
