@@ -1,6 +1,7 @@
 """A behavior that was put into one module is found there, by each way of looking, and a scrambled one nowhere."""
 
 import pytest
+import torch
 from explain.worlds import METRIC, MODULES, gradients, measure, planted, scrambled
 from scipy.stats import spearmanr
 
@@ -85,6 +86,14 @@ def test_slopes_are_the_change_of_the_metric_by_a_small_step(tiny, gradient, tmp
     linear = row_metric(m, taken.rows, METRIC)  # one number at a time, and all at once
     one = [estimate(linear.sample(column)).mean for column in taken.tables[0].numpy().T]
     assert linear.values(taken.tables[0].numpy()) == pytest.approx(one)
+
+
+def test_random_directions_beside_the_slopes_steer_nothing_at_any_strength(tiny, gradient, tmp_path):
+    m = measure(tiny, planted(tiny, gradient, MODULES[0], 0), tmp_path, limit=2)
+    beside = random_steps(m.direction, m.base.weight, 2)
+    at_0, alone, together = (slopes(m, at, dials).tables for at, dials in ((0.0, ()), (1.0, ()), (1.0, beside)))
+    torch.testing.assert_close(together[0], alone[0], rtol=1e-4, atol=1e-6)
+    assert (alone[0] - at_0[0]).norm() > 0.01 * at_0[0].norm()
 
 
 def test_the_smallest_part_that_keeps_most_is_chosen_on_other_questions_and_exported(tiny, gradient, tmp_path):

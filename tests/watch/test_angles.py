@@ -188,6 +188,7 @@ def test_the_area_counts_pairs_and_its_interval_covers_what_it_should():
 def test_the_false_positive_rate_is_that_at_the_threshold_that_most_reach():
     pos, neg = list(range(10, 30)), [9.0, 10.5, 11.5, 3.0]
     assert fpr_at(pos, neg).value == 0.25  # 19 of 20 reach 11
+    assert fpr_at([1.0] * 20, [1.0, 0.0]).value == 0.5  # at the threshold is enough
     none = fpr_at(range(20, 40), range(20))
     assert none.value == 0
     assert 0.1 < none.high < 0.25
