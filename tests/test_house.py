@@ -26,6 +26,7 @@ ROWS = [
     "generate",
     "answer_store",
     "endpoint streaming",
+    "judge",
     "data train",
     "diff",
     "methods",
