@@ -21,7 +21,7 @@ ROWS = [
     "hub",
     "stats pairs direction sources records extensions",
     "models behaviors batches presets numbers",
-    "steer adapters prefix_cache",
+    "steer adapters prefix_cache sets",
     "slots",
     "generate",
     "answer_store",

@@ -101,6 +101,22 @@ def list_of(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) or hasattr(value, "tolist") else [value]
 
 
+def cell(table: Rows, number: int, row: Mapping[str, Any], column: str) -> Any:
+    """A cell; `a.0.b` reaches into a column of lists and records."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for part in column.split("."):
+        try:
+            if isinstance(value, str):
+                raise TypeError(part)
+            value = value[part] if isinstance(value, Mapping) else list(value)[int(part)]
+        except (KeyError, IndexError, ValueError, TypeError):
+            columns = ", ".join(sorted(map(str, row)))
+            raise BadFile(f"{table.source}, row {number} has no {column!r}; it has the columns {columns}.") from None
+    return value
+
+
 def from_hub(dataset: str, config: str, split: str, needed: Sequence[str], *, revision: str | None = None) -> Rows:
     """A split of a hub dataset, read from the parquet copy the hub keeps of every dataset; `revision` is a commit of it."""
     online = reach(dataset, kind="dataset", instead="give a local copy with `data=FILE`")

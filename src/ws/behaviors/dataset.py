@@ -16,7 +16,7 @@ from typing import Any
 from ws.behaviors.pack import DataSet, Prompts
 from ws.errors import BadFile
 from ws.pairs import KINDS, Pairs, file_mark, normal_form, pair_of, with_topics
-from ws.sources import Rows, from_hub, records
+from ws.sources import Rows, cell, from_hub, records
 from ws.types import Json
 
 HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?#([\w.-]+)/([\w.-]+)")
@@ -108,7 +108,7 @@ def _matching(pos: Rows, neg: Rows, key: str) -> list[int]:
     for table in (pos, neg):
         index: dict[str, int] = {}
         for i, r in enumerate(table):
-            if (mark := str(_cell(table, i + 1, r, key))) in index:
+            if (mark := str(cell(table, i + 1, r, key))) in index:
                 raise BadFile(f"{table.source}: rows {index[mark] + 1} and {i + 1} have the same {key}, {mark[:40]!r}.")
             index[mark] = i
         places.append(index)
@@ -118,25 +118,9 @@ def _matching(pos: Rows, neg: Rows, key: str) -> list[int]:
 
 
 def _text(table: Rows, number: int, row: Mapping[str, Any], column: str) -> str:
-    value = _cell(table, number, row, column)
+    value = cell(table, number, row, column)
     if not isinstance(value, str) or not value.strip():
         raise BadFile(
             f"{table.source}, row {number}: {column} must be a text that is not empty, got {repr(value)[:40]}."
         )
-    return value
-
-
-def _cell(table: Rows, number: int, row: Mapping[str, Any], column: str) -> Any:
-    """A cell; `a.0.b` reaches into a column of lists and records."""
-    if column in row:
-        return row[column]
-    value: Any = row
-    for part in column.split("."):
-        try:
-            if isinstance(value, str):
-                raise TypeError(part)
-            value = value[part] if isinstance(value, Mapping) else list(value)[int(part)]
-        except (KeyError, IndexError, ValueError, TypeError):
-            columns = ", ".join(sorted(map(str, row)))
-            raise BadFile(f"{table.source}, row {number} has no {column!r}; it has the columns {columns}.") from None
     return value
