@@ -12,11 +12,19 @@ PERMUTED = ("llama", "mistral")  # llama.cpp orders their rotary halves otherwis
 
 
 def write_gguf(
-    kind: str, path: Path, tokenizer, *, quantised: str = "F32", name: str = "", leave_out: str = "", arch: str = ""
+    kind: str,
+    path: Path,
+    tokenizer,
+    *,
+    quantised: str = "F32",
+    name: str = "",
+    leave_out: str = "",
+    arch: str = "",
+    network=None,
 ):
-    """Write a small model of one architecture with this tokenizer; the model itself."""
+    """Write a small model of one architecture, or the network that is named, with this tokenizer; the model itself."""
     vocabulary = len(tokenizer)
-    network = model(kind, vocabulary=vocabulary)
+    network = network or model(kind, vocabulary=vocabulary)
     config = network.config
     arch = arch or ("llama" if kind == "mistral" else kind)
     writer = gguf.GGUFWriter(path, arch)

@@ -142,24 +142,6 @@ def test_a_bias_without_a_slot_is_refused(folders, tmp_path):
     assert export(d, gpt2, tmp_path / "gpt2", to="merged", alphas=[1])[1][0].verdict == "ok"
 
 
-def test_the_llama_cpp_folder_has_its_strength_in_the_factors(folders, tmp_path):
-    base = load(folders["llama"])
-    d = lowrank(base, size=0.05)
-    assert export(d, base, tmp_path / "g", to="gguf-lora", alphas=[-0.5])[1][0].verdict == "ok"
-    config = json.loads((tmp_path / "g" / "adapter_config.json").read_text())
-    assert config["lora_alpha"] == config["r"] == 2
-    assert not config["use_rslora"]
-    assert config["alpha_pattern"] == config["rank_pattern"] == {}
-    assert all(
-        k.endswith(("lora_A.weight", "lora_B.weight")) for k in load_file(tmp_path / "g" / "adapter_model.safetensors")
-    )
-    with pytest.raises(ExportRefused, match="strength 0"):
-        export(d, base, tmp_path / "z", to="gguf-lora", alphas=[0])
-    gpt2 = load(folders["gpt2"])
-    with pytest.raises(ExportRefused, match="Conv1D"):
-        export(lowrank(gpt2), gpt2, tmp_path / "z", to="gguf-lora", alphas=[1])
-
-
 def test_an_export_that_does_not_move_the_model_fails_its_proof(folders, tmp_path):
     base = load(folders["llama"])
     export(lowrank(base, size=0.05), base, tmp_path / "x", to="peft", alphas=[1])

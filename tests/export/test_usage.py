@@ -8,7 +8,7 @@ import pytest
 from test_steer import lowrank
 
 import ws
-from ws.export.usage import QUESTION, with_llama_cpp_adapter, with_vllm_adapter
+from ws.export.usage import QUESTION, with_vllm_adapter
 
 
 @pytest.mark.parametrize("to", ["peft", "merged"])
@@ -41,6 +41,6 @@ def test_a_card_names_a_rank_that_vllm_knows_and_no_path_of_this_machine(tiny, t
     tiny.model.save_pretrained(tmp_path / "my model")
     local = small.base("llama")
     object.__setattr__(local, "source", str(tmp_path / "my model"))
-    for text in (with_vllm_adapter(local, 1), with_llama_cpp_adapter(local)):
-        assert str(tmp_path) not in text
-        assert f"path/to/{local.id}" in text
+    text = with_vllm_adapter(local, 1)
+    assert str(tmp_path) not in text
+    assert f"path/to/{local.id}" in text

@@ -29,7 +29,7 @@ class Exported:
     """What `ws export` writes."""
 
     to: str = "peft"
-    """peft (stock peft, vLLM), merged (a whole model), gguf-lora (the folder llama.cpp's converter reads), or mergekit."""
+    """peft (stock peft, vLLM), merged (a whole model), gguf-lora (a file that llama.cpp loads), or mergekit."""
     alpha: float = 1.0
     """Strength of the export."""
     alphas: tuple[float, ...] = ()

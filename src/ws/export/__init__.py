@@ -10,6 +10,7 @@ from pathlib import Path
 from ws.direction import Direction
 from ws.direction.algebra import compressed
 from ws.errors import ExportRefused
+from ws.export.gguf import to_gguf
 from ws.export.merged import to_merged
 from ws.export.mergekit import to_mergekit
 from ws.export.peft import to_peft
@@ -27,7 +28,7 @@ def check_request(out: Path, *, to: str, alphas: Sequence[float], rank: int | No
     """Refuse an export that cannot be, before a model is loaded."""
     if to not in TARGETS:
         raise ValueError(
-            f"`to` is one of {', '.join(TARGETS)}; got {to!r}. vLLM and SGLang read peft, llama.cpp gguf-lora."
+            f"`to` is one of {', '.join(TARGETS)}; got {to!r}. vLLM and SGLang read peft, llama.cpp reads gguf-lora."
         )
     if not alphas:
         raise ValueError("an export needs a strength: `alpha=1`")
@@ -66,8 +67,10 @@ def export(
             record = to_merged(used, base, work, alpha=alphas[0], origin=origin)
         elif to == "mergekit":
             record = to_mergekit(used, base, work, final=out, alpha=alphas[0], share=share)
+        elif to == "gguf-lora":
+            record = to_gguf(used, base, work, alphas=alphas, share=share)
         else:
-            record = to_peft(used, base, work, alphas=alphas, share=share, gguf=to == "gguf-lora")
+            record = to_peft(used, base, work, alphas=alphas, share=share)
         full = direction if rank is not None else None
         cut = promise(work, used, base, alphas=list(alphas), origin=origin, full=full, noise=record.get("noise", 0.0))
         if full is not None:

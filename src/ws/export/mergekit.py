@@ -12,8 +12,8 @@ import yaml
 from ws.direction import Direction
 from ws.direction.file import write_tensors
 from ws.errors import ExportRefused
-from ws.export.peft import WEIGHTS, check_modules, config, tensors_of
-from ws.export.target import card, describe, factors
+from ws.export.peft import WEIGHTS, config, tensors_of
+from ws.export.target import card, describe, factors, of_one_rank
 from ws.models.base import Base
 from ws.models.locate import locate
 from ws.types import Json
@@ -24,11 +24,10 @@ RECIPE, ADAPTER = "mergekit.yml", "adapter"
 def to_mergekit(direction: Direction, base: Base, work: Path, *, final: Path, alpha: float, share: float = 1.0) -> Json:
     """Fill the folder with the recipe and the adapter it merges; `final` is where the folder will lie."""
     low_ranks = factors(direction, "mergekit")
-    check_modules(low_ranks, base, "mergekit")
-    r = max(f.a.shape[0] for f in low_ranks.values())
+    r, low_ranks = of_one_rank(low_ranks)
     record = {"to": "mergekit", "alphas": [alpha], "rank": r, "kept_energy": share}
     (work / ADAPTER).mkdir()
-    write_tensors(tensors_of(low_ranks, r), work / ADAPTER / WEIGHTS, {"format": "pt"})
+    write_tensors(tensors_of(low_ranks), work / ADAPTER / WEIGHTS, {"format": "pt"})
     adapter_config = config(low_ranks, base, r, r)
     (work / ADAPTER / "adapter_config.json").write_text(json.dumps(adapter_config, indent=1, sort_keys=True) + "\n")
     (work / RECIPE).write_text(yaml.safe_dump(recipe(base, final.resolve() / ADAPTER, alpha), sort_keys=False))

@@ -8,11 +8,15 @@ from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
 
+from torch.nn.functional import pad
+
 from ws.direction import Direction
 from ws.direction.card import markdown
 from ws.direction.forms import BiasShift, LowRank
 from ws.errors import BadFile, ExportRefused
+from ws.models.base import Base
 from ws.models.checkpoint import Theta
+from ws.models.locate import locate
 from ws.records import refuse_unwritable, versions, write_json
 from ws.types import Json
 
@@ -64,6 +68,24 @@ def factors(direction: Direction, to: str) -> dict[str, LowRank]:
         low = [f for f in forms if isinstance(f, LowRank)]
         low_ranks[name] = reduce(LowRank.plus, low[1:], low[0])
     return low_ranks
+
+
+def of_one_rank(low_ranks: dict[str, LowRank]) -> tuple[int, dict[str, LowRank]]:
+    """The largest rank, and all factors at it, the smaller ones with zeros: a rank per module is not read everywhere."""
+    rank = max(f.a.shape[0] for f in low_ranks.values())
+    lacking = {m: rank - f.a.shape[0] for m, f in low_ranks.items()}
+    return rank, {m: LowRank(pad(f.b, (0, lacking[m])), pad(f.a, (0, 0, 0, lacking[m]))) for m, f in low_ranks.items()}
+
+
+def place_of(base: Base) -> tuple[str, str | None]:
+    """(where a base is loaded from, its revision): a hub id, a folder by its whole path, or `tiny`.
+
+    A GGUF file stands for the folder that it was unpacked into, because other programs load that.
+    """
+    if base.tiny or not base.source:
+        return base.id, base.revision
+    source, _, _ = locate(base.source)
+    return (str(Path(source).resolve()), None) if Path(source).is_dir() else (base.id, base.revision)
 
 
 def describe(folder: Path, direction: Direction, base: Theta, **record: object) -> None:

@@ -30,18 +30,19 @@ def with_vllm() -> str:
     return f"vLLM:\n\n```sh\nvllm serve this/folder --served-model-name steered\n{_REQUEST}\n```"
 
 
-def with_llama_cpp_adapter(base: Base) -> str:
+def with_llama_cpp_adapter() -> str:
     """The adapter in llama.cpp; the strength is the scale of a request."""
-    return f"""llama.cpp (this is the folder that its converter reads, not yet a GGUF file):
+    return f"""llama.cpp, beside the base as a GGUF file:
 
 ```sh
-python convert_lora_to_gguf.py this/folder --base {_name(base)} --outtype f32 --outfile steered.gguf
-llama-server --model BASE.gguf --lora steered.gguf
+llama-server --model BASE.gguf --lora this/folder/adapter.gguf
 curl http://localhost:8080/v1/chat/completions -H "Content-Type: application/json" \\
-  -d '{{"lora": [{{"id": 0, "scale": 1.0}}], "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
+  -d '{{"lora": [{{"id": 0, "scale": 0.5}}], "cache_prompt": false, "messages": [{{"role": "user", "content": "{QUESTION}"}}]}}'
 ```
 
-`scale` 1.0 is the strength it was exported at; 0.5 is half of it."""
+`scale` 1 is the strength it was exported at, 0.5 half of it, -1 its opposite, 0 the base. `cache_prompt` is false because llama.cpp
+may otherwise go on from a prompt that it read at another scale. `ws serve RUN --backend llama.cpp --gguf BASE.gguf` does all
+of this by itself."""
 
 
 def with_llama_cpp() -> str:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ws.behaviors import load_behavior
 from ws.direction import Direction
 from ws.errors import BadFile, ExportRefused, ProofFailed
+from ws.export.gguf import FILE, read_adapter
 from ws.export.target import read_ours
 from ws.models.base import Base
 from ws.models.chat import Chat, encode, render
@@ -202,6 +203,8 @@ def _loaded(folder: Path, to: str, dtype: torch.dtype) -> tuple[nn.Module, int]:
         return network.to(dtype).eval(), min(32, torch.finfo(stored).bits, torch.finfo(dtype).bits)
     if to == "mergekit":  # mergekit itself merges the adapter through peft and multiplies the difference by its weight
         return _by_recipe(folder, dtype)
+    if to == "gguf-lora":
+        return _by_gguf(folder, dtype)
     return _by_peft(folder, dtype)
 
 
@@ -220,16 +223,33 @@ def _by_recipe(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
     return network, bits
 
 
-def _by_peft(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
+def _by_gguf(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
+    """The base with what llama.cpp would add to each matrix, from the file and by its rules; llama.cpp itself is elsewhere."""
+    ours = read_ours(folder)
+    network = _base(ours["place"], ours["revision"], dtype)
+    low_ranks = read_adapter(folder / FILE, network)
+    for name, form in low_ranks.items():
+        network.get_submodule(name).register_forward_hook(
+            lambda _, args, y, form=form: (y.float() + form(args[0].float(), y, None)).to(y.dtype)
+        )
+    return network.eval(), min(32, torch.finfo(dtype).bits)
+
+
+def _base(place: str, revision: str | None, dtype: torch.dtype) -> nn.Module:
+    """A base in stock transformers, as it stands in an export."""
     import transformers
+
+    source, _, at = locate(place, revision)
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        source, revision=at, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    )
+
+
+def _by_peft(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
     from peft import PeftModel
 
     config = json.loads((folder / "adapter_config.json").read_text())
-
-    source, _, revision = locate(config["base_model_name_or_path"], config.get("revision"))
-    network = transformers.AutoModelForCausalLM.from_pretrained(
-        source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    )
+    network = _base(config["base_model_name_or_path"], config.get("revision"), dtype)
     with warnings.catch_warnings():
         # 2026-11: peft 0.21.2 reads what transformers 5.23 has renamed; nothing a user of ours can do about it
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
