@@ -1,16 +1,13 @@
 """Pairs written by a server: the same rows whatever the order of its replies, and no failure of it is hidden."""
 
 import errno
-import hashlib
 import json
 import logging
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from chat_server import Server, error
 
 from ws.behaviors import load_behavior
 from ws.cli import main
@@ -26,87 +23,9 @@ ASKED = [Question(f"pos/q{i}", f"question {i}", "be brief", 20, 3) for i in rang
 SETTINGS = DataSettings(n_topics=8, n_personas=2, n_samples=2, max_len=96)
 
 
-class Server:
-    """A small server of the OpenAI chat API; `bad` says what happens to a request instead, by its number."""
-
-    def __init__(self):
-        self.requests: list[dict] = []
-        self.heads: list[dict] = []
-        self.bad = lambda number, sent: None
-        self.most = 99
-        self.slow = lambda sent: 0.0
-        self.models = ["org/served-model"]
-        self.listing = None  # what it says instead of its models
-        self.now = self.peak = 0
-        self.lock = threading.Lock()
-
-    def answer(self, sent: dict, at: int) -> dict:
-        mark = hashlib.sha256(json.dumps([sent["messages"], sent["seed"], at]).encode()).hexdigest()[:8]
-        told = f"Answer {mark} to {sent['messages'][-1]['content']}  "
-        return {"index": at, "message": {"role": "assistant", "content": told}, "finish_reason": "stop"}
-
-    def reply(self, sent: dict) -> dict:
-        n = min(sent["n"], self.most)
-        choices = [self.answer(sent, at) for at in reversed(range(n))]
-        return {"model": sent["model"], "system_fingerprint": "stub-1", "choices": choices}
-
-    @contextmanager
-    def running(self):
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *args):
-                pass
-
-            def say(self, code: int, body: bytes, **head: str):
-                self.send_response(code)
-                for k, v in {"Content-Length": str(len(body)), **head}.items():
-                    self.send_header(k.replace("_", "-"), v)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def do_GET(self):
-                code, body = outer.listing or (200, json.dumps({"data": [{"id": m} for m in outer.models]}).encode())
-                self.say(code, body)
-
-            def do_POST(self):
-                sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with outer.lock:
-                    outer.requests.append(sent)
-                    outer.heads.append(dict(self.headers))
-                    number = len(outer.requests)
-                    outer.now += 1
-                    outer.peak = max(outer.peak, outer.now)
-                try:
-                    time.sleep(outer.slow(sent))
-                    with outer.lock:  # before the reply: the client may ask again as soon as it has it
-                        outer.now -= 1
-                    bad = outer.bad(number, sent)
-                    if callable(bad):
-                        bad(self.wfile)
-                        return
-                    code, body, head = (200, json.dumps(outer.reply(sent)).encode(), {}) if bad is None else bad
-                    self.say(code, body, **head)
-                except BrokenPipeError:
-                    pass
-
-        httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=httpd.serve_forever, daemon=True, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield Endpoint(f"http://127.0.0.1:{httpd.server_port}/v1", wait=0.01)
-        finally:
-            httpd.shutdown()
-            httpd.server_close()
-
-
 @pytest.fixture
 def server():
     return Server()
-
-
-def error(code: int, message: str = "", **head: str):
-    return code, json.dumps({"error": {"message": message}}).encode(), head
 
 
 def test_rows_are_the_same_whatever_the_order_of_the_replies(server, tiny):
@@ -225,6 +144,45 @@ def test_a_server_that_keeps_failing_ends_with_one_sentence_and_what_was_answere
         assert [r["messages"][-1]["content"] for r in server.requests] == ["question 4", "question 5"]
         whole, _ = endpoint.complete(ASKED, Sampling(1.0), seed=0)
     assert resumed == whole
+
+
+def test_what_is_under_way_when_another_request_fails_is_kept_and_not_paid_twice(server, tmp_path):
+    server.slow = lambda sent: 0.0 if sent["messages"][-1]["content"] == "question 0" else 0.2
+    server.bad = lambda number, sent: error(401, "no") if sent["messages"][-1]["content"] == "question 0" else None
+    with server.running() as endpoint:
+        with pytest.raises(EndpointFailed, match="401"):
+            endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)
+        assert len(server.requests) == 6
+        server.bad, server.slow = (lambda number, sent: None), (lambda sent: 0.0)
+        server.requests.clear()
+        endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path)
+    assert [r["messages"][-1]["content"] for r in server.requests] == ["question 0"]
+
+
+def test_a_single_question_that_is_refused_ends_all_unless_it_may_be(server, tmp_path):
+    server.bad = lambda number, sent: (
+        error(400, "filtered") if sent["messages"][-1]["content"] == "question 3" else None
+    )
+    with server.running() as endpoint:
+        with pytest.raises(EndpointFailed, match="refuses the request with 400: filtered"):
+            endpoint.complete(ASKED, Sampling(1.0), seed=0)
+        answers, _ = endpoint.complete(ASKED, Sampling(1.0), seed=0, work=tmp_path, may_refuse=True)
+        assert [a.text == "" for question in answers for a in question] == [False] * 9 + [True] * 3 + [False] * 6
+        assert [q.user for q in endpoint.unanswered(ASKED, Sampling(1.0), seed=0, work=tmp_path)] == ["question 3"]
+
+
+def test_tokens_are_those_that_the_server_counts(server, tmp_path):
+    one = [replace(a, samples=1) for a in ASKED[:2]]
+    usage = {"prompt_tokens": 11, "completion_tokens": 7}
+    plain = server.reply
+    server.reply = lambda sent: {**plain(sent), "usage": usage}
+    with server.running() as endpoint:
+        for _ in range(2):  # from the server, and from what is kept
+            answers, _ = endpoint.complete(one, Sampling(0.0), seed=0, work=tmp_path)
+            assert [(a.n_read, a.n_tokens) for [a] in answers] == [(11, 7)] * 2
+        server.reply = lambda sent: {**plain(sent), "usage": {"prompt_tokens": "many"}}
+        answers, _ = endpoint.complete(one, Sampling(0.0), seed=0)
+        assert [(a.n_read, a.n_tokens) for [a] in answers] == [(0, 0)] * 2
 
 
 def test_a_line_cut_off_by_a_kill_is_asked_for_again_and_other_settings_are_refused(server, tmp_path):

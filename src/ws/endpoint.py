@@ -20,8 +20,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from email.message import Message
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
@@ -45,6 +45,7 @@ LONGEST_WAIT = 60.0  # seconds between two tries, whatever the server asks for
 TRY_AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
 BIGGEST = 64_000_000  # bytes of one reply
 POLL = 0.2
+DRAIN = 60.0  # seconds that requests under way are waited for after a failure: what they bring is paid for
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,19 @@ class Question:
     system: str | None
     max_new: int
     samples: int = 1
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the options are called that name a server, for whoever reads a message."""
+
+    address: str = "`generate_with`"
+    model: str = "`generate_model`"
+    concurrency: str = "`generate_concurrency`"
+    key: str = KEY
+
+
+GENERATE = Flags()
 
 
 @dataclass(frozen=True)
@@ -74,28 +88,36 @@ class Endpoint:
     """Sent as a bearer token and never written."""
     wait: float = 1.0
     """Seconds before the second try, doubled for every further one."""
+    flags: Flags = field(default=GENERATE, repr=False)
+    """How its options are called in messages."""
 
     def __post_init__(self):
         if not _is_address(self.url):
             raise ValueError(
-                f"`generate_with` takes an address such as http://localhost:8000/v1, got {_bare(self.url)!r}"
+                f"{self.flags.address} takes an address such as http://localhost:8000/v1, got {_bare(self.url)!r}"
             )
         parts = urlsplit(self.url)
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError(f"the address of a server holds no name, password, query or #; a key goes into {KEY}")
+            raise ValueError(
+                f"the address of a server holds no name, password, query or #; a key goes into {self.flags.key}"
+            )
         if self.key and not re.fullmatch(r"[!-~]+", self.key):  # http.client would refuse it too, and print it
-            raise ValueError(f"the key holds a space, a line break or a letter that no key has; look at {KEY}")
+            raise ValueError(
+                f"the key holds a space, a line break or a letter that no key has; look at {self.flags.key}"
+            )
         if self.key and parts.scheme == "http" and parts.hostname not in LOCAL:
             raise ValueError(
                 "a key is not sent over plain http to another machine; use https, or a tunnel to localhost"
             )
         if self.concurrency < 1 or not self.timeout > 0:
-            raise ValueError("`generate_concurrency` must be at least 1, and the timeout positive")
+            raise ValueError(f"{self.flags.concurrency} must be at least 1, and the timeout positive")
 
     @staticmethod
-    def from_environment(url: str, *, model: str | None = None, concurrency: int = 8) -> "Endpoint":
+    def from_environment(
+        url: str, *, model: str | None = None, concurrency: int = 8, flags: Flags = GENERATE
+    ) -> "Endpoint":
         """A server whose key, if it wants one, stands in WS_GENERATE_KEY; files end in a newline, keys do not."""
-        return Endpoint(url.strip(), model, concurrency, key=os.environ.get(KEY, "").strip() or None)
+        return Endpoint(url.strip(), model, concurrency, key=os.environ.get(flags.key, "").strip() or None, flags=flags)
 
     def described(self) -> Json:
         """The part of it that a record keeps: that a server answered, and its model; not its address."""
@@ -111,7 +133,7 @@ class Endpoint:
         if len(names) == 1:
             return names[0]
         listed = ", ".join(_harmless(n) for n in names[:8]) or "none"
-        raise ValueError(f"the server has {len(names)} models ({listed}); name one with `generate_model`")
+        raise ValueError(f"the server has {len(names)} models ({listed}); name one with {self.flags.model}")
 
     def models(self) -> list[Json]:
         """The models that the server lists."""
@@ -145,30 +167,47 @@ class Endpoint:
         work: Path | None = None,
         extra: Mapping[str, object] | None = None,
         label: str = "answers",
+        may_refuse: bool = False,
     ) -> tuple[list[list[Answer]], Json]:
         """The answers to every question, in order, and what the server said of itself.
 
-        `extra` goes into every request as it is. With `work`, answers are kept there as they come.
+        `extra` goes into every request as it is. With `work`, answers are kept there as they come. A question that the
+        server refuses ends all; where it `may_refuse`, it has an empty answer instead, which is not kept.
         """
-        model = self.served()
-        body = {**_sampled(sampling), **(extra or {}), "model": model}
-        store = AnswerStore(work, sha_of([PROTOCOL, body, seed]))
+        body, store = self._stored(sampling, seed, work, extra)
         missing = [a for a in questions if _asks(a) not in store.answers]
         if missing:
             self._reach()
         if len(missing) < len(questions):
             log.info("%d of %d questions were answered before", len(questions) - len(missing), len(questions))
         with progress(sum(a.samples for a in missing), label) as tick:
-            for one, answers, names in self._all(missing, body, seed):
-                store.add(_asks(one), one.name, answers, names)
-                tick(len(answers))
+            for one, answers, names in self._all(missing, body, seed, may_refuse):
+                if answers is None:
+                    store.answers[_asks(one)], store.names[_asks(one)] = [Answer("", 0, False)] * one.samples, []
+                else:
+                    store.add(_asks(one), one.name, answers, names)
+                tick(one.samples)
         reported = sorted({name for a in questions for name in store.names[_asks(a)]})
         return [store.answers[_asks(a)] for a in questions], {**self.described(), "reported": reported}
 
-    def _all(self, questions: Sequence[Question], body: Mapping[str, object], seed: int):
-        """(question, answers, what the server reported), as they come; the first failure ends all.
+    def unanswered(
+        self, questions: Sequence[Question], sampling: Sampling, *, seed: int, work: Path | None
+    ) -> list[Question]:
+        """The questions that `complete` would ask the server, the others being answered."""
+        _, store = self._stored(sampling, seed, work, None)
+        return [one for one in questions if _asks(one) not in store.answers]
 
-        The threads are daemons: one that waits for a slow server does not keep an interrupted command alive.
+    def _stored(
+        self, sampling: Sampling, seed: int, work: Path | None, extra: Mapping[str, object] | None
+    ) -> tuple[Mapping[str, object], AnswerStore]:
+        """What every request holds, and what was answered to such requests."""
+        body = {**_sampled(sampling), **(extra or {}), "model": self.served()}
+        return body, AnswerStore(work, sha_of([PROTOCOL, body, seed]))
+
+    def _all(self, questions: Sequence[Question], body: Mapping[str, object], seed: int, may_refuse: bool):
+        """(question, answers, what the server reported), as they come; None for the answers to what it refuses.
+
+        The first failure ends all, once the requests under way have brought what they bring. The threads are daemons: one that waits for a slow server does not keep an interrupted command alive.
         """
         todo: queue.SimpleQueue = queue.SimpleQueue()
         done: queue.SimpleQueue = queue.SimpleQueue()
@@ -184,12 +223,19 @@ class Endpoint:
                     return
                 try:
                     done.put((one, *self._one(one, body, seed, stop)))
+                except _Refused as e:
+                    if not may_refuse:
+                        done.put(e)
+                        return
+                    log.warning("%s", e)
+                    done.put((one, None, []))
                 except BaseException as e:  # handed to the thread that waits
                     done.put(e)
                     return
 
-        for _ in range(min(self.concurrency, len(questions))):
-            threading.Thread(target=work, daemon=True).start()
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(min(self.concurrency, len(questions)))]
+        for thread in threads:
+            thread.start()
         try:
             for _ in questions:
                 while True:  # a wait without an end would not hear Ctrl-C on every system
@@ -199,6 +245,8 @@ class Endpoint:
                     except queue.Empty:
                         continue
                 if isinstance(result, BaseException):
+                    stop.set()
+                    yield from _under_way(threads, done)
                     raise result
                 yield result
         finally:
@@ -235,7 +283,7 @@ class Endpoint:
                 if not tries_left:
                     raise EndpointFailed(
                         f"the server failed {TRIES} times in a row ({e}). What was answered is kept: the same command "
-                        "goes on from there, with `generate_concurrency=1` if it is too much for the server."
+                        f"goes on from there, with {_of_one(self.flags.concurrency)} if it is too much for the server."
                     ) from None
                 pause = min(max(wait, e.after), LONGEST_WAIT)
                 log.warning("%s; trying again in %.0f s", e, pause)
@@ -314,13 +362,14 @@ class Endpoint:
             where = _harmless(_bare(e.headers.get("Location") or "nowhere"))
             raise EndpointFailed(f"the server redirects to {where}; give that address")
         hint = {
-            401: f" Its key goes into the environment variable {KEY}.",
-            403: f" Its key goes into the environment variable {KEY}.",
-            404: " Check the address (it ends in /v1) and `generate_model`.",
+            401: f" Its key goes into the environment variable {self.flags.key}.",
+            403: f" Its key goes into the environment variable {self.flags.key}.",
+            404: f" Check the address (it ends in /v1) and {self.flags.model}.",
         }.get(e.code, "")
         if e.code == 400 and re.search(r"top_k|min_p|chat_template_kwargs", words):
             hint = " This server knows no top_k: leave it out with `top_k=0`."
-        raise EndpointFailed(f"the server refuses the request with {e.code}: {words or 'no reason given'}.{hint}")
+        kind = _Refused if e.code in (400, 422) else EndpointFailed
+        raise kind(f"the server refuses the request with {e.code}: {words or 'no reason given'}.{hint}")
 
 
 class _Passing(Exception):
@@ -329,6 +378,10 @@ class _Passing(Exception):
     def __init__(self, what: str, after: float = 0.0):
         super().__init__(what)
         self.after = after
+
+
+class _Refused(EndpointFailed):
+    """The server does not take this request; it may take others."""
 
 
 class _NoServer(EndpointFailed):
@@ -342,6 +395,21 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
+
+def _under_way(threads: Sequence[threading.Thread], done: queue.SimpleQueue) -> Iterator[Any]:
+    """What the requests that are under way still bring."""
+    until = time.monotonic() + DRAIN
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    while not done.empty():
+        if not isinstance(result := done.get(), BaseException):
+            yield result
+
+
+def _of_one(flag: str) -> str:
+    """An option of a message, set to 1."""
+    return f"{flag[:-1]}=1`" if flag.endswith("`") else f"{flag} 1"
 
 
 def _asks(one: Question) -> str:
@@ -375,7 +443,7 @@ def _sampled(sampling: Sampling) -> Json:
 
 
 def _answers(reply: Any) -> tuple[list[Answer], set[str]]:
-    """The choices of a reply, and what it says of the model; the number of tokens is counted later, by our tokenizer."""
+    """The choices of a reply, and what it says of the model; tokens as the server counts them."""
     try:
         choices = sorted(reply["choices"], key=lambda c: c.get("index") or 0)
         answers = []
@@ -389,10 +457,20 @@ def _answers(reply: Any) -> tuple[list[Answer], set[str]]:
             answers.append(Answer("" if reason == "content_filter" else text.rstrip(), 0, reason == "stop"))
         if not answers:
             raise TypeError
+        if len(answers) == 1:  # of several, the server gives one sum
+            written, read = _usage(reply.get("usage"))
+            answers = [replace(answers[0], n_tokens=written, n_read=read)]
     except (KeyError, TypeError, AttributeError):
         raise _Passing("the reply is not that of a chat completion") from None
     names = {f"{k} {_public(reply[k])}" for k in ("model", "system_fingerprint") if isinstance(reply.get(k), str)}
     return answers, names
+
+
+def _usage(usage: Any) -> tuple[int, int]:
+    """Tokens that one answer and its prompt took; 0 where the server does not say it."""
+    counts = [usage.get(name) if isinstance(usage, dict) else None for name in ("completion_tokens", "prompt_tokens")]
+    written, read = (n if type(n) is int and n >= 0 else 0 for n in counts)
+    return written, read
 
 
 def _message(raw: bytes) -> str:

@@ -10,6 +10,7 @@
         ├── PairsUnfit      the generated answers cannot carry a direction
         ├── ProofFailed     an export does not do what it was written to do
         ├── EndpointFailed  a server that writes answers does not, or not as asked
+        ├── JudgeUnfit      a judge gives no verdicts that can be read
         ├── ProcessLost     one of several processes of a training ended before the others
         ├── Broken              a strength at which the model's logits are no numbers any more
         ├── DiskFull        what was made could not be written
@@ -88,6 +89,10 @@ class TrainingDiverged(Failed):
 
 class EndpointFailed(Failed):
     """A server was asked for answers and gave none that can be used."""
+
+
+class JudgeUnfit(Failed):
+    """A judge answers, and not in the form that was asked for."""
 
 
 class ProcessLost(Failed):

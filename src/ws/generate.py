@@ -70,6 +70,8 @@ class Answer:
     text: str
     n_tokens: int
     ended: bool
+    n_read: int = 0
+    """Tokens of the prompt, where a server that is paid by them says so."""
 
 
 @overload

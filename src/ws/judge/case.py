@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ws.answer_store import sha_of
 
@@ -51,6 +51,7 @@ class Verdict:
         return math.nan if self.value is None else self.value
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Whoever gives verdicts by one rubric: a rule, a server, a model."""
 
