@@ -5,7 +5,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ws.stats.agreement import equal_share, krippendorff, krippendorff_estimate
@@ -43,6 +43,7 @@ def test_the_published_example_has_its_published_alphas():
     assert krippendorff(units, "interval") == pytest.approx(0.849, abs=5e-4)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.lists(st.one_of(st.none(), st.integers(0, 4)), min_size=2, max_size=4), min_size=2, max_size=12))
 def test_alpha_is_that_of_the_table_of_coincidences(units):
     for level, distance in DISTANCES.items():
