@@ -209,6 +209,10 @@ def quotient(top: Sample, bottom: Sample) -> Sample:
 
 def paired(samples: Sequence[Sample]) -> list[Sample]:
     """The same numbers over the rows that all of them have scored, joined by key; the others are NaN in each."""
+    first = samples[0]
+    if all(s.keys == first.keys and s.units == first.units for s in samples):  # usual, and many times faster
+        scored = np.all([s.scored for s in samples], axis=0)[:, None]
+        return [Sample(s.keys, s.units, np.where(scored, s.features, np.nan), s.statistic) for s in samples]
     units: dict[Hashable, Hashable] = {}
     for s in samples:
         for key, unit in zip(s.keys, s.units):
