@@ -22,7 +22,7 @@ ROWS = [
     "stats pairs direction sources records extensions",
     "models behaviors batches presets numbers",
     "steer adapters prefix_cache sets",
-    "slots",
+    "slots derived",
     "generate",
     "answer_store",
     "endpoint streaming",

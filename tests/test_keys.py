@@ -295,6 +295,7 @@ def test_whatever_the_evaluation_of_pairs_reads_of_a_training_is_in_its_key(tiny
 
 NOT_IN_A_CELL = {
     "common.model": "the base itself is looked at: its bytes, config, tokenizer, precision and threads",
+    "common.onto": "what is folded into it changes its bytes, and so its key",
     "common.behavior": "the behavior itself is looked at",
     "common.pairs": "a comparison takes none",
     "common.dtype": "the base's own precision is in its key",

@@ -70,6 +70,7 @@ EXPORTS = {
     "compare": "ws.verbs:compare",
     "connect": "ws.serve.client:connect",
     "data": "ws.data:data",
+    "derive": "ws.verbs:derive",
     "diff": "ws.diff:diff",
     "diff_adapters": "ws.diff:diff_adapters",
     "diff_checkpoints": "ws.diff:diff_checkpoints",

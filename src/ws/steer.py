@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ws.direction.direction import Direction
 from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, RowScale, mapped, tensors
 from ws.errors import DirectionMismatch, Unsupported
-from ws.models.load import Base
+from ws.models.base import Base, Root
 from ws.models.modules import fingerprint, is_conv1d, linears_of, weight_of
 
 log = logging.getLogger(__name__)
@@ -51,16 +51,33 @@ def steer(
     if fold and any(isinstance(dial, Tensor) for dial in dials.values()):
         raise ValueError("folding writes one strength into the weights; one alpha per row needs fold=False")
     layers = _checked_layers(base, model, direction, origin)
+    made_on = origin or _root(base, direction)
 
     with ExitStack() as undo:
         for name, dial in dials.items():
             layer = layers[name]
-            part = _part(layer, direction.forms[name], dial, fold, origin, name)
+            part = _part(layer, direction.forms[name], dial, fold, made_on, name)
             undo.callback(_switch_off, layer, part)  # first: switching on may fail half way
             _switch_on(layer, part)
         if fold and dials:
-            _warn_of_lost_steps(direction, layers)
+            _warn_of_lost_steps([_DIALS[layer].delivered for layer in layers.values()])
         yield model
+
+
+def fold_for_good(base: Base, direction: Direction, alpha: float) -> None:
+    """Write `alpha * direction` into the weights to stay: the base is then another one, and no copy of its bits is kept."""
+    layers, made_on, shares = _checked_layers(base, base.model, direction, None), _root(base, direction), []
+    for name, forms in direction.forms.items():
+        dial = _Dial([])
+        _fold(layers[name], dial, [_part(layers[name], forms, alpha, True, made_on, name)])
+        shares.append(dial.delivered)
+    _warn_of_lost_steps(shares)
+
+
+def _root(base: Base | nn.Module, direction: Direction) -> Root | None:
+    """The root of a derived base, where the direction was made on it."""
+    root = base.root if isinstance(base, Base) else None
+    return root if root is not None and direction.fingerprint == root.fingerprint else None
 
 
 # ---------------------------------------------------------------- rows that come and go
@@ -129,7 +146,7 @@ class _Dial:
 
 
 def _part(
-    layer: nn.Module, forms: tuple[Form, ...], alpha: float | Tensor, fold: bool, origin: Base | None, name: str
+    layer: nn.Module, forms: tuple[Form, ...], alpha: float | Tensor, fold: bool, origin: Base | Root | None, name: str
 ) -> _Part:
     """One layer's share, on its device and in at least float32."""
     weight = weight_of(layer)
@@ -306,8 +323,8 @@ def _tensor(layer: nn.Module, name: str) -> Tensor:
     return tensor
 
 
-def _warn_of_lost_steps(direction: Direction, layers: dict[str, nn.Module]) -> None:
-    shares = [_DIALS[layer].delivered for layer in layers.values()]
+def _warn_of_lost_steps(shares: Sequence[float]) -> None:
+    """Warn where the weights' precision has rounded much of a fold away; `shares` are those that arrived, by layer."""
     mean = sum(shares) / len(shares)
     if mean < ENOUGH_ARRIVED:
         log.warning(
@@ -376,7 +393,8 @@ def _checked_layers(
         own = dict(pair for x in layers.values() for pair in _kept_bits(x.module))
         mark = fingerprint(model, lambda _, p: own.get(id(p), p))
     expected = direction.fingerprint
-    if expected and mark != expected and (origin is None or origin.fingerprint != expected):
+    fits = base.fits(expected) if isinstance(base, Base) else expected in (None, "", mark)
+    if expected and not fits and (origin is None or origin.fingerprint != expected):
         if origin is not None:
             raise DirectionMismatch(
                 f"the direction was made from base {expected[:8]}…, and `origin` is {origin.fingerprint[:8]}…. "

@@ -24,6 +24,7 @@ from ws.behaviors import names as behaviors
 from ws.calibrate import CalibrateSettings, Calibration
 from ws.calibrate import calibrate as calibrate_method
 from ws.data import DataSettings
+from ws.derived import derive as derive_base
 from ws.diff import lookup, run_with
 from ws.direction import Direction
 from ws.errors import Unsupported
@@ -87,6 +88,19 @@ def steer(
     if fold or origin is not None or not isinstance(base, Base):
         raise Unsupported(f"{by.name} is no direction; steer a loaded base by it, without `fold` and `origin`.")
     return by.at(base, alpha)
+
+
+@plain_types
+def derive(
+    model: Model, by: Direction | str | Path, alpha: float = 1.0, *, name: str | None = None, out: str | Path = "out"
+) -> Base:
+    """The base `theta + alpha * direction`, such as a fine-tune, as a base of its own; a base that is given is left as it is.
+
+    What was made on the root fits the derived base. `by` is a direction, or what `ws.load_direction` finds.
+    """
+    base = _base(model)
+    direction = by if isinstance(by, Direction) else load_direction(by, base, out=out)
+    return derive_base(base, direction, alpha, name=name, in_place=not isinstance(model, Base))
 
 
 @plain_types

@@ -11,7 +11,7 @@ from ws.cli.named import DIRECTION, PLACE, RUN, WAYS, name_of
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say, say_stage
-from ws.cli.study import ADAPTER, SEED
+from ws.cli.study import ADAPTER, SEED, rooted
 from ws.cli.tables import calibration_table
 from ws.diff import lookup
 from ws.methods.file import is_method
@@ -89,7 +89,7 @@ class Strengths(VerbResult):
 @verb(Calibrated, CalibrateSettings, Common, place=PLACE, direction=DIRECTION, run=RUN, adapter=ADAPTER, seed=SEED)
 def calibrate(options: Options) -> VerbResult:
     """The strengths of a direction or a method by name."""
-    common, subject, name = options.of(Common), options.of(Calibrated), name_of(options)
+    common, subject, name = rooted(options, options.of(Common)), options.of(Calibrated), name_of(options)
     settings = CalibrateSettings(**{**preset(common.preset, "calibrate"), **options.typed(CalibrateSettings)})
     _refuse_contradictions(options, subject, name)
     place = lookup(name, common.out) if name else None

@@ -20,6 +20,7 @@ from ws.cli.named import DIRECTION, RUN, WAYS
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import CONTROL, Screen, complain, safe_text, say
+from ws.cli.study import rooted
 from ws.diff import lookup
 from ws.errors import Failed, WsError
 from ws.generate import Answer
@@ -77,8 +78,10 @@ def chat(options: Options) -> VerbResult:
     settings, places = options.of(Chatting), [*options.texts("places"), *options.only("direction", "run").values()]
     alphas = _alphas(settings, len(places), typed=options.has("alpha"))
     found = [lookup(place, settings.out) for place in places]
-    loading = options.of(Loading)
-    base = load_base(loading if options.has("model") or not found else replace(loading, model=found[0].base_model()))
+    loading = rooted(options, options.of(Loading))
+    if not options.has("model") and found:
+        loading = replace(loading, model=found[0].base_model())
+    base = load_base(loading, out=settings.out)
     dials = []
     for place, alpha in zip(places, alphas):
         method = as_method(load_named(place, base, out=settings.out))

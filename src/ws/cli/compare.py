@@ -14,7 +14,7 @@ from ws.cli.live import Watch
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say
-from ws.cli.study import MAKING
+from ws.cli.study import MAKING, rooted
 from ws.cli.words import command_without_address, counts, stage_lines, time_left
 from ws.data import DataSettings
 from ws.engine import workers_of
@@ -163,7 +163,7 @@ class ComparedMethods(VerbResult):
 @verb(Compared, CalibrateSettings, Common, *MAKING, unlisted=("pairs", "seed", "adapter"))
 def compare(options: Options) -> VerbResult:
     """Methods, each at the strengths of one KL."""
-    common, request = options.of(Common), options.of(Compared)
+    common, request = rooted(options, options.of(Common)), options.of(Compared)
     # 1. everything that can be refused is refused before a model is loaded
     _refuse_contradictions(options, common, request)
     chosen = methods.selection(request.methods, draws=request.draws)
@@ -192,6 +192,7 @@ def compare(options: Options) -> VerbResult:
         preset=common.preset,
         pack=None if behavior.name == (common.behavior or "honesty") else common.behavior,
         endpoint=endpoint,
+        onto=common.onto,
         out=Path(common.out),
     )
     if request.check:

@@ -11,7 +11,7 @@ from rich.table import Table
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say_stage
-from ws.cli.study import STUDY
+from ws.cli.study import STUDY, rooted
 from ws.cli.tables import checks_table
 from ws.cli.words import duration
 from ws.data import PREVIEW_QUESTIONS, Preview
@@ -135,7 +135,7 @@ def _short(text: str) -> str:
 )
 def data(options: Options) -> VerbResult:
     """The pairs of a study, made or read."""
-    plan = plan_of(options.of(Common), options.values)
+    plan = plan_of(rooted(options, options.of(Common)), options.values)
     if options.flag("preview"):
         start = time.perf_counter()
         some = preview_pairs(plan)

@@ -12,7 +12,7 @@ from ws.cli.named import words_of
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say_stage
-from ws.cli.study import STUDY, say_pairs
+from ws.cli.study import STUDY, rooted, say_pairs
 from ws.cli.tables import rounding_table
 from ws.cli.train import signed_cosine
 from ws.diff import checked_mode, diff_named
@@ -100,7 +100,7 @@ def diff(options: Options) -> VerbResult:
     if options.text("left"):
         return _of_models(options)
     mode = checked_mode(options.text("mode") or "contrastive")
-    plan = replace(plan_of(options.of(Common), options.values), mode=mode)
+    plan = replace(plan_of(rooted(options, options.of(Common)), options.values), mode=mode)
     pairs, record = make_pairs(plan)
     say_pairs(pairs, record)
     sides, record = make_sides(plan, pairs)

@@ -12,7 +12,7 @@ from ws.cli.named import DIRECTION, PLACE, RUN, name_of, words_of
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say, say_stage
-from ws.cli.study import MAKING, Dialed
+from ws.cli.study import MAKING, Dialed, rooted
 from ws.cli.subject import BehaviorSubject, EvalRequest, Evaluated
 from ws.direction import Direction
 from ws.eval import Evaluation, Panel, Protocol, evaluation, shown
@@ -95,7 +95,7 @@ class Measurement(VerbResult):
 def evaluate(options: Options) -> VerbResult:
     """A direction, any method or the model alone, measured."""
     name = options.text("name") or ""
-    common, evaluated, alphas = options.of(Common), options.of(Evaluated), options.of(Dialed).alphas
+    common, evaluated, alphas = rooted(options, options.of(Common)), options.of(Evaluated), options.of(Dialed).alphas
     named = name_of(options)
     if named and evaluated.method:
         raise ValueError(f"give {named} or --method {evaluated.method}, not both")

@@ -12,7 +12,7 @@ from ws.cli.named import DIRECTION, RUN, WAYS, name_of
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say
-from ws.cli.study import ADAPTER, SEED, pairs_and_direction
+from ws.cli.study import ADAPTER, SEED, pairs_and_direction, rooted
 from ws.diff import NamedDirection, lookup
 from ws.direction import Direction
 from ws.errors import Broken
@@ -125,7 +125,7 @@ class SideBySide(VerbResult):
 @verb(Generated, Common, words=WORDS, direction=DIRECTION, run=RUN, behavior=BEHAVIOR, adapter=ADAPTER, seed=SEED)
 def generate(options: Options) -> VerbResult:
     """Answers at several alphas."""
-    common, request = options.of(Common), options.of(Generated)
+    common, request = rooted(options, options.of(Common)), options.of(Generated)
     name, prompt = _named(options, request.prompt, common.out)
     refuse_unreadable(common)
     plan = place = direction = base = None

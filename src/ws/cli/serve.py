@@ -12,6 +12,7 @@ from ws.cli.named import DIRECTION, RUN
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say
+from ws.cli.study import rooted
 from ws.diff import lookup
 from ws.direction import Direction
 from ws.errors import Unsupported
@@ -57,11 +58,11 @@ def serve(options: Options) -> VerbResult:
     settings.refuse_open()
     refuse_no_folder(Path(settings.out))
     found = [lookup(place, settings.out) for place in places]
-    loading = options.of(Loading)
+    loading = rooted(options, options.of(Loading))
     if not options.has("model") and found:
         loading = replace(loading, model=found[0].base_model())
     with bound(settings.host, settings.port) as place:
-        base = load_base(loading)
+        base = load_base(loading, out=settings.out)
         if not slots_fit(base.model, 1):
             raise Unsupported(f"the rows of {base.id} cannot come and go, and so it cannot be served; use `ws chat`")
         methods = [_weights(base, text, settings.out) for text in places]

@@ -1,11 +1,12 @@
 """What the verbs of a study share: their settings, and its stages, each reported when it is done."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 import typer
 
 from ws.cli.fields import with_flags
-from ws.cli.options import Declared
+from ws.cli.options import Declared, Options
 from ws.cli.screen import say, say_stage
 from ws.data import DataSettings
 from ws.direction import Direction
@@ -13,10 +14,13 @@ from ws.pairs import Pairs
 from ws.records import Record
 from ws.replicate import say_of_pairs
 from ws.steer import checked_strengths
-from ws.study.options import Common, Served
+from ws.study.options import Common, Loading, Served
 from ws.study.plan import Plan
+from ws.study.planning import fold_of
 from ws.study.stages import make_direction, make_pairs, make_sides
 from ws.train import TrainSettings
+
+L = TypeVar("L", bound=Loading)
 
 MAKING = (DataSettings, TrainSettings, Served)
 """How pairs and adapters are made."""
@@ -40,6 +44,14 @@ class Dialed:
         if not self.alphas:
             raise ValueError("`alphas` needs at least one number, e.g. `alphas=-1,0,1`")
         checked_strengths(self.alphas)
+
+
+def rooted(options: Options, loading: L) -> L:
+    """How a model is loaded; one that nobody named is the one that what is folded into it was made on."""
+    if not loading.onto or options.has("model"):
+        return loading
+    place = fold_of(loading.onto[0], options.text("out") or "out").place
+    return replace(loading, model=place.base_model())
 
 
 def say_pairs(pairs: Pairs, record: Record) -> None:

@@ -9,7 +9,7 @@ from ws.cli.launch import Across, joined, start_processes, to_start
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say_stage
-from ws.cli.study import STUDY, say_pairs
+from ws.cli.study import STUDY, rooted, say_pairs
 from ws.records import Record
 from ws.study.options import Common
 from ws.study.plan import Plan
@@ -51,7 +51,7 @@ class Training(VerbResult):
 @verb(*STUDY, Across)
 def train(options: Options) -> VerbResult:
     """Two adapters, one on each side of the pairs."""
-    common, across = options.of(Common), options.of(Across)
+    common, across = rooted(options, options.of(Common)), options.of(Across)
     refuse_missing(across.report_to)
     if n := to_start(across, common):
         refuse_settings(options.values)

@@ -82,6 +82,8 @@ def place_of(base: Base) -> tuple[str, str | None]:
 
     A GGUF file stands for the folder that it was unpacked into, because other programs load that.
     """
+    if base.root is not None:
+        raise ExportRefused(f"{base.id} is in memory only, and other tools cannot load it; export on {base.root.id}.")
     if base.tiny or not base.source:
         return base.id, base.revision
     source, _, _ = locate(base.source)

@@ -102,16 +102,19 @@ def cells_of(
     preset: str = "ws",
     pack: str | None = None,
     endpoint: Endpoint | None = None,
+    onto: Sequence[str] = (),
     out: Path = Path("out"),
 ) -> list[Cell]:
     """The cells of a comparison. What no seed changes is measured once; a draw is a seed of its own.
 
     Without `settings` nothing is calibrated and `alphas` are measured as they are, their KL with the fields in `kl`.
     `options` say how pairs and adapters are made; `pack` is the path of a behavior that is not shipped; `endpoint` a server that writes the pairs.
+    `onto` is what a worker folds into the model that it loads.
     """
     refuse_cells(seeds, settings, alphas)
     common = Common(
         model=base.source or base.id,
+        onto=tuple(onto),
         behavior=pack or behavior.name,
         out=str(out),
         preset=preset,

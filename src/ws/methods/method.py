@@ -113,10 +113,11 @@ def dial_of(alphas: Alpha, bound: float | None) -> float | Tensor | None:
 
 def refuse_other_base(method: Method, base: Base) -> None:
     """Refuse a method that was made on another base; one that names no base fits wherever its shapes do."""
-    expected = (method.provenance.get("base") or {}).get("fingerprint")
-    if expected and expected != base.fingerprint:
+    made_on = method.provenance.get("base") or {}
+    expected = made_on.get("fingerprint") or ""
+    if not base.fits(expected):
         raise DirectionMismatch(
-            f"{method.name} was made on base {expected[:8]}… ({method.provenance['base'].get('id')}), this model is "
+            f"{method.name} was made on base {expected[:8]}… ({made_on.get('id')}), this model is "
             f"{base.fingerprint[:8]}…. Load that base."
         )
 

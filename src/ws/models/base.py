@@ -4,6 +4,7 @@ The hash of all bytes of its weights is what results are kept by; the fingerprin
 by. Both are taken in the checkpoint's own precision, before any cast, so that they do not depend on the precision you work in.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -12,6 +13,18 @@ from torch import Tensor, nn
 from ws.models.hashes import StoredWeights, network_hash
 from ws.models.modules import Linear, blocks_of, linears_of, weight_of
 from ws.types import Json, Tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class Root:
+    """The base that a derived one was made from: what was made on it fits the derived one too."""
+
+    id: str
+    fingerprint: str
+    onto: tuple[str, ...]
+    """What was folded into it, in order, as names and strengths."""
+    weight: Callable[[str], Tensor] = field(repr=False)
+    """Its own matrix of one linear layer: scales and rotations that were learnt on it are computed from these."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +44,8 @@ class Base:
     """Where it will work, while it still waits in main memory to be spread over several devices."""
     weights: StoredWeights | str | None = field(default=None, repr=False)
     """The files its weights were read from, or their hash; without either, the network is hashed here and now."""
+    root: Root | None = field(default=None, repr=False)
+    """What it was derived from, where a direction has been folded into it."""
 
     def __post_init__(self):
         object.__setattr__(self, "_linears", {x.name: x for x in linears_of(self.model)})
@@ -73,7 +88,11 @@ class Base:
     @property
     def tiny(self) -> bool:
         """True for the embedded model, which knows only the words of its own world."""
-        return self.id == "tiny"
+        return (self.root or self).id == "tiny"
+
+    def fits(self, fingerprint: str | None) -> bool:
+        """Whether what was made on the base of this fingerprint was made for this one, or for the base it was derived from."""
+        return fingerprint in (None, "", self.fingerprint, self.root and self.root.fingerprint)
 
     def weight(self, name: str) -> Tensor:
         """The matrix (out, in) of one linear layer."""
@@ -91,4 +110,6 @@ class Base:
 
 def described(theta: object) -> Json:
     """The part of a base, loaded or only opened, that a direction or a record keeps."""
-    return {n: getattr(theta, n) for n in ("id", "revision", "fingerprint", "weights_hash")}
+    record = {n: getattr(theta, n) for n in ("id", "revision", "fingerprint", "weights_hash")}
+    root: Root | None = getattr(theta, "root", None)
+    return record if root is None else {**record, "root": root.fingerprint, "onto": list(root.onto)}

@@ -133,6 +133,10 @@ def checkpoint_of(base: Theta) -> Checkpoint:
     """The checkpoint a base came from."""
     if isinstance(base, Checkpoint):
         return base
+    if base.root is not None:
+        raise Unsupported(
+            f"{base.id} is in memory only, and no checkpoint holds its weights; do this on {base.root.id}."
+        )
     source, _, revision = locate(base.source or base.id)
     folder = fetched(source, revision=base.revision or revision)
     return Checkpoint(folder, base.id, base.revision, base.source, base.model, tensor_places(folder))

@@ -77,8 +77,9 @@ _hashes: WeakKeyDictionary[Base, dict[tuple, str]] = WeakKeyDictionary()  # weak
 def beside(base: Base, by: Direction | Method | None = None) -> Json:
     """What a manifest says and no key holds; `made_on` is the base of what steers, which may have had other bytes."""
     made_on = None if by is None else by.provenance.get("base")
+    onto = {} if base.root is None else {"onto": list(base.root.onto)}
     return {
         "device": str(base.works_on or base.device),
-        "model": {"id": base.id, "revision": base.revision, "source": base.source},
+        "model": {"id": base.id, "revision": base.revision, "source": base.source, **onto},
         **({"made_on": dict(made_on)} if made_on else {}),
     }

@@ -20,8 +20,11 @@ class Loading:
     """Precision of the base: auto, float32, bfloat16, float16 or float64."""
     threads: int | None = None
     """CPU threads; tiny runs on one when not given."""
+    onto: tuple[str, ...] = ()
+    """What is folded into the model first: a run or a direction, e.g. --onto=RUN@0.5; several one after another."""
 
     def __post_init__(self):
+        object.__setattr__(self, "onto", tuple(self.onto))  # a worker is sent a list
         from ws.models.load import refuse_place  # with torch, which whoever only reads the options does not need
 
         refuse_place(device=self.device, dtype=self.dtype, device_map=self.device_map, threads=self.threads)

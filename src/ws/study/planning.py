@@ -1,19 +1,22 @@
 """The plan that options describe: what was typed, the config file, the preset, the defaults."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ws.adapters import family
 from ws.behaviors import load_behavior
 from ws.data import GIVEN_SETTINGS, DataSettings, default_data
+from ws.derived import derive
+from ws.diff.lookup import NamedDirection, lookup
 from ws.endpoint import Endpoint
 from ws.models.load import Base, choose_device, load
 from ws.pairs import load_pairs
 from ws.presets import preset
 from ws.records import refuse_unwritable
 from ws.settings import coerced
+from ws.steer import checked_strengths
 from ws.study.options import Common, Served
 from ws.study.plan import Plan
 from ws.train import TrainSettings, default_train, spec_of
@@ -149,9 +152,14 @@ class Model(Protocol):
     def threads(self) -> int | None: ...
 
 
-def load_base(options: Model, *, device: str | None = None, waiting: bool = False) -> Base:
-    """The model that options name; `device` instead of theirs, or in main memory until it is spread over devices."""
-    return load(
+def load_base(
+    options: Model, *, device: str | None = None, waiting: bool = False, out: str | Path | None = None
+) -> Base:
+    """The model that options name, with what they fold into it; `device` instead of theirs, or in main memory until it
+    is spread over devices. Runs are found below `out`, or the output folder of the options."""
+    below = getattr(options, "out", "out") if out is None else out
+    folds = [fold_of(text, below) for text in getattr(options, "onto", ())]
+    base = load(
         options.model,
         dtype=options.dtype,
         device=device or options.device,
@@ -159,6 +167,31 @@ def load_base(options: Model, *, device: str | None = None, waiting: bool = Fals
         device_map=getattr(options, "device_map", None),
         waiting=waiting,
     )
+    for fold in folds:
+        base = derive(base, fold.place.direction(base), fold.alpha, name=fold.name, in_place=True)
+    return base
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A direction that is folded into a model, and how much of it."""
+
+    name: str
+    place: NamedDirection
+    alpha: float
+
+
+def fold_of(text: str, out: str | Path) -> Fold:
+    """What RUN@ALPHA names, where the strength is 1 if it is left out; what names nothing is refused."""
+    head, _, tail = text.rpartition("@")
+    try:
+        name, alpha = (head, float(tail)) if head else (text, 1.0)
+    except ValueError:  # OWNER/NAME@REVISION
+        name, alpha = text, 1.0
+    checked_strengths([alpha])
+    place = lookup(name, out)
+    named_by = place.run or (place.path if place.is_adapter or place.path.stem != "direction" else place.path.parent)
+    return Fold(named_by.name.removesuffix(".safetensors"), place, alpha)
 
 
 def fitted(settings: TrainSettings, of_preset: Values) -> TrainSettings:

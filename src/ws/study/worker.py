@@ -44,4 +44,4 @@ def keep_base(base: Base, options: Model) -> None:
 
 
 def _key(options: Model) -> tuple[object, ...]:
-    return (options.model, options.dtype, options.device, options.threads)
+    return (options.model, options.dtype, options.device, options.threads, getattr(options, "onto", ()))
