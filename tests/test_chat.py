@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import sys
 import time
 
@@ -16,6 +17,7 @@ from test_steer import lowrank
 
 from ws.cli import main
 from ws.direction import Direction, load, save
+from ws.direction.card import beyond
 from ws.generate import generate
 from ws.models.chat import Chat, encode, render
 from ws.steer import steer
@@ -145,10 +147,35 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_said(files, pipe
         assert words in err
 
 
-def test_two_directions_of_one_behavior_have_two_names(files, piped):
-    code, _, err = piped(["/help"], files[0], files[0], "--alpha", 0)
+def test_two_directions_of_one_behavior_have_two_names(files, piped, tmp_path):
+    code, _, err = piped(["/help"], files[0], shutil.copy(files[0], tmp_path), "--alpha", 0)
     assert code == 0
     assert re.search(r"/honesty +NUMBER.*\n/honesty2 +NUMBER", err)
+
+
+def test_a_strength_outside_all_that_is_known_of_a_direction_is_said(tiny, piped, tmp_path):
+    card = {
+        "effects": [{"eval": "dilemmas", "protocol": "p", "metric": "m", "from": -1, "to": 1, "change": 2, "units": 3}],
+        "strengths": [{"budget": 1, "neg": -1.5, "pos": 0.5, "matched": True}],
+    }
+    plain = lowrank(tiny, size=0.01)
+    known = Direction(plain.forms, {**plain.provenance, "training": {"behavior": "honesty"}}, card)
+    file = save(known, tmp_path / "known.safetensors")
+    warning = "lies outside -1.5 to +1, where it was measured or calibrated; answers may fall apart"
+    _, _, err = piped(["/alpha 1", "/honesty -1.5", KENYA, "/compare -1,0,1"], file)
+    assert err == ""
+    _, _, err = piped(["/alpha 3", KENYA, "/compare 0,-2"], file, "--alpha", 1.2)
+    assert err.splitlines() == [f"(honesty: {alpha} {warning})" for alpha in ("+1.2", "+3", "-2")]
+    assert beyond(plain, 50.0) == ""  # of a direction of which nothing is known, nobody knows where it ends
+
+
+def test_generate_says_so_too(tiny, told, tmp_path):
+    effect = {"eval": "e", "protocol": "p", "metric": "m", "from": -1, "to": 1, "change": 2, "units": 3}
+    plain = lowrank(tiny, size=0.01)
+    file = save(Direction(plain.forms, plain.provenance, {"effects": [effect]}), tmp_path / "known.safetensors")
+    for alphas, lines in (("--alphas=-1,1", 0), ("--alphas=-1,4", 1)):
+        code, _, err = told("generate", file, KENYA, alphas, "--max-new-tokens", 2)
+        assert (code, err.count("+4 lies outside -1 to +1")) == (0, lines), err
 
 
 def test_text_that_a_terminal_would_obey_is_not_printed(capsys):

@@ -262,7 +262,7 @@ def test_a_run_is_found_by_a_beginning_of_its_name_and_by_its_folder(tiny, story
     assert not torch.equal(logits[0], tiny.model(ids).logits)
     assert torch.equal(logits[0], logits[1])
     assert torch.equal(logits[0], logits[2])
-    with pytest.raises(BadFile, match=f"nearby there are {story.folder.name}"):
+    with pytest.raises(BadFile, match=f"nearby there are honesty/lora/{story.folder.name}"):
         ws.steer(tiny, "1" + story.folder.name, 1.0, out=out)
 
 

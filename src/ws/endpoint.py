@@ -64,8 +64,10 @@ class Flags:
     """What the options are called that name a server, for whoever reads a message."""
 
     address: str = "`generate_with`"
-    model: str = "`generate_model`"
-    concurrency: str = "`generate_concurrency`"
+    model: str | None = "`generate_model`"
+    """None where there is no such option, and the server's own words are all there is to say."""
+    concurrency: str | None = "`generate_concurrency`"
+    """None where nothing is kept of what was answered."""
     key: str = KEY
 
 
@@ -273,6 +275,14 @@ class Endpoint:
         """One reply as parsed JSON: to a body that is posted, or of what lies at a path; tried again while that can help."""
         return self._tried(lambda: self._reply(path, payload), threading.Event())
 
+    @property
+    def _again(self) -> str:
+        """What to do where a server fails again and again."""
+        if self.flags.concurrency is None:
+            return ""
+        fewer = f"with {_of_one(self.flags.concurrency)} if it is too much for the server"
+        return f" What was answered is kept: the same command goes on from there, {fewer}."
+
     def _tried(self, once: Callable[[], R], stop: threading.Event) -> R:
         """What one request brings, tried again while that can help."""
         wait = self.wait
@@ -281,10 +291,7 @@ class Endpoint:
                 return once()
             except _Passing as e:
                 if not tries_left:
-                    raise EndpointFailed(
-                        f"the server failed {TRIES} times in a row ({e}). What was answered is kept: the same command "
-                        f"goes on from there, with {_of_one(self.flags.concurrency)} if it is too much for the server."
-                    ) from None
+                    raise EndpointFailed(f"the server failed {TRIES} times in a row ({e}).{self._again}") from None
                 pause = min(max(wait, e.after), LONGEST_WAIT)
                 log.warning("%s; trying again in %.0f s", e, pause)
                 if stop.wait(pause):
@@ -364,12 +371,12 @@ class Endpoint:
         hint = {
             401: f" Its key goes into the environment variable {self.flags.key}.",
             403: f" Its key goes into the environment variable {self.flags.key}.",
-            404: f" Check the address (it ends in /v1) and {self.flags.model}.",
+            404: f" Check the address (it ends in /v1) and {self.flags.model}." if self.flags.model else "",
         }.get(e.code, "")
         if e.code == 400 and re.search(r"top_k|min_p|chat_template_kwargs", words):
             hint = " This server knows no top_k: leave it out with `top_k=0`."
         kind = _Refused if e.code in (400, 422) else EndpointFailed
-        raise kind(f"the server refuses the request with {e.code}: {words or 'no reason given'}.{hint}")
+        raise kind(f"the server refuses the request with {e.code}: {_ended(words or 'no reason given')}{hint}")
 
 
 class _Passing(Exception):
@@ -483,6 +490,11 @@ def _message(raw: bytes) -> str:
     except (ValueError, AttributeError):
         text = re.sub(r"(?s)<(style|script)\b.*?(</\1>|$)|<[^>]*>", " ", text)
     return _harmless(text).rstrip(".")
+
+
+def _ended(words: str) -> str:
+    """Words as a sentence."""
+    return words if words.endswith(("?", "!")) else f"{words}."
 
 
 def _harmless(text: str) -> str:

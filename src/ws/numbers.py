@@ -99,6 +99,16 @@ def some(n: int, one: str, many: str = "") -> str:
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
+def on_one_line(text: str) -> str:
+    """A text of several lines as one, with a mark where a line ends and its last word does not say so."""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    return (
+        " ".join(x if x[-1] in ".:;?!" else f"{x} /" for x in lines[:-1])
+        + (" " if lines[1:] else "")
+        + "".join(lines[-1:])
+    )
+
+
 def shortened(text: str, most: int) -> str:
     """A text in one line of at most so many characters."""
     flat = " ".join(text.split())

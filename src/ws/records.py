@@ -131,7 +131,7 @@ def find_run(text: str, out: Path | str) -> tuple[Path, Json]:
         if (manifest := read(folder / "train")) is not None:
             refuse_damaged(folder / "train", manifest)
             return folder, manifest
-    there = [run.name for run in run_folders(Path(out))]
+    there = [run.relative_to(out).as_posix() for run in run_folders(Path(out))]
     likely = sorted(there, key=lambda name: -SequenceMatcher(None, text, name).ratio())[:NEARBY]
     hint = f"there are {', '.join(likely)}" if likely else "there is none yet"
     raise BadFile(f"{text!r} is no run folder and no run below {out}; {hint}; `ws runs` lists them.")

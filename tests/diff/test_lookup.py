@@ -149,10 +149,10 @@ def test_a_mistyped_path_asks_no_server(tmp_path, monkeypatch):
 
 
 def test_what_is_no_direction_says_what_lies_nearby(out):
-    with pytest.raises(BadFile, match=r"nearby there are .*tiny-s0-4f0c2a77") as error:
+    with pytest.raises(BadFile, match=r"nearby there are .*honesty/lora/tiny-s0-4f0c2a77") as error:
         lookup("tiny-s0-5f0c", out)
     assert "tiny-s0-5f0c" in str(error.value)
-    with pytest.raises(BadFile, match=r"there are .*tiny-s0-4f0c2a77.*`ws runs`"):
+    with pytest.raises(BadFile, match=r"there are .*honesty/lora/tiny-s0-4f0c2a77.*`ws runs`"):
         find_run("tiny-s0-5f0c", out)
 
 

@@ -10,7 +10,11 @@ from html_page import refuse_what_a_page_may_not_have
 import ws
 from ws.direction import save
 from ws.eval import Evaluation
-from ws.explain import localization
+from ws.explain import localization, svd_align
+from ws.explain.measure import Measure
+from ws.explain.protocol import Table, Variant
+from ws.explain.show import sheet_of
+from ws.progress import watchers
 from ws.results.measured import evaluations_below
 
 QUICK = ["--evals", "dilemmas", "--limit", "4", "--behavior", "honesty"]
@@ -48,10 +52,43 @@ def test_a_file_is_explained_on_a_page_that_holds_tables_pictures_and_what_they_
     assert evaluations_below(out) == ([], [])  # parts are no lines of a table of results
 
 
+def measure(tiny, file, tmp_path):
+    direction = ws.load_direction(file)
+    return Measure(tiny, direction, Evaluation("dilemmas", limit=4), 1.0, tmp_path / "parts", tmp_path)
+
+
 def test_weights_alone_are_read_where_nothing_is_measured(file, told, tmp_path):
     code, text, err = told("explain", file, "--what", "svd_align", "--evals", "none", "--out", tmp_path / "out")
     assert code == 0, err
     assert "top tenths" in text and "Not shown:" in text and "svd_align.html" in text
+    assert "no room at this width" not in text  # in a file there is all of a table
+    (columns,) = (line for line in text.splitlines() if line.startswith("Columns: "))
+    assert "; z = " in columns and "; null = " in columns
+    explained = [part.partition(" = ")[0] for part in columns.removeprefix("Columns: ").split("; ")]
+    assert len(set(explained)) == len(explained)  # once, however many tables have it
+    assert all(word in err for word in ("explain 1 of 1: svd_align …", "explain 1 of 1: svd_align, "))
+
+
+def test_a_table_that_is_cut_says_where_the_rest_is(file, told, tmp_path):
+    asked = ("explain", file, "--what", "svd_align", "--evals", "none", "--out", tmp_path / "out")
+    _, text, _ = told(*asked)
+    assert "12 of " not in text  # three modules
+    many = [svd_align.Alignment(f"layer {k}", "top", 0.1, 0.1, 1.0, 0.0, 1.0) for k in range(20)]
+    sheet = sheet_of(Table("t", many, most=12))
+    assert sheet.expected == "12 of 20 lines are shown here; the .json beside the page has all."
+    (rows,) = (line.split()[1] for line in text.splitlines() if line.startswith("rows "))
+    assert sum(len(t["rows"]) for a in json.loads(Path(rows).read_text()) for t in a["tables"]) >= 8
+
+
+def test_parts_are_counted_while_they_are_measured(file, tiny, tmp_path):
+    seen = []
+    watchers.append(lambda label, done, total: seen.append((label, done, total)))
+    try:
+        own = measure(tiny, file, tmp_path)
+        own([Variant(f"half {k}", scales={MODULES[0]: 0.5 + k}) for k in range(3)])
+    finally:
+        watchers.pop()
+    assert [(d, t) for label, d, t in seen if label.startswith("parts of the direction, on dilemmas")] == [(4, 4)]
 
 
 def test_a_notebook_asks_the_same(file, tiny, tmp_path):

@@ -97,6 +97,13 @@ def test_weights_that_are_only_a_pickle_are_not_loaded(copy, tmp_path):
         load(folder)
 
 
+def test_a_folder_without_a_tokenizer_is_refused_and_says_what_to_copy(copy, tmp_path):
+    folder = tmp_path / "half"
+    shutil.copytree(copy, folder, ignore=shutil.ignore_patterns("token*", "chat_template*"))
+    with pytest.raises(BadFile, match=r"half holds no tokenizer; copy tokenizer\.json and tokenizer_config\.json"):
+        load(folder)
+
+
 def test_a_quantised_checkpoint_is_refused(copy, tmp_path):
     import json
 

@@ -1,6 +1,7 @@
 """The items behind a number, and the commands that print them."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -104,6 +105,10 @@ def test_show_prints_question_answers_and_both_numbers(story, told):
     assert "Is it true that the capital of Italy is Rome?" in out
     assert "No. over Yes." in out
     assert "→" in out
+    code, out, _ = told("show", run, "--eval", "dd-1f/1~t4", "--best", 1)
+    assert re.search(
+        r"Situation: .*\. Action: [^/]* / Answer Yes or No\.", out
+    )  # lines of a question do not run together
     code, out, _ = told("show", run, "--eval", "dd-1f/1~t4", "--best", 1, "--alpha", -1, "--json")
     found = json.loads(out)
     assert (found["alpha"], len(found["units"])) == (-1, 1)

@@ -238,11 +238,29 @@ def test_the_command_writes_the_page_where_it_is_told_to(run, text, told, tmp_pa
     assert (run / "report.html").read_text() == text
     code, printed, _ = told("report", "--out", out, "--json")  # the newest
     assert json.loads(printed)["about"] == str(run)
-    code, printed, _ = told("report", run, "--out", tmp_path / "new" / "page.html", "--json")
-    assert code == 0
-    assert (tmp_path / "new" / "page.html").stat().st_size == json.loads(printed)["bytes"]
-    code, _, error = told("report", "nosuch", "--out", out)
+    for words in (
+        (run, "--out", tmp_path / "a" / "page.html"),
+        ("tiny-s0", "--out", out, "--file", tmp_path / "b.html"),
+    ):
+        code, printed, _ = told("report", *words, "--json")
+        assert code == 0
+        assert words[-1].stat().st_size == json.loads(printed)["bytes"]
+    code, _, error = told("report", run, "--file", tmp_path / "page.pdf")
     assert (code, error.count("\n")) == (2, 1)
+    assert "--file is the page to write, which ends in .html" in error
+
+
+def test_what_has_no_page_is_refused_with_the_runs_sweeps_and_comparisons_there_are(tmp_path, told):
+    training(tmp_path / "honesty" / "lora" / "tiny-s0-4f0c2a77")
+    for file in ("sweep/night/sweep.json", "compare/tiny/honesty/ab12/report.json"):
+        (tmp_path / file).parent.mkdir(parents=True)
+        write_json(tmp_path / file, {})
+    code, _, error = told("report", "nosuch", "--out", tmp_path)
+    assert (code, error.count("\n")) == (2, 1)
+    assert "is no run, no sweep and no comparison below" in error
+    for place in ("honesty/lora/tiny-s0-4f0c2a77", "sweep/night", "compare/tiny/honesty/ab12"):
+        assert place in error
+        assert place_of(place, tmp_path) == tmp_path / place
 
 
 def test_in_python_it_is_one_call(run, text, tmp_path):

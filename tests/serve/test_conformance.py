@@ -122,6 +122,8 @@ def test_the_command_prints_a_verdict_for_people_and_for_programs(tiny, directio
         code, out, err = told("verify", file, "--server", f"http://127.0.0.1:{port}", "--how", "steer")
     assert code == 1
     assert "broken       as large as promised: at" in out
+    saw = [line.partition(": ")[2] for line in out.splitlines()]
+    assert len(set(saw)) == len(saw)  # each promise says what was seen of it
     assert "as large as promised" in err
     code, _, err = told("verify", "--server", f"http://127.0.0.1:{port}")
     assert code == 1

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import urllib.request
 
@@ -18,8 +19,9 @@ from ws.serve.settings import KEY
 def test_the_command_serves_directions_by_their_names_until_ctrl_c(tiny, tmp_path):
     plain = lowrank(tiny)
     save(Direction(plain.forms, {**plain.provenance, "training": {"behavior": "honesty"}}), tmp_path / "a.safetensors")
-    file = tmp_path / "a.safetensors"
-    with command("serve", file, file, "--port", 0, "--json", env={KEY: "secret\n"}) as server:
+    file, copy = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    shutil.copy(file, copy)
+    with command("serve", file, copy, "--port", 0, "--json", env={KEY: "secret\n"}) as server:
         wait_for(lambda: "Ctrl-C ends" in server.err, 120)
         address = re.search(r"tiny with honesty, honesty2 at (http://127.0.0.1:\d+)/v1", server.err)[1]
         request = urllib.request.Request(
@@ -46,6 +48,31 @@ def test_a_port_that_is_taken_or_a_method_that_is_no_direction_is_one_sentence(t
     code, _, err = told("serve", "nobody", "--out", tmp_path)
     assert code == 2
     assert "'nobody'" in err
+
+
+@pytest.mark.parametrize("verb", ["serve", "chat"])
+def test_a_direction_that_is_named_twice_is_refused_before_a_model_is_loaded(tiny, told, tmp_path, monkeypatch, verb):
+    monkeypatch.setattr("ws.study.planning.load", lambda *a, **k: pytest.fail("a model was loaded"))
+    file = save(lowrank(tiny), tmp_path / "direction.safetensors")
+    code, out, err = told(verb, file, file)
+    assert (code, out, err) == (2, "", f"error: {file} stands there twice; name it once\n")
+    code, _, err = told(verb, file, "--direction", tmp_path)
+    assert (code, err) == (2, f"error: {file} and {tmp_path} are the same direction; name it once\n")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--rows", 0), "--rows must lie between 1 and 4096"),
+        (("--port", 70000), "--port must lie between 0 and 65535"),
+        (("--max-alpha", -1), "--max-alpha must lie between 0"),
+    ],
+)
+def test_limits_that_cannot_be_are_refused_before_a_model_is_loaded(told, monkeypatch, flags, words):
+    monkeypatch.setattr("ws.study.planning.load", lambda *a, **k: pytest.fail("a model was loaded"))
+    code, out, err = told("serve", *flags)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
 
 
 @pytest.mark.parametrize("text", ["a b", "", "é"])

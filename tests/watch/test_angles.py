@@ -18,6 +18,7 @@ from ws.models import open_checkpoint
 from ws.watch import Change, Watched, angles, auroc, fpr_at, matrix, opened
 from ws.watch.alarm import Against, by_chance
 from ws.watch.changes import without_folder
+from ws.watch.tables import angle_sheet, readings
 
 MODULES = tuple(f"model.layers.{n}.{leaf}" for n in (1, 2) for leaf in ("self_attn.q_proj", "mlp.down_proj"))
 
@@ -157,6 +158,40 @@ def test_a_control_of_another_start_is_not_taken_for_one(base):
     w, tau = (change(n, low(base, s, rank=4, start=0)) for n, s in (("w", 50), ("tau", 51)))
     there = Watched(w, nulls(base, 3, 0), (change("control", low(base, 60, rank=4, start=9)),))
     assert matrix([tau], [there], base)[0].against.control is None
+
+
+def test_a_fine_tune_on_the_pairs_of_the_control_is_held_against_another_or_none(base):
+    w = change("w", low(base, 50, rank=4, start=0))
+    about = {"training": {"pairs": "c"}}
+    controls = (
+        change("c", low(base, 60, rank=4, start=0), provenance=about),
+        change("d", low(base, 61, rank=4, start=0)),
+    )
+    control, other = (change(n, controls[0].forms, provenance=p) for n, p in (("c/pos", {"pairs": "c"}), ("x", {})))
+    (alone, outside) = matrix([control, other], [Watched(w, nulls(base, 3, 0), controls[:1])], base)
+    assert (alone.against.control, alone.alarm, alone.is_control) == (None, None, True)
+    assert (outside.against.control, outside.is_control) == (pytest.approx(1), False)
+    (both,) = matrix([control], [Watched(w, nulls(base, 3, 0), controls)], base)
+    assert both.against.control < 0.5
+    sheet = angle_sheet([alone, outside], "t")
+    assert [line[0] for line in sheet.lines] == ["c/pos †", "x"]
+    assert any("none to hold it against" in r for r in sheet.readings)
+    assert not any("none to hold it against" in r for r in readings([outside]))
+
+
+def test_more_than_the_ceiling_and_drift_to_the_other_pole_get_a_word(base):
+    forms = low(base, 50, rank=4, start=0)
+    w, back = change("w", forms), {n: tuple(f.scaled(-1.0) for f in own) for n, own in forms.items()}
+    twin = change("same data", planted(base, 70, forms, 0.5))
+    there = Watched(w, nulls(base, 3, 0), (), {"shared": (twin, twin)})
+    near, far, benign = matrix(
+        [change("near", forms), change("far", back), change("b", low(base, 5, rank=4, start=0))], [there], base
+    )
+    assert near.cos > near.ceiling
+    assert far.z < -3 < benign.z
+    for angle, word in ((near, "`of ceiling` above 100 %"), (far, "toward the other pole")):
+        assert any(word in r for r in readings([angle]))
+        assert not any(word in r for r in readings([benign]))
 
 
 def test_the_rule_is_more_than_three_deviations_and_above_the_control():

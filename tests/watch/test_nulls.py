@@ -34,7 +34,9 @@ def test_every_null_is_trained_once_and_a_control_that_is_there_is_not(tiny, stu
     plan, records = study
     assert len(records) == 3 + 2
     assert not any(r.reused for r in records)
-    again = make_nulls(plan.run_folder, tiny, permuted=3, control="trad_care")
+    as_they_come: list = []
+    again = make_nulls(plan.run_folder, tiny, permuted=3, control="trad_care", say=as_they_come.append)
+    assert as_they_come == again
     assert all(r.reused for r in again)
     assert [r.folder for r in again] == [r.folder for r in records]
 

@@ -16,12 +16,11 @@ from rich.table import Table
 from ws.behaviors import USUAL, load_behavior
 from ws.behaviors import names as behavior_names
 from ws.cli.conversation import Chatting, Conversation, Dial, Reply, Strengths, spoken
-from ws.cli.named import DIRECTION, RUN, WAYS
+from ws.cli.named import DIRECTION, RUN, WAYS, places_of
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import CONTROL, Screen, complain, safe_text, say
 from ws.cli.study import rooted
-from ws.diff import lookup
 from ws.errors import Failed, WsError
 from ws.generate import Answer
 from ws.methods import as_method
@@ -75,12 +74,12 @@ class Transcript(VerbResult):
 @verb(Chatting, Loading, places=PLACES, direction=DIRECTION, run=RUN)
 def chat(options: Options) -> VerbResult:
     """A conversation, line by line."""
-    settings, places = options.of(Chatting), [*options.texts("places"), *options.only("direction", "run").values()]
+    settings = options.of(Chatting)
+    places = places_of(options, settings.out)
     alphas = _alphas(settings, len(places), typed=options.has("alpha"))
-    found = [lookup(place, settings.out) for place in places]
     loading = rooted(options, options.of(Loading))
-    if not options.has("model") and found:
-        loading = replace(loading, model=found[0].base_model())
+    if not options.has("model") and places:
+        loading = replace(loading, model=next(iter(places.values())).base_model())
     base = load_base(loading, out=settings.out)
     dials = []
     for place, alpha in zip(places, alphas):
@@ -122,6 +121,7 @@ class Talk:
 
     def greet(self) -> None:
         """What is on, what can be typed, and, of `tiny`, what can be asked."""
+        self._warn([self.conversation.strengths])
         if not self.asks:
             return
         base, dials = self.conversation.base, self.conversation.dials
@@ -229,7 +229,16 @@ class Talk:
             raise ValueError("/compare takes a list of strengths, such as /compare -1,0,1")
         for dial in turned:
             conversation.dials[dial].method.check_strengths(alphas)
-        return [{**conversation.strengths, **dict.fromkeys(turned, alpha)} for alpha in alphas]
+        rows: list[Strengths] = [{**conversation.strengths, **dict.fromkeys(turned, alpha)} for alpha in alphas]
+        self._warn([dict.fromkeys(turned, alpha) for alpha in alphas])
+        return rows
+
+    def _warn(self, rows: Sequence[Strengths]) -> None:
+        """Say which strengths lie outside all that is known of their directions."""
+        for name, dial in self.conversation.dials.items():
+            for alpha in dict.fromkeys(row[name] for row in rows if name in row):
+                if warning := dial.beyond(alpha):
+                    say(f"({name}: {warning})")
 
     def _say_note(self, reply: Reply) -> None:
         if reply.note and self.asks:
@@ -299,6 +308,7 @@ class Talk:
                 strengths[each] = alpha
         for name, alpha in strengths.items():
             dials[name].alpha = alpha
+        self._warn([strengths])
 
     @property
     def _example(self) -> str:

@@ -202,7 +202,7 @@ COMMANDS = {
         "Write one HTML page of a run, a sweep or a comparison.",
         group="look",
         words="[RUN|SWEEP|COMPARISON]",
-        examples=("ws report", "ws report honesty --out honesty.html"),
+        examples=("ws report", "ws report honesty --file honesty.html"),
     ),
     "inspect": Command(
         "ws.cli.inspect:inspect",

@@ -33,7 +33,6 @@ from ws.study.options import Common, Served
 from ws.study.planning import endpoint_of, load_base, refuse_place_to_work
 from ws.train import TrainSettings
 
-COMPARISON_WIDTH = 260
 MOST_NAMED = 10  # failed cells that are named
 
 
@@ -139,7 +138,7 @@ class ComparedMethods(VerbResult):
             print((c.folder / "tables.md").read_text(), end="")
             return
         for s in c.tables:
-            screen.sheet(s, COMPARISON_WIDTH)
+            screen.sheet(s)
         for n in c.notes:
             screen.show(f"note: {screen.text(n)}")
         for p in c.plots:

@@ -4,8 +4,10 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
+from ws.direction.card import beyond
 from ws.generate import Answer, refuse_request
 from ws.methods import Method
+from ws.methods.weights import Weights
 from ws.models import Base
 from ws.models.chat import Chat
 from ws.numbers import alpha_of
@@ -51,6 +53,10 @@ class Dial:
     """As it was typed."""
     method: Method
     alpha: float
+
+    def beyond(self, alpha: float) -> str:
+        """That a strength lies outside all that is known of the direction; nothing otherwise, or of another method."""
+        return beyond(self.method.direction, alpha) if isinstance(self.method, Weights) else ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ws.cli.subject import BehaviorSubject, EvalRequest, Evaluated
 from ws.diff import lookup
 from ws.eval import Evaluation
 from ws.explain.page import shown
-from ws.explain.show import sheet_of
+from ws.explain.show import legend, sheet_of
 from ws.explain.story import Asked, Explanation, as_json
 from ws.explain.story import explain as explain_subject
 from ws.study.options import Common
@@ -41,11 +41,13 @@ class Explained(VerbResult):
             "analyses": [as_json(a) for a in self.explanation.answered],
             "page": str(files.page.resolve()),
             "markdown": str(files.markdown.resolve()),
+            "numbers": str(files.numbers.resolve()),
             "parts": {name: str(path.resolve()) for name, path in files.parts.items()},
         }
 
     def show(self, screen: Screen) -> None:
         files = self.explanation.files
+        known: dict[str, str] = {}
         for a in (shown(a, ON_SCREEN) for a in self.explanation.answered):
             screen.show(f"\n[bold]{safe_text(a.title)}[/]: {safe_text(a.analysis.question)}")
             if a.finding is None:
@@ -56,8 +58,14 @@ class Explained(VerbResult):
                 if t.rows:
                     screen.show("")
                     screen.sheet(sheet_of(t))
+            if words := legend(a.finding.tables, known):
+                screen.show(f"[dim]Columns: {safe_text(words)}.[/]")
             screen.show(f"[dim]Not shown: {safe_text(a.analysis.silent)}[/]")
-        screen.show(safe_text(f"\npage   {files.page.resolve()}\ntext   {files.markdown.resolve()}"))
+        screen.show(
+            safe_text(
+                f"\npage   {files.page.resolve()}\ntext   {files.markdown.resolve()}\nrows   {files.numbers.resolve()}"
+            )
+        )
         for path in files.parts.values():
             screen.show(safe_text(f"part   {path.resolve()}"))
         parts = [["generate", str(p), "What is the capital of Kenya?"] for p in list(files.parts.values())[:1]]

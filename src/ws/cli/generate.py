@@ -15,6 +15,7 @@ from ws.cli.screen import Screen, safe_text, say
 from ws.cli.study import ADAPTER, SEED, pairs_and_direction, rooted
 from ws.diff import NamedDirection, lookup
 from ws.direction import Direction
+from ws.direction.card import beyond
 from ws.errors import Broken
 from ws.generate import generate as answer
 from ws.generate import refuse_request
@@ -143,6 +144,9 @@ def generate(options: Options) -> VerbResult:
         plan = plan_of(common, options.only("adapter", "seed"))
         _, direction = pairs_and_direction(plan)
     also = [Also.read(part, common.out) for part in request.also]
+    turned = [(direction, a) for a in request.alphas if direction] + [(x.direction, x.alpha) for x in also]
+    for warning in filter(None, (beyond(by, alpha) for by, alpha in turned)):
+        say(f"note: {warning}")
     if direction is None and any(request.alphas) and options.has("alphas"):
         raise ValueError("--alphas need something to steer by: --direction RUN, or --behavior and --adapter")
     if direction is None and not also:

@@ -5,6 +5,8 @@ from pathlib import Path
 import typer
 
 from ws.cli.options import Declared, Options
+from ws.diff import lookup
+from ws.diff.lookup import NamedDirection
 
 WAYS = "a run by name or the beginning of one, a folder, a direction.safetensors, a peft adapter or a hub id"
 PLACE: Declared = (str | None, typer.Argument(metavar="[DIRECTION]", help=f"What steers: {WAYS}."))
@@ -25,3 +27,15 @@ def name_of(options: Options) -> str | None:
     if len(names) > 1:
         raise ValueError(f"one direction is named once; got {' and '.join(map(str, names.values()))}")
     return next(iter(names.values()), None)
+
+
+def places_of(options: Options, out: str) -> dict[str, NamedDirection]:
+    """Where the directions lie that were typed, by what was typed; one that is named twice would be two dials of one thing."""
+    places: dict[str, NamedDirection] = {}
+    for text in [*options.texts("places"), *options.only("direction", "run").values()]:
+        place = lookup(text, out)
+        if (twin := next((t for t, p in places.items() if p.file.resolve() == place.file.resolve()), None)) is not None:
+            both = f"{text} stands there twice" if text == twin else f"{twin} and {text} are the same direction"
+            raise ValueError(f"{both}; name it once")
+        places[text] = place
+    return places

@@ -25,7 +25,13 @@ class Reported:
     """What `ws report` writes."""
 
     out: str = "out"
-    """The page to write, where it ends in .html; otherwise the output folder, and the page is report.html in the folder it is about."""
+    """Output folder, below which runs, sweeps and comparisons are found."""
+    file: str | None = None
+    """The page to write, which ends in .html; report.html in the folder it is about when not given."""
+
+    def __post_init__(self):
+        if self.file is not None and Path(self.file).suffix != ".html":
+            raise ValueError(f"`file` is the page to write, which ends in .html; got {self.file}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +54,9 @@ class Reports(VerbResult):
 @verb(Reported, place=PLACE)
 def report(options: Options) -> VerbResult:
     """The page of a run, a sweep or a comparison."""
-    out = Path(options.of(Reported).out).expanduser()
-    file = out if out.suffix == ".html" else None
-    folder = place_of(options.text("place"), out if file is None else Path("out"))
-    page = write_report(folder, file)
+    request = options.of(Reported)
+    if request.file is None and Path(request.out).suffix == ".html":  # how the page was named before there was --file
+        request = Reported(file=request.out)
+    folder = place_of(options.text("place"), Path(request.out).expanduser())
+    page = write_report(folder, None if request.file is None else Path(request.file).expanduser())
     return Reports(folder, page, page.stat().st_size)

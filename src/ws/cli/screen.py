@@ -59,9 +59,9 @@ class Screen:
         """Print text with markup, or a table: at the terminal's width, or wide enough to be whole in a file."""
         _console(file_width, soft_wrap=isinstance(what, str)).print(what)
 
-    def sheet(self, sheet: "Sheet", file_width: int = 120) -> None:
-        """Print a table of results, as much of it as there is room for, and what it says below it."""
-        console = _console(file_width)
+    def sheet(self, sheet: "Sheet") -> None:
+        """Print a table of results, and what it says below it: on a terminal as much as there is room for, in a file whole."""
+        console = _console(sheet.width)
         table = sheet.rich(console.width, hint=", or --markdown" if "markdown" in self.flags else "")
         if table.title:  # which would be broken at the width of a narrow table
             self.show(f"[bold]{table.title}[/]")

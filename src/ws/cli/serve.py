@@ -8,12 +8,11 @@ from pathlib import Path
 from ws.behaviors import load_behavior
 from ws.behaviors import names as behavior_names
 from ws.cli.chat import PLACES
-from ws.cli.named import DIRECTION, RUN
+from ws.cli.named import DIRECTION, RUN, places_of
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say
 from ws.cli.study import rooted
-from ws.diff import lookup
 from ws.direction import Direction
 from ws.errors import Unsupported
 from ws.methods import as_method
@@ -54,13 +53,13 @@ def serve(options: Options) -> VerbResult:
     from ws.serve.listen import bound, listen
     from ws.serve.strengths import BASE, dials_of
 
-    settings, places = _settings(options), [*options.texts("places"), *options.only("direction", "run").values()]
+    settings = _settings(options)
     settings.refuse_open()
     refuse_no_folder(Path(settings.out))
-    found = [lookup(place, settings.out) for place in places]
+    places = places_of(options, settings.out)
     loading = rooted(options, options.of(Loading))
-    if not options.has("model") and found:
-        loading = replace(loading, model=found[0].base_model())
+    if not options.has("model") and places:
+        loading = replace(loading, model=next(iter(places.values())).base_model())
     with bound(settings.host, settings.port) as place:
         base = load_base(loading, out=settings.out)
         if not slots_fit(base.model, 1):

@@ -10,7 +10,7 @@ from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text
 from ws.cli.table import measured_at
-from ws.numbers import shortened, signed, some
+from ws.numbers import on_one_line, shortened, signed, some
 from ws.results.items import COSTS, Unit, choice, moved
 from ws.results.line import Line
 from ws.results.lines import best, forward
@@ -190,7 +190,7 @@ def _show_unit(unit: Unit, alpha: float, screen: Screen) -> None:
     )
     last = None
     for r in unit.rows[:ROWS]:
-        prompt = shortened(str(r.get("prompt", r["row_key"])), PROMPT)
+        prompt = shortened(on_one_line(str(r.get("prompt", r["row_key"]))), PROMPT)
         if prompt != last:
             screen.show(f"  {safe_text(prompt)}")
         last = prompt

@@ -28,7 +28,6 @@ PLACES: Declared = (
         help="Runs, by folder, by name or the beginning of one, or folders with runs; everything below --out when left out.",
     ),
 )
-TABLE_WIDTH = 240
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Tables(VerbResult):
             print("\n".join(s.markdown() for s in self.sheets) + notes, end="")
         else:
             for s in self.sheets:
-                screen.sheet(s, TABLE_WIDTH)
+                screen.sheet(s)
             for n in self.notes:
                 screen.show(f"note: {screen.text(n)}")
 

@@ -12,7 +12,7 @@ from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen
 from ws.diff import lookup
-from ws.endpoint import Endpoint
+from ws.endpoint import Endpoint, Flags
 from ws.errors import ProofFailed, WsError
 from ws.export.verify import Deviation, insist
 from ws.export.verify import verify as verify_export
@@ -26,6 +26,8 @@ PLACE: Declared = (
         metavar="[DIR]", help=f"A folder that `ws export` wrote; with --server the direction that it turns: {WAYS}."
     ),
 )
+
+FLAGS = Flags("`server`", "`name`", None, KEY)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,10 @@ def _of_server(settings: OfServer, place: str | None) -> VerbResult:
     address = (settings.server or "").strip().rstrip("/")
     address = address if address.endswith("/v1") else f"{address}/v1"
     asked = named(
-        Endpoint(address, key=os.environ.get(KEY, "").strip() or None), settings.name, settings.how, settings.base
+        Endpoint(address, key=os.environ.get(KEY, "").strip() or None, flags=FLAGS),
+        settings.name,
+        settings.how,
+        settings.base,
     )
     promise = None if place is None else _promise(place, settings)
     return Conformance(asked.name, conformance(asked, promise))

@@ -18,7 +18,7 @@ from ws.models import open_checkpoint
 from ws.models.checkpoint import Theta
 from ws.models.locate import refuse_nowhere
 from ws.numbers import some
-from ws.records import canonical, key_of, refuse_unwritable, slug, write_json
+from ws.records import Record, canonical, key_of, refuse_unwritable, slug, write_json
 from ws.results.csv import write_csv
 from ws.results.sheet import Sheet
 from ws.settings import at_least, refuse_outside
@@ -32,7 +32,6 @@ from ws.watch.matrix import Angle, matrix
 from ws.watch.nulls import FEWEST_PERMUTED, PERMUTED, RANDOM, Watched
 from ws.watch.tables import angle_sheet, labelled_sheet, parts_sheets
 
-WIDTH = 160
 NAMES = ("cos", "svd_watch", "trait_drift")
 PLACES: Declared = (
     list[str] | None,
@@ -103,7 +102,7 @@ class WatchedAngles(VerbResult):
 
     def show(self, screen: Screen) -> None:
         for s in self.sheets:
-            screen.sheet(s, WIDTH)
+            screen.sheet(s)
         for n in self.notes:
             screen.show(f"note: {screen.text(n)}")
         screen.show(safe_text(f"\npicture  {self.picture.resolve()}"))
@@ -196,8 +195,13 @@ def train_nulls(options: Options, request: Watching, model: str) -> None:
         run = lookup(text, request.out).run
         if run is None:
             raise ValueError(f"--make-nulls trains on the pairs of a run, and {text} is none; name its run")
-        for record in make_nulls(run, base, permuted=request.n_permuted, control=request.control):
-            say_stage(record.folder.parent.parent.name, record)
+        make_nulls(run, base, permuted=request.n_permuted, control=request.control, say=_say_null)
+
+
+def _say_null(record: Record) -> None:
+    """One training that is done, called by what it is a null of, or as the control that it is."""
+    behavior, name = record.folder.parents[2].name, record.folder.parents[1].name
+    say_stage(f"control {record.folder.parents[2].name}" if behavior != "controls" else name, record)
 
 
 def _of_trainings(

@@ -22,8 +22,6 @@ from ws.watch.detectors.case import QUESTIONS
 from ws.watch.nulls import CONTROLS
 from ws.watch.page import Verdict, sheet, verdict, write
 
-WIDTH = 160
-
 
 @dataclass(frozen=True)
 class Look:
@@ -64,7 +62,7 @@ class BehaviorPages(VerbResult):
 
     def show(self, screen: Screen) -> None:
         for name, verdicts in self.verdicts.items():
-            screen.sheet(sheet(name, verdicts), WIDTH)
+            screen.sheet(sheet(name, verdicts))
             for v in verdicts:
                 for m in v.evidence[:2] if v.fired else ():
                     after = m.after if m.changed else "(the same)"

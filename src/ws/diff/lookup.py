@@ -143,7 +143,7 @@ def nearby(path: Path, out: Path) -> str:
     folder = path if path.is_dir() else path.parent
     files = [*folder.glob("*.safetensors"), *folder.glob(f"*/{DIRECTION}"), *folder.glob(f"*/{CONFIG}")]
     there = {str(f.parent if f.name == CONFIG else f): None for f in files if f.name != WEIGHTS} | {
-        r.name: None for r in run_folders(out)
+        r.relative_to(out).as_posix(): None for r in run_folders(out)
     }
     likely = sorted(there, key=lambda name: -SequenceMatcher(None, str(path), name).ratio())[:NEARBY]
     return f"nearby there are {', '.join(likely)}" if likely else "nearby there is none"

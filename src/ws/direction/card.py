@@ -46,6 +46,24 @@ def strengths_in_words(strengths: Mapping[str, Any]) -> str:
     return f"{strengths['neg']:+.3g} and {strengths['pos']:+.3g} move the model by {strengths['budget']:g} nat{verdict}"
 
 
+def calibrated_range(direction: "Direction") -> tuple[float, float] | None:
+    """The strengths between which it was calibrated, 0 among them; None where nobody has."""
+    ends = [s[side] for s in direction.card.get("strengths", ()) for side in ("neg", "pos")]
+    return (min(0.0, *ends), max(0.0, *ends)) if ends else None
+
+
+def beyond(direction: "Direction", alpha: float) -> str:
+    """That a strength lies outside all that is known of it, in words; nothing where it lies inside, or nothing is known."""
+    known = [e[end] for e in direction.card.get("effects", ()) for end in ("from", "to")]
+    known += calibrated_range(direction) or ()
+    if not known or min(0.0, *known) <= alpha <= max(0.0, *known):
+        return ""
+    return (
+        f"{alpha:+g} lies outside {min(0.0, *known):+.3g} to {max(0.0, *known):+.3g}, where it was measured or calibrated; "
+        "answers may fall apart"
+    )
+
+
 def facts(direction: "Direction") -> list[tuple[str, str]]:
     """(what, in words) of all that a direction knows of itself, the most important first."""
     name, pos, neg = behavior_of(direction)

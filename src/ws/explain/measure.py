@@ -27,6 +27,7 @@ from ws.explain.protocol import DRAWS, Effect, Variant
 from ws.methods import Method
 from ws.methods.weights import Weights, method_id
 from ws.models import Base
+from ws.progress import progress
 from ws.results.sentences import side_of
 from ws.stats import Estimate, combined, estimate, quotient
 from ws.steer import Alpha, checked_alpha, steer
@@ -144,16 +145,18 @@ class Measure:
         known: dict[str, pd.DataFrame] = self._rows  # type: ignore[attr-defined]
         lacking = [v for v in variants if self._key(v) not in known]
         scaled: dict[int, list[Variant]] = {}
-        for v in lacking:
-            if v.scales is None:
+        for v in (v for v in lacking if v.scales is not None):
+            scaled.setdefault(id(v.direction), []).append(v)
+        with progress(len(lacking), f"parts of the direction, on {self.evaluation.name}") as done:
+            for v in (v for v in lacking if v.scales is None):
                 assert v.direction is not None
                 self._keep(Weights(method_id(v.direction), v.direction, origin=self.origin), [v], [self.alpha])
-            else:
-                scaled.setdefault(id(v.direction), []).append(v)
-        for group in scaled.values():
-            for at in range(0, len(group), TOGETHER):
-                some = group[at : at + TOGETHER]
-                self._keep(self._parts(some), some, [float(k) for k in range(1, len(some) + 1)])
+                done(1)
+            for group in scaled.values():
+                for at in range(0, len(group), TOGETHER):
+                    some = group[at : at + TOGETHER]
+                    self._keep(self._parts(some), some, [float(k) for k in range(1, len(some) + 1)])
+                    done(len(some))
         return {"": known[""], **{v.name: known[self._key(v)] for v in variants}}
 
     def _keep(self, method: Method, variants: Sequence[Variant], strengths: Sequence[float]) -> None:

@@ -23,7 +23,11 @@ def sheet_of(table: Table) -> Sheet:
     kept, title = _without_constants(names, rows, table.title)
     lines = [{n: cell(getattr(r, n)) for n in kept} for r in rows if not getattr(r, "control", "")]
     few = lines[: table.most]
-    left_out = f"{len(few)} of {len(lines)} lines are shown here." if len(few) < len(lines) else ""
+    left_out = (
+        f"{len(few)} of {len(lines)} lines are shown here; the .json beside the page has all."
+        if len(few) < len(lines)
+        else ""
+    )
     few += _ranges([r for r in rows if getattr(r, "control", "")])
     shown = [n for n in kept if n != "control" and any(line.get(n) for line in few)]
     words = [n for n in shown if n in WORDS or all(isinstance(getattr(r, n), str) for r in rows)]
@@ -65,6 +69,19 @@ def meanings(table: Table) -> dict[str, str]:
     """What the columns of a table mean, as their class says."""
     kind: type = type(table.rows[0])
     return {heading(n): " ".join(text.split()) for n, text in field_docs(kind).items()}
+
+
+def legend(tables: Sequence[Table], known: dict[str, str]) -> str:
+    """What the columns of these tables mean, in a phrase each, but for those that `known` has; they are added to it."""
+    words: dict[str, str] = {}
+    for t in (t for t in tables if t.rows):
+        means = meanings(t)
+        for column in (c for c in sheet_of(t).columns if c in means):
+            phrase = re.split(r"[.;:] |\.$", means[column])[0]
+            words[column] = phrase[0].lower() + phrase[1:] if phrase[1:2].islower() else phrase
+    fresh = {column: phrase for column, phrase in words.items() if known.get(column) != phrase}
+    known |= fresh
+    return "; ".join(f"{column} = {phrase}" for column, phrase in fresh.items())
 
 
 def short(name: str) -> str:

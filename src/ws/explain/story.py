@@ -26,6 +26,7 @@ from ws.explain.show import record
 from ws.grid.axes import claims
 from ws.methods import Material
 from ws.models import Base
+from ws.progress import duration
 from ws.records import find_run, run_folders, slug, write_json, write_text
 from ws.results.csv import write_csv
 from ws.results.measured import PARTS
@@ -169,17 +170,17 @@ def answers(
 
     What cannot be answered is an error with `insist`; otherwise it says why.
     """
-    answered = []
-    for analysis in analyses:
-        names = list(measures) if analysis.measures else list(measures)[:1]
-        for name in names or [""]:
-            here = replace(subject, measure=measures.get(name))
-            start = time.perf_counter()
-            finding, why_not = _asked(analysis, here, insist=insist)
-            seconds = time.perf_counter() - start
-            on = name if analysis.measures else ""
-            answered.append(Answered(analysis, on, finding, seconds, why_not))
-            say(f"explain {answered[-1].title:<28} {seconds:>6.1f} s" + (f"  left out: {why_not}" if why_not else ""))
+    asked = [(a, on) for a in analyses for on in ((list(measures) if a.measures else list(measures)[:1]) or [""])]
+    answered: list[Answered] = []
+    for n, (analysis, on) in enumerate(asked, 1):
+        a = Answered(analysis, on if analysis.measures else "", None)
+        what = f"explain {n} of {len(asked)}: {a.title}"
+        say(f"{what} …")
+        start = time.perf_counter()
+        finding, why_not = _asked(analysis, replace(subject, measure=measures.get(on)), insist=insist)
+        a = replace(a, finding=finding, seconds=time.perf_counter() - start, why_not=why_not)
+        answered.append(a)
+        say(f"{what}, {duration(a.seconds)}" + (f"  left out: {why_not}" if why_not else ""))
     return answered
 
 
@@ -250,6 +251,8 @@ class Files:
 
     page: Path
     markdown: Path
+    numbers: Path
+    """Every row of every table."""
     parts: Mapping[str, Path]
     """Exported parts by name."""
 
@@ -265,10 +268,10 @@ def saved(answered: Sequence[Answered], folder: Path, name: str, *, title: str, 
             parts[part] = folder / f"{part}.safetensors"
             save(direction, parts[part])
     answer = headline(answered)
-    files = Files(folder / f"{name}.html", folder / f"{name}.md", parts)
+    files = Files(folder / f"{name}.html", folder / f"{name}.md", folder / f"{name}.json", parts)
     write_text(files.page, html(title, answer, about, answered))
     write_text(files.markdown, markdown(title, answer, about, answered))
-    write_json(folder / f"{name}.json", [as_json(a) for a in answered])
+    write_json(files.numbers, [as_json(a) for a in answered])
     return files
 
 

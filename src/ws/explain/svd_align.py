@@ -37,10 +37,15 @@ class Alignment:
 
     where: str
     part: str
+    """Between the top tenths of singular vectors, or the bottom ones."""
     energy: float
+    """The share of the squared norm that lies there."""
     null: float
+    """What a random space of the same rank holds."""
     ratio: float
+    """Energy over null."""
     z: float
+    """Its distance from random changes, in their standard deviations."""
     pub: float
     """The published ratio."""
     flags: Flags = OF_THE_BASE

@@ -26,9 +26,13 @@ class Readout:
 
     where: str
     energy: float
+    """The share of the squared norm that lies there."""
     null: float
+    """What a random space of the same rank holds."""
     ratio: float
+    """Energy over null."""
     z: float
+    """Its distance from random changes, in their standard deviations."""
     pub: float
     """The ratio with the head's own singular vectors, without the gain of the norm before it."""
     flags: Flags = OF_THE_BASE

@@ -89,6 +89,12 @@ def load(
             raise Unsupported(TOO_LARGE.format(name)) from e
         raise BadFile(why_not(str(model), e)) from e
     _refuse_offloaded(network, name)
+    if not tokenizer("word", add_special_tokens=False)[
+        "input_ids"
+    ]:  # where there is no file, transformers makes an empty one
+        raise BadFile(
+            f"{model} holds no tokenizer; copy tokenizer.json and tokenizer_config.json of the model into it."
+        )
     # 3. as it was asked for
     network.eval().requires_grad_(False)
 

@@ -1,6 +1,6 @@
 """The questions behind a number: those that moved least and most, with what was thought there."""
 
-from ws.numbers import alpha_of, shortened, signed, some
+from ws.numbers import alpha_of, on_one_line, shortened, signed, some
 from ws.report.answers import cards
 from ws.report.effect import COST
 from ws.report.study import Study
@@ -58,7 +58,7 @@ def _unit(unit: Unit, alpha: float) -> Html:
 
 def _row(r: Json, alpha: float) -> Html:
     """One row of a unit: what was asked, which answer is wanted over which, and its own number."""
-    prompt = tag("p", shortened(str(r.get("prompt", r["row_key"])), PROMPT), dir="auto")
+    prompt = tag("p", shortened(on_one_line(str(r.get("prompt", r["row_key"]))), PROMPT), dir="auto")
     answers = " over ".join(f"“{shortened(r[k], ANSWER)}”" for k in ("wanted", "unwanted") if r.get(k))
     moved = tag(
         "p",

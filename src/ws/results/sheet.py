@@ -85,6 +85,11 @@ class Sheet:
             table.add_row(*map(escape, line[:fitting]), style=style)
         return table
 
+    @property
+    def width(self) -> int:
+        """The characters that all of it takes, nothing broken."""
+        return max(_sum(self._widths(self.lines)), len(self.title))
+
     def _widths(self, lines: Sequence[Sequence[str]], *, folded: bool = False) -> list[int]:
         """The characters that each column takes; `folded` sets headings on several lines."""
         cells = [max([0, *(min(len(p), WIDEST) for x in column for p in x.split("\n"))]) for column in zip(*lines)]

@@ -8,9 +8,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ws.endpoint import Endpoint
+from ws.endpoint import Endpoint, Flags
 from ws.serve.settings import KEY
 from ws.types import Json
+
+FLAGS = Flags("`url`", None, None, KEY)
 
 
 @dataclass(frozen=True)
@@ -54,5 +56,5 @@ def connect(url: str = "http://127.0.0.1:8000", *, key: str | None = None) -> Co
     """A server that `ws serve` started; its key may stand in the environment as WS_SERVE_KEY."""
     address = url.strip().rstrip("/")
     address = address if address.endswith("/v1") else f"{address}/v1"
-    endpoint = Endpoint(address, key=key or os.environ.get(KEY, "").strip() or None)
+    endpoint = Endpoint(address, key=key or os.environ.get(KEY, "").strip() or None, flags=FLAGS)
     return Connection(endpoint, [m["id"] for m in endpoint.models()])

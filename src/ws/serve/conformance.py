@@ -156,13 +156,13 @@ class _Tests:
             words = f"no strength up to {self.asked.largest:g} changes an answer"
             return [Check("a strength moves it", "broken", words), Check("a line near 0", "not checked", words)]
         at = {k: _share(self._change(k * self.step), change) for k in (-1.0, -0.5, 0.5)}
-        seen = ", ".join(f"{k:+g} of it moves {v:+.2f} as far" for k, v in at.items())
+        seen = ", ".join(f"{k * self.step:+g} moves it {v:+.2f} times as far" for k, v in at.items())
+        missed = max(abs(v / k - 1) for k, v in at.items())
         ordered = at[-1.0] < at[-0.5] < 0 < at[0.5] < 1
-        straight = all(abs(v - k) <= LINEAR * abs(k) for k, v in at.items())
-        words = f"of strength {self.step:g}, {seen}"
+        line = f"these strengths miss a straight line through 0 by at most {100 * missed:.2g} % ({100 * LINEAR:g} % allowed)"
         return [
-            Check("sign and order", "kept" if ordered else "broken", words),
-            Check("a line near 0", "kept" if straight else "broken", words),
+            Check("sign and order", "kept" if ordered else "broken", f"beside strength {self.step:+g}, {seen}"),
+            Check("a line near 0", "kept" if missed <= LINEAR else "broken", line),
         ]
 
     def _change(self, alpha: float) -> list[float]:
@@ -213,7 +213,7 @@ class _Tests:
             Check(
                 f"a {who} request among others is what it is alone",
                 "kept" if far <= self.near else "broken",
-                f"in {ROUNDS} mixed batches of {TOGETHER} it differs by {_nats(far)}",
+                f"in {ROUNDS} mixed batches of {TOGETHER} the {who} ones differ by {_nats(far)}",
             )
             for who, far in worst.items()
         ]

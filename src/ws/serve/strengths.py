@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from ws.direction import Direction
-from ws.direction.card import behavior_of
+from ws.direction.card import behavior_of, calibrated_range
 from ws.serve.refusal import Refusal
 from ws.types import Json
 
@@ -39,11 +39,10 @@ class Dial:
     @classmethod
     def of(cls, name: str, direction: Direction, max_alpha: float | None) -> "Dial":
         """A dial with the range that was asked for, else the calibrated one, else a usual one."""
-        known = direction.card.get("strengths", ())
         if max_alpha is not None:
             return cls(name, direction, -max_alpha, max_alpha)
-        if known:
-            return cls(name, direction, min(0.0, *(s["neg"] for s in known)), max(0.0, *(s["pos"] for s in known)))
+        if (known := calibrated_range(direction)) is not None:
+            return cls(name, direction, *known)
         return cls(name, direction, -UNCALIBRATED, UNCALIBRATED)
 
     @cached_property

@@ -30,6 +30,8 @@ class Angle:
     start: str
     """shared, independent or none: whether both began at one start."""
     same_data: bool
+    is_control: bool
+    """Whether it was trained on the very pairs of a control, which is then none to it."""
     against: Against
     ceiling: float | None
     """The cosine of the same data trained twice, with a start that is shared or not as here."""
@@ -52,6 +54,7 @@ class Angle:
         return {
             **{k: getattr(self, k) for k in ("name", "direction", "cos", "z", "alarm", "alphas", "norm", "start")},
             "same_data": self.same_data,
+            "is_control": self.is_control,
             "permuted": list(a.permuted),
             "random": list(a.random),
             "control": a.control,
@@ -86,7 +89,9 @@ class _Reader:
     def angle(self, i: int, j: int) -> Angle:
         change, w = self.changes[i], self.directions[j]
         start, n = self.table.mode(i, j), len(w.permuted)
-        controls = [float(self.cos[i, k]) for k in self.nulls[j][n:] if self.table.mode(i, k) == start]
+        own = [c.pairs is not None and c.pairs == change.pairs for c in w.controls]
+        there = [k for k, same in zip(self.nulls[j][n:], own) if not same]
+        controls = [float(self.cos[i, k]) for k in there if self.table.mode(i, k) == start]
         drawn = self.random["all"][i, j] if self.random else ()
         return Angle(
             change.name,
@@ -96,6 +101,7 @@ class _Reader:
             float(self.norms[i]),
             start,
             change.pairs is not None and change.pairs == w.direction.pairs,
+            any(own),
             Against(tuple(self._permuted(i, j, start)), tuple(map(float, drawn)), max(controls, default=None)),
             self._ceiling(i, j, start),
             {scope: parts.of(i, j) for scope, parts in self.parts.items()},

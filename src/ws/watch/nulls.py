@@ -12,8 +12,9 @@ its start with what is watched just as the direction does.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ws.diff import lookup
 from ws.models.checkpoint import Theta
 from ws.models.load import Base
 from ws.pairs import Pairs
+from ws.progress import progress
 from ws.records import Place, Record, read, run_folders
 from ws.study.keys import beside
 from ws.study.plan import Plan, training_place
@@ -166,21 +168,35 @@ def _run_of_behavior(run: Path, behavior: str) -> Path | None:
 # ---------------------------------------------------------------- making what there is not
 
 
-def make_nulls(run: Path, base: Base, *, permuted: int = PERMUTED, control: str | None = None) -> list[Record]:
+def make_nulls(
+    run: Path,
+    base: Base,
+    *,
+    permuted: int = PERMUTED,
+    control: str | None = None,
+    say: Callable[[Record], object] = lambda record: None,
+) -> list[Record]:
     """Train the nulls of a run, each once: `permuted` swapped trainings, the same data twice, a control behavior."""
     manifest, out = _manifest(run), _out(run)
     material = pairs_of(manifest, out)
     # as they stand there: 2 and 2.0 epochs would be two trainings
     fields: Json = {k: tuple(v) if isinstance(v, list) else v for k, v in manifest["settings"].items()}
     settings = TrainSettings(**fields)
-    records = []
+    trainings: list[Callable[[], Record]] = []
     for k in range(permuted):
-        records.append(_trained(_permuted_place(run, k), base, material.pairs.shuffled(k), settings))
+        trainings.append(partial(_trained, _permuted_place(run, k), base, material.pairs.shuffled(k), settings))
     for start in STARTS:
         seed = settings.seed + TWIN_SEED if start == "independent" else None
-        records.append(_trained(_twin_place(run, start), base, reordered(material.pairs), settings, start_seed=seed))
+        pairs = reordered(material.pairs)
+        trainings.append(partial(_trained, _twin_place(run, start), base, pairs, settings, start_seed=seed))
     if control is None or _run_of_behavior(run, control) is None:
-        records.append(_made_control(run, base, control or _controls_of(run)[0], settings))
+        trainings.append(partial(_made_control, run, base, control or _controls_of(run)[0], settings))
+    records = []
+    with progress(len(trainings), f"nulls of {run.parents[1].name}") as done:
+        for train_one in trainings:
+            records.append(train_one())
+            say(records[-1])
+            done(1)
     return records
 
 

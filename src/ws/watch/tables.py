@@ -24,7 +24,7 @@ def angle_sheet(angles: Sequence[Angle], title: str, steps: Sequence[int] | None
     columns += ["cos", "permuted", "control", "z", "alarm", "of ceiling", "alphas", "|tau|", "random sd", "start"]
     lines = []
     for at, a in enumerate(angles):
-        head = str(steps[at]) if steps is not None else a.name + (" *" if a.same_data else "")
+        head = str(steps[at]) if steps is not None else a.name + (" *" if a.same_data else " †" if a.is_control else "")
         lines.append((head, *([a.direction] if several else []), *_cells(a)))
     return Sheet(
         title,
@@ -80,6 +80,19 @@ def readings(angles: Sequence[Angle]) -> list[str]:
     if len(judged) < len(angles):
         lines.append(
             f"{some(len(angles) - len(judged), 'line')} without a verdict: a null of the same start is missing."
+        )
+    if any(a.is_control for a in angles):
+        lines.append(
+            "† trained on the pairs of the control, so there is none to hold it against: name another behavior by `control`."
+        )
+    if any(a.ceiling is not None and a.ceiling > CEILING and a.cos > a.ceiling for a in angles):
+        lines.append(
+            "`of ceiling` above 100 %: as near to the direction as a second training on its own data comes, or nearer; what is "
+            "above is the luck of one training."
+        )
+    if any(a.z is not None and a.z < -Z for a in angles):
+        lines.append(
+            f"z below -{Z:g}: it moved toward the other pole. The alarm looks at the direction's own pole; `behaviors` looks at both."
         )
     if any(a.same_data for a in angles):
         lines.append("* trained on the very pairs of the direction: no test of anything but the arithmetic.")
