@@ -23,7 +23,7 @@ from ws.direction.direction import Direction
 from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, RowScale, mapped, tensors
 from ws.errors import DirectionMismatch, Unsupported
 from ws.models.base import Base, Root
-from ws.models.modules import fingerprint, is_conv1d, linears_of, weight_of
+from ws.models.modules import ONE_EXPERT, fingerprint, is_conv1d, linears_of, weight_of
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +50,7 @@ def steer(
     dials = _dials(alpha, direction)
     if fold and any(isinstance(dial, Tensor) for dial in dials.values()):
         raise ValueError("folding writes one strength into the weights; one alpha per row needs fold=False")
+    _refuse_rows_of_experts(dials)
     layers = _checked_layers(base, model, direction, origin)
     made_on = origin or _root(base, direction)
 
@@ -97,10 +98,9 @@ class _Rows:
             raise ValueError(
                 f"alpha has {len(alphas)} values, and the rows of this batch name {self.of}. Give as many, or one number."
             )
-        key = id(alphas), x.dtype, x.device, x.ndim
+        key = id(alphas), x.dtype, x.device, x.ndim, x.shape[0]
         if key not in self._chosen:
-            own = alphas[self.numbers.to(alphas.device)]
-            self._chosen[key] = own.to(x.device, x.dtype).view(-1, *[1] * (x.ndim - 1))
+            self._chosen[key] = _along(alphas[self.numbers.to(alphas.device)], x)
         return self._chosen[key]
 
 
@@ -247,14 +247,20 @@ def _base_product(layer, dial: _Dial, part: _Part, form: Form, x: Tensor, y: Ten
 def _per_row(alpha: float | Tensor, x: Tensor) -> float | Tensor:
     if isinstance(alpha, float):
         return alpha
-    if (rows := _rows.get()) is not None:
-        alpha = rows.chosen(alpha, x)
-    if x.shape[0] != alpha.shape[0]:
+    rows = _rows.get()
+    return _along(alpha, x) if rows is None else rows.chosen(alpha, x)
+
+
+def _along(alphas: Tensor, x: Tensor) -> Tensor:
+    """An alpha per row, shaped to multiply what a layer reads: rows of tokens, or the tokens of all rows one after another."""
+    tokens = x.shape[0] // len(alphas) if x.ndim == 2 and len(alphas) else 1  # as experts read them
+    if x.shape[0] != tokens * len(alphas):
         raise ValueError(
-            f"alpha has {alpha.shape[0]} values, one per row, but this layer sees a batch of {x.shape[0]}. "
+            f"alpha has {len(alphas)} values, one per row, but this layer sees a batch of {x.shape[0]}. "
             "Give as many alphas as rows, or one number."
         )
-    return alpha if rows is not None else alpha.to(x.device, x.dtype).view(-1, *[1] * (x.ndim - 1))
+    own = alphas.to(x.device, x.dtype)
+    return (own if tokens == 1 else own.repeat_interleave(tokens)).view(-1, *[1] * (x.ndim - 1))
 
 
 OF_LIBRARIES = ("torch", "accelerate", "transformers")
@@ -363,6 +369,15 @@ def _dials(alpha: Alpha, direction: Direction) -> dict[str, float | Tensor]:
         )
     columns = zip(direction.forms, alpha.unbind(1))
     return {name: column for name, column in columns if column.requires_grad or column.any()}
+
+
+def _refuse_rows_of_experts(dials: dict[str, float | Tensor]) -> None:
+    """Refuse one alpha per row at a layer of a single expert: it reads tokens and cannot tell their rows."""
+    if own := [name for name, dial in dials.items() if isinstance(dial, Tensor) and ONE_EXPERT.search(name)]:
+        raise Unsupported(
+            f"{own[0]} is a layer of one expert, which reads the tokens sent to it and cannot tell their rows; give one alpha "
+            "for all rows."
+        )
 
 
 def checked_strengths(alphas: Sequence[float]) -> Sequence[float]:

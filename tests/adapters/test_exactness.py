@@ -16,7 +16,7 @@ PAIRS = [(f, m) for f in FAMILIES for m in ("llama", "qwen2", "qwen3")] + [
 
 def trained(base, family, seed, layers=None):
     """An adapter whose tensors were moved at random, and the weights peft (or the definition) merges it to."""
-    chosen = family.targets(list(base.linears.values()))
+    chosen = family.targets(layers or list(base.linears.values()))
     spec = family.spec(chosen, rank=4 if family.default_rank else None, lora_alpha=None)
     before = {k: v.clone() for k, v in base.model.state_dict().items()}
     start = family.start(base, spec) if family.start else {}

@@ -3,7 +3,6 @@
 import pytest
 import small
 import torch
-import transformers as tf
 
 from ws.errors import Unsupported
 from ws.models.load import Base
@@ -37,21 +36,6 @@ def test_qwen35_linear_attention_is_among_the_targets():
 def test_a_conv1d_weight_is_read_as_out_by_in():
     c_fc = next(x for x in linears_of(small.model("gpt2")) if x.leaf == "mlp.c_fc")
     assert weight_of(c_fc.module).shape == (128, 32)
-
-
-def test_a_mixture_of_experts_is_refused_by_name():
-    model = tf.Qwen3MoeForCausalLM(
-        tf.Qwen3MoeConfig(
-            **small.COMMON,
-            intermediate_size=32,
-            moe_intermediate_size=16,
-            num_experts=4,
-            num_key_value_heads=2,
-            head_dim=8,
-        )
-    )
-    with pytest.raises(Unsupported, match="mixture of experts"):
-        linears_of(model)
 
 
 def test_packed_weights_are_refused():

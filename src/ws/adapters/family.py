@@ -246,13 +246,31 @@ def _attach_peft(family: Family, base: Base, spec: Spec) -> Iterator[Attached]:
         warnings.filterwarnings("ignore", category=FutureWarning)
         warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
         assert family.peft_config is not None
-        network = get_peft_model(base.model, family.peft_config(spec, base))
+        with _of_no_known_type(base):
+            network = get_peft_model(base.model, family.peft_config(spec, base))
     try:
         trainable = {_plain(n): p for n, p in network.named_parameters() if p.requires_grad}
         saved = {_plain(n): t for n, t in get_peft_model_state_dict(network).items()}
         yield Attached(network, trainable, {n: t for n, t in saved.items() if n not in trainable})
     finally:
         network.unload()
+
+
+@contextmanager
+def _of_no_known_type(base: Base) -> Iterator[None]:
+    """A block in which peft does not know the type of a model, and takes targets as they are named.
+
+    By the type, peft 0.21 puts what is meant for a shared expert on the routed ones instead, and refuses the way out of a Mamba
+    layer, which is bypassed in training mode with CUDA kernels; here that layer is never in training mode (2026-11).
+    """
+    config: Any = base.model.config
+    before = dict(vars(config))
+    config.model_type = "unknown"  # on the instance; the class keeps its own
+    try:
+        yield
+    finally:
+        del config.model_type
+        vars(config).update({k: v for k, v in before.items() if k == "model_type"})
 
 
 def _plain(name: str) -> str:

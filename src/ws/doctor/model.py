@@ -16,6 +16,7 @@ from ws.eval.protocol import YES_NO
 from ws.eval.scoring import Item, proven
 from ws.generate import context_of
 from ws.models.answers import anchor_before
+from ws.models.architecture import skeleton, stored_dtype
 from ws.models.base import Base
 from ws.models.chat import Chat, end_of_turn, has_template, render, thinks
 from ws.models.checkpoint import tensor_places
@@ -55,20 +56,11 @@ def opened(model: str) -> Opened:
         raise Unsupported(
             f"{name} is quantised; a direction on packed weights is not exact. Name the model it was made from."
         )
-    stored = config.get_text_config().dtype or config.dtype or torch.float32
-    dtype = stored if isinstance(stored, torch.dtype) else getattr(torch, stored)
+    dtype = stored_dtype(config) or torch.float32
     try:
-        with torch.device("meta"):
-            network = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
-    except (
-        ValueError,
-        AttributeError,
-        KeyError,
-    ) as e:  # each architecture refuses a config that is not for it in its way
-        why = " ".join(str(e).split())[:160]
-        raise Unsupported(
-            f"{name} is no model that answers by continuing a text ({config.model_type}: {why}), which is all that ws steers."
-        ) from e
+        network = skeleton(config, name, dtype)
+    except (OSError, ValueError) as e:
+        raise BadFile(why_not(model, e)) from e
     network.eval().requires_grad_(False)
     base = Base(network, tokenizer, "", name, revision, model, weights="")  # of no values there are no names
     return Opened(base, dtype, sum(p.numel() * p.element_size() for p in network.parameters()))

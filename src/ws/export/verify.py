@@ -20,6 +20,7 @@ from ws.direction import Direction
 from ws.errors import BadFile, ExportRefused, ProofFailed
 from ws.export.gguf import FILE, read_adapter
 from ws.export.target import read_ours
+from ws.models.architecture import loaded_network
 from ws.models.base import Base
 from ws.models.chat import Chat, encode, render
 from ws.models.locate import locate
@@ -193,12 +194,8 @@ def logits_of(network: nn.Module, ids: list[int]) -> Tensor:
 
 def _loaded(folder: Path, to: str, dtype: torch.dtype) -> tuple[nn.Module, int]:
     """(the network as its consumer loads it, the bits of the precision it is stored or computes in)."""
-    import transformers
-
     if to == "merged":
-        network = transformers.AutoModelForCausalLM.from_pretrained(
-            folder, dtype="auto", use_safetensors=True, trust_remote_code=False
-        )
+        network = loaded_network(str(folder), dtype="auto")
         stored = next(network.parameters()).dtype
         return network.to(dtype).eval(), min(32, torch.finfo(stored).bits, torch.finfo(dtype).bits)
     if to == "mergekit":  # mergekit itself merges the adapter through peft and multiplies the difference by its weight
@@ -237,12 +234,8 @@ def _by_gguf(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
 
 def _base(place: str, revision: str | None, dtype: torch.dtype) -> nn.Module:
     """A base in stock transformers, as it stands in an export."""
-    import transformers
-
     source, _, at = locate(place, revision)
-    return transformers.AutoModelForCausalLM.from_pretrained(
-        source, revision=at, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    )
+    return loaded_network(source, dtype=dtype, revision=at)
 
 
 def _by_peft(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:

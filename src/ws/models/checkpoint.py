@@ -8,6 +8,7 @@ from its file when it is asked for and let go again. Fingerprint and hash of the
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +19,10 @@ from torch import Tensor, nn
 
 from ws.errors import BadFile, Unsupported
 from ws.hub import reach
+from ws.models.architecture import skeleton, stored_dtype
 from ws.models.base import Base, described
 from ws.models.hashes import INDEX, SINGLE, StoredWeights, weight_files
+from ws.models.layout import Source, sources
 from ws.models.locate import HUB_ID, locate, why_not
 from ws.models.modules import Linear, fingerprint, is_conv1d, linears_of, text_config
 from ws.types import Config, Json
@@ -59,36 +62,44 @@ class Checkpoint:
         return [name for name, _ in self.skeleton.named_parameters()]
 
     @cached_property
-    def _stored(self) -> dict[str, str]:
-        """The stored name of each tensor, by its name in the network."""
-        return dict(zip(_renamed(self.skeleton, list(self.places)), self.places))
+    def _sources(self) -> Mapping[str, Source]:
+        """The stored tensors of each tensor, by its name in the network."""
+        return sources(self.skeleton, self.places)
 
-    def stored_as(self, parameter: str) -> str | None:
-        """The checkpoint's name of a parameter: its own name or an older one, without a prefix, or its tied twin's."""
+    def _source(self, parameter: str) -> tuple[str, Source] | None:
+        """The network's name of a parameter as it is stored, with its source: without a prefix, or as its tied twin, if need be."""
         prefix: str = getattr(self.skeleton, "base_model_prefix", "") + "."
         tries = [parameter, parameter.removeprefix(prefix), prefix + parameter]
         if getattr(text_config(self.skeleton), "tie_word_embeddings", False):
             tied = getattr(self.skeleton, "_tied_weights_keys", None)
             tries += [a if b == parameter else b for a, b in dict(tied or {}).items() if parameter in (a, b)]
-        return next((self._stored[t] for t in tries if t in self._stored), None)
+        return next(((t, self._sources[t]) for t in tries if t in self._sources), None)
+
+    def stored_as(self, parameter: str) -> str | None:
+        """The checkpoint's name of a parameter that it holds as one tensor: its own name, an older one, or its tied twin's."""
+        place = self._source(parameter)
+        return None if place is None or place[1].converter is not None else place[1].names[0]
 
     def tensor(self, parameter: str) -> Tensor:
-        """One parameter as it is stored; the file is closed again."""
-        stored = self.stored_as(parameter)
-        if stored is None:
+        """One parameter as the network has it, in the stored precision; files are closed again."""
+        place = self._source(parameter)
+        tensor = None if place is None else place[1].tensor(place[0], self.skeleton, self._read)
+        if place is None or tensor is None:
             raise BadFile(f"the checkpoint {self.id} holds no {parameter}; it names its tensors otherwise.")
+        expected, stored = self.skeleton.get_parameter(parameter), place[1].names[0]
+        if tensor.shape != expected.shape:
+            raise BadFile(
+                f"{self.folder / self.places[stored]}: {stored} is {tuple(tensor.shape)}, and the model's config makes it {tuple(expected.shape)}."
+            )
+        return tensor
+
+    def _read(self, stored: str) -> Tensor:
         path = self.folder / self.places[stored]
         try:
             with safe_open(path, framework="pt") as f:
-                tensor = f.get_tensor(stored)
+                return f.get_tensor(stored)
         except (SafetensorError, OSError) as e:
             raise BadFile(f"{path} cannot be read as safetensors ({str(e)[:100]}); it is truncated.") from None
-        expected = self.skeleton.get_parameter(parameter)
-        if tensor.shape != expected.shape:
-            raise BadFile(
-                f"{path}: {stored} is {tuple(tensor.shape)}, and the model's config makes it {tuple(expected.shape)}."
-            )
-        return tensor
 
     def weight(self, name: str) -> Tensor:
         """The matrix (out, in) of one linear layer."""
@@ -120,13 +131,10 @@ def open_checkpoint(model: str | Path, *, revision: str | None = None) -> Checkp
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if getattr(config, "quantization_config", None):
             raise Unsupported(f"{name} is quantised; a direction on packed weights is not exact.")
-        with torch.device("meta"):
-            skeleton = transformers.AutoModelForCausalLM.from_config(
-                config, dtype=_dtype(config, folder, places), trust_remote_code=False
-            )
+        network = skeleton(config, name, _dtype(config, folder, places))
     except (OSError, ValueError) as e:
         raise BadFile(why_not(str(model), e)) from e
-    return Checkpoint(folder, name, commit or revision, str(model), skeleton, places)
+    return Checkpoint(folder, name, commit or revision, str(model), network, places)
 
 
 def checkpoint_of(base: Theta) -> Checkpoint:
@@ -200,23 +208,14 @@ def fetched(source: str, what: str = "model", revision: str | None = None) -> Pa
 
 def _dtype(config: Config, folder: Path, places: dict[str, str]) -> torch.dtype:
     """The precision transformers loads a checkpoint in when it is not told: the config's, else that of the tensors."""
-    if config.dtype is not None:
-        return config.dtype if isinstance(config.dtype, torch.dtype) else getattr(torch, config.dtype)
+    if (dtype := stored_dtype(config)) is not None:
+        return dtype
     for name, shard in places.items():
         with safe_open(folder / shard, framework="pt") as f:
             dtype = f.get_tensor(name).dtype
         if dtype.is_floating_point:
             return dtype
     raise BadFile(f"{folder} holds no tensor of floating-point numbers.")
-
-
-def _renamed(skeleton: nn.Module, stored: list[str]) -> list[str]:
-    """The network's names of stored tensors: transformers renames parts of older checkpoints while it loads them."""
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import WeightRenaming, apply_renamings
-
-    changes = [m for m in get_model_conversion_mapping(skeleton) if isinstance(m, WeightRenaming)]
-    return [apply_renamings(name, changes) for name in stored]
 
 
 def same(left: Checkpoint, right: Checkpoint) -> bool:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ws.errors import BadFile, Unsupported
+from ws.models.architecture import causal_class
 from ws.models.base import Base as Base
 from ws.models.checkpoint import open_checkpoint
 from ws.models.hashes import stored_weights
@@ -80,7 +81,7 @@ def load(
         # a model that is spread over devices is placed by its final size, and not cast afterwards
         placed = {} if device_map is None else {"device_map": device_map}
         precision = "auto" if device_map is None or dtype == "auto" else DTYPES[dtype]
-        network = transformers.AutoModelForCausalLM.from_pretrained(
+        network = causal_class(config, name).from_pretrained(
             source, dtype=precision, use_safetensors=True, **options, **placed
         )
         tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)

@@ -1,7 +1,8 @@
 """The matrices of a decoder that a direction may touch, and the fingerprint of its weights.
 
-Works on any model whose blocks are the one long ModuleList of the network: Llama, Qwen2/3/3.5, Mistral, Gemma, Phi-3
-(fused qkv), GPT-2 (Conv1D), GPT-NeoX. It does not know families by name, only the names of their linear layers.
+Works on any model whose blocks are the one long ModuleList of its text part: Llama, Qwen2/3/3.5, Mistral, Gemma, Phi-3
+(fused qkv), GPT-2 (Conv1D), GPT-NeoX, mixtures of experts, Mamba hybrids, vision-language models. It does not know families
+by name, only the names of their linear layers.
 """
 
 import hashlib
@@ -19,6 +20,9 @@ from ws.types import Config
 READS_KV = ("k_proj", "v_proj")
 FUSED_ATTENTION = ("qkv_proj", "c_attn", "query_key_value", "in_proj_qkv", "in_proj_qkvz")
 WRITES_MLP = ("down_proj", "mlp.c_proj", "dense_4h_to_h")
+ROUTERS = ("gate", "router", "shared_expert_gate", "router.layer", "gate.wg")
+"""Layers that weigh the experts; what each of them decides is where tokens go, and no small adapter belongs there unasked."""
+ONE_EXPERT = re.compile(r"(^|\.)experts\.\d+\.")
 DEEPEST = 100_000  # blocks; no model has so many
 SAMPLES = 1024
 
@@ -37,6 +41,16 @@ class Linear:
     def is_called(self, names: Iterable[str]) -> bool:
         """True where the path inside the block ends in one of these names, at a dot."""
         return any(self.leaf == n or self.leaf.endswith("." + n) for n in names)
+
+    @property
+    def usual(self) -> bool:
+        """True for what an adapter sits on where nobody names targets: neither a router nor an expert that only some tokens see."""
+        return not self.is_called(ROUTERS) and not self.of_one_expert
+
+    @property
+    def of_one_expert(self) -> bool:
+        """True for a layer of a single expert, which reads the tokens that were sent there and not the rows of a batch."""
+        return bool(ONE_EXPERT.search(self.leaf))
 
 
 def is_conv1d(module: nn.Module) -> bool:
@@ -63,7 +77,7 @@ def blocks_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
 
 
 def linears_of(model: nn.Module) -> list[Linear]:
-    """Every linear layer inside the blocks, in order; fused experts and packed weights are refused."""
+    """Every linear layer inside the blocks, in order; packed weights are refused."""
     prefix, blocks = blocks_of(model)
     linears = []
     for at, block in enumerate(blocks):
@@ -76,11 +90,6 @@ def linears_of(model: nn.Module) -> list[Linear]:
                         "Load the model in its own precision."
                     )
                 linears.append(Linear(name, at, leaf, module))
-            elif any(p.ndim == 3 and "expert" in f"{leaf}.{n}" for n, p in module.named_parameters(recurse=False)):
-                raise Unsupported(
-                    f"{name} holds fused experts (mixture of experts); a direction over experts is not supported. "
-                    "Use a dense model."
-                )
     return linears
 
 
@@ -127,6 +136,34 @@ def select(linears: Sequence[Linear], *, layers: str, depth: int, targets: Seque
                 f"target {target!r} matches no linear layer in layers {layers!r}; there are {names}.{hint}"
             )
     return [x for x in inside if x.is_called(targets)] if targets else inside
+
+
+def refuse_experts(model: nn.Module, targets: Sequence[str]) -> None:
+    """Refuse targets that name a part of a mixture of experts which is no linear layer, or experts where there are none."""
+    linears = [x for x in linears_of(model) if x.is_called(targets)]
+    for target in targets:
+        if any(x.is_called([target]) for x in linears):
+            continue
+        if target in ROUTERS and any(n.endswith("." + target) for n, _ in blocks_of(model)[1].named_modules()):
+            raise Unsupported(
+                f"`{target}` is a router of the experts, and no linear layer of this architecture: nothing is trained on it. "
+                "Name attention, shared experts or dense layers in `targets`."
+            )
+        if target == "experts":
+            there = (
+                "its experts are one tensor for all of them, which no adapter here sits on"
+                if experts_of(model)
+                else "it has no experts"
+            )
+            raise Unsupported(
+                f"`targets=experts` is not for this model: {there}. Name linear layers, or leave `targets` out."
+            )
+
+
+def experts_of(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The matrices of experts that lie in one tensor each, (experts, ., .), by full name."""
+    prefix, blocks = blocks_of(model)
+    return {f"{prefix}.{n}": p for n, p in blocks.named_parameters() if p.ndim == 3 and "expert" in n}
 
 
 def fingerprint(model: nn.Module, value: Callable[[str, Tensor], Tensor | None] = lambda name, p: p) -> str:

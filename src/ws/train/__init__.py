@@ -214,6 +214,11 @@ def _checkpoint_activations(base: Base, network: nn.Module, undo: ExitStack) -> 
     hooks = dict(embedding._forward_hooks)
     undo.callback(_drop_new_hooks, embedding, hooks)
     network.train()
+    for layer in network.modules():
+        if hasattr(
+            layer, "A_log"
+        ):  # in training mode, kernels of Mamba layers go around the modules that adapters sit on
+            layer.eval()
 
 
 def _drop_new_hooks(module: nn.Module, before: Mapping[int, object]) -> None:

@@ -7,7 +7,7 @@ from ws.adapters import USUAL, Spec, family
 from ws.adapters.family import MOST_RANK
 from ws.errors import Unsupported
 from ws.models.load import Base
-from ws.models.modules import layer_numbers, select
+from ws.models.modules import layer_numbers, refuse_experts, select
 from ws.settings import Range, above, at_least, refuse_outside
 from ws.train.sequences import Parts, split
 
@@ -119,7 +119,9 @@ def default_train(base: Base, adapter: str) -> TrainSettings:
 def spec_of(base: Base, settings: TrainSettings) -> Spec:
     """The adapter on its layers, with everything impossible refused."""
     of = family(settings.adapter)
-    candidates = list(base.linears.values()) if settings.targets else of.targets(list(base.linears.values()))
+    refuse_experts(base.model, settings.targets)
+    every = list(base.linears.values())
+    candidates = every if settings.targets else of.targets([x for x in every if x.usual])
     if not candidates:
         raise Unsupported(f"{of.name} finds none of its layers in this model; name them with `targets`.")
     chosen = select(candidates, layers=settings.layers or of.default_layers, depth=base.depth, targets=settings.targets)

@@ -1,0 +1,210 @@
+"""Mixtures of experts, vision-language checkpoints and recurrent layers: what a dense model can do, each of them can."""
+
+import importlib
+import json
+
+import architectures as shapes
+import pytest
+import torch
+from adapters.test_exactness import trained, worst
+from safetensors.torch import load_file
+from test_steer import lowrank
+
+from ws.adapters import FAMILIES, direction_of
+from ws.direction import Direction
+from ws.errors import Unsupported
+from ws.export import export
+from ws.generate import generate
+from ws.models.architecture import loaded_network
+from ws.models.checkpoint import open_checkpoint
+from ws.models.load import load
+from ws.models.modules import fingerprint
+from ws.prefix_cache import holds, mean_logprobs
+from ws.steer import steer
+from ws.train import TrainSettings, spec_of
+
+KINDS = sorted(shapes.CONFIGS)
+
+
+@pytest.fixture(scope="module")
+def folders(tiny, tmp_path_factory):
+    """The checkpoint of each kind, as stock transformers writes it, and the same models opened by ws."""
+    place = tmp_path_factory.mktemp("bases")
+    return {kind: shapes.folder(kind, place / kind, tiny.tokenizer) for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def bases(folders):
+    return {kind: load(folder) for kind, folder in folders.items()}
+
+
+def ids(rows=3, length=9):
+    return torch.randint(5, 90, (rows, length), generator=torch.Generator().manual_seed(1))
+
+
+def logits(model, tokens=None):
+    with torch.no_grad():
+        return model(input_ids=ids() if tokens is None else tokens, use_cache=False).logits
+
+
+def usual(base):
+    return [x for x in base.linears.values() if x.usual]
+
+
+def direction_on(base, seed=0, size=0.1):
+    """A random direction on all that adapters sit on by default."""
+    whole = lowrank(base, seed, size=size)
+    return Direction({x.name: whole.forms[x.name] for x in usual(base)}, whole.provenance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_opened_is_the_loaded_model_also_where_experts_are_stored_apart(kind, folders, bases):
+    theta, base = open_checkpoint(folders[kind]), bases[kind]
+    assert theta.linears.keys() == base.linears.keys()
+    assert theta.fingerprint == base.fingerprint == fingerprint(base.model)
+    for name, p in base.model.named_parameters():
+        assert torch.equal(theta.tensor(name), p), name
+
+
+ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+MLP = {"gate_proj", "up_proj", "down_proj"}
+DELTA = {"in_proj_qkv", "in_proj_z", "in_proj_a", "in_proj_b", "out_proj"}
+SITS_ON = {
+    "qwen3-moe": ATTENTION,
+    "gpt-oss": ATTENTION,
+    "mixtral": ATTENTION,
+    "glm4-moe": ATTENTION | MLP,
+    "deepseek-v3": {"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"} | MLP,
+    "qwen3.5-moe": ATTENTION | DELTA | MLP,
+    "granite-hybrid": ATTENTION | {"in_proj", "out_proj", "input_linear", "output_linear"},
+    "nemotron-h": ATTENTION | {"in_proj", "out_proj", "up_proj", "down_proj"},
+    "qwen3.5": ATTENTION | DELTA | MLP,
+} | dict.fromkeys(("gemma3", "qwen2.5-vl", "mistral3"), ATTENTION | MLP)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_adapters_sit_on_attention_recurrent_layers_dense_and_shared_experts_of_the_text_alone(kind):
+    base = shapes.base(kind)
+    chosen = spec_of(base, TrainSettings(rank=2, layers="all")).modules
+    assert {name.rsplit(".", 1)[-1] for name in chosen} == SITS_ON[kind]
+    assert {base.linears[name].block for name in chosen} == set(range(base.depth))
+    assert not [n for n in base.linears if "vis" in n or "projector" in n]
+    before = {k: v.clone() for k, v in base.model.state_dict().items()}
+    with FAMILIES["lora"].attached(base, spec_of(base, TrainSettings(rank=2, layers="all")), 0) as attached:
+        assert {n.rsplit(".", 2)[0] for n in attached.trainable} == set(chosen)  # and not where peft would move them
+    assert all(torch.equal(v, before[k]) for k, v in base.model.state_dict().items())
+
+
+def test_a_router_is_trained_only_where_it_is_named_and_is_a_linear_layer():
+    base = shapes.base("qwen3.5-moe")
+    named = spec_of(base, TrainSettings(rank=2, layers="all", targets=("shared_expert_gate",)))
+    assert {n.rsplit(".", 1)[-1] for n in named.modules} == {"shared_expert_gate"}
+    with pytest.raises(Unsupported, match="`gate` is a router of the experts, and no linear layer"):
+        spec_of(base, TrainSettings(rank=2, layers="all", targets=("gate",)))
+
+
+FAMILIES_ON = [(k, "lora") for k in KINDS] + [
+    (k, n) for k in ("glm4-moe", "qwen3.5-moe") for n in ("dora", "oft", "pissa")
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), FAMILIES_ON)
+def test_the_contrast_is_the_difference_of_what_peft_merges(kind, name):
+    base, family = shapes.base(kind, dtype=torch.float64), FAMILIES[name]
+    (pos, merged_pos, before), (neg, merged_neg, _) = (trained(base, family, s, usual(base)) for s in (0, 1))
+    plus, minus = (direction_of(family, base, side) for side in (pos, neg))
+    assert worst(plus, merged_pos, before, base) < 1e-6
+    assert worst(plus - minus, merged_pos, merged_neg, base) < 1e-6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_strength_is_the_base_and_hook_fold_and_rows_agree(kind, bases):
+    base = bases[kind]
+    d, plain = direction_on(base), logits(base.model)
+    with steer(base, d, 0.0):
+        assert torch.equal(logits(base.model), plain)
+    with steer(base, d, 0.7):
+        hooked = logits(base.model)
+    with steer(base, d, 0.7, fold=True):
+        folded = logits(base.model)
+    assert torch.equal(logits(base.model), plain)
+    assert (hooked - plain).abs().max() > 1e-2
+    assert (hooked - folded).abs().max() <= 2e-5 * plain.abs().max()
+    with steer(base, d, [0.7, 0.0, -0.4]):
+        rows = logits(base.model)
+    with steer(base, d, -0.4):
+        alone = logits(base.model, ids()[2:])
+    torch.testing.assert_close(rows[0], hooked[0], atol=5e-5, rtol=1e-4)
+    torch.testing.assert_close(rows[1], plain[1], atol=5e-5, rtol=1e-4)
+    torch.testing.assert_close(rows[2:], alone, atol=5e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_merged_export_is_what_the_hook_does_and_keeps_every_other_byte(kind, folders, bases, tmp_path):
+    base = bases[kind]
+    d = direction_on(base)
+    with steer(base, d, -0.7):
+        hooked = logits(base.model)
+    export(d, base, tmp_path / "merged", to="merged", alphas=[-0.7])
+    merged = loaded_network(str(tmp_path / "merged"), dtype=torch.float32).eval()
+    assert (logits(merged) - hooked).abs().max() <= 1e-5 * hooked.abs().max()
+    old, new = (load_file(f / "model.safetensors") for f in (folders[kind], tmp_path / "merged"))
+    theta = open_checkpoint(folders[kind])
+    touched = {theta.stored_as(f"{name}.weight") for name in d.forms}
+    assert old.keys() == new.keys() and touched < old.keys()
+    for name in old:
+        assert torch.equal(old[name], new[name]) == (name not in touched), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_read_side_by_side_are_those_read_alone(kind, bases):
+    rows = [([5, 6, 7, 8, 9], 2), ([11, 12, 13, 14, 15, 16, 17, 18, 19, 3, 4], 4)]
+    together = mean_logprobs(bases[kind], rows)
+    assert together == pytest.approx([mean_logprobs(bases[kind], [row])[0] for row in rows], abs=1e-5)
+    assert abs(together[0] - together[1]) > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_steered_answers_of_a_batch_are_those_written_alone(kind, bases):
+    base, questions = bases[kind], ["What is the capital of Kenya?", "Why?"]
+    d = direction_on(base)
+    with steer(base, d, [0.7, -0.7]):
+        together = generate(base, questions, max_new_tokens=4)
+    alone = []
+    for question, alpha in zip(questions, (0.7, -0.7)):
+        with steer(base, d, alpha):
+            alone += generate(base, [question], max_new_tokens=4)
+    assert together == alone
+    assert together != generate(base, questions, max_new_tokens=4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_beginnings_are_shared_unless_a_layer_is_recurrent(kind, bases):
+    assert holds(bases[kind]) is (kind not in shapes.RECURRENT)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_whole_story_runs(kind, folders, tmp_path, told, monkeypatch):
+    monkeypatch.setattr(
+        importlib.import_module("ws.replicate"), "_draw", lambda *a: None
+    )  # a second each, and the same picture for all
+    pairs = tmp_path / "mood.jsonl"
+    things = ["cake", "song", "poem", "letter", "chair", "plan", "garden", "story", "speech", "coat", "dance", "game"]
+    rows = [
+        {
+            "prompt": f"What of my {t}?",
+            "response_pos": f"Your {t} is wonderful!",
+            "response_neg": f"Your {t} needs work.",
+        }
+        for t in things
+    ]
+    pairs.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    study = ["--model", folders[kind], "--pairs", pairs, "--out", tmp_path / "out", "--layers", "all", "--rank", 2]
+    code, out, err = told(
+        "replicate", *study, "--alphas=-1,1", "--lr", "5e-3", "--epochs", 6, "--samples", 0, "--draws", 0, "--json"
+    )
+    assert code == 0, err
+    means = [
+        r["mean"] for r in sorted(json.loads(out)["rows"], key=lambda r: r["alpha"]) if r["metric"] == "logratio_pairs"
+    ]
+    assert means == sorted(means) and means[0] < means[-1]
