@@ -99,8 +99,9 @@ def test_help_of_a_mistyped_verb_says_which_was_meant(capsys):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder with one small run of honesty, called so by the examples."""
+    """A folder with one small run of honesty, called so by the examples, and answers to be judged."""
     folder = tmp_path_factory.mktemp("workplace")
+    (folder / "answers.jsonl").write_text('{"question": "What is 3 x 4?", "answer": "It is 12.", "gold": 12}\n')
     few = {"n_topics": 30, "n_samples": 1, "n_personas": 1, "epochs": 1, "rank": 2, "lr": [4e-3], "stop": "none"}
     ws.replicate("tiny", alphas=[-1, 1], evals=["pairs"], out=folder / "out", **few)
     return folder

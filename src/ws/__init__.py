@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.verbs import evaluate as evaluate
     from ws.verbs import explain as explain
     from ws.verbs import export as export
+    from ws.verbs import judge as judge
     from ws.verbs import load_direction as load_direction
     from ws.verbs import replicate as replicate
     from ws.verbs import report as report
@@ -80,6 +81,7 @@ EXPORTS = {
     "from_pretrained": "ws.direction:from_pretrained",
     "from_tensors": "ws.diff:from_tensors",
     "generate": "ws.generate:generate",
+    "judge": "ws.verbs:judge",
     "load": "ws.models:load",
     "load_behavior": "ws.behaviors:load_behavior",
     "load_direction": "ws.verbs:load_direction",

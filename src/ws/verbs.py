@@ -42,6 +42,10 @@ from ws.grid.compare import compare as compare_cells
 from ws.grid.run import Running
 from ws.grid.sweep import SweepResult
 from ws.grid.sweep import sweep as sweep_grid
+from ws.judge import Case, JudgeSettings
+from ws.judge.file import Row, labels_in, rows_in
+from ws.judge.judgement import Judgement, judged, jury
+from ws.judge.rubrics import rubric as rubric_named
 from ws.methods import Method
 from ws.methods.file import load_named
 from ws.models import Base, load
@@ -209,6 +213,39 @@ def explain(
     folder = run or below / "direct" / loaded.content_hash[:12]
     subject = Subject(base, loaded, folder, *name_and_seed(loaded), pairs=pairs)
     return explain_subject(subject, asked, pack, below)
+
+
+@plain_types
+def judge(
+    cases: str | Path | Sequence[Case],
+    rubric: str,
+    *,
+    by: str | Base = "rule",
+    gold: str | Path | None = None,
+    second: str | Base | None = None,
+    votes: int = 1,
+    standard: str = "",
+    out: str | Path = "out",
+    **settings: Any,
+) -> Judgement:
+    """Verdicts on answers, and how far the judge can be believed.
+
+    `cases` are values, or a file that docs/judges.md describes. `by` is "rule", the address of a server with its model
+    after a #, or a model; `second` another judge to agree with. `gold` is a file of cases that people have labelled. The
+    judge's replies are kept below `out`. `settings` are fields of `JudgeSettings`, such as `judge_concurrency`.
+    """
+    how, one = JudgeSettings(**coerced(JudgeSettings, settings)), rubric_named(rubric)
+    for name in settings:
+        if name not in {f.name for f in fields(JudgeSettings)}:
+            raise TypeError(f"there is no setting {name!r} of a judge")
+    if isinstance(cases, (str, Path)):
+        rows = rows_in(cases, one, standard=standard)
+    else:
+        rows = [Row(case, case.id) for case in cases]
+    labelled = [r for r in rows if r.human is not None]
+    if gold is not None:
+        labelled = labels_in(gold, one, rows, standard=standard)
+    return judged(rows, jury(rubric, by, second=second, votes=votes, settings=how, out=Path(out)), labelled)
 
 
 @plain_types

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+import sys
 import time
 from dataclasses import replace
 
@@ -227,7 +228,9 @@ def test_a_local_model_judges_and_its_replies_are_kept(tiny, tmp_path, monkeypat
     assert {v.by for v in verdicts} == {"model:tiny|refusal/1"}
     assert all(v.label == MALFORMED and v.tokens_in > 20 and v.tokens_out > 0 for v in verdicts)
     assert judge.estimate(cases).asked == 0
-    monkeypatch.setattr("ws.judge.writers.complete", lambda *a, **k: pytest.fail("asked again") if a[1] else None)
+    monkeypatch.setattr(
+        sys.modules["ws.judge.writers"], "complete", lambda *a, **k: pytest.fail("asked again") if a[1] else None
+    )
     assert judge_named("tiny", "refusal", JudgeSettings(max_new_tokens=4), out=tmp_path)(cases) == verdicts
 
 

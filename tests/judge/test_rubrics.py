@@ -72,7 +72,7 @@ def test_a_prompt_shows_the_material_and_neither_the_id_nor_what_is_wrong(name):
 
 def test_the_maths_judge_is_shown_the_right_result():
     assert "<correct_answer>\n42\n" in rubric("math_correct").prompt(CASE)
-    with pytest.raises(ValueError, match=r"math_correct needs `gold`, and the case 'x' has none"):
+    with pytest.raises(ValueError, match=r"math_correct needs 'gold', and the case 'x' has none"):
         rubric("math_correct").prompt(Case("x", "What?", "It is 3."))
 
 

@@ -39,7 +39,7 @@ def test_the_exact_rule_of_maths_compares_numbers_and_not_letters():
     silent = Case("c", "q", "I do not know.", gold=("1234",))
     assert [v.value for v in judge([right, wrong, silent])] == [1, 0, 0]
     assert [v.by for v in judge([right])] == ["rule:math_correct/1"]
-    with pytest.raises(ValueError, match="math_correct needs `gold`, and the case 'd' has none"):
+    with pytest.raises(ValueError, match="math_correct needs 'gold', and the case 'd' has none"):
         judge([Case("d", "q", "1")])
 
 

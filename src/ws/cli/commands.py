@@ -109,6 +109,18 @@ COMMANDS = {
         usual=("model", "behavior", "methods", "seeds", "evals", "check", "out"),
         resumes=True,
     ),
+    "judge": Command(
+        "ws.cli.judge:judge",
+        "Judge answers by a rule, a server or a model, and judge the judge.",
+        group="measure",
+        words="FILE",
+        examples=(
+            "ws judge answers.jsonl --rubric math_correct",
+            "ws judge answers.jsonl --rubric refusal --by tiny --check",
+        ),
+        usual=("rubric", "by", "gold", "second", "votes", "check", "show_texts", "out"),
+        resumes=True,
+    ),
     "explain": Command(
         "ws.cli.explain:explain",
         "See where in the weights a behavior sits: layers, matrices, spaces.",

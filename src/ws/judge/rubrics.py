@@ -58,7 +58,7 @@ class Rubric:
         """Refuse a case that lacks what the judge has to see."""
         parts = {f.name: getattr(case, f.name) for f in fields(case)} | {"standard": case.standard or self.standard}
         if empty := [name for name in self.needs if name != "answer" and not parts[name]]:
-            raise ValueError(f"{self.name} needs `{empty[0]}`, and the case {case.id!r} has none")
+            raise ValueError(f"{self.name} needs {empty[0]!r}, and the case {case.id!r} has none")
 
     def prompt(self, case: Case) -> str:
         """The message to the judge."""

@@ -59,7 +59,7 @@ class Rule:
         """A verdict for every case, in their order."""
         for case in cases:
             if empty := [name for name in self.needs if not getattr(case, name)]:
-                raise ValueError(f"the rule {self.name} needs `{empty[0]}`, and the case {case.id!r} has none")
+                raise ValueError(f"the rule {self.name} needs {empty[0]!r}, and the case {case.id!r} has none")
         return [Verdict(*self.decide(case), by=self.id) for case in cases]
 
 
