@@ -2,20 +2,23 @@
 
 import importlib
 import json
+import shutil
 
 import architectures as shapes
 import pytest
 import torch
+import transformers as tf
 from adapters.test_exactness import trained, worst
 from safetensors.torch import load_file
 from test_steer import lowrank
 
 from ws.adapters import FAMILIES, direction_of
 from ws.direction import Direction
-from ws.errors import Unsupported
+from ws.errors import BadFile, Unsupported
 from ws.export import export
 from ws.generate import generate
-from ws.models.architecture import loaded_network
+from ws.models.architecture import causal_class, loaded_network
+from ws.models.chat import Chat, has_template, render, render_whole
 from ws.models.checkpoint import open_checkpoint
 from ws.models.load import load
 from ws.models.modules import fingerprint
@@ -208,3 +211,55 @@ def test_the_whole_story_runs(kind, folders, tmp_path, told, monkeypatch):
         r["mean"] for r in sorted(json.loads(out)["rows"], key=lambda r: r["alpha"]) if r["metric"] == "logratio_pairs"
     ]
     assert means == sorted(means) and means[0] < means[-1]
+
+
+PARTS = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content %}{{ part.text }}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+WHOLE_TEXTS = PARTS.replace("{% for part in m.content %}{{ part.text }}{% endfor %}", "{{ m.content }}")
+
+
+def test_a_template_of_the_processor_is_used_and_one_that_takes_parts_says_the_same_as_one_that_takes_texts(
+    folders, tmp_path
+):
+    place = tmp_path / "m"
+    shutil.copytree(folders["gemma3"], place)
+    (place / "chat_template.jinja").unlink()
+    assert not has_template(load(place).tokenizer)
+    said = []
+    for template in (PARTS, WHOLE_TEXTS):
+        (place / "chat_template.json").write_text(json.dumps({"chat_template": template}))
+        tokenizer = load(place).tokenizer
+        chat = Chat("What is the capital of Kenya?", "Be brief.", (("Hello", "Hi"),))
+        said.append((render(tokenizer, chat), render_whole(tokenizer, chat, "Nairobi.")))
+    assert said[0] == said[1] and "Be brief.<|im_end|>" in said[0][0] and "Nairobi.<|im_end|>" in said[0][1]
+    (place / "chat_template.json").write_text(json.dumps({"chat_template": PARTS.replace("part.text", "part.image")}))
+    with pytest.raises(Unsupported, match="writes no text of a message"):
+        render(load(place).tokenizer, chat)
+
+
+def test_a_prompt_with_the_place_of_an_image_is_refused_and_others_are_asked(bases):
+    base = bases["gemma3"]
+    token = base.tokenizer.convert_ids_to_tokens(base.model.config.image_token_index)
+    with pytest.raises(Unsupported, match="the place of an image, and ws asks in text alone"):
+        generate(
+            base, [f"What is this? {base.tokenizer.decode([base.model.config.image_token_index])}"], max_new_tokens=2
+        )
+    assert token and generate(base, ["What is this?"], max_new_tokens=2)
+
+
+@pytest.mark.parametrize("config", [tf.BertConfig(), tf.T5Config(), tf.ViTConfig()], ids=lambda c: c.model_type)
+def test_what_does_not_continue_a_text_is_refused_by_its_config(config):
+    with pytest.raises(Unsupported, match="no model that answers by continuing a text"):
+        causal_class(config, "it")
+
+
+def test_half_the_shards_of_a_mixture_are_refused_by_name(tiny, tmp_path):
+    folder = shapes.folder("qwen3-moe", tmp_path, tiny.tokenizer, max_shard_size="300KB")
+    lost = sorted(folder.glob("*.safetensors"))[1]
+    assert load(folder).fingerprint == open_checkpoint(folder).fingerprint  # experts of one block lie in several files
+    lost.unlink()
+    for read in (load, open_checkpoint):
+        with pytest.raises(BadFile, match=lost.name):
+            read(folder)

@@ -21,6 +21,7 @@ from ws.models.base import Base
 from ws.models.chat import Chat, end_of_turn, has_template, render, thinks
 from ws.models.checkpoint import tensor_places
 from ws.models.locate import locate, reach_model, why_not
+from ws.models.prompts import tokenizer_of
 from ws.train.sequences import finished
 from ws.types import Json, Tokenizer
 
@@ -49,7 +50,7 @@ def opened(model: str) -> Opened:
     options: Json = {"revision": revision, "trust_remote_code": False, "local_files_only": not online}
     try:
         config = transformers.AutoConfig.from_pretrained(source, **options)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+        tokenizer = tokenizer_of(source, config, options)
     except (OSError, ValueError) as e:
         raise BadFile(why_not(model, e)) from e
     if getattr(config, "quantization_config", None):

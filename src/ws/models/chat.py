@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 from ws.errors import Unsupported
+from ws.models.prompts import as_taken, refuse_images
 from ws.types import Tokenizer
 
 THINKING = ("off", "on", "forced")
@@ -63,7 +64,7 @@ def render_messages(
         texts = [str(m["content"]) for m in messages if m["content"] or m["role"] != "system"]
         return _start_token(tokenizer) + "\n\n".join(texts)
     text = tokenizer.apply_chat_template(
-        list(messages),
+        as_taken(tokenizer, messages),
         tokenize=False,
         add_generation_prompt=True,
         enable_thinking=thinking != "off",
@@ -84,12 +85,15 @@ def render_whole(tokenizer: Tokenizer, chat: Chat, answer: str, *, thinking: str
     if not has_template(tokenizer):
         return render(tokenizer, chat, thinking=thinking) + answer + (tokenizer.eos_token or "")
     messages = [*_messages(chat), {"role": "assistant", "content": answer}]
-    return tokenizer.apply_chat_template(messages, tokenize=False, enable_thinking=thinking != "off")
+    taken = as_taken(tokenizer, messages)
+    return tokenizer.apply_chat_template(taken, tokenize=False, enable_thinking=thinking != "off")
 
 
 def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids of rendered text; nothing is added."""
-    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])  # lengths are refused elsewhere
+    """Token ids of rendered text; nothing is added, and the place of an image is refused."""
+    ids = list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])  # lengths are refused elsewhere
+    refuse_images(tokenizer, ids)
+    return ids
 
 
 def end_of_turn(tokenizer: Tokenizer) -> int:
@@ -162,7 +166,10 @@ def thinks_when_asked(tokenizer: Tokenizer) -> bool:
         return False
     with_thought, without = (
         tokenizer.apply_chat_template(
-            _messages(Chat("Why?")), tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+            as_taken(tokenizer, _messages(Chat("Why?"))),
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=thinking,
         )
         for thinking in (True, False)
     )

@@ -22,6 +22,7 @@ from ws.models.checkpoint import open_checkpoint
 from ws.models.hashes import stored_weights
 from ws.models.locate import locate, reach_model, why_not
 from ws.models.modules import fingerprint
+from ws.models.prompts import tokenizer_of
 from ws.progress import no_bars_in_files
 from ws.settings import Range
 from ws.signatures import plain_types
@@ -84,7 +85,7 @@ def load(
         network = causal_class(config, name).from_pretrained(
             source, dtype=precision, use_safetensors=True, **options, **placed
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+        tokenizer = tokenizer_of(source, config, options)
     except (OSError, ValueError, SafetensorError) as e:
         if "offload" in str(e):
             raise Unsupported(TOO_LARGE.format(name)) from e
