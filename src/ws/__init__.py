@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.train import train as train
     from ws.verbs import calibrate as calibrate
     from ws.verbs import compare as compare
+    from ws.verbs import derive as derive
     from ws.verbs import evaluate as evaluate
     from ws.verbs import explain as explain
     from ws.verbs import export as export
