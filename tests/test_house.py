@@ -36,6 +36,7 @@ ROWS = [
     "replicate doctor",
     "grid",
     "analysis explain export report serve watch",
+    "paper",
     "verbs",
     "cli",
     "scripts run_sweep run_subspace",

@@ -143,6 +143,15 @@ COMMANDS = {
         usual=("directions", "model", "behaviors", "base", "detectors", "make_nulls", "labels", "out"),
         resumes=True,
     ),
+    "paper": Command(
+        "ws.cli.paper:paper",
+        "Run the paper's experiments, each ending with a scorecard.",
+        group="measure",
+        words="[RECIPE]",
+        examples=("ws paper --list", "ws paper lr_sweep --check"),
+        usual=("list", "check", "model", "arms", "strengths", "limit", "report", "out"),
+        resumes=True,
+    ),
     "chat": Command(
         "ws.cli.chat:chat",
         "Talk with a model in the terminal, with the dial in reach.",

@@ -211,7 +211,7 @@ def cell_places(cells: Sequence[Cell]) -> list[CellPlace]:
 def read_report(folder: Path, failed: Mapping[str, str], *, reused: bool) -> Comparison:
     """A report that is done."""
     report = json.loads((folder / "report.json").read_text())
-    tables = tuple(_sheet(t) for t in report["tables"])
+    tables = tuple(Sheet.from_json(t) for t in report["tables"])
     plots = tuple(folder / p for p in report["plots"])
     return Comparison(folder, tables, tuple(report["cells"]), failed, plots, tuple(report["notes"]), reused)
 
@@ -225,10 +225,3 @@ def checked_reference(chosen: Sequence[str], reference: str | None) -> str:
         if reference in (name, kin):
             return name
     raise ValueError(f"the reference {reference!r} is not among the methods {', '.join(dict.fromkeys(known.values()))}")
-
-
-def _sheet(table: Fields) -> Sheet:
-    """A table as it was before it was JSON."""
-    lines = tuple(tuple(line) for line in table["lines"])
-    listed: Json = {k: tuple(table[k]) for k in ("columns", "records", "readings", "words", "faint", "marked")}
-    return Sheet(table["title"], table["expected"], lines=lines, spare=int(table.get("spare", 0)), **listed)

@@ -41,6 +41,13 @@ class Sheet:
     spare: int = 0
     """So many columns at the right go before a cell is broken."""
 
+    @classmethod
+    def from_json(cls, table: Fields) -> "Sheet":
+        """A table as it was before it was JSON."""
+        lines = tuple(tuple(line) for line in table["lines"])
+        listed = {k: tuple(table[k]) for k in ("columns", "records", "readings", "words", "faint", "marked")}
+        return cls(table["title"], table["expected"], lines=lines, spare=int(table.get("spare", 0)), **listed)
+
     def rich(self, width: int, hint: str = "") -> "Table":
         """For a terminal of so many characters: whole columns from the left, and a line that names those without room.
 

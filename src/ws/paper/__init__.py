@@ -1,0 +1,56 @@
+"""The paper's experiments as recipes: Fierro & Roger, Steering Language Models with Weight Arithmetic (arXiv 2511.05408).
+
+    recipe = recipe_named("lr_sweep").on("tiny")
+    outcome = recipe.run(Job(base, Common(out="out"), RecipeRequest()))
+
+| file           | holds                                                                              |
+|----------------|------------------------------------------------------------------------------------|
+| `request.py`   | what a person may ask of a recipe                                                  |
+| `recipe.py`    | what a recipe is: arms, numbers, claims, data                                      |
+| `steering.py`  | recipes that steer: cells of a grid, curves, frontiers                             |
+| `curves.py`    | capability against effect, per arm, side and seed                                  |
+| `claims.py`    | claims and the tests that decide them                                              |
+| `figures.py`   | the paper's pictures                                                               |
+| `scorecard.py` | tables and files of a recipe                                                       |
+| `page.py`      | one HTML page                                                                      |
+| `recipes/`     | the recipes themselves                                                             |
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ws.errors import not_known
+
+if TYPE_CHECKING:
+    from ws.paper.recipe import Recipe
+
+WHERE = {
+    "syc_qa": "waiting",
+    "syc_tone": "waiting",
+    "gcd": "waiting",
+    "evil_mcqa": "waiting",
+    "evil_indist": "waiting",
+    "refusal": "waiting",
+    "variations": "waiting",
+    "monitor_cos": "waiting",
+    "monitor_curve": "waiting",
+    "em_validate": "waiting",
+    "lora_vs_full": "waiting",
+    "lr_sweep": "lr_sweep",
+}
+"""Recipe to its file in `recipes`; in the order of the specification."""
+
+
+def names() -> list[str]:
+    """Every recipe."""
+    return list(WHERE)
+
+
+def recipe_named(name: str) -> "Recipe":
+    """The recipe of this name."""
+    if name not in WHERE:
+        raise ValueError(not_known("recipe", name, names()))
+    module = import_module(f"{__name__}.recipes.{WHERE[name]}")
+    found = module.RECIPES[name] if hasattr(module, "RECIPES") else module.RECIPE
+    assert found.name == name
+    return found

@@ -1,0 +1,218 @@
+"""Claims of the paper as values: a sentence, and the test that decides it from what was measured.
+
+A test answers holds, does not hold, or undecided, with a number, its 95 % interval and how many units it rests on. An
+interval that holds 0 leaves a comparison undecided: it shows neither a difference nor that there is none.
+
+    Claim("more steering, more sycophancy", beats("weight", "act_single", x, y))
+
+A test of several parts (both sides of the dial) holds where all of them do and fails where one of them fails.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from ws.numbers import finite
+from ws.paper.curves import Curves, Side
+from ws.paper.recipe import Measure
+from ws.stats import Estimate, OverSeeds, estimate
+from ws.stats.frontier import side_by_side
+from ws.types import Json
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
+SIDES: tuple[Side, Side] = (1, -1)
+E = TypeVar("E")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a test says of a claim."""
+
+    says: str
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    n: int = 0
+    """Units that the interval rests on."""
+    why: str = ""
+    """What the number is, or why there is none."""
+    unit: str = "share"
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is a number at all."""
+        return finite(self.value)
+
+    def as_json(self) -> Json:
+        return {k: getattr(self, k) for k in ("says", "value", "low", "high", "n", "why", "unit")}
+
+
+@dataclass(frozen=True)
+class Claim(Generic[E]):
+    """One qualitative claim, and what decides it."""
+
+    sentence: str
+    test: Callable[[E], Verdict]
+    by: str = "paper"
+    """paper, or ours."""
+
+    def judged(self, evidence: E) -> Json:
+        """The claim with its verdict, as a record."""
+        return {"claim": self.sentence, "by": self.by, **self.test(evidence).as_json()}
+
+
+def decided(e: Estimate | OverSeeds | None, why: str, *, unit: str = "share") -> Verdict:
+    """Whether a number is above 0: yes and no are for intervals that lie on one side of it."""
+    if e is None:
+        return Verdict(OPEN, why=f"{why}: not measured")
+    found = e.found if isinstance(e, OverSeeds) else e
+    if not finite(found.ci_lo):
+        return Verdict(OPEN, found.mean, n=found.n, why=f"{why}: too few units for an interval", unit=unit)
+    says = HOLDS if found.ci_lo > 0 else FAILS if found.ci_hi < 0 else OPEN
+    return Verdict(says, found.mean, found.ci_lo, found.ci_hi, found.n, why, unit)
+
+
+def all_of(verdicts: Sequence[Verdict]) -> Verdict:
+    """Several parts as one: its number is that of the part that decides, the weakest."""
+    for says in (FAILS, OPEN, HOLDS):
+        if parts := [v for v in verdicts if v.says == says]:
+            weakest = min(parts, key=lambda v: v.low if finite(v.low) else -math.inf)
+            if len(verdicts) == 1:
+                return weakest
+            counts = f"{sum(v.says == HOLDS for v in verdicts)} of {len(verdicts)} parts hold"
+            return replace(weakest, why=f"{counts}; shown: {weakest.why}")
+    return Verdict(OPEN, why="nothing was measured")
+
+
+# ---------------------------------------------------------------- tests of curves
+
+
+def absent(curves: Curves, *arms: str) -> Verdict | None:
+    """Why a claim about these arms is open, where one of them was not measured."""
+    lacking = [a for a in arms if a not in curves.arms]
+    return Verdict(OPEN, why=f"{', '.join(lacking)} was not measured") if lacking else None
+
+
+def beats(one: str, other: str, x: Measure, *ys: Measure, sides: Sequence[Side] = SIDES) -> Callable[[Curves], Verdict]:
+    """One arm reaches more of the effect than another before it costs 5 points, on every side that is named."""
+
+    def test(curves: Curves) -> Verdict:
+        if (lacking := absent(curves, one, other)) is not None:
+            return lacking
+        return all_of(
+            [
+                decided(curves.between(one, other, x, y, side), f"{one} less {other}, {way(y, side)}", unit=y.unit)
+                for y in ys
+                for side in sides
+            ]
+        )
+
+    return test
+
+
+def alike(
+    one: str, other: str, x: Measure, *ys: Measure, within: float = 0.1, sides: Sequence[Side] = SIDES
+) -> Callable[[Curves], Verdict]:
+    """Two arms get equally far: the interval of their difference lies within a margin of ours, to both sides."""
+
+    def test(curves: Curves) -> Verdict:
+        if (lacking := absent(curves, one, other)) is not None:
+            return lacking
+        return all_of(
+            [
+                _inside(curves.between(one, other, x, y, side), within, f"{one} less {other}, {way(y, side)}", y.unit)
+                for y in ys
+                for side in sides
+            ]
+        )
+
+    return test
+
+
+def _inside(e: OverSeeds | None, within: float, why: str, unit: str) -> Verdict:
+    """Whether an interval lies within a margin around 0; outside of it altogether, it does not."""
+    plain = decided(e, why, unit=unit)
+    if not finite(plain.low):
+        return plain
+    inside = -within < plain.low and plain.high < within
+    outside = plain.low > within or plain.high < -within
+    margin = f"{100 * within:.0f} points" if unit == "share" else f"{within:g}"
+    return replace(plain, says=HOLDS if inside else FAILS if outside else OPEN, why=f"{why}; within {margin}")
+
+
+def moves(arms: Sequence[str], x: Measure, *ys: Measure, sides: Sequence[Side] = SIDES) -> Callable[[Curves], Verdict]:
+    """Each of these arms has the effect before it costs 5 points."""
+
+    def test(curves: Curves) -> Verdict:
+        if (lacking := absent(curves, *arms)) is not None:
+            return lacking
+        return all_of([_gained(curves, arm, x, y, side) for arm in arms for y in ys for side in sides])
+
+    return test
+
+
+def ineffective(
+    arms: Sequence[str], x: Measure, *ys: Measure, sides: Sequence[Side] = SIDES
+) -> Callable[[Curves], Verdict]:
+    """Each of these arms has no effect before it costs 5 points: the interval of what it gains holds 0."""
+
+    def test(curves: Curves) -> Verdict:
+        if (lacking := absent(curves, *arms)) is not None:
+            return lacking
+        gains = [_gained(curves, arm, x, y, side) for arm in arms for y in ys for side in sides]
+        turned = {HOLDS: FAILS, FAILS: HOLDS, OPEN: HOLDS}
+        parts = [replace(v, says=turned[v.says] if v.whole else OPEN) for v in gains]
+        failing = [v for v in parts if v.says == FAILS]
+        return all_of(parts) if not failing else max(failing, key=lambda v: v.low)
+
+    return test
+
+
+def costs(arm: str, x: Measure, *, more_than: float, sides: Sequence[Side] = SIDES) -> Callable[[Curves], Verdict]:
+    """An arm loses more than so much of the capability at its strongest setting."""
+
+    def test(curves: Curves) -> Verdict:
+        if (lacking := absent(curves, arm)) is not None:
+            return lacking
+        parts = []
+        for side in sides:
+            points = curves.points(arm, curves.seeds(arm)[0], x, x, side)
+            far, zero = max(points, key=lambda p: abs(p.strength)), next(p for p in points if p.strength == 0)
+            lost = side_by_side([zero.capability, far.capability], lambda v: v[0] - v[1] - more_than)
+            why = f"{arm} at {far.strength:+g}: {x.metric} lost beyond {100 * more_than:.0f} points"
+            parts.append(decided(estimate(lost), why))
+        return all_of(parts)
+
+    return test
+
+
+def between(
+    middle: Sequence[str], low: str, high: str, x: Measure, y: Measure, *, sides: Sequence[Side] = SIDES
+) -> Callable[[Curves], Verdict]:
+    """Each of some arms reaches more than `low` and less than `high`."""
+
+    def test(curves: Curves) -> Verdict:
+        if (lacking := absent(curves, *middle, low, high)) is not None:
+            return lacking
+        parts = []
+        for arm in middle:
+            parts += [beats(arm, low, x, y, sides=sides)(curves), beats(high, arm, x, y, sides=sides)(curves)]
+        return all_of(parts)
+
+    return test
+
+
+def together(*tests: Callable[[E], Verdict]) -> Callable[[E], Verdict]:
+    """A claim of several parts."""
+    return lambda evidence: all_of([test(evidence) for test in tests])
+
+
+def way(y: Measure, side: Side) -> str:
+    """Which number, on which side of the dial."""
+    return f"{y.metric} at alpha {'above' if side > 0 else 'below'} 0"
+
+
+def _gained(curves: Curves, arm: str, x: Measure, y: Measure, side: Side) -> Verdict:
+    reach = curves.numbers(arm, x, y, side)
+    return decided(reach.gain, f"{arm} over no steering, {way(y, side)}", unit=y.unit)

@@ -1,0 +1,65 @@
+"""One HTML page of a recipe: its question, its scorecard, its figures and every table."""
+
+from pathlib import Path
+
+from ws.numbers import some
+from ws.paper.claims import FAILS, HOLDS, OPEN
+from ws.paper.panels import Panel
+from ws.paper.recipe import Outcome, Recipe
+from ws.records import write_text
+from ws.results import chart
+from ws.results.page import Html, figure, figures, joined, page, paragraph, points, section, table
+
+FILE = "report.html"
+BUILT_IN = (
+    "`tiny` was built so that steering works, and this is a harmless twin of the paper's experiment: it shows that the "
+    "software works, and nothing about the paper's models."
+)
+
+
+def write_page(recipe: Recipe, outcome: Outcome, model: str) -> Path:
+    """The page in the recipe's folder; its path."""
+    file = outcome.folder / FILE
+    write_text(file, page_of(recipe, outcome, model))
+    return file
+
+
+def page_of(recipe: Recipe, outcome: Outcome, model: str) -> str:
+    """The page as one HTML file."""
+    counts = {says: sum(v["says"] == says for v in outcome.verdicts) for says in (HOLDS, FAILS, OPEN)}
+    answer = f"{some(len(outcome.verdicts), 'claim')}: {', '.join(f'{n} {says}' for says, n in counts.items())}."
+    *tables, scorecard = outcome.sheets
+    about = f"Figures of the paper: {recipe.figures}. The paper's model: {recipe.model}."
+    names = list(dict.fromkeys(line.name for p in outcome.panels for line in p.lines))
+    drawn = [figures(_figure(p, names) for p in outcome.panels), _legend(outcome.panels, names)] if names else []
+    body = [
+        section("Scorecard", table(scorecard), paragraph(about, faint=True)),
+        *([section("Figures", *drawn)] if drawn else []),
+        section("Tables", *(table(s) for s in tables)),
+        section("What this does not show", points([*([BUILT_IN] if model == "tiny" else []), *outcome.notes])),
+    ]
+    return page(recipe.question, answer, body, about=f"{recipe.name} · {model} · {recipe.section}")
+
+
+def _figure(panel: Panel, names: list[str]) -> Html:
+    dots = [d for line in panel.lines for d in line.dots]
+    x, y = chart.around(panel.x, [d.x for d in dots]), chart.around(panel.y, [d.y for d in dots])
+    marks = [] if panel.limit is None or not x.low < panel.limit else [chart.crossing(x=panel.limit)]
+    for line in panel.lines:
+        color = names.index(line.name)
+        marks.append(chart.line([(d.x, d.y) for d in line.dots], color, dashed=line.random, faint=line.random))
+        says = [f"{line.name}, {d.note}: {d.y:.1f} at {d.x:.1f}" for d in line.dots[1:]]
+        marks.append(chart.dots([(d.x, d.y) for d in line.dots[1:]], says, color, faint=line.random))
+    if panel.start is not None:
+        marks.append(chart.dots([panel.start], ["not steered"], 0, faint=True, size=6))
+    words = "; ".join(f"{line.name} ends at {line.dots[-1].y:.1f} with {line.dots[-1].x:.1f}" for line in panel.lines)
+    return figure(chart.plot(panel.title, words, x, y, marks), panel.title)
+
+
+def _legend(panels: tuple[Panel, ...], names: list[str]) -> Html:
+    random = {line.name for p in panels for line in p.lines if line.random}
+    keys = [(chart.key(k, faint=name in random), name) for k, name in enumerate(names)]
+    rule = (
+        "thin upright line: 5 points of the capability lost; a curve begins at the large grey dot, which nothing steers"
+    )
+    return joined(chart.legend(keys), paragraph(rule, faint=True))

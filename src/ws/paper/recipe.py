@@ -1,0 +1,189 @@
+"""What a recipe is: a question of the paper as a value, with its arms, what is measured, and the claims to be decided.
+
+A recipe runs nothing by itself. `plan` says what would be done and `run` composes stages that the other verbs make too, so
+that what they have made is found again here, and the other way round.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ws.eval import Evaluation, evaluation
+from ws.grid.run import Runner, Tell, serially
+from ws.models.load import Base
+from ws.paper.panels import Panel
+from ws.paper.request import RecipeRequest
+from ws.results.sheet import Sheet
+from ws.stats.frontier import DELTA
+from ws.study.options import Common
+from ws.types import Fields, Json
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Data that a recipe cannot do without on a model of the hub."""
+
+    name: str
+    about: str
+    """What it is, and how large."""
+    supply: str
+    """How to get it, as one sentence."""
+    opt_in: bool = False
+    """Whether a person has to ask for it by name, because its texts are harmful."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of steering as the paper names it; its methods make one curve."""
+
+    name: str
+    methods: tuple[str, ...]
+    """As `ws compare` names them. Several are steps on one way, the last the furthest: checkpoints of a fine-tune."""
+    raw: tuple[float, ...] = (-1.0, 1.0)
+    """Strengths that are measured as they are."""
+    graded: bool = True
+    """Whether it has a strength of every KL; a prompt is there or not."""
+    options: Fields = field(default_factory=dict)
+    """How its pairs and adapters are made, where this arm differs from the others."""
+    lr: float | None = None
+    """The learning rate, where arms differ in it."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of an evaluation: what a recipe looks at."""
+
+    evaluation: str
+    """NAME, or NAME@PROTOCOL."""
+    metric: str
+    label: str
+    """What a larger number means, for an axis."""
+    toward: int = 1
+    """The side of the dial that is meant to raise it; 0 for a capability, which nothing should move."""
+    unit: str = "share"
+    """share (printed in percent, differences in points of 100), points of 100, or another unit."""
+
+    @property
+    def delta(self) -> float:
+        """How much of a capability may be lost: 5 points."""
+        return 100 * DELTA if self.unit == "points" else DELTA
+
+    @property
+    def asked(self) -> Evaluation:
+        """The evaluation it is a number of."""
+        name, _, protocol = self.evaluation.partition("@")
+        return evaluation(name, protocol or None)
+
+    @property
+    def protocol(self) -> str:
+        """The protocol id, by which its rows are found."""
+        return self.asked.chosen.id
+
+    @property
+    def name(self) -> str:
+        return f"{self.protocol} {self.metric}"
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a recipe runs with: a loaded model, what a person asked for, and who does the work."""
+
+    base: Base
+    common: Common
+    request: RecipeRequest
+    options: Fields = field(default_factory=dict)
+    """How pairs and adapters are made, as it was typed."""
+    run: Runner = serially
+    tell: Tell = lambda event: None
+    say: Say = lambda line: None
+    command: str = ""
+    """What a person would type for the same again."""
+
+    @property
+    def out(self) -> Path:
+        return Path(self.common.out)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a recipe left: tables, the last of which is its scorecard, pictures, and what none of them says."""
+
+    recipe: str
+    folder: Path
+    sheets: tuple[Sheet, ...]
+    verdicts: tuple[Json, ...]
+    """One record per claim: sentence, by, verdict, value, low, high, n, why."""
+    panels: tuple[Panel, ...]
+    pictures: tuple[Path, ...]
+    """The panels as files."""
+    notes: tuple[str, ...]
+    failed: Mapping[str, str]
+    """What could not be made, and why."""
+    reused: bool
+
+    def as_json(self) -> Json:
+        """All of it: absolute paths, NaN as None."""
+        return {
+            "recipe": self.recipe,
+            "folder": str(self.folder.resolve()),
+            "claims": list(self.verdicts),
+            "tables": [{"title": s.title, "rows": s.records, "readings": s.readings} for s in self.sheets],
+            "pictures": [str(p.resolve()) for p in self.pictures],
+            "notes": list(self.notes),
+            "failed": dict(self.failed),
+        }
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a recipe would do, known before a model is loaded."""
+
+    lines: tuple[str, ...]
+    """A sentence each: arms, strengths, evaluations, trainings."""
+    numbers: Json
+    """The same for programs."""
+    missing: tuple[Need, ...] = ()
+    """Data that is to be supplied first."""
+
+
+@dataclass(frozen=True)
+class Recipe(ABC):
+    """One experiment of the paper."""
+
+    name: str
+    section: str
+    """Where the paper's experiments are described: 4.1 to 4.12 of the specification."""
+    figures: str
+    question: str
+    model: str
+    """The paper's model."""
+    needs: tuple[Need, ...] = ()
+    lacking: str = ""
+    """Why it cannot be run yet; nothing where it can."""
+
+    @abstractmethod
+    def on(self, model: str) -> "Recipe":
+        """The recipe as it is run on a model: on `tiny` its harmless twin."""
+
+    @abstractmethod
+    def plan(self, request: RecipeRequest, common: Common) -> Planned:
+        """What would be done; refuses what cannot be."""
+
+    @abstractmethod
+    def run(self, job: Job) -> Outcome:
+        """Do it, from what is there already."""
+
+    def missing(self, request: RecipeRequest, model: str) -> tuple[Need, ...]:
+        """The data that a person has still to supply for this model."""
+        return () if model == "tiny" else tuple(n for n in self.needs if n.opt_in and n.name not in request.opt_in)
+
+
+def arms_named(arms: Sequence[Arm], names: Sequence[str]) -> tuple[Arm, ...]:
+    """The arms that are asked for by name, in the recipe's order; all of them where none is named."""
+    known = [a.name for a in arms]
+    if odd := [n for n in names if n not in known]:
+        raise ValueError(f"there is no arm {odd[0]!r} in this recipe; there are {', '.join(known)}")
+    return tuple(a for a in arms if not names or a.name in names)

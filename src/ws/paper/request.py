@@ -1,0 +1,62 @@
+"""What a person asks of a recipe."""
+
+from dataclasses import dataclass
+
+from ws.settings import at_least, refuse_outside
+
+WORDS = ("raw", "kl")
+
+
+@dataclass(frozen=True)
+class RecipeRequest:
+    """How much of a recipe is run."""
+
+    arms: tuple[str, ...] = ()
+    """Arms of the recipe by name, e.g. --arms weight,act_single; all of them when not given."""
+    strengths: tuple[str, ...] = ()
+    """raw (the recipe's own strengths), kl (its KL targets), or targets in nats, e.g. --strengths raw,0.25,1; raw,kl when not given."""
+    limit: int | None = None
+    """Only the first so many units of every evaluation; the tables say SMOKE."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds of pairs and training, e.g. --seeds=0,1,2."""
+    opt_in: tuple[str, ...] = ()
+    """Data sets with harmful texts that you want to be used, by the names that --check gives."""
+
+    data: tuple[str, ...] = ()
+    """Files in the place of data sets, or of an evaluation's questions: NAME=FILE, separated by commas."""
+
+    def __post_init__(self):
+        refuse_outside(self, limit=at_least(1), seeds=at_least(0))
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"`seeds` are different whole numbers from 0 on, got {list(self.seeds)}")
+        self.targets(())
+        if odd := [part for part in self.data if not all(part.partition("="))]:
+            raise ValueError(f"`data` takes NAME=FILE, e.g. mcqa=scenarios.jsonl; got {odd[0]!r}")
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Data set or evaluation to its file."""
+        return {name: file for name, _, file in (part.partition("=") for part in self.data)}
+
+    @property
+    def raw(self) -> bool:
+        """Whether the recipe's own strengths are measured."""
+        return not self.strengths or "raw" in self.strengths
+
+    def targets(self, own: tuple[float, ...]) -> tuple[float, ...]:
+        """The KL targets in nats; `own` are the recipe's."""
+        chosen: list[float] = list(own) if not self.strengths or "kl" in self.strengths else []
+        for word in self.strengths:
+            if word not in WORDS:
+                chosen.append(_nats(word))
+        return tuple(dict.fromkeys(chosen))
+
+
+def _nats(word: str) -> float:
+    try:
+        nats = float(word)
+    except ValueError:
+        nats = 0.0
+    if not 0 < nats <= 100:
+        raise ValueError(f"`strengths` are raw, kl, or KL targets in nats above 0; got {word!r}")
+    return nats

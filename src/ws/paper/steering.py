@@ -1,0 +1,263 @@
+"""Recipes that steer: arms at their own strengths and at equal KL, curves, frontiers, claims.
+
+    pairs -> sides -> methods -> cells -> evaluations -> curves -> frontier -> scorecard
+
+Everything up to the evaluations are cells of a grid, as `ws compare` makes them, so a recipe that is stopped goes on, and
+what another verb has made is found again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from ws import methods
+from ws.behaviors import load_behavior
+from ws.calibrate import CalibrateSettings
+from ws.engine import Task
+from ws.eval import Evaluation
+from ws.grid.cells import Cell, cell_plan, keep, place_of
+from ws.grid.compare import MEASURING
+from ws.grid.tasks import tasks_of
+from ws.numbers import some
+from ws.paper import scorecard
+from ws.paper.claims import Claim
+from ws.paper.curve_panels import panels_of
+from ws.paper.curves import Curves, Side, Spot
+from ws.paper.figures import drawn
+from ws.paper.recipe import Arm, Job, Measure, Outcome, Planned, Recipe, arms_named
+from ws.paper.request import RecipeRequest
+from ws.presets import preset
+from ws.records import Place, slug
+from ws.results.csv import write_csv
+from ws.results.trials import Trial, trial_of_cell
+from ws.study.options import Common
+from ws.types import Fields, Json
+
+PROTOCOL = "paper/1"
+RAW = "raw"
+
+
+@dataclass(frozen=True)
+class Steering(Recipe):
+    """Arms that steer one model toward and away from one behavior."""
+
+    behavior: str = ""
+    """Whose pairs the direction is learnt from."""
+    arms: tuple[Arm, ...] = ()
+    x: Measure | None = None
+    """The capability."""
+    ys: tuple[Measure, ...] = ()
+    """The effects."""
+    sides: tuple[Side, ...] = (1, -1)
+    """The sides of the dial that the paper looks at."""
+    kl: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+    """KL targets in nats, at the 95th percentile."""
+    options: Fields = field(default_factory=dict)
+    """How pairs and adapters are made, where the paper's settings differ from ours."""
+    calibrate: Fields = field(default_factory=dict)
+    """How KL is measured and sought, where not by default."""
+    claims: tuple[Claim[Curves], ...] = ()
+    twin: Fields = field(default_factory=dict)
+    """Fields that are others on `tiny`."""
+
+    def on(self, model: str) -> "Steering":
+        return replace(self, **self.twin, twin={}) if model == "tiny" and self.twin else self
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        assert self.x is not None, f"{self.name} has a capability"
+        return (self.x, *self.ys)
+
+    def evals(self, limit: int | None) -> tuple[Evaluation, ...]:
+        """The evaluations that its numbers are of, each once."""
+        return tuple(dict.fromkeys(replace(m.asked, protocol=m.protocol, limit=limit) for m in self.measures))
+
+    def plan(self, request: RecipeRequest, common: Common) -> Planned:
+        arms, targets = arms_named(self.arms, request.arms), request.targets(self.kl)
+        behavior = load_behavior(common.behavior or self.behavior, tiny=common.model == "tiny")
+        raw = sum(len(a.raw) * len(a.methods) for a in arms) if request.raw else 0
+        sought = 2 * len(targets) * sum(a.graded for a in arms)
+        evals = [f"{e.name}@{e.protocol}" for e in self.evals(request.limit)]
+        trained = {(str(methods.needs(m).adapter), a.lr) for a in arms for m in a.methods if methods.needs(m).adapter}
+        seeds = len(request.seeds)
+        lines = (
+            f"behavior   {behavior.name}: {behavior.poles[0]} against {behavior.poles[1]}",
+            f"arms       {', '.join(a.name for a in arms)}",
+            f"trains     {some(len(trained) * seeds, 'pair of adapters', 'pairs of adapters')}",
+            f"strengths  {(raw + sought) * seeds}: {raw} of the recipe's own and {sought} of {', '.join(f'{t:g}' for t in targets) or 'no'} nat, for each of {some(seeds, 'seed')}",
+            f"measures   {', '.join(evals)}, each at every strength",
+        )
+        numbers: Json = {
+            "behavior": behavior.name,
+            "arms": [a.name for a in arms],
+            "trainings": len(trained) * seeds,
+            "strengths": (raw + sought) * seeds,
+            "kl": list(targets),
+            "evals": evals,
+        }
+        return Planned(lines, numbers, self.missing(request, common.model))
+
+    def run(self, job: Job) -> Outcome:
+        arms = arms_named(self.arms, job.request.arms)
+        asked = self._asked(job, arms)
+        keep(job.base, next(iter(asked.values()))[0].cell.common)
+        failed = _done(job, asked)
+        trials = {(source, *key): t for source, cells in asked.items() for key, t in _trials(cells, job.out).items()}
+        if not trials:
+            raise ValueError(f"no arm of {self.name} could be measured; {next(iter(failed.items()), ('', ''))[1]}")
+        curves = Curves(tuple(_spots(trials, arms, self.measures)), self._training(arms, asked))
+        place = self._place(job, asked, failed)
+        record = place.once(lambda work: self._write(work, job, arms, curves, failed), beside={"command": job.command})
+        return scorecard.read(self.name, record.folder, failed, reused=record.reused)
+
+    # ------------------------------------------------------------ what is measured
+
+    def _asked(self, job: Job, arms: Sequence[Arm]) -> dict[str, list["Step"]]:
+        """Cells by where their strengths come from: those of the recipe, and one group for each KL."""
+        request, groups = job.request, {}
+        if request.raw:
+            groups[RAW] = [c for arm in arms for c in self._cells(job, arm, None)]
+        for target in request.targets(self.kl):
+            groups[f"{target:g} nat"] = [c for arm in arms if arm.graded for c in self._cells(job, arm, target)]
+        return {source: cells for source, cells in groups.items() if cells}
+
+    def _cells(self, job: Job, arm: Arm, target: float | None) -> list["Step"]:
+        common = replace(job.common, behavior=job.common.behavior or self.behavior)
+        own = {**preset(common.preset, "calibrate"), **self.calibrate}
+        calibrate = None if target is None else asdict(CalibrateSettings(**{**own, "budget": target}))
+        kl = {k: own[k] for k in MEASURING if k in own} or None
+        evals, cells = self.evals(job.request.limit), []
+        options = {**self.options, **arm.options, **job.options, **({} if arm.lr is None else {"lr": [arm.lr]})}
+        for number, method in enumerate(arm.methods):
+            methods.check(method)
+            for seed in job.request.seeds:
+                if seed == job.request.seeds[0] or methods.needs(method).seed == "study":
+                    alphas = arm.raw if target is None else ()
+                    cell = Cell(common, method, seed, options, evals, alphas, calibrate, kl, lr=arm.lr)
+                    cells.append(Step(arm.name, (number + 1) / len(arm.methods), cell))
+        return cells
+
+    def _training(self, arms: Sequence[Arm], asked: Mapping[str, Sequence["Step"]]) -> dict[tuple[str, int], Fields]:
+        """What the training of each arm reports."""
+        reports = {}
+        for step in (s for steps in asked.values() for s in steps if s.cell.needs.adapter):
+            if (manifest := cell_plan(step.cell)[0].train_place.manifest) is not None:
+                reports[step.arm, step.cell.seed] = manifest["report"]
+        return reports
+
+    # ------------------------------------------------------------ what is made of it
+
+    def _place(self, job: Job, asked: Mapping[str, Sequence["Step"]], failed: Mapping[str, str]) -> Place:
+        names = {
+            source: [[s.name, place_of(s.cell, cell_plan(s.cell)[0]).folder.name] for s in steps]
+            for source, steps in asked.items()
+        }
+        below = job.out / "paper" / slug(job.base.id) / self.name
+        settings = {
+            "protocol": PROTOCOL,
+            "claims": [c.sentence for c in self.claims],
+            "measures": [m.name for m in self.measures],
+        }
+        return Place.below(below, "paper", settings, {"cells": names, "failed": dict(failed)})
+
+    def _write(self, work: Path, job: Job, arms: Sequence[Arm], curves: Curves, failed: Mapping[str, str]) -> Json:
+        assert self.x is not None
+        job.say(f"{self.name}: frontiers, claims and figures")
+        behavior = load_behavior(job.common.behavior or self.behavior, tiny=job.base.tiny)
+        where = f"{self.name} · {behavior.name} · {job.base.id}"
+        smoke = "" if job.request.limit is None else f" · SMOKE: the first {job.request.limit} units"
+        verdicts = [c.judged(curves) for c in self.claims]
+        sheets = [
+            *(scorecard.frontier_sheet(curves, self.x, y, self.sides, f"{where} · {y.metric}{smoke}") for y in self.ys),
+            *self.more_sheets(curves, where),
+            scorecard.claims_sheet(verdicts, f"{where} · scorecard{smoke}"),
+        ]
+        in_order = [a.name for a in arms if a.name in curves.arms]
+        panels = panels_of(curves, in_order, self.x, self.ys, self.sides)
+        files = drawn(panels, len(self.sides), f"{where}{smoke}", work / self.name)
+        write_csv(work / f"{self.name}.csv", curves.records(self.measures))
+        return scorecard.write(work, sheets, verdicts, panels, files, self.notes(curves, failed))
+
+    def more_sheets(self, curves: Curves, where: str) -> list:
+        """Tables that this recipe has beside those of its effects."""
+        return []
+
+    def notes(self, curves: Curves, failed: Mapping[str, str]) -> list[str]:
+        """What the tables do not say."""
+        lines = [f"{name} could not be measured: {why}" for name, why in failed.items()]
+        off = [s for s in curves.spots if s.verdict.startswith("unmatched")]
+        if off:
+            arms = ", ".join(dict.fromkeys(s.arm for s in off))
+            lines.append(
+                f"{some(len(off), 'strength')} of {arms} missed the KL that was sought; they stand in the curves with the KL they have."
+            )
+        if all(len(curves.seeds(a)) == 1 for a in curves.arms):
+            lines.append("One seed: intervals hold the questions that were asked, and not the luck of a training.")
+        return lines
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A cell, and where its method lies on the way of an arm."""
+
+    arm: str
+    at: float
+    """1 is the end of the way."""
+    cell: Cell
+
+    @property
+    def name(self) -> str:
+        """The cell for a line in a log."""
+        return f"{self.arm} s{self.cell.seed} ({self.cell.method})"
+
+    def read(self) -> Json | None:
+        """What is there of it, or None."""
+        return place_of(self.cell, cell_plan(self.cell)[0]).read()
+
+
+def _done(job: Job, asked: Mapping[str, Sequence[Step]]) -> dict[str, str]:
+    """Do the cells that are not done; what failed, and why."""
+    todo = {source: [s for s in steps if s.read() is None] for source, steps in asked.items()}
+    n = sum(map(len, asked.values()))
+    job.say(f"{some(n, 'cell')}, {n - sum(map(len, todo.values()))} of them done already")
+    tasks: dict[str, Task] = {}
+    for source, steps in todo.items():
+        for task in tasks_of([s.cell for s in steps]):
+            own = {s.cell.name for s in steps}
+            name = f"{task.name}/{source}" if task.name in own else task.name
+            tasks.setdefault(name, replace(task, name=name))
+    outcomes = job.run(list(tasks.values()), job.tell) if tasks else {}
+    return {
+        f"{s.name}, {source}": outcomes[f"{s.cell.name}/{source}"].error or "it left no record"
+        for source, steps in todo.items()
+        for s in steps
+        if s.read() is None
+    }
+
+
+def _trials(steps: Sequence[Step], out: Path) -> dict[tuple[str, int, float], Trial]:
+    """What was measured, by arm, seed and place on its way."""
+    records = {(s.arm, s.cell.seed, s.at): s.read() for s in steps}
+    return {key: trial_of_cell(r, out) for key, r in records.items() if r is not None}
+
+
+def _spots(
+    trials: Mapping[tuple[str, str, int, float], Trial], arms: Sequence[Arm], measures: Sequence[Measure]
+) -> list[Spot]:
+    """Every strength of every trial, arms in their order."""
+    order = {a.name: k for k, a in enumerate(arms)}
+    spots = []
+    for (source, arm, seed, step), trial in sorted(trials.items(), key=lambda item: (order[item[0][1]], item[0][2])):
+        points = {p["alpha"]: p for p in trial.record["strength"]["points"]}
+        for alpha in (0.0, *points):
+            point = points.get(alpha, {"kl": 0.0, "verdict": "not steered"})
+            samples = {m.name: trial.metrics(m.protocol)[m.metric][alpha] for m in measures}
+            strength = (
+                alpha if step == 1 and len(_steps(trials, arm)) == 1 else (1 if alpha > 0 else -1) * step * (alpha != 0)
+            )
+            spots.append(Spot(arm, seed, strength, trial.method, alpha, point["kl"], point["verdict"], source, samples))
+    return spots
+
+
+def _steps(trials: Mapping[tuple[str, str, int, float], Trial], arm: str) -> set[float]:
+    return {step for (_, name, _, step) in trials if name == arm}

@@ -1,0 +1,120 @@
+"""Claims are decided by intervals: a planted truth is found, and without one nothing is."""
+
+import math
+
+import numpy as np
+import pytest
+from planted_curves import X, Y, planted
+
+from ws.paper.claims import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    Claim,
+    Verdict,
+    all_of,
+    beats,
+    between,
+    costs,
+    decided,
+    ineffective,
+    moves,
+    together,
+)
+from ws.paper.recipes.lr_sweep import over_trainings, spearman, with_fisher
+from ws.stats import Estimate
+
+GOOD = {1.0: (0.9, 0.75), 2.0: (0.6, 0.95)}
+WEAK = {1.0: (0.9, 0.4), 2.0: (0.6, 0.95)}
+NULL = {1.0: (0.9, 0.1)}
+RUINED = {1.0: (0.4, 0.9), 2.0: (0.1, 0.9)}
+UP = {"sides": (1,)}
+
+
+def test_a_planted_frontier_advantage_is_decided_right_in_at_least_95_of_100_draws():
+    rng = np.random.default_rng(5)
+    says = [beats("good", "weak", X, Y, **UP)(planted(rng, {"good": GOOD, "weak": WEAK})).says for _ in range(100)]
+    assert says.count(HOLDS) >= 95
+    assert says.count(FAILS) == 0
+
+
+def test_without_an_advantage_at_most_5_of_100_draws_decide_for_one_and_as_few_against():
+    rng = np.random.default_rng(6)
+    says = [beats("one", "other", X, Y, **UP)(planted(rng, {"one": WEAK, "other": WEAK})).says for _ in range(100)]
+    assert says.count(HOLDS) <= 5
+    assert says.count(FAILS) <= 5
+
+
+def test_an_advantage_the_other_way_does_not_hold():
+    curves = planted(np.random.default_rng(0), {"good": GOOD, "weak": WEAK})
+    assert beats("weak", "good", X, Y, **UP)(curves).says == FAILS
+
+
+def test_what_costs_too_much_gains_nothing_however_far_it_moves():
+    curves = planted(np.random.default_rng(1), {"ruined": RUINED, "good": GOOD})
+    assert ineffective(["ruined"], X, Y, **UP)(curves).says == HOLDS
+    assert costs("ruined", X, more_than=0.3, **UP)(curves).says == HOLDS
+    assert ineffective(["good"], X, Y, **UP)(curves).says == FAILS
+    assert costs("good", X, more_than=0.5, **UP)(curves).says == FAILS
+
+
+def test_an_arm_that_moves_nothing_is_ineffective_and_its_moving_is_not_shown():
+    curves = planted(np.random.default_rng(2), {"null": NULL})
+    assert ineffective(["null"], X, Y, **UP)(curves).says == HOLDS
+    assert moves(["null"], X, Y, **UP)(curves).says == OPEN
+
+
+def test_an_arm_between_two_others_needs_both_differences():
+    curves = planted(np.random.default_rng(3), {"good": GOOD, "weak": WEAK, "null": NULL}, n=300)
+    assert between(["weak"], "null", "good", X, Y, **UP)(curves).says == HOLDS
+    assert between(["good"], "null", "weak", X, Y, **UP)(curves).says == FAILS
+
+
+def test_a_claim_about_an_arm_that_was_not_measured_is_undecided_and_says_which():
+    curves = planted(np.random.default_rng(4), {"good": GOOD})
+    for test in (
+        beats("good", "lost", X, Y),
+        ineffective(["lost"], X, Y),
+        moves(["lost"], X, Y),
+        costs("lost", X, more_than=0.1),
+    ):
+        verdict = test(curves)
+        assert (verdict.says, verdict.why) == (OPEN, "lost was not measured")
+        assert not verdict.whole
+
+
+def test_a_claim_of_several_parts_holds_where_all_do_and_fails_where_one_fails():
+    yes, no, dunno = (Verdict(s, v, v - 0.1, v + 0.1, 9) for s, v in ((HOLDS, 0.5), (FAILS, -0.5), (OPEN, 0.0)))
+    assert all_of([yes, yes]).says == HOLDS
+    assert all_of([yes, dunno]).says == OPEN
+    assert all_of([yes, dunno, no]).says == FAILS
+    assert all_of([yes, no]).value == no.value
+    assert all_of([]).says == OPEN
+    assert together(lambda e: yes, lambda e: no)(None).says == FAILS
+
+
+def test_an_interval_decides_and_a_number_without_one_does_not():
+    for low, high, says in ((0.1, 0.3, HOLDS), (-0.3, -0.1, FAILS), (-0.1, 0.3, OPEN), (math.nan, math.nan, OPEN)):
+        assert decided(Estimate(0.2, low, high, 9, 9, 9, 9), "x").says == says
+    assert decided(None, "x").says == OPEN
+
+
+def test_a_judged_claim_is_a_record_with_its_number_interval_and_count():
+    record = Claim("it rises", lambda e: Verdict(HOLDS, 0.2, 0.1, 0.3, 7, "why")).judged(None)
+    assert (record["claim"], record["by"], record["says"], record["n"]) == ("it rises", "paper", HOLDS, 7)
+    assert (record["value"], record["low"], record["high"]) == (0.2, 0.1, 0.3)
+
+
+def test_one_training_has_no_interval_and_three_have_students():
+    from scipy.stats import t
+
+    assert decided(over_trainings([0.3]), "x").says == OPEN
+    each = [0.1, 0.2, 0.6]
+    e = over_trainings(each)
+    assert (e.ci_lo, e.ci_hi) == pytest.approx(t.interval(0.95, 2, np.mean(each), np.std(each, ddof=1) / 3**0.5))
+
+
+def test_a_rank_correlation_has_fishers_interval():
+    assert spearman([1, 2, 3, 4], [10, 20, 25, 90]) == pytest.approx(1)
+    e = with_fisher(0.6, 28)
+    assert (e.ci_lo, e.ci_hi) == pytest.approx((0.292, 0.794), abs=2e-3)  # atanh .6 -+ 1.96 / 5

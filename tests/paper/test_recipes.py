@@ -1,0 +1,88 @@
+"""Recipes are values: listed, planned without a model, and refused in one sentence where something is missing."""
+
+import json
+
+import pytest
+
+from ws.paper import names, recipe_named
+from ws.paper.recipe import Need, arms_named
+from ws.paper.request import RecipeRequest
+from ws.study.options import Common
+
+SECTIONS = [f"4.{k}" for k in range(1, 13)]
+
+
+def test_every_experiment_of_the_paper_is_a_recipe_and_asks_a_question():
+    recipes = [recipe_named(n) for n in names()]
+    assert [r.section for r in recipes] == SECTIONS
+    assert all(r.question.endswith("?") and r.figures and r.model for r in recipes)
+    assert all(r.lacking.endswith(".") or not r.lacking for r in recipes)
+
+
+def test_the_list_says_what_each_asks_and_what_cannot_be_run(told):
+    code, out, _ = told("paper", "--list")
+    assert code == 0
+    assert all(n in out for n in names())
+    _, out, _ = told("paper", "--list", "--json")
+    listed = json.loads(out)["recipes"]
+    assert [r["name"] for r in listed] == names()
+    assert all(r["runs"] == (r["lacking"] is None) for r in listed)
+    assert next(r for r in listed if r["name"] == "lr_sweep")["runs"]
+
+
+def test_a_plan_counts_what_will_be_measured_before_a_model_is_loaded(told, monkeypatch):
+    monkeypatch.setattr("ws.cli.paper.load_base", lambda *a, **k: pytest.fail("a model was loaded"))
+    code, out, _ = told("paper", "lr_sweep", "--check", "--json", "--seeds=0,1", "--strengths", "raw,0.5,1")
+    (plan,) = json.loads(out)["plans"]
+    assert code == 0
+    assert (plan["trainings"], plan["kl"]) == (6, [0.5, 1.0])
+    assert plan["strengths"] == 2 * 3 * (6 + 2 * 2)
+    assert told("paper", "lr_sweep", "--check", "--model", "nobody/nothing")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("gdc",), "did you mean 'gcd'?"),
+        (("lr_sweep", "--arms", "weight"), "there is no arm 'weight' in this recipe; there are lr 0.0005"),
+        (("lr_sweep", "--strengths", "strong"), "KL targets in nats above 0; got 'strong'"),
+        (("lr_sweep", "--strengths", "0"), "above 0; got '0'"),
+        (("lr_sweep", "--seeds=1,1"), "different whole numbers"),
+        (("lr_sweep", "--seed", "1"), "takes --seeds; leave out --seed"),
+        (("lr_sweep", "--behavior", "nothing"), "nothing"),
+        (("lr_sweep", "--limit", "0"), "at least 1"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_in_one_sentence(told, arguments, says):
+    code, _, err = told("paper", *arguments, "--check")
+    assert code == 2
+    assert says in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_targets_are_the_recipes_own_or_those_that_are_named():
+    assert RecipeRequest().targets((0.1, 1.0)) == (0.1, 1.0)
+    assert RecipeRequest(strengths=("kl", "1", "2")).targets((0.1, 1.0)) == (0.1, 1.0, 2.0)
+    assert RecipeRequest(strengths=("raw",)).targets((0.1,)) == ()
+    assert not RecipeRequest(strengths=("0.5",)).raw
+
+
+def test_data_that_is_opted_into_is_missing_until_it_is_named():
+    recipe = recipe_named("lr_sweep")
+    asks = type(recipe)(**{**vars(recipe), "needs": (Need("harmful", "400 requests", "give it", opt_in=True),)})
+    assert [n.name for n in asks.missing(RecipeRequest(), "Qwen/Qwen3-0.6B")] == ["harmful"]
+    assert asks.missing(RecipeRequest(opt_in=("harmful",)), "Qwen/Qwen3-0.6B") == ()
+    assert asks.missing(RecipeRequest(), "tiny") == ()
+
+
+def test_on_tiny_a_recipe_is_its_twin_and_elsewhere_itself():
+    recipe = recipe_named("lr_sweep")
+    assert recipe.on("Qwen/Qwen3-0.6B") == recipe
+    assert recipe.on("tiny").arms != recipe.arms
+    assert [a.name for a in arms_named(recipe.arms, ["lr 5e-05"])] == ["lr 5e-05"]
+
+
+def test_a_plan_on_the_papers_model_has_the_papers_grids(told):
+    plan = recipe_named("lr_sweep").plan(RecipeRequest(), Common(model="Qwen/Qwen2.5-7B-Instruct"))
+    assert plan.numbers["kl"] == [0.05, 0.1, 0.25, 0.5, 1.0, 2.0]
+    assert plan.numbers["strengths"] == 3 * (12 + 2 * 6)
