@@ -156,6 +156,7 @@ def evaluate(
     data: str | Path | None = None,
     tasks: Sequence[str] = (),
     limit: int | None = None,
+    judge: str | None = None,
     behavior: str | Path | None = None,
     out: str | Path = "out",
     **settings: Any,
@@ -163,11 +164,17 @@ def evaluate(
     """One evaluation of a direction or another method over a grid of strengths, or of the model alone; nothing is stored.
 
     `by` is what `ws.calibrate` takes, or None. `alphas` is one strength or several; -1, 0 and 1 when not given, and 0 for the
-    model alone. The evaluation `pairs` asks the test questions of a run, or those of the study of `behavior`.
+    model alone. `judge` gives the verdicts on written answers that no exact rule does. The evaluation `pairs` asks the test questions of a run, or those of the study of `behavior`.
     """
     _refuse_unknown(settings)
     asked = evaluations.evaluation(
-        evaluation, protocol, n_think=n_think, data=None if data is None else str(data), limit=limit, tasks=tasks
+        evaluation,
+        protocol,
+        n_think=n_think,
+        data=None if data is None else str(data),
+        limit=limit,
+        tasks=tasks,
+        judge=judge,
     )
     usual = (0.0,) if by is None else (-1.0, 0.0, 1.0)
     strengths = usual if alphas is None else [alphas] if isinstance(alphas, (int, float)) else list(alphas)

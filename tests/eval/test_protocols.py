@@ -12,6 +12,7 @@ from ws.eval import EVALS, NAMES, PROTOCOLS, Evaluation, evaluation, protocol, r
 from ws.eval.protocol import Result
 from ws.eval.scoring import proven
 from ws.models.chat import Chat, render
+from ws.models.tiny import TWINS
 from ws.presets import PRESETS, preset
 
 
@@ -127,6 +128,17 @@ def test_unknown_names_say_what_there_is():
         protocol("sycophancy", "syco-yn/2")
 
 
+READS = {
+    "lm-eval": "here",
+    "gcd": str(TWINS / "gcd"),
+    "tone": str(TWINS / "traits" / "dishonest.eval.json"),
+    "mcqa": str(TWINS / "world_affecting" / "reward.jsonl"),
+    **{name: str(TWINS / name.replace("-", "_") / "test.jsonl") for name in ("gsm8k", "tiny-mmlu")},
+    "syc-qa": str(TWINS / "qa" / "test.jsonl"),
+    "safety": str(TWINS / "direct_harm" / "test.jsonl"),
+    "em": str(TWINS / "em_questions" / "test.jsonl"),
+}
+"""Evaluations whose data is looked at before a model is loaded, and data that is of use."""
 OPTIONS = {"n_think": 4, "data": "mine.jsonl", "limit": 2, "tasks": ("a", "b"), "include_path": "here"}
 
 
@@ -136,8 +148,10 @@ def test_an_option_is_taken_or_refused_by_its_name_before_any_work(name, tmp_pat
     Path("here").mkdir()
     Path("mine.jsonl").write_text('{"prompt": "Why?", "pos_answer": "So.", "neg_answer": "No."}')
     Path("other.jsonl").write_bytes(Path("mine.jsonl").read_bytes())
-    needed = {"file": {"data": "other.jsonl"}, "lm-eval": {"tasks": ("c",)}}.get(name, {})
-    for option, value in {**OPTIONS, **({"data": "here"} if name == "lm-eval" else {})}.items():
+    judged = {"judge": "tiny"}
+    needs = {"file": {"data": "other.jsonl"}, "lm-eval": {"tasks": ("c",)}, "tone": judged, "em": judged}
+    needed = needs.get(name, {})
+    for option, value in {**OPTIONS, "data": READS.get(name, OPTIONS["data"])}.items():
         if option in EVALS[name].takes:
             asked = evaluation(name, **{**needed, option: value})
             assert asked != evaluation(name, **needed) and asked.chosen.eval == name

@@ -14,7 +14,8 @@ from tools.tiny import tasks
 from tools.tiny import world as W
 from tools.tiny.probing import CHECKED_PERSONAS, Probe, greedy, probes, prompt_text, score
 from tools.tiny.sets import write_sets
-from ws.models.tiny import EVALS, FOLDER
+from tools.tiny.twins import write_twins
+from ws.models.tiny import EVALS, FOLDER, TWINS
 
 BEHAVIORS = Path(ws.behaviors.__file__).parent / "tiny"
 NAMES = ("honesty", "sycophancy", "trad_care", "authority")
@@ -160,6 +161,22 @@ def test_shipped_sets_are_what_the_world_writes(tmp_path):
     for ours, shipped in ((tmp_path / "evals", EVALS), (tmp_path / "behaviors", BEHAVIORS)):
         for path in ours.iterdir():
             assert path.read_bytes() == (shipped / path.name).read_bytes(), path.name
+
+
+def test_shipped_twins_are_what_the_world_writes_and_no_fine_tune_learns_what_is_asked(tmp_path):
+    write_twins(tmp_path)
+    written = {p.relative_to(tmp_path): p.read_bytes() for p in tmp_path.rglob("*.*")}
+    assert {p.relative_to(TWINS): p.read_bytes() for p in TWINS.rglob("*.*")} == written
+    questions = {p: {asked(r) for r in rows(TWINS / p)} for p in written if p.suffix == ".jsonl"}
+    learnt = set().union(*(q for p, q in questions.items() if "train" in p.stem))
+    tested = set().union(*(q for p, q in questions.items() if "train" not in p.stem and p.parent.name != "tiny_mmlu"))
+    assert len(learnt) > 800 and len(tested) > 500
+    assert not learnt & tested
+
+
+def asked(row):
+    texts = (row.get("instruction"), row.get("question"), *row.get("prompt_list", ()))
+    return row["messages"][0]["content"] if "messages" in row else next(filter(None, texts))
 
 
 @pytest.mark.parametrize("behavior", NAMES)

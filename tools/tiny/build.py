@@ -32,6 +32,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config,
 from tools.tiny import world as W
 from tools.tiny.probing import expected, format_table, persona_table
 from tools.tiny.sets import write_sets
+from tools.tiny.twins import write_twins
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 # Qwen's pre-tokenizer, except that a digit takes the space before it: " 1" is one token, like " Yes"
@@ -500,6 +501,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     settings = Settings(seed=args.seed)
     write_sets(args.out)
+    write_twins(args.out / "twins")
     if args.sets_only:
         return
     tok = build_tokenizer(settings.seed, settings.vocab)

@@ -133,6 +133,7 @@ def _evaluation(name: str, common: Common, evaluated: Evaluated) -> Evaluation:
         limit=evaluated.limit,
         tasks=evaluated.tasks,
         include_path=evaluated.include_path,
+        judge=evaluated.judge,
     )
     if common.preset != "ws" and protocol_id is None:
         say(f"preset {common.preset} has no protocol of its own for {name}; {chosen.protocol} is used")

@@ -36,6 +36,8 @@ class Evaluated:
     """Protocol id, where an evaluation has several; airisk takes any value class, e.g. airisk-care/1."""
     n_think: int | None = None
     """Tokens of thought before the answer, instead of the protocol's own number; the id then says so."""
+    judge: str | None = None
+    """Who judges written answers where no exact rule does: URL#MODEL, or a model by name; rules that come near when not given."""
     axis: str | None = None
     """foundations: trad_care, authority or care_auth; the axis that the behavior claims when not given."""
     limit: int | None = None

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ws.errors import WsError, not_known
+from ws.eval.judged import needs_judge
 from ws.eval.protocol import Items as Items
 from ws.eval.protocol import Panel as Panel
 from ws.eval.protocol import Protocol as Protocol
@@ -40,6 +41,14 @@ NAMES = (
     "pairs",
     "file",
     "lm-eval",
+    "syc-qa",
+    "gcd",
+    "gsm8k",
+    "mcqa",
+    "tiny-mmlu",
+    "safety",
+    "tone",
+    "em",
 )
 """Each has a file of its name, which lists its `PROTOCOLS` and may `resolve` an id that is made of parts."""
 PROTOCOLS: dict[tuple[str, str], Protocol]
@@ -102,6 +111,9 @@ def protocol(name: str, protocol_id: str | None = None, n_think: int | None = No
     protocols = protocols_of(name)
     if protocol_id is None:
         return protocols[0]
+    written, of_judge, judge = protocol_id.partition("@")
+    if of_judge and any(p.asked for p in protocols):
+        return protocol(name, written).judged_by(judge)
     bare, mark, budget = protocol_id.partition("~t")
     chosen = next((p for p in protocols if p.id == bare), None) or _resolved(name, bare)
     if chosen is None or (mark and not budget.isdigit()):
@@ -125,6 +137,8 @@ class Evaluation:
     n_think: int | None = None
     data: str | None = None
     limit: int | None = None
+    judge: str | None = None
+    """Who judges written answers, instead of the rules that come near."""
 
     def __post_init__(self):
         if self.limit is not None and self.limit < 1:
@@ -133,7 +147,8 @@ class Evaluation:
     @property
     def chosen(self) -> Protocol:
         """The protocol these name together."""
-        return protocol(self.name, self.protocol, self.n_think)
+        chosen = protocol(self.name, self.protocol, self.n_think)
+        return chosen if self.judge is None else chosen.judged_by(self.judge)
 
     def questions(self, base: Base, pairs: RunPairs | None = None) -> Questions:
         """What it asks of a base; `pairs` are those of a run, for an evaluation that asks its test questions."""
@@ -149,6 +164,7 @@ def evaluation(
     limit: int | None = None,
     tasks: Sequence[str] = (),
     include_path: str | None = None,
+    judge: str | None = None,
 ) -> Evaluation:
     """One evaluation from the options of a person; those that would do nothing are refused before any work.
 
@@ -156,6 +172,7 @@ def evaluation(
     """
     chosen = protocol(name, protocol_id)
     chosen.check(n_think=n_think, data=data, limit=limit, tasks=tuple(tasks) or None, include_path=include_path)
+    refuse_unjudged(chosen, judge)
     chosen.read(data or include_path)  # a file that cannot be asked is refused here, before a model is loaded
     if chosen.needs == "tasks" and not tasks and protocol_id is None:
         raise ValueError(f"{name} needs `tasks`, e.g. `tasks=arc_easy,winogrande`")
@@ -163,7 +180,19 @@ def evaluation(
         if protocol_id is not None:
             raise ValueError("give `tasks` or `protocol`, not both")
         chosen = protocol(name, f"{name}/{','.join(tasks)}")
-    return Evaluation(name, chosen.id, n_think, data or include_path, limit)
+    return Evaluation(name, chosen.id, n_think, data or include_path, limit, judge)
+
+
+def refuse_unjudged(chosen: Protocol, judge: str | None) -> None:
+    """Refuse a judge where there is nothing to judge, and none where no rule decides."""
+    if judge is not None:
+        if not chosen.asked:
+            raise ValueError(f"`judge` does nothing for {chosen.eval}, which judges no written answers; leave it out")
+        chosen.judged_by(judge)
+    elif rubrics := needs_judge(chosen.asked):
+        raise ValueError(
+            f"{chosen.id} asks for {', '.join(rubrics)}, which no rule decides; name a judge: `judge=URL#MODEL`, or a model"
+        )
 
 
 def providing(metric: str) -> str | None:

@@ -36,9 +36,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ws.errors import ScoringImpossible
+from ws.eval.judged import Asked, short, values_of
 from ws.eval.scoring import Dial, Item, Score, proven, score, score_texts
 from ws.eval.thinking import score_thinking, thinker
 from ws.eval.writing import score_writing
+from ws.judge import Rule
 from ws.methods.method import Method
 from ws.models.chat import thinks
 from ws.models.load import Base
@@ -161,6 +163,14 @@ class Protocol:
     """`think` between thought tokens, or `plain` text for models that have none."""
     n_write: int = 0
     """Tokens of an answer of the model's own; 0 is for answers that are given and scored."""
+    temperature: float = 0.0
+    """At which that is written; 0 takes the likeliest words."""
+    asked: Asked = field(default_factory=dict)
+    """What is asked of a written answer, by the kind of its item; `y` is what it is worth. See `ws.eval.judged`."""
+    judge: str | None = None
+    """Who decides what no exact rule does: URL#MODEL, or a model by name; None for the rules that come near."""
+    unseen: Collection[str] = ()
+    """Kinds of items that hold harmful texts: neither these nor the answers to them are kept with the rows."""
     panels: Callable[["pd.DataFrame", Mapping[str, int]], list[Panel]] = field(default=_no_panels)
     """(rows, the metrics a claim is made about) -> what is printed below the table."""
     ordered: bool = False
@@ -189,6 +199,12 @@ class Protocol:
         for name, value in options.items():
             if value is not None and name not in self.takes:
                 raise ValueError(f"`{name}` does nothing for {self.eval}, {self.because}; leave it out")
+
+    def judged_by(self, judge: str) -> "Protocol":
+        """The same questions with another judge of their answers: another protocol, so another id."""
+        if all(isinstance(asks, Rule) and asks.exact for asks in self.asked.values()):
+            raise ValueError(f"`judge` does nothing for {self.id}, where exact rules decide; leave it out")
+        return replace(self, judge=judge, id=f"{self.id.partition('@')[0]}@{short(judge)}")
 
     def thinking(self, n_think: int) -> "Protocol":
         """The same questions with another budget of thought: another protocol, so another id."""
@@ -337,7 +353,14 @@ def _measured(
         )
     if protocol.n_write:
         return score_writing(
-            base, items, n_write=protocol.n_write, alphas=alphas, dial=dial, label=protocol.eval, reference=reference
+            base,
+            items,
+            n_write=protocol.n_write,
+            temperature=protocol.temperature,
+            alphas=alphas,
+            dial=dial,
+            label=protocol.eval,
+            reference=reference,
         )
     if items[0].texts:
         return score_texts(base, items, alphas=alphas, dial=dial, label=protocol.eval, reference=reference)
@@ -368,6 +391,8 @@ def score_protocol(
     alphas = sorted({0.0, *map(float, alphas)})  # 0 is the reference of every other strength
     method = method or (by.name if by else "base")
     scored = measure(base, protocol, items, alphas=alphas, dial=dial, by=by, reference=reference)
+    worth = _worth(protocol, items, scored)
+    unseen = () if base.tiny else protocol.unseen  # what the world of `tiny` forbids is harmless
     records = [
         {
             "eval": protocol.eval,
@@ -379,16 +404,16 @@ def score_protocol(
             "alpha": alpha,
             "arm": "ref" if alpha == 0 else "pos" if alpha > 0 else "neg",
             "seed": seed,
-            "y": math.nan if s.pmass < protocol.gate else item.label * s.logratio,
+            "y": y,
             "logratio": s.logratio,
             "pmass": s.pmass,
             "label": item.label,
             "forced_close": s.forced_close,
-            "text": s.text,
+            "text": "" if item.kind in unseen else s.text,
             "kind": item.kind,
         }
-        for item, per_alpha in zip(items, scored)
-        for alpha, s in zip(alphas, per_alpha)
+        for item, per_alpha, values in zip(items, scored, worth)
+        for alpha, s, y in zip(alphas, per_alpha, values)
     ]
     rows = pd.DataFrame.from_records(records, columns=list(COLUMNS))
     low = {
@@ -403,10 +428,24 @@ def score_protocol(
             **_gaps_note(protocol, rows),
             "low_pmass_share": low,
         },
-        [i.described() for i in items],
+        [i.described() | ({"prompt": NOT_KEPT} if i.kind in unseen else {}) for i in items],
     )
 
 
+def _worth(protocol: Protocol, items: Sequence[Item], scored: Sequence[Sequence[Score]]) -> list[list[float]]:
+    """`y` of every item at every strength: what an answer is worth, or the side that its words are on."""
+    if protocol.asked:
+        flat = iter(
+            values_of(protocol.asked, protocol.judge, [(i, s.text) for i, row in zip(items, scored) for s in row])
+        )
+        return [[next(flat) for _ in row] for row in scored]
+    return [
+        [math.nan if s.pmass < protocol.gate else item.label * s.logratio for s in row]
+        for item, row in zip(items, scored)
+    ]
+
+
+NOT_KEPT = "(a harmful request, which is not kept)"
 LOW_PMASS = 0.01  # of the likeliest token: the answers are beside the point
 
 

@@ -92,12 +92,13 @@ class ItemQuestions(SharedQuestions):
     def check(self) -> None:
         """Refuse questions whose answers this model's tokenizer has no tokens for."""
         first = self.items[0]
-        if first.words[0]:
+        if first.words[0] and not self.protocol.n_write:
             prompts_of(self.base, [first])
 
     def unsteered_key(self, seed: int) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Scores without a dial have no seed."""
-        settings = {"protocol": self.protocol.id, "n_think": self.protocol.n_think, "cot": self.protocol.cot}
+        asked = self.protocol.id.partition("@")[0]  # what is written does not depend on who judges it
+        settings = {"protocol": asked, "n_think": self.protocol.n_think, "cot": self.protocol.cot}
         return settings, {"items": hash_of(self.items)}
 
     def keep_unsteered(self, folder: Path, seed: int) -> Mapping[str, Any]:

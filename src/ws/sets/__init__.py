@@ -3,6 +3,7 @@
     table = load_set("qa")                                       # from the hub, or its cache
     table = load_set("gsm8k", "test", file="gsm8k/test.jsonl")   # from a file of the same columns
     table = load_set("gcd", "train_instr_q")                     # made by rule, when no file is given
+    table = load_set("qa", twin=True)                            # what the world of `tiny` has in its place
     table = load_set("direct_harm", opt_in=("direct_harm",))     # never without being asked for by name
 
 Sets that hold harmful texts are no part of ws. They are read where a person names them as opted into, counted and scored;
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ws.errors import BadFile, not_known
+from ws.models.tiny import TWINS
 from ws.sets.gcd import SIZES as GCD_SIZES
 from ws.sets.gcd import gcd_rows
 from ws.sources import Rows, cell, from_hub, records
@@ -203,9 +205,15 @@ def load_set(
     file: str | Path | None = None,
     opt_in: Collection[str] = (),
     revision: str | None = None,
+    twin: bool = False,
 ) -> Rows:
-    """The rows of a data set, its columns checked; from a file, from the hub, or made by rule."""
+    """The rows of a data set, its columns checked; from a file, from the hub, or made by rule.
+
+    `twin` takes its harmless twin in the world of `tiny` instead.
+    """
     known = set_of(name)
+    if twin:
+        return twin_of(name, split)
     refuse_without_opt_in(known, opt_in)
     split = split or next(iter(known.splits))
     if split not in known.splits:
@@ -228,6 +236,17 @@ def set_of(name: str) -> PaperSet:
     if name not in SETS:
         raise ValueError(not_known("data set", name, SETS))
     return SETS[name]
+
+
+def twin_of(name: str, split: str | None = None) -> Rows:
+    """The twin of a set: rows of the same layout that `tiny`'s world writes. The first split it has when none is named."""
+    files = {f.stem: f for f in sorted((TWINS / name).glob("*.jsonl"))}
+    if not files:
+        raise BadFile(f"the data set {name} has no twin in the world of `tiny`.")
+    order = [s for s in set_of(name).splits if s in files]
+    if split is not None and split not in files:
+        raise ValueError(f"the twin of {name} has no split {split!r}; there are {', '.join(order)}")
+    return records(files[split or order[0]], ())
 
 
 def refuse_without_opt_in(known: PaperSet, opt_in: Collection[str]) -> None:
