@@ -18,6 +18,7 @@ from ws.behaviors import Behavior, Prompt, load_behavior
 from ws.endpoint import Endpoint, Question
 from ws.errors import PairsUnfit, Unsupported
 from ws.generate import HOTTEST, Answer, Request, Sampling, complete, context_of
+from ws.judge import PairJudge, sifted
 from ws.models.chat import Chat, check_thinking, encode, has_template, render, thinks, token_called
 from ws.models.load import Base
 from ws.pairs import MENDS, Check, Pair, Pairs, check_pairs, kept, normal_form, outlook, refuse_failed, unfit
@@ -137,6 +138,7 @@ def data(
     *,
     batch_size: int | None = None,
     endpoint: Endpoint | None = None,
+    judge: PairJudge | str | None = None,
     work: Path | None = None,
     **changes: Any,
 ) -> Pairs:
@@ -144,11 +146,16 @@ def data(
 
     A behavior that brings a data set gives its own pairs, checked in the same way. Fields of `DataSettings` may be given
     directly: `ws.data(base, "honesty", n_topics=20)`. With `endpoint`, a server answers and the base lends only its
-    tokenizer; `work` is where its answers are kept as they come.
+    tokenizer; `work` is where its answers are kept as they come. A `judge`, by its address or its model, drops the pairs
+    whose sides do not show what they should.
     """
     settings = replace(settings or default_data(base), **changes)
     if isinstance(behavior, str):
         behavior = load_behavior(behavior, tiny=base.tiny)
+    if judge is not None:
+        who = PairJudge.of(judge, out=work) if isinstance(judge, str) else judge
+        pairs = data(base, behavior, settings, batch_size=batch_size, endpoint=endpoint, work=work)
+        return sifted(pairs, who, behavior.pos_means)
     if behavior.answers is not None:
         if endpoint is not None:
             raise ValueError(f"the data set of {behavior.name!r} gives the answers; leave out `generate_with`")

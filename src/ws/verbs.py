@@ -59,7 +59,7 @@ from ws.signatures import plain_types
 from ws.steer import checked_strengths
 from ws.steer import steer as steer_module
 from ws.study.evaluations import Subject, name_and_seed
-from ws.study.options import Common, Served
+from ws.study.options import Common, Judged, Served
 from ws.study.plan import Plan
 from ws.study.planning import plan_of
 from ws.study.stages import make_pairs, material, pairs_of
@@ -454,7 +454,7 @@ def _plan(
     preset: str = "ws",
 ) -> Plan:
     """The study that the arguments of a verb describe."""
-    _refuse_unknown(settings)
+    _refuse_unknown(settings, Judged)
     base = model if isinstance(model, Base) else None  # one that is named is loaded when all else is known to be right
     common = Common(
         model=str(model) if base is None else base.source or base.id,

@@ -18,7 +18,7 @@ from ws.results.layouts import alphas
 from ws.results.measured import measured
 from ws.results.sentences.alphas import chance, readings, side_effect
 from ws.results.sentences.questions import not_held_out, pairs_left_out
-from ws.study.options import Common
+from ws.study.options import Common, Judged
 from ws.study.planning import plan_of
 
 FEW_STEPS = 10  # optimiser steps below which a direction says more about the start than about the answers
@@ -91,7 +91,7 @@ class Replication(VerbResult):
         return (texts or ["Hello?"])[-1]
 
 
-@verb(Common, Dialed, Ending, *MAKING)
+@verb(Common, Dialed, Ending, *MAKING, Judged)
 def replicate(options: Options) -> VerbResult:
     """The whole story of one study."""
     common = options.of(Common)

@@ -14,7 +14,7 @@ from ws.pairs import Pairs
 from ws.records import Record
 from ws.replicate import say_of_pairs
 from ws.steer import checked_strengths
-from ws.study.options import Common, Loading, Served
+from ws.study.options import Common, Judged, Loading, Served
 from ws.study.plan import Plan
 from ws.study.planning import fold_of
 from ws.study.stages import make_direction, make_pairs, make_sides
@@ -24,7 +24,7 @@ L = TypeVar("L", bound=Loading)
 
 MAKING = (DataSettings, TrainSettings, Served)
 """How pairs and adapters are made."""
-STUDY = (Common, *MAKING)
+STUDY = (Common, *MAKING, Judged)
 
 ADAPTER: Declared = (str | None, typer.Option("--adapter", help="Adapter family of the study."))
 SEED: Declared = (

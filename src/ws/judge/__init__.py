@@ -5,7 +5,7 @@
     [verdict] = judge_named("http://localhost:8000/v1", "math_correct", out=Path("out"))([case])
 
 `case` holds the three values, `rubrics` the ten questions to a judge, `rules` the judges that need no model, `asking` those
-that are one, and `writers` who writes their replies and where these are kept.
+that are one, `pair_filter` the pairs that one keeps, and `writers` who writes their replies and where these are kept.
 """
 
 from ws.judge.asking import NO_REPLY as NO_REPLY
@@ -17,6 +17,8 @@ from ws.judge.asking import judge_named as judge_named
 from ws.judge.case import Case as Case
 from ws.judge.case import Judge as Judge
 from ws.judge.case import Verdict as Verdict
+from ws.judge.pair_filter import PairJudge as PairJudge
+from ws.judge.pair_filter import sifted as sifted
 from ws.judge.rubrics import MALFORMED as MALFORMED
 from ws.judge.rubrics import NAMES as NAMES
 from ws.judge.rubrics import Rubric as Rubric

@@ -49,6 +49,19 @@ class Common(Loading):
 
 
 @dataclass(frozen=True)
+class Judged:
+    """Pairs that a judge keeps."""
+
+    judge: str | None = None
+    """Keep the pairs whose sides show what they should: the address of a server of the OpenAI API with its model after a #, or a model by name; a key stands in WS_JUDGE_KEY."""
+    judge_concurrency: int = 8
+    """Requests to the judge under way at once."""
+
+    def __post_init__(self):
+        refuse_outside(self, judge_concurrency=at_least(1))
+
+
+@dataclass(frozen=True)
 class Served:
     """Answers from a server instead of the loaded model."""
 

@@ -10,6 +10,7 @@ from ws.behaviors import Behavior
 from ws.data import GIVEN_PROTOCOL, GIVEN_SETTINGS, IN_NO_KEY, DataSettings, topics_of
 from ws.data import PROTOCOL as DATA_PROTOCOL
 from ws.endpoint import Endpoint
+from ws.judge import PairJudge
 from ws.models.load import Base
 from ws.pairs import file_mark, load_pairs, normal_form
 from ws.records import Place, key_of, slug
@@ -35,12 +36,16 @@ class Plan:
     name: str = field(default="")
     endpoint: Endpoint | None = None
     """A server that answers in the base's place."""
+    judge: PairJudge | None = None
+    """Who keeps pairs and drops others, by the behavior's pos pole."""
     labels: int | None = None
     """A draw: the sides of every pair are swapped or not by its coin, and what is trained is a control."""
 
     def __post_init__(self):
         if self.behavior is None and self.pairs_file is None:
             raise ValueError("a study needs a behavior or a pairs file")
+        if self.judge is not None and self.behavior is None:
+            raise ValueError("`judge` measures by what a behavior's pos pole means; name the `behavior` of these pairs")
         if self.has_answers and self.endpoint is not None:
             raise ValueError(f"the answers of {self.name or 'this study'} are there already; leave out `generate_with`")
         if not self.name:
@@ -86,6 +91,19 @@ class Plan:
     @cached_property
     def data_inputs(self) -> Json:
         """All that decides the pairs besides their settings."""
+        if self.judge is None:
+            return self._answers_inputs
+        return {**self._answers_inputs, "judge": {**self.judge.described(), "standard": self.standard}}
+
+    @property
+    def standard(self) -> str:
+        """What a judge of the pairs measures by."""
+        assert self.behavior is not None
+        return self.behavior.pos_means
+
+    @property
+    def _answers_inputs(self) -> Json:
+        """All that decides the answers."""
         checked_by = {"tokenizer": tokenizer_hash(self.base.tokenizer), "protocol": GIVEN_PROTOCOL}
         if self.pairs_file is not None:
             return {"files": [file_mark(self.pairs_file)], **checked_by}

@@ -11,13 +11,14 @@ from ws.data import GIVEN_SETTINGS, DataSettings, default_data
 from ws.derived import derive
 from ws.diff.lookup import NamedDirection, lookup
 from ws.endpoint import Endpoint
+from ws.judge import JudgeSettings, PairJudge
 from ws.models.load import Base, choose_device, load
 from ws.pairs import load_pairs
 from ws.presets import preset
 from ws.records import refuse_unwritable
 from ws.settings import coerced
 from ws.steer import checked_strengths
-from ws.study.options import Common, Served
+from ws.study.options import Common, Judged, Served
 from ws.study.plan import Plan
 from ws.train import TrainSettings, default_train, spec_of
 from ws.types import Json
@@ -42,6 +43,7 @@ def plan_of(
     elif behavior is not None and behavior.answers is not None:
         _refuse_unread(options, GIVEN_SETTINGS, f"the data set of {behavior.name!r} gives the answers")
     endpoint = endpoint_of(served, common)
+    judge = judge_of(Judged(**coerced(Judged, options)), common)
     base = base or load_base(common, device=device, waiting=waiting)
     data_settings, train_settings = planned_settings(common, options, base)
     return Plan(
@@ -52,6 +54,7 @@ def plan_of(
         out=Path(common.out),
         pairs_file=Path(common.pairs) if common.pairs else None,
         endpoint=endpoint,
+        judge=judge,
     )
 
 
@@ -105,6 +108,14 @@ def endpoint_of(served: Served, common: Common) -> Endpoint | None:
         served.generate_with, model=served.generate_model, concurrency=served.generate_concurrency
     )
     return replace(endpoint, model=endpoint.served())
+
+
+def judge_of(judged: Judged, common: Common) -> PairJudge | None:
+    """Who keeps pairs, with the name of a server's model settled, or None."""
+    if judged.judge is None:
+        return None
+    settings = JudgeSettings(judge_concurrency=judged.judge_concurrency)
+    return PairJudge.of(judged.judge, settings, out=Path(common.out))
 
 
 def served_by(endpoint: Endpoint | None) -> Json:

@@ -27,6 +27,7 @@ from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.errors import BadFile
 from ws.eval.questions import RunPairs
+from ws.judge import sifted
 from ws.methods import Material, Method, save
 from ws.methods import load as load_method
 from ws.models.checkpoint import Theta, checkpoint_of
@@ -54,6 +55,8 @@ def make_pairs(plan: Plan) -> tuple[Pairs, Record]:
         else:
             assert plan.behavior is not None
             pairs = data(plan.base, plan.behavior, plan.data, endpoint=plan.endpoint, work=work)
+        if plan.judge is not None:
+            pairs = sifted(pairs, plan.judge, plan.standard)
         save_pairs(pairs, work / "pairs.jsonl")
         checks = [asdict(c) for c in pairs.checks]
         return {
