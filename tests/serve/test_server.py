@@ -348,14 +348,21 @@ def listening(tiny, directions, **settings):
     """(port, server) of a server on a port of this machine."""
     assert slots_fit(tiny.model, 64)  # tried now, as the command does: a test may steer the same model meanwhile
     server = server_of(tiny, directions, **settings)
+    with listening_for(server.app) as port:
+        yield port, server
+
+
+@contextlib.contextmanager
+def listening_for(app):
+    """The port of this machine at which an app answers."""
     place = bound("127.0.0.1", 0)
-    web = uvicorn.Server(uvicorn.Config(server.app, log_level="critical", timeout_graceful_shutdown=5))
+    web = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=5))
     thread = threading.Thread(target=web.run, kwargs={"sockets": [place]})
     thread.start()
     try:
         while not web.started:
             time.sleep(0.01)
-        yield place.getsockname()[1], server
+        yield place.getsockname()[1]
     finally:
         web.should_exit = True
         thread.join(30)

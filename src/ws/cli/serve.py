@@ -1,9 +1,14 @@
 """`ws serve`: a model and its dials behind an address."""
 
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
 
 from ws.behaviors import load_behavior
 from ws.behaviors import names as behavior_names
@@ -15,17 +20,24 @@ from ws.cli.screen import Screen, say
 from ws.cli.study import rooted
 from ws.direction import Direction
 from ws.errors import Unsupported
+from ws.export import export
+from ws.export.gguf import FILE
 from ws.methods import as_method
 from ws.methods.file import load_named
 from ws.methods.method import behavior_name, dial_names
 from ws.methods.weights import Weights
 from ws.models import Base
+from ws.models.gguf import located
 from ws.records import refuse_no_folder
 from ws.serve.settings import KEY, Serving
 from ws.slots import slots_fit
 from ws.steer import refuse_mismatch
 from ws.study.options import Loading
 from ws.study.planning import load_base
+
+if TYPE_CHECKING:
+    from ws.serve.proxy import Proxy
+    from ws.serve.strengths import Dials
 
 QUESTIONS = 6
 """Questions of a behavior that the page proposes."""
@@ -56,28 +68,52 @@ def serve(options: Options) -> VerbResult:
     settings = _settings(options)
     settings.refuse_open()
     refuse_no_folder(Path(settings.out))
+    file = located(settings.gguf) if settings.gguf is not None else None
     places = places_of(options, settings.out)
     loading = rooted(options, options.of(Loading))
-    if not options.has("model") and places:
-        loading = replace(loading, model=next(iter(places.values())).base_model())
-    with bound(settings.host, settings.port) as place:
+    if not options.has("model"):
+        first = next(iter(places.values()), None)
+        loading = replace(loading, model=first.base_model() if first else settings.gguf or loading.model)
+    with bound(settings.host, settings.port) as place, ExitStack() as stack:
         base = load_base(loading, out=settings.out)
-        if not slots_fit(base.model, 1):
+        if file is None and not slots_fit(base.model, 1):
             raise Unsupported(f"the rows of {base.id} cannot come and go, and so it cannot be served; use `ws chat`")
         methods = [_weights(base, text, settings.out) for text in places]
         names = dial_names(methods, [BASE])
         dials = dials_of(base.id, [(n, m.direction) for n, m in zip(names, methods)], settings.max_alpha)
         questions = {name: _questions(base, method) for name, method in zip(names, methods)}
-        server = Server(base, dials, settings, questions)
+        threads = loading.threads or torch.get_num_threads()
+        server: "Server | Proxy"
+        if file is None:
+            server = Server(base, dials, settings, questions)
+        else:
+            server = stack.enter_context(_beside_llama_cpp(file, base, dials, settings, questions, threads))
         host, port = place.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         example = f'"model": "{names[0]}@-0.8"' if names else f'"model": "{BASE}"'
-        say(
-            f"{base.id} with {', '.join(names) or 'no direction'} at {address}/v1, e.g. {example}; a page at {address}/; Ctrl-C ends"
-        )
-        listen(server, place)
-    counts = server.worker.counts
-    return Served(address, counts.requests, counts.new_tokens)
+        what = base.id if file is None else f"{file.name} in llama.cpp"
+        page = f"; a page at {address}/" if file is None else ""
+        del base  # llama.cpp has its own
+        say(f"{what} with {', '.join(names) or 'no direction'} at {address}/v1, e.g. {example}{page}; Ctrl-C ends")
+        listen(server.app, place)
+    return Served(address, server.gate.requests, server.new_tokens)
+
+
+@contextmanager
+def _beside_llama_cpp(
+    file: Path, base: Base, dials: "Dials", settings: Serving, questions: Mapping[str, Sequence[str]], threads: int
+) -> Iterator["Proxy"]:
+    """A server whose answers llama.cpp writes, with every direction as an adapter of its own."""
+    from ws.serve.llama_cpp import llama_cpp
+    from ws.serve.proxy import Proxy
+
+    with tempfile.TemporaryDirectory() as work:
+        folders = [Path(work) / str(number) for number, _ in enumerate(dials.by_name)]
+        for folder, dial in zip(folders, dials.by_name.values()):
+            export(dial.direction, base, folder, to="gguf-lora", alphas=[1.0])
+        del base
+        with llama_cpp(file, [folder / FILE for folder in folders], rows=settings.rows, threads=threads) as llama:
+            yield Proxy(dials, settings, llama, questions)
 
 
 def _settings(options: Options) -> Serving:

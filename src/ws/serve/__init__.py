@@ -28,7 +28,10 @@ and every reply, whole or in chunks, says in "ws": {"steer": {...}, "steer_from"
 | `batch.py`     | answers written side by side, each at strengths of its own                  |
 | `worker.py`    | the one thread that owns the model                                          |
 | `replies.py`   | answers in the shapes of the API                                            |
+| `gate.py`      | who may ask, and how errors look                                            |
 | `app.py`       | the HTTP side                                                               |
+| `llama_cpp.py`, `run_xllamacpp.py` | llama.cpp as a process beside this one                  |
+| `proxy.py`     | our strengths as scales of its adapters                                     |
 | `openapi.py`   | the server's own description                                                |
 | `metrics.py`   | its numbers                                                                 |
 | `listen.py`    | the address                                                                 |

@@ -3,7 +3,7 @@
 import contextlib
 import socket
 
-from ws.serve.app import Server
+from starlette.applications import Starlette
 
 GRACE = 10
 """Seconds that answers under way have after Ctrl-C; a second Ctrl-C ends them."""
@@ -31,12 +31,12 @@ def bound(host: str, port: int) -> socket.socket:
     return place
 
 
-def listen(server: Server, place: socket.socket) -> None:
+def listen(app: Starlette, place: socket.socket) -> None:
     """Serve until Ctrl-C; what is being written then is finished, if it does not take long."""
     import uvicorn
 
     config = uvicorn.Config(
-        server.app,
+        app,
         log_level="warning",
         access_log=False,
         server_header=False,

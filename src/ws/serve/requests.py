@@ -86,10 +86,10 @@ class Reader:
 
     def chat(self, body: Json, client: str) -> Wanted:
         """A chat completion."""
-        _refuse_unknown(body, SHARED | OF_CHAT)
+        refuse_unknown(body, SHARED | OF_CHAT)
         messages = _messages(body.get("messages"))
         tools = _tools(body)
-        kwargs = _field(body, "chat_template_kwargs", dict, {})
+        kwargs = field_of(body, "chat_template_kwargs", dict, {})
         thinking = kwargs.get("thinking", {True: "on", False: "off", None: "off"}.get(kwargs.get("enable_thinking")))
         if set(kwargs) - {"thinking", "enable_thinking"} or thinking not in THINKING:
             raise Refusal(400, "chat_template_kwargs holds enable_thinking, true or false, and nothing else")
@@ -97,8 +97,8 @@ class Reader:
             text = render_messages(self.base.tokenizer, messages, tools=tools, thinking=thinking)
         except Exception as e:  # templates are programs of strangers, and raise what they like
             raise Refusal(400, f"the chat template of this model refuses these messages: {_line(e)}") from None
-        top = _number(body, "top_logprobs", int, 0, 0, TOP)
-        logprobs = top if _field(body, "logprobs", bool, False) else None
+        top = number_of(body, "top_logprobs", int, 0, 0, TOP)
+        logprobs = top if field_of(body, "logprobs", bool, False) else None
         if top and logprobs is None:
             raise Refusal(400, "top_logprobs needs logprobs: true", param="top_logprobs")
         both = [body[k] for k in ("max_tokens", "max_completion_tokens") if body.get(k) is not None]
@@ -111,7 +111,7 @@ class Reader:
 
     def completion(self, body: Json, client: str) -> Wanted:
         """A completion of plain text."""
-        _refuse_unknown(body, SHARED | OF_COMPLETION)
+        refuse_unknown(body, SHARED | OF_COMPLETION)
         prompt = body.get("prompt")
         if isinstance(prompt, list) and len(prompt) == 1 and not isinstance(prompt[0], int):
             (prompt,) = prompt
@@ -124,9 +124,9 @@ class Reader:
         (vocabulary,) = self.base.model.get_input_embeddings().weight.shape[:1]  # type: ignore[operator]
         if not ids or not all(0 <= i < vocabulary for i in ids):
             raise Refusal(400, f"prompt holds at least one token, from 0 to {vocabulary - 1}", param="prompt")
-        logprobs = _number(body, "logprobs", int, None, 0, TOP)
+        logprobs = number_of(body, "logprobs", int, None, 0, TOP)
         text = prompt if isinstance(prompt, str) else self.base.tokenizer.decode(ids)
-        echo = text if _field(body, "echo", bool, False) else ""
+        echo = text if field_of(body, "echo", bool, False) else ""
         return self._wanted(body, ids, text, logprobs, COMPLETION_TOKENS, client, trimmed=False, echo=echo)
 
     def _wanted(
@@ -142,42 +142,42 @@ class Reader:
         echo: str = "",
     ) -> Wanted:
         """What chats and completions have in common."""
-        model = _field(body, "model", str, BASE)
-        strengths = self.dials.strengths(model, _field(body, "steer", dict, {}))
-        start = _field(body, "steer_from", str, "prompt")
+        model = field_of(body, "model", str, BASE)
+        strengths = self.dials.strengths(model, field_of(body, "steer", dict, {}))
+        start = field_of(body, "steer_from", str, "prompt")
         if start not in FROM:
             raise Refusal(400, "steer_from is prompt or answer", param="steer_from")
         ask = Ask(
             ids=tuple(ids),
             strengths=strengths,
             sampling=Sampling(
-                temperature=_number(body, "temperature", float, 1.0, 0, HOTTEST),
-                top_p=_number(body, "top_p", float, 1.0, 1e-6, 1),
-                top_k=_number(body, "top_k", int, 0, 0, 2**31 - 1),
-                min_p=_number(body, "min_p", float, 0.0, 0, 0.999),
+                temperature=number_of(body, "temperature", float, 1.0, 0, HOTTEST),
+                top_p=number_of(body, "top_p", float, 1.0, 1e-6, 1),
+                top_k=number_of(body, "top_k", int, 0, 0, 2**31 - 1),
+                min_p=number_of(body, "min_p", float, 0.0, 0, 0.999),
             ),
             max_new=self._length(body, len(ids), usual),
-            seed=_number(body, "seed", int, secrets.randbits(31), -(2**63), 2**64 - 1),
+            seed=number_of(body, "seed", int, secrets.randbits(31), -(2**63), 2**64 - 1),
             name=name,
-            n=_number(body, "n", int, 1, 1, self.limits.rows),
+            n=number_of(body, "n", int, 1, 1, self.limits.rows),
             stops=_stops(body),
             logprobs=logprobs,
             answer_only=start == "answer",
-            kl=_field(body, "kl", bool, False),
-            ignore_eos=_field(body, "ignore_eos", bool, False),
+            kl=field_of(body, "kl", bool, False),
+            ignore_eos=field_of(body, "ignore_eos", bool, False),
             trimmed=trimmed,
             echo=bool(echo) and logprobs is not None,
             client=client,
         )
         if ask.rows > self.limits.rows:
             raise Refusal(400, "kl needs a second row, and this server has one; start it with --rows 2", param="kl")
-        options = _field(body, "stream_options", dict, {})
-        return Wanted(ask, _field(body, "stream", bool, False), options.get("include_usage") is True, echo)
+        options = field_of(body, "stream_options", dict, {})
+        return Wanted(ask, field_of(body, "stream", bool, False), options.get("include_usage") is True, echo)
 
     def _length(self, body: Json, prompt: int, usual: int) -> int:
         """How long an answer may get: as asked for, or as usual where there is room."""
         most = self.limits.max_new_tokens
-        length = _number(body, "max_tokens", int, None, 1, most)
+        length = number_of(body, "max_tokens", int, None, 1, most)
         context = context_of(self.base.model)
         room = most if context is None else context - prompt
         if room < (length or 1):
@@ -195,18 +195,19 @@ class Reader:
 # ---------------------------------------------------------------- single fields
 
 
-def _refuse_unknown(body: Json, known: set[str]) -> None:
+def refuse_unknown(body: Json, known: set[str], off: Mapping[str, Sequence[object]] = OFF) -> None:
+    """Refuse fields that are not done here, and those that nobody knows."""
     for name, value in body.items():
-        if name in OFF and value not in OFF[name]:
+        if name in off and value not in off[name]:
             raise Refusal(400, f"{name} is not done here; leave it out", param=name)
-        if name in known or name in HARMLESS or name in OFF:
+        if name in known or name in HARMLESS or name in off:
             continue
         near = get_close_matches(name, known, 1)
         hint = f"did you mean {near[0]}?" if near else "leave it out"
         raise Refusal(400, f"there is no field {_short(name)} here; {hint}", param=_short(name))
 
 
-def _field(body: Json, name: str, kind: type, usual: Any) -> Any:
+def field_of(body: Json, name: str, kind: type, usual: Any) -> Any:
     """A field of a type; null is what was not given."""
     value = body.get(name)
     if value is None:
@@ -217,7 +218,7 @@ def _field(body: Json, name: str, kind: type, usual: Any) -> Any:
     return value
 
 
-def _number(body: Json, name: str, kind: Callable[[Any], Any], usual: Any, least: float, most: float) -> Any:
+def number_of(body: Json, name: str, kind: Callable[[Any], Any], usual: Any, least: float, most: float) -> Any:
     """A number within a range."""
     value = body.get(name)
     if value is None:

