@@ -149,3 +149,18 @@ def test_a_judge_of_pairs_without_a_behavior_has_nothing_to_measure_by(tmp_path,
         code, _, err = told("data", "--pairs", file, "--judge", f"{endpoint.url}#m", "--out", tmp_path)
     assert code == 2
     assert "name the --behavior of these pairs" in err
+
+
+def test_the_judge_of_an_evaluation_keeps_no_pairs(monkeypatch, told, tmp_path):
+    options = {}
+
+    def plan_of(common, values):
+        options.update(values)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr("ws.cli.subject.plan_of", plan_of)
+    judge = ["--judge", "http://localhost:1/v1#m"]
+    code, _, err = told("eval", "syc-qa", "--behavior", "honesty", *judge, "--alphas=-1,1", "--out", tmp_path)
+    assert (code, "far enough" in err) == (2, True), err
+    assert options["behavior"] == "honesty"
+    assert "judge" not in options

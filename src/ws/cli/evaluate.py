@@ -26,7 +26,7 @@ from ws.results.sentences.alphas import readings
 from ws.results.sentences.questions import not_held_out
 from ws.study.card import effects, note
 from ws.study.evaluations import make_eval, rows_in
-from ws.study.options import Common, Judged
+from ws.study.options import Common
 from ws.study.planning import refuse_unreadable
 
 EVAL_NAME: Declared = (
@@ -91,7 +91,7 @@ class Measurement(VerbResult):
         return f"{behavior}{self.subject.method} on {self.subject.base.id}{smoke}"
 
 
-@verb(Common, Evaluated, Dialed, *MAKING, Judged, name=EVAL_NAME, place=PLACE, direction=DIRECTION, run=RUN)
+@verb(Common, Evaluated, Dialed, *MAKING, name=EVAL_NAME, place=PLACE, direction=DIRECTION, run=RUN)
 def evaluate(options: Options) -> VerbResult:
     """A direction, any method or the model alone, measured."""
     name = options.text("name") or ""

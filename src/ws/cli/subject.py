@@ -20,6 +20,7 @@ from ws.settings import at_least, refuse_outside
 from ws.study import evaluations
 from ws.study.evaluations import name_and_seed
 from ws.study.options import Common
+from ws.study.plan import Plan
 from ws.study.planning import load_base, plan_of
 from ws.study.stages import make_pairs, material, method_folder, pairs_of
 
@@ -87,7 +88,7 @@ class EvalRequest:
             base = load_base(self.common)
             folder = Path(self.common.out) / "base" / slug(base.id)
             return BehaviorSubject(base, None, folder, behavior=self.common.behavior)
-        plan = plan_of(self.common, self.options.values)
+        plan = self._plan()
         self._can_be_asked(plan.base)  # what cannot be scored is said before hours of training
         pairs, direction = pairs_and_direction(plan)
         name = f"ws:{plan.train.adapter}"
@@ -101,10 +102,14 @@ class EvalRequest:
             behavior=plan.name,
         )
 
+    def _plan(self) -> Plan:
+        """The study that is measured, or whose material is; the `judge` is that of the evaluation, and keeps no pairs."""
+        return plan_of(self.common, {k: v for k, v in self.options.values.items() if k != "judge"})
+
     def _by_name(self, name: str) -> BehaviorSubject:
         """Any method, made now from a study's material."""
         methods.check(name)
-        plan = plan_of(self.common, self.options.values)
+        plan = self._plan()
         self._can_be_asked(plan.base)
         method = methods.make(name, material(plan))
         return BehaviorSubject(

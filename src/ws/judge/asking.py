@@ -99,6 +99,11 @@ class ModelJudge:
         return f"{self.writer.id}|{self.rubric.id}"
 
     @property
+    def name(self) -> str:
+        """Its id, with the number of the vote where that is not the first."""
+        return f"{self.id} vote {self.vote + 1}" if self.vote else self.id
+
+    @property
     def measures(self) -> str:
         """The rubric whose numbers it gives."""
         return self.rubric.name
@@ -109,7 +114,7 @@ class ModelJudge:
         missing = self.writer.missing(questions)
         tokens = sum(self.writer.count(q.user) for q in missing)
         kept = len(questions) - len(missing)
-        return Estimate(self.id, len(cases), len(questions), kept, tokens, self.max_new_tokens * len(missing))
+        return Estimate(self.name, len(cases), len(questions), kept, tokens, self.max_new_tokens * len(missing))
 
     def __call__(self, cases: Sequence[Case]) -> list[Verdict]:
         """A verdict for every case, in their order."""

@@ -28,7 +28,7 @@ from ws.types import Json
 
 RELIABLE, TENTATIVE = 0.8, 0.667
 """Alpha from which data are taken for reliable, and for conclusions with a question mark (Krippendorff)."""
-LABELS = 50
+LABELS, FEW_LABELS = 50, 30
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Judgement:
             lines.append(
                 f"The judge's own errors are in no interval: label about {LABELS} cases and give them by `gold`."
             )
-        elif 0 < self.labels < LABELS:
+        elif 0 < self.labels < FEW_LABELS:
             lines.append(f"{self.labels} labelled cases say little about the judge; {LABELS} are better.")
         if self.abstained > 0.1 * len(self.verdicts):
             lines.append(
@@ -197,7 +197,7 @@ def judged(rows: Sequence[Row], jury: Jury, labelled: Sequence[Row] = ()) -> Jud
         corrected_mean(scores, units, known) if graded and known else None,
         agreements,
         len(known),
-        {f"{j.id}{f' vote {j.vote + 1}' if j.vote else ''}": j.bill for j in jury.models},
+        {j.name: j.bill for j in jury.models},
     )
 
 
