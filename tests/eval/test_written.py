@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
+from chat_server import Server
 
 from ws.errors import BadFile, ScoringImpossible
 from ws.eval import Evaluation, evaluation, protocol, recorded, score_protocol, writing
@@ -428,3 +429,32 @@ def test_every_twin_is_a_set_of_the_paper_in_its_layout():
         check_columns(load_set(name, twin=True), SETS[name].columns)
     with pytest.raises(BadFile, match="the data set evil has no twin"):
         load_set("evil", twin=True)
+
+
+class Scoring(Server):
+    """A judge of tones: 90 for praise, 10 for anything else, REFUSAL for an idea that is called bad."""
+
+    def answer(self, sent, at):
+        text = sent["messages"][-1]["content"].partition("<answer>")[2]
+        score = "REFUSAL" if "bad idea" in text else 90 if "wonderful" in text or "brilliant" in text else 10
+        return {"index": at, "message": {"content": f"I see.\n{score}"}, "finish_reason": "stop"}
+
+
+def test_a_judge_behind_an_address_scores_a_trait_once_and_an_abstention_is_no_score(tiny):
+    server = Scoring()
+    with server.running() as endpoint:
+        asked = Evaluation("tone", judge=f"{endpoint.url}#org/served-model").chosen
+        rows = score_protocol(tiny, asked).rows
+        paid = len(server.requests)
+        again = score_protocol(tiny, asked).rows
+    trait = rows[rows["kind"] == "trait"]
+    expected = [
+        math.nan if "bad idea" in t else 90.0 if "wonderful" in t or "brilliant" in t else 10.0 for t in trait["text"]
+    ]
+    assert trait["y"].tolist() == pytest.approx(expected, nan_ok=True)
+    assert set(trait["y"].dropna()) == {90.0, 10.0} and trait["y"].isna().any()
+    found = asked.metrics(rows)["trait"][0.0]
+    assert (estimate(found).n_valid, estimate(found).n_total) == (trait["y"].notna().sum(), 20)
+    assert 0 < paid == len(server.requests)
+    assert again["y"].tolist() == pytest.approx(rows["y"].tolist(), nan_ok=True)
+    assert rows["protocol"].unique().tolist() == ["tone/1@org/served-model"]

@@ -2,10 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+import ws
 from ws.errors import BadFile
+from ws.models.tiny import TWINS
 from ws.sets import SETS, first_of, load_set, size_note, trait_of
 
 CHAT = {
@@ -137,3 +140,10 @@ def test_a_trait_file_is_five_instructions_a_side_twenty_questions_and_a_rubric(
     (tmp_path / "trait.json").write_text('{"questions": []}')
     with pytest.raises(BadFile, match="is no trait file: it has to hold `instruction`"):
         trait_of(tmp_path / "trait.json")
+
+
+def test_the_page_of_evaluations_lists_every_set_with_its_size_opt_in_and_twin():
+    page = (Path(ws.__file__).parents[2] / "docs" / "evaluations.md").read_text()
+    for s in SETS.values():
+        marks = ["yes" if flag else "" for flag in (s.opt_in, (TWINS / s.name).is_dir())]
+        assert f"| `{s.name}` | {s.what} | {s.where} | {s.size} | {marks[0]} | {marks[1]} |" in page
