@@ -239,6 +239,20 @@ def _whole(cache: Cache, columns: int) -> bool:
     return all(keeps(layer) for layer in getattr(cache, "layers", [None]))
 
 
+def why_not_shared(model: Network) -> str | None:
+    """The reason the beginnings of prompts cannot be shared, by the config alone; None where `holds` is worth its trial."""
+    from transformers.cache_utils import DynamicCache, LinearAttentionLayer
+
+    layers = DynamicCache(config=model.config.get_text_config()).layers
+    other = sum(isinstance(layer, LinearAttentionLayer) for layer in layers)
+    if other:
+        return (
+            f"{other} of {len(layers)} blocks remember a row as one state and not by its tokens, which cannot be cut; every "
+            "prompt is read from its beginning"
+        )
+    return None
+
+
 @torch.inference_mode()
 def holds(base: Base) -> bool:
     """True for a model whose logits are the same over a cache with a masked gap as without one; tried once, unsteered."""

@@ -1,8 +1,11 @@
 """Mixtures of experts, vision-language checkpoints and recurrent layers: what a dense model can do, each of them can."""
 
 import importlib
+import importlib.util
 import json
 import shutil
+from contextlib import suppress
+from pathlib import Path
 
 import architectures as shapes
 import pytest
@@ -14,7 +17,8 @@ from test_steer import lowrank
 
 from ws.adapters import FAMILIES, direction_of
 from ws.direction import Direction
-from ws.errors import BadFile, Unsupported
+from ws.doctor.support import support
+from ws.errors import BadFile, ExportRefused, Unsupported, WsError
 from ws.export import export
 from ws.generate import generate
 from ws.models.architecture import causal_class, loaded_network
@@ -22,7 +26,7 @@ from ws.models.chat import Chat, has_template, render, render_whole
 from ws.models.checkpoint import open_checkpoint
 from ws.models.load import load
 from ws.models.modules import fingerprint
-from ws.prefix_cache import holds, mean_logprobs
+from ws.prefix_cache import holds, mean_logprobs, why_not_shared
 from ws.steer import steer
 from ws.train import TrainSettings, spec_of
 
@@ -184,6 +188,25 @@ def test_steered_answers_of_a_batch_are_those_written_alone(kind, bases):
 @pytest.mark.parametrize("kind", KINDS)
 def test_beginnings_are_shared_unless_a_layer_is_recurrent(kind, bases):
     assert holds(bases[kind]) is (kind not in shapes.RECURRENT)
+    assert (why_not_shared(bases[kind].model) is None) is holds(
+        bases[kind]
+    )  # as `ws doctor` says it of the config alone
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_row_of_a_model_says_of_its_adapters_and_of_peft_is_so(kind, bases, tmp_path):
+    base = bases[kind]
+    row = support(base, rank=2)
+    for name, family in FAMILIES.items():
+        spec = None
+        with suppress(WsError):
+            spec = spec_of(base, TrainSettings(adapter=name, rank=2 if family.default_rank else None, layers="1"))
+        assert (spec is not None) is (name in row["train"].split("; ")[0].split(", "))
+    if "no peft" in row["export"]:
+        with pytest.raises(ExportRefused, match="stock peft takes"):
+            export(direction_on(base), base, tmp_path / "peft", to="peft", alphas=[1.0])
+    else:
+        export(direction_on(base), base, tmp_path / "peft", to="peft", alphas=[1.0])  # which loads it by stock peft
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -263,3 +286,11 @@ def test_half_the_shards_of_a_mixture_are_refused_by_name(tiny, tmp_path):
     for read in (load, open_checkpoint):
         with pytest.raises(BadFile, match=lost.name):
             read(folder)
+
+
+def test_the_table_of_the_documents_is_current():
+    place = Path(__file__).parents[2] / "docs" / "make_models.py"
+    spec = importlib.util.spec_from_file_location("make_models", place)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    assert tool.page() == tool.PAGE.read_text(), "python docs/make_models.py"

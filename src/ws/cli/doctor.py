@@ -16,6 +16,7 @@ from ws.doctor import Finding, examine, examine_extensions, examine_model, memor
 from ws.doctor.check import size
 from ws.doctor.machine import free_by_device
 from ws.doctor.memory import MemoryPlan
+from ws.doctor.support import findings
 from ws.errors import Failed, WsError
 from ws.study.options import Common
 from ws.study.planning import planned_settings, refuse_settings
@@ -81,7 +82,7 @@ def doctor(options: Options) -> VerbResult:
         say(f"reading config and tokenizer of {common.model}")
         try:
             model = opened(common.model)
-            checks += examine_model(model)
+            checks += [*examine_model(model), *findings(model.base)]
             data, train = planned_settings(common, options.values, model.base)
             if all(c.state != "broken" for c in checks if c.name == "device"):
                 free = free_by_device(common.device)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from ws.direction.algebra import by_kind, layer_of
 
-WRITES = ("o_proj", "down_proj", "out_proj", "c_proj", "attention.dense", "dense_4h_to_h")
+WRITES = ("o_proj", "down_proj", "out_proj", "c_proj", "attention.dense", "dense_4h_to_h", "output_linear")
 """What the matrices are called that write to the residual stream."""
 K = TypeVar("K", str, int)
 Group = Mapping[str, frozenset[str]]

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -130,7 +131,7 @@ def memory_plan(
 
     plain = training(f"train {of.name}", blocks)
     lean = training("the same with --gradient-checkpointing", inputs + blocks // model.base.depth)
-    steps = (_generating(model, data, chosen), *((lean,) if train.gradient_checkpointing else (plain, lean)))
+    steps = (_generating(model, data), *((lean,) if train.gradient_checkpointing else (plain, lean)))
     plan = MemoryPlan(
         model.base.id, str(chosen).removeprefix("torch."), weights, steps, dict(free), parameters, traced_as, main=main
     )
@@ -144,17 +145,22 @@ def _dtype(model: Opened, dtype: str, device: str) -> torch.dtype:
     return torch.float32 if device == "cpu" else model.dtype
 
 
-def _generating(model: Opened, data: DataSettings, dtype: torch.dtype) -> Step:
-    """Decoding: keys and values of every block for every token, and the logits of one position."""
+def _generating(model: Opened, data: DataSettings) -> Step:
+    """Decoding: what every block remembers of a row, and the logits of one position."""
     network: Network = model.base.model
-    config = network.config.get_text_config()
-    heads = config.num_attention_heads
-    kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    per_token = 2 * model.base.depth * kv_heads * width * dtype.itemsize
-    tokens = data.max_len + SYSTEM
-    last = 3 * 4 * config.vocab_size  # logits in float32, sorted, and their running sum
-    return Step("generate answers", 0, per_token * tokens + last, batch_of(network), 1)
+    last = 3 * 4 * network.config.get_text_config().vocab_size  # logits in float32, sorted, and their running sum
+    return Step("generate answers", 0, _cache_bytes(network, data.max_len + SYSTEM) + last, batch_of(network), 1)
+
+
+def _cache_bytes(network: Network, tokens: int) -> int:
+    """Bytes of the cache of one row after so many tokens: keys and values, windows of them, and states of recurrent layers."""
+    with torch.device("meta"), torch.no_grad():
+        cache = network(**_inputs(1, tokens), use_cache=True, logits_to_keep=1).past_key_values
+    found: dict[int, int] = {}
+    for layer in cache.layers:
+        parts = (x for value in vars(layer).values() for x in (value.values() if isinstance(value, dict) else [value]))
+        found |= {id(t): t.numel() * t.element_size() for t in parts if isinstance(t, Tensor) and t.is_floating_point()}
+    return sum(found.values())
 
 
 def _traced(model: Opened, train: TrainSettings) -> tuple[int, int, tuple[int, int]]:
@@ -175,16 +181,17 @@ def _traced(model: Opened, train: TrainSettings) -> tuple[int, int, tuple[int, i
 
 def _loss(network: nn.Module, rows: int) -> Callable[[], Tensor]:
     """The loss of so many rows of which every position is a target."""
-    ids = torch.zeros(rows, TOKENS_TRACED, dtype=torch.long)
+    inputs = _inputs(rows, TOKENS_TRACED)
+    every = range(rows * TOKENS_TRACED)
+    return lambda: -target_logprobs(network, every, [0] * len(every), **inputs).sum()
+
+
+def _inputs(rows: int, tokens: int) -> dict[str, Any]:
+    """Ids, mask and positions of rows without padding."""
+    ids = torch.zeros(rows, tokens, dtype=torch.long)
     # four dimensions: a mask that transformers takes as it is, without looking at values that are not there
-    mask = torch.ones(rows, 1, TOKENS_TRACED, TOKENS_TRACED, dtype=torch.bool)
-    positions = torch.arange(TOKENS_TRACED)[None]
-    every = range(ids.numel())
-    return lambda: (
-        -target_logprobs(
-            network, every, [0] * len(every), input_ids=ids, attention_mask=mask, position_ids=positions
-        ).sum()
-    )
+    mask = torch.ones(rows, 1, tokens, tokens, dtype=torch.bool)
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": torch.arange(tokens)[None]}
 
 
 def _counts(t: Tensor) -> bool:

@@ -12,7 +12,7 @@ import yaml
 from ws.direction import Direction
 from ws.direction.file import write_tensors
 from ws.errors import ExportRefused
-from ws.export.peft import WEIGHTS, config, tensors_of
+from ws.export.peft import WEIGHTS, config, refuse_moved, tensors_of
 from ws.export.target import card, describe, factors, of_one_rank
 from ws.models.base import Base
 from ws.models.locate import locate
@@ -24,6 +24,7 @@ RECIPE, ADAPTER = "mergekit.yml", "adapter"
 def to_mergekit(direction: Direction, base: Base, work: Path, *, final: Path, alpha: float, share: float = 1.0) -> Json:
     """Fill the folder with the recipe and the adapter it merges; `final` is where the folder will lie."""
     low_ranks = factors(direction, "mergekit")
+    refuse_moved(list(low_ranks), base)
     r, low_ranks = of_one_rank(low_ranks)
     record = {"to": "mergekit", "alphas": [alpha], "rank": r, "kept_energy": share}
     (work / ADAPTER).mkdir()

@@ -9,7 +9,7 @@ The config is written from scratch: `alpha_pattern` or `init_lora_weights` of a 
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -22,14 +22,42 @@ from ws.export.target import card, describe, factors, of_one_rank, place_of
 from ws.export.usage import VLLM_RANKS, with_peft, with_vllm_adapter
 from ws.models.load import Base
 from ws.models.modules import is_conv1d
-from ws.types import Json
+from ws.types import Json, Network
 
 WEIGHTS = "adapter_model.safetensors"
+
+
+NOT_OUT_OF_MAMBA = ("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h")
+"""Types of models on which stock peft refuses an adapter on `out_proj`."""
+
+
+def refuse_moved(names: Iterable[str], base: Base) -> None:
+    """Refuse modules that stock peft refuses, or would put an adapter elsewhere for: on the routed experts, say."""
+    from peft import LoraConfig
+    from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+
+    network: Network = base.model
+    kind = str(network.config.model_type)
+    if kind in NOT_OUT_OF_MAMBA and any(n.endswith(".out_proj") for n in names):
+        raise ExportRefused(f"stock peft takes no adapter on `out_proj` of a {kind} model; use `to=merged`.")
+    stock = LoraConfig(target_modules=list(names))
+    try:
+        convert_peft_config_for_transformers(stock, model=network, conversions=None)
+        moved = sorted(set(names) - set(stock.target_modules or ()))
+    except ValueError:  # it would move some, and lacks others for that
+        moved = sorted(n for n in names if n.endswith("_proj"))
+    if moved:
+        last = moved[0].rsplit(".", 1)[-1]
+        raise ExportRefused(
+            f"stock peft takes `{last}` of a {kind} model for that of the routed experts, and would put the change there; use "
+            "`to=merged`."
+        )
 
 
 def to_peft(direction: Direction, base: Base, work: Path, *, alphas: Sequence[float], share: float = 1.0) -> Json:
     """Fill the adapter folder; with several alphas, one folder each, all with the same weights file."""
     low_ranks = factors(direction, "peft")
+    refuse_moved(list(low_ranks), base)
     r, low_ranks = of_one_rank(low_ranks)
     if r > max(VLLM_RANKS):
         raise ExportRefused(f"rank {r} is more than vLLM takes ({max(VLLM_RANKS)}); cut it with `rank`.")

@@ -19,7 +19,7 @@ from ws.types import Config
 
 READS_KV = ("k_proj", "v_proj")
 FUSED_ATTENTION = ("qkv_proj", "c_attn", "query_key_value", "in_proj_qkv", "in_proj_qkvz")
-WRITES_MLP = ("down_proj", "mlp.c_proj", "dense_4h_to_h")
+WRITES_MLP = ("down_proj", "mlp.c_proj", "dense_4h_to_h", "output_linear")
 ROUTERS = ("gate", "router", "shared_expert_gate", "router.layer", "gate.wg")
 """Layers that weigh the experts; what each of them decides is where tokens go, and no small adapter belongs there unasked."""
 ONE_EXPERT = re.compile(r"(^|\.)experts\.\d+\.")

@@ -1,0 +1,78 @@
+"""What ws can do with a model, by its config alone: a sentence for each kind of work, yes or no with its reason.
+
+`docs/models.md` is this table for one model of every tested architecture.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from ws.adapters import FAMILIES
+from ws.doctor.check import NOTE, OK, Finding
+from ws.errors import ExportRefused, WsError
+from ws.export.gguf import tensor_names
+from ws.export.peft import refuse_moved
+from ws.models.base import Base
+from ws.models.modules import experts_of
+from ws.prefix_cache import why_not_shared
+from ws.train import TrainSettings, spec_of
+from ws.types import Network
+
+
+def support(base: Base, *, rank: int | None = None) -> Mapping[str, str]:
+    """Kind of work to what can be done, and why the rest cannot; `rank` is that of the adapters, where a family has one."""
+    usual = [x for x in base.linears.values() if x.usual]
+    leaves = sorted({x.leaf.rsplit(".", 1)[-1] for x in usual})
+    names = [x.name for x in usual]
+    return {
+        "load": _load(base),
+        "sits on": ", ".join(leaves) + ("; routed experts stay as they are" if experts_of(base.model) else ""),
+        "train": _trained(base, rank),
+        "steer": "by hook, one strength per row, and folded",
+        "export": _exports(base, names),
+        "prompts shared": _shared(base),
+    }
+
+
+def findings(base: Base) -> list[Finding]:
+    """The same as lines of a report."""
+    return [Finding(name, NOTE if text.startswith("no") else OK, text) for name, text in support(base).items()]
+
+
+def _load(base: Base) -> str:
+    kind = type(base.model).__name__
+    network: Network = base.model
+    if network.config.get_text_config() is not network.config:
+        return f"yes, by {kind}; asked in text alone"
+    return f"yes, by {kind}"
+
+
+def _trained(base: Base, rank: int | None) -> str:
+    """The families that find their layers here, and why others do not."""
+    able, unable = [], {}
+    for name, family in FAMILIES.items():
+        try:
+            spec_of(base, TrainSettings(adapter=name, rank=rank if family.default_rank else None))
+            able.append(name)
+        except (WsError, ValueError) as e:
+            unable[name] = str(e).rstrip(".")
+    reasons = "; ".join(f"no {name}: {why}" for name, why in unable.items())
+    return ", ".join(able) + (f"; {reasons}" if reasons else "")
+
+
+def _exports(base: Base, names: Iterable[str]) -> str:
+    tries: dict[str, Callable[[], object]] = {
+        "peft and mergekit": lambda: refuse_moved(names, base),
+        "gguf-lora": lambda: tensor_names(base.model.config, list(names)),
+    }
+    able, reasons = ["merged"], []
+    for name, check in tries.items():
+        try:
+            check()
+            able.append(name)
+        except ExportRefused as e:
+            reasons.append(f"no {name}: {str(e).partition(';')[0].partition(', and this model')[0]}")
+    return "; ".join([", ".join(able), *reasons])
+
+
+def _shared(base: Base) -> str:
+    why = why_not_shared(base.model)
+    return "yes" if why is None else f"no: {why}"

@@ -1,0 +1,77 @@
+"""`ws doctor` counts large models of today from their configs alone; every number here is computed by hand from the shapes."""
+
+import torch
+import transformers as tf
+
+from ws.data import DataSettings
+from ws.doctor import memory_plan
+from ws.doctor.model import Opened
+from ws.models.architecture import skeleton
+from ws.models.base import Base
+from ws.train import TrainSettings
+
+FREE = {"cuda:0": 80 * 10**9}
+BF16 = 2
+
+
+def plan_of(config):
+    network = skeleton(config, "it", torch.bfloat16).eval().requires_grad_(False)
+    base = Base(network, None, "", "it", weights="")
+    settings = TrainSettings(rank=8, layers="0-3")
+    plan = memory_plan(
+        Opened(base, torch.bfloat16, 0), DataSettings(max_new_tokens=128), settings, dtype="auto", free=FREE
+    )
+    return plan, DataSettings(max_new_tokens=128).max_len + 64
+
+
+def test_llama_70b_does_not_fit_one_device_and_its_numbers_are_those_of_its_shapes():
+    config = tf.LlamaConfig(
+        vocab_size=128256, hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64,
+        num_key_value_heads=8, head_dim=128, max_position_embeddings=131072,
+    )  # fmt: skip
+    plan, tokens = plan_of(config)
+    block = 2 * 8192 * 8192 + 2 * 8192 * 1024 + 3 * 8192 * 28672 + 2 * 8192  # q, o; k, v; the MLP; two norms
+    assert plan.weights == BF16 * (80 * block + 2 * 128256 * 8192 + 8192) == 141_107_412_992
+    assert plan.adapter_parameters == 4 * 8 * (2 * 16384 + 2 * 9216 + 3 * 36864)
+    cache = tokens * 80 * 2 * 8 * 128 * BF16  # 328 kB a token
+    assert plan.steps[0].per_row == cache + 3 * 4 * 128256
+    assert not plan.fits and any("No device here holds" in a for a in plan.advice)
+
+
+def test_gpt_oss_20b_keeps_windows_and_whole_rows_in_turns():
+    config = tf.GptOssConfig(num_hidden_layers=24, num_local_experts=32)
+    plan, tokens = plan_of(config)
+    attention = 2880 * 4096 + 4096 + 2 * (2880 * 512 + 512) + 4096 * 2880 + 2880 + 64  # q; k, v; o; sinks
+    expert = 2880 * 5760 + 5760 + 2880 * 2880 + 2880
+    block = attention + 32 * expert + 2880 * 32 + 32 + 2 * 2880
+    assert plan.weights == BF16 * (24 * block + 2 * 201088 * 2880 + 2880) == 41_829_514_368
+    assert plan.adapter_parameters == 4 * 8 * (2 * (2880 + 4096) + 2 * (2880 + 512))
+    per_token = 2 * 8 * 64 * BF16
+    assert plan.steps[0].per_row == 12 * per_token * (tokens + 127) + 3 * 4 * 201088  # a window of 128 keeps 127
+    assert plan.fits
+
+
+def test_qwen35_moe_keeps_ten_blocks_of_keys_and_thirty_states():
+    linear = dict(
+        linear_num_key_heads=16, linear_num_value_heads=32, linear_key_head_dim=128, linear_value_head_dim=128
+    )
+    text = tf.Qwen3_5MoeTextConfig(
+        vocab_size=248320, hidden_size=2048, num_hidden_layers=40, num_attention_heads=16, num_key_value_heads=2, head_dim=256,
+        moe_intermediate_size=512, shared_expert_intermediate_size=512, num_experts=256, num_experts_per_tok=8,
+        linear_conv_kernel_dim=4, **linear,
+    )  # fmt: skip
+    plan, tokens = plan_of(text)
+    moe = 256 * 3 * 2048 * 512 + 256 * 2048 + 3 * 2048 * 512 + 2048  # experts, router, shared expert, its gate
+    full = 2048 * 16 * 256 * 2 + 2 * 2048 * 512 + 4096 * 2048 + 2 * 256  # q with its gate; k, v; o; two norms
+    delta = (
+        2048 * (8192 + 4096 + 2 * 32) + 8192 * 4 + 2 * 32 + 128 + 4096 * 2048
+    )  # qkv, z, a, b; conv; dt, A; norm; out
+    norms = 2 * 2048
+    assert plan.weights == BF16 * (10 * (full + moe + norms) + 30 * (delta + moe + norms) + 2 * 248320 * 2048 + 2048)
+    assert 34e9 < plan.weights / BF16 < 36e9
+    shared = 3 * (2048 + 512)
+    on_full, on_delta = (2048 + 8192) + 2 * (2048 + 512) + 6144, (2048 + 8192) + (2048 + 4096) + 2 * (2048 + 32) + 6144
+    assert plan.adapter_parameters == 8 * (on_full + 3 * on_delta + 4 * shared)
+    keys = tokens * 10 * 2 * 2 * 256 * BF16
+    states = plan.steps[0].per_row - keys - 3 * 4 * 248320
+    assert states == 30 * (8192 * 4 * BF16 + 32 * 128 * 128 * 4)  # kernels of four; states in float32
