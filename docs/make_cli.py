@@ -17,6 +17,7 @@ from ws.cli.study import STUDY
 from ws.data import DataSettings, default_data
 from ws.eval import names as evaluation_names
 from ws.extensions import extensions
+from ws.methods import names as method_names
 from ws.settings import field_docs
 from ws.train import TrainSettings, default_train
 
@@ -86,6 +87,7 @@ def _text(value: object) -> object:
 def catalogue_text() -> str:
     """What help and completion read."""
     there = {"adapters": FAMILIES, "behaviors": behavior_names(), "evaluations": evaluation_names()}
+    there["methods"] = method_names()
     added = {kind: extensions(group, frozenset()) for kind, group in catalogue.GROUPS.items()}
     shipped = {kind: [name for name in names if name not in added[kind]] for kind, names in there.items()}
     return catalogue.written({name: command.verb() for name, command in COMMANDS.items()}, shipped)

@@ -154,6 +154,10 @@ def test_words_are_completed_with_what_there_is(workplace, monkeypatch):
     assert candidates(["train", "--adapter=d"]) == ["--adapter=dora", "--adapter=delora"]
     assert candidates(["sweep", "--adapters", "lora,of"]) == ["lora,oft"]
     assert candidates(["sweep", "--behaviors", "=", "syc"]) == ["sycophancy"]
+    assert candidates(["calibrate", "--method", "sl:mean_d"]) == ["sl:mean_diff"]
+    assert candidates(["compare", "--methods", "repe,ws:lor"]) == [
+        f"repe,ws:lora{part}" for part in ("", ":tau+", ":tau-", ":bisector")
+    ]
     assert candidates(["train", "--gradient"]) == ["--gradient-checkpointing"]
     assert candidates(["eval", "--limit", ""]) == []
     assert candidates(["nothing", ""]) == []

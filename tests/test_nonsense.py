@@ -8,6 +8,7 @@ import typing
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ws.cli import app_for, main
 from ws.cli.commands import COMMANDS
 from ws.cli.fields import flag_of
 from ws.cli.options import Verb
+from ws.data import refuse_topics
 from ws.direction.forms import LowRank
 from ws.settings import plain_type
 
@@ -142,6 +144,45 @@ def listing(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("verb", COMMANDS)
+def _no_model(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a model was opened or loaded")
+
+    for module, name in (("ws.study.planning", "load"), ("ws.diff.named", "open_checkpoint")):
+        monkeypatch.setattr(import_module(module), name, refuse)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("replicate", "--layers", "99"), "names layer 99, but this model has layers 0 to 5"),
+        (("data", "--n-topics", "100000"), "--n-topics is 100000, and honesty has "),
+        (
+            ("diff", "tiny", "no/such/folder.safetensors", "--out", "d.safetensors"),
+            "there is no file no/such/folder.safetensors",
+        ),
+        (("diff", "tiny", "./nowhere", "--out", "d.safetensors"), "no model folder at ./nowhere"),
+        (("diff", "tiny+./nowhere", "tiny", "--model", "./here", "--out", "d.safetensors"), "./here"),
+    ],
+)
+def test_what_a_model_and_a_behavior_cannot_have_is_refused_before_one_is_loaded(
+    told, monkeypatch, tmp_path, words, says
+):
+    monkeypatch.chdir(tmp_path)
+    _no_model(monkeypatch)
+    code, out, err = told(*words)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert says in err
+
+
+def test_as_many_questions_as_there_are_may_be_asked_and_no_more(tiny):
+    behavior = ws.load_behavior("honesty", tiny=True)
+    most = len(behavior.train)
+    refuse_topics(behavior, most)
+    with pytest.raises(ValueError, match=f"`n_topics` is {most + 1}, and honesty has {most} questions"):
+        ws.data(tiny, "honesty", n_topics=most + 1)
+
+
 def test_a_flag_set_to_nonsense_is_one_sentence_before_anything_is_done(verb, place, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     before, wrong, n = listing(place), [], 0

@@ -7,8 +7,17 @@ import sys
 import pytest
 
 from ws import progress as module
+from ws.behaviors import load_behavior
+from ws.calibrate import CalibrateSettings
 from ws.cli import main
+from ws.cli.live import Watch
+from ws.cli.words import time_left
+from ws.engine import Event, Task
+from ws.engine.graph import Outcome
+from ws.grid.compare import cells_of, evals_of
+from ws.grid.look import Look, Stage, _left
 from ws.progress import Lines, duration, progress, silence, watchers
+from ws.records import write_json
 
 
 class Clock:
@@ -128,3 +137,43 @@ def test_other_libraries_show_no_bar_in_a_file(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=env)
     assert done.returncode == 0 and (tmp_path / "config.json").is_file(), done.stderr
     assert "%|" not in done.stderr, done.stderr
+
+
+def test_a_comparison_that_says_nothing_for_long_counts_its_cells(tiny, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("ws.progress.PATIENCE", 0.0)
+    behavior = load_behavior("honesty", tiny=True)
+    asked = {"evals": evals_of(behavior, ["dilemmas"]), "seeds": (0, 1, 2, 3), "settings": CalibrateSettings()}
+    cells = cells_of(tiny, behavior, ["sl:mean_diff"], out=tmp_path, **asked)
+    with Watch(cells, str) as watch:
+        task = Task(cells[0].name, "")
+        watch.tell(Event("started", task))
+        watch.tell(Event("done", task, outcome=Outcome(task, "done", {"made": True}, seconds=2.0)))
+    assert "cells: 1 of 4 (25 %) after " in capsys.readouterr().err
+
+
+def test_what_nobody_has_made_yet_is_named_beside_the_time_that_is_known(tmp_path):
+    for k, seconds in enumerate((4.0, 8.0)):
+        folder = tmp_path / "x" / f"eval{k}"
+        folder.mkdir(parents=True)
+        manifest = {
+            "stage": "eval",
+            "model": {"id": "tiny"},
+            "settings": {},
+            "seconds": seconds,
+            "files": {},
+            "key": "k",
+        }
+        write_json(folder / "manifest.json", manifest)
+    stages = [
+        Stage("eval dilemmas", "a", False, "tiny"),
+        Stage("cell", "b", False, "tiny"),
+        Stage("cell", "c", False, "tiny"),
+    ]
+    known, unknown = _left(tmp_path, stages)
+    assert (known, unknown) == (6.0, {"cell": 2})
+    assert time_left(Look([], {}, {}, None, known, unknown)) == (
+        "left: at least 6 s for the other stages; nothing like 2 x cell was made below the output folder, and the first one "
+        "tells the rest"
+    )
+    known, unknown = _left(tmp_path, stages[:1])
+    assert time_left(Look([], {}, {}, known, known, unknown)) == "left: about 6 s, by the times of stages like these"

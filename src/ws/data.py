@@ -152,6 +152,7 @@ def data(
     settings = replace(settings or default_data(base), **changes)
     if isinstance(behavior, str):
         behavior = load_behavior(behavior, tiny=base.tiny)
+    refuse_topics(behavior, changes.get("n_topics"))
     if judge is not None:
         who = PairJudge.of(judge, out=work) if isinstance(judge, str) else judge
         pairs = data(base, behavior, settings, batch_size=batch_size, endpoint=endpoint, work=work)
@@ -490,6 +491,14 @@ def default_data(base: Base) -> DataSettings:
     if not base.tiny:
         return DataSettings()
     return DataSettings(n_samples=1, max_len=128, temperature=1.0, top_p=1.0, top_k=0, min_distinct=0.02)
+
+
+def refuse_topics(behavior: Behavior, asked: int | None) -> None:
+    """Refuse to ask more questions than a behavior has; a preset's number is an upper end and takes what there is."""
+    if asked is not None and asked > len(behavior.train):
+        raise ValueError(
+            f"`n_topics` is {asked}, and {behavior.name} has {len(behavior.train)} questions to learn from; give at most so many"
+        )
 
 
 def topics_of(behavior: Behavior, settings: DataSettings) -> list[Prompt]:

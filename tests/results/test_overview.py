@@ -5,8 +5,10 @@ import re
 
 import pytest
 from test_cli import refused
+from test_steer import lowrank
 from test_table import at_strengths, dilemma_rows, sought, write
 
+from ws.direction import Direction, save
 from ws.records import write_json
 from ws.results.layouts.overview import word
 from ws.results.measured import measured
@@ -91,6 +93,18 @@ def test_a_direction_that_was_measured_as_a_run_and_as_a_file_is_one_line(tmp_pa
     alone.rename(tmp_path / "direct" / "0123456789ab")
     (entry,) = entries(measured([tmp_path]))
     assert entry.behavior == "honesty"
+
+
+def test_a_direction_file_says_which_behavior_it_is_of_and_the_table_shows_it(tiny, tmp_path, told):
+    plain = lowrank(tiny, size=0.05)
+    named = Direction(plain.forms, {**plain.provenance, "training": {"behavior": "honesty"}})
+    for direction, file in ((named, "named"), (plain, "plain")):
+        save(direction, tmp_path / f"{file}.safetensors")
+        asked = ("--direction", tmp_path / f"{file}.safetensors", "--limit", 2, "--alphas=1")
+        assert told("eval", "dilemmas", *asked, "--out", tmp_path / file)[0] == 0
+    assert [m.behavior for m in measured([tmp_path / "named"]) if m.method != "base"] == ["honesty"]
+    assert [m.behavior for m in measured([tmp_path / "plain"]) if m.method != "base"] == [None]
+    assert "honesty" in told("table", "--out", tmp_path / "named")[1]
 
 
 def test_a_strength_that_missed_its_budget_is_called_unmatched(tmp_path):

@@ -22,7 +22,7 @@ from ws.settings import plain_type
 from ws.types import Json
 
 FILE = Path(__file__).parent / "catalogue.json"
-GROUPS = {"adapters": "ws.adapters", "behaviors": "ws.behaviors", "evaluations": "ws.evals"}
+GROUPS = {"adapters": "ws.adapters", "behaviors": "ws.behaviors", "evaluations": "ws.evals", "methods": "ws.methods"}
 """What has names in help texts, and the entry points by which other distributions add some."""
 ANYWHERE = "Anywhere"
 """The panel of the options that every verb has."""
@@ -75,7 +75,7 @@ def entry(name: str) -> Entry:
 
 
 def names(kind: str) -> list[str]:
-    """The adapters, behaviors or evaluations there are, also from other distributions."""
+    """The adapters, behaviors, evaluations or methods there are, also from other distributions."""
     shipped = _file()["names"][kind]
     with tolerated():  # a name that is taken twice is no reason to show no help
         return [*shipped, *extensions(GROUPS[kind], frozenset(shipped))]

@@ -102,7 +102,7 @@ class Planned(VerbResult):
                 screen.show(f"  {safe_text(cell.short)}: {safe_text(self.look.ahead(cell))}")
         for line in stage_lines(self.look):
             screen.show(line)
-        screen.show(time_left(self.look.seconds))
+        screen.show(time_left(self.look))
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,6 +68,10 @@ KINDS = {
     "adapters": "adapters",
     "eval": "evaluations",
     "evals": "evaluations",
+    "method": "methods",
+    "methods": "methods",
+    "reference": "methods",
+    "like": "methods",
 }
 
 

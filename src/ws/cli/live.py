@@ -4,6 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console, Group
@@ -17,7 +18,7 @@ from ws.cli.words import doing, task_name
 from ws.engine import Event, task_states
 from ws.grid.cells import Cell
 from ws.grid.run import Progress
-from ws.progress import duration, silent
+from ws.progress import duration, progress, silent
 
 SHOWN_WAITING = 3
 
@@ -31,6 +32,7 @@ class Watch(Progress):
         """The folder is where tasks say what they do, if they do."""
         self.start = time.monotonic()
         self.live: Live | None = None
+        self.around = ExitStack()
         self.lock = threading.Lock()
 
     def __enter__(self) -> "Watch":
@@ -39,9 +41,11 @@ class Watch(Progress):
                 get_renderable=self.table, console=Console(stderr=True), refresh_per_second=2, transient=True
             )
             self.live.start()
+        self.beat = self.around.enter_context(progress(len(self.cells), "cells", shown=self.live is None))
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.around.close()
         if self.live is not None:
             self.live.stop()
 
@@ -51,7 +55,9 @@ class Watch(Progress):
         """Called by the engine whenever a task starts or ends."""
         name = event.task.name
         with self.lock:
+            before = len(self.done)
             super().tell(event)
+        self.beat(len(self.done) - before)
         if self.live is None:
             if line := self.line(event):
                 say(line)

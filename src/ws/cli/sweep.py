@@ -190,7 +190,7 @@ class SweepPlan(VerbResult):
         for line in stage_lines(self.look):
             screen.show(line)
         screen.show(f"{some(self.workers, 'worker')} of {some(grid.threads, 'thread')}, engine {self.running.engine}")
-        screen.show(time_left(self._left))
+        screen.show(time_left(self.look, self.workers))
         impossible = self.look.impossible
         for error in dict.fromkeys(impossible.values()):
             n = sum(e == error for e in impossible.values())

@@ -64,15 +64,15 @@ def doing(message: Mapping[str, Any]) -> str:
     return f"{message.get('doing', 'starting')}{far}"
 
 
-def time_left(seconds: float | None) -> str:
-    """How long the rest of a grid may take."""
-    if seconds is None:
-        return "how long it takes is not known: nothing of this kind is done below the output folder"
-    return (
-        f"left: about {duration(seconds)}, by the times of stages like these"
-        if seconds
-        else "nothing is left to do but the tables"
-    )
+def time_left(look: Look, workers: int = 1) -> str:
+    """How long the rest of a grid may take so many workers, as far as anybody can know."""
+    if look.unknown:
+        lacking = ", ".join(f"{n} x {kind}" for kind, n in look.unknown.items())
+        known = f"at least {duration(look.known / workers)} for the other stages; " if look.known else ""
+        return f"left: {known}nothing like {lacking} was made below the output folder, and the first one tells the rest"
+    if not look.seconds:
+        return "nothing is left to do but the tables"
+    return f"left: about {duration(look.seconds / workers)}, by the times of stages like these"
 
 
 def command_without_address(words: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from ws.direction import load as load_direction
 from ws.direction.algebra import compressed
 from ws.errors import BadFile, DirectionMismatch
 from ws.models.checkpoint import Checkpoint, fetched, open_checkpoint, same
+from ws.models.locate import refuse_nowhere
 from ws.records import named_runs
 
 
@@ -42,6 +43,8 @@ def diff_named(
 
     `model` is the base where a side does not name one, and the one to steer where both sides are whole checkpoints.
     """
+    for text in filter(None, (left, right, model)):
+        _refuse_nowhere(text, out)
     opened = cache(open_checkpoint)  # both sides mostly stand on one base
     a = _side(left, model, out, opened)
     if right:
@@ -65,6 +68,17 @@ def diff_named(
     if rank is not None:
         direction, _ = compressed(direction, rank=rank, weight=a.theta.weight)
     return direction, a.theta
+
+
+def _refuse_nowhere(text: str, out: Path) -> None:
+    """Refuse a name behind which nothing lies, before a side is opened."""
+    path = Path(text).expanduser()
+    if not path.exists() and "+" in text:
+        return _refuse_nowhere(_halves(text)[0], out)
+    if path.suffix == ".safetensors" and not path.is_file():
+        raise BadFile(f"there is no file {path}.")
+    if not path.exists() and not _is_run(text, out):
+        refuse_nowhere(text)
 
 
 def _side(text: str, model: str | None, out: Path, opened: Callable[[str], Checkpoint]) -> NamedModel:

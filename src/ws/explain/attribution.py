@@ -69,7 +69,12 @@ def slopes(measure: Measure, at: float, beside: Sequence[Direction] = ()) -> Slo
 
     questions = measure.evaluation.questions(measure.base, measure.pairs)
     protocol = questions.protocol
-    if not isinstance(questions, ItemQuestions) or protocol.n_think or protocol.n_write or not questions.items[0].words[0]:
+    if (
+        not isinstance(questions, ItemQuestions)
+        or protocol.n_think
+        or protocol.n_write
+        or not questions.items[0].words[0]
+    ):
         raise Unsupported(
             f"{protocol.id} has no answer of one word after one forward pass, and slopes are taken there; use another protocol."
         )

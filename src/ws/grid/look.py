@@ -7,7 +7,7 @@ stage, so that a look and a run never differ.
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import mean
 
@@ -65,7 +65,11 @@ class Look:
     impossible: Mapping[str, str]
     """Cells that cannot be run, and why: their model cannot be loaded, or has no place for this adapter."""
     seconds: float | None
-    """How long the rest would take one worker, by the times of stages like these; None where there are none."""
+    """How long the rest would take one worker, by the times of stages like these; None where of some there are none."""
+    known: float = 0.0
+    """The part of it that is known."""
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    """Kinds of stages that nobody has made here yet, and how many of each are to do."""
 
     def state(self, cell: Cell) -> str:
         """done, the last stage that is, or to do."""
@@ -116,8 +120,8 @@ def look(cells: Sequence[Cell]) -> Look:
                 stages[cell.name] = tuple(stages_of(cell, cell_plan(cell)[0]))
             except (WsError, ValueError) as e:
                 impossible[cell.name] = str(e)
-    left = _left(Path(cells[0].common.out), [s for each in stages.values() for s in each])
-    return Look(cells, stages, impossible, left)
+    known, unknown = _left(Path(cells[0].common.out), [s for each in stages.values() for s in each])
+    return Look(cells, stages, impossible, None if unknown else known, known, unknown)
 
 
 def stages_of(cell: Cell, plan: Plan) -> Iterator[Stage]:
@@ -177,8 +181,8 @@ def _of_direction(cell: Cell, plan: Plan) -> Iterator[Stage]:
             yield _stage(cell, f"eval {e.name}", place)
 
 
-def _left(out: Path, stages: Sequence[Stage]) -> float | None:
-    """Seconds for the stages to do: as long as the same took before, for this model, and this family or method where there is one."""
+def _left(out: Path, stages: Sequence[Stage]) -> tuple[float, dict[str, int]]:
+    """(seconds, stages by their kind): how long the stages to do took before, for this model, and this family or method where there is one; and those of which nothing is known."""
     took: dict[tuple[str, str, str | None], list[float]] = defaultdict(list)
     folders = (p.parent for p in out.glob("**/manifest.json") if ".part" not in str(p.parent))
     for manifest in filter(None, map(read, sorted(folders))):
@@ -187,14 +191,15 @@ def _left(out: Path, stages: Sequence[Stage]) -> float | None:
         for of in {about, None}:
             took[kind, model, of].append(manifest["seconds"])
     names = {m: Path(m).name if Path(m).is_dir() else m.partition("@")[0] for m in {s.model for s in stages}}
-    total = 0.0
+    total, unknown = 0.0, Counter[str]()
     for s in {s.place: s for s in stages if not s.done and not s.within}.values():
         kind = s.kind.split()[0]
         seconds = took.get((kind, names[s.model], s.about)) or took.get((kind, names[s.model], None))
         if seconds is None:
-            return None
-        total += mean(seconds)
-    return total
+            unknown[kind] += 1
+        else:
+            total += mean(seconds)
+    return total, dict(unknown)
 
 
 # ---------------------------------------------------------------- while it runs

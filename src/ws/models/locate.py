@@ -1,5 +1,6 @@
 """The place of a model that is named by text: `tiny`, a hub id, a folder or a GGUF file."""
 
+import json
 import re
 from pathlib import Path
 
@@ -47,6 +48,17 @@ def refuse_nowhere(model: str) -> None:
         located(model)
     elif not Path((place := locate(model))[0]).is_dir():
         reach_model(place[1], place[2])
+
+
+def depth_of(model: str) -> int | None:
+    """How many blocks a model has, as the config in its folder says; None where there is none here to read."""
+    config = (FOLDER if model == "tiny" else Path(model).expanduser()) / "config.json"
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+        depth = {**content, **content.get("text_config", {})}.get("num_hidden_layers")
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+    return depth if isinstance(depth, int) else None
 
 
 def why_not(model: str, error: Exception) -> str:

@@ -39,9 +39,12 @@ class Measured:
 
     @property
     def behavior(self) -> str | None:
-        """The behavior of the study, or None where the direction came from a file and for the bare model."""
+        """The behavior of the study, or what the file of a direction said it is of; None for the bare model."""
         names = [p.name for p in self.folder.parents]
-        return names[4] if len(names) > 4 and names[3] not in ("direct", "base") else None
+        if len(names) > 4 and names[3] not in ("direct", "base"):
+            return names[4]
+        behavior = self.manifest.get("behavior")
+        return behavior if isinstance(behavior, str) else None
 
     @property
     def method(self) -> str:

@@ -12,7 +12,8 @@ import torch
 from ws.direction import Direction
 from ws.eval.protocol import Protocol
 from ws.eval.questions import hash_of
-from ws.methods import Method
+from ws.methods import Method, as_method
+from ws.methods.method import behavior_name
 from ws.models.hashes import stamp
 from ws.models.load import Base
 from ws.records import canonical
@@ -77,9 +78,11 @@ _hashes: WeakKeyDictionary[Base, dict[tuple, str]] = WeakKeyDictionary()  # weak
 def beside(base: Base, by: Direction | Method | None = None) -> Json:
     """What a manifest says and no key holds; `made_on` is the base of what steers, which may have had other bytes."""
     made_on = None if by is None else by.provenance.get("base")
+    behavior = None if by is None else behavior_name(as_method(by))
     onto = {} if base.root is None else {"onto": list(base.root.onto)}
     return {
         "device": str(base.works_on or base.device),
         "model": {"id": base.id, "revision": base.revision, "source": base.source, **onto},
         **({"made_on": dict(made_on)} if made_on else {}),
+        **({"behavior": behavior} if isinstance(behavior, str) else {}),
     }

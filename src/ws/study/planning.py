@@ -7,12 +7,14 @@ from typing import Any, Protocol, runtime_checkable
 
 from ws.adapters import family
 from ws.behaviors import load_behavior
-from ws.data import GIVEN_SETTINGS, DataSettings, default_data
+from ws.data import GIVEN_SETTINGS, DataSettings, default_data, refuse_topics
 from ws.derived import derive
 from ws.diff.lookup import NamedDirection, lookup
 from ws.endpoint import Endpoint
 from ws.judge import JudgeSettings, PairJudge
 from ws.models.load import Base, choose_device, load
+from ws.models.locate import depth_of
+from ws.models.modules import layer_slice
 from ws.pairs import load_pairs
 from ws.presets import preset
 from ws.records import refuse_unwritable
@@ -42,6 +44,11 @@ def plan_of(
         _refuse_unread(options, (), "`pairs` gives the answers")
     elif behavior is not None and behavior.answers is not None:
         _refuse_unread(options, GIVEN_SETTINGS, f"the data set of {behavior.name!r} gives the answers")
+    if behavior is not None and not common.pairs:
+        refuse_topics(behavior, coerced(DataSettings, options).get("n_topics"))
+    layers = coerced(TrainSettings, options).get("layers")
+    if base is None and layers and (depth := depth_of(common.model)) is not None:
+        layer_slice(layers, depth)
     endpoint = endpoint_of(served, common)
     judge = judge_of(Judged(**coerced(Judged, options)), common)
     base = base or load_base(common, device=device, waiting=waiting)
