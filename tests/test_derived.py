@@ -89,13 +89,13 @@ def test_a_derived_base_has_names_of_its_own_and_so_do_its_stages():
 def test_what_is_made_on_the_root_fits_and_what_is_made_on_the_derived_base_fits_only_there():
     base = small.base("llama")
     w = lowrank(base, seed=2)
-    derived = derive(base, lowrank(base, seed=1))
+    derived = derive(base, lowrank(base, seed=1), 0.5, name="ft")
     refuse_other_base(as_method(w), derived)
     own = Direction(w.forms, {"base": derived.described()})
     refuse_other_base(as_method(own), derived)
-    with pytest.raises(DirectionMismatch):
+    with pytest.raises(DirectionMismatch, match=r"onto=ft@0\.5"):
         refuse_other_base(as_method(own), base)
-    with pytest.raises(DirectionMismatch), steer(base, own, 1.0):
+    with pytest.raises(DirectionMismatch, match=r"onto=ft@0\.5"), steer(base, own, 1.0):
         pass
     other = Direction(w.forms, {"base": {**base.described(), "fingerprint": "0" * 64}})
     with pytest.raises(DirectionMismatch), steer(derived, other, 1.0):

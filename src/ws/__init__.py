@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.verbs import evaluate as evaluate
     from ws.verbs import explain as explain
     from ws.verbs import export as export
+    from ws.verbs import finetune as finetune
     from ws.verbs import judge as judge
     from ws.verbs import load_direction as load_direction
     from ws.verbs import replicate as replicate
@@ -79,6 +80,7 @@ EXPORTS = {
     "evaluate": "ws.verbs:evaluate",
     "explain": "ws.verbs:explain",
     "export": "ws.verbs:export",
+    "finetune": "ws.verbs:finetune",
     "from_pretrained": "ws.direction:from_pretrained",
     "from_tensors": "ws.diff:from_tensors",
     "generate": "ws.generate:generate",

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ws.direction.direction import Direction
 from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, RowScale, mapped, tensors
 from ws.errors import DirectionMismatch, Unsupported
-from ws.models.base import Base, Root
+from ws.models.base import Base, Root, how_to_load
 from ws.models.modules import ONE_EXPERT, fingerprint, is_conv1d, linears_of, weight_of
 
 log = logging.getLogger(__name__)
@@ -417,7 +417,7 @@ def _checked_layers(
             )
         raise DirectionMismatch(
             f"the direction was made from base {expected[:8]}… ({direction.provenance['base'].get('id')}), this model is "
-            f"{mark[:8]}…. Load that base, or, if this is a fine-tune of it, name it with `origin`."
+            f"{mark[:8]}…. {how_to_load(direction.provenance['base'])} If this model is a fine-tune of it, name it with `origin`."
         )
     if missing := sorted(direction.forms.keys() - layers.keys()):
         raise DirectionMismatch(

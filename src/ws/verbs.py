@@ -10,7 +10,7 @@ need neither a name nor a file, such as `ws.data`, `ws.train` and `ws.diff`, are
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields
+from dataclasses import fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor, get_num_threads, nn
 
 from ws import eval as evaluations
 from ws import methods as ways
+from ws.adapters import USUAL as USUAL_ADAPTER
 from ws.behaviors import USUAL, load_behavior
 from ws.behaviors import names as behaviors
 from ws.calibrate import CalibrateSettings, Calibration
@@ -63,7 +64,9 @@ from ws.study.options import Common, Judged, Served
 from ws.study.plan import Plan
 from ws.study.planning import plan_of
 from ws.study.stages import make_pairs, material, pairs_of
+from ws.study.task import Learning, make_task, make_task_direction
 from ws.train import TrainSettings
+from ws.train.task import Task, default_task, refuse_task
 from ws.types import Json
 
 Model = Base | str | Path
@@ -253,6 +256,41 @@ def judge(
     if gold is not None:
         labelled = labels_in(gold, one, rows, standard=standard)
     return judged(rows, jury(rubric, by, second=second, votes=votes, settings=how, out=Path(out)), labelled)
+
+
+@plain_types
+def finetune(
+    model: Model,
+    data: Task | str | Path,
+    *,
+    name: str | None = None,
+    prompt: str | None = None,
+    response: str | None = None,
+    messages: str | None = None,
+    joint: Task | str | Path | None = None,
+    times: int = 1,
+    keep_every: int = 0,
+    opt_in: Sequence[str] = (),
+    out: str | Path = "out",
+    **settings: Any,
+) -> Direction:
+    """A fine-tune on a data set as a direction, `theta_ft - theta`, kept below `out` as a run.
+
+    `data` is a file, a hub data set as org/name#config/split, a set of the paper as gcd#train_instr_q, or one side of a
+    behavior as honesty:pos. `joint` is learnt along, each of its rows `times` times in a pass; `keep_every` keeps the adapter
+    every so many steps. `settings` are fields of the training, such as `adapter="full"` or `lr=[1e-5]`.
+    """
+    _refuse_unknown(settings, kinds=(TrainSettings,))
+    how = coerced(TrainSettings, settings)
+    learnt, along = (str(x) if isinstance(x, Path) else x for x in (data, joint))
+    learning = Learning(learnt, along, times, keep_every, name)  # type: ignore[arg-type]
+    refuse_task(TrainSettings(**how), times=times, keep_every=keep_every, joint=joint is not None)
+    learning = learning.read(prompt=prompt, response=response, messages=messages, opt_in=opt_in)
+    refuse_unwritable(Path(out))
+    base = _base(model)
+    common = Common(model=base.source or base.id, out=str(out))
+    plan = learning.plan(base, replace(default_task(base, how.get("adapter", USUAL_ADAPTER)), **how), common)
+    return make_task_direction(plan, make_task(plan)[0])[0]
 
 
 @plain_types
@@ -466,9 +504,9 @@ def _plan(
     return plan_of(common, settings, base)
 
 
-def _refuse_unknown(settings: Json, *more: type) -> None:
+def _refuse_unknown(settings: Json, *more: type, kinds: Sequence[type] = (DataSettings, TrainSettings, Served)) -> None:
     """Refuse a keyword that is no field of how pairs and adapters are made, nor of these."""
-    known = {f.name for kind in (DataSettings, TrainSettings, Served, *more) for f in fields(kind)}
+    known = {f.name for kind in (*kinds, *more) for f in fields(kind)}
     for name in settings:
         if name not in known:
             near = get_close_matches(name, known, 1)

@@ -69,6 +69,13 @@ COMMANDS = {
         usual=("model", "behavior", "adapter", "rank", "seed", "out"),
         resumes=True,
     ),
+    "finetune": Command(
+        "ws.cli.finetune:finetune",
+        "Fine-tune on one data set: a task, and its direction.",
+        examples=("ws finetune --data honesty:pos", "ws finetune --data honesty:pos --keep-every 4 --adapter full"),
+        usual=("model", "data", "adapter", "rank", "lr", "joint", "keep_every", "seed", "out"),
+        resumes=True,
+    ),
     "diff": Command(
         "ws.cli.diff:diff",
         "Take the exact difference of both sides, or of any two models.",

@@ -69,6 +69,7 @@ def facts(direction: "Direction") -> list[tuple[str, str]]:
     name, pos, neg = behavior_of(direction)
     card = direction.card
     lines = [("behavior", name)] if name else []
+    lines += [("task", str(card["task"]))] if card.get("task") else []
     lines += [(sign, text) for sign, text in (("alpha > 0", pos), ("alpha < 0", neg)) if text]
     for effect in card.get("effects", ()):
         lines.append(("effect", f"{effect_in_words(effect)} ({effect['protocol']}, {effect['units']} units)"))

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from ws.errors import DirectionMismatch
+from ws.models.base import Base, how_to_load
 from ws.models.chat import Chat
-from ws.models.load import Base
 from ws.steer import Alpha, checked_alpha
 from ws.types import Json
 
@@ -118,7 +118,7 @@ def refuse_other_base(method: Method, base: Base) -> None:
     if not base.fits(expected):
         raise DirectionMismatch(
             f"{method.name} was made on base {expected[:8]}… ({made_on.get('id')}), this model is "
-            f"{base.fingerprint[:8]}…. Load that base."
+            f"{base.fingerprint[:8]}…. {how_to_load(made_on)}"
         )
 
 

@@ -4,8 +4,9 @@ The hash of all bytes of its weights is what results are kept by; the fingerprin
 by. Both are taken in the checkpoint's own precision, before any cast, so that they do not depend on the precision you work in.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,6 +107,12 @@ class Base:
     def described(self) -> Json:
         """The part of it that a direction or a record keeps."""
         return described(self)
+
+
+def how_to_load(record: Mapping[str, Any]) -> str:
+    """How to come by the base that a record describes, as a sentence."""
+    onto = record.get("onto")
+    return f"Load that base: `onto={','.join(onto)}` on its root." if onto else "Load that base."
 
 
 def described(theta: object) -> Json:

@@ -8,14 +8,14 @@ from ws.numbers import NO, alpha_of, finite, signed
 from ws.report.study import Study
 from ws.results.measured import Measured
 from ws.results.page import Html, commands, facts, folded, paragraph, section, tag
+from ws.types import Json
 
 
 def part(study: Study) -> Html:
     """Everything that is needed to make it again, or to doubt it."""
     t = study.train
-    base, report, shape = t["base"], t["report"], t["geometry"]
+    base, report = t["base"], t["report"]
     revision = f"@{base['revision']}" if base["revision"] else ""
-    norms = " and ".join(_size(shape[f"norm_{side}"]) for side in ("pos", "neg"))
     made: list[tuple[object, object]] = [
         ("model", f"{base['id']}{revision}, weights {str(base.get('weights_hash'))[:12]}"),
         ("run", study.folder.name),
@@ -23,12 +23,11 @@ def part(study: Study) -> Html:
             "trained",
             f"{t['finished']}, {t['seconds']:.0f} s on {t['device']} in {t['inputs']['dtype']}, best step {report['step']}",
         ),
-        ("pairs", f"{report['n_train']} to learn from, {report['n_val']} to choose by, {report['n_test']} held out"),
-        ("both sides", f"norms {norms}, cosine {signed(shape['cos_tau'])}"),
+        *(_of_task(t) if "tasks" in t else _of_sides(t)),
     ]
     direction = study.direction
     if direction is not None:
-        made.append(("direction", f"norm {_size(shape['norm'])}, content {direction.content_hash[:12]}"))
+        made.append(("direction", f"content {direction.content_hash[:12]}"))
         made += facts_of(direction)
     return section(
         "How it was made",
@@ -41,6 +40,23 @@ def part(study: Study) -> Html:
         _folded("Inputs, by their hashes", t["inputs"]),
         name="origin",
     )
+
+
+def _of_sides(t: Json) -> list[tuple[object, object]]:
+    """What two sides were trained on, and how they lie to each other."""
+    report, shape = t["report"], t["geometry"]
+    norms = " and ".join(_size(shape[f"norm_{side}"]) for side in ("pos", "neg"))
+    return [
+        ("pairs", f"{report['n_train']} to learn from, {report['n_val']} to choose by, {report['n_test']} held out"),
+        ("both sides", f"norms {norms}, of their difference {_size(shape['norm'])}, cosine {signed(shape['cos_tau'])}"),
+    ]
+
+
+def _of_task(t: Json) -> list[tuple[object, object]]:
+    """What a fine-tune was trained on."""
+    report = t["report"]
+    learnt = " and ".join(f"{task['rows']} rows of {task['source']}" for task in t["tasks"])
+    return [("learnt", f"{learnt}: {report['n_train']} a pass, {report['n_val']} to choose by")]
 
 
 def _folded(title: str, values: Mapping[str, object]) -> Html:

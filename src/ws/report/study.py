@@ -64,6 +64,8 @@ class Study:
     @cached_property
     def poles(self) -> tuple[str, str]:
         """What alpha above 0 does in a few words, and what alpha below 0 does."""
+        if tasks := self.train.get("tasks"):
+            return f"more of what {tasks[0]['name']} teaches", f"less of what {tasks[0]['name']} teaches"
         if self.behavior in behaviors.names():
             return behaviors.load_behavior(self.behavior, tiny=self.tiny).poles
         return "more like the pos answers", "more like the neg answers"

@@ -87,7 +87,9 @@ def read_pairs(folder: Path, manifest: Mapping[str, Any]) -> Pairs:
 
 def pairs_of(manifest: Mapping[str, Any], out: Path) -> RunPairs:
     """The pairs a run was trained on, found by the key in its training's manifest, and its settings."""
-    key = manifest["inputs"]["pairs"]
+    key = manifest["inputs"].get("pairs")
+    if key is None:
+        raise BadFile("this run is a fine-tune on a data set and has no pairs; take the run of a behavior.")
     for path in out.glob(f"data/*/*/{key[:12]}"):
         if (record := read(path)) and record["key"] == key:
             refuse_damaged(path, record)

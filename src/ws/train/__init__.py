@@ -30,7 +30,7 @@ from ws.records import key_of
 from ws.signatures import plain_types
 from ws.steer import steer
 from ws.train.checkpoint import Checkpoints, Tensors
-from ws.train.loop import Examples, Fit, best_rate
+from ws.train.loop import BestSteps, Examples, Fit, best_rate
 from ws.train.losses import Losses
 from ws.train.processes import ALONE, Group, spread
 from ws.train.sequences import SIDES, Parts, rows_of
@@ -86,37 +86,25 @@ def train(
     `tracking` is told the losses. `start_seed` draws another start than the settings' seed does, and changes nothing else.
     """
     settings = replace(settings or default_train(base, changes.get("adapter", USUAL)), **changes)
-    of, spec, parts = family(settings.adapter), spec_of(base, settings), settings.parts(pairs.topics)
-    if of.whole and group.shard:
-        raise Unsupported(f"{of.name} trains whole matrices, which are not spread; leave out `shard`, or take lora.")
+    spec, parts = spec_of(base, settings), settings.parts(pairs.topics)
     examples, report = _examples(base, pairs, settings, parts)
-    start = group.tensors_as_main(of.start(base, spec)) if of.start else {}
-    with ExitStack() as undo:
-        begun = settings if start_seed is None else replace(settings, seed=start_seed)
-        starts = _starts(of, base, spec, begun, start, group)
-        attached = _attached(of, base, spec, settings, start, group, undo)
-        device = torch.device(group.device) if group.shard else base.device
-        losses = Losses(attached, device, group, min(rows_at_once or ROWS_AT_ONCE, settings.batch_size))
-        losses.fit([r for side in examples.rows.values() for r in side])
-        checkpoints = Checkpoints(work, _identity(base, pairs, begun), group, device)
-        fit = Fit(settings, examples, starts, losses, checkpoints, tracking)
-        try:
-            best, attempts, notes = best_rate(fit.run, settings.lr or of.lr, extend=not settings.lr and len(of.lr) > 1)
-        except TrainingDiverged as e:
-            raise TrainingDiverged(f"{e}{because(pairs)}") from None
-    report |= {
-        "template": _template(base),
-        "rows_at_once": losses.rows_at_once,
-        "tokens_at_once": losses.tokens_at_once,
-        "lr": best.lr,
-        "step": min(best.steps),
-        "steps": list(best.steps),
-        "checkpoints": [step for step, _ in best.checkpoints],
-        "val_pos": best.val[0],
-        "val_neg": best.val[1],
-        "tried": attempts,
-        "notes": notes,
-    }
+    begun = settings if start_seed is None else replace(settings, seed=start_seed)
+    identity = identity_of(base, begun, pairs=pairs.content_hash)
+    try:
+        best, start, more = fitted(
+            base,
+            examples,
+            settings,
+            identity,
+            work=work,
+            group=group,
+            rows_at_once=rows_at_once,
+            tracking=tracking,
+            begun=begun,
+        )
+    except TrainingDiverged as e:
+        raise TrainingDiverged(f"{e}{because(pairs)}") from None
+    report |= {**more, "val_pos": best.val[0], "val_neg": best.val[1]}
     provenance = {
         "protocol": PROTOCOL,
         "settings": asdict(settings),
@@ -136,6 +124,50 @@ def train(
     return Sides(*adapters(best.steps, best.states), report, tuple(on_the_way))
 
 
+def fitted(
+    base: Base,
+    examples: Examples,
+    settings: TrainSettings,
+    identity: str,
+    *,
+    work: Path | None = None,
+    group: Group = ALONE,
+    rows_at_once: int | None = None,
+    tracking: Tracking = UNTRACKED,
+    begun: TrainSettings | None = None,
+    keep_every: int = 0,
+) -> tuple[BestSteps, Tensors, Json]:
+    """The best steps of sides trained on a base, the start that the base gives them, and what a report says of it.
+
+    `identity` names all that a stopped training must share with the one that goes on; `begun` draws another start.
+    """
+    of, spec = family(settings.adapter), spec_of(base, settings)
+    if of.whole and group.shard:
+        raise Unsupported(f"{of.name} trains whole matrices, which are not spread; leave out `shard`, or take lora.")
+    start = group.tensors_as_main(of.start(base, spec)) if of.start else {}
+    with ExitStack() as undo:
+        starts = _starts(of, base, spec, begun or settings, start, group)[: len(examples.rows)]
+        attached = _attached(of, base, spec, settings, start, group, undo)
+        device = torch.device(group.device) if group.shard else base.device
+        losses = Losses(attached, device, group, min(rows_at_once or ROWS_AT_ONCE, settings.batch_size))
+        losses.fit([r for side in examples.rows.values() for r in side])
+        checkpoints = Checkpoints(work, identity, group, device, tuple(examples.rows))
+        fit = Fit(settings, examples, starts, losses, checkpoints, tracking, keep_every)
+        best, attempts, notes = best_rate(fit.run, settings.lr or of.lr, extend=not settings.lr and len(of.lr) > 1)
+    report = {
+        "template": _template(base),
+        "rows_at_once": losses.rows_at_once,
+        "tokens_at_once": losses.tokens_at_once,
+        "lr": best.lr,
+        "step": min(best.steps),
+        "steps": list(best.steps),
+        "checkpoints": [step for step, _ in best.checkpoints],
+        "tried": attempts,
+        "notes": notes,
+    }
+    return best, start, report
+
+
 def _examples(base: Base, pairs: Pairs, settings: TrainSettings, parts: Parts) -> tuple[Examples, Json]:
     """The pairs as training sequences, in the parts of the study; and what the report says of them."""
     rows, record = rows_of(base, pairs, max_len=settings.max_len, allow_template_diff=settings.allow_template_diff)
@@ -150,9 +182,9 @@ def _examples(base: Base, pairs: Pairs, settings: TrainSettings, parts: Parts) -
     return Examples(rows, learnt, judged), report | counts
 
 
-def _identity(base: Base, pairs: Pairs, settings: TrainSettings) -> str:
-    """A hash of everything that a stopped training must share with the one that goes on."""
-    own = {"pairs": pairs.content_hash, "base": base.weights_hash, "dtype": str(base.dtype)}
+def identity_of(base: Base, settings: TrainSettings, **learnt: object) -> str:
+    """A hash of everything that a stopped training must share with the one that goes on; `learnt` is what from."""
+    own = {**learnt, "base": base.weights_hash, "dtype": str(base.dtype)}
     return key_of("checkpoint", {**asdict(settings), **own}, {})
 
 

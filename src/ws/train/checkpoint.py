@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,7 +82,7 @@ def _placed(name: str, moment: Tensor) -> Tensor:
 
 @dataclass
 class TrainState:
-    """Both sides after the same number of steps, and the losses on the way there."""
+    """All sides after the same number of steps, and the losses on the way there."""
 
     sides: list[SideState]
     step: int
@@ -100,6 +100,8 @@ class Checkpoints:
     group: Group = ALONE
     device: torch.device | str = "cpu"
     """Where the tensors go that are read back."""
+    names: Sequence[str] = SIDES
+    """What the sides are called."""
 
     def __post_init__(self):
         self._time = time.monotonic()
@@ -119,7 +121,7 @@ class Checkpoints:
         """Write the whole state as one file, atomically."""
         flat = {
             f"{name}/{part}/{parameter}": t
-            for name, side in zip(SIDES, state.sides)
+            for name, side in zip(self.names, state.sides)
             for part, tensors in side.parts().items()
             for parameter, t in tensors.items()
         }
@@ -156,11 +158,11 @@ class Checkpoints:
             raise BadFile(
                 f"{self.file(number)} is a checkpoint of other pairs, settings or another base; give another work folder."
             )
-        parts: dict[str, dict[str, Tensors]] = {name: {} for name in SIDES}
+        parts: dict[str, dict[str, Tensors]] = {name: {} for name in self.names}
         for key, t in tensors.items():
             name, part, parameter = key.split("/", 2)
             parts[name].setdefault(part, {})[parameter] = t.to(self.device)
-        sides = [SideState.of(parts[name], **numbers) for name, numbers in zip(SIDES, head["kept"])]
+        sides = [SideState.of(parts[name], **numbers) for name, numbers in zip(self.names, head["kept"])]
         return TrainState(sides, head["step"], head["history"])
 
 

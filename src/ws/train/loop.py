@@ -1,4 +1,4 @@
-"""The loop: both sides in turns at one learning rate, and the learning rates one after another."""
+"""The loop: sides in turns at one learning rate, and the learning rates one after another. A study has two, a task one."""
 
 import logging
 import math
@@ -13,7 +13,7 @@ from ws.errors import TrainingDiverged
 from ws.progress import progress
 from ws.train.checkpoint import Checkpoints, SideState, Tensors, TrainState
 from ws.train.losses import Losses
-from ws.train.sequences import SIDES, Row
+from ws.train.sequences import Row
 from ws.train.settings import TrainSettings
 from ws.train.tracking import UNTRACKED, Tracking
 
@@ -22,9 +22,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Examples:
-    """Both sides as training sequences, and the numbers of those that are learnt from and of those that are chosen on."""
+    """Every side as training sequences, and the numbers of those that are learnt from and of those that are chosen on."""
 
     rows: dict[str, list[Row]]
+    """A number that `train` holds twice is seen twice in a pass."""
     train: list[int]
     val: list[int]
 
@@ -34,16 +35,16 @@ class BestSteps:
     """A training at one learning rate: of each side, its best step with loss and tensors."""
 
     lr: float
-    steps: tuple[int, int]
-    val: tuple[float, float]
+    steps: tuple[int, ...]
+    val: tuple[float, ...]
     states: list[Tensors]
     history: list[dict[str, float]] = field(default_factory=list)
     checkpoints: list[tuple[int, list[Tensors]]] = field(default_factory=list)
-    """Steps that both sides reached and that stay beside the result, with the states of both."""
+    """Steps that all sides reached and that stay beside the result, with the states of each."""
 
     @property
     def mean(self) -> float:
-        """The validation loss of both sides."""
+        """The validation loss of all sides."""
         return _mean(self.val)
 
 
@@ -59,25 +60,30 @@ class Attempt(TypedDict):
 
 @dataclass
 class Fit:
-    """Two sides that take turns on one network; `run` trains them at one learning rate."""
+    """Sides that take turns on one network; `run` trains them at one learning rate."""
 
     settings: TrainSettings
     examples: Examples
-    starts: tuple[Tensors, Tensors]
+    starts: Sequence[Tensors]
     losses: Losses
     checkpoints: Checkpoints
     tracking: Tracking = UNTRACKED
+    keep_every: int = 0
+    """Steps between those that stay beside the result, instead of so many evenly spaced ones."""
 
     def __post_init__(self):
+        self.names = tuple(self.examples.rows)
         self.batches = batches_of(self.examples.train, self.settings)
         n = self.settings.checkpoints
         self.marks = {max(1, round(k * len(self.batches) / n)) for k in range(1, n + 1)}
         """Steps whose sides stay beside the result."""
+        if self.keep_every:
+            self.marks |= set(range(self.keep_every, len(self.batches) + 1, self.keep_every))
 
     def run(self, lr: float, number: int) -> BestSteps:
         """Train both sides at one learning rate, from their start or from where a stopped training left them."""
         state, steps = self._state(number), len(self.batches)
-        initial = _mean((state.history[0]["val_pos"], state.history[0]["val_neg"]))
+        initial = _mean([state.history[0][f"val_{name}"] for name in self.names])
         label = f"training {self.settings.adapter}, lr {lr:g}"
         with (
             self.tracking.run({**asdict(self.settings), "lr": lr}) as report,
@@ -94,26 +100,27 @@ class Fit:
                 refuse_diverged(initial, _mean(val), state.step, lr)
                 self._choose(state, val)
                 self.checkpoints.save_sometimes(number, lr, state)
-        pos, neg = state.sides
-        both = sorted(pos.checkpoints.keys() & neg.checkpoints.keys())
-        checkpoints = [(step, [pos.checkpoints[step], neg.checkpoints[step]]) for step in both]
-        return BestSteps(lr, (pos.step, neg.step), (pos.val, neg.val), [pos.best, neg.best], state.history, checkpoints)
+        sides = state.sides
+        reached = sorted(set.intersection(*(set(side.checkpoints) for side in sides)))
+        checkpoints = [(step, [side.checkpoints[step] for side in sides]) for step in reached]
+        best, losses = tuple(side.step for side in sides), tuple(side.val for side in sides)
+        return BestSteps(lr, best, losses, [side.best for side in sides], state.history, checkpoints)
 
     def _state(self, number: int) -> TrainState:
-        """The state that a stopped training left, or both sides at their start, judged."""
+        """The state that a stopped training left, or every side at its start, judged."""
         state = self.checkpoints.load(number)
         if state is not None:
             log.info("going on at step %d of %d", state.step, len(self.batches))
             return state
         sides = [SideState(start) for start in self.starts]  # values are replaced and never written into
-        for side, name in zip(sides, SIDES):
+        for side, name in zip(sides, self.names):
             side.keep(0, self._judge(side, name))
-        return TrainState(sides, 0, [{"step": 0, "val_pos": sides[0].val, "val_neg": sides[1].val}])
+        return TrainState(sides, 0, [{"step": 0, **{f"val_{n}": side.val for n, side in zip(self.names, sides)}}])
 
     def _round(self, state: TrainState, lr: float) -> list[float]:
-        """One interval of every side that has not stopped, judged and added to the history; the losses of both."""
+        """One interval of every side that has not stopped, judged and added to the history; the losses of all."""
         until = min(state.step + self.settings.eval_every, len(self.batches))
-        going = [(side, name) for side, name in zip(state.sides, SIDES) if side.stale < self.settings.patience]
+        going = [(side, name) for side, name in zip(state.sides, self.names) if side.stale < self.settings.patience]
         row: dict[str, float] = {"step": until}
         for side, name in going:
             row[f"train_{name}"] = self._interval(side, name, lr, state.step, until)
@@ -122,18 +129,18 @@ class Fit:
         state.step = until
         state.history.append(row)
         return [
-            row.get(f"val_{name}", side.val) for side, name in zip(state.sides, SIDES)
+            row.get(f"val_{name}", side.val) for side, name in zip(state.sides, self.names)
         ]  # one that stopped is as it was
 
     def _choose(self, state: TrainState, val: Sequence[float]) -> None:
         """Keep this step of both sides, of one, or of none, as `stop` says."""
         sides = state.sides
         if self.settings.stop == "shared":
-            better = [val[0] + val[1] < sides[0].val + sides[1].val] * 2
+            better = [sum(val) < sum(side.val for side in sides)] * len(sides)
         elif self.settings.stop == "per_branch":
             better = [v < s.val for s, v in zip(sides, val)]
         else:
-            better = [True, True]
+            better = [True] * len(sides)
         for side, v, keep in zip(sides, val, better):
             if keep:
                 side.keep(state.step, v)
@@ -201,8 +208,8 @@ def schedule(step: int, steps: int, warmup: int) -> float:
 
 
 def _mean(val: Sequence[float]) -> float:
-    """The mean of two sides."""
-    return 0.5 * (val[0] + val[1])
+    """The mean of the sides."""
+    return sum(val) / len(val)
 
 
 # ---------------------------------------------------------------- learning rates

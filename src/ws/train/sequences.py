@@ -104,16 +104,17 @@ def _row(tokenizer: Tokenizer, pair: Pair, side: str, thinking: str, max_len: in
 
 
 def finished(
-    tokenizer: Tokenizer, prompt: str, answer: str, *, thinking: str = "off"
+    tokenizer: Tokenizer, prompt: str | Chat, answer: str, *, thinking: str = "off"
 ) -> tuple[list[int], int, int | None]:
     """Prompt + answer + end of turn as ids, where the answer starts, and the first position the template differs at.
 
     The prompt's ids are kept as they are, so the mask is a prefix by construction. Some templates put a space before
     the answer (Llama 2), which changes its first token; the join that agrees with the template is taken.
     """
-    text = render(tokenizer, Chat(prompt), thinking=thinking)
+    chat = prompt if isinstance(prompt, Chat) else Chat(prompt)
+    text = render(tokenizer, chat, thinking=thinking)
     head, end = encode(tokenizer, text), end_of_turn(tokenizer)
-    whole = encode(tokenizer, render_whole(tokenizer, Chat(prompt), answer, thinking=thinking))
+    whole = encode(tokenizer, render_whole(tokenizer, chat, answer, thinking=thinking))
     bodies = []
     for join in ("", " "):
         ids = encode(tokenizer, text + join + answer)
