@@ -40,6 +40,21 @@ def test_a_plan_counts_what_will_be_measured_before_a_model_is_loaded(told, monk
     assert told("paper", "lr_sweep", "--check", "--model", "nobody/nothing")[0] == 0
 
 
+def test_on_the_papers_model_a_recipe_says_which_data_is_missing_and_how_to_supply_it(told):
+    code, out, _ = told("paper", "all", "--check", "--json", "--model", "Qwen/Qwen2.5-7B-Instruct")
+    plans = {p["recipe"]: p for p in json.loads(out)["plans"]}
+    assert code == 0
+    assert list(plans) == names()
+    assert "--opt-in evil" in plans["evil_mcqa"]["missing"][0]["supply"]
+    assert (
+        "--data bad_sports=FILE" in next(m for m in plans["monitor_cos"]["missing"] if "sports" in m["name"])["supply"]
+    )
+    assert plans["lr_sweep"]["missing"] == []
+    code, _, err = told("paper", "monitor_cos", "--model", "Qwen/Qwen2.5-7B-Instruct")
+    assert code == 2
+    assert "the data bad_medical is missing" in err and len(err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -51,6 +66,8 @@ def test_a_plan_counts_what_will_be_measured_before_a_model_is_loaded(told, monk
         (("lr_sweep", "--seed", "1"), "takes --seeds; leave out --seed"),
         (("lr_sweep", "--behavior", "nothing"), "nothing"),
         (("lr_sweep", "--limit", "0"), "at least 1"),
+        (("monitor_cos", "--arms", "weight"), "has no arms and no strengths"),
+        (("syc_qa", "--data", "mine.jsonl"), "takes NAME=FILE"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_in_one_sentence(told, arguments, says):

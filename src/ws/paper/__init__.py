@@ -3,17 +3,22 @@
     recipe = recipe_named("lr_sweep").on("tiny")
     outcome = recipe.run(Job(base, Common(out="out"), RecipeRequest()))
 
-| file           | holds                                                                              |
-|----------------|------------------------------------------------------------------------------------|
-| `request.py`   | what a person may ask of a recipe                                                  |
-| `recipe.py`    | what a recipe is: arms, numbers, claims, data                                      |
-| `steering.py`  | recipes that steer: cells of a grid, curves, frontiers                             |
-| `curves.py`    | capability against effect, per arm, side and seed                                  |
-| `claims.py`    | claims and the tests that decide them                                              |
-| `figures.py`   | the paper's pictures                                                               |
-| `scorecard.py` | tables and files of a recipe                                                       |
-| `page.py`      | one HTML page                                                                      |
-| `recipes/`     | the recipes themselves                                                             |
+| file                  | holds                                                                        |
+|-----------------------|------------------------------------------------------------------------------|
+| `request.py`          | what a person may ask of a recipe                                            |
+| `recipe.py`           | what a recipe is: arms, numbers, data                                        |
+| `steering.py`         | recipes that steer: cells of a grid, curves, frontiers                       |
+| `curves.py`           | capability against effect, per arm, side and seed                            |
+| `claims.py`           | claims and the tests that decide them                                        |
+| `domains.py`          | fine-tunes on two data sets that answer the same questions                   |
+| `monitoring.py`       | recipes that watch such fine-tunes: cosines across domains                   |
+| `monitoring_curve.py` | ... step by step                                                             |
+| `misaligned.py`       | ... and what they answer                                                     |
+| `panels.py`           | pictures as values; `curve_panels.py` makes them of curves                   |
+| `figures.py`          | ... as files; `heatmap.py` draws cosines                                     |
+| `scorecard.py`        | tables and files of a recipe                                                 |
+| `page.py`             | one HTML page                                                                |
+| `recipes/`            | the recipes themselves                                                       |
 """
 
 from importlib import import_module
@@ -25,16 +30,16 @@ if TYPE_CHECKING:
     from ws.paper.recipe import Recipe
 
 WHERE = {
-    "syc_qa": "waiting",
-    "syc_tone": "waiting",
+    "syc_qa": "syc",
+    "syc_tone": "syc",
     "gcd": "waiting",
-    "evil_mcqa": "waiting",
-    "evil_indist": "waiting",
+    "evil_mcqa": "evil",
+    "evil_indist": "evil",
     "refusal": "waiting",
-    "variations": "waiting",
-    "monitor_cos": "waiting",
-    "monitor_curve": "waiting",
-    "em_validate": "waiting",
+    "variations": "variations",
+    "monitor_cos": "monitor",
+    "monitor_curve": "monitor",
+    "em_validate": "monitor",
     "lora_vs_full": "waiting",
     "lr_sweep": "lr_sweep",
 }

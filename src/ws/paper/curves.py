@@ -14,6 +14,7 @@ from ws.stats.frontier import Point, advantage, advantage_at_kl, effect_at_kl, f
 from ws.types import Fields, Json
 
 Side = Literal[1, -1]
+Sides = tuple[Side, ...]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ws.eval import Evaluation, evaluation
+from ws.eval import Evaluation, protocol, refuse_unjudged
 from ws.grid.run import Runner, Tell, serially
 from ws.models.load import Base
 from ws.paper.panels import Panel
@@ -33,6 +33,13 @@ class Need:
     """How to get it, as one sentence."""
     opt_in: bool = False
     """Whether a person has to ask for it by name, because its texts are harmful."""
+    file: str = ""
+    """The name under which `data` has to name its file, where it lies nowhere else."""
+
+    def missing(self, request: RecipeRequest) -> bool:
+        """Whether a person has still to ask for it, or to name its file."""
+        unasked = self.opt_in and self.name not in request.opt_in
+        return unasked or (bool(self.file) and self.file not in request.files)
 
 
 @dataclass(frozen=True)
@@ -71,16 +78,22 @@ class Measure:
         """How much of a capability may be lost: 5 points."""
         return 100 * DELTA if self.unit == "points" else DELTA
 
-    @property
-    def asked(self) -> Evaluation:
-        """The evaluation it is a number of."""
-        name, _, protocol = self.evaluation.partition("@")
-        return evaluation(name, protocol or None)
+    data: str | None = None
+    """The file with its questions, where it is not the evaluation's own."""
 
     @property
     def protocol(self) -> str:
         """The protocol id, by which its rows are found."""
-        return self.asked.chosen.id
+        name, _, chosen = self.evaluation.partition("@")
+        return protocol(name, chosen or None).id
+
+    def evaluated(self, request: RecipeRequest) -> Evaluation:
+        """The evaluation it is a number of, of the file and by the judge that a person named."""
+        name = self.evaluation.partition("@")[0]
+        asked = protocol(name, self.protocol)
+        judge = request.judge if asked.asked else None
+        refuse_unjudged(asked, judge)
+        return Evaluation(name, asked.id, data=request.files.get(name, self.data), limit=request.limit, judge=judge)
 
     @property
     def name(self) -> str:
@@ -178,7 +191,7 @@ class Recipe(ABC):
 
     def missing(self, request: RecipeRequest, model: str) -> tuple[Need, ...]:
         """The data that a person has still to supply for this model."""
-        return () if model == "tiny" else tuple(n for n in self.needs if n.opt_in and n.name not in request.opt_in)
+        return () if model == "tiny" else tuple(n for n in self.needs if n.missing(request))
 
 
 def arms_named(arms: Sequence[Arm], names: Sequence[str]) -> tuple[Arm, ...]:

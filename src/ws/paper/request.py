@@ -25,6 +25,9 @@ class RecipeRequest:
     data: tuple[str, ...] = ()
     """Files in the place of data sets, or of an evaluation's questions: NAME=FILE, separated by commas."""
 
+    judge: str | None = None
+    """Who judges written answers where no exact rule does: URL#MODEL, or a model by name; rules that come near when not given."""
+
     def __post_init__(self):
         refuse_outside(self, limit=at_least(1), seeds=at_least(0))
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ws import methods
-from ws.behaviors import load_behavior
+from ws.behaviors import load_behavior, names
 from ws.calibrate import CalibrateSettings
 from ws.engine import Task
 from ws.eval import Evaluation
@@ -24,7 +24,7 @@ from ws.paper.claims import Claim
 from ws.paper.curve_panels import panels_of
 from ws.paper.curves import Curves, Side, Spot
 from ws.paper.figures import drawn
-from ws.paper.recipe import Arm, Job, Measure, Outcome, Planned, Recipe, arms_named
+from ws.paper.recipe import Arm, Job, Measure, Need, Outcome, Planned, Recipe, arms_named
 from ws.paper.request import RecipeRequest
 from ws.presets import preset
 from ws.records import Place, slug
@@ -64,40 +64,67 @@ class Steering(Recipe):
         return replace(self, **self.twin, twin={}) if model == "tiny" and self.twin else self
 
     @property
-    def measures(self) -> tuple[Measure, ...]:
+    def capability(self) -> Measure:
+        """What an arm must not lose."""
         assert self.x is not None, f"{self.name} has a capability"
-        return (self.x, *self.ys)
+        return self.x
 
-    def evals(self, limit: int | None) -> tuple[Evaluation, ...]:
-        """The evaluations that its numbers are of, each once."""
-        return tuple(dict.fromkeys(replace(m.asked, protocol=m.protocol, limit=limit) for m in self.measures))
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """All numbers of this recipe."""
+        return (self.capability, *self.ys)
+
+    def evals(self, request: RecipeRequest) -> tuple[Evaluation, ...]:
+        """The evaluations that its numbers are of, each once, of the files and by the judge that were named."""
+        return tuple(dict.fromkeys(m.evaluated(request) for m in self.measures))
 
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
         arms, targets = arms_named(self.arms, request.arms), request.targets(self.kl)
-        behavior = load_behavior(common.behavior or self.behavior, tiny=common.model == "tiny")
+        missing = self.missing(request, common.model)
+        poles = self._poles(common, missing)
         raw = sum(len(a.raw) * len(a.methods) for a in arms) if request.raw else 0
         sought = 2 * len(targets) * sum(a.graded for a in arms)
-        evals = [f"{e.name}@{e.protocol}" for e in self.evals(request.limit)]
+        evals = list(dict.fromkeys(f"{m.evaluation.partition('@')[0]}@{m.protocol}" for m in self.measures))
+        if not missing:
+            self.evals(request)  # refuses what takes a judge where none is named
         trained = {(str(methods.needs(m).adapter), a.lr) for a in arms for m in a.methods if methods.needs(m).adapter}
         seeds = len(request.seeds)
         lines = (
-            f"behavior   {behavior.name}: {behavior.poles[0]} against {behavior.poles[1]}",
+            f"behavior   {poles}",
             f"arms       {', '.join(a.name for a in arms)}",
             f"trains     {some(len(trained) * seeds, 'pair of adapters', 'pairs of adapters')}",
             f"strengths  {(raw + sought) * seeds}: {raw} of the recipe's own and {sought} of {', '.join(f'{t:g}' for t in targets) or 'no'} nat, for each of {some(seeds, 'seed')}",
             f"measures   {', '.join(evals)}, each at every strength",
         )
         numbers: Json = {
-            "behavior": behavior.name,
+            "behavior": common.behavior or self.behavior,
             "arms": [a.name for a in arms],
             "trainings": len(trained) * seeds,
             "strengths": (raw + sought) * seeds,
             "kl": list(targets),
             "evals": evals,
         }
-        return Planned(lines, numbers, self.missing(request, common.model))
+        return Planned(lines, numbers, missing)
+
+    def _poles(self, common: Common, missing: Sequence[Need]) -> str:
+        """The behavior in words; one whose data is missing is not known yet."""
+        name = common.behavior or self.behavior
+        if name not in names() and not Path(name).is_file() and common.behavior is None:
+            if not missing:
+                raise ValueError(f"{self.name} has no behavior of its own on this model: {self.needs[0].supply}")
+            return f"{name}, which you supply"
+        behavior = load_behavior(name, tiny=common.model == "tiny")
+        return f"{behavior.name}: {behavior.poles[0]} against {behavior.poles[1]}"
 
     def run(self, job: Job) -> Outcome:
+        arms = arms_named(self.arms, job.request.arms)
+        asked, curves, failed = self.measured(job)
+        place = self._place(job, asked, failed)
+        record = place.once(lambda work: self._write(work, job, arms, curves, failed), beside={"command": job.command})
+        return scorecard.read(self.name, record.folder, failed, reused=record.reused)
+
+    def measured(self, job: Job) -> tuple[dict[str, list["Step"]], Curves, dict[str, str]]:
+        """Every cell done: (cells by where their strengths come from, the curves, what failed and why)."""
         arms = arms_named(self.arms, job.request.arms)
         asked = self._asked(job, arms)
         keep(job.base, next(iter(asked.values()))[0].cell.common)
@@ -105,10 +132,7 @@ class Steering(Recipe):
         trials = {(source, *key): t for source, cells in asked.items() for key, t in _trials(cells, job.out).items()}
         if not trials:
             raise ValueError(f"no arm of {self.name} could be measured; {next(iter(failed.items()), ('', ''))[1]}")
-        curves = Curves(tuple(_spots(trials, arms, self.measures)), self._training(arms, asked))
-        place = self._place(job, asked, failed)
-        record = place.once(lambda work: self._write(work, job, arms, curves, failed), beside={"command": job.command})
-        return scorecard.read(self.name, record.folder, failed, reused=record.reused)
+        return asked, Curves(tuple(_spots(trials, arms, self.measures)), self._training(arms, asked)), failed
 
     # ------------------------------------------------------------ what is measured
 
@@ -126,7 +150,7 @@ class Steering(Recipe):
         own = {**preset(common.preset, "calibrate"), **self.calibrate}
         calibrate = None if target is None else asdict(CalibrateSettings(**{**own, "budget": target}))
         kl = {k: own[k] for k in MEASURING if k in own} or None
-        evals, cells = self.evals(job.request.limit), []
+        evals, cells = self.evals(job.request), []
         options = {**self.options, **arm.options, **job.options, **({} if arm.lr is None else {"lr": [arm.lr]})}
         for number, method in enumerate(arm.methods):
             methods.check(method)
@@ -145,20 +169,23 @@ class Steering(Recipe):
                 reports[step.arm, step.cell.seed] = manifest["report"]
         return reports
 
-    # ------------------------------------------------------------ what is made of it
-
-    def _place(self, job: Job, asked: Mapping[str, Sequence["Step"]], failed: Mapping[str, str]) -> Place:
-        names = {
+    def cells_of(self, asked: Mapping[str, Sequence["Step"]]) -> Json:
+        """The names of all cells with their keys: what decides every number."""
+        return {
             source: [[s.name, place_of(s.cell, cell_plan(s.cell)[0]).folder.name] for s in steps]
             for source, steps in asked.items()
         }
+
+    # ------------------------------------------------------------ what is made of it
+
+    def _place(self, job: Job, asked: Mapping[str, Sequence["Step"]], failed: Mapping[str, str]) -> Place:
         below = job.out / "paper" / slug(job.base.id) / self.name
         settings = {
             "protocol": PROTOCOL,
             "claims": [c.sentence for c in self.claims],
             "measures": [m.name for m in self.measures],
         }
-        return Place.below(below, "paper", settings, {"cells": names, "failed": dict(failed)})
+        return Place.below(below, "paper", settings, {"cells": self.cells_of(asked), "failed": dict(failed)})
 
     def _write(self, work: Path, job: Job, arms: Sequence[Arm], curves: Curves, failed: Mapping[str, str]) -> Json:
         assert self.x is not None
