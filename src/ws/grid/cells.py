@@ -31,6 +31,7 @@ from ws.methods.weights import Weights
 from ws.models.load import Base
 from ws.pairs import mark_of, marks_in
 from ws.records import Place, Record, canonical, slug, write_json
+from ws.settings import coerced
 from ws.study.evaluations import Subject, make_eval
 from ws.study.keys import base_key, beside, items_hash
 from ws.study.options import Common
@@ -132,7 +133,7 @@ class Cell:
         """The inverse of `as_json`."""
         lists = {k: tuple(value[k]) for k in ("alphas", "fractions")}
         evals = tuple(Evaluation(**e) for e in value["evals"])
-        return cls(**{**value, **lists, "common": Common(**value["common"]), "evals": evals})
+        return cls(**{**value, **lists, "common": Common(**coerced(Common, value["common"])), "evals": evals})
 
 
 # ---------------------------------------------------------------- what a process keeps between its cells

@@ -21,6 +21,7 @@ from ws.eval.questions import SharedQuestions
 from ws.grid.cells import Cell, cell_plan, make_cell, make_method, make_strength, matched
 from ws.records import Record
 from ws.replicate import replicate
+from ws.settings import coerced
 from ws.study.evaluations import make_reference
 from ws.study.options import Common
 from ws.study.stages import make_pairs, make_sides
@@ -112,7 +113,7 @@ def sides(task: Fields) -> Json:
 
 def reference(task: Fields) -> Json:
     """Measure the unsteered model on one evaluation, for every cell of it."""
-    common, e = Common(**task["common"]), Evaluation(**task["eval"])
+    common, e = Common(**coerced(Common, task["common"])), Evaluation(**task["eval"])
     with _watched(f"{e.name}, unsteered"):
         questions = e.questions(kept_base(common))
         assert isinstance(questions, SharedQuestions), f"{e.name} asks questions of each study, see `unsteered`"
