@@ -14,6 +14,7 @@ from ws.direction import load as load_direction
 from ws.errors import BadFile
 from ws.models.head import target_logprobs
 from ws.pairs import question_hashes
+from ws.report.study import Study
 from ws.sources import Rows
 from ws.steer import steer
 from ws.study.task import TaskPlan, is_side, make_task, make_task_direction, read_task
@@ -277,3 +278,16 @@ def test_the_command_trains_prints_its_losses_and_its_run_steers(told, bread, tm
     assert code == 2 and "has no pairs" in err
     code, _, err = told("report", run["run"], "--out", out)
     assert code == 0, err
+
+
+def test_a_strength_found_on_a_derived_base_is_none_of_the_direction_on_its_own(tiny, bread, how, tmp_path, told):
+    plan = TaskPlan(tiny, bread, replace(how, epochs=1), out=tmp_path)
+    make_task_direction(plan, make_task(plan)[0])
+    run, few = plan.run_folder.name, ["--n-calib", "6", "--n-audit", "6", "--tokens", "4", "--max-evals", "3"]
+    for onto, known in ((f"--onto={run}@0.5", 0), (None, 1)):
+        words = ["calibrate", run, "--out", tmp_path, "--budget", "0.3", "--quiet", *few]
+        code, _, err = told(*words, *([onto] if onto else []))
+        assert code == 0, err
+        card = load_direction(lookup(run, tmp_path).path).card
+        assert len(card.get("strengths", ())) == known
+        assert len(Study(plan.run_folder).searches) == known

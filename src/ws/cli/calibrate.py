@@ -117,8 +117,8 @@ def calibrate(options: Options) -> VerbResult:
         base, method, settings, Path(common.out), behavior=behavior, like=like, say=say
     )
     say_stage("calibrate", record)
-    if place is not None and place.run is not None and like is None and origin is None:
-        note(place.run, place.direction(), strengths=strengths(calibration))
+    if place is not None and place.run is not None and like is None:
+        note(place.run, place.direction(), base, strengths=strengths(calibration))
     return Strengths(
         base,
         calibration,

@@ -115,8 +115,8 @@ def evaluate(options: Options) -> VerbResult:
     intent = behavior.intent if behavior else {}
     if evaluated.axis:
         intent = _with_axis(evaluated.axis, behavior.name if behavior else None, intent)
-    if isinstance(subject.by, Direction) and subject.origin is None and not record.manifest["note"].get("smoke"):
-        note(subject.folder, subject.by, effects=effects(table, intent))
+    if isinstance(subject.by, Direction) and not record.manifest["note"].get("smoke"):
+        note(subject.folder, subject.by, subject.base, effects=effects(table, intent))
     return Measurement(
         name, subject, chosen.chosen, table, record, behavior.name if behavior else None, intent, common.out
     )

@@ -193,7 +193,7 @@ def replicate(
     write_text(page, markdown(shown(rows, plan.behavior.intent if plan.behavior else {})))
     # 7. what the direction says of itself, wherever its file goes
     intent = plan.behavior.intent if plan.behavior else {}
-    note(plan.run_folder, direction, effects=effects(rows, intent), answers=samples)
+    note(plan.run_folder, direction, plan.base, effects=effects(rows, intent), answers=samples)
     file = direction_record.folder / "direction.safetensors"
     story = Story(
         plan=plan,

@@ -142,11 +142,12 @@ class Study:
 
     @cached_property
     def searches(self) -> list[Calibration]:
-        """The searches for strengths of its direction, oldest first."""
+        """The searches for strengths of its direction on its own model, oldest first."""
         if self.direction is None:
             return []
-        method = as_method(self.direction).content_hash
-        there = [(f, m) for f in self.out.glob("calibrate/*/*/*") if (m := read(f)) and m["inputs"]["method"] == method]
+        own = {"method": as_method(self.direction).content_hash, "weights": self.train["inputs"].get("weights")}
+        found = [(f, m) for f in self.out.glob("calibrate/*/*/*") if (m := read(f)) is not None]
+        there = [(f, m) for f, m in found if all(m["inputs"].get(k) == v for k, v in own.items())]
         records = [Record(f, m, reused=True) for f, m in sorted(there, key=lambda x: (x[1]["finished"], x[0]))]
         return [strengths_in(r) for r in records]
 

@@ -13,6 +13,7 @@ from ws.direction import Direction
 from ws.direction import load as load_direction
 from ws.direction.card import merged
 from ws.direction.file import write_with_card
+from ws.models.load import Base
 from ws.numbers import finite
 from ws.records import amend, canonical, read
 from ws.results.sentences import side_of
@@ -69,8 +70,13 @@ def strengths(calibration: Calibration) -> list[Json]:
     return [{"budget": calibration.settings.budget, **sides}]
 
 
-def note(run: Path, direction: Direction, **more: Sequence[Json]) -> None:
-    """Write on the card of a run's direction what is newly known of it: `effects`, `strengths` or `answers`."""
+def note(run: Path, direction: Direction, measured_on: Base, **more: Sequence[Json]) -> None:
+    """Write on the card of a run's direction what is newly known of it: `effects`, `strengths` or `answers`.
+
+    Only what was measured on the base it was made on: on a fine-tune of that base, the same strength does something else.
+    """
+    if direction.fingerprint not in (None, measured_on.fingerprint):
+        return
     more = {part: entries for part, entries in more.items() if entries}
     for folder in run.glob("direction*"):
         manifest = read(folder)
