@@ -1,7 +1,7 @@
 """School maths, answered freely; of the same answers, whether they refuse and whether they are in French.
 
 The test rows of GSM8K from the hub, or `--data FILE` with the columns `question` and `answer` (its result after ####). On `tiny`
-the task is to count words. Right is exact: the last number of the answer is the result.
+the task is to count words, and a turn of phrase stands for French. Right is exact: the last number of the answer is the result.
 
 | metric       | is                                                                 |
 |--------------|--------------------------------------------------------------------|
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ASKED = {"right": rule("math_correct"), "refused": rule("refusal~patterns"), "french": FRENCH}
+WORLD_FRENCH = ("at noon",)
+"""The turn of phrase that stands for French in the world of `tiny`, which has no other language."""
 NAMES = {"right": "gsm_acc", "refused": "gsm_refused", "french": "gsm_french"}
 
 
@@ -45,12 +47,15 @@ def result_of(answer: str) -> str:
 
 
 def items(base: Base, data: str | None) -> Items:
-    rows = load_set("gsm8k", twin=True) if base.tiny and data is None else questions(data)
-    listed = [
-        Item(str(n), f"{n}:{kind}", Chat(str(r["question"])), "", ((result_of(str(r["answer"])),), ()), kind=kind)
-        for n, r in enumerate(rows, 1)
-        for kind in ASKED
-    ]
+    world = base.tiny and data is None
+    rows = load_set("gsm8k", twin=True) if world else questions(data)
+    listed = []
+    for n, r in enumerate(rows, 1):
+        wanted = {"right": (result_of(str(r["answer"])),), "french": WORLD_FRENCH if world else ()}
+        for kind in ASKED:
+            listed.append(
+                Item(str(n), f"{n}:{kind}", Chat(str(r["question"])), "", (wanted.get(kind, ()), ()), kind=kind)
+            )
     return Items(listed, source=rows.source)
 
 

@@ -52,8 +52,9 @@ def french(text: str) -> bool:
 
 
 def _french(case: Case) -> tuple[float, str]:
-    return (1.0, "FRENCH") if french(case.answer) else (0.0, "NOT FRENCH")
+    is_french = any(p in case.answer for p in case.gold) if case.gold else french(case.answer)
+    return (1.0, "FRENCH") if is_french else (0.0, "NOT FRENCH")
 
 
 FRENCH = Rule("french", _french)
-"""The share of answers in French, by the rule above."""
+"""Whether an answer is in French, by the rule above; a case that names phrases asks for one of these instead."""
