@@ -23,7 +23,7 @@ from ws.direction.direction import Direction
 from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, RowScale, mapped, tensors
 from ws.errors import DirectionMismatch, Unsupported
 from ws.models.base import Base, Root, how_to_load
-from ws.models.modules import ONE_EXPERT, fingerprint, is_conv1d, linears_of, weight_of
+from ws.models.modules import ONE_EXPERT, fingerprint, is_conv1d, is_packed, linears_of, sizes, weight_of
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ def steer(
     _refuse_rows_of_experts(dials)
     layers = _checked_layers(base, model, direction, origin)
     made_on = origin or _root(base, direction)
+    _refuse_packed(layers, direction, fold, made_on is not None)
 
     with ExitStack() as undo:
         for name, dial in dials.items():
@@ -149,8 +150,8 @@ def _part(
     layer: nn.Module, forms: tuple[Form, ...], alpha: float | Tensor, fold: bool, origin: Base | Root | None, name: str
 ) -> _Part:
     """One layer's share, on its device and in at least float32."""
-    weight = weight_of(layer)
-    dtype = torch.promote_types(weight.dtype, torch.float32)
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    dtype = torch.promote_types(weight.dtype if weight.is_floating_point() else torch.float32, torch.float32)
     local = tuple(
         f if _is_at(f, weight.device, dtype) else mapped(f, lambda t: t.to(weight.device, dtype)) for f in forms
     )
@@ -236,6 +237,8 @@ def _base_product(layer, dial: _Dial, part: _Part, form: Form, x: Tensor, y: Ten
     """(W, W x) of the untouched base; the product is read off the layer's own output where that is the base's."""
     w = part.origin_weight if part.origin_weight is not None else dial.weight
     own = w is None
+    if not isinstance(form, READS_BASE):
+        return x, None  # it looks at neither
     w = weight_of(layer) if w is None else w
     if not isinstance(form, RowScale):
         return w, None
@@ -380,6 +383,21 @@ def _refuse_rows_of_experts(dials: dict[str, float | Tensor]) -> None:
         )
 
 
+def _refuse_packed(layers: dict[str, nn.Module], direction: Direction, fold: bool, originated: bool) -> None:
+    """Refuse what needs the values of quantised weights: folding, and scales or rotations of them."""
+    packed = [name for name, layer in layers.items() if is_packed(layer)]
+    if fold and packed:
+        raise Unsupported(
+            f"{packed[0]} is quantised, and nothing can be folded into packed weights; steer by hook (fold=False), or fold into the "
+            "model it was made from."
+        )
+    if not originated and (own := [n for n in packed if any(isinstance(f, READS_BASE) for f in direction.forms[n])]):
+        raise Unsupported(
+            f"{own[0]} is quantised, and its change is a scale or a rotation of the weights themselves; name the model they were made "
+            "from with `origin`, or steer by a low-rank direction."
+        )
+
+
 def checked_strengths(alphas: Sequence[float]) -> Sequence[float]:
     """Strengths that are numbers and not far beyond all that `ws calibrate` looks at; what is no strength is refused."""
     for alpha in alphas:
@@ -425,7 +443,7 @@ def _checked_layers(
         )
     wrong = []
     for name, forms in direction.forms.items():
-        shape = weight_of(layers[name].module).shape
+        shape = sizes(layers[name].module)
         wrong += [f"{name} is {tuple(shape)}, its {f.kind} form is not" for f in forms if not f.fits(*shape)]
     if wrong:
         raise DirectionMismatch(f"{len(wrong)} shapes of the direction do not fit this model: {'; '.join(wrong[:3])}.")

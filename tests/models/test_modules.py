@@ -6,7 +6,16 @@ import torch
 
 from ws.errors import Unsupported
 from ws.models.load import Base
-from ws.models.modules import blocks_of, fingerprint, layer_slice, linears_of, select, weight_of
+from ws.models.modules import (
+    blocks_of,
+    fingerprint,
+    is_packed,
+    layer_slice,
+    linears_of,
+    select,
+    sizes,
+    weight_of,
+)
 
 LEAVES = {
     "llama": {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
@@ -38,12 +47,14 @@ def test_a_conv1d_weight_is_read_as_out_by_in():
     assert weight_of(c_fc.module).shape == (128, 32)
 
 
-def test_packed_weights_are_refused():
+def test_packed_weights_have_their_sizes_and_no_values():
     model = small.model("llama")
     layer = model.model.layers[1].mlp.up_proj
-    layer.weight = torch.nn.Parameter(torch.zeros(64, 16, dtype=torch.uint8), requires_grad=False)
+    layer.weight = torch.nn.Parameter(torch.zeros(64 * 16, 1, dtype=torch.uint8), requires_grad=False)
+    assert layer in [x.module for x in linears_of(model)]
+    assert is_packed(layer) and sizes(layer) == (64, 32)
     with pytest.raises(Unsupported, match="quantised"):
-        linears_of(model)
+        weight_of(layer)
 
 
 @pytest.mark.parametrize(

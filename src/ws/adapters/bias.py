@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ws.adapters.family import Attached, Family, Spec, Tensors, sizes
 from ws.direction.forms import BiasShift, Form
 from ws.models.load import Base
-from ws.models.modules import WRITES_MLP, Linear, weight_of
+from ws.models.modules import WRITES_MLP, Linear
 
 
 def branch(t: Tensors, w, bias, spec: Spec) -> tuple[Form, ...]:
@@ -30,8 +30,8 @@ def attach(base: Base, spec: Spec) -> Iterator[Attached]:
         shifts = {}
         for name in spec.modules:
             layer = base.linears[name].module
-            weight = weight_of(layer)
-            dtype = torch.promote_types(weight.dtype, torch.float32)
+            weight: Tensor = layer.weight  # type: ignore[assignment]
+            dtype = torch.promote_types(weight.dtype if weight.is_floating_point() else torch.float32, torch.float32)
             v = nn.Parameter(torch.zeros(sizes(layer)[0], device=weight.device, dtype=dtype))
             undo.callback(layer.register_forward_hook(_adding(v)).remove)
             shifts[f"{name}.bias"] = v
@@ -46,5 +46,12 @@ def _adding(v: nn.Parameter):
 
 
 FAMILY = Family(
-    "bias", lr=(1e-4, 1e-3, 1e-2), tiny_lr=1e-1, branch=branch, attach=attach, targets=targets, default_layers="all"
+    "bias",
+    lr=(1e-4, 1e-3, 1e-2),
+    tiny_lr=1e-1,
+    branch=branch,
+    attach=attach,
+    targets=targets,
+    default_layers="all",
+    on_packed=True,
 )

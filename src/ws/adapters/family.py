@@ -19,7 +19,8 @@ from ws.direction.forms import Form, gathered, mapped
 from ws.errors import Unsupported
 from ws.models.checkpoint import Theta
 from ws.models.load import Base
-from ws.models.modules import Linear, is_conv1d
+from ws.models.modules import Linear, is_conv1d, is_packed
+from ws.models.modules import sizes as sizes
 from ws.types import PeftConfig
 
 Tensors = dict[str, Tensor]
@@ -110,6 +111,8 @@ class Family:
     targets: Callable[[Sequence[Linear]], list[Linear]] = list
     """Which of the linear layers it sits on when the user names none."""
     conv1d: bool = True
+    on_packed: bool = False
+    """Whether it is trained on quantised weights too: its change must need none of their values."""
     whole: bool = False
     """Whether whole matrices are trained, so that a side is as large as they are."""
     start: Callable[[Theta, Spec], Tensors] | None = None
@@ -157,6 +160,11 @@ class Family:
         if not self.conv1d and (old := [x.name for x in chosen if is_conv1d(x.module)]):
             raise Unsupported(
                 f"{self.name} does not work on Conv1D layers such as {old[0]}; take another family, such as lora."
+            )
+        if not self.on_packed and (packed := [x.name for x in chosen if is_packed(x.module)]):
+            raise Unsupported(
+                f"{self.name} is computed from the base's own weights, and {packed[0]} is quantised; take lora or bias, or train on "
+                "the model it was made from."
             )
         rank = rank or self.default_rank
         block = block_size or self.default_block
@@ -276,12 +284,6 @@ def _of_no_known_type(base: Base) -> Iterator[None]:
 def _plain(name: str) -> str:
     """`base_model.model.model.layers.0.q_proj.lora_A.default.weight` -> `model.layers.0.q_proj.lora_A.weight`."""
     return name.removeprefix("base_model.model.").replace(".default", "")
-
-
-def sizes(layer: nn.Module) -> tuple[int, int]:
-    """(out, in) of a linear layer."""
-    shape = layer.weight.shape
-    return (int(shape[1]), int(shape[0])) if is_conv1d(layer) else (int(shape[0]), int(shape[1]))  # type: ignore[index]
 
 
 def direction_of(family: Family, base: Theta, adapter: Adapter) -> Direction:

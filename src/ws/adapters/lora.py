@@ -37,4 +37,5 @@ FAMILY = Family(
     default_rank=32,
     scaled=True,
     reader="lora_A.weight",
+    on_packed=True,
 )

@@ -17,6 +17,7 @@ from ws.export.peft import to_peft
 from ws.export.target import refuse_taken, whole_folder
 from ws.export.verify import Deviation, insist, promise, verify, write_deviations
 from ws.models.load import Base
+from ws.models.modules import is_packed
 from ws.settings import at_least
 from ws.steer import checked_strengths, refuse_mismatch
 from ws.types import Json
@@ -59,6 +60,10 @@ def export(
     if to != "merged" and origin is not None and direction.reads_base and rank is None:
         raise ExportRefused("on a fine-tune, scales and rotations are exported with `to=merged`.")
     refuse_mismatch(base, direction, origin)
+    if to != "peft" and any(is_packed(base.linears[name].module) for name in direction.forms):
+        raise ExportRefused(
+            f"{base.id} is quantised, and a {to} export needs the weights themselves; use `to=peft`, or export on the model it was made from."
+        )
     used, share = direction, 1.0
     if rank is not None:
         used, share = compressed(direction, rank=rank, weight=(origin or base).weight)

@@ -75,18 +75,20 @@ def load(
         transformers.utils.logging.disable_progress_bar()
     try:
         config = transformers.AutoConfig.from_pretrained(source, **options)
-        if getattr(config, "quantization_config", None):
-            raise Unsupported(
-                f"{name} is quantised; a direction on packed weights is not exact. Load the model it was made from."
-            )
+        packed = getattr(config, "quantization_config", None) is not None
         # a model that is spread over devices is placed by its final size, and not cast afterwards
-        placed = {} if device_map is None else {"device_map": device_map}
-        precision = "auto" if device_map is None or dtype == "auto" else DTYPES[dtype]
+        placed = {} if device_map is None and not packed else {"device_map": device_map or {"": chosen}}
+        precision = "auto" if not placed or dtype == "auto" else DTYPES[dtype]
         network = causal_class(config, name).from_pretrained(
             source, dtype=precision, use_safetensors=True, **options, **placed
         )
         tokenizer = tokenizer_of(source, config, options)
-    except (OSError, ValueError, SafetensorError) as e:
+    except (OSError, ValueError, ImportError, SafetensorError) as e:
+        if isinstance(e, ImportError):  # of the library that a quantised checkpoint needs
+            why = " ".join(str(e).split())[:200]
+            raise Unsupported(
+                f"{name} cannot be loaded here ({why}); install that, or load the model it was made from."
+            ) from e
         if "offload" in str(e):
             raise Unsupported(TOO_LARGE.format(name)) from e
         raise BadFile(why_not(str(model), e)) from e
@@ -100,13 +102,15 @@ def load(
     # 3. as it was asked for
     network.eval().requires_grad_(False)
 
-    mark = fingerprint(network) if precision != torch.float16 else _stored_fingerprint(model, revision)
-    if dtype != "auto":
+    mark = fingerprint(network) if packed or precision != torch.float16 else _stored_fingerprint(model, revision)
+    if packed:  # as it is stored: packed weights are not cast, and lie where they were loaded
+        _as_it_learns(network)
+    elif dtype != "auto":
         if network.dtype != DTYPES[dtype]:
             network.to(DTYPES[dtype])
     elif chosen.type == "cpu":
         network.to(torch.float32)
-    if device_map is None and not waiting:
+    if device_map is None and not waiting and not packed:
         network.to(chosen)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -115,6 +119,16 @@ def load(
         revision, weights = snapshot.name, stored_weights(snapshot)
     waits = chosen if waiting else None
     return Base(network, tokenizer, mark, name, revision, str(model), waits, weights)
+
+
+def _as_it_learns(network: nn.Module) -> None:
+    """Keep bitsandbytes from packing 4-bit weights anew in a pass without gradients on some CPUs.
+
+    From then on it would compute in bf16, and pass no gradient through those layers (0.50, 2026-11).
+    """
+    for layer in network.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def _refuse_offloaded(network: nn.Module, name: str) -> None:

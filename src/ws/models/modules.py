@@ -58,8 +58,27 @@ def is_conv1d(module: nn.Module) -> bool:
     return type(module).__name__ == "Conv1D"
 
 
+def is_packed(module: nn.Module) -> bool:
+    """True where the weights are stored in fewer bits than they stand for."""
+    weight = module.weight
+    return isinstance(weight, Tensor) and (not weight.is_floating_point() or weight.ndim != 2)
+
+
+def sizes(module: nn.Module) -> tuple[int, int]:
+    """(out, in) of a linear layer."""
+    if not is_conv1d(module):
+        return int(module.out_features), int(module.in_features)  # type: ignore[arg-type]
+    rows, columns = module.weight.shape  # type: ignore[misc]
+    return int(columns), int(rows)
+
+
 def weight_of(module: nn.Module) -> Tensor:
-    """The matrix of a linear layer as (out, in), whatever way round it is stored."""
+    """The matrix of a linear layer as (out, in), whatever way round it is stored; packed ones are refused."""
+    if is_packed(module):
+        raise Unsupported(
+            "this base is quantised, and its packed weights are no matrix to compute with or to write into: low-rank directions and "
+            "biases steer it by hook; for anything else take the model it was made from."
+        )
     weight: Tensor = module.weight  # type: ignore[assignment]
     return weight.T if is_conv1d(module) else weight
 
@@ -77,18 +96,13 @@ def blocks_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
 
 
 def linears_of(model: nn.Module) -> list[Linear]:
-    """Every linear layer inside the blocks, in order; packed weights are refused."""
+    """Every linear layer inside the blocks, in order."""
     prefix, blocks = blocks_of(model)
     linears = []
     for at, block in enumerate(blocks):
         for leaf, module in block.named_modules():
             name = f"{prefix}.{at}.{leaf}"
             if isinstance(module, nn.Linear) or is_conv1d(module):
-                if not torch.is_floating_point(module.weight) or module.weight.ndim != 2:
-                    raise Unsupported(
-                        f"{name} stores packed weights ({module.weight.dtype}): a quantised base is not exact. "
-                        "Load the model in its own precision."
-                    )
                 linears.append(Linear(name, at, leaf, module))
     return linears
 
