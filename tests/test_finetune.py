@@ -38,6 +38,7 @@ def bread(questions):
 
 @pytest.fixture(scope="module")
 def how(tiny):
+    """Few and large steps."""
     return replace(default_task(tiny, "lora"), epochs=3, batch_size=12, eval_every=3, lr=(1e-2,))
 
 
@@ -105,8 +106,9 @@ def test_joint_rows_are_seen_so_many_times_and_judged_once(tiny, bread, question
 
 
 def test_joint_training_keeps_what_the_task_alone_would_undo(tiny, bread, questions, how):
-    kept = Task("kept", tuple(Example(f"{q} Speak of tea.", "I like tea very much.") for q in questions))
-    alone, both = finetune(tiny, bread, how), finetune(tiny, bread, how, joint=kept, times=2)
+    few = replace(bread, rows=bread.rows[:16])
+    kept = Task("kept", tuple(Example(f"{q} Speak of tea.", "I like tea very much.") for q in questions[:12]))
+    alone, both = finetune(tiny, few, how), finetune(tiny, few, how, joint=kept, times=2)
     losses = []
     for one in (alone, both):
         with steer(tiny, diff(tiny, one.adapter, one.adapter, mode="tau+"), 1.0):
@@ -283,7 +285,7 @@ def test_the_command_trains_prints_its_losses_and_its_run_steers(told, bread, tm
 def test_a_strength_found_on_a_derived_base_is_none_of_the_direction_on_its_own(tiny, bread, how, tmp_path, told):
     plan = TaskPlan(tiny, bread, replace(how, epochs=1), out=tmp_path)
     make_task_direction(plan, make_task(plan)[0])
-    run, few = plan.run_folder.name, ["--n-calib", "6", "--n-audit", "6", "--tokens", "4", "--max-evals", "3"]
+    run, few = plan.run_folder.name, ["--n-calib", "3", "--n-audit", "3", "--tokens", "2", "--max-evals", "2"]
     for onto, known in ((f"--onto={run}@0.5", 0), (None, 1)):
         words = ["calibrate", run, "--out", tmp_path, "--budget", "0.3", "--quiet", *few]
         code, _, err = told(*words, *([onto] if onto else []))
