@@ -101,7 +101,7 @@ class _Rows:
             )
         key = id(alphas), x.dtype, x.device, x.ndim, x.shape[0]
         if key not in self._chosen:
-            self._chosen[key] = _along(alphas[self.numbers.to(alphas.device)], x)
+            self._chosen[key] = along(alphas[self.numbers.to(alphas.device)], x)
         return self._chosen[key]
 
 
@@ -251,10 +251,10 @@ def _per_row(alpha: float | Tensor, x: Tensor) -> float | Tensor:
     if isinstance(alpha, float):
         return alpha
     rows = _rows.get()
-    return _along(alpha, x) if rows is None else rows.chosen(alpha, x)
+    return along(alpha, x) if rows is None else rows.chosen(alpha, x)
 
 
-def _along(alphas: Tensor, x: Tensor) -> Tensor:
+def along(alphas: Tensor, x: Tensor) -> Tensor:
     """An alpha per row, shaped to multiply what a layer reads: rows of tokens, or the tokens of all rows one after another."""
     tokens = x.shape[0] // len(alphas) if x.ndim == 2 and len(alphas) else 1  # as experts read them
     if x.shape[0] != tokens * len(alphas):

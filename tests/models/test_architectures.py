@@ -16,11 +16,17 @@ from safetensors.torch import load_file
 from test_steer import lowrank
 
 from ws.adapters import FAMILIES, direction_of
+from ws.calibrate import CalibrateSettings, calibrate
+from ws.calibrate.prompts import prompt_sets
 from ws.direction import Direction
 from ws.doctor.support import support
 from ws.errors import BadFile, ExportRefused, Unsupported, WsError
+from ws.explain.act_basis import seconds
 from ws.export import export
 from ws.generate import generate
+from ws.methods import signed
+from ws.methods.activation.method import Activation, Add, block_name
+from ws.methods.activation.sspace import writers
 from ws.models.architecture import causal_class, loaded_network
 from ws.models.chat import Chat, has_template, render, render_whole
 from ws.models.checkpoint import open_checkpoint
@@ -294,3 +300,39 @@ def test_the_table_of_the_documents_is_current():
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     assert tool.page() == tool.PAGE.read_text(), "python docs/make_models.py"
+
+
+@pytest.mark.parametrize("kind", ["qwen3.5-moe", "granite-hybrid", "gemma3"])
+def test_a_vector_and_a_direction_are_brought_to_one_kl(kind, bases):
+    base = bases[kind]
+    v = torch.nn.functional.normalize(torch.randn(32, generator=torch.Generator().manual_seed(0)), dim=0)
+    vector = Activation("act", {block_name(base, 0): Add(v)}, provenance={"base": base.described()})
+    settings = CalibrateSettings(n_calib=4, n_audit=4, tokens=6, thoughts="off", budget=0.2)
+    for method in (vector, direction_on(base, size=0.02)):
+        found = calibrate(base, method, settings=settings, prompts=prompt_sets(True, 4, 4))
+        assert [side.p95 for side in (found.pos, found.neg)] == pytest.approx([0.2, 0.2], rel=0.1)
+
+
+def test_a_signed_adapter_on_a_shared_expert_gives_every_row_its_own_sign(bases):
+    base = bases["qwen3.5-moe"]
+    spec = spec_of(base, TrainSettings(rank=2, layers="all"))
+    g = torch.Generator().manual_seed(0)
+    with FAMILIES["lora"].attached(base, spec, 0) as fresh:
+        tensors = {k: 0.2 * torch.randn(t.shape, generator=g) for k, t in fresh.state().items()}
+    with signed._worn(base, spec, tensors, [1.0, -1.0, 1.0]):
+        rows = logits(base.model)
+    with signed._worn(base, spec, tensors, [-1.0]):
+        alone = logits(base.model, ids()[1:2])
+    torch.testing.assert_close(rows[1:2], alone, atol=5e-5, rtol=1e-4)
+    assert (rows - logits(base.model)).abs().max() > 1e-2
+
+
+def test_what_shared_experts_read_is_counted_and_vectors_are_written_where_rows_are_seen(bases):
+    base = bases["qwen3.5-moe"]
+    assert not [n for n in writers(base, "all") if "expert" in n] and writers(base, "all")
+    name = next(n for n in base.linears if n.endswith("shared_expert.down_proj"))
+    texts = [((5, 6, 7, 8), 0), ((9, 10), 0)]
+    both = seconds(base, {name: torch.eye(16)}, texts)[name]
+    apart = sum(seconds(base, {name: torch.eye(16)}, [text])[name] for text in texts)
+    torch.testing.assert_close(both, apart, atol=1e-4, rtol=1e-4)
+    assert both.trace() > 0

@@ -65,6 +65,7 @@ def seconds(
         mask = torch.tensor([[0] * (longest - len(t)) + [1] * len(t) for t, _ in part], device=base.device)
 
         def add(name: str, x: Tensor) -> None:
+            x = x.reshape(*mask.shape, -1)  # a shared expert reads the tokens of all rows one after another
             rows = x[mask.bool().to(x.device)].float() @ placed[name].to(x.device).mT
             totals[name] += (rows.mT @ rows).double().cpu()
 

@@ -23,6 +23,7 @@ from ws.methods.material import Material
 from ws.methods.method import Method
 from ws.methods.weights import Weights
 from ws.models.load import Base
+from ws.steer import along
 from ws.train import spec_of
 from ws.train.signed import PROTOCOL, choice, fit_signed
 
@@ -79,8 +80,8 @@ def _worn(base: Base, spec: Spec, tensors: Mapping[str, Tensor], signs: Sequence
     def hook_of(read: Tensor, write: Tensor):
         def hook(layer: nn.Module, args: tuple[Tensor, ...], y: Tensor) -> Tensor:
             (x,) = args
-            alphas = dial.view(-1, *[1] * (x.ndim - 1)).to(read)
-            change = linear(linear(x.to(read.dtype), read) * (spec.scale * alphas), write)
+            x = x.to(read.dtype)
+            change = linear(linear(x, read) * (spec.scale * along(dial, x)), write)
             return (y + change).to(y.dtype)
 
         return hook

@@ -48,6 +48,11 @@ class Linear:
         return not self.is_called(ROUTERS) and not self.of_one_expert
 
     @property
+    def sees_rows(self) -> bool:
+        """True where its input is a batch of rows; among experts, also shared ones, the tokens of all rows lie one after another."""
+        return "expert" not in self.leaf
+
+    @property
     def of_one_expert(self) -> bool:
         """True for a layer of a single expert, which reads the tokens that were sent there and not the rows of a batch."""
         return bool(ONE_EXPERT.search(self.leaf))

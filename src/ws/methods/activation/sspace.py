@@ -41,7 +41,7 @@ class SingularSpace(Edit):
 def writers(base: Base, layers: str) -> list[str]:
     """The matrices that write to the residual stream, in a layer slice."""
     chosen = set(layer_slice(layers, base.depth))
-    names = [x.name for x in base.linears.values() if x.block in chosen and x.is_called(WRITES)]
+    names = [x.name for x in base.linears.values() if x.block in chosen and x.is_called(WRITES) and x.sees_rows]
     if not names:
         raise Unsupported("sspace_w finds no matrix that writes to the residual stream in these layers.")
     return names
