@@ -227,6 +227,20 @@ def test_a_server_that_rounds_keeps_its_promises_at_steps_above_its_roundings(mo
     assert "beside strength +0.5" in verdicts["sign and order"][1]
 
 
+class Jumping(Rounding):
+    """A server whose long answers, when asked again, are those of another strength, also beside their like."""
+
+    def scales(self, body, prompt):
+        scales = super().scales(body, prompt)
+        return [-2.0, *scales[1:]] if scales[-1] else scales
+
+
+def test_what_is_as_wrong_beside_its_like_and_larger_than_a_rounding_is_broken_all_the_same(monkeypatch):
+    verdicts = rounded(monkeypatch, Jumping("none"))
+    assert verdicts["a base request among others is what it is alone"][0] == "broken"
+    assert verdicts["sign and order"][0] == "kept"
+
+
 def test_where_roundings_hide_every_strength_nothing_is_said_of_it(monkeypatch):
     verdicts = rounded(monkeypatch, Rounding("none"), size=0.1)
     assert verdicts["sign and order"][0] == verdicts["a line near 0"][0] == "not checked"

@@ -33,6 +33,8 @@ STEPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Shares of the largest strength, of which the smallest that moves the model is looked at."""
 LINEAR, SCALE = 0.35, 0.15
 """Shares by which a step may miss the line, and the size of a change what was promised."""
+ROUNDED = 0.5
+"""Share of what the largest strength does that may pass for rounding."""
 SAME = 0.8
 """Share of a change that another holds where both are the same but for roundings."""
 BLIND = 0.5
@@ -256,7 +258,7 @@ class _Tests:
                 alike = [[k for k in like if k[1] == a] for a in dict.fromkeys(a for _, a in like)]
                 beside = [self._together((keys * TOGETHER)[:TOGETHER], single) for keys in alike for _ in range(2)]
                 rounding = max(f for batch in beside for _, f in batch)
-                near = max(near, 2 * rounding)
+                near = max(near, min(2 * rounding, ROUNDED * _size(self._change(largest))))
                 words += f", and beside their like by {_nats(rounding)}"
             name = f"a {who} request among others is what it is alone"
             checks.append(Check(name, "kept" if far <= near else "broken", words))
