@@ -1,6 +1,7 @@
 """`theta + alpha * tau` is a base of its own: what is steered there is the exact sum, and no result of the root is its own."""
 
 import json
+import sys
 
 import pytest
 import small
@@ -156,6 +157,14 @@ def test_what_needs_the_files_of_a_derived_base_is_refused(tmp_path):
         ws.export(derived, tau, tmp_path / "there", to="merged")
     with pytest.raises(Unsupported, match="steered"), ws.steer(tiny, tau, 1.0):
         ws.derive(tiny, tau)
+
+
+def test_nothing_is_folded_into_packed_weights_nor_copied_before_that_is_known(monkeypatch):
+    base = small.base("llama")
+    monkeypatch.setattr(sys.modules["ws.steer"], "is_packed", lambda layer: True)
+    monkeypatch.setattr(sys.modules["ws.derived"], "deepcopy", lambda model: pytest.fail("the model was copied first"))
+    with pytest.raises(Unsupported, match="nothing can be folded into packed weights"):
+        derive(base, lowrank(base))
 
 
 def test_the_root_of_a_base_that_was_written_over_is_read_from_its_files():

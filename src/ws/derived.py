@@ -16,7 +16,7 @@ from dataclasses import replace
 from ws.direction import Direction
 from ws.models.base import Base, Root
 from ws.models.checkpoint import checkpoint_of
-from ws.steer import checked_strengths, fold_for_good, refuse_mismatch, refuse_steered
+from ws.steer import checked_strengths, fold_for_good, refuse_fold, refuse_steered
 
 PROTOCOL = "derived/1"
 
@@ -30,7 +30,7 @@ def derive(
     """
     checked_strengths([alpha])
     refuse_steered(base)
-    refuse_mismatch(base, direction)
+    refuse_fold(base, direction)
     if alpha == 0:
         return base
     step = f"{name or direction.content_hash[:8]}" + ("" if alpha == 1 else f"@{alpha:g}")

@@ -76,6 +76,12 @@ def fold_for_good(base: Base, direction: Direction, alpha: float) -> None:
     _warn_of_lost_steps(shares)
 
 
+def refuse_fold(base: Base, direction: Direction) -> None:
+    """Refuse a direction that cannot be written into this base's weights, in one sentence."""
+    layers = _checked_layers(base, base.model, direction, None)
+    _refuse_packed(layers, direction, True, _root(base, direction) is not None)
+
+
 def _root(base: Base | nn.Module, direction: Direction) -> Root | None:
     """The root of a derived base, where the direction was made on it."""
     root = base.root if isinstance(base, Base) else None
