@@ -721,3 +721,10 @@ def test_a_new_pack_has_a_name_of_its_own_that_leaves_the_folder_alone(told, tmp
     monkeypatch.chdir(tmp_path)
     refused(told("new", "--", name), "name")
     assert not list(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_an_output_that_the_shell_has_closed_is_no_error(tmp_path, monkeypatch, closed):
+    monkeypatch.setattr(sys, closed, None)
+    assert main(["runs", "--out", str(tmp_path)]) == 0
+    assert main(["generate", "--alphas", "nonsense"]) == 2

@@ -172,8 +172,7 @@ def test_what_nobody_has_made_yet_is_named_beside_the_time_that_is_known(tmp_pat
     known, unknown = _left(tmp_path, stages)
     assert (known, unknown) == (6.0, {"cell": 2})
     assert time_left(Look([], {}, {}, None, known, unknown)) == (
-        "left: at least 6 s for the other stages; nothing like 2 x cell was made below the output folder, and the first one "
-        "tells the rest"
+        "left: at least 6 s, and besides 2 cells, of which none was made here yet to tell how long one takes"
     )
     known, unknown = _left(tmp_path, stages[:1])
     assert time_left(Look([], {}, {}, known, known, unknown)) == "left: about 6 s, by the times of stages like these"

@@ -403,8 +403,8 @@ def slug(text: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in text).strip(".-") or "unnamed"
 
 
-def writable(folder: Path) -> None:
-    """Make a folder and refuse one that cannot be written."""
+def writable(folder: Path, field: str = "out") -> None:
+    """Make a folder and refuse one that cannot be written; `field` is what was typed for it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe.{os.getpid()}"
@@ -413,7 +413,8 @@ def writable(folder: Path) -> None:
     except OSError as e:
         if is_disk_full(e):
             raise
-        raise BadFile(f"the output folder {folder} cannot be written ({e.strerror}); give another `out`.") from None
+        what = "output folder" if field == "out" else "folder"
+        raise BadFile(f"the {what} {folder} cannot be written ({e.strerror}); give another `{field}`.") from None
 
 
 def refuse_no_folder(out: Path) -> None:
@@ -422,12 +423,12 @@ def refuse_no_folder(out: Path) -> None:
         raise BadFile(f"{out} is no folder; `out` names the one with the runs.")
 
 
-def refuse_unwritable(folder: Path) -> None:
+def refuse_unwritable(folder: Path, field: str = "out") -> None:
     """Refuse an output folder that cannot be written, by trying; nothing of the trial is left."""
     folder = folder.expanduser().absolute()
     made = [p for p in (folder, *folder.parents) if not p.exists()]  # the deepest first
     try:
-        writable(folder)
+        writable(folder, field)
     finally:
         for p in made:
             with suppress(OSError):  # not there, or somebody has put something into it meanwhile

@@ -218,7 +218,11 @@ def test_strengths_that_cannot_be_told_apart_or_proven_are_refused_before_anythi
 ):
     base = load(folders["llama"])
     d = lowrank(base, size=0.05)
-    for alphas, says in (([1, 1.0], "different from each other"), ([float("nan")], "finite")):
+    for alphas, says in (
+        ([1, 1.0], "different from each other"),
+        ([float("nan")], "finite"),
+        ([0.0], "nothing to export"),
+    ):
         with pytest.raises(ValueError, match=says):
             export(d, base, tmp_path / "x", to="peft", alphas=alphas)
     with pytest.raises(ValueError, match="far beyond every strength"):

@@ -139,6 +139,14 @@ def test_every_table_is_one_flag_away(tmp_path, screen):
         assert "SI_k" in screen("--out", tmp_path, *flags, columns=200)
 
 
+def test_an_output_folder_that_is_not_there_is_called_one(tmp_path, told):
+    code, _, err = told("table", "--out", tmp_path / "nowhere")
+    assert (code, err) == (
+        2,
+        f"error: there is no output folder {tmp_path / 'nowhere'} yet; `ws replicate` makes the first run in it\n",
+    )
+
+
 def test_nothing_but_the_bare_model_is_no_table(tmp_path, told):
     rows = dilemma_rows()
     write(tmp_path, rows[rows["alpha"] == 0])

@@ -248,6 +248,10 @@ def test_the_command_writes_the_page_where_it_is_told_to(run, text, told, tmp_pa
     code, _, error = told("report", run, "--file", tmp_path / "page.pdf")
     assert (code, error.count("\n")) == (2, 1)
     assert "--file is the page to write, which ends in .html" in error
+    (tmp_path / "taken").touch()
+    code, _, error = told("report", run, "--file", tmp_path / "taken" / "page.html")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "give another --file" in error
 
 
 def test_what_has_no_page_is_refused_with_the_runs_sweeps_and_comparisons_there_are(tmp_path, told):

@@ -139,7 +139,7 @@ def _refuse_contradictions(options: Options, subject: Calibrated, name: str | No
     if subject.like and options.has("budget"):
         raise ValueError("give --budget or --like, not both")
     if subject.save:
-        refuse_unwritable(Path(subject.save).expanduser().parent)
+        refuse_unwritable(Path(subject.save).expanduser().parent, "save")
         if Path(subject.save).expanduser().is_dir():
             raise ValueError(f"--save names the file to write, and {subject.save} is a folder")
     for name in filter(None, (subject.method, subject.like)):

@@ -26,6 +26,7 @@ from ws.grid.look import Look, look
 from ws.grid.run import Runner, Running, on_workers, serially
 from ws.grid.tasks import tasks_of
 from ws.models import Base
+from ws.numbers import some
 from ws.presets import preset
 from ws.settings import at_least, refuse_outside
 from ws.steer import checked_strengths
@@ -96,7 +97,7 @@ class Planned(VerbResult):
         cells, calibrate = self.look.cells, self.look.cells[0].calibrate
         strengths = f"at {calibrate['budget']:g} nat" if calibrate else "at the strengths given"
         done = sum(map(self.look.done, cells))
-        screen.show(f"{len(cells)} cells, {done} done; each measures {', '.join(self._evals)}, {strengths}")
+        screen.show(f"{some(len(cells), 'cell')}, {done} done; each measures {', '.join(self._evals)}, {strengths}")
         for cell in cells:
             if not self.look.done(cell):
                 screen.show(f"  {safe_text(cell.short)}: {safe_text(self.look.ahead(cell))}")

@@ -147,6 +147,8 @@ def _aside(places: Sequence[Path]) -> list[str]:
 def _folder(place: str, out: str) -> Path:
     """A folder, or that of a run: named, or by the file of its direction."""
     path = Path(place).expanduser()
+    if place == out and not path.exists():
+        raise ValueError(f"there is no output folder {out} yet; `ws replicate` makes the first run in it")
     return path if path.is_dir() else (path.is_file() and lookup(path, out).run) or find_run(place, out)[0]
 
 

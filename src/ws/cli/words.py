@@ -67,9 +67,9 @@ def doing(message: Mapping[str, Any]) -> str:
 def time_left(look: Look, workers: int = 1) -> str:
     """How long the rest of a grid may take so many workers, as far as anybody can know."""
     if look.unknown:
-        lacking = ", ".join(f"{n} x {kind}" for kind, n in look.unknown.items())
-        known = f"at least {duration(look.known / workers)} for the other stages; " if look.known else ""
-        return f"left: {known}nothing like {lacking} was made below the output folder, and the first one tells the rest"
+        lacking = ", ".join(f"{n} {STAGES.get(kind, kind)}" for kind, n in look.unknown.items())
+        known = f"at least {duration(look.known / workers)}, and besides " if look.known else ""
+        return f"left: {known}{lacking}, of which none was made here yet to tell how long one takes"
     if not look.seconds:
         return "nothing is left to do but the tables"
     return f"left: about {duration(look.seconds / workers)}, by the times of stages like these"

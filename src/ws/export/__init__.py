@@ -42,6 +42,8 @@ def check_request(out: Path, *, to: str, alphas: Sequence[float], rank: int | No
     if rank is not None:
         at_least(1).check("rank", rank)
     checked_strengths(alphas)
+    if not any(alphas):
+        raise ValueError("at `alpha` 0 a direction does nothing, so there is nothing to export; give another strength")
     refuse_taken(out)
 
 

@@ -43,7 +43,7 @@ def _there(text: str, out: Path) -> str:
 def write_report(folder: Path, file: Path | None = None) -> Path:
     """The page in a file, beside what it is about when none is named; its path."""
     file = file or folder / FILE
-    refuse_unwritable(file.parent)
+    refuse_unwritable(file.parent, "file")
     text = report_of(folder)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, text)
