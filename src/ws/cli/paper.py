@@ -38,7 +38,7 @@ class Handling:
     """What `ws paper` does with a recipe."""
 
     list: bool = False
-    """List the recipes: what each asks, and whether it can be run."""
+    """List the recipes: what each asks."""
     check: bool = False
     """Print the plan, what it costs and which data is missing, and stop."""
     report: bool = False
@@ -61,8 +61,6 @@ class Listed(VerbResult):
             "recipes": [
                 {
                     **{k: getattr(r, k) for k in ("name", "section", "figures", "question", "model")},
-                    "runs": not r.lacking,
-                    "lacking": r.lacking or None,
                     "data": [
                         {"name": n.name, "about": n.about, "supply": n.supply, "opt_in": n.opt_in} for n in r.needs
                     ],
@@ -74,10 +72,7 @@ class Listed(VerbResult):
     def show(self, screen: Screen) -> None:
         wide = max(len(r.name) for r in self.recipes)
         for r in self.recipes:
-            style = "dim" if r.lacking else "bold"
-            screen.show(f"[{style}]{r.name:<{wide}}[/]  {safe_text(r.question)} ({r.section}; {r.figures})")
-            if r.lacking:
-                screen.show(f"[dim]{'':<{wide}}  not yet: {safe_text(r.lacking)}[/]")
+            screen.show(f"[bold]{r.name:<{wide}}[/]  {safe_text(r.question)} ({r.section}; {r.figures})")
         screen.next(
             ["paper", "lr_sweep", "--check"], ["paper", "lr_sweep", "--report"], ["paper", ALL, "--model", "tiny"]
         )
@@ -187,8 +182,6 @@ def paper(options: Options) -> VerbResult:
 
 def _plan(recipe: Recipe, request: RecipeRequest, common: Common, *, alone: bool) -> Planned | str:
     """The plan of a recipe; of several, why one has none."""
-    if recipe.lacking:
-        return recipe.lacking
     try:
         return recipe.plan(request, common)
     except (ValueError, WsError) as e:

@@ -14,6 +14,8 @@
 | `monitoring.py`       | recipes that watch such fine-tunes: cosines across domains                   |
 | `monitoring_curve.py` | ... step by step                                                             |
 | `misaligned.py`       | ... and what they answer                                                     |
+| `tuned.py`            | task fine-tunes as directions                                                |
+| `on_task.py`          | recipes that steer one by directions of its base                             |
 | `panels.py`           | pictures as values; `curve_panels.py` makes them of curves                   |
 | `figures.py`          | ... as files; `heatmap.py` draws cosines                                     |
 | `scorecard.py`        | tables and files of a recipe                                                 |
@@ -32,15 +34,15 @@ if TYPE_CHECKING:
 WHERE = {
     "syc_qa": "syc",
     "syc_tone": "syc",
-    "gcd": "waiting",
+    "gcd": "tasks",
     "evil_mcqa": "evil",
     "evil_indist": "evil",
-    "refusal": "waiting",
+    "refusal": "tasks",
     "variations": "variations",
     "monitor_cos": "monitor",
     "monitor_curve": "monitor",
     "em_validate": "monitor",
-    "lora_vs_full": "waiting",
+    "lora_vs_full": "lora_vs_full",
     "lr_sweep": "lr_sweep",
 }
 """Recipe to its file in `recipes`; in the order of the specification."""

@@ -121,7 +121,7 @@ def alike(
             return lacking
         return all_of(
             [
-                _inside(curves.between(one, other, x, y, side), within, f"{one} less {other}, {way(y, side)}", y.unit)
+                inside(curves.between(one, other, x, y, side), within, f"{one} less {other}, {way(y, side)}", y.unit)
                 for y in ys
                 for side in sides
             ]
@@ -130,7 +130,7 @@ def alike(
     return test
 
 
-def _inside(e: OverSeeds | None, within: float, why: str, unit: str) -> Verdict:
+def inside(e: Estimate | OverSeeds | None, within: float, why: str, unit: str = "share") -> Verdict:
     """Whether an interval lies within a margin around 0; outside of it altogether, it does not."""
     plain = decided(e, why, unit=unit)
     if not finite(plain.low):

@@ -25,6 +25,11 @@ from ws.train import Sides
 from ws.types import Fields, Json
 
 PROMPT, ANSWER = "messages.0.content|instruction", "messages.1.content|output"
+PACK = """name: {name}
+pos_means: "The model answers as {bad} does."
+neg_means: "The model answers as {good} does."
+dataset: {{file: {file}}}
+"""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,14 @@ class Domain:
         path = job.out / "paper" / slug(job.base.id) / "pairs" / f"{self.name}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, "".join(json.dumps(r) + "\n" for r in rows))
+        return path
+
+    def pack(self, job: Job) -> Path:
+        """The two data sets as a behavior: the pos pole answers as the first does, the neg pole as the second."""
+        file = self.pairs_file(job)
+        text = PACK.format(name=self.name, bad=self.bad, good=self.good, file=file.name)
+        path = file.with_suffix(".yaml")
+        write_text(path, text)
         return path
 
     def _rows(self, name: str, job: Job) -> Rows:

@@ -174,8 +174,6 @@ class Recipe(ABC):
     model: str
     """The paper's model."""
     needs: tuple[Need, ...] = ()
-    lacking: str = ""
-    """Why it cannot be run yet; nothing where it can."""
 
     @abstractmethod
     def on(self, model: str) -> "Recipe":

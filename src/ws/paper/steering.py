@@ -117,14 +117,19 @@ class Steering(Recipe):
         return f"{behavior.name}: {behavior.poles[0]} against {behavior.poles[1]}"
 
     def run(self, job: Job) -> Outcome:
-        arms = arms_named(self.arms, job.request.arms)
-        asked, curves, failed = self.measured(job)
-        place = self._place(job, asked, failed)
-        record = place.once(lambda work: self._write(work, job, arms, curves, failed), beside={"command": job.command})
+        decides, curves, failed = self.measured(job)
+        below = job.out / "paper" / slug(job.base.id) / self.name
+        settings = {
+            "protocol": PROTOCOL,
+            "claims": [c.sentence for c in self.claims],
+            "measures": [m.name for m in self.measures],
+        }
+        place = Place.below(below, "paper", settings, {"cells": decides, "failed": failed})
+        record = place.once(lambda work: self._write(work, job, curves, failed), beside={"command": job.command})
         return scorecard.read(self.name, record.folder, failed, reused=record.reused)
 
-    def measured(self, job: Job) -> tuple[dict[str, list["Step"]], Curves, dict[str, str]]:
-        """Every cell done: (cells by where their strengths come from, the curves, what failed and why)."""
+    def measured(self, job: Job) -> tuple[Json, Curves, dict[str, str]]:
+        """Every arm at every strength: (what decides the numbers, the curves, what failed and why)."""
         arms = arms_named(self.arms, job.request.arms)
         asked = self._asked(job, arms)
         keep(job.base, next(iter(asked.values()))[0].cell.common)
@@ -132,7 +137,8 @@ class Steering(Recipe):
         trials = {(source, *key): t for source, cells in asked.items() for key, t in _trials(cells, job.out).items()}
         if not trials:
             raise ValueError(f"no arm of {self.name} could be measured; {next(iter(failed.items()), ('', ''))[1]}")
-        return asked, Curves(tuple(_spots(trials, arms, self.measures)), self._training(arms, asked)), failed
+        curves = Curves(tuple(_spots(trials, arms, self.measures)), self._training(arms, asked))
+        return _keys_of(asked), curves, failed
 
     # ------------------------------------------------------------ what is measured
 
@@ -169,25 +175,9 @@ class Steering(Recipe):
                 reports[step.arm, step.cell.seed] = manifest["report"]
         return reports
 
-    def cells_of(self, asked: Mapping[str, Sequence["Step"]]) -> Json:
-        """The names of all cells with their keys: what decides every number."""
-        return {
-            source: [[s.name, place_of(s.cell, cell_plan(s.cell)[0]).folder.name] for s in steps]
-            for source, steps in asked.items()
-        }
-
     # ------------------------------------------------------------ what is made of it
 
-    def _place(self, job: Job, asked: Mapping[str, Sequence["Step"]], failed: Mapping[str, str]) -> Place:
-        below = job.out / "paper" / slug(job.base.id) / self.name
-        settings = {
-            "protocol": PROTOCOL,
-            "claims": [c.sentence for c in self.claims],
-            "measures": [m.name for m in self.measures],
-        }
-        return Place.below(below, "paper", settings, {"cells": self.cells_of(asked), "failed": dict(failed)})
-
-    def _write(self, work: Path, job: Job, arms: Sequence[Arm], curves: Curves, failed: Mapping[str, str]) -> Json:
+    def _write(self, work: Path, job: Job, curves: Curves, failed: Mapping[str, str]) -> Json:
         assert self.x is not None
         job.say(f"{self.name}: frontiers, claims and figures")
         behavior = load_behavior(job.common.behavior or self.behavior, tiny=job.base.tiny)
@@ -199,7 +189,7 @@ class Steering(Recipe):
             *self.more_sheets(curves, where),
             scorecard.claims_sheet(verdicts, f"{where} · scorecard{smoke}"),
         ]
-        in_order = [a.name for a in arms if a.name in curves.arms]
+        in_order = [a.name for a in self.arms if a.name in curves.arms]
         panels = panels_of(curves, in_order, self.x, self.ys, self.sides)
         files = drawn(panels, len(self.sides), f"{where}{smoke}", work / self.name)
         write_csv(work / f"{self.name}.csv", curves.records(self.measures))
@@ -240,6 +230,14 @@ class Step:
     def read(self) -> Json | None:
         """What is there of it, or None."""
         return place_of(self.cell, cell_plan(self.cell)[0]).read()
+
+
+def _keys_of(asked: Mapping[str, Sequence[Step]]) -> Json:
+    """The names of all cells with their keys: what decides every number."""
+    return {
+        source: [[s.name, place_of(s.cell, cell_plan(s.cell)[0]).folder.name] for s in steps]
+        for source, steps in asked.items()
+    }
 
 
 def _done(job: Job, asked: Mapping[str, Sequence[Step]]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from ws.types import Json
 PROTOCOL = "paper-variations/1"
 COLUMNS = ("weight", "bias_only", "act_all", "act_single", "tau+", "tau-")
 OVER: Mapping[str, Steering] = {r.name: r for r in (syc.SYC_QA, evil.EVIL_MCQA)}
-"""The recipes that are counted, of those this version runs."""
+"""The recipes that are counted."""
 Evidence = Mapping[str, tuple[Steering, Curves]]
 
 
@@ -75,10 +75,10 @@ class Variations(Recipe):
         failed: dict[str, str] = {}
         cells: list[Json] = []
         for recipe in self.over:
-            asked, curves, lost = recipe.measured(own)
+            decides, curves, lost = recipe.measured(own)
             evidence[recipe.name] = (recipe, curves)
             failed |= {f"{recipe.name}: {k}": why for k, why in lost.items()}
-            cells.append({recipe.name: recipe.cells_of(asked)})
+            cells.append({recipe.name: decides})
         below = job.out / "paper" / slug(job.base.id) / self.name
         place = Place.below(below, "paper", {"protocol": PROTOCOL}, {"cells": canonical(cells), "failed": failed})
         record = place.once(lambda work: self._write(work, job, evidence), beside={"command": job.command})
@@ -93,7 +93,7 @@ class Variations(Recipe):
         sheets.append(scorecard.claims_sheet(verdicts, f"{where} · scorecard"))
         write_csv(work / f"{self.name}.csv", sheets[0].records)
         notes = [
-            f"Counted over {', '.join(r.name for r in self.over)}; gcd and refusal steer on a task fine-tune and are not counted yet."
+            f"Counted over {', '.join(r.name for r in self.over)}; gcd and refusal, which steer a task fine-tune, are not counted."
         ]
         return scorecard.write(work, sheets, verdicts, (), (), notes)
 

@@ -1,0 +1,60 @@
+"""Fine-tunes that are added, and fine-tunes that are steered: planted shares are decided right, and points lie where they belong."""
+
+import numpy as np
+import pytest
+
+from ws.paper import recipe_named
+from ws.paper.claims import FAILS, HOLDS, OPEN
+from ws.paper.on_task import BASE_ARM, JOINT_ARM
+from ws.paper.recipe import Job
+from ws.paper.recipes.lora_vs_full import BOTH, FULL, SCALED, full_is_worse, ranks_are_alike
+from ws.paper.request import RecipeRequest
+from ws.paper.tuned import TaskData, tuned, with_all
+from ws.stats import means
+from ws.study.options import Common
+
+
+def answers(n=300, seed=0, **shares):
+    rng = np.random.default_rng(seed)
+    luck = rng.random(n)
+    return {
+        name.replace("_", " "): {BOTH: means((luck < s).astype(float).tolist(), units=range(n), keys=range(n))}
+        for name, s in shares.items()
+    }
+
+
+def test_ranks_that_keep_as_much_are_alike_and_others_are_not():
+    assert ranks_are_alike(answers(rank_4=0.6, rank_16=0.62)).says == HOLDS
+    assert ranks_are_alike(answers(rank_4=0.3, rank_16=0.6)).says == FAILS
+    assert ranks_are_alike(answers(rank_4=0.0, rank_16=0.0)).says == OPEN  # at the floor all are alike
+
+
+def test_learning_all_weights_is_worse_only_where_it_keeps_less():
+    assert full_is_worse(FULL)(answers(rank_4=0.6, rank_16=0.6, full=0.3)).says == HOLDS
+    assert full_is_worse(FULL)(answers(rank_4=0.3, rank_16=0.6, full=0.5)).says == FAILS
+    assert full_is_worse(SCALED)(answers(rank_4=0.3)).says == OPEN
+
+
+@pytest.mark.timeout(600)
+def test_a_task_is_a_direction_and_two_of_them_are_folded_in_one_after_another(tiny, tmp_path):
+    job = Job(tiny, Common(out=str(tmp_path)), RecipeRequest())
+    data = TaskData("errands", ("refusals",))
+    tau = tuned(job, data, {"rank": 2, "epochs": 1, "lr": [1e-2]})
+    assert tau.content_hash == tuned(job, data, {"rank": 2, "epochs": 1, "lr": [1e-2]}).content_hash
+    both = with_all(tiny, [("one", tau, 1.0), ("two", tau, 0.5)])
+    assert both.root is not None and both.root.id == "tiny"
+    name = next(iter(tau.forms))
+    change = with_all(tiny, [("all", tau, 1.5)]).weight(name) - tiny.weight(name)
+    assert change.norm() > 0
+    assert (both.weight(name) - tiny.weight(name)).allclose(change, atol=1e-6)
+
+
+def test_a_task_recipe_counts_its_fine_tunes_and_asks_for_data_where_it_is_not_shipped(told):
+    recipe = recipe_named("gcd").on("tiny")
+    plan = recipe.plan(RecipeRequest(), Common())
+    assert plan.numbers["finetunes"] == 1 + len(recipe.times)
+    assert {BASE_ARM, JOINT_ARM} <= {a.name for a in recipe.arms}
+    assert recipe.plan(RecipeRequest(arms=("weight",)), Common()).numbers["finetunes"] == 1
+    code, out, _ = told("paper", "lora_vs_full", "--check", "--model", "Qwen/Qwen2.5-1.5B-Instruct")
+    assert code == 0
+    assert "--data alpaca_french=FILE" in out
