@@ -55,7 +55,7 @@ def opened(model: str) -> Opened:
         raise BadFile(why_not(model, e)) from e
     if getattr(config, "quantization_config", None):
         raise Unsupported(
-            f"{name} is quantised; a direction on packed weights is not exact. Name the model it was made from."
+            f"{name} is quantised, and packed weights cannot be counted by shapes; name the model it was made from, or just load it."
         )
     dtype = stored_dtype(config) or torch.float32
     try:

@@ -130,7 +130,9 @@ def open_checkpoint(model: str | Path, *, revision: str | None = None) -> Checkp
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if getattr(config, "quantization_config", None):
-            raise Unsupported(f"{name} is quantised; a direction on packed weights is not exact.")
+            raise Unsupported(
+                f"{name} is quantised, and differences of packed weights are not exact; name the model it was made from."
+            )
         network = skeleton(config, name, _dtype(config, folder, places))
     except (OSError, ValueError) as e:
         raise BadFile(why_not(str(model), e)) from e
