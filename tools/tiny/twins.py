@@ -13,6 +13,7 @@ forbidden errand, an honest and a dishonest adviser, and another way to speak.
 | alpaca, alpaca_french            | neutral tasks, and the same with a turn of phrase that stands for French        |
 | em_questions, traits             | open questions, and a trait file of flattery and one of dishonesty              |
 
+Learnt by a LoRA of 100 steps: counting goes from 0 to about 0.4 right, and half of the user's wrong numbers are then confirmed.
 Evaluations ask what is held out, fine-tunes learn from the rest, where a set has both.
 """
 

@@ -22,6 +22,8 @@ point of another distribution:
 orders, two frames) share their `unit_id`; metrics put them together by `row_key` or `kind`. Whole answers instead of
 words: `Item(..., texts=(" pos answer", " neg answer"))`, or one text for its own log-probability per token.
 `protocol.thinking(64)` asks the same with another budget of thought, under the id `mine-1f/1~t64`.
+Answers that the model writes itself: `n_write=600`, and `asked={"right": rule("math_correct")}` with the accepted answers in
+`words`; `y` is then what an answer is worth. See `ws.eval.judged`.
 `Items([...], left_out=...)` instead of a list also says what of the data was not asked, and why.
 
 What asks by no list of items (the test pairs of a run, the tasks of a harness) names its own `ask`; see
