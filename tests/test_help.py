@@ -20,7 +20,7 @@ from ws.settings import value_of
 from ws.study.options import Common
 
 EXAMPLES = [example for command in COMMANDS.values() for example in command.examples]
-LONG = ("replicate", "data", "train", "diff", "sweep", "calibrate", "compare", "watch", "doctor", "serve")
+LONG = ("replicate", "data", "train", "finetune", "diff", "sweep", "calibrate", "compare", "watch", "doctor", "serve")
 """Verbs whose examples take more than a moment, or do not end by themselves; they are only read as they would be."""
 
 

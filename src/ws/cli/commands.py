@@ -73,7 +73,7 @@ COMMANDS = {
         "ws.cli.finetune:finetune",
         "Fine-tune on one data set: a task, and its direction.",
         examples=("ws finetune --data honesty:pos", "ws finetune --data honesty:pos --keep-every 4 --adapter full"),
-        usual=("model", "data", "adapter", "rank", "lr", "joint", "keep_every", "seed", "out"),
+        usual=("model", "data", "adapter", "lr", "joint", "keep_every", "seed", "out"),
         resumes=True,
     ),
     "diff": Command(
