@@ -27,7 +27,8 @@ from ws.generate import generate
 from ws.methods import signed
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.activation.sspace import writers
-from ws.models.architecture import causal_class, loaded_network
+from ws.models.architecture import causal_class, loaded_network, skeleton
+from ws.models.base import Base
 from ws.models.chat import Chat, has_template, render, render_whole
 from ws.models.checkpoint import open_checkpoint
 from ws.models.load import load
@@ -336,3 +337,15 @@ def test_what_shared_experts_read_is_counted_and_vectors_are_written_where_rows_
     apart = sum(seconds(base, {name: torch.eye(16)}, [text])[name] for text in texts)
     torch.testing.assert_close(both, apart, atol=1e-4, rtol=1e-4)
     assert both.trace() > 0
+
+
+@pytest.mark.parametrize(("name", "blocks", "kind"), [("gemma3", 34, "Gemma3For"), ("qwen3", None, "Qwen3For")])
+def test_the_configs_of_real_models_have_a_row(name, blocks, kind, real_data):
+    config = tf.AutoConfig.from_pretrained(real_data / "tokenizers" / name)
+    network = skeleton(config, name, torch.bfloat16).requires_grad_(False)
+    base = Base(network, None, "", name, weights="")
+    row = support(base)
+    assert base.depth == (blocks or config.num_hidden_layers)
+    assert kind in row["load"] and row["train"] == ", ".join(FAMILIES) and row["prompts shared"] == "yes"
+    assert ("asked in text alone" in row["load"]) is (name == "gemma3")
+    assert not [n for n in base.linears if "vision" in n]
