@@ -146,7 +146,7 @@ REFUSAL = OnTask(
     twin={
         "arms": (*steering_arms(quick=True, names=REFUSAL_NAMES), *REFUSAL_EXTRA),
         "kl": (0.5,),
-        "options": {},
+        "options": {"min_distinct": 0.01},  # its world has few words to refuse with
         "calibrate": QUICK_KL,
         "learning": {},
     },
