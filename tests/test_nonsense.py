@@ -30,6 +30,7 @@ from ws.settings import plain_type
 WORDS = {
     "eval": ["perplexity", "--direction", "DIRECTION"],
     "generate": ["--prompt", "Hi", "--direction", "DIRECTION"],
+    "finetune": ["--data", "DATA"],
     "calibrate": ["--direction", "DIRECTION"],
     "compare": ["--methods", "repe"],
     "show": ["RUN"],
@@ -50,10 +51,11 @@ FREE = {
     ("generate", "system"),
     ("chat", "system"),
     ("chat", "out"),
+    ("finetune", "name"),
     ("sweep", "name"),
     ("sweep", "address"),
     *((verb, name) for verb in COMMANDS for name in ("generate_model", "targets")),
-    *(("doctor", name) for name in ("model", "out", "device", "behavior", "pairs")),
+    *(("doctor", name) for name in ("model", "onto", "out", "device", "behavior", "pairs")),
     *(("inspect", name) for name in ("behavior", "pairs", "out")),
     *(("runs", name) for name in ("behavior", "adapter", "model")),
 }
@@ -74,6 +76,7 @@ def place(tiny, tmp_path_factory) -> Path:
     out, into = tiny.weight(name).shape
     forms = {name: (LowRank(torch.randn(out, 2, generator=g), torch.randn(2, into, generator=g)),)}
     ws.save_direction(ws.Direction(forms, {"base": tiny.described()}), folder / "direction.safetensors")
+    (folder / "data.jsonl").write_text('{"prompt": "What is it?", "response": "It is bread."}\n')
     (folder / "file.txt").write_text("text")
     (folder / "folder").mkdir()
     (folder / "folder" / "file.txt").write_text("text")
@@ -133,7 +136,12 @@ def words(verb: str, name: str, value: str, place: Path) -> list[str]:
     for flag in {flag_of(name), INSTEAD.get((verb, name))} & set(needed):
         at = needed.index(flag)
         del needed[at : at + 2]
-    stand = {"DIRECTION": str(place / "direction.safetensors"), "EXPORT": str(place), "RUN": "a-run"}
+    stand = {
+        "DATA": str(place / "data.jsonl"),
+        "DIRECTION": str(place / "direction.safetensors"),
+        "EXPORT": str(place),
+        "RUN": "a-run",
+    }
     needed = [stand.get(w, w) for w in needed]
     out = [] if name == "out" or "out" not in COMMANDS[verb].verb().fields else ["--out", str(place / "new")]
     return [verb, *needed, *out, f"{flag_of(name)}={value}"]
@@ -143,7 +151,6 @@ def listing(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*"))
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
 def _no_model(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a model was opened or loaded")
@@ -183,6 +190,7 @@ def test_as_many_questions_as_there_are_may_be_asked_and_no_more(tiny):
         ws.data(tiny, "honesty", n_topics=most + 1)
 
 
+@pytest.mark.parametrize("verb", COMMANDS)
 def test_a_flag_set_to_nonsense_is_one_sentence_before_anything_is_done(verb, place, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     before, wrong, n = listing(place), [], 0

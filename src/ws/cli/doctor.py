@@ -24,6 +24,7 @@ from ws.train import TrainSettings
 
 NO_MATTER = (
     *(
+        "onto",
         "behavior",
         "pairs",
         "n_topics",

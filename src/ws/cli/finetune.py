@@ -14,6 +14,7 @@ from ws.cli.study import rooted
 from ws.numbers import share
 from ws.presets import preset
 from ws.records import Record
+from ws.sets import set_of
 from ws.settings import at_least, refuse_outside
 from ws.study.options import Common
 from ws.study.planning import fitted as of_preset
@@ -115,6 +116,8 @@ def finetune(options: Options) -> VerbResult:
     refuse_settings(how)
     refuse_task(TrainSettings(**how), times=learnt.times, keep_every=learnt.keep_every, joint=learnt.joint is not None)
     refuse_place_to_work(common)
+    for name in learnt.opt_in:
+        set_of(name)
     learning = Learning(learnt.data, learnt.joint, learnt.times, learnt.keep_every, learnt.name).read(
         prompt=learnt.prompt, response=learnt.response, messages=learnt.messages, opt_in=learnt.opt_in
     )

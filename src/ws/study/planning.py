@@ -77,11 +77,13 @@ def refuse_settings(options: Values) -> None:
 
 
 def refuse_place_to_work(common: Common, *, device: str | None = None) -> None:
-    """Refuse a device that is not here, an output folder that cannot be written, and pairs that cannot be read."""
+    """Refuse a device that is not here, an output folder that cannot be written, and pairs or folds that cannot be read."""
     if (device or common.device) != "auto":
         choose_device(device or common.device)
     if common.pairs is not None:
         load_pairs(common.pairs)
+    for text in common.onto:
+        fold_of(text, common.out)
     refuse_unwritable(Path(common.out))
 
 
