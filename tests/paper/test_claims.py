@@ -1,6 +1,7 @@
 """Claims are decided by intervals: a planted truth is found, and without one nothing is."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from ws.paper.claims import (
     moves,
     together,
 )
+from ws.paper.curves import Curves
 from ws.paper.recipes.lr_sweep import over_trainings, spearman, with_fisher
 from ws.stats import Estimate
 
@@ -118,3 +120,13 @@ def test_a_rank_correlation_has_fishers_interval():
     assert spearman([1, 2, 3, 4], [10, 20, 25, 90]) == pytest.approx(1)
     e = with_fisher(0.6, 28)
     assert (e.ci_lo, e.ci_hi) == pytest.approx((0.292, 0.794), abs=2e-3)  # atanh .6 -+ 1.96 / 5
+
+
+def test_a_metric_of_two_evaluations_has_a_column_of_its_own_for_each():
+    curves = planted(np.random.default_rng(0), {"good": GOOD})
+    twice = replace(X, metric=Y.metric)
+    both = Curves(tuple(replace(s, samples={**s.samples, twice.name: s.samples[X.name]}) for s in curves.spots))
+    line = both.records([twice, Y])[0]
+    assert line[twice.name] == pytest.approx(0.9, abs=0.05)
+    assert line[Y.name] == pytest.approx(0.2, abs=0.05)
+    assert Y.metric in curves.records([X, Y])[0]

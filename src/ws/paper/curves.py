@@ -4,6 +4,7 @@ A spot is one strength of one arm with one seed. Spots of an arm on one side of 
 `ws.stats.frontier` reads it. Several seeds are read on the same units, see `ws.stats.seeds`.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -98,18 +99,15 @@ class Curves:
         return effect_at_kl(points, kl, side=side).effect
 
     def records(self, measures: Sequence[Measure]) -> list[Json]:
-        """Every spot as one line of a file."""
+        """Every spot as one line of a file; a metric that several evaluations have bears the protocol's id."""
+        several = Counter(m.metric for m in measures)
         lines: list[Json] = []
         for s in self.spots:
             numbers: Json = {}
             for m in measures:
                 e = estimate(s.samples[m.name])
-                numbers |= {
-                    m.metric: e.mean,
-                    f"{m.metric}_lo": e.ci_lo,
-                    f"{m.metric}_hi": e.ci_hi,
-                    f"{m.metric}_n": e.n,
-                }
+                name = m.metric if several[m.metric] == 1 else m.name
+                numbers |= {name: e.mean, f"{name}_lo": e.ci_lo, f"{name}_hi": e.ci_hi, f"{name}_n": e.n}
             about = {
                 k: getattr(s, k) for k in ("arm", "seed", "strength", "method", "alpha", "kl", "verdict", "source")
             }

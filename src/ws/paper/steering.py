@@ -185,7 +185,7 @@ class Steering(Recipe):
         smoke = "" if job.request.limit is None else f" · SMOKE: the first {job.request.limit} units"
         verdicts = [c.judged(curves) for c in self.claims]
         sheets = [
-            *(scorecard.frontier_sheet(curves, self.x, y, self.sides, f"{where} · {y.metric}{smoke}") for y in self.ys),
+            *(scorecard.frontier_sheet(curves, self.x, y, self.sides, f"{where} · {y.name}{smoke}") for y in self.ys),
             *self.more_sheets(curves, where),
             scorecard.claims_sheet(verdicts, f"{where} · scorecard{smoke}"),
         ]
