@@ -27,7 +27,8 @@ def number(value: float | None, unit: str) -> str:
     """A number with its sign, shares in points of 100."""
     if value is None or not finite(value):
         return NO
-    return f"{100 * value:+.1f}" if unit == "share" else f"{value:+.2f}"
+    rounded = round(100 * value, 1) if unit == "share" else round(value, 2)
+    return f"{rounded + 0.0:+.{1 if unit == 'share' else 2}f}"  # no -0.0
 
 
 def ranged(value: float, low: float, high: float, unit: str) -> str:

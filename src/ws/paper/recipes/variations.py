@@ -106,11 +106,11 @@ def _frontiers(evidence: Evidence, title: str) -> Sheet:
             for side in recipe.sides:
                 reach = {a: curves.numbers(a, recipe.capability, y, side) for a in COLUMNS if a in curves.arms}
                 shown = [scorecard.ranged(*_three(reach[a].gain.found), y.unit) if a in reach else "–" for a in COLUMNS]
-                lines.append((name, y.metric, "+" if side > 0 else "-", *shown))
+                lines.append((name, y.name, "+" if side > 0 else "-", *shown))
                 records.append(
                     {
                         "recipe": name,
-                        "metric": y.metric,
+                        "metric": y.name,
                         "side": side,
                         **{a: r.gain.found.mean for a, r in reach.items()},
                     }
@@ -140,7 +140,7 @@ def _at_kl(evidence: Evidence, target: float, title: str) -> Sheet:
             records.append(
                 {
                     "recipe": name,
-                    "metric": y.metric,
+                    "metric": y.name,
                     "side": side,
                     "kl": target,
                     **{a: None if e is None else e.mean for a, e in effects.items()},
