@@ -10,6 +10,7 @@ from ws.results.controls import Random, randoms
 from ws.results.sentences.comparison import readings
 from ws.results.sheet import Sheet
 from ws.results.trials import Trials
+from ws.stats import OverSeeds
 from ws.types import Json
 
 
@@ -139,16 +140,40 @@ def _line(
     }
     if against:
         record |= flat("against", against.found)
-    if several:
-        seeds = n > 1 and not k.control
-        why = "do not apply" if k.repeats else "one"
-        cells["seeds"] = " ".join(signed(x) for x in axis.each) if seeds else NO if k.control else why
-        cells["sd"] = f"{axis.sd:.2f}" if n > 1 else NO
-        cells["same sign"] = f"{axis.same_sign}/{n}" if n > 1 else NO
-    for m in claim.beside:
-        e = k.axis(claim.name, m, claim.sign).found
-        cells[m.removeprefix(claim.metric + "_")] = with_interval(e)
-        record |= flat(m, e)
+    parts = [_seeds(k, axis)] if several else []
+    for more_cells, more in [*parts, _beside(k, claim), _costs(k, claim, costs)]:
+        cells |= more_cells
+        record |= more
+    cells["units"] = str(axis.found.n)
+    if k.failed:
+        cells["method"] += f" ({len(k.failed)} failed)"
+    return cells, record
+
+
+def _seeds(k: Trials, axis: OverSeeds) -> tuple[dict[str, str], Json]:
+    """What each seed says of the axis, beside their mean."""
+    n = len(k.each)
+    each = " ".join(map(signed, axis.each)) if n > 1 and not k.control else NO
+    if not k.control and n == 1:
+        each = "do not apply" if k.repeats else "one"
+    many = n > 1
+    return {
+        "seeds": each,
+        "sd": f"{axis.sd:.2f}" if many else NO,
+        "same sign": f"{axis.same_sign}/{n}" if many else NO,
+    }, {}
+
+
+def _beside(k: Trials, claim: Claim) -> tuple[dict[str, str], Json]:
+    """The axes of the metrics that are read beside the claimed one."""
+    axes = {m: k.axis(claim.name, m, claim.sign).found for m in claim.beside}
+    cells = {m.removeprefix(claim.metric + "_"): with_interval(e) for m, e in axes.items()}
+    return cells, {name: value for m, e in axes.items() for name, value in flat(m, e).items()}
+
+
+def _costs(k: Trials, claim: Claim, costs: Costs) -> tuple[dict[str, str], Json]:
+    """What each arm costs: on neutral text, and in how often the question is answered at all."""
+    cells, record = {}, {}
     for name, (where, metric) in costs.columns.items():
         ends = [k.moved(where, metric, arm).found for arm in ("neg", "pos")]
         cells[f"{name} − / +"] = " / ".join(signed(e.mean) for e in ends)
@@ -157,9 +182,6 @@ def _line(
         shares = [k.share(claim.name, column, arm) for arm in ("neg", "pos")]
         cells[f"{name} − / +"] = " / ".join(map(share, shares))
         record |= {f"{name}_neg": shares[0], f"{name}_pos": shares[1]}
-    cells["units"] = str(axis.found.n)
-    if k.failed:
-        cells["method"] += f" ({len(k.failed)} failed)"
     return cells, record
 
 
