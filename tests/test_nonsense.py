@@ -33,6 +33,7 @@ WORDS = {
     "finetune": ["--data", "DATA"],
     "calibrate": ["--direction", "DIRECTION"],
     "compare": ["--methods", "repe"],
+    "paper": ["lr_sweep"],
     "show": ["RUN"],
     "inspect": ["DIRECTION"],
     "export": ["DIRECTION", "--alpha", "1"],

@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # the same list again, for type checkers and editors
     from ws.verbs import finetune as finetune
     from ws.verbs import judge as judge
     from ws.verbs import load_direction as load_direction
+    from ws.verbs import paper as paper
     from ws.verbs import replicate as replicate
     from ws.verbs import report as report
     from ws.verbs import steer as steer
@@ -90,6 +91,7 @@ EXPORTS = {
     "load_direction": "ws.verbs:load_direction",
     "load_pairs": "ws.pairs:load_pairs",
     "open_checkpoint": "ws.models:open_checkpoint",
+    "paper": "ws.verbs:paper",
     "push_to_hub": "ws.direction:push_to_hub",
     "replicate": "ws.verbs:replicate",
     "report": "ws.verbs:report",

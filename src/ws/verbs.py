@@ -50,6 +50,9 @@ from ws.judge.rubrics import rubric as rubric_named
 from ws.methods import Method
 from ws.methods.file import load_named
 from ws.models import Base, load
+from ws.paper import missing_data, recipe_named
+from ws.paper.recipe import Job, Outcome
+from ws.paper.request import RecipeRequest
 from ws.presets import preset as preset_of
 from ws.records import find_run, refuse_unwritable
 from ws.replicate import ALPHAS, Ending, Story, steering
@@ -373,6 +376,44 @@ def compare(
         out=Path(out),
     )
     return compare_cells(cells, base, known, reference=reference)
+
+
+@plain_types
+def paper(
+    recipe: str,
+    model: Model = "tiny",
+    *,
+    arms: Sequence[str] = (),
+    strengths: Sequence[str | float] = (),
+    limit: int | None = None,
+    seeds: Sequence[int] = (0,),
+    opt_in: Sequence[str] = (),
+    data: Mapping[str, str | Path] | None = None,
+    judge: str | None = None,
+    behavior: str | Path | None = None,
+    preset: str = "ws",
+    out: str | Path = "out",
+    **settings: Any,
+) -> Outcome:
+    """One of the paper's experiments: its tables, the verdict on each claim, and its figures.
+
+    `strengths` are "raw" (the recipe's own), "kl" (its targets) or targets in nats. `data` names files by data set or
+    evaluation; data sets with harmful texts are read where `opt_in` names them. `settings` are fields of how pairs and
+    adapters are made. What is done already below `out` is found again.
+    """
+    _refuse_unknown(settings)
+    files = tuple(f"{name}={file}" for name, file in (data or {}).items())
+    named = tuple(map(str, strengths))
+    asked = RecipeRequest(tuple(arms), named, limit, tuple(seeds), tuple(opt_in), files, judge)
+    name = (model.source or model.id) if isinstance(model, Base) else str(model)
+    pack = None if behavior is None else str(behavior)
+    common = Common(model=name, behavior=pack, out=str(out), preset=preset)
+    chosen = recipe_named(recipe).on(name)
+    if missing := chosen.plan(asked, common).missing:
+        raise ValueError(missing_data(missing))
+    refuse_unwritable(Path(out))
+    making = {**coerced(DataSettings, settings), **coerced(TrainSettings, settings)}
+    return chosen.run(Job(_base(model), common, asked, making))
 
 
 @plain_types

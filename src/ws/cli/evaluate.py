@@ -17,6 +17,7 @@ from ws.cli.subject import BehaviorSubject, EvalRequest, Evaluated
 from ws.direction import Direction
 from ws.eval import Evaluation, Panel, Protocol, evaluation, shown
 from ws.eval.foundations import AXES, checked_axis
+from ws.judge import refuse_nobody
 from ws.models.locate import refuse_nowhere
 from ws.presets import preset
 from ws.records import Record
@@ -105,6 +106,8 @@ def evaluate(options: Options) -> VerbResult:
     refuse_unreadable(common)
     if evaluated.origin:
         refuse_nowhere(evaluated.origin)
+    if evaluated.judge:
+        refuse_nobody(evaluated.judge)
     subject = EvalRequest(chosen, common, evaluated, named, alphas, options).subject()
     strengths = subject.strengths(alphas, typed=options.has("alphas"))
     table, record = make_eval(subject, chosen, alphas=strengths, out=Path(common.out))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import typer
 
-from ws import paper as recipes
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, complain, safe_text, say
@@ -15,9 +14,11 @@ from ws.cli.study import MAKING
 from ws.cli.words import command_without_address, task_name
 from ws.data import DataSettings
 from ws.engine import Event, workers_of
-from ws.errors import Failed, WsError
+from ws.errors import Failed, WsError, not_known
 from ws.grid.run import Runner, Running, on_workers, serially
+from ws.judge import refuse_nobody
 from ws.numbers import some
+from ws.paper import missing_data, names, recipe_named
 from ws.paper.page import write_page
 from ws.paper.recipe import Job, Outcome, Planned, Recipe
 from ws.paper.request import RecipeRequest
@@ -165,19 +166,30 @@ def paper(options: Options) -> VerbResult:
     shown, request, common = options.of(Handling), options.of(RecipeRequest), options.of(Common)
     name = options.text("recipe")
     if name is None or shown.list:
-        return Listed([recipes.recipe_named(n) for n in recipes.names()])
+        return Listed([recipe_named(n) for n in names()])
     if common.pairs or options.has("seed") or options.has("adapter"):
         odd = next(x for x in ("pairs", "seed", "adapter") if options.has(x))
         raise ValueError(f"a recipe has arms of its own and takes --seeds; leave out --{odd}")
-    chosen = [recipes.recipe_named(n).on(common.model) for n in (recipes.names() if name == ALL else [name])]
+    _refuse_names(request)
+    chosen = [recipe_named(n).on(common.model) for n in (names() if name == ALL else [name])]
     plans = [(r, _plan(r, request, common, alone=name != ALL)) for r in chosen]
     if shown.check:
         return Plans(plans)
     possible = [r for r, p in plans if not isinstance(p, str) and not p.missing]
-    refused = {r.name: p if isinstance(p, str) else _missing(p) for r, p in plans if r not in possible}
+    refused = {r.name: p if isinstance(p, str) else missing_data(p.missing) for r, p in plans if r not in possible}
     if name != ALL and refused:
         raise ValueError(refused[name])
     return _run(options, possible, refused)
+
+
+def _refuse_names(request: RecipeRequest) -> None:
+    """Refuse a judge that is nowhere, and data sets to opt into that no recipe has."""
+    if request.judge is not None:
+        refuse_nobody(request.judge)
+    known = sorted({n.name for name in names() for n in recipe_named(name).needs if n.opt_in})
+    for name in request.opt_in:
+        if name not in known:
+            raise ValueError(not_known("data set to opt into", name, known))
 
 
 def _plan(recipe: Recipe, request: RecipeRequest, common: Common, *, alone: bool) -> Planned | str:
@@ -188,11 +200,6 @@ def _plan(recipe: Recipe, request: RecipeRequest, common: Common, *, alone: bool
         if alone:
             raise
         return str(e)
-
-
-def _missing(plan: Planned) -> str:
-    need = plan.missing[0]
-    return f"the data {need.name} is missing ({need.about}): {need.supply}"
 
 
 def _run(options: Options, chosen: Sequence[Recipe], refused: dict[str, str]) -> Recipes:

@@ -5,6 +5,7 @@ Each task does what a single verb would do, in the same place, so that a grid fi
 way round. Which task runs where is the engine's business; whether a stage is done is known by its record alone.
 """
 
+import json
 import os
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from ws.engine import Task, note
 from ws.eval import Evaluation
 from ws.eval.questions import SharedQuestions
 from ws.grid.cells import Cell, cell_plan, make_cell, make_method, make_strength, matched
-from ws.records import Record
+from ws.records import Record, canonical
 from ws.replicate import replicate
 from ws.settings import coerced
 from ws.study.evaluations import make_reference
@@ -50,7 +51,9 @@ def tasks_of(cells: Sequence[Cell]) -> list[Task]:
         if cell.study or cell.needs.answers:
             needs.append(share(f"pairs/{cell.model}/{cell.behavior}/s{cell.seed}", "pairs", study))
         for name, e in unsteered(cell):
-            needs.append(share(name, "reference", {"common": asdict(there.common), "eval": asdict(e)}))
+            needs.append(
+                share(name, "reference", json.loads(canonical({"common": asdict(there.common), "eval": asdict(e)})))
+            )
         if users[_sides_name(cell)] > 1 and _takes_sides(cell):
             needs.append(share(_sides_name(cell), "sides", study, *needs[:1]))
         own.append(

@@ -14,6 +14,7 @@ from ws.judge.asking import Estimate as Estimate
 from ws.judge.asking import JudgeSettings as JudgeSettings
 from ws.judge.asking import ModelJudge as ModelJudge
 from ws.judge.asking import judge_named as judge_named
+from ws.judge.asking import refuse_nobody as refuse_nobody
 from ws.judge.case import Case as Case
 from ws.judge.case import Judge as Judge
 from ws.judge.case import Verdict as Verdict

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ws.endpoint import Endpoint, Question
-from ws.errors import JudgeUnfit
+from ws.errors import BadFile, JudgeUnfit
 from ws.generate import HOTTEST, Answer, Sampling
 from ws.judge.case import Case, Judge, Verdict
 from ws.judge.rubrics import MALFORMED, Rubric, rubric
 from ws.judge.rules import rule
 from ws.judge.writers import FLAGS, Local, Server, Writer
+from ws.models.gguf import names_gguf
 from ws.models.load import Base, load
+from ws.models.locate import locate, refuse_nowhere
 from ws.records import slug
 from ws.settings import Range, at_least, refuse_outside
 
@@ -173,6 +175,21 @@ class ModelJudge:
 def _distinct(cases: Sequence[Case]) -> Mapping[str, Case]:
     """Cases by what they read."""
     return {case.key: case for case in reversed(cases)}
+
+
+def refuse_nobody(by: str) -> None:
+    """Refuse a judge by name that is nowhere, before anything is loaded or asked."""
+    if by.partition(":")[0] == "rule":
+        if own := by.partition(":")[2]:
+            rule(own)
+    elif not by.startswith(("http:", "https:")):
+        try:
+            names_gguf(by) or locate(by)
+        except BadFile:
+            raise BadFile(
+                f"{by!r} is no judge: take rule, the address of a server (http://...#MODEL), or a model (tiny, a hub id, a folder)."
+            ) from None
+        refuse_nowhere(by)
 
 
 def judge_named(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ws.endpoint import Endpoint
 from ws.errors import PairsUnfit
-from ws.judge.asking import JudgeSettings, ModelJudge, judge_named
+from ws.judge.asking import JudgeSettings, ModelJudge, judge_named, refuse_nobody
 from ws.judge.case import Case
 from ws.judge.rubrics import rubric
 from ws.judge.rules import rule
@@ -75,6 +75,8 @@ class PairJudge:
             by = Endpoint.from_environment(
                 url, model=model or None, concurrency=settings.judge_concurrency, flags=FLAGS
             )
+        elif isinstance(by, str):
+            refuse_nobody(by)
         if isinstance(by, Endpoint):
             by = replace(by, model=by.served())
         return PairJudge(by, settings, out)

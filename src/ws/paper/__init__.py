@@ -1,7 +1,7 @@
 """The paper's experiments as recipes: Fierro & Roger, Steering Language Models with Weight Arithmetic (arXiv 2511.05408).
 
-    recipe = recipe_named("lr_sweep").on("tiny")
-    outcome = recipe.run(Job(base, Common(out="out"), RecipeRequest()))
+    ws.paper("lr_sweep")                                 # on `tiny`: curves, claims, figures
+    recipe_named("lr_sweep").on("tiny").run(Job(base, Common(out="out"), RecipeRequest()))     # what it does
 
 | file                  | holds                                                                        |
 |-----------------------|------------------------------------------------------------------------------|
@@ -23,13 +23,14 @@
 | `recipes/`            | the recipes themselves                                                       |
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ws.errors import not_known
 
 if TYPE_CHECKING:
-    from ws.paper.recipe import Recipe
+    from ws.paper.recipe import Need, Recipe
 
 WHERE = {
     "syc_qa": "syc",
@@ -61,3 +62,8 @@ def recipe_named(name: str) -> "Recipe":
     found = module.RECIPES[name] if hasattr(module, "RECIPES") else module.RECIPE
     assert found.name == name
     return found
+
+
+def missing_data(needs: "Sequence[Need]") -> str:
+    """What a recipe lacks, and how to get it, as one sentence."""
+    return f"the data {needs[0].name} is missing ({needs[0].about}): {needs[0].supply}"

@@ -120,7 +120,7 @@ class Job:
         return Path(self.common.out)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """What a recipe left: tables, the last of which is its scorecard, pictures, and what none of them says."""
 
@@ -136,6 +136,10 @@ class Outcome:
     failed: Mapping[str, str]
     """What could not be made, and why."""
     reused: bool
+
+    def __repr__(self) -> str:
+        scorecard = self.sheets[-1]
+        return f"{scorecard.title}\n{scorecard.markdown()}\n{self.recipe}, in {self.folder}"
 
     def as_json(self) -> Json:
         """All of it: absolute paths, NaN as None."""
