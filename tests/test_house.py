@@ -39,7 +39,7 @@ ROWS = [
     "paper doctor",
     "verbs",
     "cli",
-    "scripts run_sweep run_subspace",
+    "scripts run_sweep run_subspace vllm_plugin",
 ]
 ROW = {unit: i for i, row in enumerate(ROWS) for unit in row.split()}
 PART_OF = {"compare": "grid", "sweep": "grid"}

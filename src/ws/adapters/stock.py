@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from ws.adapters.families import family
 from ws.adapters.family import Adapter, Spec, sizes
 from ws.adapters.oft import TERMS
-from ws.direction.forms import all_finite
+from ws.direction.forms import LowRank, all_finite
 from ws.errors import BadFile, DirectionMismatch, Unsupported
 from ws.models.checkpoint import Theta
 from ws.types import Json
@@ -54,6 +54,28 @@ def load_stock(folder: Path | str, base: Theta) -> Adapter:
     """A stock peft adapter folder, on the base it was made for."""
     folder = Path(folder)
     return adapter_of(_config(folder), _stored(folder), base, folder)
+
+
+def plain_lora(folder: Path | str) -> dict[str, LowRank]:
+    """The change of each module that a plain LoRA makes, read without the base it was made for."""
+    folder = Path(folder)
+    config = _config(folder)
+    _refuse_more(folder, config)
+    name, settings = _spec(folder, config)
+    if name != "lora":
+        raise Unsupported(f"{folder} is a {name} adapter, and only a plain LoRA can be read without its base.")
+    _all_known(folder, config)
+    tensors, modules = _named(folder, _stored(folder))
+    if tensors.keys() != {f"{m}.lora_{side}.weight" for m in modules for side in "AB"}:
+        raise BadFile(f"{folder}: its tensors are not two factors of each module.")
+    scale = settings["lora_alpha"] / settings["rank"]
+    low_ranks = {
+        m: (tensors[f"{m}.lora_B.weight"].double() * scale, tensors[f"{m}.lora_A.weight"].double()) for m in modules
+    }
+    for module, (b, a) in low_ranks.items():
+        if a.ndim != 2 or b.ndim != 2 or not a.shape[0] == b.shape[1] == settings["rank"]:
+            raise BadFile(f"{folder}: the factors of {module} are not of rank {settings['rank']}.")
+    return {m: LowRank(*factors) for m, factors in low_ranks.items()}
 
 
 def adapter_of(config: Json, raw: Mapping[str, torch.Tensor], base: Theta, folder: Path | str) -> Adapter:

@@ -12,7 +12,7 @@ import yaml
 from ws.direction import Direction
 from ws.direction.file import write_tensors
 from ws.errors import ExportRefused
-from ws.export.peft import WEIGHTS, config, refuse_moved, tensors_of
+from ws.export.peft import WEIGHTS, config_on, refuse_moved, tensors_of
 from ws.export.target import card, describe, factors, of_one_rank
 from ws.models.base import Base
 from ws.models.locate import locate
@@ -29,7 +29,7 @@ def to_mergekit(direction: Direction, base: Base, work: Path, *, final: Path, al
     record = {"to": "mergekit", "alphas": [alpha], "rank": r, "kept_energy": share}
     (work / ADAPTER).mkdir()
     write_tensors(tensors_of(low_ranks), work / ADAPTER / WEIGHTS, {"format": "pt"})
-    adapter_config = config(low_ranks, base, r, r)
+    adapter_config = config_on(base, low_ranks, r, r)
     (work / ADAPTER / "adapter_config.json").write_text(json.dumps(adapter_config, indent=1, sort_keys=True) + "\n")
     (work / RECIPE).write_text(yaml.safe_dump(recipe(base, final.resolve() / ADAPTER, alpha), sort_keys=False))
     body = f"""The base plus {alpha:g} times a direction, as a recipe for mergekit:

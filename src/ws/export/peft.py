@@ -73,7 +73,7 @@ def to_peft(direction: Direction, base: Base, work: Path, *, alphas: Sequence[fl
             os.link(first, folder / WEIGHTS)
         strength = alpha * r
         (folder / "adapter_config.json").write_text(
-            json.dumps(config(low_ranks, base, r, strength), indent=1, sort_keys=True) + "\n"
+            json.dumps(config_on(base, low_ranks, r, strength), indent=1, sort_keys=True) + "\n"
         )
         body = f"A weight-steering direction as a plain LoRA of rank {r}, at strength alpha = {alpha:g}. `lora_alpha = {strength:g}`."
         body += "".join(f"\n\n{way}" for way in (with_peft(base), with_vllm_adapter(base, r)))
@@ -97,9 +97,23 @@ def tensors_of(low_ranks: dict[str, LowRank]) -> dict[str, Tensor]:
     return tensors
 
 
-def config(low_ranks: dict[str, LowRank], base: Base, rank: int, lora_alpha: float) -> Json:
-    """The content of `adapter_config.json`: every setting that matters, named in full."""
+def config_on(base: Base, names: Iterable[str], rank: int, lora_alpha: float) -> Json:
+    """The content of `adapter_config.json` for a loaded base."""
     place, revision = place_of(base)
+    turned = any(is_conv1d(base.linears[m].module) for m in names)
+    return config(names, rank, lora_alpha, place=place, revision=revision, fan_in_fan_out=turned)
+
+
+def config(
+    names: Iterable[str],
+    rank: int,
+    lora_alpha: float,
+    *,
+    place: str,
+    revision: str | None = None,
+    fan_in_fan_out: bool = False,
+) -> Json:
+    """The content of `adapter_config.json`: every setting that matters, named in full."""
     return {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
@@ -107,8 +121,8 @@ def config(low_ranks: dict[str, LowRank], base: Base, rank: int, lora_alpha: flo
         "revision": revision,
         "r": rank,
         "lora_alpha": lora_alpha,
-        "target_modules": sorted(low_ranks),  # full paths: suffixes would select layers the direction does not touch
-        "fan_in_fan_out": any(is_conv1d(base.linears[m].module) for m in low_ranks),
+        "target_modules": sorted(names),  # full paths: suffixes would select layers the direction does not touch
+        "fan_in_fan_out": fan_in_fan_out,
         "inference_mode": True,
         "lora_dropout": 0.0,
         "bias": "none",

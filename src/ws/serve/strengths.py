@@ -70,8 +70,8 @@ class Dials:
     def strengths(self, model: str, steer: Mapping[str, Any]) -> Strengths:
         """What a request asks for by the name of its model and by `steer`; refused where it cannot be."""
         turned: dict[str, float] = {}
-        named = [] if model in (BASE, self.model) else [_named(part) for part in model.split("+")]
-        for name, alpha in (*named, *steer.items()):
+        parts = [] if model in (BASE, self.model) else [named(part) for part in model.split("+")]
+        for name, alpha in (*parts, *steer.items()):
             if name in turned:
                 raise Refusal(400, f"{_short(name)} is named twice; give its strength once", param="steer")
             turned[name] = self._allowed(name, alpha, "steer" if name in steer else "model")
@@ -105,7 +105,7 @@ class Dials:
         return float(alpha)
 
 
-def _named(part: str) -> tuple[str, Any]:
+def named(part: str) -> tuple[str, Any]:
     """(name, alpha) of NAME@ALPHA; what is no number stays text, and is refused with its name."""
     name, at, text = part.partition("@")
     if not at:
