@@ -501,7 +501,7 @@ def test_tasks_that_need_a_failed_one_are_skipped_and_the_others_are_done():
     [
         (["--methods", "ws:lorra"], "there is no adapter 'lorra'"),
         (["--methods", "repe", "--reference", "ws:lora"], "the reference 'ws:lora' is not among the methods repe"),
-        (["--evals", "pairs"], "there are airisk, answers, dilemmas, foundations, perplexity"),
+        (["--evals", "pairs"], "there are airisk, answers, dilemmas, em, foundations"),
         (["--evals", "dilemas"], "evaluation 'dilemas' is not known"),
         (["--seeds", "0,0"], "seeds are different whole numbers"),
         (["--alphas=1"], "one below 0 and one above"),
