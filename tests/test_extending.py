@@ -216,12 +216,15 @@ def names_in(path: Path) -> set[str]:
 def test_a_family_or_a_method_is_named_in_its_own_file_and_where_all_are_listed():
     root = Path(ws.__file__).parent
     listed = {root / "adapters" / "families.py", root / "methods" / "registry.py", root / "presets.py"}
-    formats = {root / "adapters" / "stock.py", root / "serve" / "conformance.py"}  # of peft, and a field of llama.cpp
+    peft, llama_cpp = {root / "adapters" / "stock.py"}, {root / "export" / "gguf.py"}
+    llama_cpp |= {root / "serve" / "conformance.py", root / "serve" / "proxy.py"}
+    published = set((root / "paper").rglob("*.py"))  # the arms of experiments that were made with one family
+    others = peft | llama_cpp | published | {root / "doctor" / "selftest.py"}  # the self-test is one study
     texts = {p: names_in(p) for p in root.rglob("*.py")}
     families = [name for name in FAMILIES if name not in ("bias", "full")]  # which are words of their own
     for name in [*families, *(m for m in methods.METHODS if ":" in m or m.startswith("repe"))]:
         own = root / "adapters" / f"{name}.py"
         files = {p for p, inside in texts.items() if inside & {name, f"ws:{name}"}}
         assert files, name
-        strangers = files - listed - formats - {own, root / "doctor" / "selftest.py"}  # the self-test is one study
+        strangers = files - listed - others - {own}
         assert not strangers, f"{name} is also named in {sorted(map(str, strangers))}"

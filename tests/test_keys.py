@@ -257,11 +257,13 @@ def test_a_change_of_any_one_option_is_another_evaluation(tiny, honesty, tmp_pat
     others = {f"{of}.{n}": {of: replace(usual[of], **{n: v})} for of, own in changes.items() for n, v in own.items()}
     others["evaluation.name"] = {"evaluation": Evaluation("perplexity")}  # it could not read this data
     others |= {"alphas": {"alphas": (-1, 2)}, "strength": {"strength": {"budget": 1.0}}}
+    others["evaluation.judge"] = {"evaluation": Evaluation("syc-qa", judge="tiny")}
     options = {f"{n}.{f.name}" for n, of in (("subject", Subject), ("evaluation", Evaluation)) for f in fields(of)}
     options |= {n for n, p in inspect.signature(make_eval).parameters.items() if p.kind is p.KEYWORD_ONLY}
     assert options == others.keys() | NOT_IN_AN_EVALUATION.keys()
     keys = {n: key(make_eval, **{**usual, **change}) for n, change in others.items()}
     keys[""] = key(make_eval, **usual)
+    keys["by rule"] = key(make_eval, **{**usual, "evaluation": Evaluation("syc-qa")})
     all_differ(keys)
     assert key(make_eval, **usual, out=tmp_path) == keys[""]
     chosen, items = protocol("dilemmas"), items_of(protocol("dilemmas"), tiny, data=DILEMMAS, limit=3)
@@ -340,11 +342,13 @@ def test_a_change_of_anything_in_a_cell_is_another_cell(tiny, honesty, tmp_path)
         "evals.n_think": evals(n_think=16),
         "evals.data": evals(data=str(edited)),
         "evals.limit": evals(limit=3),
+        "evals.judge": replace(cell, evals=(Evaluation("syc-qa", judge="tiny"),)),
+        "by rule": replace(cell, evals=(Evaluation("syc-qa"),)),
     }
     parts = {"common": cell.common, "evals": asked}
     names = {f.name for f in fields(cell) if f.name not in parts}
     names |= {f"{part}.{f.name}" for part, value in parts.items() for f in fields(value)}
-    assert names == (cells.keys() - {"", "options of training"}) | NOT_IN_A_CELL.keys()
+    assert names == (cells.keys() - {"", "options of training", "by rule"}) | NOT_IN_A_CELL.keys()
     all_differ({n: place(c, tiny, honesty).key for n, c in cells.items()})
     for name, unlike in {"out": str(tmp_path / "b"), "device": "cuda", "model": "elsewhere"}.items():
         assert place(common(**{name: unlike}), tiny, honesty).key == place(cell, tiny, honesty).key

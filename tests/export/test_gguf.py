@@ -112,8 +112,7 @@ def test_a_family_that_has_no_names_there_is_refused_with_the_ways_that_are_left
     assert not (tmp_path / "e").exists()
 
 
-def test_strengths_that_llama_cpp_cannot_scale_are_refused(tiny, tmp_path):
+def test_several_strengths_for_llama_cpp_are_refused_since_it_scales_one(tiny, tmp_path):
     base = base_of("llama", tiny, tmp_path / "base")
-    for alphas, says in (([0.0], "strength 0"), ([1.0, 2.0], "one strength")):
-        with pytest.raises(ExportRefused, match=says):
-            export(lowrank(base), base, tmp_path / "e", to="gguf-lora", alphas=alphas)
+    with pytest.raises(ExportRefused, match="one strength"):
+        export(lowrank(base), base, tmp_path / "e", to="gguf-lora", alphas=[1.0, 2.0])

@@ -45,8 +45,6 @@ def to_gguf(direction: Direction, base: Base, work: Path, *, alphas: Sequence[fl
     if len(alphas) != 1:
         raise ExportRefused("gguf-lora holds one strength, and requests scale it; give one `alpha`.")
     (alpha,) = alphas
-    if alpha == 0:
-        raise ExportRefused("an adapter of strength 0 holds nothing that a request could scale; it is the base.")
     low_ranks = factors(direction, "gguf-lora")
     names = tensor_names(base.model.config, low_ranks)
     rank, low_ranks = of_one_rank(low_ranks)
