@@ -124,7 +124,7 @@ def test_the_plan_says_what_is_done_and_runs_nothing(undisturbed, tmp_path):
     assert found["stages"]["train"] == {"all": 4, "done": 2}
     assert found["seconds_left"] > 0
     code, told, _ = finish(tmp_path / "new", "--check")
-    assert "is not known" in told
+    assert "none was made here yet" in told
     assert not (tmp_path / "new").exists()
 
 
