@@ -75,6 +75,8 @@ COLUMNS = (
     "kind",
 )
 YES_NO = (("yes",), ("no",))
+JUDGED_TINY = 96
+"""The longest judged answer of `tiny` that is no loop is shorter."""
 
 Metrics = Mapping[str, Mapping[float, Sample]]
 """Metric to strength to the number of the rows at that strength."""
@@ -207,6 +209,10 @@ class Protocol:
         if all(isinstance(asks, Rule) and asks.exact for asks in self.asked.values()):
             raise ValueError(f"`judge` does nothing for {self.id}, where exact rules decide; leave it out")
         return replace(self, judge=judge, id=f"{self.id.partition('@')[0]}@{short(judge)}")
+
+    def most_tokens(self, base: Base) -> int:
+        """Tokens of an answer of the model's own, at most; judged ones of `tiny` are cut earlier, where they only loop."""
+        return min(self.n_write, JUDGED_TINY) if self.asked and base.tiny else self.n_write
 
     def thinking(self, n_think: int) -> "Protocol":
         """The same questions with another budget of thought: another protocol, so another id."""
@@ -357,7 +363,7 @@ def _measured(
         return score_writing(
             base,
             items,
-            n_write=protocol.n_write,
+            n_write=protocol.most_tokens(base),
             temperature=protocol.temperature,
             alphas=alphas,
             dial=dial,

@@ -11,8 +11,6 @@ from ws.models.chat import encode, stop_tokens
 from ws.models.load import Base
 
 RUN = 4  # tokens: shorter runs come back in any text
-TINY = 96
-"""Most tokens of an answer of `tiny`: its longest ones are shorter, and what goes on is a loop."""
 
 
 def score_writing(
@@ -30,7 +28,6 @@ def score_writing(
 
     Rows that ask something of one answer have one score: it is written once (see `ws.eval.judged`).
     """
-    n_write = min(n_write, TINY) if base.tiny else n_write
     answers = {answer_of(i.row_key): n for n, i in reversed(list(enumerate(items)))}
     first = sorted(answers.values())  # of every answer, the first row that asks for it
     prompts = [(i, tuple(encode(base.tokenizer, slot_text(base, i)))) for i in (items[n] for n in first)]

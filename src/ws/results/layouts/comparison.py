@@ -173,7 +173,8 @@ def _beside(k: Trials, claim: Claim) -> tuple[dict[str, str], Json]:
 
 def _costs(k: Trials, claim: Claim, costs: Costs) -> tuple[dict[str, str], Json]:
     """What each arm costs: on neutral text, and in how often the question is answered at all."""
-    cells, record = {}, {}
+    cells: dict[str, str] = {}
+    record: Json = {}
     for name, (where, metric) in costs.columns.items():
         ends = [k.moved(where, metric, arm).found for arm in ("neg", "pos")]
         cells[f"{name} − / +"] = " / ".join(signed(e.mean) for e in ends)
