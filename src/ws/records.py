@@ -22,6 +22,7 @@ import logging
 import math
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -407,9 +408,8 @@ def writable(folder: Path, field: str = "out") -> None:
     """Make a folder and refuse one that cannot be written; `field` is what was typed for it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe.{os.getpid()}"
-        probe.touch()
-        probe.unlink(missing_ok=True)  # a process of the same number on another machine may have been quicker
+        with tempfile.TemporaryFile(dir=folder):  # without a name where that is possible: a kill leaves nothing
+            pass
     except OSError as e:
         if is_disk_full(e):
             raise
