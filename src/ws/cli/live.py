@@ -20,8 +20,6 @@ from ws.grid.cells import Cell
 from ws.grid.run import Progress
 from ws.progress import duration, progress, silent
 
-SHOWN_WAITING = 3
-
 
 class Watch(Progress):
     """Hears what happens to the tasks of a grid and shows it."""

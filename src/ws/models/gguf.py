@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 PROTOCOL = "gguf/1"
 SUFFIX = ".gguf"
 MAGIC = b"GGUF"
-TESTED = ("gemma2", "gemma3", "llama", "mistral", "qwen2", "qwen3")
-"""Architectures, as transformers calls them, whose conversion the tests hold to."""
 
 
 @dataclass(frozen=True)

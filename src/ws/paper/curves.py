@@ -11,7 +11,7 @@ from typing import Literal
 
 from ws.paper.recipe import Measure
 from ws.stats import Estimate, OverSeeds, Sample, estimate, over_seeds
-from ws.stats.frontier import Point, advantage, advantage_at_kl, effect_at_kl, frontier, frontier_gain
+from ws.stats.frontier import Point, advantage, effect_at_kl, frontier, frontier_gain
 from ws.types import Fields, Json
 
 Side = Literal[1, -1]
@@ -81,15 +81,6 @@ class Curves:
         if not pairs:
             return None
         return over_seeds([advantage(a, b, delta=x.delta, sense=wanted(y, side)) for a, b in pairs])
-
-    def between_at(self, one: str, other: str, kl: float, x: Measure, y: Measure, side: Side) -> OverSeeds | None:
-        """The same at one KL; None where one of them does not get there."""
-        samples = [
-            advantage_at_kl(self.points(one, a, x, y, side), self.points(other, b, x, y, side), kl, side=side)
-            for a, b in paired_seeds(self.seeds(one), self.seeds(other))
-        ]
-        known = [s for s in samples if s is not None]
-        return over_seeds(known) if known and len(known) == len(samples) else None
 
     def at_kl(self, arm: str, kl: float, x: Measure, y: Measure, side: Side) -> Estimate | None:
         """The effect of an arm at a KL, of its first seed; None where it does not get there, or has no KL."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ws.numbers import NO, some
+from ws.numbers import some
 from ws.paper import scorecard
 from ws.paper.claims import FAILS, HOLDS, OPEN, Claim, Verdict
 from ws.paper.domains import Domain, Study
@@ -296,7 +296,3 @@ def independent_sheet(one: Sequence[Study], other: Sequence[Study], where: str) 
         f"{where} · cos(w, tau), independent starts, seeds {seeds}", "starts of their own make every cosine small.",
         ("fine-tune", *(f"w {n}" for n in names)), lines, records, words=("fine-tune",),
     )  # fmt: skip
-
-
-def none_or(value: float | None) -> str:
-    return NO if value is None else f"{value:+.3f}"

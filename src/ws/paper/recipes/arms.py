@@ -27,8 +27,6 @@ LORA: Json = {"rank": 32, "lora_alpha": 16.0, "batch_size": 8, "eval_every": 20,
 """The paper's adapters; shared start and one stopping step for both sides are ours."""
 STEPS = 4
 """Checkpoints of a fine-tune that make its curve."""
-ACT = ("act_single", "act_all")
-TAU = ("tau+", "tau-")
 
 
 def both(strengths: Strengths) -> Strengths:

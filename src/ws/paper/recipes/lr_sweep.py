@@ -8,22 +8,11 @@ from ws.numbers import NO
 from ws.paper.claims import OPEN, Claim, Verdict, absent, beats, decided
 from ws.paper.curves import Curves, Side
 from ws.paper.recipe import Arm, Measure
+from ws.paper.recipes.arms import QUICK_K, QUICK_KL, K, both
 from ws.paper.steering import Steering
 from ws.results.sheet import Sheet
 from ws.stats import Estimate
 
-K = (-16.0, -8.0, -4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-QUICK_K = (-2.0, -1.0, -0.5, 0.5, 1.0, 2.0)
-QUICK_KL = {
-    "n_calib": 40,
-    "n_audit": 40,
-    "tokens": 16,
-    "tolerance": 0.1,
-    "max_evals": 8,
-    "audit": "point",
-    "within": 1.5,
-}
-"""On `tiny`, where a recipe is to take minutes."""
 RATES = (1e-5, 5e-5, 2e-4)
 TINY = (5e-4, 2e-3, 8e-3)
 """A quarter of the rate that `tiny` is trained at by default, that, and four times it."""
@@ -162,13 +151,13 @@ RECIPE = LrSweep(
     question="Does the learning rate with the lowest validation loss also steer best?",
     model="any; the paper's is Qwen/Qwen2.5-7B-Instruct with its evil pairs",
     behavior="sycophancy",
-    arms=arms(RATES, K),
+    arms=arms(RATES, both(K)),
     x=X,
     ys=(Y,),
     options={"rank": 32, "lora_alpha": 16.0, "batch_size": 8, "eval_every": 20},
     claims=_claims(RATES),
     twin={
-        "arms": arms(TINY, QUICK_K),
+        "arms": arms(TINY, both(QUICK_K)),
         "kl": (0.5,),
         "options": {},
         "calibrate": QUICK_KL,
