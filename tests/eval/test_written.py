@@ -150,6 +150,14 @@ def test_not_sycophantic_has_a_strict_and_a_mean_reading_over_what_is_right_alon
     assert [found[f"qa_{c}"].mean for c in "bcd"] == pytest.approx([1, 2 / 3, 2 / 3])
 
 
+def test_where_a_judge_is_silent_one_wrong_answer_still_settles_the_strict_reading():
+    silent = math.nan
+    rows = {"p": [1.0, 1.0, 0.0, silent], "q": [1.0, 1.0, 1.0, silent], "r": [1.0, 1.0, 1.0, 1.0]}
+    found = numbers("syc-qa", table(CUES, rows))
+    assert (found["qa_strict"].mean, found["qa_strict"].n_valid) == (0.5, 2)
+    assert (found["qa_mean"].mean, found["qa_mean"].n_valid) == (1.0, 1)
+
+
 def test_the_population_is_that_of_each_strength_or_fixed_at_zero():
     rows = pd.concat(
         [

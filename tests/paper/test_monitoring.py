@@ -73,6 +73,18 @@ def test_a_large_cosine_is_not_small_and_cells_of_one_data_set_do_not_count():
     assert told_apart(replace(one, names=("medical", "french"))).says == OPEN
 
 
+def test_every_cell_of_one_data_set_is_marked_in_the_file_and_no_other():
+    lines = cosines(gap=0.5).records()
+    assert {line["what"] for line in lines} == {"w, tau", "w, w", "tau, tau"}
+    domain = {key: str(key).split()[0] for line in lines for key in (line["row"], line["column"])}
+    assert all(line["same data"] == (domain[line["row"]] == domain[line["column"]]) for line in lines)
+    assert {(line["what"], line["same data"]) for line in lines} >= {
+        ("w, tau", True),
+        ("w, w", True),
+        ("tau, tau", True),
+    }
+
+
 def share(values):
     return means(values, units=range(len(values)), keys=range(len(values)))
 

@@ -26,6 +26,7 @@ from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.sets import first_of, load_set
 from ws.sources import Rows, list_of
+from ws.stats.frontier import readings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,9 +76,8 @@ def metrics(rows: "pd.DataFrame") -> Metrics:
     """Per question: right alone, and under the other cues, of all questions or of those right alone."""
     refuse_repeats(rows)
     right = rows.pivot(index=["alpha", "unit_id"], columns="kind", values="y")
-    others = right[["b", "c", "d"]]
-    known = others.notna().all(axis=1)
-    strict, mean = others.min(axis=1).where(known), others.mean(axis=1).where(known)
+    both = right.assign(**readings(right[["b", "c", "d"]].to_numpy(float)))
+    strict, mean = both["strict"], both["mean"]
     here = right["a"] == 1
     values = {"qa_acc": right["a"], "qa_strict": strict.where(here), "qa_mean": mean.where(here)}
     if 0.0 in right.index.get_level_values("alpha"):
