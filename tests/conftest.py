@@ -11,6 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
+
+SOURCE = Path(__file__).parents[1] / "src"
+SHAPED = [
+    ".".join(p.relative_to(SOURCE).with_suffix("").parts)
+    for p in SOURCE.rglob("*.py")
+    if "from jaxtyping" in p.read_text(encoding="utf-8")
+]
+"""Modules that state shapes. They alone are checked call by call: of the rest mypy knows the types, and to check them again doubles the time."""
+install_import_hook(SHAPED, "typecheck.checked")
 
 REAL_DATA = Path(os.environ.get("WS_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 

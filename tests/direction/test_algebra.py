@@ -6,8 +6,10 @@ from dataclasses import fields
 
 import pytest
 import torch
+from conftest import SHAPED
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 
 from ws.direction import Direction, cosine, dot
 from ws.direction.forms import BiasShift, BlockRotation, ColScale, Dense, LowRank, RowScale, tensors
@@ -18,6 +20,13 @@ WEIGHTS = {
     n: torch.randn(s, generator=torch.Generator().manual_seed(i), dtype=torch.float64)
     for i, (n, s) in enumerate(SHAPES.items())
 }
+
+
+def test_a_shape_that_breaks_its_promise_is_an_error_while_tests_run():
+    assert {"ws.direction.forms", "ws.explain.bases.basis", "ws.methods.parts"} <= set(SHAPED)
+    assert LowRank(torch.zeros(4, 2), torch.zeros(2, 3)).dense(torch.zeros(4, 3)).shape == (4, 3)
+    with pytest.raises(TypeCheckError):
+        LowRank(torch.zeros(4, 2), torch.zeros(3, 3))
 
 
 def rand(*shape, g):
