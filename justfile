@@ -85,6 +85,10 @@ same old new *args:
 check:
     bash .ci/run
 
+# Fuzzing and simulations at their full size; the suite runs a tenth of them.
+long *args:
+    WS_LONG_TESTS=1 {{python}} -m pytest -q -m slow {{args}}
+
 # Other people's programs against ours, in an environment of its own: the openai package, schemathesis, lm-evaluation-harness, llama.cpp.
 peers *args:
     python3 -m venv .venv-peers

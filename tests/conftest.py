@@ -23,6 +23,8 @@ SHAPED = [
 install_import_hook(SHAPED, "typecheck.checked")
 
 REAL_DATA = Path(os.environ.get("WS_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+LONG = "WS_LONG_TESTS" in os.environ
+"""Whether simulations and fuzzing run at their full size: `just long`."""
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -118,8 +118,8 @@ def test_an_answer_that_goes_in_circles_is_seen_and_one_that_does_not_is_not():
 
 def test_free_answers_are_those_of_generate_at_every_strength_and_a_broken_model_is_seen(tiny):
     direction = lowrank(tiny, size=6.0)
-    result = score_protocol(tiny, FREE, alphas=[-1.0, 0.0, 1.0], dial=lambda a: steer(tiny, direction, a), limit=4)
-    items = FREE.items(tiny, None)[:4]
+    result = score_protocol(tiny, FREE, alphas=[-1.0, 0.0, 1.0], dial=lambda a: steer(tiny, direction, a), limit=2)
+    items = FREE.items(tiny, None)[:2]
     for alpha, part in result.rows.groupby("alpha"):
         with steer(tiny, direction, float(alpha)):
             alone = [generate(tiny, i.chat.user, max_new_tokens=128) for i in items]
