@@ -4,8 +4,10 @@
         base.model.generate(...)
 
 By hook no weight is written: each touched layer adds `alpha * form(x)` to its output, in at least fp32, and casts
-back. By `fold=True` the change is written into the weights, from a saved copy, and the saved bits come back at the
-end. Blocks nest, overlap and may be left in any order: every layer keeps one list of what is switched on.
+back. Experts that lie in one tensor multiply by themselves, and nothing can be added half way: for the length of their
+forward pass they see steered matrices in place of their own, one pass for every strength in the batch. By `fold=True`
+the change is written into the weights, from a saved copy, and the saved bits come back at the end. Blocks nest,
+overlap and may be left in any order: every layer keeps one list of what is switched on.
 """
 
 import logging
@@ -14,16 +16,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from ws.direction.direction import Direction
-from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, RowScale, mapped, tensors
+from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, RowScale, Stacked, mapped, tensors
 from ws.errors import DirectionMismatch, Unsupported
 from ws.models.base import Base, Root, how_to_load
-from ws.models.modules import ONE_EXPERT, fingerprint, is_conv1d, is_packed, linears_of, sizes, weight_of
+from ws.models.exchange import Exchange
+from ws.models.modules import (
+    ONE_EXPERT,
+    Layer,
+    Stack,
+    fingerprint,
+    is_packed,
+    is_turned,
+    linears_of,
+    sizes,
+    stacks_of,
+    weight_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -145,15 +160,17 @@ class _Dial:
     """All that is switched on at one layer, its hook, and the bits to restore."""
 
     parts: list[_Part]
-    handle: torch.utils.hooks.RemovableHandle | None = None
+    layer: Layer | None = None
+    """Held where it is experts: two values stand for the same ones, and the first of them is the key."""
+    handle: torch.utils.hooks.RemovableHandle | Exchange | None = None
     weight: Tensor | None = None
-    """The untouched weight as (out, in), kept while something is folded in."""
+    """The untouched weight as (out, in) or (experts, out, in), kept while something is folded in."""
     bias: Tensor | None = None
     delivered: float = 1.0
 
 
 def _part(
-    layer: nn.Module, forms: tuple[Form, ...], alpha: float | Tensor, fold: bool, origin: Base | Root | None, name: str
+    layer: Layer, forms: tuple[Form, ...], alpha: float | Tensor, fold: bool, origin: Base | Root | None, name: str
 ) -> _Part:
     """One layer's share, on its device and in at least float32."""
     weight: Tensor = layer.weight  # type: ignore[assignment]
@@ -171,16 +188,16 @@ def _is_at(form: Form, device: torch.device, dtype: torch.dtype) -> bool:
     return all(t.dtype == dtype and t.device == device for t in tensors(form).values())
 
 
-_DIALS: WeakKeyDictionary[nn.Module, _Dial] = WeakKeyDictionary()
+_DIALS: WeakKeyDictionary[Layer, _Dial] = WeakKeyDictionary()
 
 
-def _switch_on(layer: nn.Module, part: _Part) -> None:
-    dial = _DIALS.setdefault(layer, _Dial([]))
+def _switch_on(layer: Layer, part: _Part) -> None:
+    dial = _DIALS.setdefault(layer, _Dial([], layer if isinstance(layer, Stack) else None))
     dial.parts.append(part)
     _settle(layer, dial)
 
 
-def _switch_off(layer: nn.Module, part: _Part) -> None:
+def _switch_off(layer: Layer, part: _Part) -> None:
     dial = _DIALS.get(layer)
     if dial is None or part not in dial.parts:
         return
@@ -190,12 +207,16 @@ def _switch_off(layer: nn.Module, part: _Part) -> None:
         del _DIALS[layer]
 
 
-def _settle(layer: nn.Module, dial: _Dial) -> None:
+def _settle(layer: Layer, dial: _Dial) -> None:
     """Make the layer what its list of parts says: hook present or absent, weight folded or restored."""
     folded = [p for p in dial.parts if p.folded]
     hooked = len(folded) < len(dial.parts)
     if hooked and dial.handle is None:
-        dial.handle = layer.register_forward_hook(_add_parts, with_kwargs=True)
+        dial.handle = (
+            Exchange.on(layer.experts, partial(_passes, layer.experts))
+            if isinstance(layer, Stack)
+            else layer.register_forward_hook(_add_parts, with_kwargs=True)
+        )
     elif not hooked and dial.handle is not None:
         dial.handle.remove()
         dial.handle = None
@@ -227,6 +248,7 @@ def _sum_of_parts(layer: nn.Module, dial: "_Dial", x: Tensor, y: Tensor, dtype: 
             if isinstance(form, LowRank):
                 total = _plus_low_rank(total, x, form, alpha)
             else:
+                assert not isinstance(form, Stacked)
                 total = total + alpha * form(x, *_base_product(layer, dial, part, form, x, y))
     return total.to(y.dtype)
 
@@ -272,6 +294,51 @@ def along(alphas: Tensor, x: Tensor) -> Tensor:
     return (own if tokens == 1 else own.repeat_interleave(tokens)).view(-1, *[1] * (x.ndim - 1))
 
 
+# ---------------------------------------------------------------- experts that lie in one tensor
+
+
+def _passes(experts: nn.Module, x: Tensor) -> Iterator[tuple[Tensor | None, dict[str, Tensor]]]:
+    """The tokens that are steered alike (None: all of them), and the matrices that they see instead of the experts' own."""
+    stacks = [stack for n in experts._parameters if (stack := Stack(experts, n)) in _DIALS]
+    parts = [(stack, part) for stack in stacks for part in _DIALS[stack].parts if not part.folded]
+    for tokens, alphas in _alike([part.alpha for _, part in parts], x):
+        yield tokens, _steered([(*p, alpha) for p, alpha in zip(parts, alphas)])
+
+
+def _alike(alphas: Sequence[float | Tensor], x: Tensor) -> list[tuple[Tensor | None, Sequence[float | Tensor]]]:
+    """Tokens of the same strengths, and those; where strengths carry a gradient, every row by itself."""
+    if all(isinstance(a, float) for a in alphas):
+        return [(None, alphas)]
+    x = x[:, :1].to(torch.promote_types(x.dtype, torch.float32))
+    table = torch.cat([torch.ones_like(x) * _per_row(a, x) for a in alphas], 1)
+    keys = table.detach()
+    if table.requires_grad:
+        rows = _rows.get()
+        of = next(len(a) for a in alphas if isinstance(a, Tensor)) if rows is None else len(rows.numbers)
+        own = torch.arange(of, device=x.device).repeat_interleave(len(x) // of)
+        keys = torch.cat([keys, own[:, None]], 1)
+    different, group = torch.unique(keys, dim=0, return_inverse=True)
+    places = [(group == at).nonzero()[:, 0] for at in range(len(different))]
+    return [(tokens, table[tokens[0]].unbind()) for tokens in places]
+
+
+def _steered(steps: Sequence[tuple[Stack, _Part, float | Tensor]]) -> dict[str, Tensor]:
+    """`W + alpha * dW` of every tensor that a strength other than 0 changes, summed in fp32 or better and then cast back."""
+    totals: dict[Stack, Tensor] = {}
+    with torch.autocast(steps[0][0].weight.device.type, enabled=False):
+        for stack, part, alpha in steps:
+            if isinstance(alpha, Tensor) and not alpha.requires_grad and alpha == 0:
+                continue
+            for form in part.forms:
+                assert isinstance(form, Stacked)
+                total = totals.get(stack, weight_of(stack)).to(form.b.dtype)
+                totals[stack] = torch.baddbmm(total, form.b * alpha, form.a)
+        return {
+            stack.parameter: (total.mT if is_turned(stack) else total).to(stack.weight.dtype)
+            for stack, total in totals.items()
+        }
+
+
 OF_LIBRARIES = ("torch", "accelerate", "transformers")
 
 
@@ -280,7 +347,7 @@ def refuse_steered(base: Base) -> None:
 
     What is measured then is not the base's, and must not be kept as if it were.
     """
-    folded = any(layer.module in _DIALS for layer in base.linears.values())
+    folded = any(layer.module in _DIALS for layer in base.layers.values())
     hooks = (h for m in base.model.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values()))
     own = (h for h in hooks if (getattr(h, "__module__", None) or "").partition(".")[0] not in OF_LIBRARIES)
     if folded or next(own, None) is not None:
@@ -293,7 +360,7 @@ def refuse_steered(base: Base) -> None:
 # ---------------------------------------------------------------- folding
 
 
-def _fold(layer: nn.Module, dial: _Dial, folded: list[_Part]) -> None:
+def _fold(layer: Layer, dial: _Dial, folded: list[_Part]) -> None:
     """Write `saved + sum(alpha * dW)` into the layer, always from the saved bits; without parts, the bits themselves."""
     with torch.no_grad(), torch.autocast(layer.weight.device.type, enabled=False):  # type: ignore[arg-type]
         if dial.weight is None:
@@ -322,8 +389,10 @@ def _fold(layer: nn.Module, dial: _Dial, folded: list[_Part]) -> None:
         _write(layer, new, bias)
 
 
-def _write(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
-    _tensor(layer, "weight").copy_(weight.T if is_conv1d(layer) else weight)
+def _write(layer: Layer, weight: Tensor, bias: Tensor | None) -> None:
+    _tensor(layer, "weight").copy_(weight.mT if is_turned(layer) else weight)
+    if isinstance(layer, Stack):
+        return
     if bias is None:
         layer.register_parameter("bias", None)
     elif getattr(layer, "bias", None) is None:
@@ -332,7 +401,7 @@ def _write(layer: nn.Module, weight: Tensor, bias: Tensor | None) -> None:
         _tensor(layer, "bias").copy_(bias)
 
 
-def _tensor(layer: nn.Module, name: str) -> Tensor:
+def _tensor(layer: Layer, name: str) -> Tensor:
     tensor = getattr(layer, name)
     assert isinstance(tensor, Tensor)
     return tensor
@@ -389,7 +458,7 @@ def _refuse_rows_of_experts(dials: dict[str, float | Tensor]) -> None:
         )
 
 
-def _refuse_packed(layers: dict[str, nn.Module], direction: Direction, fold: bool, originated: bool) -> None:
+def _refuse_packed(layers: dict[str, Layer], direction: Direction, fold: bool, originated: bool) -> None:
     """Refuse what needs the values of quantised weights: folding, and scales or rotations of them."""
     packed = [name for name, layer in layers.items() if is_packed(layer)]
     if fold and packed:
@@ -423,12 +492,12 @@ def refuse_mismatch(base: Base, direction: Direction, origin: Base | None = None
 
 def _checked_layers(
     base: Base | nn.Module, model: nn.Module, direction: Direction, origin: Base | None
-) -> dict[str, nn.Module]:
+) -> dict[str, Layer]:
     """The layers a direction touches, or one error that names everything that does not line up."""
     if isinstance(base, Base):
-        layers, mark = base.linears, base.fingerprint
+        layers, mark = base.layers, base.fingerprint
     else:
-        layers = {x.name: x for x in linears_of(model)}
+        layers = {x.name: x for x in (*linears_of(model), *stacks_of(model))}
         own = dict(pair for x in layers.values() for pair in _kept_bits(x.module))
         mark = fingerprint(model, lambda _, p: own.get(id(p), p))
     expected = direction.fingerprint
@@ -458,10 +527,10 @@ def _checked_layers(
     return {name: layers[name].module for name in direction.forms}
 
 
-def _kept_bits(layer: nn.Module) -> Iterator[tuple[int, Tensor | None]]:
+def _kept_bits(layer: Layer) -> Iterator[tuple[int, Tensor | None]]:
     """The untouched tensors of a folded layer, by the id of the parameter that now holds something else."""
     dial = _DIALS.get(layer)
     if dial is not None and dial.weight is not None:
-        yield id(layer.weight), dial.weight.T if is_conv1d(layer) else dial.weight
+        yield id(layer.weight), dial.weight.mT if is_turned(layer) else dial.weight
         if layer.bias is not None:
             yield id(layer.bias), dial.bias  # None where folding put a bias that the layer does not have

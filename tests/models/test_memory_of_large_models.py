@@ -14,10 +14,10 @@ FREE = {"cuda:0": 80 * 10**9}
 BF16 = 2
 
 
-def plan_of(config):
+def plan_of(config, *targets):
     network = skeleton(config, "it", torch.bfloat16).eval().requires_grad_(False)
     base = Base(network, None, "", "it", weights="")
-    settings = TrainSettings(rank=8, layers="0-3")
+    settings = TrainSettings(rank=8, layers="0-3", targets=targets)
     plan = memory_plan(
         Opened(base, torch.bfloat16, 0), DataSettings(max_new_tokens=128), settings, dtype="auto", free=FREE
     )
@@ -75,3 +75,12 @@ def test_qwen35_moe_keeps_ten_blocks_of_keys_and_thirty_states():
     keys = tokens * 10 * 2 * 2 * 256 * BF16
     states = plan.steps[0].per_row - keys - 3 * 4 * 248320
     assert states == 30 * (8192 * 4 * BF16 + 32 * 128 * 128 * 4)  # kernels of four; states in float32
+
+
+def test_adapters_on_experts_are_counted_with_the_matrices_that_they_steer():
+    plan, _ = plan_of(tf.GptOssConfig(num_hidden_layers=4, num_local_experts=32), "experts")
+    assert plan.adapter_parameters == 4 * 8 * 32 * ((2880 + 5760) + (2880 + 2880)) and plan.traced_as == "lora"
+    up, down = 32 * 2880 * 5760 * BF16, 32 * 2880 * 2880 * BF16
+    kept = 4 * down + 3 * up  # of every block W + dW stays for the way back, but where nothing below is trained
+    training = plan.steps[1].fixed - 13 * 4 * plan.adapter_parameters  # sides, moments, gradients
+    assert kept < training < 1.05 * kept

@@ -30,6 +30,7 @@ def attach(base: Base, spec: Spec) -> Iterator[Attached]:
         shifts = {}
         for name in spec.modules:
             layer = base.linears[name].module
+            assert isinstance(layer, nn.Module)
             weight: Tensor = layer.weight  # type: ignore[assignment]
             dtype = torch.promote_types(weight.dtype if weight.is_floating_point() else torch.float32, torch.float32)
             v = nn.Parameter(torch.zeros(sizes(layer)[0], device=weight.device, dtype=dtype))

@@ -19,7 +19,7 @@ from ws.direction.forms import Form, gathered, mapped
 from ws.errors import Unsupported
 from ws.models.checkpoint import Theta
 from ws.models.load import Base
-from ws.models.modules import Linear, is_conv1d, is_packed
+from ws.models.modules import Linear, Stack, is_conv1d, is_packed
 from ws.models.modules import sizes as sizes
 from ws.types import PeftConfig
 
@@ -113,6 +113,8 @@ class Family:
     conv1d: bool = True
     on_packed: bool = False
     """Whether it is trained on quantised weights too: its change must need none of their values."""
+    on_experts: bool = False
+    """Whether it is trained on experts that lie in one tensor, too."""
     whole: bool = False
     """Whether whole matrices are trained, so that a side is as large as they are."""
     start: Callable[[Theta, Spec], Tensors] | None = None
@@ -161,6 +163,10 @@ class Family:
             raise Unsupported(
                 f"{self.name} does not work on Conv1D layers such as {old[0]}; take another family, such as lora."
             )
+        if not self.on_experts and (stacks := [x.name for x in chosen if isinstance(x.module, Stack)]):
+            raise Unsupported(
+                f"{self.name} does not work on experts that lie in one tensor, such as {stacks[0]}; take lora, or name other `targets`."
+            )
         if not self.on_packed and (packed := [x.name for x in chosen if is_packed(x.module)]):
             raise Unsupported(
                 f"{self.name} is computed from the base's own weights, and {packed[0]} is quantised; take lora or bias, or train on "
@@ -170,9 +176,9 @@ class Family:
         block = block_size or self.default_block
         for x in chosen:
             shape = sizes(x.module)
-            if block and shape[1] % block:
+            if block and shape[-1] % block:
                 raise ValueError(
-                    f"block size {block} does not divide the {shape[1]} inputs of {x.name}; give `block_size`"
+                    f"block size {block} does not divide the {shape[-1]} inputs of {x.name}; give `block_size`"
                 )
             if self.start is not None and rank and rank > min(shape):
                 raise ValueError(
@@ -257,8 +263,9 @@ def _attach_peft(family: Family, base: Base, spec: Spec) -> Iterator[Attached]:
         with _of_no_known_type(base):
             network = get_peft_model(base.model, family.peft_config(spec, base))
     try:
-        trainable = {_plain(n): p for n, p in network.named_parameters() if p.requires_grad}
-        saved = {_plain(n): t for n, t in get_peft_model_state_dict(network).items()}
+        own = {peft: name for name, peft in peft_names(base, spec.modules).items()}
+        trainable = {renamed(_plain(n), own): p for n, p in network.named_parameters() if p.requires_grad}
+        saved = {renamed(_plain(n), own): t for n, t in get_peft_model_state_dict(network).items()}
         yield Attached(network, trainable, {n: t for n, t in saved.items() if n not in trainable})
     finally:
         network.unload()
@@ -279,6 +286,25 @@ def _of_no_known_type(base: Base) -> Iterator[None]:
     finally:
         del config.model_type
         vars(config).update({k: v for k, v in before.items() if k == "model_type"})
+
+
+def peft_names(base: Theta, modules: Sequence[str]) -> dict[str, str]:
+    """Our name of each module to peft's: of experts it wraps one tensor after another, each around those before."""
+    names = {m: m for m in modules}
+    for m in modules:
+        if isinstance(stack := base.layers[m].module, Stack):
+            holder = m.rpartition(".")[0]
+            there = [n for n, _ in stack.experts.named_parameters(recurse=False) if f"{holder}.{n}" in names]
+            inside = len(there) - 1 - there.index(stack.parameter)
+            names[m] = holder + ".base_layer" * inside
+    return names
+
+
+def renamed(parameter: str, names: Mapping[str, str]) -> str:
+    """The name of an adapter's tensor with that of its module exchanged, where `names` has another one for it."""
+    # a parameter's name has one part or two: `lora_magnitude_vector`, `lora_A.weight`
+    module = next((m for n in (1, 2) if (m := parameter.rsplit(".", n)[0]) in names), "")
+    return names.get(module, "") + parameter.removeprefix(module)
 
 
 def _plain(name: str) -> str:

@@ -43,6 +43,7 @@ def attach(base: Base, spec: Spec) -> Iterator[Attached]:
         for name in spec.modules:
             parent, _, last = name.rpartition(".")
             block, layer = base.model.get_submodule(parent), base.linears[name].module
+            assert isinstance(layer, nn.Module)
             own = Trainable(layer)
             undo.callback(setattr, block, last, layer)
             setattr(block, last, own)

@@ -1,16 +1,21 @@
 """LoRA (Hu et al. 2021, arXiv 2106.09685): `W' = W + s B A`, with `s = lora_alpha / r`.
 
 B starts at 0, so the start is the base itself. A pair is low rank, of rank 2r; of rank r if both sides share A.
+On experts that lie in one tensor, peft keeps the factors of all of them in one A, experts one after another, and one B, experts
+in turns.
 """
 
 from ws.adapters.family import Family, Spec, Tensors
-from ws.direction.forms import Form, LowRank
+from ws.direction.forms import Form, LowRank, Stacked
 from ws.models.load import Base
-from ws.models.modules import is_conv1d
+from ws.models.modules import is_turned
 
 
 def branch(t: Tensors, w, bias, spec: Spec) -> tuple[Form, ...]:
-    return (LowRank(spec.scale * t["lora_B.weight"], t["lora_A.weight"]),)
+    b, a = spec.scale * t["lora_B.weight"], t["lora_A.weight"]
+    if a.shape[0] == spec.rank:
+        return (LowRank(b, a),)
+    return (Stacked(b.unflatten(1, (spec.rank, -1)).permute(2, 0, 1), a.unflatten(0, (-1, spec.rank))),)
 
 
 def peft_config(spec: Spec, base: Base, **extra):
@@ -19,11 +24,12 @@ def peft_config(spec: Spec, base: Base, **extra):
     return LoraConfig(
         r=spec.rank,
         lora_alpha=spec.lora_alpha,
-        target_modules=list(spec.modules),
+        target_modules=[m for m in spec.modules if m in base.linears],
+        target_parameters=[m for m in spec.modules if m not in base.linears] or None,
         lora_dropout=0.0,
         bias="none",
         task_type="CAUSAL_LM",
-        fan_in_fan_out=any(is_conv1d(base.linears[m].module) for m in spec.modules),
+        fan_in_fan_out=any(is_turned(base.linears[m].module) for m in spec.modules if m in base.linears),
         **extra,
     )
 
@@ -38,4 +44,5 @@ FAMILY = Family(
     scaled=True,
     reader="lora_A.weight",
     on_packed=True,
+    on_experts=True,
 )

@@ -125,6 +125,11 @@ def _config(folder: Path) -> Json:
 def _refuse_more(folder: Path, config: Json) -> None:
     """Refuse an adapter that changes more than linear layers, or them in another way than by its own tensors."""
     path = folder / "adapter_config.json"
+    if config.get("target_parameters"):
+        raise Unsupported(
+            f"{path}: target_parameters = {config['target_parameters']!r} puts an adapter on parameters, and stock peft alone reads those; "
+            "give the direction it was exported from, or a merged export."
+        )
     for key in ("modules_to_save", "rank_pattern", "alpha_pattern", "trainable_token_indices", "layer_replication"):
         if config.get(key):
             raise Unsupported(

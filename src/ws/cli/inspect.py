@@ -8,12 +8,12 @@ from ws.cli.named import DIRECTION, PLACE, RUN, WAYS, name_of
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text
-from ws.cli.tables import heat_map
+from ws.cli.tables import expert_map, heat_map
 from ws.diff import NamedDirection, base_of, lookup
 from ws.direction import Direction
 from ws.direction.card import facts, samples
 from ws.direction.direction import WeightOf
-from ws.direction.forms import LowRank
+from ws.direction.forms import Factors
 from ws.errors import DirectionMismatch
 from ws.models import open_checkpoint
 from ws.models.checkpoint import Checkpoint
@@ -47,6 +47,7 @@ class DirectionFile(VerbResult):
             "ranks": self._ranks,
             "norm": self.direction.norm(self._weight),
             "norms": self.direction.norms(self._weight),
+            "expert_norms": self.direction.expert_norms(),
             "provenance": dict(self.direction.provenance),
             "card": dict(self.direction.card),
             "other_bytes": self._other_bytes,
@@ -86,6 +87,9 @@ class DirectionFile(VerbResult):
         if cut.get("kept") is not None and cut["kept"] < 1 - 1e-9:
             screen.show(f"note: cut to rank {cut['rank']}, which keeps {100 * cut['kept']:.1f} % of the energy.\n")
         screen.show(heat_map(d.norms(self._weight)))
+        if experts := d.expert_norms():
+            screen.show("")
+            screen.show(expert_map(experts))
 
     @property
     def _weight(self) -> WeightOf | None:
@@ -98,9 +102,7 @@ class DirectionFile(VerbResult):
 
     @property
     def _ranks(self) -> list[int]:
-        return sorted(
-            {f.a.shape[0] for forms in self.direction.forms.values() for f in forms if isinstance(f, LowRank)}
-        )
+        return sorted({f.rank for forms in self.direction.forms.values() for f in forms if isinstance(f, Factors)})
 
     @property
     def _other_bytes(self) -> str | None:

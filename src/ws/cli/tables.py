@@ -141,13 +141,39 @@ def _plain(value: Any) -> str:
     return ",".join(map(_plain, value)) if isinstance(value, list) else "none" if value is None else str(value)
 
 
+SHADES = " ░▒▓█"
+
+
+def shade(value: float, largest: float) -> str:
+    """A number as one character, the darkest for the largest."""
+    return SHADES[min(4, round(4 * value / largest))]
+
+
+def expert_map(norms: Mapping[str, Sequence[float]]) -> Table:
+    """The norms of the experts of each tensor, a character per expert, and the largest one."""
+    table = Table(title="norm per expert", title_justify="left", title_style="bold", box=None, header_style="dim")
+    for column in ("layer", "matrix", "experts, from 0 on", "largest"):
+        table.add_column(column, justify="right" if column == "layer" else "left")
+    whole = max((max(own) for own in norms.values()), default=0.0) or 1.0
+    for name, own in norms.items():
+        layer, kind = layer_and_kind(name)
+        at = max(range(len(own)), key=own.__getitem__)
+        strip = "".join(shade(v, whole) for v in own)
+        table.add_row(layer, kind.rsplit(".", 1)[-1], f"|{strip}|", f"{own[at]:.3g}, of expert {at}")
+    return table
+
+
+def layer_and_kind(name: str) -> tuple[str, str]:
+    """The number of the layer a module is in, and its path inside; no number where it names none."""
+    numbered = re.search(r"\.(\d+)\.(.*)", name)
+    return (numbered[1], numbered[2]) if numbered else ("", name)
+
+
 def heat_map(norms: Mapping[str, float]) -> Table:
     """Norms of modules as a table of layers by kinds of matrix, with the share of each in the whole."""
     cells: dict[tuple[str, str], float] = {}
     for name, value in norms.items():
-        numbered = re.search(r"\.(\d+)\.(.*)", name)
-        layer, kind = (numbered[1], numbered[2]) if numbered else ("", name)
-        cells[layer, kind] = value
+        cells[layer_and_kind(name)] = value
     layers = sorted({k[0] for k in cells}, key=lambda n: int(n or -1))
     kinds = list(dict.fromkeys(k[1] for k in cells))
     largest, whole = max(cells.values(), default=0.0) or 1.0, sum(v * v for v in cells.values()) or 1.0
@@ -162,7 +188,7 @@ def heat_map(norms: Mapping[str, float]) -> Table:
         shades = []
         for kind in kinds:
             v = cells.get((layer, kind))
-            shades.append("" if v is None else f"{v:.3g} {' ░▒▓█'[min(4, round(4 * v / largest))]}")
+            shades.append("" if v is None else f"{v:.3g} {shade(v, largest)}")
         share = sum(v * v for k, v in cells.items() if k[0] == layer) / whole
         table.add_row(layer, *shades, f"{100 * share:.0f} %")
     shares = [sum(v * v for k, v in cells.items() if k[1] == kind) / whole for kind in kinds]

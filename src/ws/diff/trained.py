@@ -143,7 +143,7 @@ def _line_up(base: Base, pos: Adapter, neg: Adapter) -> None:
             raise DirectionMismatch(
                 f"the {side} adapter was trained on base {mark[:8]}… ({adapter.base.get('id')}), this model is {base.fingerprint[:8]}…."
             )
-        if missing := sorted(set(adapter.spec.modules) - base.linears.keys()):
+        if missing := sorted(set(adapter.spec.modules) - base.layers.keys()):
             raise DirectionMismatch(f"the {side} adapter sits on modules this model lacks, e.g. {missing[:3]}.")
     if pos.spec != neg.spec:
         only = sorted(set(pos.spec.modules) ^ set(neg.spec.modules))[:3]

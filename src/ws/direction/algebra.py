@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ws.direction.direction import Direction, WeightOf, dot
-from ws.direction.forms import READS_BASE, BiasShift, Dense, Form, LowRank, gathered, inner
-from ws.errors import DirectionMismatch
+from ws.direction.forms import READS_BASE, BiasShift, Dense, Form, LowRank, Stacked, gathered, inner
+from ws.errors import DirectionMismatch, Unsupported
 
 Scope = Callable[[str], str]
 """Module name to the group it is counted in."""
@@ -352,7 +352,10 @@ def compressed(
         if not matrix:
             forms[name] = biases
             continue
-        left, squares, right = spectrum(name, matrix, weight)
+        stacked = isinstance(matrix[0], Stacked)
+        experts = matrix[0].experts if isinstance(matrix[0], Stacked) else ()
+        spectra = [spectrum(name, (e,), weight) for e in experts] if stacked else [spectrum(name, matrix, weight)]
+        squares = torch.stack([s for _, s, _ in spectra]).sum(0)  # one rank for all experts
         size = float(squares.sum())
         if rank is None:
             assert energy is not None
@@ -360,7 +363,9 @@ def compressed(
             q = min(len(squares), int(reached) + 1)
         else:
             q = min(rank, len(squares))
-        cut = LowRank(left[:, :q].float().contiguous(), right[:q].float().contiguous())
+        b = torch.stack([left[:, :q].float() for left, _, _ in spectra])
+        a = torch.stack([right[:q].float() for _, _, right in spectra])
+        cut = Stacked(b, a) if stacked else LowRank(b[0], a[0])
         part, total = part + float(squares[:q].sum()), total + size
         forms[name] = (cut, *biases)
     share = part / total if total > 0 else math.nan
@@ -388,8 +393,18 @@ def spectrum(name: str, matrix: tuple[Form, ...], weight: WeightOf | None) -> tu
     return u, squares.flip(0).clamp(min=0), u.mT @ whole
 
 
+def refuse_stacked(direction: Direction) -> None:
+    """Refuse a matrix of every expert where there has to be one per module."""
+    if of := [n for n, forms in direction.forms.items() if any(isinstance(f, Stacked) for f in forms)]:
+        raise Unsupported(
+            f"{of[0]} is a matrix of every expert, and this looks at one matrix per module; leave experts out: "
+            "`restricted(direction, drop='*.experts.*')`."
+        )
+
+
 def whole_matrix(name: str, matrix: tuple[Form, ...], weight: WeightOf | None) -> Tensor:
     """The matrix of one module's change in float64."""
+    refuse_stacked(Direction({name: matrix}))
     if weight is not None:
         w = weight(name).detach().cpu().double()
     elif any(isinstance(f, READS_BASE) for f in matrix):

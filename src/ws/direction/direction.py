@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ws.direction.card import behavior_of, effect_in_words
-from ws.direction.forms import READS_BASE, BiasShift, Form, LowRank, gathered, inner, mapped, tensors
+from ws.direction.forms import READS_BASE, BiasShift, Factors, Form, Stacked, gathered, inner, mapped, tensors
 from ws.errors import DirectionMismatch
 from ws.types import Json
 
@@ -53,7 +53,7 @@ class Direction:
         base, made = self.provenance.get("base") or {}, self.provenance
         name, _, _ = behavior_of(self)
         family = made.get("adapter") or made.get("made_by") or " + ".join(sorted({f.kind for f in self._all}))
-        ranks = [f.a.shape[0] for f in self._all if isinstance(f, LowRank)]
+        ranks = [f.rank for f in self._all if isinstance(f, Factors)]
         parts = [
             *([name] if name else []),
             f"{family}{f' of rank {max(ranks)}' if ranks else ''} on {base.get('id') or _short(self.fingerprint)}",
@@ -143,6 +143,15 @@ class Direction:
     def norms(self, weight: WeightOf | None = None) -> dict[str, float]:
         """The norm of each module's change."""
         return {n: math.sqrt(max(0.0, _dot_module(fs, fs, n, weight))) for n, fs in self.forms.items()}
+
+    def expert_norms(self) -> dict[str, list[float]]:
+        """The norm of every expert's change, in each tensor that holds the matrices of all experts of a block."""
+        return {
+            n: [math.sqrt(max(0.0, inner(e, e, None))) for e in form.experts]
+            for n, fs in self.forms.items()
+            for form in gathered(fs)
+            if isinstance(form, Stacked)
+        }
 
     def to(self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Direction":
         """The same direction elsewhere, or in another precision."""

@@ -18,13 +18,13 @@ from safetensors.torch import save_file
 
 from ws.direction.card import is_card
 from ws.direction.direction import Direction
-from ws.direction.forms import KINDS, Form, LowRank, all_finite, tensors
+from ws.direction.forms import KINDS, Factors, Form, all_finite, tensors
 from ws.errors import BadFile
 from ws.signatures import plain_types
 from ws.types import Json
 
 FORMAT = "ws-direction/1"
-DIMENSIONS = {"lowrank": {2}, "row": {1}, "col": {1}, "block": {1, 3}, "bias": {1}, "dense": {2}}
+DIMENSIONS = {"lowrank": {2}, "stacked": {3}, "row": {1}, "col": {1}, "block": {1, 3}, "bias": {1}, "dense": {2}}
 DTYPES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 PICKLES = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt"}
 
@@ -250,8 +250,9 @@ def _form(path: Path, name: str, at: int, kind: str, flat: dict[str, torch.Tenso
         ) from None
     if not all(t.is_floating_point() and t.ndim in DIMENSIONS[kind] for t in parts.values()):
         raise BadFile(f"{path}: the {kind} form of {name} has tensors of another kind or shape than its form has.")
-    if isinstance(form, LowRank) and form.b.shape[1] != form.a.shape[0]:
-        raise BadFile(f"{path}: the factors of {name} have ranks {form.b.shape[1]} and {form.a.shape[0]}.")
+    if isinstance(form, Factors) and not form.sound:
+        shapes = f"{tuple(form.b.shape)} and {tuple(form.a.shape)}"
+        raise BadFile(f"{path}: the factors of {name} are {shapes}, which cannot be multiplied.")
     if not all(t.numel() for t in parts.values()):
         raise BadFile(f"{path}: the {kind} form of {name} holds an empty tensor.")
     if not all(map(all_finite, parts.values())):

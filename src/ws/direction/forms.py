@@ -5,6 +5,7 @@
 | form          | change of W                 | learnt by                                  |
 |---------------|-----------------------------|--------------------------------------------|
 | LowRank       | b a                         | LoRA, DeLoRA, PiSSA; a part of DoRA        |
+| Stacked       | b a of every expert         | LoRA on the experts of one tensor          |
 | RowScale      | diag(d) W                   | (IA)^3 on outputs; a part of DoRA and BOFT |
 | ColScale      | W diag(e)                   | (IA)^3 on inputs                           |
 | BlockRotation | diag(d) W blockdiag(e)      | OFT (without d); a part of BOFT            |
@@ -12,13 +13,13 @@
 | Dense         | m                           | full fine-tunes; nothing smaller is exact  |
 
 Each form is linear in one of the tensors it stores, so a difference is again a sum of forms. `W` is always the weight
-of the untouched base. Nothing here knows a model or a file.
+of the untouched base; that of experts which lie in one tensor is (experts, out, in). Nothing here knows a model or a file.
 
-Shapes: o = out features, i = in features, r = rank, k = blocks, s = block size, n = any batch.
+Shapes: o = out features, i = in features, r = rank, k = blocks, s = block size, n = any batch, x = experts.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -26,10 +27,46 @@ from torch import Tensor
 
 ROWS_AT_ONCE = 1024  # inner products walk a weight in slices of so many rows: memory stays far below the matrix
 
+F = TypeVar("F", bound="Factors")
+
 
 @dataclass(frozen=True, eq=False)
-class LowRank:
-    """The matrix `b @ a`, never multiplied out unless asked."""
+class Factors:
+    """The matrix `b @ a`, or one of every expert, never multiplied out unless asked."""
+
+    b: Tensor
+    a: Tensor
+
+    def dense(self, w: Tensor) -> Tensor:
+        return self.b @ self.a
+
+    def scaled(self: F, k: float) -> F:
+        return replace(self, b=self.b * k)
+
+    def plus(self: F, other: F) -> F:
+        if self.a.shape == other.a.shape and torch.equal(self.a, other.a):  # frozen or shared readers: rank stays
+            return type(self)(self.b + other.b, self.a)
+        # [b1 b2] @ [a1; a2] == b1 @ a1 + b2 @ a2: nothing is multiplied, ranks add.
+        return type(self)(torch.cat([self.b, other.b], dim=-1), torch.cat([self.a, other.a], dim=-2))
+
+    @property
+    def rank(self) -> int:
+        """The number of columns of `b`."""
+        return self.b.shape[-1]
+
+    @property
+    def sound(self) -> bool:
+        """True where the two factors can be multiplied."""
+        same = self.b.ndim == self.a.ndim and self.b.shape[:-2] == self.a.shape[:-2]
+        return same and self.b.shape[-1] == self.a.shape[-2]
+
+    def fits(self, *shape: int) -> bool:
+        return self.sound and (*self.b.shape[:-1], self.a.shape[-1]) == shape
+
+
+@dataclass(frozen=True, eq=False)
+class LowRank(Factors):
+    """The matrix `b @ a`."""
 
     b: Float[Tensor, "o r"]
     a: Float[Tensor, "r i"]
@@ -38,21 +75,19 @@ class LowRank:
     def __call__(self, x: Float[Tensor, "*n i"], w: Tensor, wx: Tensor | None) -> Float[Tensor, "*n o"]:
         return (x @ self.a.mT) @ self.b.mT
 
-    def dense(self, w: Tensor) -> Float[Tensor, "o i"]:
-        return self.b @ self.a
 
-    def scaled(self, k: float) -> "LowRank":
-        return replace(self, b=self.b * k)
+@dataclass(frozen=True, eq=False)
+class Stacked(Factors):
+    """The matrix `b[e] @ a[e]` of every expert e. What it does to a token depends on where the token goes, so it is no function of x."""
 
-    def plus(self, other: "LowRank") -> "LowRank":
-        if self.a.shape == other.a.shape and torch.equal(self.a, other.a):  # frozen or shared readers: rank stays
-            return LowRank(self.b + other.b, self.a)
-        # [b1 b2] @ [a1; a2] == b1 @ a1 + b2 @ a2: nothing is multiplied, ranks add.
-        return LowRank(torch.cat([self.b, other.b], dim=1), torch.cat([self.a, other.a]))
+    b: Float[Tensor, "x o r"]
+    a: Float[Tensor, "x r i"]
+    kind: ClassVar[str] = "stacked"
 
-    def fits(self, out_features: int, in_features: int) -> bool:
-        rank_agrees = self.b.ndim == self.a.ndim == 2 and self.b.shape[1] == self.a.shape[0]
-        return rank_agrees and self.b.shape[0] == out_features and self.a.shape[1] == in_features
+    @property
+    def experts(self) -> list[LowRank]:
+        """The change of each expert."""
+        return [LowRank(b, a) for b, a in zip(self.b, self.a)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +110,8 @@ class RowScale:
     def plus(self, other: "RowScale") -> "RowScale":
         return RowScale(self.d + other.d)
 
-    def fits(self, out_features: int, in_features: int) -> bool:
-        return self.d.shape == (out_features,)
+    def fits(self, *shape: int) -> bool:
+        return len(shape) == 2 and self.d.shape == shape[:1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +133,8 @@ class ColScale:
     def plus(self, other: "ColScale") -> "ColScale":
         return ColScale(self.e + other.e)
 
-    def fits(self, out_features: int, in_features: int) -> bool:
-        return self.e.shape == (in_features,)
+    def fits(self, *shape: int) -> bool:
+        return len(shape) == 2 and self.e.shape == shape[1:]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,12 +172,13 @@ class BlockRotation:
             return BlockRotation(self.e + other.e)
         return None
 
-    def fits(self, out_features: int, in_features: int) -> bool:
+    def fits(self, *shape: int) -> bool:
         square = self.e.ndim == 3 and self.e.shape[1] == self.e.shape[2]
         return (
-            square
-            and self.e.shape[0] * self.e.shape[1] == in_features
-            and (self.d is None or self.d.shape == (out_features,))
+            len(shape) == 2
+            and square
+            and self.e.shape[0] * self.e.shape[1] == shape[1]
+            and (self.d is None or self.d.shape == shape[:1])
         )
 
 
@@ -165,8 +201,8 @@ class BiasShift:
     def plus(self, other: "BiasShift") -> "BiasShift":
         return BiasShift(self.v + other.v)
 
-    def fits(self, out_features: int, in_features: int) -> bool:
-        return self.v.shape == (out_features,)
+    def fits(self, *shape: int) -> bool:
+        return len(shape) == 2 and self.v.shape == shape[:1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,12 +224,14 @@ class Dense:
     def plus(self, other: "Dense") -> "Dense":
         return Dense(self.m + other.m)
 
-    def fits(self, out_features: int, in_features: int) -> bool:
-        return self.m.shape == (out_features, in_features)
+    def fits(self, *shape: int) -> bool:
+        return self.m.shape == shape
 
 
-Form = LowRank | RowScale | ColScale | BlockRotation | BiasShift | Dense
-KINDS: dict[str, type[Form]] = {f.kind: f for f in (LowRank, RowScale, ColScale, BlockRotation, BiasShift, Dense)}
+Form = LowRank | Stacked | RowScale | ColScale | BlockRotation | BiasShift | Dense
+KINDS: dict[str, type[Form]] = {
+    f.kind: f for f in (LowRank, Stacked, RowScale, ColScale, BlockRotation, BiasShift, Dense)
+}
 READS_BASE = (RowScale, ColScale, BlockRotation)  # forms that are a change *of W* and mean nothing without it
 
 
@@ -234,6 +272,8 @@ def inner(left: Form, right: Form, w: Float[Tensor, "o i"] | None) -> float:
     if isinstance(left, BiasShift) or isinstance(right, BiasShift):
         both = isinstance(left, BiasShift) and isinstance(right, BiasShift)
         return float(_64(left.v) @ _64(right.v)) if both else 0.0  # type: ignore[union-attr]
+    if isinstance(left, Stacked) and isinstance(right, Stacked):
+        return sum(inner(a, b, None) for a, b in zip(left.experts, right.experts, strict=True))
     if isinstance(left, LowRank) and isinstance(right, LowRank):
         return float(((_64(left.b).mT @ _64(right.b)) * (_64(left.a) @ _64(right.a).mT)).sum())
     if isinstance(right, LowRank):

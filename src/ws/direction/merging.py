@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ws.direction.algebra import compressed
 from ws.direction.direction import Direction, WeightOf, same_base
-from ws.direction.forms import BiasShift, Dense, Form, LowRank
+from ws.direction.forms import BiasShift, Dense, Form, LowRank, Stacked
+from ws.errors import Unsupported
 
 HOW = ("ties", "dare", "dare-ties")
 
@@ -83,6 +84,10 @@ def _has_matrix(direction: Direction, name: str) -> bool:
 
 
 def _matrix(direction: Direction, name: str, weight: WeightOf | None) -> Tensor:
+    if any(isinstance(f, Stacked) for f in direction.forms[name]):
+        raise Unsupported(
+            f"{name} is a matrix of every expert, which is not built to be blended entry by entry; use a + b."
+        )
     if weight is None:
         low = next((f for f in direction.forms[name] if isinstance(f, (LowRank, Dense))), None)
         if direction.reads_base or low is None:

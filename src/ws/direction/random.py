@@ -2,7 +2,7 @@
 
 Every module gets a random change with the norm of the given change. Three forms:
 
-- `spectrum`: the same singular values and Haar-random singular vectors, where the change is low rank
+- `spectrum`: the same singular values and Haar-random singular vectors, where the change is low rank; of experts, for each of them
 - `gauss`: a dense Gaussian matrix
 - `gate`: the same scales, rotations and shifts, shuffled and with random signs
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ws.direction.direction import Direction, WeightOf
-from ws.direction.forms import BiasShift, Dense, Form, LowRank, mapped
+from ws.direction.forms import BiasShift, Dense, Factors, Form, LowRank, Stacked, mapped
 from ws.errors import Unsupported
 
 FORMS = ("gauss", "spectrum", "gate")
@@ -35,12 +35,16 @@ def random_like(direction: Direction, seed: int, weight: WeightOf, *, form: str 
     for name, parts in direction.forms.items():
         changes: list[Form] = []
         matrix = tuple(f for f in parts if not isinstance(f, BiasShift))
-        low = len(matrix) == 1 and isinstance(matrix[0], LowRank)
+        low = len(matrix) == 1 and isinstance(matrix[0], Factors)
         if form == "spectrum" and matrix and not low:
             raise Unsupported(f"{name} is not low rank, so its spectrum is the whole matrix's; use gauss or gate.")
         if low and form != "gauss":
-            assert isinstance(matrix[0], LowRank)
+            assert isinstance(matrix[0], Factors)
             changes.append(_spectrum(matrix[0], g))
+        elif any(isinstance(f, Stacked) for f in matrix):
+            raise Unsupported(
+                f"{name} is a matrix of every expert, and random ones of those have a given spectrum; use like."
+            )
         elif matrix:
             shape = weight(name).shape
             noise = torch.randn(*shape, generator=g, dtype=torch.float64)
@@ -64,7 +68,7 @@ def _with_provenance(direction: Direction, forms: dict[str, tuple[Form, ...]], s
 
 def _shuffled(form: Form, g: torch.Generator) -> Form:
     """The entries of a gate in another order and with random signs; its size as a vector stays."""
-    if isinstance(form, (LowRank, Dense)):
+    if isinstance(form, (Factors, Dense)):
         raise Unsupported(f"a {form.kind} form is no gate; use gauss or spectrum.")
 
     def change(t: Tensor) -> Tensor:
@@ -75,8 +79,11 @@ def _shuffled(form: Form, g: torch.Generator) -> Form:
     return mapped(form, change)
 
 
-def _spectrum(form: LowRank, g: torch.Generator) -> LowRank:
+def _spectrum(form: Factors, g: torch.Generator) -> Form:
     """The same singular values with random singular vectors: QR of both factors, SVD of the small core."""
+    if isinstance(form, Stacked):
+        each = [_spectrum(expert, g) for expert in form.experts]
+        return Stacked(*(torch.stack([getattr(f, side) for f in each]) for side in "ba"))
     b, a = form.b.double().cpu(), form.a.double().cpu()
     core = torch.linalg.qr(b)[1] @ torch.linalg.qr(a.mT)[1].mT
     values = torch.linalg.svdvals(core)

@@ -6,8 +6,8 @@ is counted. That is exact for what is kept; what lives only for the length of on
 """
 
 import math
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -170,6 +170,7 @@ def _traced(model: Opened, train: TrainSettings) -> tuple[int, int, tuple[int, i
     config = network.config.get_text_config()
     with ExitStack() as undo:
         undo.enter_context(torch.device("meta"))
+        undo.enter_context(_experts_without_values())
         attached = undo.enter_context(family(train.adapter).attached(base, spec_of(base, train), 0))
         one, more = (kept_bytes(attached.network, _loss(attached.network, n), counts=_counts) for n in ROWS_TRACED)
         parameters = sum(p.numel() for p in attached.trainable.values())
@@ -177,6 +178,23 @@ def _traced(model: Opened, train: TrainSettings) -> tuple[int, int, tuple[int, i
     fixed = one - per_token * ROWS_TRACED[0] * TOKENS_TRACED  # DoRA's norms of whole matrices, for one
     inputs = base.depth * config.hidden_size * base.dtype.itemsize
     return parameters, max(0, math.ceil(fixed)), (math.ceil(per_token), inputs)
+
+
+@contextmanager
+def _experts_without_values() -> Iterator[None]:
+    """A block in which peft's adapters of experts run on tensors that have no values.
+
+    What they add, they add with autocast off, and torch has no autocast for the meta device (peft 0.21, torch 2.9; 2026-11).
+    """
+    from peft.tuners.lora import layer
+
+    factors = layer._LoraFactorsProxy
+    forward = factors.forward
+    factors.forward = lambda self, w: torch.baddbmm(w, self.lhs, self.rhs, alpha=self.scaling)
+    try:
+        yield
+    finally:
+        factors.forward = forward
 
 
 def _loss(network: nn.Module, rows: int) -> Callable[[], Tensor]:

@@ -11,7 +11,7 @@ from ws.errors import ExportRefused, WsError
 from ws.export.gguf import tensor_names
 from ws.export.peft import refuse_moved
 from ws.models.base import Base
-from ws.models.modules import experts_of
+from ws.models.modules import stacks_of
 from ws.prefix_cache import why_not_shared
 from ws.train import TrainSettings, spec_of
 from ws.types import Network
@@ -24,7 +24,7 @@ def support(base: Base, *, rank: int | None = None) -> Mapping[str, str]:
     names = [x.name for x in usual]
     return {
         "load": _load(base),
-        "sits on": ", ".join(leaves) + ("; routed experts stay as they are" if experts_of(base.model) else ""),
+        "sits on": ", ".join(leaves) + _experts(base),
         "train": _trained(base, rank),
         "steer": "by hook, one strength per row, and folded",
         "export": _exports(base, names),
@@ -35,6 +35,15 @@ def support(base: Base, *, rank: int | None = None) -> Mapping[str, str]:
 def findings(base: Base) -> list[Finding]:
     """The same as lines of a report."""
     return [Finding(name, NOTE if text.startswith("no") else OK, text) for name, text in support(base).items()]
+
+
+def _experts(base: Base) -> str:
+    """What is true of the routed experts, where there are some."""
+    if not (stacks := stacks_of(base.model)):
+        return ""
+    names = sorted({x.leaf.rsplit(".", 1)[-1] for x in stacks})
+    able = [name for name, family in FAMILIES.items() if family.on_experts]
+    return f"; on request (`experts`) {' and '.join(names)} of the routed experts, by {', '.join(able)}"
 
 
 def _load(base: Base) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ws.batches import Room, in_batches
 from ws.direction import Direction
-from ws.direction.algebra import spectrum
+from ws.direction.algebra import refuse_stacked, spectrum
 from ws.direction.forms import BiasShift
 from ws.explain import kept
 from ws.explain.bases.basis import Basis, basis
@@ -32,6 +32,7 @@ SHARES = (0.25, 0.5)
 
 def seen(base: Base, direction: Direction, texts: Sequence[Text]) -> dict[int, Basis]:
     """The eigenvectors of C, block by block, the largest first; `values` are roots of eigenvalues."""
+    refuse_stacked(direction)
     own = {}
     columns: dict[int, list[Tensor]] = {}
     tokens = sum(len(ids) for ids, _ in texts)

@@ -19,7 +19,7 @@ from torch import Tensor
 from ws.batches import Room, in_batches
 from ws.direction import Direction
 from ws.direction.direction import WeightOf
-from ws.direction.forms import Form, LowRank
+from ws.direction.forms import Form, LowRank, Stacked
 from ws.errors import Unsupported
 from ws.eval.questions import ItemQuestions
 from ws.eval.scoring import ItemTokens, logprobs, prompts_of
@@ -55,8 +55,10 @@ def random_steps(direction: Direction, weight: WeightOf, draws: int, *, seed: in
         g = torch.Generator().manual_seed(seed + k)
         forms: dict[str, tuple[Form, ...]] = {}
         for name, size in sizes.items():
-            u, v = (torch.randn(n, generator=g, dtype=torch.float64) for n in weight(name).shape)
-            forms[name] = (LowRank((size * u / u.norm())[:, None].float(), (v / v.norm())[None].float()),)
+            *experts, o, i = weight(name).shape  # of none, or of as many as lie in one tensor
+            u, v = (torch.randn(*experts, n, generator=g, dtype=torch.float64) for n in (o, i))
+            b, a = (size * u / u.norm())[..., None].float(), (v / v.norm(dim=-1, keepdim=True))[..., None, :].float()
+            forms[name] = (Stacked(b, a) if experts else LowRank(b, a),)
         drawn.append(
             Direction(forms, {"base": direction.provenance.get("base"), "made_by": "random", "seed": seed + k})
         )

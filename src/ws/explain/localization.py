@@ -18,7 +18,8 @@ import numpy as np
 
 from ws.calibrate import divergences, prompt_sets
 from ws.direction import Direction
-from ws.direction.algebra import restricted
+from ws.direction.algebra import layer_of, restricted
+from ws.direction.groups import kind_of
 from ws.direction.variants import as_variant
 from ws.errors import Unsupported
 from ws.explain import places
@@ -49,6 +50,8 @@ STEPS = 23
 """Sizes of parts that are tried, where there are more modules than that."""
 SHOWN = 24
 """Modules that a page lists."""
+MOST_EXPERTS = 32
+"""Experts of a block up to which each has a cell in a picture; `ws inspect` shows more of them."""
 KL_PROMPTS, KL_TOKENS = 40, 30
 STANDS_OUT = 8.0
 """Root mean squares of random slopes from which on a module's own is more than chance."""
@@ -179,6 +182,8 @@ def run(subject: Subject) -> Finding:
         groups |= {name: frozenset([name]) for name in names}
     effects = measure(_parts(measure, groups, names))
     findings = [Finding((), readings=(why_not,))] if why_not else []
+    if heat := _experts(subject.direction):
+        findings.append(Finding((), (heat,)))
     for metric in dict.fromkeys(e.metric for e in effects):
         own = {e.variant: e for e in effects if e.metric == metric}
         here = None if taken is None else attribution(measure, metric, taken)
@@ -326,6 +331,17 @@ def _heat(shares: Mapping[str, float], names: Sequence[str], title: str) -> Heat
     cells = [[sorted(of_layer & of_kind) for of_kind in kinds.values()] for of_layer in layers.values()]
     values = [[sum(shares[m] for m in c) if c else math.nan for c in row] for row in cells] if shares else []
     return Heat(title, "share", [n.removeprefix("layer") for n in layers], list(kinds), values)
+
+
+def _experts(direction: Direction) -> Heat | None:
+    """The norm of every expert, a row per tensor that holds them; nothing where there are none, or too many to be told apart."""
+    norms = direction.expert_norms()
+    most = max(map(len, norms.values()), default=0)
+    if not 0 < most <= MOST_EXPERTS:
+        return None
+    rows = [f"{layer_of(n)} {kind_of(n)}" for n in norms]
+    values = [[*own, *[math.nan] * (most - len(own))] for own in norms.values()]
+    return Heat("norm of every expert", "norm", rows, [str(e) for e in range(most)], values)
 
 
 def seats(here: Attribution, names: Sequence[str]) -> list[str]:

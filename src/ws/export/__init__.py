@@ -62,7 +62,7 @@ def export(
     if to != "merged" and origin is not None and direction.reads_base and rank is None:
         raise ExportRefused("on a fine-tune, scales and rotations are exported with `to=merged`.")
     refuse_mismatch(base, direction, origin)
-    if to != "peft" and any(is_packed(base.linears[name].module) for name in direction.forms):
+    if to != "peft" and any(is_packed(base.layers[name].module) for name in direction.forms):
         raise ExportRefused(
             f"{base.id} is quantised, and a {to} export needs the weights themselves; use `to=peft`, or export on the model it was made from."
         )

@@ -21,12 +21,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ws.direction import Direction
-from ws.direction.forms import BiasShift, LowRank
+from ws.direction.forms import BiasShift, Factors
 from ws.errors import ExportRefused
 from ws.export.target import card, describe
 from ws.export.usage import with_llama_cpp, with_transformers, with_vllm
 from ws.models.checkpoint import INDEX, SINGLE, Checkpoint, Theta, checkpoint_of
-from ws.models.modules import is_conv1d
+from ws.models.layout import Place
+from ws.models.modules import Stack, is_turned
 from ws.types import Json
 
 VALUES_AT_ONCE = 1 << 18  # what fits a processor's cache
@@ -97,27 +98,36 @@ def _carried(name: str, *, index: bool) -> bool:
     return not name.endswith((".safetensors", ".index.json")) or (index and name == INDEX)
 
 
-def _slots(direction: Direction, theta: Checkpoint) -> dict[str, tuple[str, str]]:
-    """The (module, weight or bias) that changes each stored tensor; a change that the checkpoint has no tensor for is refused."""
-    slots: dict[str, tuple[str, str]] = {}
+@dataclass(frozen=True)
+class _Slot:
+    """The change of one stored tensor: of which module, of its weight or bias, and which place of that."""
+
+    module: str
+    kind: str
+    place: Place
+
+
+def _slots(direction: Direction, theta: Checkpoint) -> dict[str, _Slot]:
+    """What changes each stored tensor; a change that the checkpoint has no tensor for is refused."""
+    slots: dict[str, _Slot] = {}
     missing = []
     for name, forms in direction.forms.items():
+        weight = name if isinstance(theta.layers[name].module, Stack) else f"{name}.weight"
         kinds = [
-            ("weight", any(not isinstance(f, BiasShift) for f in forms)),
-            ("bias", any(isinstance(f, BiasShift) for f in forms)),
+            ("weight", weight, any(not isinstance(f, BiasShift) for f in forms)),
+            ("bias", f"{name}.bias", any(isinstance(f, BiasShift) for f in forms)),
         ]
-        for kind, needed in kinds:
-            stored = theta.stored_as(f"{name}.{kind}") if needed else None
-            if stored is not None:
-                slots[stored] = (name, kind)
-            elif needed:
-                missing.append(f"{name}.{kind}")
+        for kind, parameter, needed in kinds:
+            stored = theta.stored_in(parameter) if needed else {}
+            slots |= {tensor: _Slot(name, kind, place) for tensor, place in stored.items()}
+            if needed and not stored:
+                missing.append(parameter)
     if missing:
         bias = all(m.endswith(".bias") for m in missing)
         why = (
             "this architecture has no bias there, so a merged model cannot hold the change; steer by hook"
             if bias
-            else "the checkpoint names its tensors otherwise"
+            else "the checkpoint names or stores its tensors otherwise"
         )
         raise ExportRefused(f"the checkpoint of {theta.id} has no {missing[0]} ({len(missing)} such): {why}.")
     return slots
@@ -125,31 +135,36 @@ def _slots(direction: Direction, theta: Checkpoint) -> dict[str, tuple[str, str]
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """The change of one stored tensor: a product that is multiplied out some rows at a time, or the whole of it."""
+    """The change of one stored tensor: a product that is multiplied out some rows or experts at a time, or the whole of it."""
 
     left: Tensor
     right: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self.left.shape) if self.right is None else (self.left.shape[0], self.right.shape[1])
+        return tuple(self.left.shape) if self.right is None else (*self.left.shape[:-1], self.right.shape[-1])
 
     def rows(self, at: slice) -> Tensor:
-        return self.left[at] if self.right is None else self.left[at] @ self.right
+        if self.right is None:
+            return self.left[at]
+        return self.left[at] @ (self.right if self.right.ndim == 2 else self.right[at])
 
 
-def _step(direction: Direction, base: Theta, weight, slot: tuple[str, str], alpha: float, exact: torch.dtype) -> _Step:
+def _step(direction: Direction, base: Theta, weight, slot: _Slot, alpha: float, exact: torch.dtype) -> _Step:
     """`alpha * dW` of one slot, the way round the checkpoint stores it."""
-    module, kind = slot
-    if kind == "bias":
+    module = slot.module
+    if slot.kind == "bias":
         shift = direction.bias(module)
         assert shift is not None
         return _Step(alpha * shift.to("cpu", exact))
-    turned = is_conv1d(base.linears[module].module)
-    low = [f for f in direction.forms[module] if isinstance(f, LowRank)]
+    turned = is_turned(base.layers[module].module)
+    low = [f for f in direction.forms[module] if isinstance(f, Factors)]
     if len(low) == len(direction.forms[module]):
-        factors = reduce(LowRank.plus, low)
-        b, a = alpha * factors.b.to("cpu", exact), factors.a.to("cpu", exact)
+        factors = reduce(Factors.plus, low)
+        b, a = factors.b, factors.a
+        if slot.place.expert is not None:
+            b, a = b[slot.place.expert].chunk(slot.place.of)[slot.place.part], a[slot.place.expert]
+        b, a = alpha * b.to("cpu", exact), a.to("cpu", exact)
         return _Step(a.mT, b.mT) if turned else _Step(b, a)
     whole = alpha * direction.dense(module, lambda n: weight(n).cpu()).to("cpu", exact)
     return _Step(whole.T if turned else whole)

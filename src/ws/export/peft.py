@@ -1,4 +1,4 @@
-"""A folder that stock peft and stock vLLM load as a plain LoRA.
+"""A folder that stock peft and stock vLLM load as a plain LoRA; with experts that lie in one tensor, peft alone.
 
 The two sides' factors stand side by side at rank 2r: `b = s [B+ | -B-]`, `a = [A+ ; A-]`, so the adapter *is* the
 direction. The strength is in the config: `lora_alpha = alpha * r`. Several strengths share one file of weights.
@@ -9,17 +9,18 @@ The config is written from scratch: `alpha_pattern` or `init_lora_weights` of a 
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
+from ws.adapters.family import peft_names
 from ws.direction import Direction
 from ws.direction.file import write_tensors
-from ws.direction.forms import LowRank
+from ws.direction.forms import LowRank, Stacked
 from ws.errors import ExportRefused
-from ws.export.target import card, describe, factors, of_one_rank, place_of
-from ws.export.usage import VLLM_RANKS, with_peft, with_vllm_adapter
+from ws.export.target import card, describe, factors_of_all, of_one_rank, place_of
+from ws.export.usage import VLLM_RANKS, with_peft, with_vllm_adapter, without_vllm
 from ws.models.load import Base
 from ws.models.modules import is_conv1d
 from ws.types import Json, Network
@@ -56,10 +57,11 @@ def refuse_moved(names: Iterable[str], base: Base) -> None:
 
 def to_peft(direction: Direction, base: Base, work: Path, *, alphas: Sequence[float], share: float = 1.0) -> Json:
     """Fill the adapter folder; with several alphas, one folder each, all with the same weights file."""
-    low_ranks = factors(direction, "peft")
-    refuse_moved(list(low_ranks), base)
+    low_ranks = factors_of_all(direction, "peft")
+    refuse_moved([m for m, f in low_ranks.items() if isinstance(f, LowRank)], base)
+    experts = any(isinstance(f, Stacked) for f in low_ranks.values())
     r, low_ranks = of_one_rank(low_ranks)
-    if r > max(VLLM_RANKS):
+    if r > max(VLLM_RANKS) and not experts:
         raise ExportRefused(f"rank {r} is more than vLLM takes ({max(VLLM_RANKS)}); cut it with `rank`.")
 
     record = {"to": "peft", "alphas": list(alphas), "rank": r, "kept_energy": share}
@@ -68,7 +70,7 @@ def to_peft(direction: Direction, base: Base, work: Path, *, alphas: Sequence[fl
         folder.mkdir(exist_ok=True)
         if at == 0:
             first = folder / WEIGHTS
-            write_tensors(tensors_of(low_ranks), first, {"format": "pt"})
+            write_tensors(tensors_of(low_ranks, peft_names(base, list(low_ranks))), first, {"format": "pt"})
         else:
             os.link(first, folder / WEIGHTS)
         strength = alpha * r
@@ -76,7 +78,8 @@ def to_peft(direction: Direction, base: Base, work: Path, *, alphas: Sequence[fl
             json.dumps(config_on(base, low_ranks, r, strength), indent=1, sort_keys=True) + "\n"
         )
         body = f"A weight-steering direction as a plain LoRA of rank {r}, at strength alpha = {alpha:g}. `lora_alpha = {strength:g}`."
-        body += "".join(f"\n\n{way}" for way in (with_peft(base), with_vllm_adapter(base, r)))
+        vllm = without_vllm() if experts else with_vllm_adapter(base, r)
+        body += "".join(f"\n\n{way}" for way in (with_peft(base), vllm))
         if share < 1 - 1e-9:
             body += f"\n\nCut to rank {r}: it keeps {100 * share:.1f} % of the direction's energy."
         text = card("Weight-steering adapter", direction, base, body, library="peft", relation="adapter")
@@ -87,21 +90,29 @@ def to_peft(direction: Direction, base: Base, work: Path, *, alphas: Sequence[fl
     return record
 
 
-def tensors_of(low_ranks: dict[str, LowRank]) -> dict[str, Tensor]:
-    """The adapter's tensors by peft's names."""
+def tensors_of(low_ranks: Mapping[str, LowRank | Stacked], names: Mapping[str, str] | None = None) -> dict[str, Tensor]:
+    """The adapter's tensors by peft's names; `names` are those of modules that peft calls otherwise.
+
+    Of experts, A holds the factors of one after another, and B those of all in turns.
+    """
     tensors = {}
     for name, f in low_ranks.items():
-        key = f"base_model.model.{name}"
-        tensors[f"{key}.lora_A.weight"] = f.a.contiguous().float()
-        tensors[f"{key}.lora_B.weight"] = f.b.contiguous().float()
+        key, b, a = f"base_model.model.{(names or {}).get(name, name)}", f.b, f.a
+        if isinstance(f, Stacked):
+            b, a = b.permute(1, 2, 0).flatten(1), a.flatten(0, 1)
+        tensors[f"{key}.lora_A.weight"] = a.contiguous().float()
+        tensors[f"{key}.lora_B.weight"] = b.contiguous().float()
     return tensors
 
 
 def config_on(base: Base, names: Iterable[str], rank: int, lora_alpha: float) -> Json:
     """The content of `adapter_config.json` for a loaded base."""
     place, revision = place_of(base)
-    turned = any(is_conv1d(base.linears[m].module) for m in names)
-    return config(names, rank, lora_alpha, place=place, revision=revision, fan_in_fan_out=turned)
+    modules = [m for m in names if m in base.linears]
+    turned = any(is_conv1d(base.linears[m].module) for m in modules)
+    own = config(modules, rank, lora_alpha, place=place, revision=revision, fan_in_fan_out=turned)
+    experts = sorted(set(names) - set(modules))
+    return {**own, "target_parameters": experts} if experts else own
 
 
 def config(

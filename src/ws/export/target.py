@@ -3,16 +3,15 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import reduce
 from pathlib import Path
 
 from torch.nn.functional import pad
 
 from ws.direction import Direction
 from ws.direction.card import markdown
-from ws.direction.forms import BiasShift, LowRank
+from ws.direction.forms import BiasShift, F, Factors, LowRank, Stacked, gathered
 from ws.errors import BadFile, ExportRefused
 from ws.models.base import Base
 from ws.models.checkpoint import Theta
@@ -58,23 +57,35 @@ def refuse_taken(out: Path) -> None:
 def factors(direction: Direction, to: str) -> dict[str, LowRank]:
     """The low-rank change of each module; any other form is refused, with what to do instead."""
     low_ranks = {}
+    for name, form in factors_of_all(direction, to).items():
+        if not isinstance(form, LowRank):
+            raise ExportRefused(
+                f"{to} holds a matrix per module, and {name} is one of every expert in one tensor: `to=merged` holds it, and so does "
+                "`to=peft`."
+            )
+        low_ranks[name] = form
+    return low_ranks
+
+
+def factors_of_all(direction: Direction, to: str) -> dict[str, LowRank | Stacked]:
+    """The low-rank change of each module, and of experts that lie in one tensor; any other form is refused."""
+    low_ranks: dict[str, LowRank | Stacked] = {}
     for name, forms in direction.forms.items():
-        if other := sorted({f.kind for f in forms if not isinstance(f, LowRank)}):
-            bias = all(isinstance(f, BiasShift) for f in forms if not isinstance(f, LowRank))
+        if other := sorted({f.kind for f in forms if not isinstance(f, Factors)}):
+            bias = all(isinstance(f, BiasShift) for f in forms if not isinstance(f, Factors))
             way = "`to=merged` holds it" if bias else "`rank` exports its best low-rank part, and `to=merged` all of it"
             raise ExportRefused(
                 f"{to} holds low-rank changes only, and {name} is changed by {', '.join(other)}: {way}."
             )
-        low = [f for f in forms if isinstance(f, LowRank)]
-        low_ranks[name] = reduce(LowRank.plus, low[1:], low[0])
+        (low_ranks[name],) = gathered(forms)  # type: ignore[assignment]
     return low_ranks
 
 
-def of_one_rank(low_ranks: dict[str, LowRank]) -> tuple[int, dict[str, LowRank]]:
+def of_one_rank(low_ranks: Mapping[str, F]) -> tuple[int, dict[str, F]]:
     """The largest rank, and all factors at it, the smaller ones with zeros: a rank per module is not read everywhere."""
-    rank = max(f.a.shape[0] for f in low_ranks.values())
-    lacking = {m: rank - f.a.shape[0] for m, f in low_ranks.items()}
-    return rank, {m: LowRank(pad(f.b, (0, lacking[m])), pad(f.a, (0, 0, 0, lacking[m]))) for m, f in low_ranks.items()}
+    rank = max(f.rank for f in low_ranks.values())
+    lacking = {m: rank - f.rank for m, f in low_ranks.items()}
+    return rank, {m: type(f)(pad(f.b, (0, lacking[m])), pad(f.a, (0, 0, 0, lacking[m]))) for m, f in low_ranks.items()}
 
 
 def place_of(base: Base) -> tuple[str, str | None]:

@@ -25,6 +25,11 @@ def with_vllm_adapter(base: Base, rank: int) -> str:
     return f"vLLM (a request for the model `steered` is steered, one for the base is not):\n\n```sh\n{serve}\n{_REQUEST}\n```"
 
 
+def without_vllm() -> str:
+    """That an adapter of experts is none for vLLM."""
+    return "Not for vLLM: nobody has shown that it reads adapters of experts as peft lays them out. Serve a merged export there."
+
+
 def with_vllm() -> str:
     """A whole model served by vLLM."""
     return f"vLLM:\n\n```sh\nvllm serve this/folder --served-model-name steered\n{_REQUEST}\n```"

@@ -19,6 +19,7 @@ from torch.nn.functional import linear
 from ws.adapters import USUAL, Spec, family
 from ws.direction.direction import Direction
 from ws.direction.forms import LowRank
+from ws.errors import Unsupported
 from ws.methods.material import Material
 from ws.methods.method import Method
 from ws.methods.weights import Weights
@@ -50,6 +51,10 @@ def signed_lora(material: Material, *, kl: float = KL) -> Weights:
     """One adapter, trained under both signs."""
     base, settings = material.base, material.settings_of(USUAL)
     of, spec = family(USUAL), spec_of(base, settings)
+    if stacks := [m for m in spec.modules if m not in base.linears]:
+        raise Unsupported(
+            f"a signed adapter adds to what a layer writes, and {stacks[0]} are experts; name other `targets`."
+        )
     with of.attached(base, spec, settings.seed) as fresh:
         start = fresh.state()
     tensors = {key: nn.Parameter(t, requires_grad=WRITE in key or not settings.freeze_a) for key, t in start.items()}
@@ -89,5 +94,7 @@ def _worn(base: Base, spec: Spec, tensors: Mapping[str, Tensor], signs: Sequence
     with ExitStack() as hooks:
         for name in spec.modules:
             hook = hook_of(tensors[f"{name}.{READ}"], tensors[f"{name}.{WRITE}"])
-            hooks.callback(base.linears[name].module.register_forward_hook(hook).remove)
+            layer = base.linears[name].module
+            assert isinstance(layer, nn.Module)
+            hooks.callback(layer.register_forward_hook(hook).remove)
         yield

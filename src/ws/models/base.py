@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ws.models.hashes import StoredWeights, network_hash
-from ws.models.modules import Linear, blocks_of, linears_of, weight_of
+from ws.models.modules import Linear, blocks_of, linears_of, stacks_of, weight_of
 from ws.types import Json, Tokenizer
 
 
@@ -50,6 +50,7 @@ class Base:
 
     def __post_init__(self):
         object.__setattr__(self, "_linears", {x.name: x for x in linears_of(self.model)})
+        object.__setattr__(self, "_layers", {**self.linears, **{x.name: x for x in stacks_of(self.model)}})
         if self.weights is None:  # now and not when it is asked for: a fold may have changed them by then
             object.__setattr__(self, "weights", network_hash(self.model))
 
@@ -87,6 +88,11 @@ class Base:
         return self._linears  # type: ignore[attr-defined]
 
     @property
+    def layers(self) -> dict[str, Linear]:
+        """All that a direction may touch, by full name: linear layers, and the experts that lie in one tensor."""
+        return self._layers  # type: ignore[attr-defined]
+
+    @property
     def tiny(self) -> bool:
         """True for the embedded model, which knows only the words of its own world."""
         return (self.root or self).id == "tiny"
@@ -96,12 +102,12 @@ class Base:
         return fingerprint in (None, "", self.fingerprint, self.root and self.root.fingerprint)
 
     def weight(self, name: str) -> Tensor:
-        """The matrix (out, in) of one linear layer."""
-        return weight_of(self.linears[name].module).detach()
+        """The matrix (out, in) of one linear layer, or (experts, out, in)."""
+        return weight_of(self.layers[name].module).detach()
 
     def bias(self, name: str) -> Tensor | None:
         """The bias of one linear layer, if it has one."""
-        bias = self.linears[name].module.bias
+        bias = self.layers[name].module.bias
         return bias.detach() if isinstance(bias, Tensor) else None
 
     def described(self) -> Json:

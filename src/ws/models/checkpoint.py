@@ -22,9 +22,9 @@ from ws.hub import reach
 from ws.models.architecture import skeleton, stored_dtype
 from ws.models.base import Base, described
 from ws.models.hashes import INDEX, SINGLE, StoredWeights, weight_files
-from ws.models.layout import Source, sources
+from ws.models.layout import Place, Source, sources
 from ws.models.locate import HUB_ID, locate, why_not
-from ws.models.modules import Linear, fingerprint, is_conv1d, linears_of, text_config
+from ws.models.modules import Linear, Stack, fingerprint, is_turned, linears_of, stacks_of, text_config
 from ws.types import Config, Json
 
 
@@ -45,6 +45,11 @@ class Checkpoint:
     def linears(self) -> dict[str, Linear]:
         """Its linear layers inside the blocks, by full name; their modules hold no values."""
         return {x.name: x for x in linears_of(self.skeleton)}
+
+    @cached_property
+    def layers(self) -> dict[str, Linear]:
+        """All that a direction may touch, by full name: linear layers, and the experts that lie in one tensor."""
+        return {**self.linears, **{x.name: x for x in stacks_of(self.skeleton)}}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -80,6 +85,11 @@ class Checkpoint:
         place = self._source(parameter)
         return None if place is None or place[1].converter is not None else place[1].names[0]
 
+    def stored_in(self, parameter: str) -> Mapping[str, Place]:
+        """The checkpoint's names of what a parameter is made of, and the place of each in it; none where that cannot be told."""
+        place = self._source(parameter)
+        return {} if place is None else place[1].places()
+
     def tensor(self, parameter: str) -> Tensor:
         """One parameter as the network has it, in the stored precision; files are closed again."""
         place = self._source(parameter)
@@ -102,13 +112,14 @@ class Checkpoint:
             raise BadFile(f"{path} cannot be read as safetensors ({str(e)[:100]}); it is truncated.") from None
 
     def weight(self, name: str) -> Tensor:
-        """The matrix (out, in) of one linear layer."""
-        matrix = self.tensor(f"{name}.weight")
-        return matrix.T if is_conv1d(self.linears[name].module) else matrix
+        """The matrix (out, in) of one linear layer, or (experts, out, in)."""
+        layer = self.layers[name].module
+        matrix = self.tensor(name if isinstance(layer, Stack) else f"{name}.weight")
+        return matrix.mT if is_turned(layer) else matrix
 
     def bias(self, name: str) -> Tensor | None:
         """The bias of one linear layer, if it has one."""
-        return None if self.linears[name].module.bias is None else self.tensor(f"{name}.bias")
+        return None if self.layers[name].module.bias is None else self.tensor(f"{name}.bias")
 
     def described(self) -> Json:
         """The part of it that a direction or a record keeps."""

@@ -14,6 +14,15 @@ from torch import Tensor, nn
 Read = Callable[[str], Tensor]
 
 
+@dataclass(frozen=True)
+class Place:
+    """The place of a stored tensor in the network's: the whole of it, or an expert's rows, or one of so many equal parts of those."""
+
+    expert: int | None = None
+    part: int = 0
+    of: int = 1
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """The stored tensors that one tensor of the network is made of."""
@@ -35,6 +44,21 @@ class Source:
         made: dict[str, Any] = rule.convert(self.key, model=network, config=network.config)
         tensor = made.get(name)
         return tensor[0] if isinstance(tensor, list) else tensor
+
+    def places(self) -> Mapping[str, Place]:
+        """The place of each stored tensor; none where the rule does more than put experts one after another."""
+        if self.converter is None:
+            return {self.names[0]: Place()}
+        rules = [(type(rule).__name__, getattr(rule, "dim", None)) for rule in self.converter.operations]
+        parts: list[str] = list(self.converter.source_patterns)
+        if rules not in ([("MergeModulelist", 0)], [("MergeModulelist", 0), ("Concatenate", 1)]):
+            return {}
+        before: list[str] = []
+        found = {}
+        for name, pattern in zip(self.names, self.patterns):
+            found[name] = Place(before.count(pattern), parts.index(pattern), len(parts))
+            before.append(pattern)
+        return found
 
 
 def sources(network: nn.Module, stored: Iterable[str]) -> Mapping[str, Source]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,24 +24,53 @@ WRITES_MLP = ("down_proj", "mlp.c_proj", "dense_4h_to_h", "output_linear")
 ROUTERS = ("gate", "router", "shared_expert_gate", "router.layer", "gate.wg")
 """Layers that weigh the experts; what each of them decides is where tokens go, and no small adapter belongs there unasked."""
 ONE_EXPERT = re.compile(r"(^|\.)experts\.\d+\.")
+EXPERTS = "experts"
+"""The target that names the experts which lie in one tensor."""
 DEEPEST = 100_000  # blocks; no model has so many
 SAMPLES = 1024
 
 
+@dataclass(frozen=True)
+class Stack:
+    """The matrices of all experts of a block, which lie in one tensor of a module that multiplies by them itself.
+
+    Equal where module and tensor are the same ones. It stands where a linear layer stands, and has no bias.
+    """
+
+    experts: nn.Module
+    parameter: str
+    bias: ClassVar[None] = None
+
+    @property
+    def weight(self) -> nn.Parameter:
+        """The tensor as it is stored."""
+        return self.experts._parameters[self.parameter]  # type: ignore[return-value]
+
+
+Layer = nn.Module | Stack
+
+
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """One matrix of one block."""
+    """One matrix of one block, or one of every expert."""
 
     name: str
-    """Full path inside the model, e.g. `model.layers.3.mlp.down_proj`."""
+    """Full path inside the model, e.g. `model.layers.3.mlp.down_proj`, `model.layers.3.mlp.experts.down_proj`."""
     block: int
     leaf: str
     """Path inside the block, e.g. `mlp.down_proj`."""
-    module: nn.Module
+    module: Layer
 
     def is_called(self, names: Iterable[str]) -> bool:
-        """True where the path inside the block ends in one of these names, at a dot."""
-        return any(self.leaf == n or self.leaf.endswith("." + n) for n in names)
+        """True where the path inside the block ends in one of these names, at a dot; experts answer to no name but their own."""
+        if isinstance(self.module, Stack):
+            names = [n for n in names if EXPERTS in n.split(".")]
+            return self._ends_in(names, self.leaf) or self._ends_in(names, self.leaf.rpartition(".")[0])
+        return self._ends_in(names, self.leaf)
+
+    @staticmethod
+    def _ends_in(names: Iterable[str], path: str) -> bool:
+        return any(path == n or path.endswith("." + n) for n in names)
 
     @property
     def usual(self) -> bool:
@@ -58,34 +88,39 @@ class Linear:
         return bool(ONE_EXPERT.search(self.leaf))
 
 
-def is_conv1d(module: nn.Module) -> bool:
+def is_conv1d(layer: Layer) -> bool:
     """GPT-2's linear layer, which stores its matrix as (in, out)."""
-    return type(module).__name__ == "Conv1D"
+    return type(layer).__name__ == "Conv1D"
 
 
-def is_packed(module: nn.Module) -> bool:
+def is_turned(layer: Layer) -> bool:
+    """True where a matrix is stored as (in, out)."""
+    return bool(getattr(layer.experts, "is_transposed", False)) if isinstance(layer, Stack) else is_conv1d(layer)
+
+
+def is_packed(layer: Layer) -> bool:
     """True where the weights are stored in fewer bits than they stand for."""
-    weight = module.weight
-    return isinstance(weight, Tensor) and (not weight.is_floating_point() or weight.ndim != 2)
+    weight, usual = layer.weight, 3 if isinstance(layer, Stack) else 2
+    return isinstance(weight, Tensor) and (not weight.is_floating_point() or weight.ndim != usual)
 
 
-def sizes(module: nn.Module) -> tuple[int, int]:
-    """(out, in) of a linear layer."""
-    if not is_conv1d(module):
-        return int(module.out_features), int(module.in_features)  # type: ignore[arg-type]
-    rows, columns = module.weight.shape  # type: ignore[misc]
-    return int(columns), int(rows)
+def sizes(layer: Layer) -> tuple[int, ...]:
+    """(out, in) of a linear layer, (experts, out, in) of experts."""
+    if isinstance(layer, nn.Linear):
+        return layer.out_features, layer.in_features  # a packed weight has another shape
+    *experts, rows, columns = layer.weight.shape  # type: ignore[misc]
+    return (*experts, columns, rows) if is_turned(layer) else (*experts, rows, columns)
 
 
-def weight_of(module: nn.Module) -> Tensor:
-    """The matrix of a linear layer as (out, in), whatever way round it is stored; packed ones are refused."""
-    if is_packed(module):
+def weight_of(layer: Layer) -> Tensor:
+    """The matrix of a linear layer as (out, in), or (experts, out, in), however it is stored; packed ones are refused."""
+    if is_packed(layer):
         raise Unsupported(
             "this base is quantised, and its packed weights are no matrix to compute with or to write into: low-rank directions and "
             "biases steer it by hook; for anything else take the model it was made from."
         )
-    weight: Tensor = module.weight  # type: ignore[assignment]
-    return weight.T if is_conv1d(module) else weight
+    weight: Tensor = layer.weight  # type: ignore[assignment]
+    return weight.mT if is_turned(layer) else weight
 
 
 def blocks_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -158,7 +193,7 @@ def select(linears: Sequence[Linear], *, layers: str, depth: int, targets: Seque
 
 
 def refuse_experts(model: nn.Module, targets: Sequence[str]) -> None:
-    """Refuse targets that name a part of a mixture of experts which is no linear layer, or experts where there are none."""
+    """Refuse targets that name a router which is no linear layer, or experts where there are none."""
     linears = [x for x in linears_of(model) if x.is_called(targets)]
     for target in targets:
         if any(x.is_called([target]) for x in linears):
@@ -166,23 +201,24 @@ def refuse_experts(model: nn.Module, targets: Sequence[str]) -> None:
         if target in ROUTERS and any(n.endswith("." + target) for n, _ in blocks_of(model)[1].named_modules()):
             raise Unsupported(
                 f"`{target}` is a router of the experts, and no linear layer of this architecture: nothing is trained on it. "
-                "Name attention, shared experts or dense layers in `targets`."
+                "Name attention, shared experts, dense layers or `experts` in `targets`."
             )
-        if target == "experts":
-            there = (
-                "its experts are one tensor for all of them, which no adapter here sits on"
-                if experts_of(model)
-                else "it has no experts"
-            )
+        if target == EXPERTS and not stacks_of(model):
             raise Unsupported(
-                f"`targets=experts` is not for this model: {there}. Name linear layers, or leave `targets` out."
+                "`targets=experts` is not for this model: it has no experts. Name linear layers, or leave `targets` out."
             )
 
 
-def experts_of(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The matrices of experts that lie in one tensor each, (experts, ., .), by full name."""
+def stacks_of(model: nn.Module) -> list[Linear]:
+    """The matrices of experts that lie in one tensor each, in order."""
     prefix, blocks = blocks_of(model)
-    return {f"{prefix}.{n}": p for n, p in blocks.named_parameters() if p.ndim == 3 and "expert" in n}
+    stacks = []
+    for at, block in enumerate(blocks):
+        for path, module in block.named_modules():
+            for n, p in module.named_parameters(recurse=False):
+                if p.ndim == 3 and path.rpartition(".")[2] == EXPERTS:
+                    stacks.append(Linear(f"{prefix}.{at}.{path}.{n}", at, f"{path}.{n}", Stack(module, n)))
+    return stacks
 
 
 def fingerprint(model: nn.Module, value: Callable[[str, Tensor], Tensor | None] = lambda name, p: p) -> str:

@@ -41,7 +41,7 @@ class TrainSettings:
     layers: str | None = None
     """Layers to train: all, 0.3-0.8 (fractions), 8-21, or 3,5,7; the family's default when not given."""
     targets: tuple[str, ...] = ()
-    """Names of linear layers, e.g. q_proj,down_proj; the family's default when not given."""
+    """Names of linear layers, e.g. q_proj,down_proj, or experts; the family's default when not given."""
     max_len: int = 512
     """Longest training sequence, in tokens."""
     val_share: float = 0.1
@@ -120,8 +120,9 @@ def spec_of(base: Base, settings: TrainSettings) -> Spec:
     """The adapter on its layers, with everything impossible refused."""
     of = family(settings.adapter)
     refuse_experts(base.model, settings.targets)
-    every = list(base.linears.values())
-    candidates = every if settings.targets else of.targets([x for x in every if x.usual])
+    candidates = of.targets([x for x in base.linears.values() if x.usual])
+    if settings.targets:
+        candidates = list(base.layers.values())
     if not candidates:
         raise Unsupported(f"{of.name} finds none of its layers in this model; name them with `targets`.")
     chosen = select(candidates, layers=settings.layers or of.default_layers, depth=base.depth, targets=settings.targets)

@@ -27,6 +27,7 @@ from ws.diff.checkpoints import change_of_module, from_tensors, left_out, same_l
 from ws.diff.lookup import DIRECTION, adapter_at, base_of_adapter, is_adapter, is_hub_id, lookup
 from ws.diff.trained import refuse_other_base, without_shared_start
 from ws.direction import Direction
+from ws.direction.algebra import refuse_stacked
 from ws.direction.file import format_of
 from ws.direction.forms import Form, mapped
 from ws.errors import BadFile, DirectionMismatch
@@ -174,6 +175,7 @@ def of_direction(name: str, direction: Direction, base: Theta) -> Change:
             f"{name} was made on base {direction.fingerprint[:8]}…, and {base.id} is {base.fingerprint[:8]}…; name its base "
             "with `base` (or `model`), or watch with directions of this one."
         )
+    refuse_stacked(direction)
     if odd := sorted(direction.forms.keys() - base.linears.keys()):
         raise DirectionMismatch(f"{name} changes {odd[0]}, which {base.id} does not have.")
     return Change(name, direction.forms, dict(direction.provenance), is_direction=True)

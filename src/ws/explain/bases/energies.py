@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ws.direction.algebra import spectrum
+from ws.direction.algebra import refuse_stacked, spectrum
 from ws.direction.direction import Direction, WeightOf
 from ws.direction.forms import BiasShift, Form
 from ws.explain.bases.basis import Basis, haar, left_singular
@@ -101,6 +101,7 @@ def factors(direction: Direction, base: Base, side: str, *, blocks: Collection[i
 
     A block whose factors have more columns than the stream is wide, as those of full fine-tunes, is kept as a square root.
     """
+    refuse_stacked(direction)
     linears = writers_of(base) if side == "write" else readers_of(base, width_of(base))
     parts: dict[int, Tensor] = {}
     for x in linears:
