@@ -31,6 +31,7 @@ from ws.models.modules import (
     ONE_EXPERT,
     Layer,
     Stack,
+    at_places,
     fingerprint,
     is_packed,
     is_turned,
@@ -499,7 +500,12 @@ def _checked_layers(
     else:
         layers = {x.name: x for x in (*linears_of(model), *stacks_of(model))}
         own = dict(pair for x in layers.values() for pair in _kept_bits(x.module))
-        mark = fingerprint(model, lambda _, p: own.get(id(p), p))
+
+        def values(_: str, p: Tensor, places: Tensor) -> Tensor | None:
+            t = own.get(id(p), p)
+            return None if t is None else at_places(t, places)
+
+        mark = fingerprint(model, values)
     expected = direction.fingerprint
     fits = base.fits(expected) if isinstance(base, Base) else expected in (None, "", mark)
     if expected and not fits and (origin is None or origin.fingerprint != expected):

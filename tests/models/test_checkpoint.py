@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ws.errors import BadFile, Unsupported
-from ws.models.checkpoint import fetched, open_checkpoint
-from ws.models.modules import fingerprint, linears_of, weight_of
+from ws.models.checkpoint import Checkpoint, fetched, open_checkpoint
+from ws.models.modules import SAMPLES, fingerprint, linears_of, weight_of
 
 
 @pytest.mark.parametrize("kind", small.BUILD)
@@ -35,6 +35,16 @@ def test_one_changed_value_among_the_sampled_ones_changes_the_fingerprint(tmp_pa
     tensors["model.norm.weight"][3] += 1
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     assert open_checkpoint(tmp_path).fingerprint != mark
+
+
+def test_a_base_is_recognised_without_reading_any_large_tensor_whole(tmp_path, monkeypatch):
+    model = small.model("llama")
+    model.save_pretrained(tmp_path)
+    read, whole = Checkpoint._read, []
+    monkeypatch.setattr(Checkpoint, "_read", lambda self, name: whole.append(name) or read(self, name))
+    theta = open_checkpoint(tmp_path)
+    assert theta.fingerprint == fingerprint(model)
+    assert whole and all(model.get_parameter(name).numel() <= SAMPLES for name in whole)
 
 
 def test_a_checkpoint_without_the_networks_prefix_is_read(tmp_path):

@@ -8,6 +8,8 @@ from its file when it is asked for and let go again. Fingerprint and hash of the
 """
 
 import json
+import os
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from ws.direction.file import DTYPES
 from ws.errors import BadFile, Unsupported
 from ws.hub import reach
 from ws.models.architecture import skeleton, stored_dtype
@@ -24,8 +27,10 @@ from ws.models.base import Base, described
 from ws.models.hashes import INDEX, SINGLE, StoredWeights, weight_files
 from ws.models.layout import Place, Source, sources
 from ws.models.locate import HUB_ID, locate, why_not
-from ws.models.modules import Linear, Stack, fingerprint, is_turned, linears_of, stacks_of, text_config
+from ws.models.modules import Linear, Stack, at_places, fingerprint, is_turned, linears_of, stacks_of, text_config
 from ws.types import Config, Json
+
+PRECISIONS = {name: dtype for dtype, name in DTYPES.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +59,7 @@ class Checkpoint:
     @cached_property
     def fingerprint(self) -> str:
         """The same as that of the loaded model."""
-        return fingerprint(self.skeleton, lambda name, p: self.tensor(name).to(p.dtype))
+        return fingerprint(self.skeleton, lambda name, p, places: self.values(name, places).to(p.dtype))
 
     @cached_property
     def weights_hash(self) -> str:
@@ -103,6 +108,26 @@ class Checkpoint:
             )
         return tensor
 
+    def values(self, parameter: str, places: Tensor) -> Tensor:
+        """Single values of one parameter, counted along its flattened form; of a tensor that is stored as it is nothing else is read."""
+        stored = self.stored_as(parameter)
+        if stored is not None and len(places) < self.skeleton.get_parameter(parameter).numel():
+            path = self.folder / self.places[stored]
+            start, header = self._headers(path)
+            kind = PRECISIONS.get(header[stored]["dtype"])
+            if kind is not None and header[stored]["shape"] == list(self.skeleton.get_parameter(parameter).shape):
+                return _values(path, start + header[stored]["data_offsets"][0], kind, places)
+        return at_places(self.tensor(parameter), places)
+
+    def _headers(self, path: Path) -> tuple[int, Json]:
+        """Where the tensors of a shard begin, and its table of them."""
+        known: dict[Path, tuple[int, Json]] = self.__dict__.setdefault("_known_headers", {})
+        if path not in known:
+            with open(path, "rb") as f:
+                (length,) = struct.unpack("<Q", f.read(8))
+                known[path] = 8 + length, json.loads(f.read(length))
+        return known[path]
+
     def _read(self, stored: str) -> Tensor:
         path = self.folder / self.places[stored]
         try:
@@ -124,6 +149,13 @@ class Checkpoint:
     def described(self) -> Json:
         """The part of it that a direction or a record keeps."""
         return described(self)
+
+
+def _values(path: Path, start: int, kind: torch.dtype, places: Tensor) -> Tensor:
+    """Values of one stored tensor: read and not mapped, for a map brings in what lies around each."""
+    with open(path, "rb") as f:
+        parts = [os.pread(f.fileno(), kind.itemsize, start + kind.itemsize * at) for at in places.tolist()]
+    return torch.frombuffer(bytearray(b"".join(parts)), dtype=kind)
 
 
 Theta = Base | Checkpoint

@@ -221,28 +221,33 @@ def stacks_of(model: nn.Module) -> list[Linear]:
     return stacks
 
 
-def fingerprint(model: nn.Module, value: Callable[[str, Tensor], Tensor | None] = lambda name, p: p) -> str:
+def at_places(t: Tensor, places: Tensor) -> Tensor:
+    """The values of a tensor at these places of it, counted along its flattened form."""
+    return t.detach().reshape(-1)[places.to(t.device)]
+
+
+def fingerprint(
+    model: nn.Module,
+    values: Callable[[str, Tensor, Tensor], Tensor | None] = lambda name, p, places: at_places(p, places),
+) -> str:
     """A hash of names, shapes and 1,024 values of every parameter, rounded to bf16: the same at fp32 and bf16.
 
     It says which base a model is, and not that nothing was edited: one changed row of a large matrix is missed 99 times
     in 100. What must notice every byte, such as the key of a stage, takes `weights_hash` (hashes.py).
     The places are drawn at random from the name and shape: evenly spaced ones fall into one column of most matrices.
-    `value` says what to look at for a parameter, by name and itself; None where it is not the model's own.
+    `values` looks them up, by name, parameter and places, where they are not those it holds; None where it is not the model's own.
     """
     h = hashlib.sha256()
     for name, p in sorted(model.named_parameters(), key=lambda item: item[0]):
-        t = value(name, p)
-        if t is None:
-            continue
-        t = t.detach()
-        seed = int.from_bytes(hashlib.sha256(f"{name} {tuple(t.shape)}".encode()).digest()[:7], "big")
-        flat = t.reshape(-1)
-        if flat.numel() > SAMPLES:
-            at = torch.randint(flat.numel(), (SAMPLES,), generator=torch.Generator().manual_seed(seed))
+        shape = tuple(p.shape)
+        seed = int.from_bytes(hashlib.sha256(f"{name} {shape}".encode()).digest()[:7], "big")
+        if p.numel() > SAMPLES:
+            places = torch.randint(p.numel(), (SAMPLES,), generator=torch.Generator().manual_seed(seed))
         else:
-            at = torch.arange(flat.numel())
-        values = flat[at.to(flat.device)].to(torch.bfloat16).cpu().contiguous().view(torch.uint8).numpy().tobytes()
-        h.update(f"{name} {tuple(t.shape)} ".encode() + values)
+            places = torch.arange(p.numel())
+        if (sample := values(name, p, places)) is not None:
+            rounded = sample.to(torch.bfloat16).cpu().contiguous()
+            h.update(f"{name} {shape} ".encode() + rounded.view(torch.uint8).numpy().tobytes())
     return h.hexdigest()
 
 
