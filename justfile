@@ -19,9 +19,9 @@ adapter-sweep *args:
 smoke-sweep *args:
     {{ws}} sweep --adapters lora,ia3 --seeds 0,1 --n-topics 48 --n-samples 1 --n-personas 1 --epochs 2 --evals perplexity,pairs --out out/smoke {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
 
-# data -> train -> diff -> eval -> table
+# data -> train -> diff -> eval -> table, and where the direction lies in the weights; --no-subspace leaves that out
 replicate *args:
-    {{ws}} replicate {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
+    {{ws}} replicate --subspace {{ replace_regex(args, '(\w+)=(\S+)', '--$1 $2') }}
 
 # Where a direction lies in the singular spaces of the weights, e.g. just subspace-align behavior=honesty adapter=lora
 subspace-align *args:

@@ -388,7 +388,22 @@ def test_what_random_directions_do_stands_beside_the_effect_and_can_be_left_out(
     assert code == 0
     assert "No random directions were measured beside it" in out
     assert "--draws 9" in out
-    assert not any(line.startswith(("random", "samples")) for line in err.splitlines())
+    assert not any(line.startswith(("random", "samples", "subspace")) for line in err.splitlines())
+
+
+def test_a_replication_ends_with_the_published_table_of_singular_spaces_unless_told_not_to(story, told):
+    folder, found = story
+    (table,) = (Path(found["run"]) / "subspace").glob("*/subspace_per_layer.csv")
+    lines = pd.read_csv(table)
+    assert list(lines)[:10] == [
+        *("name", "layer_idx", "kind", "shape", "norm", "k", "r", "energy_top", "null_top", "ratio_top")
+    ]
+    by_kind = lines.groupby("kind")["ratio_top"].mean()
+    assert {r["kind"]: pytest.approx(r["mean_ratio_top"]) for r in found["subspace"]} == dict(by_kind)
+    ask = ("replicate", "--out", folder, "--alphas=-1,1", *FEW, *SMALL)
+    ends = {word: told(*ask, word)[1] for word in ("--subspace", "--no-subspace")}
+    assert "top tenth of W" in ends["--subspace"] and "down_proj" in ends["--subspace"]
+    assert "top tenth of W" not in ends["--no-subspace"]
 
 
 def test_another_grid_of_strengths_leaves_the_files_of_the_first_alone(story, told):

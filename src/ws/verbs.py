@@ -31,6 +31,7 @@ from ws.direction import Direction
 from ws.errors import Unsupported
 from ws.eval import Result
 from ws.eval.questions import RunPairs
+from ws.explain.published import tables as subspace_tables
 from ws.explain.story import Asked, Explanation
 from ws.explain.story import explain as explain_subject
 from ws.export import check_request
@@ -306,6 +307,7 @@ def replicate(
     evals: Sequence[str] = (),
     samples: int = 3,
     draws: int | None = None,
+    subspace: bool | None = None,
     preset: str = "ws",
     out: str | Path = "out",
     **settings: Any,
@@ -313,12 +315,14 @@ def replicate(
     """The whole study of a behavior: pairs, two adapters, their difference, evaluations, a table and a plot.
 
     `samples` held-out questions are answered along the dial. `draws` random directions of the same norm are measured beside
-    it; 9 where the model is small and none are asked for. `settings` are fields of how pairs and adapters are made, such as `adapter="oft"`, `seed=1` or `n_topics=40`. What is
-    done already below `out` is found again.
+    it; 9 where the model is small and none are asked for. `subspace` says where the direction lies in the singular spaces of the
+    weights; of a small model when not given. `settings` are fields of how pairs and adapters are made, such as `adapter="oft"`, `seed=1`
+    or `n_topics=40`. What is done already below `out` is found again.
     """
     steering(alphas)
     plan = _plan(model, behavior, Path(out), settings, pairs=pairs, preset=preset)
-    return replicate_plan(plan, alphas=alphas, evals=evals, ending=Ending(samples, draws))
+    ending = Ending(samples, draws, subspace)
+    return replicate_plan(plan, alphas=alphas, evals=evals, ending=ending, tables=subspace_tables)
 
 
 @plain_types

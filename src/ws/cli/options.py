@@ -221,8 +221,9 @@ def parameters(settings: Sequence[type]) -> dict[str, inspect.Parameter]:
             kind, many = plain_type(hints[f.name])
             default = ",".join(f"{x:g}" for x in f.default) if many and f.default else f.default  # type: ignore[union-attr]
             tail = "" if default in (None, (), "") or kind is bool else f" (default: {default})"
+            flag = flag_of(f.name)
             option = typer.Option(
-                flag_of(f.name),
+                f"{flag}/--no-{flag[2:]}" if kind is bool and f.default is None else flag,
                 help=docs.get(f.name, "") + tail,
                 show_default=False,
                 rich_help_panel=(cls.__doc__ or "").split(".")[0],

@@ -10,6 +10,7 @@ from ws.cli.screen import Screen, safe_text
 from ws.cli.study import MAKING, Dialed, say_study
 from ws.cli.tables import samples_table
 from ws.eval import protocol
+from ws.explain import published
 from ws.pairs import caveats
 from ws.presets import preset
 from ws.replicate import DRAWS, Ending, Story, is_small, steering
@@ -46,6 +47,9 @@ class Replication(VerbResult):
         title = f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}"
         screen.sheet(alphas.sheet(self.story.headline, title))
         screen.points(self._readings())
+        if self.story.subspace:
+            screen.show("")
+            screen.sheet(published.sheet(self.story.subspace))
         model = "" if plan.base.tiny else f" --model {plan.base.source}"
         out = "" if str(plan.out) == "out" else f" --out {quote(str(plan.out))}"
         run = f"{out} {quote(self.story.folder.name)}"
@@ -99,4 +103,7 @@ def replicate(options: Options) -> VerbResult:
     plan = plan_of(common, options.values)
     ending = options.of(Ending)
     protocols = preset(common.preset, "protocol")
-    return Replication(replicate_study(plan, alphas=alphas, protocols=protocols, ending=ending, say=say_study), ending)
+    story = replicate_study(
+        plan, alphas=alphas, protocols=protocols, ending=ending, tables=published.tables, say=say_study
+    )
+    return Replication(story, ending)

@@ -19,8 +19,12 @@ from ws.stats import Estimate, Interval
 from ws.stats.arms import decided
 from ws.stats.informedness import Informedness, informedness
 from ws.stats.shift import Shift, decomposition
+from ws.types import Json
 
 RESAMPLES = 500
+SAME = "same alpha"
+ABLATION = "dw_decomp_ablation"
+"""The folder in which the published fork keeps this table."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Decomposed:
     """The share of wrong rows that it puts right."""
     broke: Interval | None
     """The share of right rows that it breaks."""
+    rows: str
+    """How many rows that is: fixed/broken."""
     a: Estimate | None
     """The shift of an undecided row."""
     b: Estimate | None
@@ -56,8 +62,8 @@ def run(subject: Subject) -> Finding:
     equal = [scaled(v, shares[v.name][0], f"{v.name} at equal KL") for v in own]
     found = measure([*own, *equal])
     effects = {e.variant: e for e in found if e.metric == found[0].metric}
-    rows = [_row(measure, measure.full, effects[FULL], FULL, "same alpha", 1.0, 1.0)]
-    rows += [_row(measure, v, effects[v.name], v.name, "same alpha", 1.0, math.nan) for v in own]
+    rows = [_row(measure, measure.full, effects[FULL], FULL, SAME, 1.0, 1.0)]
+    rows += [_row(measure, v, effects[v.name], v.name, SAME, 1.0, math.nan) for v in own]
     rows += [_row(measure, e, effects[e.name], v.name, "equal KL", *shares[v.name]) for v, e in zip(own, equal)]
     return Finding(
         (Table(f"{effects[FULL].metric}, alpha {measure.alpha:+g}", rows),),
@@ -77,6 +83,20 @@ def variants(subject: Subject) -> list[Variant]:
     ]
 
 
+def published(finding: Finding) -> list[Json]:
+    """The variants at the strength of the whole, in the columns of the published table."""
+    return [
+        {
+            "variant": r.variant,
+            "SI": None if r.si is None else r.si.value,
+            "fix/broke @ +1": r.rows,
+            "mean_lr delta @ +1": r.delta.mean,
+        }
+        for r in finding.tables[0].rows
+        if r.strength == SAME
+    ]
+
+
 def _row(
     measure: Measure, v: Variant, effect: Effect, name: str, strength: str, factor: float, kl: float
 ) -> Decomposed:
@@ -90,6 +110,7 @@ def _row(
         None if score is None else score.one_arm[1].found,
         None if score is None else score.fix.share,
         None if score is None else score.broke.share,
+        "" if score is None else f"{score.fix.count}/{score.broke.count}",
         shift.a if shift is not None and shift.fits else None,
         shift.b if shift is not None and shift.fits else None,
     )
@@ -121,7 +142,7 @@ def _readings(rows: list[Decomposed], draws: int) -> list[str]:
     flat = next(r for r in rows if r.variant == "dir_only")
     lines = [f"All modules made equally large, the direction still moves {flat.delta.mean:+.3g} of {full:+.3g}."]
     for kind, words in (("mag_only", "as large where the direction is"), ("random_norm", "equally large everywhere")):
-        drawn = [r.delta.mean for r in rows if r.variant.startswith(kind) and r.strength == "same alpha"]
+        drawn = [r.delta.mean for r in rows if r.variant.startswith(kind) and r.strength == SAME]
         lines.append(f"Noise {words} moves {min(drawn):+.3g} to {max(drawn):+.3g} in {draws} draws.")
     unmatched = [r.variant for r in rows if r.strength == "equal KL" and not is_equal(r.kl)]
     if unmatched:

@@ -13,10 +13,19 @@ from ws.direction.forms import BiasShift
 from ws.direction.groups import WRITES, is_called, kind_of
 from ws.explain.bases.spectra import spectrum_of, unembedding
 from ws.models import Base
+from ws.numbers import finite
+from ws.results.sheet import Sheet
 from ws.types import Json
 
 TOP, WEAK = 0.1, 0.01
 """Shares of the singular vectors: the largest of W, the smallest of the head."""
+RATIOS = ("ratio_top", "ratio_weak")
+
+
+def tables(base: Base, direction: Direction) -> tuple[list[Json], list[Json]]:
+    """A line per matrix, and a line per kind of matrix."""
+    lines = per_layer(base, direction)
+    return lines, summary(lines)
 
 
 def per_layer(base: Base, direction: Direction) -> list[Json]:
@@ -53,11 +62,32 @@ def summary(lines: Sequence[Json]) -> list[Json]:
     for kind in sorted({line["kind"] for line in lines}):
         own = [line for line in lines if line["kind"] == kind]
         row: Json = {"kind": kind}
-        for column in ("ratio_top", "ratio_weak"):
+        for column in RATIOS:
             mean, sd = _mean_sd([line[column] for line in own if line[column] is not None])
             row |= {f"mean_{column}": mean, f"std_{column}": sd}
         result.append(row | {"mean_norm": _mean_sd([line["norm"] for line in own])[0], "n": len(own)})
     return result
+
+
+def sheet(rows: Sequence[Json]) -> Sheet:
+    """The lines of kinds as a table."""
+    lines = [
+        (r["kind"], *(_spread(r, column) for column in RATIOS), f"{r['mean_norm']:.3g}", str(r["n"])) for r in rows
+    ]
+    return Sheet(
+        "where the direction lies in the singular spaces of the weights",
+        "top and weak are times what chance puts there, as published: 1 is chance. Where a change lies says nothing about what it does.",
+        ("kind", "top tenth of W", "weakest hundredth of the head", "norm", "matrices"),
+        tuple(lines),
+        tuple(rows),
+        words=("kind",),
+    )
+
+
+def _spread(row: Json, column: str) -> str:
+    """A mean with the spread over matrices, as far as there are some."""
+    mean, sd = row[f"mean_{column}"], row[f"std_{column}"]
+    return "" if not finite(mean) else f"{mean:.2f} ± {sd:.2f}" if finite(sd) else f"{mean:.2f}"
 
 
 def _mean_sd(values: Sequence[float]) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from ws.direction import Direction, save
 from ws.direction import load as load_direction
 from ws.errors import BadFile, Unsupported, WsError
 from ws.eval import Evaluation, evaluation
-from ws.explain import published
+from ws.explain import dw_decomp, published
 from ws.explain.measure import Measure
 from ws.explain.page import Answered, html, markdown, picture_files
 from ws.explain.pictures import file_of
@@ -130,9 +130,13 @@ def explain(
     name = "page" if not asked.what or "all" in asked.what else slug("-".join(asked.what))[:LONGEST]
     explanation = Explanation(title, answered, saved(answered, folder, name, title=title, about=about))
     if any(a.analysis.name == "svd_align" and a.finding is not None for a in answered):
-        lines = published.per_layer(base, direction)
-        write_csv(folder / "subspace_per_layer.csv", lines)
-        write_csv(folder / "subspace_summary.csv", published.summary(lines))
+        per_layer, summary = published.tables(base, direction)
+        write_csv(folder / "subspace_per_layer.csv", per_layer)
+        write_csv(folder / "subspace_summary.csv", summary)
+    for a in answered:
+        if a.analysis.name == "dw_decomp" and a.finding is not None:
+            (folder / dw_decomp.ABLATION).mkdir(exist_ok=True)
+            write_csv(folder / dw_decomp.ABLATION / f"{slug(a.on)}.csv", dw_decomp.published(a.finding))
     return explanation
 
 

@@ -21,6 +21,7 @@ from ws.pairs import Pairs, caveats, counted
 from ws.records import Record, canonical, write_json, write_text
 from ws.replicate.band import make_band
 from ws.replicate.samples import make_samples
+from ws.replicate.subspace import Tables, make_subspace
 from ws.results.dial import dial_picture
 from ws.results.layouts.alphas import markdown
 from ws.results.sentences import side_of
@@ -46,6 +47,8 @@ class Ending:
     """Held-out questions that are answered at both ends of the dial and at 0; 0 leaves them out."""
     draws: int | None = None
     """Random directions of the same norm, a band behind the effect in the plot; when not given 9 for a model below 50 million parameters, else none."""
+    subspace: bool | None = None
+    """Where the direction lies in the singular spaces of the weights, a table at the end; when not given for a model below 50 million parameters. `--no-subspace` leaves it out."""
 
     def __post_init__(self):
         refuse_outside(self, samples=at_least(0), draws=at_least(0))
@@ -54,8 +57,12 @@ class Ending:
         """How many random directions are measured on this model."""
         return self.draws if self.draws is not None else DRAWS if is_small(plan) else 0
 
+    def subspace_on(self, plan: Plan) -> bool:
+        """Whether the weights of this model are decomposed."""
+        return self.subspace if self.subspace is not None else is_small(plan)
 
-PLAIN = Ending(samples=0, draws=0)
+
+PLAIN = Ending(samples=0, draws=0, subspace=False)
 """Numbers alone, as a sweep wants them."""
 
 
@@ -81,6 +88,8 @@ class Story:
     """Questions that training never saw, with an answer, and a thought where there is one, at both ends of the dial and at 0."""
     random: list[Json]
     """The changes that random directions of the same norm make, by metric."""
+    subspace: list[Json]
+    """Where the direction lies in the singular spaces of the weights, by kind of matrix."""
     evals: list[Path]
     """Where the rows of each evaluation lie."""
     plot: Path
@@ -114,6 +123,7 @@ class Story:
             "training": self.training,
             "samples": self.samples,
             "random": self.random,
+            "subspace": self.subspace,
             "evals": [str(p.resolve()) for p in self.evals],
         }
 
@@ -133,11 +143,12 @@ def replicate(
     protocols: Mapping[str, str] | None = None,
     strength: Mapping[str, Any] | None = None,
     ending: Ending = PLAIN,
+    tables: Tables | None = None,
     say: Say = lambda line: None,
 ) -> Story:
     """Run a study from its questions to its table; what is done already is reused, and said.
 
-    `strength` says where the alphas come from, where they were calibrated.
+    `strength` says where the alphas come from, where they were calibrated. `tables` makes the table of singular spaces.
     """
     steering(alphas)
     seconds: dict[str, float] = {}
@@ -182,7 +193,11 @@ def replicate(
         telling = dict.fromkeys(r["eval"] for r in rows if is_headline(plan, r["metric"]))
         claimed = [Evaluation(name, (protocols or {}).get(name)) for name in telling]
         random, _ = timed("random", lambda: make_band(subject, claimed, alphas, draws, plan.out))
-    # 6. the table, and a picture of it
+    # 6. where it lies in the weights
+    subspace: list[Json] = []
+    if tables is not None and ending.subspace_on(plan):
+        subspace, _ = timed("subspace", lambda: make_subspace(subject, tables))
+    # 7. the table, and a picture of it
     headline = [r for r in rows if is_headline(plan, r["metric"])] or rows
     artifact = partial(_artifact, plan.run_folder, alphas)
     picture = {"rows": rows, "samples": samples, "random": random}
@@ -191,7 +206,7 @@ def replicate(
         _draw(plan, headline, samples, random, plot)  # which takes a second
     page = artifact("table.md")
     write_text(page, markdown(shown(rows, plan.behavior.intent if plan.behavior else {})))
-    # 7. what the direction says of itself, wherever its file goes
+    # 8. what the direction says of itself, wherever its file goes
     intent = plan.behavior.intent if plan.behavior else {}
     note(plan.run_folder, direction, plan.base, effects=effects(rows, intent), answers=samples)
     file = direction_record.folder / "direction.safetensors"
@@ -210,6 +225,7 @@ def replicate(
         pairs=pairs,
         samples=samples,
         random=random,
+        subspace=subspace,
         evals=measured,
         plot=plot,
         table=page,
