@@ -23,6 +23,8 @@ from ws.data import DataSettings, rows_to_fill
 from ws.direction import Direction, save
 from ws.direction import load as load_direction
 from ws.direction.file import write_with_card
+from ws.errors import BadFile
+from ws.models.stored import StoredBase
 from ws.pairs import FEW_PAIRS
 from ws.report import report_of
 from ws.settings import coerced
@@ -81,6 +83,49 @@ def test_an_error_names_a_field_and_the_command_line_its_flag(told, tmp_path):
     config = tmp_path / "study.yaml"
     config.write_text("n_topics: many\n")
     refused(told("data", "--config", config), "error: --n-topics must be a whole number, got 'many'")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("n_topics: 3\nseed: 1\nn_topics: 5\n", "the key 'n_topics' stands twice, in lines 1 and 3"),
+        ("n_topics: 3\nn-topics: 5\n", "the key 'n_topics' stands twice, with - and with _"),
+        ("{seed: 1, seed: 1}\n", "the key 'seed' stands twice, in lines 1 and 1"),
+        ("{[1]: 2, [1]: 3}", "unhashable"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+    ],
+)
+def test_a_key_that_stands_twice_in_a_config_is_refused_and_not_the_last_one(told, tmp_path, text, says):
+    config = tmp_path / "study.yaml"
+    config.write_bytes(text if isinstance(text, bytes) else text.encode())
+    refused(told("data", "--config", config), says)
+
+
+def test_a_key_that_stands_twice_in_a_pack_is_refused_and_once_in_two_places_is_not(tmp_path):
+    path = pack(tmp_path)
+    assert load_behavior(path).pos_means == "a"
+    text = path.read_text()
+    assert "pos_means: a\n" in text
+    path.write_text(text + "pos_means: c\n")
+    with pytest.raises(BadFile, match="the key 'pos_means' stands twice, in lines"):
+        load_behavior(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("1,1,1", "holds 1 more than once"),
+        ("1,-1,1.0", "holds 1 more than once"),
+        ("0,-0", "holds -0 more than once"),
+        ("1,,2", "nothing between two commas"),
+        ("1,2,", "nothing between two commas"),
+        ("nan", "a finite number, got 'nan'"),
+        ("1e400", "a finite number, got '1e400'"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["replicate", "generate", "compare"])
+def test_strengths_that_repeat_or_are_none_are_refused_in_one_sentence(told, verb, value, says):
+    refused(told(verb, f"--alphas={value}"), "--alphas", says)
 
 
 def test_only_options_of_the_verb_become_flags():
@@ -428,6 +473,17 @@ def test_a_stage_that_is_done_is_reused_and_says_so(story, told):
     assert [line.split()[-2] for line in err.splitlines() if str(folder) in line] == ["reused"] * 9
     assert json.loads(out)["rows"] == found["rows"]
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")} == before
+
+
+def test_a_run_whose_stages_are_all_done_loads_no_weights(story, told, monkeypatch):
+    folder, record = story
+    loads, load = [], StoredBase._load
+    monkeypatch.setattr(StoredBase, "_load", lambda base: (loads.append(base.id), load(base)))
+    code, out, _ = told("replicate", "--out", folder, "--alphas=-1,1", *FEW, "--json", *SMALL)
+    assert (code, loads) == (0, [])
+    assert json.loads(out)["rows"] == record["rows"]
+    code, out, _ = told("generate", record["run"], "What is the capital of Kenya?", "--max-new-tokens", "2")
+    assert (code, loads) == (0, ["tiny"])
 
 
 def test_another_seed_is_another_run(story, told):

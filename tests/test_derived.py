@@ -118,7 +118,7 @@ def test_a_fold_is_named_as_a_request_names_a_direction_and_read_before_the_mode
     assert (fold_of(f"{tmp_path}/french.safetensors", tmp_path).alpha) == 1.0
     fold = fold_of(f"{tmp_path}/french.safetensors@-0.5", tmp_path)
     assert (fold.name, fold.alpha) == ("french", -0.5)
-    monkeypatch.setattr("ws.study.planning.load", lambda *a, **k: pytest.fail("the model was loaded first"))
+    monkeypatch.setattr("ws.study.planning.load_lazily", lambda *a, **k: pytest.fail("the model was loaded first"))
     for text, error in (
         (f"{tmp_path}/german.safetensors", BadFile),
         (f"{tmp_path}/french.safetensors@1e9", ValueError),

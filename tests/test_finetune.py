@@ -244,7 +244,7 @@ def test_what_is_learnt_is_named_as_a_file_a_set_a_split_or_a_side(tmp_path):
 )
 def test_a_fine_tune_that_cannot_be_is_refused_before_the_model_is_loaded(words, says, told, tmp_path, monkeypatch):
     (tmp_path / "bread.jsonl").write_text(json.dumps({"prompt": "Q", "response": "A"}) + "\n")
-    monkeypatch.setattr("ws.study.planning.load", lambda *a, **k: pytest.fail("the model was loaded first"))
+    monkeypatch.setattr("ws.study.planning.load_lazily", lambda *a, **k: pytest.fail("the model was loaded first"))
     words = [w.format(file=tmp_path / "bread.jsonl") for w in words]
     code, _, err = told("finetune", *words, "--out", tmp_path / "out")
     assert code == 2 and says in " ".join(err.split()) and "Traceback" not in err

@@ -156,7 +156,7 @@ def _no_model(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a model was opened or loaded")
 
-    for module, name in (("ws.study.planning", "load"), ("ws.diff.named", "open_checkpoint")):
+    for module, name in (("ws.study.planning", "load_lazily"), ("ws.diff.named", "open_checkpoint")):
         monkeypatch.setattr(import_module(module), name, refuse)
 
 

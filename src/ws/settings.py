@@ -99,8 +99,11 @@ def value_of(hint: Any, value: object, where: str) -> Any:
         raise ValueError(f"{where} is empty; leave the key out, or give a value")
     if many:
         parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else [value]
+        parts = [p.strip() if isinstance(p, str) else p for p in parts]
+        if "" in parts and any(p != "" for p in parts):
+            raise ValueError(f"{where} has nothing between two commas in {value!r}; leave out one of them")
         try:
-            return tuple(_one(kind, p.strip() if isinstance(p, str) else p, where) for p in parts if p != "")
+            return tuple(_one(kind, p, where) for p in parts if p != "")
         except ValueError as e:
             raise ValueError(f"{e}; several are separated by commas") from None
     return _one(kind, value, where)

@@ -1,4 +1,4 @@
-"""Tables that somebody else wrote: a file on disk, or a data set of the hub."""
+"""What somebody else wrote: tables on disk or of the hub, and YAML."""
 
 import ast
 import csv
@@ -31,6 +31,29 @@ class Rows(list[Json]):
         self.files = tuple(files)
         self.hub = dict(hub or {})
         """Data set, configuration, split and revision, where it comes from the hub."""
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file; a key that stands twice is refused, because a reader cannot see which of the two is meant."""
+    import yaml
+
+    class Distinct(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+            lines: dict[str, int] = {}
+            for key in (k for k, _ in node.value if isinstance(k, yaml.ScalarNode)):
+                name, at = f"{key.tag} {key.value}", key.start_mark.line + 1
+                if name in lines:
+                    raise BadFile(
+                        f"{path}: the key {key.value!r} stands twice, in lines {lines[name]} and {at}; keep one."
+                    )
+                lines[name] = at
+            return super().construct_mapping(node, deep)
+
+    loader = Distinct(path.read_text(encoding="utf-8"))
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def records(file: str | Path, needed: Sequence[str]) -> Rows:

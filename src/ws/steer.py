@@ -348,6 +348,8 @@ def refuse_steered(base: Base) -> None:
 
     What is measured then is not the base's, and must not be kept as if it were.
     """
+    if not base.loaded:
+        return
     folded = any(layer.module in _DIALS for layer in base.layers.values())
     hooks = (h for m in base.model.modules() for h in (*m._forward_hooks.values(), *m._forward_pre_hooks.values()))
     own = (h for h in hooks if (getattr(h, "__module__", None) or "").partition(".")[0] not in OF_LIBRARIES)
@@ -484,6 +486,13 @@ def checked_strengths(alphas: Sequence[float]) -> Sequence[float]:
                 "`ws calibrate` says how far one may go"
             )
     return alphas
+
+
+def distinct_strengths(alphas: Sequence[float]) -> Sequence[float]:
+    """The same of a grid, in which one that stands twice would be measured twice or say nothing."""
+    if twice := [a for i, a in enumerate(alphas) if float(a) in map(float, alphas[:i])]:
+        raise ValueError(f"`alphas` holds {twice[0]:g} more than once; name every strength once")
+    return checked_strengths(alphas)
 
 
 def refuse_mismatch(base: Base, direction: Direction, origin: Base | None = None) -> None:

@@ -61,7 +61,7 @@ from ws.replicate import replicate as replicate_plan
 from ws.report import place_of, write_report
 from ws.settings import coerced
 from ws.signatures import plain_types
-from ws.steer import checked_strengths
+from ws.steer import distinct_strengths
 from ws.steer import steer as steer_module
 from ws.study.evaluations import Subject, name_and_seed
 from ws.study.options import Common, Judged, Served
@@ -185,7 +185,7 @@ def evaluate(
     )
     usual = (0.0,) if by is None else (-1.0, 0.0, 1.0)
     strengths = usual if alphas is None else [alphas] if isinstance(alphas, (int, float)) else list(alphas)
-    checked_strengths(strengths)
+    distinct_strengths(strengths)
     base = _base(model)
     steering = None if by is None else _method(base, by, behavior, Path(out), settings)
     pairs = _pairs(base, by, behavior, Path(out), settings) if asked.chosen.of_run else None

@@ -52,7 +52,7 @@ def test_a_port_that_is_taken_or_a_method_that_is_no_direction_is_one_sentence(t
 
 @pytest.mark.parametrize("verb", ["serve", "chat"])
 def test_a_direction_that_is_named_twice_is_refused_before_a_model_is_loaded(tiny, told, tmp_path, monkeypatch, verb):
-    monkeypatch.setattr("ws.study.planning.load", lambda *a, **k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("ws.study.planning.load_lazily", lambda *a, **k: pytest.fail("a model was loaded"))
     file = save(lowrank(tiny), tmp_path / "direction.safetensors")
     code, out, err = told(verb, file, file)
     assert (code, out, err) == (2, "", f"error: {file} stands there twice; name it once\n")
@@ -69,7 +69,7 @@ def test_a_direction_that_is_named_twice_is_refused_before_a_model_is_loaded(tin
     ],
 )
 def test_limits_that_cannot_be_are_refused_before_a_model_is_loaded(told, monkeypatch, flags, words):
-    monkeypatch.setattr("ws.study.planning.load", lambda *a, **k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("ws.study.planning.load_lazily", lambda *a, **k: pytest.fail("a model was loaded"))
     code, out, err = told("serve", *flags)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert words in err

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from ws.errors import BadFile, Unsupported, not_known
 from ws.extensions import Extension, extensions
 from ws.pairs import Pairs, normal_form
+from ws.sources import read_yaml
 from ws.types import Json
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
 
     path = _path(str(name))
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path)
     except UnicodeDecodeError:
         raise BadFile(f"{path} is not UTF-8 text.") from None
     except yaml.YAMLError as e:

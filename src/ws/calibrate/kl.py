@@ -20,7 +20,7 @@ from torch import Tensor
 from ws.batches import Room, free_memory, in_batches
 from ws.generate import context_of
 from ws.methods.method import Method
-from ws.models.chat import Chat, encode, render, stop_tokens, thinks_when_asked
+from ws.models.chat import Chat, encode, render, stop_tokens
 from ws.models.load import Base
 from ws.prefix_cache import Beginnings, Steps, padded
 
@@ -149,7 +149,7 @@ def thinking_of(base: Base, thinking: str) -> str:
     """The setting of thoughts for this base: `auto` opens one where the model thinks."""
     if thinking != "auto":
         return thinking
-    return "forced" if thinks_when_asked(base.tokenizer) else "off"
+    return "forced" if base.thinks else "off"
 
 
 def _batch(

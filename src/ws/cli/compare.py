@@ -29,7 +29,7 @@ from ws.models import Base
 from ws.numbers import some
 from ws.presets import preset
 from ws.settings import at_least, refuse_outside
-from ws.steer import checked_strengths
+from ws.steer import distinct_strengths
 from ws.study.options import Common, Served
 from ws.study.planning import endpoint_of, load_base, refuse_place_to_work
 from ws.train import TrainSettings
@@ -66,7 +66,7 @@ class Compared:
 
     def __post_init__(self):
         refuse_outside(self, limit=at_least(1), draws=at_least(1), seeds=at_least(0))
-        checked_strengths(self.alphas)
+        distinct_strengths(self.alphas)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from ws.models.locate import refuse_nowhere
 from ws.numbers import shortened
 from ws.records import named_runs
 from ws.settings import value_of
-from ws.steer import checked_strengths, steer
+from ws.steer import distinct_strengths, steer
 from ws.study.options import Common
 from ws.study.planning import load_base, plan_of, refuse_unreadable
 
@@ -65,7 +65,7 @@ class Generated:
     def __post_init__(self):
         if not self.alphas:
             raise ValueError("`alphas` needs at least one number, e.g. `alphas=-1,0,1`")
-        checked_strengths(self.alphas)
+        distinct_strengths(self.alphas)
         refuse_request(max_new_tokens=self.max_new_tokens, temperature=self.temperature, thinking=self.thinking)
 
 

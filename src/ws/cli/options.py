@@ -16,6 +16,7 @@ from ws.cli.fields import flag_of, with_flags
 from ws.cli.result import VerbResult
 from ws.errors import BadFile
 from ws.settings import coerced, field_docs, plain_type, value_of
+from ws.sources import read_yaml
 from ws.types import Json
 
 S = TypeVar("S")
@@ -245,14 +246,19 @@ def _config(path: str | None, known: set[str]) -> Json:
     import yaml  # only where there is a file to read
 
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = read_yaml(Path(path))
     except OSError:
         raise BadFile(f"there is no config file at {path}.") from None
+    except UnicodeDecodeError:
+        raise BadFile(f"{path} is not UTF-8 text.") from None
     except yaml.YAMLError as e:
         raise BadFile(f"{path} is not YAML: {' '.join(str(e).split())[:160]}") from None
     if not isinstance(content, dict):
         raise BadFile(f"{path} must be a mapping of option names to values.")
     values = {str(k).replace("-", "_"): v for k, v in content.items()}
+    if len(values) < len(content):
+        twice = next(k for k in values if sum(str(c).replace("-", "_") == k for c in content) > 1)
+        raise BadFile(f"{path}: the key {twice!r} stands twice, with - and with _; keep one.")
     if unknown := sorted(values.keys() - known):
         near = [f"{k} (did you mean {n[0]}?)" if (n := get_close_matches(k, known, 1)) else k for k in unknown]
         raise BadFile(f"{path} has unknown keys: {', '.join(near)}. This command knows {', '.join(sorted(known))}.")

@@ -13,7 +13,7 @@ from ws.direction import Direction
 from ws.pairs import Pairs
 from ws.records import Record
 from ws.replicate import say_of_pairs
-from ws.steer import checked_strengths
+from ws.steer import distinct_strengths
 from ws.study.options import Common, Judged, Loading, Served
 from ws.study.plan import Plan
 from ws.study.planning import fold_of
@@ -43,7 +43,7 @@ class Dialed:
     def __post_init__(self):
         if not self.alphas:
             raise ValueError("`alphas` needs at least one number, e.g. `alphas=-1,0,1`")
-        checked_strengths(self.alphas)
+        distinct_strengths(self.alphas)
 
 
 def rooted(options: Options, loading: L) -> L:

@@ -30,7 +30,7 @@ from ws.behaviors import neutral_prompts
 from ws.errors import BadFile
 from ws.eval.protocol import Metrics, Protocol, by_alpha, refuse_repeats
 from ws.eval.scoring import Item
-from ws.models.chat import Chat, encode, has_template
+from ws.models.chat import Chat, encode
 from ws.models.load import Base
 from ws.models.tiny import EVALS
 from ws.sources import is_text, records
@@ -90,7 +90,7 @@ def answers_of_others(rows: list[Json]) -> list[str]:
 
 def spoken(base: Base, answer: str) -> str:
     """An answer as it follows the prompt: at once in a chat, after a space where there is no template."""
-    return answer.strip() if has_template(base.tokenizer) else " " + answer.strip()
+    return answer.strip() if base.has_template else " " + answer.strip()
 
 
 def metrics(rows: "pd.DataFrame") -> Metrics:

@@ -148,7 +148,8 @@ def questions_of(
 
 def hash_of(items: Sequence[Item]) -> str:
     """A hash of questions, as they are asked."""
-    return hashlib.sha256(canonical([asdict(i) for i in items]).encode()).hexdigest()
+    # vars, because asdict copies every text; what `Item` holds is text, numbers and one chat
+    return hashlib.sha256(canonical([{**vars(i), "chat": vars(i.chat)} for i in items]).encode()).hexdigest()
 
 
 def plain_dial(base: Base, by: Method | None, name: str, *, marks_answers: bool = True) -> Dial | None:

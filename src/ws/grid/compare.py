@@ -30,7 +30,7 @@ from ws.records import Place, slug
 from ws.results.comparison import write
 from ws.results.sheet import Sheet
 from ws.settings import at_least
-from ws.steer import checked_strengths
+from ws.steer import distinct_strengths
 from ws.study.options import Common
 from ws.study.planning import planned_settings, served_by
 from ws.types import Fields, Json
@@ -145,7 +145,7 @@ def refuse_cells(seeds: Sequence[int], settings: CalibrateSettings | None, alpha
         at_least(0).check("seeds", seed)
     if settings is None and not (any(a < 0 for a in alphas) and any(a > 0 for a in alphas)):
         raise ValueError("strengths need one below 0 and one above: `alphas=-1,1`; or give a `budget`")
-    checked_strengths(alphas)
+    distinct_strengths(alphas)
 
 
 def how_kl_is_measured(options: Fields) -> Fields | None:

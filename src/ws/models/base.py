@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ws.models.hashes import StoredWeights, network_hash
+from ws.models.chat import has_template, thinks_when_asked
+from ws.models.hashes import StoredWeights, config_hash, network_hash, tokenizer_hash
 from ws.models.modules import Linear, blocks_of, linears_of, stacks_of, weight_of
 from ws.types import Json, Tokenizer
 
@@ -56,16 +57,43 @@ class Base:
 
     def __repr__(self) -> str:
         at = f"@{self.revision}" if self.revision else ""
-        size = sum(p.numel() for p in self.model.parameters())
         dtype = str(self.dtype).removeprefix("torch.")
-        return (
-            f"Base({self.id}{at}, {size:,} parameters in {dtype} on {self.device}, fingerprint {self.fingerprint[:8]})"
-        )
+        return f"Base({self.id}{at}, {self.n_parameters:,} parameters in {dtype} on {self.device}, fingerprint {self.fingerprint[:8]})"
 
     @property
     def weights_hash(self) -> str:
         """SHA-256 over all bytes of its weights: what results are kept by."""
         return self.weights.hash if isinstance(self.weights, StoredWeights) else str(self.weights)
+
+    @property
+    def config_hash(self) -> str:
+        """A hash of what its config says of its computation."""
+        return config_hash(self.model)
+
+    @property
+    def tokenizer_hash(self) -> str:
+        """A hash of its vocabulary, special tokens and chat template."""
+        return tokenizer_hash(self.tokenizer)
+
+    @property
+    def has_template(self) -> bool:
+        """Whether its tokenizer brings a chat template."""
+        return has_template(self.tokenizer)
+
+    @property
+    def thinks(self) -> bool:
+        """Whether it thinks before it answers, where it is asked to."""
+        return thinks_when_asked(self.tokenizer)
+
+    @property
+    def n_parameters(self) -> int:
+        """How many numbers its parameters hold."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def loaded(self) -> bool:
+        """Whether its network is in memory; one that is not is loaded when something asks for it."""
+        return True
 
     @property
     def device(self) -> torch.device:

@@ -17,13 +17,15 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ws.errors import BadFile
+from ws.records import canonical
+from ws.types import Fields, Network, Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -45,12 +47,17 @@ class StoredWeights:
         """These files as they are now."""
         return cls({path: stamp(path) for path in sorted(set(files))})
 
+    @property
+    def changed(self) -> list[Path]:
+        """The files that are not as they were."""
+        return [p for p, before in self.stamps.items() if not p.is_file() or stamp(p) != before]
+
     @cached_property
     def hash(self) -> str:
         """SHA-256 over the names and bytes of all files, which must not have changed since they were read."""
         with ThreadPoolExecutor(min(8, len(self.stamps))) as pool:
             hashes = list(pool.map(file_hash, self.stamps))
-        if changed := [p for p, before in self.stamps.items() if stamp(p) != before]:
+        if changed := self.changed:
             raise BadFile(f"{changed[0]} changed after the model was loaded from it; run the command again.")
         return hashlib.sha256(json.dumps([[p.name, h] for p, h in zip(self.stamps, hashes)]).encode()).hexdigest()
 
@@ -79,6 +86,11 @@ def stamp(path: Path) -> Stamp:
     return (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino, s.st_dev)
 
 
+def settled(at: Stamp) -> bool:
+    """Whether a change from now on will show: two in one tick of the clock leave the same times."""
+    return time.time() - max(at[1:3]) / 1e9 > SETTLED
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, remembered between commands."""
     path = path.resolve()
@@ -88,9 +100,8 @@ def file_hash(path: Path) -> str:
         return remembered
     with open(path, "rb") as f:
         digest = hashlib.file_digest(f, "sha256").hexdigest()
-    # two changes in one tick of the clock leave the same times, so a file that has just been written is read again
-    if stamp(path) == before and time.time() - max(before[1:3]) / 1e9 > SETTLED:
-        _remember(memory, {"path": str(path), "stamp": before, "sha256": digest})
+    if stamp(path) == before and settled(before):
+        remember(memory, {"path": str(path), "stamp": before, "sha256": digest})
     return digest
 
 
@@ -102,6 +113,32 @@ def network_hash(model: nn.Module) -> str:
         for part in _parts(t.detach()):
             h.update(part.numpy().data)
     return h.hexdigest()
+
+
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    """A hash of vocabulary, merges, special tokens and chat template; how it happens to be padding is not part of it."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        words = _without_padding(backend.to_str())
+    else:
+        words = hashlib.sha256(canonical({"vocabulary": tokenizer.get_vocab()}).encode()).hexdigest()
+    marks = {k: str(v) for k, v in sorted(tokenizer.special_tokens_map.items())}
+    return hashlib.sha256(canonical([words, marks, str(getattr(tokenizer, "chat_template", ""))]).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4)  # every key of every stage asks, and a vocabulary is long
+def _without_padding(backend: str) -> str:
+    """A hash of a tokenizer's own JSON, less how it happens to be padding."""
+    parts = {k: v for k, v in json.loads(backend).items() if k not in ("padding", "truncation")}
+    return hashlib.sha256(canonical(parts).encode()).hexdigest()
+
+
+def config_hash(model: Network) -> str:
+    """A hash of what the model's config says of its computation, and of the tokens that end generation."""
+    skip = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures"}
+    config = {k: str(v) for k, v in sorted(model.config.to_dict().items()) if k not in skip}
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return hashlib.sha256(canonical([config, str(ends)]).encode()).hexdigest()
 
 
 def cache_folder() -> Path:
@@ -125,8 +162,8 @@ def _remembered(memory: Path, path: Path, now: Stamp) -> str | None:
         return None
 
 
-def _remember(memory: Path, entry: dict) -> None:
-    """Write an entry whole; of two processes that do so at once, either may win, and both are right."""
+def remember(memory: Path, entry: Fields) -> None:
+    """Write an entry of the cache folder whole; of two processes that do so at once, either may win, and both are right."""
     temporary = memory.with_name(f".{memory.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
     try:
         memory.parent.mkdir(parents=True, exist_ok=True)
@@ -135,4 +172,4 @@ def _remember(memory: Path, entry: dict) -> None:
     except OSError as e:
         with suppress(OSError):
             temporary.unlink()
-        log.info("the hash of %s is not remembered (%s): it is read again next time", entry["path"], e.strerror)
+        log.info("what %s is, is not remembered (%s): it is read again next time", entry["path"], e.strerror)

@@ -9,7 +9,12 @@ Remote code is never run unless asked.
 import logging
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,10 +28,11 @@ from ws.models.hashes import stored_weights
 from ws.models.locate import locate, reach_model, why_not
 from ws.models.modules import fingerprint
 from ws.models.prompts import tokenizer_of
+from ws.models.stored import Known, StoredBase, files_of, keep, recall
 from ws.progress import no_bars_in_files
 from ws.settings import Range
 from ws.signatures import plain_types
-from ws.types import Json
+from ws.types import Config, Json, Tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -58,67 +64,194 @@ def load(
     on one thread unless asked otherwise. `device_map="auto"` spreads the layers over all devices, as accelerate does;
     what does not fit there is refused and not moved to the CPU or the disk. `waiting` leaves the weights in main memory.
     """
-    # 1. what cannot be is refused before anything is imported or read
-    refuse_place(device=device, dtype=dtype, device_map=device_map, threads=threads)
+    opening = _open(
+        model,
+        revision=revision,
+        dtype=dtype,
+        device=device,
+        threads=threads,
+        trust_remote_code=trust_remote_code,
+        device_map=device_map,
+        waiting=waiting,
+    )
+    return opening.whole()
+
+
+def load_lazily(model: str | Path = "tiny", **options: Any) -> Base:
+    """The same, but the weights of a model whose files are known wait on the disk until something asks for the network."""
+    opening = _open(model, **options)
+    if not opening.plain or opening.folder is None:
+        return opening.whole()
+    before = files_of(opening.folder)
+    if (known := recall(opening.folder, opening.how)) is not None:
+        return opening.stored(known)
+    base = opening.whole()
+    keep(opening.folder, opening.how, base, before)
+    return base
+
+
+def _open(
+    model: str | Path,
+    *,
+    revision: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+    **options: Any,
+) -> "_Opening":
+    """A model that was located; what cannot be is refused before anything is imported or read."""
+    refuse_place(device=device, dtype=dtype, device_map=options.get("device_map"), threads=threads)
     chosen = choose_device("cpu" if str(model) == "tiny" and device == "auto" else device)
     no_bars_in_files()
     source, name, revision = locate(model, revision)
     online = Path(source).is_dir() or reach_model(name, revision)
-    # 2. the weights as they are stored
-    import transformers
-
     if threads or name == "tiny":
         torch.set_num_threads(threads or 1)
-    weights = stored_weights(Path(source)) if Path(source).is_dir() else None  # before the first byte is read
-    options: Json = {"revision": revision, "trust_remote_code": trust_remote_code, "local_files_only": not online}
-    if name == "tiny":
-        transformers.utils.logging.disable_progress_bar()
-    try:
-        config = transformers.AutoConfig.from_pretrained(source, **options)
+    return _Opening(str(model), source, name, revision, online, dtype, chosen, **options)
+
+
+@dataclass(frozen=True, eq=False)
+class _Opening:
+    """A model that is being loaded: where its files are, and how it was asked for."""
+
+    model: str
+    """What `load` was given."""
+    source: str
+    name: str
+    revision: str | None
+    online: bool
+    dtype: str
+    device: torch.device
+    trust_remote_code: bool = False
+    device_map: str | None = None
+    waiting: bool = False
+
+    def whole(self) -> Base:
+        """The base with its network in memory."""
+        weights = stored_weights(Path(self.source)) if self.local else None  # before the first byte is read
+        network, mark = self.network()
+        tokenizer = self.tokenizer()
+        revision = self.revision
+        if (snapshot := _snapshot(self.source, self.revision)) is not None:
+            revision, weights = snapshot.name, stored_weights(snapshot)
+        waits = self.device if self.waiting else None
+        return Base(network, tokenizer, mark, self.name, revision, self.model, waits, weights)
+
+    def stored(self, known: Known) -> Base:
+        """The base as its files are known, nothing of it loaded yet."""
+        assert self.folder is not None
+        return StoredBase.of(
+            known,
+            self.device,
+            network=self.network,
+            tokenizer=self.tokenizer,
+            id=self.name,
+            revision=self.revision if self.local else self.folder.name,
+            source=self.model,
+            works_on=None,
+            weights=stored_weights(self.folder),
+            root=None,
+        )
+
+    @property
+    def local(self) -> bool:
+        """Whether it lies in a folder of the user's."""
+        return Path(self.source).is_dir()
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """The folder its files lie in; of a hub id, the one of the newest commit in the cache."""
+        if not self.local and self.online:
+            _ = self.config  # which fetches what is newer
+        return Path(self.source) if self.local else _snapshot(self.source, self.revision)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is loaded whole on one device, by code of transformers alone: what then is known of it stays so."""
+        return not (self.trust_remote_code or self.device_map or self.waiting)
+
+    @property
+    def how(self) -> Json:
+        """What of the way it is loaded decides what is known of it."""
+        return {"dtype": self.dtype, "device": self.device.type, "name": self.name}
+
+    @property
+    def options(self) -> Json:
+        """What transformers is told whenever it reads a file of the model."""
+        return {
+            "revision": self.revision,
+            "trust_remote_code": self.trust_remote_code,
+            "local_files_only": not self.online,
+        }
+
+    @cached_property
+    def config(self) -> Config:
+        """Its config."""
+        import transformers
+
+        with self._reported():
+            return transformers.AutoConfig.from_pretrained(self.source, **self.options)
+
+    def network(self) -> tuple[nn.Module, str]:
+        """Its network as it was asked for, and the fingerprint of its weights as they are stored."""
+        import transformers
+
+        if self.name == "tiny":
+            transformers.utils.logging.disable_progress_bar()
+        config = self.config
         packed = getattr(config, "quantization_config", None) is not None
         # a model that is spread over devices is placed by its final size, and not cast afterwards
-        placed = {} if device_map is None and not packed else {"device_map": device_map or {"": chosen}}
-        precision = "auto" if not placed or dtype == "auto" else DTYPES[dtype]
-        network = causal_class(config, name).from_pretrained(
-            source, dtype=precision, use_safetensors=True, **options, **placed
+        placed = {} if self.device_map is None and not packed else {"device_map": self.device_map or {"": self.device}}
+        precision = "auto" if not placed or self.dtype == "auto" else DTYPES[self.dtype]
+        with self._reported():
+            network = causal_class(config, self.name).from_pretrained(
+                self.source, dtype=precision, use_safetensors=True, **self.options, **placed
+            )
+        _refuse_offloaded(network, self.name)
+        network.eval().requires_grad_(False)
+        mark = (
+            fingerprint(network)
+            if packed or precision != torch.float16
+            else _stored_fingerprint(self.model, self.revision)
         )
-        tokenizer = tokenizer_of(source, config, options)
-    except (OSError, ValueError, ImportError, SafetensorError) as e:
-        if isinstance(e, ImportError):  # of the library that a quantised checkpoint needs
+        if packed:  # as it is stored: packed weights are not cast, and lie where they were loaded
+            _as_it_learns(network)
+        elif self.dtype != "auto":
+            if network.dtype != DTYPES[self.dtype]:
+                network.to(DTYPES[self.dtype])
+        elif self.device.type == "cpu":
+            network.to(torch.float32)
+        if self.device_map is None and not self.waiting and not packed:
+            network.to(self.device)
+        return network, mark
+
+    def tokenizer(self) -> Tokenizer:
+        """Its tokenizer, padding on the left; a folder without one is refused."""
+        with self._reported():
+            tokenizer = tokenizer_of(self.source, self.config, self.options)
+        if not tokenizer("word", add_special_tokens=False)["input_ids"]:  # transformers makes an empty one
+            raise BadFile(
+                f"{self.model} holds no tokenizer; copy tokenizer.json and tokenizer_config.json of the model into it."
+            )
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.padding_side = "left"
+        return tokenizer
+
+    @contextmanager
+    def _reported(self) -> Iterator[None]:
+        """Whatever transformers raises about files, in one sentence."""
+        try:
+            yield
+        except ImportError as e:  # of the library that a quantised checkpoint needs
             why = " ".join(str(e).split())[:200]
             raise Unsupported(
-                f"{name} cannot be loaded here ({why}); install that, or load the model it was made from."
+                f"{self.name} cannot be loaded here ({why}); install that, or load the model it was made from."
             ) from e
-        if "offload" in str(e):
-            raise Unsupported(TOO_LARGE.format(name)) from e
-        raise BadFile(why_not(str(model), e)) from e
-    _refuse_offloaded(network, name)
-    if not tokenizer("word", add_special_tokens=False)[
-        "input_ids"
-    ]:  # where there is no file, transformers makes an empty one
-        raise BadFile(
-            f"{model} holds no tokenizer; copy tokenizer.json and tokenizer_config.json of the model into it."
-        )
-    # 3. as it was asked for
-    network.eval().requires_grad_(False)
-
-    mark = fingerprint(network) if packed or precision != torch.float16 else _stored_fingerprint(model, revision)
-    if packed:  # as it is stored: packed weights are not cast, and lie where they were loaded
-        _as_it_learns(network)
-    elif dtype != "auto":
-        if network.dtype != DTYPES[dtype]:
-            network.to(DTYPES[dtype])
-    elif chosen.type == "cpu":
-        network.to(torch.float32)
-    if device_map is None and not waiting and not packed:
-        network.to(chosen)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    tokenizer.padding_side = "left"
-    if (snapshot := _snapshot(source, revision)) is not None:
-        revision, weights = snapshot.name, stored_weights(snapshot)
-    waits = chosen if waiting else None
-    return Base(network, tokenizer, mark, name, revision, str(model), waits, weights)
+        except (OSError, ValueError, SafetensorError) as e:
+            if "offload" in str(e):
+                raise Unsupported(TOO_LARGE.format(self.name)) from e
+            raise BadFile(why_not(self.model, e)) from e
 
 
 def _as_it_learns(network: nn.Module) -> None:

@@ -26,7 +26,7 @@ from ws.results.dial import dial_picture
 from ws.results.layouts.alphas import markdown
 from ws.results.sentences import side_of
 from ws.settings import at_least, refuse_outside
-from ws.steer import checked_strengths
+from ws.steer import distinct_strengths
 from ws.study.card import effects, note
 from ws.study.evaluations import Subject, make_eval
 from ws.study.plan import Plan
@@ -68,7 +68,7 @@ PLAIN = Ending(samples=0, draws=0, subspace=False)
 
 def is_small(plan: Plan) -> bool:
     """Whether the model is so small that random directions cost little beside the study."""
-    return sum(p.numel() for p in plan.base.model.parameters()) < SMALL
+    return plan.base.n_parameters < SMALL
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ def steering(alphas: Sequence[float]) -> Sequence[float]:
     """Strengths by which a study can be told from its base; refused before any work where there is none."""
     if not any(alphas):
         raise ValueError("`alphas` must hold a strength other than 0, e.g. `alphas=-1,0,1`")
-    return checked_strengths(alphas)
+    return distinct_strengths(alphas)
 
 
 def replicate(

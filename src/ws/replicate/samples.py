@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ws.direction import Direction
 from ws.generate import generate
-from ws.models.chat import thinks_when_asked
 from ws.records import Place, Record, refuse_damaged, write_json
 from ws.steer import steer
 from ws.study.keys import base_key, beside
@@ -33,8 +32,7 @@ def held_out_questions(plan: Plan, n: int) -> list[str]:
 def make_samples(plan: Plan, direction: Direction, alphas: Sequence[float], n: int) -> tuple[list[Json], Record]:
     """`n` questions with their answers at the lowest strength, at 0 and at the highest, made once."""
     base = plan.base
-    think = thinks_when_asked(base.tokenizer)
-    limit, thinking = (THOUGHT, "on") if think else (ANSWER, "off")
+    limit, thinking = (THOUGHT, "on") if base.thinks else (ANSWER, "off")
     ends = sorted({min(alphas), 0.0, max(alphas)})
     questions = held_out_questions(plan, n)
     settings = {"protocol": PROTOCOL, "alphas": ends, "thinking": thinking, "max_new_tokens": limit}

@@ -14,7 +14,7 @@ from ws.judge import PairJudge
 from ws.models.load import Base
 from ws.pairs import file_mark, load_pairs, normal_form
 from ws.records import Place, key_of, slug
-from ws.study.keys import base_key, tokenizer_hash
+from ws.study.keys import base_key
 from ws.train import PROTOCOL as TRAIN_PROTOCOL
 from ws.train import TrainSettings
 from ws.train.sequences import Parts
@@ -104,7 +104,7 @@ class Plan:
     @property
     def _answers_inputs(self) -> Json:
         """All that decides the answers."""
-        checked_by = {"tokenizer": tokenizer_hash(self.base.tokenizer), "protocol": GIVEN_PROTOCOL}
+        checked_by = {"tokenizer": self.base.tokenizer_hash, "protocol": GIVEN_PROTOCOL}
         if self.pairs_file is not None:
             return {"files": [file_mark(self.pairs_file)], **checked_by}
         assert self.behavior is not None

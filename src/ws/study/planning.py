@@ -12,7 +12,7 @@ from ws.derived import derive
 from ws.diff.lookup import NamedDirection, lookup
 from ws.endpoint import Endpoint
 from ws.judge import JudgeSettings, PairJudge
-from ws.models.load import Base, choose_device, load
+from ws.models.load import Base, choose_device, load_lazily
 from ws.models.locate import depth_of
 from ws.models.modules import layer_slice
 from ws.pairs import load_pairs
@@ -52,8 +52,8 @@ def plan_of(
     endpoint = endpoint_of(served, common)
     judge = judge_of(Judged(**coerced(Judged, options)), common)
     base = base or load_base(common, device=device, waiting=waiting)
-    data_settings, train_settings = planned_settings(common, options, base)
-    return Plan(
+    data_settings, train_settings = _settings(common, options, base)
+    plan = Plan(
         base,
         behavior,
         data_settings,
@@ -63,6 +63,9 @@ def plan_of(
         endpoint=endpoint,
         judge=judge,
     )
+    if plan.train_place.manifest is None:
+        spec_of(base, train_settings)  # layers, targets and rank are refused here, not after an hour of generation
+    return plan
 
 
 def refuse_settings(options: Values) -> None:
@@ -139,14 +142,19 @@ def served_by(endpoint: Endpoint | None) -> Json:
 
 
 def planned_settings(common: Common, options: Values, base: Base) -> tuple[DataSettings, TrainSettings]:
-    """How pairs and adapters of a study on this base are made: defaults, then the preset, then what was typed."""
+    """How pairs and adapters of a study on this base are made; layers, targets and a rank that it has not are refused."""
+    data_settings, train_settings = _settings(common, options, base)
+    spec_of(base, train_settings)
+    return data_settings, train_settings
+
+
+def _settings(common: Common, options: Values, base: Base) -> tuple[DataSettings, TrainSettings]:
+    """Defaults for the base, then the preset, then what was typed."""
     data_options, train_options = coerced(DataSettings, options), coerced(TrainSettings, options)
     of = family(train_options.get("adapter", TrainSettings().adapter))
     data_settings = replace(default_data(base), **preset(common.preset, "data"))
     train_settings = fitted(default_train(base, of.name), preset(common.preset, "train", of.name))
-    train_settings = replace(train_settings, **train_options)
-    spec_of(base, train_settings)  # layers, targets and rank are refused here, not after an hour of generation
-    return replace(data_settings, **data_options), train_settings
+    return replace(data_settings, **data_options), replace(train_settings, **train_options)
 
 
 def insist_on_pairs(plan: Plan) -> None:
@@ -179,7 +187,7 @@ def load_base(
     is spread over devices. Runs are found below `out`, or the output folder of the options."""
     below = getattr(options, "out", "out") if out is None else out
     folds = [fold_of(text, below) for text in getattr(options, "onto", ())]
-    base = load(
+    base = load_lazily(
         options.model,
         dtype=options.dtype,
         device=device or options.device,
