@@ -1,6 +1,6 @@
 """What per-row strengths cost a server: 16 streams at strengths of their own, against the bare model, one at a time, and others.
 
-    python bench/serve.py rate [--model smollm2] [--streams 16] [--tokens 48] [--runs 3] [--transformers PYTHON]
+    python bench/serve.py rate [--model smollm2] [--streams 16] [--tokens 48] [--runs 3] [--cache 256] [--transformers PYTHON]
     python bench/serve.py first [--prompt 512]      time to the first token, cold and at a second strength
     python bench/serve.py memory [--requests 1000]  beside the model, and over many requests
     python bench/serve.py bits [--batches 500]      base requests in random mixed batches, compared as float bits
@@ -47,7 +47,15 @@ def main() -> None:
     names = [a for a in sys.argv[1:] if a in parts] or list(parts)
     sys.argv[1:] = [a for a in sys.argv[1:] if a not in parts]
     chosen = arguments(
-        __doc__, model="smollm2", streams=16, tokens=48, prompt=512, requests=1000, batches=500, transformers=""
+        __doc__,
+        model="smollm2",
+        streams=16,
+        tokens=48,
+        prompt=512,
+        requests=1000,
+        batches=500,
+        cache=256,
+        transformers="",
     )
     with tempfile.TemporaryDirectory(prefix="ws-bench-") as work:
         for name in names:
@@ -165,8 +173,8 @@ def rate(chosen: Namespace, work: Path) -> None:
             tokens = sum(pool.map(ask, range(len(names))))
         return tokens / (server.cpu - before)
 
-    # room for the prompts of all sides, so that writing is measured and not reading
-    with ours(chosen.model, str(file), "--cache-mb", "256", threads=chosen.threads) as server:
+    # by default room for the prompts of all sides, so that writing is measured and not reading
+    with ours(chosen.model, str(file), "--cache-mb", str(chosen.cache), threads=chosen.threads) as server:
         speeds = in_turn(
             {
                 "strengths": lambda: tokens_per_second(server, [f"noise@{a}" for a in alphas], n),

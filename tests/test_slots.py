@@ -177,6 +177,18 @@ def test_rows_keep_their_own_alphas_when_they_move(rows):
     assert expected != drained(Stream(base.model, HOT, stops=[5], rows=rows, seed=3, alphas=4), requests)
 
 
+def test_a_direction_that_no_row_of_a_batch_turns_is_not_computed():
+    base = small.base("llama")
+    endless = lowrank(base, size=float("inf"))  # times 0 no number
+    ids = torch.tensor([[3, 4], [5, 6]])
+    bare = base.model(input_ids=ids).logits
+    with steer(base, endless, [0.0, 1.0]):
+        with rows_of([0, 0], 2):
+            assert torch.equal(base.model(input_ids=ids).logits, bare)
+        with rows_of([0, 1], 2):
+            assert not base.model(input_ids=ids).logits.isfinite().all()
+
+
 def test_as_many_alphas_are_needed_as_the_rows_name():
     base = small.base("llama")
     with (

@@ -12,12 +12,12 @@ overlap and may be left in any order: every layer keeps one list of what is swit
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
@@ -113,18 +113,24 @@ class _Rows:
 
     numbers: Tensor
     of: int
-    _chosen: dict[object, Tensor] = field(default_factory=dict)
+    _chosen: dict[object, float | Tensor] = field(default_factory=dict)
 
-    def chosen(self, alphas: Tensor, x: Tensor) -> Tensor:
-        """The alpha of every row, shaped to multiply what a layer reads; made once for all layers."""
+    def chosen(self, alphas: Tensor, x: Tensor) -> float | Tensor:
+        """The alpha of every row, shaped to multiply what a layer reads, or that of all rows; made once for all layers."""
+        key = id(alphas), x.dtype, x.device, x.ndim, x.shape[0]
+        alpha = self._chosen.get(key)
+        if alpha is None:
+            alpha = self._chosen[key] = self._choose(alphas, x)
+        return alpha
+
+    def _choose(self, alphas: Tensor, x: Tensor) -> float | Tensor:
         if len(alphas) != self.of:
             raise ValueError(
                 f"alpha has {len(alphas)} values, and the rows of this batch name {self.of}. Give as many, or one number."
             )
-        key = id(alphas), x.dtype, x.device, x.ndim, x.shape[0]
-        if key not in self._chosen:
-            self._chosen[key] = along(alphas[self.numbers.to(alphas.device)], x)
-        return self._chosen[key]
+        own = alphas[self.numbers.to(alphas.device)]
+        alike = not own.requires_grad and bool((own == own[0]).all())
+        return float(own[0]) if alike else along(own, x)
 
 
 _rows: ContextVar[_Rows | None] = ContextVar("rows", default=None)
@@ -163,6 +169,8 @@ class _Dial:
     parts: list[_Part]
     layer: Layer | None = None
     """Held where it is experts: two values stand for the same ones, and the first of them is the key."""
+    hooked: Sequence[_Part] = ()
+    """Those that the hook adds."""
     handle: torch.utils.hooks.RemovableHandle | Exchange | None = None
     weight: Tensor | None = None
     """The untouched weight as (out, in) or (experts, out, in), kept while something is folded in."""
@@ -211,14 +219,14 @@ def _switch_off(layer: Layer, part: _Part) -> None:
 def _settle(layer: Layer, dial: _Dial) -> None:
     """Make the layer what its list of parts says: hook present or absent, weight folded or restored."""
     folded = [p for p in dial.parts if p.folded]
-    hooked = len(folded) < len(dial.parts)
-    if hooked and dial.handle is None:
+    dial.hooked = [p for p in dial.parts if not p.folded]
+    if dial.hooked and dial.handle is None:
         dial.handle = (
             Exchange.on(layer.experts, partial(_passes, layer.experts))
             if isinstance(layer, Stack)
-            else layer.register_forward_hook(_add_parts, with_kwargs=True)
+            else layer.register_forward_hook(_adding(layer, dial), with_kwargs=True)
         )
-    elif not hooked and dial.handle is not None:
+    elif not dial.hooked and dial.handle is not None:
         dial.handle.remove()
         dial.handle = None
 
@@ -226,40 +234,51 @@ def _settle(layer: Layer, dial: _Dial) -> None:
         _fold(layer, dial, folded)
 
 
-def _add_parts(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], y: Tensor) -> Tensor:
-    """Forward hook: the layer's own output plus every hooked part, summed in fp32 or better, then cast back."""
-    dial = _DIALS.get(layer)
-    if dial is None:  # a copy of a steered model: it carries the hook and is nobody's
-        raise DirectionMismatch("this layer is a copy made inside a steering block; copy the model outside of it")
-    x = args[0] if args else next(iter(kwargs.values()))
-    dtype = torch.promote_types(y.dtype, torch.float32)
-    if not torch.is_autocast_enabled(x.device.type):  # asking is cheaper than switching it off
-        return _sum_of_parts(layer, dial, x, y, dtype)
-    with torch.autocast(x.device.type, enabled=False):  # it would round the change to its own precision
-        return _sum_of_parts(layer, dial, x, y, dtype)
+def _adding(layer: nn.Module, dial: _Dial) -> Callable[..., Tensor]:
+    """A forward hook: the layer's own output plus every hooked part, summed in fp32 or better, then cast back.
+
+    Answers are written by hundreds of these in a step, so what is the same in every step is not asked again.
+    """
+    own = ref(layer)
+
+    def add_parts(layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], y: Tensor) -> Tensor:
+        if own() is not layer:  # a copy of a steered model: it carries the hook and is nobody's
+            raise DirectionMismatch("this layer is a copy made inside a steering block; copy the model outside of it")
+        x = args[0] if args else next(iter(kwargs.values()))
+        if not torch.is_autocast_enabled(x.device.type):  # asking is cheaper than switching it off
+            return _sum_of_parts(layer, dial, x, y)
+        with torch.autocast(x.device.type, enabled=False):  # it would round the change to its own precision
+            return _sum_of_parts(layer, dial, x, y)
+
+    return add_parts
 
 
-def _sum_of_parts(layer: nn.Module, dial: "_Dial", x: Tensor, y: Tensor, dtype: torch.dtype) -> Tensor:
-    x, total = x.to(dtype), y.to(dtype)
-    for part in dial.parts:
-        if part.folded:
+def _sum_of_parts(layer: nn.Module, dial: _Dial, x: Tensor, y: Tensor) -> Tensor:
+    dtype = y.dtype if y.dtype is torch.float32 else torch.promote_types(y.dtype, torch.float32)
+    x, total, rows = x if x.dtype is dtype else x.to(dtype), y if y.dtype is dtype else y.to(dtype), _rows.get()
+    for part in dial.hooked:
+        alpha = _per_row(part.alpha, x, rows)
+        if isinstance(alpha, float) and alpha == 0.0:  # nobody in this batch turns it
             continue
-        alpha = _per_row(part.alpha, x)
         for form in part.forms:
             if isinstance(form, LowRank):
                 total = _plus_low_rank(total, x, form, alpha)
             else:
                 assert not isinstance(form, Stacked)
                 total = total + alpha * form(x, *_base_product(layer, dial, part, form, x, y))
-    return total.to(y.dtype)
+    return total if total.dtype is y.dtype else total.to(y.dtype)
 
 
 def _plus_low_rank(total: Tensor, x: Tensor, form: LowRank, alpha: float | Tensor) -> Tensor:
     """`total + alpha * b (a x)`: two small products and no pass over the output besides the second one's own."""
-    small = torch.mm(x.reshape(-1, x.shape[-1]), form.a.mT)
-    if isinstance(alpha, Tensor):  # one per row: on the (n, r), not on the (n, o)
-        small, alpha = (small.view(*x.shape[:-1], -1) * alpha).view(small.shape), 1.0
-    return torch.addmm(total.reshape(-1, total.shape[-1]), small, form.b.mT, alpha=alpha).view(total.shape)
+    small, flat = torch.mm(x.reshape(-1, x.shape[-1]), form.a.mT), total.reshape(-1, total.shape[-1])
+    if not isinstance(alpha, Tensor):
+        return torch.addmm(flat, small, form.b.mT, alpha=alpha).view(total.shape)
+    if len(alpha) == len(small):  # a token of every row
+        small = small * alpha.view(-1, 1)
+    else:  # on the (n, r), not on the (n, o)
+        small = (small.view(*x.shape[:-1], -1) * alpha).view(small.shape)
+    return torch.addmm(flat, small, form.b.mT).view(total.shape)
 
 
 def _base_product(layer, dial: _Dial, part: _Part, form: Form, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -276,10 +295,9 @@ def _base_product(layer, dial: _Dial, part: _Part, form: Form, x: Tensor, y: Ten
     return w, (y if layer.bias is None else y - layer.bias).to(x.dtype)
 
 
-def _per_row(alpha: float | Tensor, x: Tensor) -> float | Tensor:
+def _per_row(alpha: float | Tensor, x: Tensor, rows: _Rows | None) -> float | Tensor:
     if isinstance(alpha, float):
         return alpha
-    rows = _rows.get()
     return along(alpha, x) if rows is None else rows.chosen(alpha, x)
 
 
@@ -301,7 +319,7 @@ def along(alphas: Tensor, x: Tensor) -> Tensor:
 def _passes(experts: nn.Module, x: Tensor) -> Iterator[tuple[Tensor | None, dict[str, Tensor]]]:
     """The tokens that are steered alike (None: all of them), and the matrices that they see instead of the experts' own."""
     stacks = [stack for n in experts._parameters if (stack := Stack(experts, n)) in _DIALS]
-    parts = [(stack, part) for stack in stacks for part in _DIALS[stack].parts if not part.folded]
+    parts = [(stack, part) for stack in stacks for part in _DIALS[stack].hooked]
     for tokens, alphas in _alike([part.alpha for _, part in parts], x):
         yield tokens, _steered([(*p, alpha) for p, alpha in zip(parts, alphas)])
 
@@ -311,10 +329,10 @@ def _alike(alphas: Sequence[float | Tensor], x: Tensor) -> list[tuple[Tensor | N
     if all(isinstance(a, float) for a in alphas):
         return [(None, alphas)]
     x = x[:, :1].to(torch.promote_types(x.dtype, torch.float32))
-    table = torch.cat([torch.ones_like(x) * _per_row(a, x) for a in alphas], 1)
+    rows = _rows.get()
+    table = torch.cat([torch.ones_like(x) * _per_row(a, x, rows) for a in alphas], 1)
     keys = table.detach()
     if table.requires_grad:
-        rows = _rows.get()
         of = next(len(a) for a in alphas if isinstance(a, Tensor)) if rows is None else len(rows.numbers)
         own = torch.arange(of, device=x.device).repeat_interleave(len(x) // of)
         keys = torch.cat([keys, own[:, None]], 1)

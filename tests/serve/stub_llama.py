@@ -85,14 +85,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             top = [{"token": t, "logprob": p} for t, p in found[:20]]
             entries.append({**top[0], "top_logprobs": top})
         if body.get("stream"):
-            return self.stream(entries)
+            return self.stream(entries, whole="vanish" not in prompt)
         text, usage = "".join(e["token"] for e in entries), {"completion_tokens": len(entries)}
         choice = {"message": {"role": "assistant", "content": text}, "text": text, "logprobs": {"content": entries}}
         self.say(
             200, {"choices": [{**choice, "finish_reason": "length"}], "model": "/secret/model.gguf", "usage": usage}
         )
 
-    def stream(self, entries):
+    def stream(self, entries, *, whole):
         self.send_response(200)
         self.end_headers()
         for e in entries:
@@ -101,7 +101,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             for half in (raw[:30], raw[30:]):  # an event may come in pieces
                 self.wfile.write(half)
                 self.wfile.flush()
-        self.wfile.write(b"data: [DONE]\n\n")
+        if whole:
+            self.wfile.write(b"data: [DONE]\n\n")
 
 
 if __name__ == "__main__":

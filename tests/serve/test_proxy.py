@@ -5,15 +5,21 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sys
 import threading
 import urllib.request
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
+import small
+import torch
 from forks import command
+from gguf_files import write_gguf
 from serve import stub_llama
 from serve.stub_llama import Stub
 from serve.test_server import listening_for, send, wait_for
@@ -23,12 +29,16 @@ from test_steer import lowrank
 from ws.direction import Direction, save
 from ws.endpoint import Endpoint
 from ws.errors import Unsupported
+from ws.export import export
+from ws.export.gguf import FILE
+from ws.models.load import load
 from ws.serve import conformance as tests_of
 from ws.serve.conformance import Asked, conformance, named
 from ws.serve.llama_cpp import LlamaCpp, command_of, llama_cpp
 from ws.serve.proxy import Proxy
 from ws.serve.settings import Serving
 from ws.serve.strengths import dials_of
+from ws.steer import steer
 
 KENYA = [{"role": "user", "content": "What is the capital of Kenya?"}]
 
@@ -132,6 +142,13 @@ def test_a_stream_comes_through_in_events_that_say_their_strength_and_no_path(di
         assert text != chat(client, model="honesty@-1").json()["choices"][0]["message"]["content"]
 
 
+def test_a_stream_that_llama_cpp_breaks_off_says_so_and_is_not_done(dials):
+    with proxied(dials) as (client, _):
+        reply = chat(client, messages=[{"role": "user", "content": "vanish"}], stream=True)
+        *_, last = [e.removeprefix("data: ") for e in reply.text.split("\n\n") if e]
+        assert "broke off in the middle" in json.loads(last)["error"]["message"]
+
+
 def test_what_llama_cpp_refuses_is_said_in_its_words_and_where_it_fails_nobody_is_to_blame(dials):
     with proxied(dials) as (client, stub):
         said = [refusal(chat(client, messages=[{"role": "user", "content": c}])) for c in ("refuse", "fail")]
@@ -166,7 +183,7 @@ def test_clients_that_vanish_make_room_and_those_too_many_are_told_to_come_back(
         assert "retry-after: 1" in head.lower()
         for connection in waiting:
             connection.close()
-        wait_for(lambda: proxy._under_way == 0)
+        wait_for(lambda: not proxy._exchanges)
         stub.gate.set()
         with send(port, {"max_tokens": 4}) as again:
             assert "200" in again.recv(4096).decode().splitlines()[0]
@@ -268,7 +285,8 @@ def program(tmp_path, monkeypatch):
     return file
 
 
-def test_the_command_starts_llama_cpp_with_its_adapters_and_ends_it(tiny, tmp_path, program):
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_starts_llama_cpp_with_its_adapters_and_ends_it(tiny, tmp_path, program, end):
     plain = lowrank(tiny)
     save(Direction(plain.forms, {**plain.provenance, "training": {"behavior": "honesty"}}), tmp_path / "a.safetensors")
     (tmp_path / "m.gguf").write_bytes(b"GGUF")
@@ -279,8 +297,10 @@ def test_the_command_starts_llama_cpp_with_its_adapters_and_ends_it(tiny, tmp_pa
         body = json.dumps({"model": "honesty@1", "messages": KENYA, "max_tokens": 3}).encode()
         with urllib.request.urlopen(urllib.request.Request(f"{address}/v1/chat/completions", body), timeout=60) as r:
             assert json.load(r)["model"] == "honesty@1"
-        server.send_signal(signal.SIGINT)
+        (llama,) = psutil.Process(server.pid).children()
+        server.send_signal(end)
         out, _ = server.communicate(timeout=60)
+    assert not llama.is_running()
     assert json.loads(out)["new_tokens"] == 3
 
 
@@ -304,3 +324,56 @@ def test_without_llama_cpp_both_ways_to_get_it_are_named(tmp_path, monkeypatch):
 def test_a_backend_and_its_file_are_named_together(told, words):
     code, _, err = told("serve", *words)
     assert (code, err.count("\n")) == (2, 1)
+
+
+# ---------------------------------------------------------------- llama.cpp itself
+
+
+def firsts(choice):
+    """The log-probabilities of the likeliest first tokens, by token."""
+    return {t["id"]: t["logprob"] for t in choice["logprobs"]["content"][0]["top_logprobs"]}
+
+
+@pytest.mark.peers
+@pytest.mark.skipif(not (shutil.which("llama-server") or find_spec("xllamacpp")), reason="pip install xllamacpp")
+def test_before_llama_cpp_itself_every_strength_is_that_of_the_steered_model(tiny, tmp_path):
+    network = small.model("llama", vocabulary=len(tiny.tokenizer))
+    network.save_pretrained(tmp_path / "base")
+    tiny.tokenizer.save_pretrained(tmp_path / "base")
+    write_gguf("llama", tmp_path / "m.gguf", tiny.tokenizer)
+    base, ids = load(tmp_path / "base"), [5, 90, 17, 33]
+    directions = [("honesty", lowrank(base)), ("authority", lowrank(base, 1))]
+    for name, direction in directions:
+        export(direction, base, tmp_path / name, to="gguf-lora", alphas=[1.0])
+    adapters = [tmp_path / name / FILE for name, _ in directions]
+    body = {"prompt": ids, "max_tokens": 6, "temperature": 0, "logprobs": 10}
+    with llama_cpp(tmp_path / "m.gguf", adapters, rows=2, threads=1) as llama:
+        proxy = Proxy(dials_of("small", directions, None), Serving(), llama, {})
+        with TestClient(proxy.app, base_url="http://localhost:8000") as client:
+            texts = []
+            for name, alphas in (
+                ("base", (0, 0)),
+                ("honesty@-1", (-1, 0)),
+                ("authority@1+honesty@0.5", (0.5, 1)),
+                ("base", (0, 0)),
+            ):
+                with (
+                    steer(base, directions[0][1], alphas[0]),
+                    steer(base, directions[1][1], alphas[1]),
+                    torch.no_grad(),
+                ):
+                    ours = base.model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+                reply = client.post("/v1/completions", json={"model": name, **body}).json()
+                theirs = firsts(reply["choices"][0])
+                assert max(abs(p - float(ours[i])) for i, p in theirs.items()) < 2e-3  # its attention is half precision
+                stream = client.post("/v1/completions", json={"model": name, **body, "stream": True}).text
+                assert stream.rstrip().endswith("data: [DONE]")
+                chunks = [json.loads(e.removeprefix("data: ")) for e in stream.split("\n\n")[:-2]]
+                texts.append("".join(c["choices"][0]["text"] for c in chunks if c["choices"]))
+                assert texts[-1] == reply["choices"][0]["text"]
+                assert str(tmp_path) not in stream + json.dumps(reply)
+                assert reply["model"] == name
+            assert texts[0] == texts[3]
+            assert len(set(texts)) == 3
+            message = client.post("/v1/chat/completions", json={"messages": KENYA, "max_tokens": 3}).json()
+            assert message["choices"][0]["message"]["role"] == "assistant"

@@ -270,6 +270,10 @@ REFUSED = [
     ({"tool_choice": "required"}, 400, "no call can be forced"),
     ({"tools": [1]}, 400, "list of functions"),
     ({"chat_template_kwargs": {"x": 1}}, 400, "enable_thinking"),
+    ({"chat_template_kwargs": {"enable_thinking": []}}, 400, "true or false"),
+    ({"chat_template_kwargs": {"thinking": {}}}, 400, "true or false"),
+    ({"model": "base@0.5"}, 400, "'base' has no strength"),
+    ({"model": "tiny+honesty@1"}, 400, "'tiny' has no strength"),
 ]
 
 

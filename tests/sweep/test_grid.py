@@ -35,6 +35,11 @@ def test_every_combination_is_a_cell():
     assert [c.lr for c in grid(lrs="1e-3,2e-3").cells] == [1e-3, 2e-3]
 
 
+def test_a_behavior_that_claims_its_held_out_pairs_is_swept_by_them_once():
+    (cell,) = grid(behaviors="pirate", models="some/model").cells
+    assert [e.name for e in cell.evals].count("pairs") == 1
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

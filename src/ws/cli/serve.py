@@ -13,6 +13,7 @@ import torch
 from ws.behaviors import load_behavior
 from ws.behaviors import names as behavior_names
 from ws.cli.chat import PLACES
+from ws.cli.ending import ended_politely
 from ws.cli.named import DIRECTION, RUN, places_of
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
@@ -74,7 +75,7 @@ def serve(options: Options) -> VerbResult:
     if not options.has("model"):
         first = next(iter(places.values()), None)
         loading = replace(loading, model=first.base_model() if first else settings.gguf or loading.model)
-    with bound(settings.host, settings.port) as place, ExitStack() as stack:
+    with ended_politely(), bound(settings.host, settings.port) as place, ExitStack() as stack:
         base = load_base(loading, out=settings.out)
         if file is None and not slots_fit(base.model, 1):
             raise Unsupported(f"the rows of {base.id} cannot come and go, and so it cannot be served; use `ws chat`")
@@ -95,7 +96,7 @@ def serve(options: Options) -> VerbResult:
         page = f"; a page at {address}/" if file is None else ""
         del base  # llama.cpp has its own
         say(f"{what} with {', '.join(names) or 'no direction'} at {address}/v1, e.g. {example}{page}; Ctrl-C ends")
-        listen(server.app, place)
+        listen(server.app, place, server.stop)
     return Served(address, server.gate.requests, server.new_tokens)
 
 

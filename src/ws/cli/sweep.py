@@ -1,8 +1,6 @@
 """`ws sweep`: read the grid, show it while it runs, print what all studies say together."""
 
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import torch
 import typer
 
 from ws.calibrate import CalibrateSettings
+from ws.cli.ending import ended_politely
 from ws.cli.live import Watch
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
@@ -68,25 +67,11 @@ def sweep(options: Options) -> VerbResult:
     say(f"sweep {grid.name}: {n}, {axes(grid)}; engine {running.engine}; {folder}")
     watch = Watch(grid.cells, options.with_flags, folder)
     try:
-        with watch, _ended_politely():
+        with watch, ended_politely():
             return Studies(run_sweep(grid, running, tell=watch.tell, command=command_without_address(options.words)))
     except KeyboardInterrupt:
         say(watch.stopped())
         raise
-
-
-@contextmanager
-def _ended_politely() -> Iterator[None]:
-    """What a scheduler sends before it kills (SIGTERM) is met as Ctrl-C is."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 # ---------------------------------------------------------------- when it is over

@@ -109,7 +109,7 @@ def grid_of(options: Fields, *, threads: int) -> Grid:
     cells = []
     for model, behavior in product(axes["models"], axes["behaviors"]):
         own = load_behavior(behavior, tiny=model == "tiny") if behavior else None
-        default = [*claims(own), "pairs", "perplexity"]
+        default = [*dict.fromkeys([*claims(own), "pairs", "perplexity"])]  # a pack may claim pairs itself
         study = replace(
             common, model=model, behavior=behavior, threads=common.threads or (1 if model == "tiny" else threads)
         )
@@ -172,7 +172,8 @@ def evals_by_name(
     """What is measured: evaluations by name or NAME@PROTOCOL, what the behavior claims when none is named; and others always."""
     if limit is not None and limit < 1:
         raise ValueError(f"`limit` must be at least 1, got {limit}")
-    words = list(names) or claims(behavior)
+    here = [n for n in claims(behavior) if not refused(protocol(n, (protocols or {}).get(n)))]
+    words = list(names) or here
     if not words:
         raise ValueError(
             f"{behavior.name if behavior else 'a study'} claims nothing that is measured here; name `evals`"

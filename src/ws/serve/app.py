@@ -70,6 +70,10 @@ class Server:
         finally:
             await anyio.to_thread.run_sync(self.worker.stop)
 
+    def stop(self) -> None:
+        """End answers that are under way: their clients are told so."""
+        self.worker.stop(0)
+
     # ------------------------------------------------------------ routes
 
     def _routes(self) -> list[Route]:

@@ -1,12 +1,17 @@
 """A server at an address, until Ctrl-C: the one place that knows uvicorn."""
 
+import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 
 from starlette.applications import Starlette
 
 GRACE = 10
 """Seconds that answers under way have after Ctrl-C; a second Ctrl-C ends them."""
+
+FAREWELL = 3
+"""Seconds in which those that are not finished by then are told so."""
 
 BACKLOG = 2048
 """Connections that may wait to be taken."""
@@ -31,16 +36,21 @@ def bound(host: str, port: int) -> socket.socket:
     return place
 
 
-def listen(app: Starlette, place: socket.socket) -> None:
-    """Serve until Ctrl-C; what is being written then is finished, if it does not take long."""
+def listen(app: Starlette, place: socket.socket, stop: Callable[[], None]) -> None:
+    """Serve until Ctrl-C; what is being written then is finished, if it does not take long, and else told so by `stop`."""
     import uvicorn
+
+    class Ending(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            asyncio.get_running_loop().call_later(GRACE, stop)
+            await super().shutdown(sockets)
 
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=GRACE + FAREWELL,
     )
     with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it has ended
-        uvicorn.Server(config).run(sockets=[place])
+        Ending(config).run(sockets=[place])

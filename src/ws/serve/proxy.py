@@ -48,6 +48,8 @@ OURS = {"steer_from", "kl"}
 SAMPLING: Json = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
 """What a request means that does not say; llama.cpp would take others."""
 PIECE = 65536
+DONE = b"data: [DONE]"
+"""The last event of a stream that is whole."""
 T = TypeVar("T")
 
 
@@ -64,7 +66,7 @@ class Proxy:
     def __post_init__(self):
         self.gate = Gate(self.settings)
         self.new_tokens = 0
-        self._under_way = 0
+        self._exchanges: set[_Exchange] = set()
         self._most = self.settings.rows + self.settings.queue
         self._threads = anyio.CapacityLimiter(self._most)
         before = self.gate.before
@@ -77,6 +79,11 @@ class Proxy:
             ],
             exception_handlers=ERRORS,
         )
+
+    def stop(self) -> None:
+        """End answers that are under way."""
+        for exchange in list(self._exchanges):
+            exchange.end()
 
     async def _models(self, request: Request) -> Response:
         s = self.settings
@@ -95,10 +102,10 @@ class Proxy:
         refuse_unknown(body, (SHARED | own | OFF.keys()) - OURS - NOT_THERE, off)
         strengths = self.dials.strengths(field_of(body, "model", str, BASE), field_of(body, "steer", dict, {}))
         payload = self.translated(body, strengths, usual)
-        if self._under_way >= self._most:
+        if len(self._exchanges) >= self._most:
             raise Refusal(429, f"{self._most} answers are under way; come back later", headers={"Retry-After": "1"})
         exchange = _Exchange(self.llama, request.url.path, payload)
-        self._under_way += 1
+        self._exchanges.add(exchange)
         try:
             status = await self._unless_left(request, exchange, exchange.begin)
             if status == 200 and payload.get("stream") is True:
@@ -134,7 +141,7 @@ class Proxy:
 
     async def _events(self, exchange: "_Exchange", strengths: Strengths) -> AsyncIterator[bytes]:
         """A stream as it comes, every chunk with the strengths it was written at; llama.cpp would put a path there."""
-        rest = b""
+        rest = event = b""
         with contextlib.suppress(OSError, http.client.HTTPException):  # llama.cpp is gone, or the client
             while piece := await _in_thread(exchange.piece, self._threads):
                 *events, rest = (rest + piece).split(b"\n\n")
@@ -144,6 +151,9 @@ class Proxy:
                         self.new_tokens += sum(_says_something(choice) for choice in chunk["choices"])
                         event = b"data: " + json.dumps({**chunk, **_written_at(strengths)}).encode()
                     yield event + b"\n\n"
+        if event != DONE:
+            broken = Refusal(502, "llama.cpp broke off in the middle of this answer")
+            yield b"data: " + json.dumps(broken.as_json()).encode() + b"\n\n"
 
     async def _unless_left(self, request: Request, exchange: "_Exchange", step: Callable[[], T]) -> T:
         """What a step brings, in a thread of its own; the exchange is broken off where the client leaves before."""
@@ -164,7 +174,7 @@ class Proxy:
 
     def _end(self, exchange: "_Exchange") -> None:
         exchange.end()
-        self._under_way -= 1
+        self._exchanges.discard(exchange)
 
 
 def _written_at(strengths: Strengths) -> Json:

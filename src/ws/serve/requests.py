@@ -66,7 +66,7 @@ def parsed(raw: bytes) -> Json:
         body = json.loads(raw, parse_constant=_refuse_constant)
         json.dumps(body, ensure_ascii=False).encode()  # half of a character is no text that a tokenizer takes
     except (ValueError, RecursionError):
-        raise Refusal(400, "the body is not JSON of whole characters") from None
+        raise Refusal(400, "the body is not JSON of finite numbers and whole characters") from None
     if not isinstance(body, dict):
         raise Refusal(400, "the body is a JSON object with `model` and `messages` or `prompt`")
     return body
@@ -90,7 +90,7 @@ class Reader:
         messages = _messages(body.get("messages"))
         tools = _tools(body)
         kwargs = field_of(body, "chat_template_kwargs", dict, {})
-        thinking = kwargs.get("thinking", {True: "on", False: "off", None: "off"}.get(kwargs.get("enable_thinking")))
+        thinking = kwargs.get("thinking", "on" if field_of(kwargs, "enable_thinking", bool, False) else "off")
         if set(kwargs) - {"thinking", "enable_thinking"} or thinking not in THINKING:
             raise Refusal(400, "chat_template_kwargs holds enable_thinking, true or false, and nothing else")
         try:
@@ -202,7 +202,7 @@ def refuse_unknown(body: Json, known: set[str], off: Mapping[str, Sequence[objec
             raise Refusal(400, f"{name} is not done here; leave it out", param=name)
         if name in known or name in HARMLESS or name in off:
             continue
-        near = get_close_matches(name, known, 1)
+        near = get_close_matches(name[:60], known, 1)
         hint = f"did you mean {near[0]}?" if near else "leave it out"
         raise Refusal(400, f"there is no field {_short(name)} here; {hint}", param=_short(name))
 

@@ -88,8 +88,10 @@ class Dials:
 
     def _allowed(self, name: str, alpha: Any, where: str) -> float:
         dial = self.by_name.get(name)
+        if dial is None and name in (BASE, self.model):
+            raise Refusal(400, f"{_short(name)} has no strength: it is what directions are added to", param=where)
         if dial is None:
-            near = get_close_matches(name, self.by_name, 1)
+            near = get_close_matches(name[:60], self.by_name, 1)
             there = ", ".join([BASE, *self.by_name])
             hint = f"did you mean {near[0]}?" if near else f"there are {there}"
             raise Refusal(404, f"there is no {_short(name)} here; {hint}", param=where, code="model_not_found")
