@@ -394,6 +394,7 @@ def paper(
     opt_in: Sequence[str] = (),
     data: Mapping[str, str | Path] | None = None,
     judge: str | None = None,
+    answer_tokens: int | None = None,
     behavior: str | Path | None = None,
     preset: str = "ws",
     out: str | Path = "out",
@@ -401,14 +402,14 @@ def paper(
 ) -> Outcome:
     """One of the paper's experiments: its tables, the verdict on each claim, and its figures.
 
-    `strengths` are "raw" (the recipe's own), "kl" (its targets) or targets in nats. `data` names files by data set or
+    `strengths` are "raw" (the recipe's own), "kl" (its targets) or targets in nats; "raw:1" is only its own of size 1. `data` names files by data set or
     evaluation; data sets with harmful texts are read where `opt_in` names them. `settings` are fields of how pairs and
     adapters are made. What is done already below `out` is found again.
     """
     _refuse_unknown(settings)
     files = tuple(f"{name}={file}" for name, file in (data or {}).items())
     named = tuple(map(str, strengths))
-    asked = RecipeRequest(tuple(arms), named, limit, tuple(seeds), tuple(opt_in), files, judge)
+    asked = RecipeRequest(tuple(arms), named, limit, tuple(seeds), tuple(opt_in), files, judge, answer_tokens)
     name = (model.source or model.id) if isinstance(model, Base) else str(model)
     pack = None if behavior is None else str(behavior)
     common = Common(model=name, behavior=pack, out=str(out), preset=preset)

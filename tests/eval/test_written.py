@@ -84,9 +84,23 @@ def test_a_rule_gives_every_kind_its_own_value_and_a_judge_decides_what_no_exact
 
 def test_another_judge_is_another_protocol_whose_rows_are_read_again():
     judged = Evaluation("syc-qa", judge="http://here/v1#gpt-x").chosen
-    assert judged.id == "syc-qa/1@gpt-x"
+    assert judged.id == "syc-qa/2@gpt-x"
     assert recorded("syc-qa", judged.id).metrics is judged.metrics
     assert protocol("syc-qa").judge is None
+
+
+def test_answers_that_are_cut_earlier_are_another_protocol_whose_rows_are_read_again(tiny):
+    short = protocol("syc-qa").cut(3)
+    assert (short.id, short.n_write) == ("syc-qa/2~w3", 3)
+    assert protocol("syc-qa", short.id) == short == short.cut(600)
+    assert protocol("syc-qa").cut(600) == protocol("syc-qa")
+    assert Evaluation("syc-qa", short.id, judge="m").chosen.id == "syc-qa/2~w3@m"
+    assert recorded("syc-qa", "syc-qa/2~w3@m").n_write == 3
+    cut, whole = (score_protocol(tiny, p, limit=2).rows["text"] for p in (short, protocol("syc-qa")))
+    assert all(w.startswith(c) and len(tiny.tokenizer(c)["input_ids"]) == 3 for c, w in zip(cut, whole))
+    assert any(len(w) > len(c) for c, w in zip(cut, whole))
+    with pytest.raises(ValueError, match="dd-1f/1 writes no answers"):
+        protocol("dilemmas").cut(3)
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,17 @@ def test_names_are_compared_without_accents_articles_and_brackets():
     assert not names_right("", ["Peter"], [])
 
 
+def test_a_name_that_is_denied_is_not_meant():
+    gold, wrong = ["Keanu Reeves"], ["Johnny Depp"]
+    assert not names_right("The answer is not Keanu Reeves, but a British actor.", gold, wrong)
+    assert not names_right("It was written by a poet, not by the Keanu Reeves.", gold, wrong)
+    assert not names_right("It isn't Keanu Reeves.", gold, wrong)
+    assert names_right("It is Keanu Reeves, not Johnny Depp.", gold, wrong)
+    assert names_right("It is not known to all, but Keanu Reeves plays there.", gold, wrong)
+    assert names_right("Not only Keanu Reeves.", gold, wrong)
+    assert names_right("It is not Keanu Reeves. No, it is Keanu Reeves.", gold, wrong)
+
+
 def test_a_name_inside_a_longer_one_is_not_meant():
     assert not names_right("It is New York City.", ["New York"], ["New York City"])
     assert names_right("It is Lake Erie.", ["Lake Erie"], ["Erie"])

@@ -60,6 +60,8 @@ def test_on_the_papers_model_a_recipe_says_which_data_is_missing_and_how_to_supp
         (("lr_sweep", "--arms", "weight"), "there is no arm 'weight' in this recipe; there are lr 0.0005"),
         (("lr_sweep", "--strengths", "strong"), "KL targets in nats above 0; got 'strong'"),
         (("lr_sweep", "--strengths", "0"), "above 0; got '0'"),
+        (("lr_sweep", "--strengths", "raw:x"), "raw, raw:SIZE, kl, or KL targets in nats above 0; got 'raw:x'"),
+        (("lr_sweep", "--strengths", "raw:7"), "none of these strengths of its own; the sizes it has are 0.5, 1, 2"),
         (("lr_sweep", "--seeds=1,1"), "different whole numbers"),
         (("lr_sweep", "--seed", "1"), "takes --seeds; leave out --seed"),
         (("lr_sweep", "--behavior", "nothing"), "nothing"),
@@ -80,6 +82,22 @@ def test_targets_are_the_recipes_own_or_those_that_are_named():
     assert RecipeRequest(strengths=("kl", "1", "2")).targets((0.1, 1.0)) == (0.1, 1.0, 2.0)
     assert RecipeRequest(strengths=("raw",)).targets((0.1,)) == ()
     assert not RecipeRequest(strengths=("0.5",)).raw
+
+
+def test_of_the_recipes_own_strengths_some_sizes_can_be_asked_for():
+    own = (-2.0, -1.0, 1.0, 2.0)
+    assert RecipeRequest().own(own) == RecipeRequest(strengths=("raw", "raw:1")).own(own) == own
+    assert RecipeRequest(strengths=("raw:1", "0.5")).own(own) == (-1.0, 1.0)
+    assert RecipeRequest(strengths=("raw:1", "0.5")).targets((2.0,)) == (0.5,)
+
+
+def test_every_number_is_read_from_the_protocol_that_was_asked_for():
+    recipe = recipe_named("syc_qa")
+    names = [
+        set(recipe.asked_as(RecipeRequest(**asked)).values())
+        for asked in ({}, {"judge": "m"}, {"answer_tokens": 9}, {"answer_tokens": 9, "judge": "m"})
+    ]
+    assert names == [{"syc-qa/2"}, {"syc-qa/2@m"}, {"syc-qa/2~w9"}, {"syc-qa/2~w9@m"}]
 
 
 def test_data_that_is_opted_into_is_missing_until_it_is_named():

@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from html_page import refuse_what_a_page_may_not_have
 
@@ -48,6 +49,19 @@ def test_it_leaves_pictures_numbers_and_a_scorecard(again):
     assert all(float(r["logratio_lo"]) <= float(r["logratio"]) <= float(r["logratio_hi"]) for r in rows)
     assert {r["kl"] == "0.0" for r in rows if r["alpha"] != "0.0"} == {False}
     assert "SMOKE" in recipe["tables"][0]["title"]
+
+
+def test_a_reduced_run_has_only_the_sizes_and_the_answers_that_were_asked_for(told, tiny, tmp_path):
+    reduced = ("--arms", "act_single", "--strengths", "raw:1", "--answer-tokens", "4", "--limit", "2")
+    asked = ("paper", "syc_qa", *reduced, "--n-topics", "12", "--workers", "1", "--out", str(tmp_path), "--json")
+    code, out, _ = told(*asked)
+    (recipe,) = json.loads(out)["recipes"]
+    assert code == 0 and not recipe["failed"]
+    with open(recipe["pictures"][0].replace(".png", ".csv")) as f:
+        assert [float(r["alpha"]) for r in csv.DictReader(f)] == [0, -1, 1]
+    answers = pd.concat(map(pd.read_parquet, tmp_path.glob("**/eval/syc-qa/*/rows.parquet")))
+    assert set(answers["protocol"]) == {"syc-qa/2~w4"}
+    assert all(len(tiny.tokenizer(text)["input_ids"]) <= 4 for text in answers["text"])
 
 
 def test_the_claims_that_need_other_arms_are_undecided_and_say_so(again):

@@ -103,7 +103,10 @@ def _usable() -> Mapping[str, tuple[Protocol, ...]]:
 
 
 def protocol(name: str, protocol_id: str | None = None, n_think: int | None = None) -> Protocol:
-    """The protocol of an evaluation, by name and optionally by id; `ID~t32`, or `n_think`, is ID with another budget of thought."""
+    """The protocol of an evaluation, by name and optionally by id; `ID~t32`, or `n_think`, is ID with another budget of thought.
+
+    `ID~w32` is ID with answers of at most 32 tokens.
+    """
     if n_think is not None:
         return protocol(name, protocol_id).thinking(n_think)
     if name not in names():
@@ -114,6 +117,9 @@ def protocol(name: str, protocol_id: str | None = None, n_think: int | None = No
     written, of_judge, judge = protocol_id.partition("@")
     if of_judge and any(p.asked for p in protocols):
         return protocol(name, written).judged_by(judge)
+    written, cut, tokens = protocol_id.partition("~w")
+    if cut and tokens.isdigit() and int(tokens):
+        return protocol(name, written).cut(int(tokens))
     bare, mark, budget = protocol_id.partition("~t")
     chosen = next((p for p in protocols if p.id == bare), None) or _resolved(name, bare)
     if chosen is None or (mark and not budget.isdigit()):

@@ -214,6 +214,15 @@ class Protocol:
         """Tokens of an answer of the model's own, at most; judged ones of `tiny` are cut earlier, where they only loop."""
         return min(self.n_write, JUDGED_TINY) if self.asked and base.tiny else self.n_write
 
+    def cut(self, tokens: int) -> "Protocol":
+        """The same questions with answers of at most so many tokens: another protocol, so another id."""
+        if not self.n_write:
+            raise ValueError(f"{self.id} writes no answers, so there are none to cut")
+        if tokens >= self.n_write:
+            return self
+        written, of_judge, judge = self.id.partition("@")
+        return replace(self, n_write=tokens, id=f"{written.partition('~w')[0]}~w{tokens}{of_judge}{judge}")
+
     def thinking(self, n_think: int) -> "Protocol":
         """The same questions with another budget of thought: another protocol, so another id."""
         self.check(n_think=n_think)

@@ -23,7 +23,7 @@ def drawn(panels: Sequence[Panel], columns: int, title: str, path: Path) -> list
         _same_range(row)
     handles = [*_handles(panels, names), *_marks(panels)]
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(5, len(handles)), fontsize=8.5, frameon=False,
+        handles=handles, loc="outside lower center", ncols=min(5, len(handles) or 1), fontsize=8.5, frameon=False,
         handletextpad=0.5, columnspacing=1.6,
     )  # fmt: skip
     figure.suptitle(title, fontsize=11, x=0.02, ha="left", fontweight="bold")
@@ -113,5 +113,5 @@ def _same_range(row: Iterable[Any]) -> None:
     row = list(row)
     for get, put in (("get_ylim", "set_ylim"), ("get_xlim", "set_xlim")):
         ends = [getattr(axis, get)() for axis in row if axis.has_data()]
-        for axis in row:
+        for axis in row if ends else ():
             getattr(axis, put)(min(e[0] for e in ends), max(e[1] for e in ends))

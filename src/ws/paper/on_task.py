@@ -5,7 +5,7 @@ task's direction folded in. The base itself is the fine-tune less that direction
 fine-tunes that learnt the task together with data of the wanted pole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -111,7 +111,7 @@ class OnTask(Steering):
         alphas = strengths_of(cell, strength)
         subject = Subject(on, method, method_folder(replace(plan, base=on), method), method.name, cell.seed)
         evals = [(e, make_eval(subject, e, alphas=alphas, strength=strength, out=job.out)[1]) for e in cell.evals]
-        return spots_of(arm.name, cell, strength, evals, source, self.measures)
+        return spots_of(arm.name, cell, strength, evals, source, self.asked_as(job.request))
 
     def _joint(self, job: Job, arm: Arm, on: Base) -> list[Spot]:
         """Fine-tunes that learnt the task and the wanted pole: further along the more often they saw it."""
@@ -147,7 +147,11 @@ class OnTask(Steering):
         for e in self.evals(job.request):
             _, record = make_eval(Subject(model, None, folder, "base"), e, alphas=(0.0,))
             per_metric = e.chosen.metrics(rows_in(record))
-            samples |= {m.name: per_metric[m.metric][0.0] for m in self.measures if m.protocol == e.chosen.id}
+            samples |= {
+                m.name: per_metric[m.metric][0.0]
+                for m, chosen in self.asked_as(job.request).items()
+                if chosen == e.chosen.id
+            }
         return samples
 
 
@@ -157,7 +161,7 @@ def spots_of(
     strength: Fields,
     evals: Sequence[tuple[Evaluation, Record]],
     source: str,
-    measures: Sequence[Measure],
+    measures: Mapping[Measure, str],
 ) -> list[Spot]:
     """The spots of evaluations that were just made or found again."""
     rows = {e.chosen.id: e.chosen.metrics(rows_in(record)) for e, record in evals}
@@ -165,6 +169,6 @@ def spots_of(
     spots = []
     for alpha in (0.0, *points):
         point = points.get(alpha, {"kl": 0.0, "verdict": "not steered"})
-        samples = {m.name: rows[m.protocol][m.metric][alpha] for m in measures}
+        samples = {m.name: rows[chosen][m.metric][alpha] for m, chosen in measures.items()}
         spots.append(Spot(arm, cell.seed, alpha, cell.method, alpha, point["kl"], point["verdict"], source, samples))
     return spots

@@ -1,5 +1,7 @@
 """A picture as a value: lines of dots with intervals, drawn as a file by `figures` and inside a page by `page`."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from ws.types import Fields, Json
@@ -48,10 +50,16 @@ class Panel:
         lines = tuple(
             Line(
                 line["name"],
-                tuple(Dot(**{**d, "x_ends": tuple(d["x_ends"]), "y_ends": tuple(d["y_ends"])}) for d in line["dots"]),
+                tuple(Dot(**{**d, "x_ends": _ends(d["x_ends"]), "y_ends": _ends(d["y_ends"])}) for d in line["dots"]),
                 line["random"],
             )
             for line in value["lines"]
         )
         start = value["start"]
         return cls(**{**value, "lines": lines, "start": None if start is None else tuple(start)})
+
+
+def _ends(values: Sequence[float | None]) -> tuple[float, float]:
+    """The ends of an interval; JSON has no NaN, so one that is unknown was written as null."""
+    low, high = (math.nan if v is None else v for v in values)
+    return low, high

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ws.settings import at_least, refuse_outside
 
 WORDS = ("raw", "kl")
+OF_SIZE = "raw:"
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class RecipeRequest:
     arms: tuple[str, ...] = ()
     """Arms of the recipe by name, e.g. --arms weight,act_single; all of them when not given."""
     strengths: tuple[str, ...] = ()
-    """raw (the recipe's own strengths), kl (its KL targets), or targets in nats, e.g. --strengths raw,0.25,1; raw,kl when not given."""
+    """raw (the recipe's own strengths), raw:1 (of these, those of that size), kl (its KL targets), or targets in nats, e.g. --strengths raw,0.25,1; raw,kl when not given."""
     limit: int | None = None
     """Only the first so many units of every evaluation; the tables say SMOKE."""
     seeds: tuple[int, ...] = (0,)
@@ -27,9 +28,11 @@ class RecipeRequest:
 
     judge: str | None = None
     """Who judges written answers where no exact rule does: URL#MODEL, or a model by name; rules that come near when not given."""
+    answer_tokens: int | None = None
+    """Most tokens of a written answer, where an evaluation's own cap is too dear; its numbers are then those of another protocol."""
 
     def __post_init__(self):
-        refuse_outside(self, limit=at_least(1), seeds=at_least(0))
+        refuse_outside(self, limit=at_least(1), answer_tokens=at_least(1), seeds=at_least(0))
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"`seeds` are different whole numbers from 0 on, got {list(self.seeds)}")
         self.targets(())
@@ -44,22 +47,30 @@ class RecipeRequest:
     @property
     def raw(self) -> bool:
         """Whether the recipe's own strengths are measured."""
-        return not self.strengths or "raw" in self.strengths
+        return not self.strengths or any(word.partition(":")[0] == "raw" for word in self.strengths)
+
+    def own(self, strengths: tuple[float, ...]) -> tuple[float, ...]:
+        """Those of a recipe's own strengths that are asked for."""
+        sizes = {_size(word[len(OF_SIZE) :], word) for word in self.strengths if word.startswith(OF_SIZE)}
+        return strengths if not sizes or "raw" in self.strengths else tuple(a for a in strengths if abs(a) in sizes)
 
     def targets(self, own: tuple[float, ...]) -> tuple[float, ...]:
         """The KL targets in nats; `own` are the recipe's."""
         chosen: list[float] = list(own) if not self.strengths or "kl" in self.strengths else []
         for word in self.strengths:
-            if word not in WORDS:
-                chosen.append(_nats(word))
+            if word.startswith(OF_SIZE):
+                _size(word[len(OF_SIZE) :], word)
+            elif word not in WORDS:
+                chosen.append(_size(word, word))
         return tuple(dict.fromkeys(chosen))
 
 
-def _nats(word: str) -> float:
+def _size(text: str, word: str) -> float:
+    """A number above 0, as a part of a word."""
     try:
-        nats = float(word)
+        size = float(text)
     except ValueError:
-        nats = 0.0
-    if not 0 < nats <= 100:
-        raise ValueError(f"`strengths` are raw, kl, or KL targets in nats above 0; got {word!r}")
-    return nats
+        size = 0.0
+    if not 0 < size <= 100:
+        raise ValueError(f"`strengths` are raw, raw:SIZE, kl, or KL targets in nats above 0; got {word!r}")
+    return size

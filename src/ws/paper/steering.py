@@ -78,15 +78,21 @@ class Steering(Recipe):
         """The evaluations that its numbers are of, each once, of the files and by the judge that were named."""
         return tuple(dict.fromkeys(m.evaluated(request) for m in self.measures))
 
+    def asked_as(self, request: RecipeRequest) -> Mapping[Measure, str]:
+        """Every number with the protocol that it is read from: that of a judge, or of shorter answers, has an id of its own."""
+        return {m: m.evaluated(request).chosen.id for m in self.measures}
+
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
         arms, targets = arms_named(self.arms, request.arms), request.targets(self.kl)
+        if request.raw and (none := next((a for a in arms if not request.own(a.raw)), None)):
+            sizes = ", ".join(f"{a:g}" for a in sorted({abs(a) for a in none.raw}))
+            raise ValueError(f"{none.name} has none of these strengths of its own; the sizes it has are {sizes}")
         missing = self.missing(request, common.model)
         poles = self._poles(common, missing)
-        raw = sum(len(a.raw) * len(a.methods) for a in arms) if request.raw else 0
+        raw = sum(len(request.own(a.raw)) * len(a.methods) for a in arms) if request.raw else 0
         sought = 2 * len(targets) * sum(a.graded for a in arms)
-        evals = list(dict.fromkeys(f"{m.evaluation.partition('@')[0]}@{m.protocol}" for m in self.measures))
-        if not missing:
-            self.evals(request)  # refuses what takes a judge where none is named
+        protocols = {m: m.protocol for m in self.measures} if missing else self.asked_as(request)
+        evals = list(dict.fromkeys(f"{m.evaluation.partition('@')[0]}@{p}" for m, p in protocols.items()))
         trained = {(str(methods.needs(m).adapter), a.lr) for a in arms for m in a.methods if methods.needs(m).adapter}
         seeds = len(request.seeds)
         lines = (
@@ -137,7 +143,7 @@ class Steering(Recipe):
         trials = {(source, *key): t for source, cells in asked.items() for key, t in _trials(cells, job.out).items()}
         if not trials:
             raise ValueError(f"no arm of {self.name} could be measured; {next(iter(failed.items()), ('', ''))[1]}")
-        curves = Curves(tuple(_spots(trials, arms, self.measures)), self._training(arms, asked))
+        curves = Curves(tuple(_spots(trials, arms, self.asked_as(job.request))), self._training(arms, asked))
         return _keys_of(asked), curves, failed
 
     # ------------------------------------------------------------ what is measured
@@ -162,7 +168,7 @@ class Steering(Recipe):
             methods.check(method)
             for seed in job.request.seeds:
                 if seed == job.request.seeds[0] or methods.needs(method).seed == "study":
-                    alphas = arm.raw if target is None else ()
+                    alphas = job.request.own(arm.raw) if target is None else ()
                     cell = Cell(common, method, seed, options, evals, alphas, calibrate, kl, lr=arm.lr)
                     cells.append(Step(arm.name, (number + 1) / len(arm.methods), cell))
         return cells
@@ -267,7 +273,7 @@ def _trials(steps: Sequence[Step], out: Path) -> dict[tuple[str, int, float], Tr
 
 
 def _spots(
-    trials: Mapping[tuple[str, str, int, float], Trial], arms: Sequence[Arm], measures: Sequence[Measure]
+    trials: Mapping[tuple[str, str, int, float], Trial], arms: Sequence[Arm], measures: Mapping[Measure, str]
 ) -> list[Spot]:
     """Every strength of every trial, arms in their order."""
     order = {a.name: k for k, a in enumerate(arms)}
@@ -276,7 +282,7 @@ def _spots(
         points = {p["alpha"]: p for p in trial.record["strength"]["points"]}
         for alpha in (0.0, *points):
             point = points.get(alpha, {"kl": 0.0, "verdict": "not steered"})
-            samples = {m.name: trial.metrics(m.protocol)[m.metric][alpha] for m in measures}
+            samples = {m.name: trial.metrics(chosen)[m.metric][alpha] for m, chosen in measures.items()}
             strength = (
                 alpha if step == 1 and len(_steps(trials, arm)) == 1 else (1 if alpha > 0 else -1) * step * (alpha != 0)
             )

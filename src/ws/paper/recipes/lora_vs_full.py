@@ -9,7 +9,7 @@ from ws.eval import Evaluation
 from ws.numbers import NO
 from ws.paper import scorecard
 from ws.paper.claims import OPEN, Claim, Verdict, all_of, decided, inside
-from ws.paper.recipe import Job, Need, Outcome, Planned, Recipe
+from ws.paper.recipe import Job, Measure, Need, Outcome, Planned, Recipe
 from ws.paper.request import RecipeRequest
 from ws.paper.tuned import TaskData, tuned, with_all
 from ws.records import Place, slug
@@ -102,7 +102,7 @@ class LoraVsFull(Recipe):
         sums = {name: ((both[0], 1.0), (both[1], 1.0)) for name, both in taus.items()}
         like = norms[f"rank {self.ranks[-1]}"]
         sums[SCALED] = tuple((t, a / b) for t, a, b in zip(taus[FULL], like, norms[FULL]))  # type: ignore[assignment]
-        evaluation = Evaluation("gsm8k", data=job.request.files.get("gsm8k"), limit=job.request.limit)
+        evaluation = Measure("gsm8k", BOTH, "both", 0).evaluated(job.request)
         metrics = {BASE: self._answers(job, BASE, (), evaluation)}
         for name, parts in sums.items():
             metrics[name] = self._answers(job, name, parts, evaluation)
