@@ -6,6 +6,7 @@ stand in this folder: everything that `import ws` offers, and the notebook.
 
 import inspect
 import json
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +23,7 @@ release = version = ws.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 myst_heading_anchors = 4
 html_theme = "furo"
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 
@@ -35,7 +36,8 @@ def api() -> str:
         value = getattr(import_module(module), attribute)
         kind = "autoclass" if inspect.isclass(value) else "autofunction" if callable(value) else None
         if kind:
-            parts.append(f"## ws.{name}\n\n```{{eval-rst}}\n.. {kind}:: {module}.{attribute}\n```\n")
+            members = "   :members:\n" if kind == "autoclass" else ""
+            parts.append(f"## ws.{name}\n\n```{{eval-rst}}\n.. {kind}:: {module}.{attribute}\n{members}```\n")
     return "\n".join(parts)
 
 
@@ -56,6 +58,20 @@ def fill(app: object, page: str, source: list[str]) -> None:
         source[0] += PAGES[page]()
 
 
+def readable(
+    app: object, what: str, name: str, value: object, options: object, signature: str | None, returns: str | None
+) -> Any:
+    """A signature without values such as `<factory>`, which are no Python: of these sphinx shows every name in full, with marks."""
+    return None if signature is None else (re.sub(r"<[^<>]*>", "...", signature), returns)
+
+
+def plain(app: object, what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Docstrings are plain English, in which `|alpha|` is no markup."""
+    lines[:] = [line.replace("|", r"\|") for line in lines]
+
+
 def setup(app: Any) -> None:
     """What sphinx calls."""
     app.connect("source-read", fill)
+    app.connect("autodoc-process-signature", readable)
+    app.connect("autodoc-process-docstring", plain)

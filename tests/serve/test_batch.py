@@ -11,6 +11,7 @@ from ws.models.chat import Chat, encode, render
 from ws.serve.batch import Ask, Batch
 from ws.serve.reading import PIECE, Pieces
 from ws.serve.strengths import dials_of
+from ws.serve.text import bytes_of
 from ws.steer import steer
 
 QUESTIONS = ["What is the capital of Kenya?", "What color is snow?", "Where does a crab live?", "Who are you?"]
@@ -53,6 +54,12 @@ def run(batch, asks, rng=None):
 
 def bits(written):
     return [(w.token, w.chance, w.top) for w in written]
+
+
+@pytest.mark.parametrize("text", ["a giraffe \N{GIRAFFE FACE}, na\u00efve \u65e5", "plain"])
+def test_the_bytes_of_tokens_are_those_of_their_text_also_of_halves_of_a_character(tiny, text):
+    tokens = tiny.tokenizer(text)["input_ids"]
+    assert b"".join(bytes_of(tiny.tokenizer, t) for t in tokens) == text.encode()
 
 
 def test_base_requests_among_steered_ones_have_the_bits_that_they_have_alone(tiny, dials, batch):

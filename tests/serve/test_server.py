@@ -326,12 +326,19 @@ def test_a_huge_body_is_refused_before_it_is_read_to_the_end(tiny, directions):
 def test_a_key_is_asked_for_by_all_but_health(tiny, directions):
     with client_of(tiny, directions, host="0.0.0.0", key=KEY) as client:
         assert client.get("/health").status_code == 200
-        for head in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {KEY}x"}, {"Authorization": "é"}):
+        for head in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": f"Basic {KEY}"},
+            {"Authorization": KEY},
+            {"Authorization": "é"},
+        ):
             raw = {k: v.encode() for k, v in head.items()}
             for place in ("/v1/models", "/metrics"):
                 assert_refused(client.get(place, headers=raw), 401, "needs its key")
             assert_refused(client.post("/v1/chat/completions", json={}, headers=raw), 401, "needs its key")
-        assert client.get("/v1/models", headers={"Authorization": f"Bearer {KEY}"}).status_code == 200
+        for scheme in ("Bearer", "bearer"):
+            assert client.get("/v1/models", headers={"Authorization": f"{scheme} {KEY}"}).status_code == 200
     with pytest.raises(ValueError, match="needs a key"):
         server_of(tiny, directions, host="0.0.0.0")
 

@@ -46,8 +46,9 @@ class Gate:
     def _check_key(self, request: Request) -> None:
         if self.settings.key is None:
             return
-        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-        if not hmac.compare_digest(given.encode("utf-8", "replace"), self.settings.key.encode()):
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        own = hmac.compare_digest(key.strip().encode("utf-8", "replace"), self.settings.key.encode())
+        if not own or scheme.lower() != "bearer":
             raise Refusal(401, "this server needs its key, as a bearer token", headers={"WWW-Authenticate": "Bearer"})
 
     def _check_origin(self, request: Request) -> None:

@@ -13,6 +13,7 @@ from ws.serve.batch import Chance, Written
 from ws.serve.refusal import Refusal
 from ws.serve.requests import Wanted
 from ws.serve.strengths import spelled
+from ws.serve.text import bytes_of
 from ws.types import Json, Tokenizer
 
 BROKEN = "the model's numbers overflow at this strength; turn it down"
@@ -129,7 +130,8 @@ class Reply:
 
     def _named(self, chance: Chance) -> Json:
         text = self._tokenizer.decode([chance.token], skip_special_tokens=False)
-        return {"token": text, "logprob": chance.logprob, "bytes": list(text.encode()), "id": chance.token}
+        own = list(bytes_of(self._tokenizer, chance.token))
+        return {"token": text, "logprob": chance.logprob, "bytes": own, "id": chance.token}
 
     def _logprobs(self, entries: Sequence[Json], offset: int) -> Json | None:
         """Entries as the API has them: chats a list, completions four lists."""

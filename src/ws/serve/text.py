@@ -1,11 +1,33 @@
 """An answer's text as it grows, token by token: whole characters, without markup, and never past a stop."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 from ws.models.chat import special_tokens, token_called
 from ws.types import Tokenizer
 
 HALF = "\N{REPLACEMENT CHARACTER}"
+
+
+def bytes_of(tokenizer: Tokenizer, token: int) -> bytes:
+    """A token's own bytes; those of half a character cannot be read off its text, which is a mark of replacement."""
+    text = tokenizer.decode([token], skip_special_tokens=False)
+    if HALF not in text:
+        return text.encode()
+    piece = str(tokenizer.convert_ids_to_tokens(token))
+    if one := re.fullmatch(r"<0x([0-9A-F]{2})>", piece):  # as SentencePiece writes a byte
+        return bytes([int(one[1], 16)])
+    letters = _letters()
+    return bytes(letters[c] for c in piece) if letters.keys() >= set(piece) else text.encode()
+
+
+@cache
+def _letters() -> Mapping[str, int]:
+    """The letters that stand for bytes in vocabularies of bytes, such as that of GPT-2."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    return {letter: byte for byte, letter in bytes_to_unicode().items()}
 
 
 class Text:
