@@ -7,6 +7,7 @@ import pytest
 from ws.paper import names, recipe_named
 from ws.paper.recipe import Need, arms_named
 from ws.paper.request import RecipeRequest
+from ws.paper.scorecard import ranged
 from ws.study.options import Common
 
 SECTIONS = [f"4.{k}" for k in range(1, 13)]
@@ -98,6 +99,12 @@ def test_every_number_is_read_from_the_protocol_that_was_asked_for():
         for asked in ({}, {"judge": "m"}, {"answer_tokens": 9}, {"answer_tokens": 9, "judge": "m"})
     ]
     assert names == [{"syc-qa/2"}, {"syc-qa/2@m"}, {"syc-qa/2~w9"}, {"syc-qa/2~w9@m"}]
+
+
+def test_a_small_number_is_printed_with_the_decimals_that_tell_it_from_nothing():
+    assert ranged(0.0025, 0.0019, 0.0029, "nats") == "+0.0025 [+0.0019, +0.0029]"
+    assert ranged(-0.25, -1.0, 0.001, "nats") == "-0.25 [-1.00, +0.00]"
+    assert ranged(0.0025, 0.0019, 0.0029, "share") == "+0.2 [+0.2, +0.3]"
 
 
 def test_data_that_is_opted_into_is_missing_until_it_is_named():

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from ws.numbers import NO, finite, nats, some
+from ws.numbers import NO, digits_for, finite, nats, some
 from ws.paper.claims import FAILS, HOLDS, OPEN
 from ws.paper.curves import Curves, Reach, Side
 from ws.paper.panels import Panel
@@ -23,18 +23,19 @@ EXPECTED = (
 )
 
 
-def number(value: float | None, unit: str) -> str:
+def number(value: float | None, unit: str, decimals: int = 2) -> str:
     """A number with its sign, shares in points of 100."""
     if value is None or not finite(value):
         return NO
-    rounded = round(100 * value, 1) if unit == "share" else round(value, 2)
-    return f"{rounded + 0.0:+.{1 if unit == 'share' else 2}f}"  # no -0.0
+    shown, n = (100 * value, 1) if unit == "share" else (value, decimals)
+    return f"{round(shown, n) + 0.0:+.{n}f}"  # no -0.0
 
 
 def ranged(value: float, low: float, high: float, unit: str) -> str:
     """The same with its interval, where it has one."""
-    ends = f" [{number(low, unit)}, {number(high, unit)}]" if finite(low) else ""
-    return number(value, unit) + ends
+    n = digits_for(value, low, high)
+    ends = f" [{number(low, unit, n)}, {number(high, unit, n)}]" if finite(low) else ""
+    return number(value, unit, n) + ends
 
 
 def level(value: float, unit: str) -> str:

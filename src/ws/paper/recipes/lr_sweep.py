@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ws.numbers import NO
+from ws.numbers import NO, digits_for
 from ws.paper.claims import OPEN, Claim, Verdict, absent, beats, decided
 from ws.paper.curves import Curves, Side
 from ws.paper.recipe import Arm, Measure
@@ -45,7 +45,7 @@ class LrSweep(Steering):
                         str(seed),
                         f"{loss:.4f}" if loss else NO,
                         str(report.get("step", NO)),
-                        *(f"{g:+.2f}" for g in gains),
+                        *(f"{g:+.{digits_for(*gains)}f}" for g in gains),
                     )
                 )
                 records.append({"arm": arm, "seed": seed, "val": loss, "step": report.get("step"), "gains": gains})
