@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from test_steer import same, state
 
 from ws.adapters import FAMILIES, direction_of
-from ws.adapters.stock import plain_lora
+from ws.adapters.stock import load_stock, plain_lora
+from ws.diff.trained import diff_adapters
 from ws.direction import Direction
 from ws.direction.algebra import compressed, gram, restricted
 from ws.direction.direction import cosine, dot
@@ -28,7 +29,9 @@ from ws.direction.merging import blended
 from ws.direction.random import random_like
 from ws.direction.variants import cropped
 from ws.errors import BadFile, DirectionMismatch, ExportRefused, Unsupported
+from ws.explain.attribution import random_steps
 from ws.explain.bases.energies import factors
+from ws.explain.localization import _experts as expert_heat
 from ws.export import export
 from ws.export.merged import to_merged
 from ws.models.architecture import loaded_network
@@ -95,6 +98,13 @@ def test_the_contrast_over_experts_is_the_difference_of_what_peft_merges(kind):
         dense = dense.mT if LAYOUT.get(kind) else dense
         assert (contrast.dense(name, base.weight) - dense).abs().max() < 1e-6 * dense.abs().max()
         assert dense.abs().max() > 1e-3
+    base.model.set_experts_implementation("eager")  # the only kernel for float64
+    inputs, plain = {"input_ids": ids(), "use_cache": False}, logits(base.model)
+    wanted = torch.func.functional_call(base.model, merged_pos, kwargs=inputs).logits
+    with steer(base, direction_of(lora, base, pos), 1.0):
+        got = logits(base.model)
+    assert (wanted - plain).abs().max() > 1e-3
+    assert (wanted - got).abs().max() < 1e-9 * plain.abs().max() + (1e-5 if got.dtype == torch.float32 else 0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -162,7 +172,13 @@ def test_stock_peft_loads_experts_and_what_has_no_place_for_them_refuses(kind, f
     for to in ("gguf-lora", "mergekit"):
         with pytest.raises(ExportRefused, match=r"a matrix per module, and .*experts.* is one of every expert"):
             export(d, base, tmp_path / to, to=to, alphas=[1.0])
-    with pytest.raises(Unsupported, match=r"target_parameters = .* stock peft alone reads"):
+    adapter = load_stock(tmp_path / "peft", open_checkpoint(folders[kind]))
+    again = diff_adapters(base, adapter)
+    assert again.forms.keys() == d.forms.keys()
+    assert (again - 0.5 * d).norm() < 1e-6 * d.norm()
+    with pytest.raises(DirectionMismatch, match=r"target_parameters names .*, which are no experts of qwen3"):
+        load_stock(tmp_path / "peft", small.base("qwen3"))
+    with pytest.raises(Unsupported, match=r"target_parameters = .* is read beside its base alone"):
         plain_lora(tmp_path / "peft")  # as the plugin of vLLM reads one
 
 
@@ -399,3 +415,17 @@ def test_a_merged_export_of_fused_experts_takes_the_memory_of_a_few_of_them(tmp_
 def memory(key):
     """Bytes of a line of this process's status."""
     return next(1024 * int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key))
+
+
+def test_slopes_and_pictures_know_experts(bases):
+    base = bases["qwen3-moe"]
+    d = direction_on(base)
+    for drawn in random_steps(d, base.weight, 2):
+        assert drawn.norms() == pytest.approx(d.norms(base.weight), rel=1e-5)
+        assert {f.rank for fs in drawn.forms.values() for f in fs} == {1} and abs(cosine(drawn, d)) < 0.2
+        with steer(base, drawn, 0.5):
+            assert (logits(base.model) - logits(shapes.network("qwen3-moe"))).abs().max() > 1e-3
+    heat = expert_heat(d)
+    assert heat.columns == ["0", "1", "2", "3"] and heat.rows[0] == "0 down_proj"
+    assert list(heat.values) == list(d.expert_norms().values())
+    assert expert_heat(restricted(d, drop="*.experts.*")) is None

@@ -14,12 +14,12 @@ FREE = {"cuda:0": 80 * 10**9}
 BF16 = 2
 
 
-def plan_of(config, *targets):
+def plan_of(config, *targets, dtype="auto"):
     network = skeleton(config, "it", torch.bfloat16).eval().requires_grad_(False)
     base = Base(network, None, "", "it", weights="")
     settings = TrainSettings(rank=8, layers="0-3", targets=targets)
     plan = memory_plan(
-        Opened(base, torch.bfloat16, 0), DataSettings(max_new_tokens=128), settings, dtype="auto", free=FREE
+        Opened(base, torch.bfloat16, 0), DataSettings(max_new_tokens=128), settings, dtype=dtype, free=FREE
     )
     return plan, DataSettings(max_new_tokens=128).max_len + 64
 
@@ -84,3 +84,16 @@ def test_adapters_on_experts_are_counted_with_the_matrices_that_they_steer():
     kept = 4 * down + 3 * up  # of every block W + dW stays for the way back, but where nothing below is trained
     training = plan.steps[1].fixed - 13 * 4 * plan.adapter_parameters  # sides, moments, gradients
     assert kept < training < 1.05 * kept
+
+
+def test_a_mixture_is_counted_in_float32_too_where_weights_and_memory_are_twice_as_large():
+    config = tf.Qwen3MoeConfig(
+        vocab_size=1000, hidden_size=256, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2, head_dim=64,
+        moe_intermediate_size=128, num_experts=8,
+    )  # fmt: skip
+    half, whole = plan_of(config)[0], plan_of(config, dtype="float32")[0]
+    assert whole.weights == 2 * half.weights and whole.adapter_parameters == half.adapter_parameters
+    assert half.steps[1].per_row < whole.steps[1].per_row < 2 * half.steps[1].per_row
+    on_experts = plan_of(config, "experts", dtype="float32")[0]
+    assert on_experts.adapter_parameters == 4 * 8 * 8 * ((256 + 256) + (128 + 256))
+    assert on_experts.steps[1].fixed > 4 * 4 * 8 * (256 * 128 + 128 * 256)

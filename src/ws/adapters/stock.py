@@ -15,8 +15,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ws.adapters.families import family
-from ws.adapters.family import Adapter, Spec, sizes
+from ws.adapters.families import USUAL, family
+from ws.adapters.family import Adapter, Spec, peft_names, renamed, sizes
 from ws.adapters.oft import TERMS
 from ws.direction.forms import LowRank, all_finite
 from ws.errors import BadFile, DirectionMismatch, Unsupported
@@ -30,7 +30,7 @@ HARMLESS = {  # keys of a config that name, place or start an adapter, or act on
     *("fan_in_fan_out", "lora_dropout", "module_dropout", "boft_dropout"),
     *("init_weights", "init_lora_weights", "init_ia3_weights", "loftq_config", "eva_config", "corda_config"),
     *("lora_ga_config", "megatron_core", "ephemeral_gpu_offload", "feedforward_modules", "bias"),
-    *("r", "lora_alpha", "use_rslora", "use_dora", "lora_bias", "delora_lambda", "eps"),
+    *("target_parameters", "r", "lora_alpha", "use_rslora", "use_dora", "lora_bias", "delora_lambda", "eps"),
     *("oft_block_size", "use_cayley_neumann", "num_cayley_neumann_terms", "coft", "block_share"),
     *("boft_block_size", "boft_block_num", "boft_n_butterfly_factor"),
 }
@@ -60,6 +60,11 @@ def plain_lora(folder: Path | str) -> dict[str, LowRank]:
     """The change of each module that a plain LoRA makes, read without the base it was made for."""
     folder = Path(folder)
     config = _config(folder)
+    if config.get("target_parameters"):
+        raise Unsupported(
+            f"{folder}: target_parameters = {config['target_parameters']!r} puts an adapter on experts, which is read beside its base "
+            "alone; export the direction with `to=merged`."
+        )
     _refuse_more(folder, config)
     name, settings = _spec(folder, config)
     if name != "lora":
@@ -88,10 +93,14 @@ def adapter_of(config: Json, raw: Mapping[str, torch.Tensor], base: Theta, folde
     name, sizes = _spec(folder, config)
     _all_known(folder, config)
     tensors, modules = _named(folder, raw)
-    if missing := sorted(modules - base.linears.keys()):
+    names = _experts(folder, config, base)
+    tensors, modules = {renamed(k, names): t for k, t in tensors.items()}, {names.get(m, m) for m in modules}
+    if missing := sorted(modules - base.linears.keys() - set(names.values())):
         raise DirectionMismatch(
             f"{folder}: {len(missing)} of its {len(modules)} modules are not linear layers of {base.id}, e.g. {missing[:3]}."
         )
+    if names and name != USUAL:
+        raise Unsupported(f"{folder}: on experts that lie in one tensor only {USUAL} is read, and this is {name}.")
     spec = Spec(name, tuple(sorted(modules)), **sizes)
     for module, own in Adapter(spec, tensors).by_module.items():
         if own.keys() != PARAMETERS[name]:
@@ -110,6 +119,16 @@ def adapter_of(config: Json, raw: Mapping[str, torch.Tensor], base: Theta, folde
     return Adapter(spec, tensors, start, base.described(), provenance)
 
 
+def _experts(folder: Path, config: Json, base: Theta) -> dict[str, str]:
+    """peft's name of each tensor of experts that a config names, to ours."""
+    targets = config.get("target_parameters") or []
+    stacks = [n for n in base.layers if n not in base.linears]
+    found = [n for n in stacks if any(n == t or n.endswith(f".{t}") for t in targets)]
+    if odd := [t for t in targets if not any(n == t or n.endswith(f".{t}") for n in found)]:
+        raise DirectionMismatch(f"{folder}: target_parameters names {odd[0]}, which are no experts of {base.id}.")
+    return {peft: name for name, peft in peft_names(base, found).items()}
+
+
 def _config(folder: Path) -> Json:
     path = folder / "adapter_config.json"
     if not path.is_file():
@@ -125,11 +144,6 @@ def _config(folder: Path) -> Json:
 def _refuse_more(folder: Path, config: Json) -> None:
     """Refuse an adapter that changes more than linear layers, or them in another way than by its own tensors."""
     path = folder / "adapter_config.json"
-    if config.get("target_parameters"):
-        raise Unsupported(
-            f"{path}: target_parameters = {config['target_parameters']!r} puts an adapter on parameters, and stock peft alone reads those; "
-            "give the direction it was exported from, or a merged export."
-        )
     for key in ("modules_to_save", "rank_pattern", "alpha_pattern", "trainable_token_indices", "layer_replication"):
         if config.get(key):
             raise Unsupported(
@@ -227,10 +241,11 @@ def own_name(key: str) -> str:
 def _fits(key: str, t: torch.Tensor, base: Theta, spec: Spec) -> bool:
     match = PARAMETER.match(key)
     assert match is not None
-    out_features, in_features = sizes(base.linears[match["module"]].module)
+    *experts, out_features, in_features = sizes(base.layers[match["module"]].module)
+    ranks = math.prod(experts) * (spec.rank or 0)
     shape = {
-        "lora_A.weight": (spec.rank, in_features),
-        "lora_B.weight": (out_features, spec.rank),
+        "lora_A.weight": (ranks, in_features),
+        "lora_B.weight": (out_features, ranks),
         "lora_magnitude_vector": (out_features,),
         "delora_A": (spec.rank, in_features),
         "delora_B": (out_features, spec.rank),

@@ -154,7 +154,7 @@ def _generating(model: Opened, data: DataSettings) -> Step:
 
 def _cache_bytes(network: Network, tokens: int) -> int:
     """Bytes of the cache of one row after so many tokens: keys and values, windows of them, and states of recurrent layers."""
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"), torch.no_grad(), _experts_without_values():
         cache = network(**_inputs(1, tokens), use_cache=True, logits_to_keep=1).past_key_values
     found: dict[int, int] = {}
     for layer in cache.layers:
@@ -182,19 +182,21 @@ def _traced(model: Opened, train: TrainSettings) -> tuple[int, int, tuple[int, i
 
 @contextmanager
 def _experts_without_values() -> Iterator[None]:
-    """A block in which peft's adapters of experts run on tensors that have no values.
+    """A block in which experts, and peft's adapters on them, run on tensors that have no values (2026-11).
 
-    What they add, they add with autocast off, and torch has no autocast for the meta device (peft 0.21, torch 2.9; 2026-11).
+    torch 2.13 multiplies grouped matrices without values in bfloat16 alone; the other way of transformers 5.23 knows every precision.
+    What peft 0.21 adds, it adds with autocast off, and torch has no autocast for the meta device.
     """
-    from peft.tuners.lora import layer
+    from peft.tuners.lora.layer import _LoraFactorsProxy
+    from transformers.integrations import moe
 
-    factors = layer._LoraFactorsProxy
-    forward = factors.forward
-    factors.forward = lambda self, w: torch.baddbmm(w, self.lhs, self.rhs, alpha=self.scaling)
+    before, forward = moe._can_use_grouped_mm, _LoraFactorsProxy.forward
+    moe._can_use_grouped_mm = lambda x, weight, offs: weight.dtype == torch.bfloat16
+    _LoraFactorsProxy.forward = lambda self, w: torch.baddbmm(w, self.lhs, self.rhs, alpha=self.scaling)
     try:
         yield
     finally:
-        factors.forward = forward
+        moe._can_use_grouped_mm, _LoraFactorsProxy.forward = before, forward
 
 
 def _loss(network: nn.Module, rows: int) -> Callable[[], Tensor]:

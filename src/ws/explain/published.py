@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ws.direction import Direction
 from ws.direction.algebra import layer_of, spectrum
-from ws.direction.forms import BiasShift
+from ws.direction.forms import BiasShift, Stacked
 from ws.direction.groups import WRITES, is_called, kind_of
 from ws.explain.bases.spectra import spectrum_of, unembedding
 from ws.models import Base
@@ -29,13 +29,13 @@ def tables(base: Base, direction: Direction) -> tuple[list[Json], list[Json]]:
 
 
 def per_layer(base: Base, direction: Direction) -> list[Json]:
-    """A line per matrix."""
+    """A line per matrix; experts that lie in one tensor are many, and left out."""
     head = unembedding(base, gain=False)[0]
     weak = head[:, head.shape[1] - max(1, round(WEAK * head.shape[1])) :]
     lines = []
     for name, forms in direction.forms.items():
         matrix = tuple(f for f in forms if not isinstance(f, BiasShift))
-        if not matrix:
+        if not matrix or any(isinstance(f, Stacked) for f in matrix):
             continue
         left, squares, right = spectrum(name, matrix, base.weight if direction.reads_base else None)
         w = spectrum_of(base, name)
