@@ -486,6 +486,22 @@ def test_a_run_whose_stages_are_all_done_loads_no_weights(story, told, monkeypat
     assert (code, loads) == (0, ["tiny"])
 
 
+def test_a_terminal_without_the_letters_is_shown_a_question_mark_and_a_program_loses_none(story, monkeypatch):
+    folder, _ = story
+
+    def printed(*words, encoding):
+        file = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", file)
+        assert main([*words, "--out", str(folder)]) == 0
+        file.flush()
+        return file.buffer.getvalue().decode(encoding)
+
+    assert "±1" in printed("table", encoding="utf-8")
+    assert "?1" in printed("table", encoding="ascii")
+    words = ("show", "tiny", "--worst", "1", "--json")
+    assert json.loads(printed(*words, encoding="ascii")) == json.loads(printed(*words, encoding="utf-8"))
+
+
 def test_another_seed_is_another_run(story, told):
     folder, found = story
     code, out, _ = told("diff", "--out", folder, "--json", "--seed", 1, *SMALL)

@@ -16,6 +16,7 @@ Results go to stdout, progress and logs to stderr. Exit 0: done. 1: it failed. 2
 which one sentence says.
 """
 
+import io
 import logging
 import os
 import shlex
@@ -122,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("stdout", "stderr"):  # where a shell has closed it, Python has None
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± is shown a ?, and not an error
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     log.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -1,6 +1,7 @@
 """What a verb hands back: a value that a program can read and that a person can be shown."""
 
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -29,7 +30,10 @@ class VerbResult(ABC):
 def deliver(result: VerbResult, screen: Screen, *, as_json: bool) -> None:
     """Print a result as one JSON object, in which NaN is null, or for people."""
     if as_json:
-        print(json.dumps(json.loads(canonical(result.as_json())), indent=1, ensure_ascii=False))
+        plain = (
+            not (sys.stdout.encoding or "").lower().startswith("utf")
+        )  # an escaped letter is the same letter to a program
+        print(json.dumps(json.loads(canonical(result.as_json())), indent=1, ensure_ascii=plain))
     else:
         result.show(screen)
     if error := result.failure:
