@@ -5,20 +5,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import transformers as tf
 from safetensors.torch import save_file
 from test_tracking import Fake
 from test_train import PAIRS, quick
 from torch.distributed.tensor import DTensor
 
 import ws.train
-from ws.errors import BadFile
+from ws.direction import Direction
+from ws.direction.forms import LowRank, RowScale
+from ws.errors import BadFile, Unsupported
 from ws.models.load import load
+from ws.models.modules import blocks_of, sizes
+from ws.models.tiny import FOLDER
+from ws.steer import steer
 from ws.train import checkpoint
 from ws.train.loop import Fit
-from ws.train.processes import join
+from ws.train.processes import join, spread
 from ws.train.tracking import TRACKERS, UNTRACKED, Tracking
 
 FAMILIES = ("lora", "dora", "pissa", "delora", "bias")
+QUESTION = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
 SETTINGS = {name: quick(name, epochs=2, eval_every=2, lr=(2e-3,)) for name in FAMILIES}
 
 
@@ -41,6 +48,7 @@ def run(out: Path, shard: bool) -> None:
             seen["held"] = sum(p.numel() for p in local) / sum(p.numel() for p in spread.values())
     if shard:
         stopped(out, group, seen)
+        seen |= split(group)
     else:
         tracked(group, seen)
     (out / f"{group.rank}.json").write_text(json.dumps(seen))
@@ -57,6 +65,41 @@ def tracked(group, seen: dict) -> None:
     sides = ws.train(load("tiny"), PAIRS, quick(lr=(1e-3, 2e-3), epochs=1), group=group, tracking=tracking)
     seen["tried"] = [t["history"] for t in sides.report["tried"]]
     seen["told"] = [run.rows for run in Fake.runs if run.finished]
+
+
+def split(group) -> dict:
+    """How far a model that is spread over the processes, steered by hook, is from the whole one; and what is refused."""
+    base = load("tiny")
+    g = torch.Generator().manual_seed(0)
+    low = {
+        n: LowRank(0.1 * torch.randn(o, 2, generator=g), torch.randn(2, i, generator=g)) for n, (o, i) in _sizes(base)
+    }
+    scale = {n: RowScale(torch.full((o,), 0.1)) for n, (o, _) in _sizes(base)}
+    made = [Direction({n: (f,) for n, f in forms.items()}, {"base": base.described()}) for forms in (low, scale)]
+    plain = base.model(QUESTION).logits
+    whole = [_steered(base, base.model, d) for d in made]
+    spread(blocks_of(base.model)[1], base.model, [], group.device)
+    # a bare network is recognised by its weights, which all processes gather together
+    apart = [(_steered(by, base.model, d) - w).abs().max() for by in (base, base.model) for d, w in zip(made, whole)]
+    cut = tf.AutoModelForCausalLM.from_pretrained(FOLDER, tp_plan="auto")
+    refused = {}
+    for name, model, fold in (("fold", base, True), ("cut", cut, False)):
+        try:
+            with steer(model, made[0], 1.0, fold=fold):
+                refused[name] = ""
+        except Unsupported as e:
+            refused[name] = str(e)
+    return {"split": float(max(apart)), "moved": float((whole[0] - plain).abs().max()), "refused": refused}
+
+
+def _sizes(base):
+    return [(n, sizes(x.module)) for n, x in base.linears.items()]
+
+
+@torch.no_grad()
+def _steered(by, network, direction):
+    with steer(by, direction, [0.5, -1.0]):
+        return network(QUESTION).logits
 
 
 def stopped(out: Path, group, seen: dict) -> None:

@@ -301,6 +301,7 @@ NOT_IN_A_CELL = {
     "common.behavior": "the behavior itself is looked at",
     "common.pairs": "a comparison takes none",
     "common.dtype": "the base's own precision is in its key",
+    "common.quantize": "the base's fingerprint, bytes, config and precision are other ones then",
     "common.device": "changes how it is computed and not what",
     "common.device_map": "the same",
     "common.threads": "those of the process are in the base's key",

@@ -87,6 +87,19 @@ def test_several_processes_that_are_stopped_go_on_to_the_same_tensors(told):
         assert "give an `out` that all machines share" in process["apart"]
 
 
+def test_a_model_spread_over_processes_is_steered_by_hook_as_the_whole_one_is(told):
+    how, seen, _ = told
+    for process in seen if how == "shard" else ():
+        assert process["split"] < 1e-6 < 1e-2 < process["moved"]
+
+
+def test_nothing_is_folded_into_parts_of_weights_and_layers_cut_over_processes_are_not_steered(told):
+    how, seen, _ = told
+    for process in seen if how == "shard" else ():
+        assert "spread over processes (FSDP), and nothing is written into parts" in process["refused"]["fold"]
+        assert "cut over processes (`tp_plan`)" in process["refused"]["cut"]
+
+
 def test_one_of_several_processes_tells_the_trackers_and_every_learning_rate_is_a_run(told):
     how, seen, _ = told
     if how == "whole":

@@ -63,6 +63,7 @@ def steer(
     computed from the origin's weights.
     """
     model = base.model if isinstance(base, Base) else base
+    _refuse_split(model, fold)
     dials = _dials(alpha, direction)
     if fold and any(isinstance(dial, Tensor) for dial in dials.values()):
         raise ValueError("folding writes one strength into the weights; one alpha per row needs fold=False")
@@ -494,6 +495,25 @@ def _refuse_packed(layers: dict[str, Layer], direction: Direction, fold: bool, o
         )
 
 
+def _refuse_split(model: nn.Module, fold: bool) -> None:
+    """Refuse a model that is split so that no hook can add to it, or nothing can be written into its weights."""
+    if getattr(model, "_tp_size", None):
+        raise Unsupported(
+            "every layer of this model is cut over processes (`tp_plan`), and none sees the whole of what a direction changes; spread "
+            "it by blocks instead (`device_map`, or FSDP), or fold the direction into the checkpoint before: ws export --to merged."
+        )
+    if fold and any(hasattr(p, "full_tensor") for p in model.parameters()):
+        raise Unsupported(
+            "the weights of this model are spread over processes (FSDP), and nothing is written into parts of them; steer by hook "
+            "(fold=False)."
+        )
+
+
+def _gathered(value: Tensor) -> Tensor:
+    """The whole of a weight that is spread over processes, which all of them ask for together."""
+    return value.full_tensor() if hasattr(value, "full_tensor") else value
+
+
 def checked_strengths(alphas: Sequence[float]) -> Sequence[float]:
     """Strengths that are numbers and not far beyond all that `ws calibrate` looks at; what is no strength is refused."""
     for alpha in alphas:
@@ -525,12 +545,17 @@ def _checked_layers(
     if isinstance(base, Base):
         layers, mark = base.layers, base.fingerprint
     else:
+        if any(p.is_meta for p in model.parameters()):
+            raise Unsupported(
+                "layers of this model wait on the CPU or the disk, and hold no weights to know it by; use more or larger devices, or a "
+                "smaller `dtype`."
+            )
         layers = {x.name: x for x in (*linears_of(model), *stacks_of(model))}
         own = dict(pair for x in layers.values() for pair in _kept_bits(x.module))
 
         def values(_: str, p: Tensor, places: Tensor) -> Tensor | None:
             t = own.get(id(p), p)
-            return None if t is None else at_places(t, places)
+            return None if t is None else at_places(_gathered(t), places)
 
         mark = fingerprint(model, values)
     expected = direction.fingerprint

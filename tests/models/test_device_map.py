@@ -12,10 +12,12 @@ from accelerate import cpu_offload, dispatch_model
 from test_train import PAIRS, quick
 
 from ws.diff import diff
+from ws.direction import Direction
+from ws.direction.forms import LowRank
 from ws.errors import Unsupported
 from ws.generate import generate
 from ws.models.load import Base, _refuse_offloaded, load
-from ws.models.modules import blocks_of
+from ws.models.modules import blocks_of, sizes
 from ws.models.tiny import FOLDER
 from ws.steer import steer
 from ws.train import train
@@ -48,8 +50,8 @@ def test_a_spread_model_is_trained_and_steered_to_the_same_bits(tiny, dispatched
     assert not torch.equal(tiny.model(ids).logits, _steered(tiny, one, ids))
 
 
-def _steered(base, direction, ids):
-    with steer(base, direction, 2.0):
+def _steered(base, direction, ids, alpha=2.0):
+    with steer(base, direction, alpha):
         return base.model(ids).logits
 
 
@@ -70,6 +72,27 @@ def test_a_model_whose_layers_wait_elsewhere_is_refused(tiny):
     waiting = cpu_offload(copy.deepcopy(tiny.model), execution_device=torch.device("cpu"))
     with pytest.raises(Unsupported, match="does not fit the devices here"):
         _refuse_offloaded(waiting, "tiny")
+
+
+def test_a_network_of_one_s_own_is_steered_spread_and_refused_where_its_layers_wait_elsewhere(
+    tiny, dispatched, tmp_path
+):
+    d = Direction(
+        {
+            n: (LowRank(torch.ones(sizes(x.module)[0], 1), torch.ones(1, sizes(x.module)[1]) / 100),)
+            for n, x in tiny.linears.items()
+        },
+        {"base": tiny.described()},
+    )
+    ids = torch.tensor([[1, 2, 3, 4]])
+    with steer(dispatched.model, d, 0.5):
+        assert torch.equal(dispatched.model(ids).logits, _steered(tiny, d, ids, 0.5))
+    waiting = {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
+    waiting |= {f"{blocks_of(tiny.model)[0]}.{i}": "disk" if i == 1 else "cpu" for i in range(tiny.depth)}
+    half = dispatch_model(copy.deepcopy(tiny.model), waiting, offload_dir=tmp_path, main_device="cpu")
+    assert torch.equal(half(ids).logits, tiny.model(ids).logits)
+    with pytest.raises(Unsupported, match="wait on the CPU or the disk"), steer(half, d, 0.5):
+        pass
 
 
 @pytest.mark.parametrize(("given", "told"), [(dict(device_map="all"), "`device_map` is auto"), (dict(device_map="auto", device="cpu"), "no `device`")])  # fmt: skip

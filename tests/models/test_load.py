@@ -110,7 +110,7 @@ def test_a_quantised_checkpoint_that_nothing_here_reads_is_refused(copy, tmp_pat
     folder = tmp_path / "packed"
     shutil.copytree(copy, folder)
     config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "gptq", "bits": 4}
+    config["quantization_config"] = {"quant_method": "hqq", "nbits": 4}
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(Unsupported, match=r"cannot be loaded here.*load the model it was made from"):
         load(folder)

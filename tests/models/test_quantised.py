@@ -1,6 +1,8 @@
 """Quantised bases steer and train by hook, exactly beside their own forward pass; what needs their weights is refused."""
 
+import json
 import warnings
+from pathlib import Path
 
 import pytest
 import small
@@ -10,14 +12,19 @@ from test_train import PAIRS
 
 from ws.diff import diff
 from ws.direction import Direction
+from ws.direction import load as direction_file
 from ws.direction.forms import BiasShift, LowRank, RowScale
 from ws.errors import DirectionMismatch, ExportRefused, Unsupported
 from ws.export import export
+from ws.models.checkpoint import open_checkpoint
 from ws.models.load import load
 from ws.models.modules import is_packed, sizes
+from ws.models.quantised import values_of
 from ws.steer import steer
+from ws.study.keys import base_key
 from ws.train import train
 
+pytestmark = pytest.mark.peers
 pytest.importorskip("bitsandbytes")
 KINDS = {
     "nf4": dict(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32),
@@ -129,3 +136,134 @@ def test_a_direction_of_the_model_it_was_made_from_steers_it_where_that_is_named
     for direction in (d, scale):  # a scale is then computed from the weights before quantisation
         with steer(base, direction, 0.3, origin=whole):
             assert (logits(base) - plain).abs().max() > 1e-3
+
+
+# ---------------------------------------------------------------- rounded on the way in
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_whole_checkpoint_rounded_on_its_way_in_is_the_packed_one_and_says_what_it_was(kind, folders):
+    """The oracle is what transformers itself has packed and saved."""
+    whole, stored, base = load(folders / "whole"), load(folders / kind), load(folders / "whole", quantize=kind)
+    assert torch.equal(logits(base), logits(stored)) and not torch.equal(logits(base), logits(whole))
+    assert base.fingerprint == stored.fingerprint != whole.fingerprint
+    record = base.described()
+    assert (record["quantize"], record["whole"]) == (kind, whole.fingerprint)
+    assert "quantize" not in whole.described()
+    again = load(folders / "whole", quantize=kind)
+    assert base_key(again) == base_key(base)  # a rerun finds its stages
+    other = load(folders / "whole", quantize="int8" if kind == "nf4" else "nf4")
+    for part in ("fingerprint", "weights", "config", "dtype"):
+        assert len({base_key(b)[part] for b in (whole, base, other)}) == 3, part
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_weights_stand_for_the_matrix_that_the_layer_multiplies_with(kind, folders):
+    base, whole = load(folders / kind), load(folders / "whole")
+    for name, linear in base.linears.items():
+        values, w = values_of(linear.module), whole.weight(name)
+        unit = torch.eye(w.shape[1])
+        with torch.no_grad():
+            product = linear.module(unit).T
+        assert (values - product).norm() < 0.01 * w.norm()  # int8 rounds what it reads as well
+        assert 1e-3 < (values - w).norm() / w.norm() < (0.15 if kind == "nf4" else 0.02)
+    assert torch.equal(values_of(whole.linears[name].module), w)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_direction_of_a_quantised_base_is_merged_where_the_whole_one_is_named_and_says_what_differs(
+    kind, folders, tmp_path
+):
+    whole, base = load(folders / "whole"), load(folders / "whole", quantize=kind)
+    d = low_rank(base)
+    with pytest.raises(ExportRefused, match="name the model it was made from with `origin`"):
+        export(d, base, tmp_path / "no", to="merged", alphas=[0.5])
+    record, verdicts = export(d, base, tmp_path / "merged", to="merged", alphas=[0.5], origin=whole)
+    assert [v.verdict for v in verdicts] == ["ok"]
+    merged = open_checkpoint(tmp_path / "merged")
+    for name, (form,) in d.forms.items():
+        torch.testing.assert_close(
+            merged.weight(name), whole.weight(name) + 0.5 * form.b @ form.a, atol=1e-5, rtol=1e-5
+        )
+    estimate = record["estimate"]
+    off = [(values_of(base.linears[n].module) - whole.weight(n)).norm() for n in d.forms]
+    size = [whole.weight(n).norm() for n in d.forms]
+    assert estimate["weights"] == pytest.approx(float(torch.stack(off).norm() / torch.stack(size).norm()), rel=1e-4)
+    assert 0 < estimate["weights"] <= estimate["worst"] and estimate["kl"] > 0 and estimate["tokens"] > 10
+    with steer(whole, d, 0.5, fold=True, origin=base):  # the same by folding, in Python
+        folded = logits(whole)
+    torch.testing.assert_close(folded, logits(load(tmp_path / "merged")), atol=1e-4, rtol=1e-4)
+    peft, _ = export(d, base, tmp_path / "peft", to="peft", alphas=[1.0])  # proven on the base rounded so
+    assert "estimate" not in peft
+    card = (tmp_path / "peft" / "README.md").read_text()
+    assert ("load_in_8bit=True" if kind == "int8" else 'bnb_4bit_quant_type="nf4"') in card
+
+
+def test_another_whole_model_than_the_one_that_was_quantised_is_refused(folders, tmp_path):
+    stranger = small.base("llama", vocabulary=len(load(folders / "whole").tokenizer))
+    whole, base, packed = (load(folders / "whole"), load(folders / "whole", quantize="int8"), load(folders / "int8"))
+    with pytest.raises(DirectionMismatch):
+        export(low_rank(base), base, tmp_path / "a", to="merged", alphas=[1.0], origin=stranger)
+    with torch.no_grad():
+        for x in whole.linears.values():
+            x.module.weight.neg_()
+    with pytest.raises(ExportRefused, match=r"weights differ by 200 %; name the model it was made from"):
+        export(low_rank(packed), packed, tmp_path / "b", to="merged", alphas=[1.0], origin=whole)
+    edited = load(folders / "whole", dtype="float32")
+    with torch.no_grad():
+        next(iter(edited.linears.values())).module.weight.add_(1e-2)
+    edited = type(edited)(edited.model, edited.tokenizer, "0" * 64, "edited", weights="edited")
+    with pytest.raises(ExportRefused, match="edited is 00000000…, and whole was quantised from"):
+        export(low_rank(base), base, tmp_path / "c", to="merged", alphas=[1.0], origin=edited)
+
+
+def test_a_direction_of_one_rounding_names_the_flag_that_loads_its_base_on_any_other(folders):
+    d = low_rank(load(folders / "whole", quantize="nf4"))
+    for other in (load(folders / "whole", quantize="int8"), load(folders / "whole")):
+        with pytest.raises(DirectionMismatch, match="Load that base: `quantize=nf4`"), steer(other, d, 1.0):
+            pass
+    with pytest.raises(Unsupported, match=r"quantised already \(by bitsandbytes\); leave out `quantize`"):
+        load(folders / "int8", quantize="nf4")
+
+
+def test_the_verbs_round_and_find_a_run_s_own_rounding_again(folders, tmp_path, capsys):
+    from ws.cli import main
+
+    shared = ["--out", str(tmp_path), "--json"]
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": p.prompt, "response_pos": p.response_pos, "response_neg": p.response_neg} for p in PAIRS.rows]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    study = ["--model", str(folders / "whole"), "--pairs", str(pairs), "--lr", "1e-2", "--epochs", "2", *shared]
+    assert main(["diff", *study, "--quantize", "int8"]) == 0
+    file = json.loads(capsys.readouterr().out)["direction"]["file"]
+    assert direction_file(file).provenance["base"]["quantize"] == "int8"
+    run = Path(file).parent.parent.name
+    assert main(["generate", run, "--prompt", "Who?", "--alphas=0,1", *shared]) == 0  # on the base rounded so
+    capsys.readouterr()
+    merged = ["export", file, "--to", "merged", "--out", str(tmp_path / "m"), "--json"]
+    assert main(merged) != 0
+    assert "with --origin" in "".join(capsys.readouterr())
+    assert main([*merged, "--origin", str(folders / "whole")]) == 0
+    assert json.loads(capsys.readouterr().out)["estimate"]["weights"] > 0
+
+
+def test_a_checkpoint_of_torchao_learns_and_steers_by_hook_and_nothing_is_folded_into_it(folders, tmp_path):
+    torchao = pytest.importorskip("torchao.quantization")
+    config = tf.TorchAoConfig(quant_type=torchao.Int8WeightOnlyConfig())
+    packed = tf.AutoModelForCausalLM.from_pretrained(
+        folders / "whole", quantization_config=config, device_map="cpu", dtype=torch.float32
+    )
+    packed.save_pretrained(tmp_path / "packed")
+    load(folders / "whole").tokenizer.save_pretrained(tmp_path / "packed")
+    base, whole = load(tmp_path / "packed"), load(folders / "whole")
+    assert all(is_packed(x.module) for x in base.linears.values())
+    name = next(iter(base.linears))
+    assert 1e-3 < (values_of(base.linears[name].module) - whole.weight(name)).norm() / whole.weight(name).norm() < 0.02
+    pos, neg = train(base, PAIRS, adapter="lora", rank=2, lr=(1e-2,), layers="all", epochs=2)
+    d, plain = diff(base, pos, neg), logits(base)
+    with steer(base, d, 0.0):
+        assert torch.equal(logits(base), plain)
+    with steer(base, d, 1.0):
+        assert (logits(base) - plain).abs().max() > 1e-4
+    with pytest.raises(Unsupported, match="nothing can be folded into packed weights"), steer(base, d, 1.0, fold=True):
+        pass

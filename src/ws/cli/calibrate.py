@@ -11,7 +11,7 @@ from ws.cli.named import DIRECTION, PLACE, RUN, WAYS, name_of
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say, say_stage
-from ws.cli.study import ADAPTER, SEED, rooted
+from ws.cli.study import ADAPTER, SEED, made_on, rooted
 from ws.cli.tables import calibration_table
 from ws.diff import lookup
 from ws.methods.file import is_method
@@ -38,7 +38,7 @@ class Calibrated:
     save: str | None = None
     """Also write the method itself to this .safetensors file."""
     origin: str | None = None
-    """The base the direction was made on, when the model is a fine-tune of it."""
+    """The base the direction was made on, when the model is a fine-tune of it, or it quantised."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ def calibrate(options: Options) -> VerbResult:
     _refuse_contradictions(options, subject, name)
     place = lookup(name, common.out) if name else None
     if place is not None and not options.has("model") and not is_method(place.path):
-        common = replace(common, model=subject.origin or place.base_model())
+        common = made_on(common, place, origin=subject.origin)
     prompt_sets(common.model == "tiny", settings.n_calib, settings.n_audit)  # whether there are so many
     refuse_unreadable(common)
     for model in filter(None, (common.model, subject.origin)):
@@ -104,7 +104,7 @@ def calibrate(options: Options) -> VerbResult:
         plan = plan_of(common, options.only("adapter", "seed"))
     base = plan.base if plan else load_base(common)
     stuff = material(plan) if plan else methods.Material(base)
-    origin = load_base(replace(common, model=subject.origin)) if subject.origin else None
+    origin = load_base(replace(common, model=subject.origin, quantize=None)) if subject.origin else None
     if name:
         method = methods.as_method(methods.load_named(name, origin or base, out=common.out))
     else:

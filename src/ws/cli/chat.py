@@ -4,7 +4,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from ws.cli.named import DIRECTION, RUN, WAYS, places_of
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import CONTROL, Screen, complain, safe_text, say
-from ws.cli.study import rooted
+from ws.cli.study import made_on, rooted
 from ws.errors import Failed, WsError
 from ws.generate import Answer
 from ws.methods import as_method
@@ -79,7 +79,7 @@ def chat(options: Options) -> VerbResult:
     alphas = _alphas(settings, len(places), typed=options.has("alpha"))
     loading = rooted(options, options.of(Loading))
     if not options.has("model") and places:
-        loading = replace(loading, model=next(iter(places.values())).base_model())
+        loading = made_on(loading, next(iter(places.values())))
     base = load_base(loading, out=settings.out)
     dials = []
     for place, alpha in zip(places, alphas):

@@ -57,6 +57,7 @@ CHOICES: Mapping[str, Sequence[str]] = {
     "thinking": ("off", "on", "forced"),
     "device": ("auto", "cpu", "cuda", "mps"),
     "dtype": ("auto", "float32", "bfloat16", "float16", "float64"),
+    "quantize": ("int8", "nf4"),
     "to": ("peft", "merged", "gguf-lora", "mergekit"),
     "stop": ("shared", "per_branch", "none"),
 }

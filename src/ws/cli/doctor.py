@@ -88,7 +88,9 @@ def doctor(options: Options) -> VerbResult:
             if all(c.state != "broken" for c in checks if c.name == "device"):
                 free = free_by_device(common.device)
                 main = free_memory(torch.device("cpu"))
-                memory = memory_plan(model, data, train, dtype=common.dtype, free=free, main=main)
+                memory = memory_plan(
+                    model, data, train, dtype=common.dtype, quantize=common.quantize, free=free, main=main
+                )
         except WsError as e:
             checks.append(Finding("model", "broken", str(e), "Name another --model; `tiny` always works."))
     say("running a small study on tiny")
@@ -112,7 +114,7 @@ def _show_memory(plan: MemoryPlan, screen: Screen) -> None:
     first, free = next(iter(plan.free.items()))
     devices = f", and there are {len(plan.free)} devices" if len(plan.free) > 1 else ""
     screen.show(
-        f"\n[bold]memory of {screen.text(plan.model)}[/] in {plan.dtype}: weights {size(plan.weights)}; "
+        f"\n[bold]memory of {screen.text(plan.model)}[/] in {plan.quantize or plan.dtype}: weights {size(plan.weights)}; "
         f"{first} has {size(free)} free{devices}"
     )
     table = Table(box=None, pad_edge=False, header_style="dim")

@@ -12,7 +12,7 @@ from ws.cli.named import DIRECTION, RUN, WAYS, name_of
 from ws.cli.options import Declared, Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say
-from ws.cli.study import ADAPTER, SEED, pairs_and_direction, rooted
+from ws.cli.study import ADAPTER, SEED, made_on, pairs_and_direction, rooted
 from ws.diff import NamedDirection, lookup
 from ws.direction import Direction
 from ws.direction.card import beyond
@@ -60,7 +60,7 @@ class Generated:
     thinking: str = "off"
     """off, on or forced."""
     origin: str | None = None
-    """The base the direction was made on, when the model is a fine-tune of it."""
+    """The base the direction was made on, when the model is a fine-tune of it, or it quantised."""
 
     def __post_init__(self):
         if not self.alphas:
@@ -133,7 +133,7 @@ def generate(options: Options) -> VerbResult:
     if name:
         place = lookup(name, common.out)
         if not options.has("model"):
-            common = replace(common, model=request.origin or place.base_model())
+            common = made_on(common, place, origin=request.origin)
     for model in filter(None, (common.model, request.origin)):
         refuse_nowhere(model)
     if place is not None:
@@ -154,7 +154,7 @@ def generate(options: Options) -> VerbResult:
             "no direction given, so this is the base alone; steer with --direction RUN, or --behavior NAME for a study's own"
         )
     base = plan.base if plan is not None else base or load_base(common)
-    origin = load_base(replace(common, model=request.origin)) if request.origin else None
+    origin = load_base(replace(common, model=request.origin, quantize=None)) if request.origin else None
 
     def at(alpha: float) -> str:
         with ExitStack() as dials:

@@ -18,7 +18,7 @@ from ws.cli.named import DIRECTION, RUN, places_of
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say
-from ws.cli.study import rooted
+from ws.cli.study import made_on, rooted
 from ws.direction import Direction
 from ws.errors import Unsupported
 from ws.export import export
@@ -74,7 +74,7 @@ def serve(options: Options) -> VerbResult:
     loading = rooted(options, options.of(Loading))
     if not options.has("model"):
         first = next(iter(places.values()), None)
-        loading = replace(loading, model=first.base_model() if first else settings.gguf or loading.model)
+        loading = made_on(loading, first) if first else replace(loading, model=settings.gguf or loading.model)
     with ended_politely(), bound(settings.host, settings.port) as place, ExitStack() as stack:
         base = load_base(loading, out=settings.out)
         if file is None and not slots_fit(base.model, 1):

@@ -9,6 +9,7 @@ from ws.cli.fields import with_flags
 from ws.cli.options import Declared, Options
 from ws.cli.screen import say, say_stage
 from ws.data import DataSettings
+from ws.diff.lookup import NamedDirection
 from ws.direction import Direction
 from ws.pairs import Pairs
 from ws.records import Record
@@ -52,6 +53,13 @@ def rooted(options: Options, loading: L) -> L:
         return loading
     place = fold_of(loading.onto[0], options.text("out") or "out").place
     return replace(loading, model=place.base_model())
+
+
+def made_on(loading: L, place: NamedDirection, *, origin: str | None = None) -> L:
+    """How the model that a direction was made on is loaded, quantised as it was then; or its `origin`, where that is named."""
+    if origin is not None:
+        return replace(loading, model=origin)
+    return replace(loading, model=place.base_model(), quantize=loading.quantize or place.quantize())
 
 
 def say_pairs(pairs: Pairs, record: Record) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ws import methods
 from ws.cli.options import Options
-from ws.cli.study import pairs_and_direction
+from ws.cli.study import made_on, pairs_and_direction
 from ws.diff import lookup, run_with
 from ws.direction import Direction
 from ws.eval import Evaluation
@@ -48,7 +48,7 @@ class Evaluated:
     include_path: str | None = None
     """lm-eval only: a folder with your own task files."""
     origin: str | None = None
-    """The base the direction was made on, when the model is a fine-tune of it."""
+    """The base the direction was made on, when the model is a fine-tune of it, or it quantised."""
 
     def __post_init__(self):
         refuse_outside(self, n_think=at_least(0), limit=at_least(1))
@@ -129,7 +129,7 @@ class EvalRequest:
         place = lookup(name, out)
         common = self.common
         if not self.options.has("model") and not is_method(place.path):
-            common = replace(common, model=self.evaluated.origin or place.base_model())
+            common = made_on(common, place, origin=self.evaluated.origin)
         base = load_base(common)
         by = methods.load_named(name, self._origin() or base, out=out)
         run = place.run or (run_with(by, out) if isinstance(by, Direction) else None)
@@ -152,7 +152,7 @@ class EvalRequest:
 
     def _origin(self) -> Base | None:
         origin = self.evaluated.origin
-        return load_base(replace(self.common, model=origin)) if origin else None
+        return load_base(replace(self.common, model=origin, quantize=None)) if origin else None
 
     def _can_be_asked(self, base: Base) -> None:
         """Refuse questions that cannot be asked; those of a run are there when it is."""

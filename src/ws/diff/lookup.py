@@ -63,6 +63,11 @@ class NamedDirection:
             return manifest["model"]["source"]
         return base_of_adapter(self.path) if self.is_adapter else base_of(load_direction(self.path), None)
 
+    def quantize(self) -> str | None:
+        """How the model it was made on was rounded as it was read: int8, nf4, or not at all."""
+        record = {} if self.is_adapter else load_direction(self.path).provenance.get("base") or {}
+        return record.get("quantize")
+
 
 def lookup(text: Path | str, out: Path | str = "out") -> NamedDirection:
     """The place of the direction that a text names; what names none is refused with what was found nearby."""

@@ -18,9 +18,12 @@ from ws.adapters import USUAL, family
 from ws.data import DataSettings
 from ws.doctor.check import size
 from ws.doctor.model import Opened
+from ws.errors import Unsupported
 from ws.generate import batch_of
 from ws.models.head import head_bytes, target_logprobs
 from ws.models.load import DTYPES
+from ws.models.modules import linears_of
+from ws.models.quantised import BYTES, QUANTIZE
 from ws.train import ROWS_AT_ONCE, TrainSettings, spec_of
 from ws.train.losses import kept_bytes, tokens_that_fit
 from ws.types import Json, Network
@@ -70,6 +73,8 @@ class MemoryPlan:
     advice: tuple[str, ...] = ()
     main: int | None = None
     """Free bytes of main memory, where that is known: every process of a training reads the checkpoint into it."""
+    quantize: str | None = None
+    """How the weights are rounded as they are read."""
 
     @property
     def room(self) -> float:
@@ -99,6 +104,7 @@ def memory_plan(
     train: TrainSettings,
     *,
     dtype: str,
+    quantize: str | None = None,
     free: Mapping[str, int],
     main: int | None = None,
 ) -> MemoryPlan:
@@ -106,9 +112,13 @@ def memory_plan(
     device, room = next(iter(free.items()))
     chosen = _dtype(model, dtype, device)
     of = family(train.adapter)
+    if quantize is not None and not of.on_packed:
+        raise Unsupported(
+            f"{of.name} is computed from the base's own weights; leave out `quantize`, or take lora or bias."
+        )
     network: Network = model.base.model
     network.to(chosen)
-    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    weights = weight_bytes(network, quantize)
     try:
         parameters, always, trace = _traced(model, train)
         traced_as = of.name
@@ -133,9 +143,26 @@ def memory_plan(
     lean = training("the same with --gradient-checkpointing", inputs + blocks // model.base.depth)
     steps = (_generating(model, data), *((lean,) if train.gradient_checkpointing else (plain, lean)))
     plan = MemoryPlan(
-        model.base.id, str(chosen).removeprefix("torch."), weights, steps, dict(free), parameters, traced_as, main=main
+        model.base.id,
+        str(chosen).removeprefix("torch."),
+        weights,
+        steps,
+        dict(free),
+        parameters,
+        traced_as,
+        main=main,
+        quantize=quantize,
     )
     return MemoryPlan(**{**vars(plan), "advice": tuple(_advice(plan, model, train))})
+
+
+def weight_bytes(network: nn.Module, quantize: str | None) -> int:
+    """Bytes of the weights: those of linear layers packed where they are quantised, all others as they are."""
+    whole = sum(p.numel() * p.element_size() for p in network.parameters())
+    if quantize is None:
+        return whole
+    packed = [p for x in linears_of(network) if isinstance(p := x.module.weight, Tensor)]
+    return whole - int(sum(p.numel() * (p.element_size() - BYTES[quantize]) for p in packed))
 
 
 def _dtype(model: Opened, dtype: str, device: str) -> torch.dtype:
@@ -237,6 +264,9 @@ def _advice(plan: MemoryPlan, model: Opened, train: TrainSettings) -> list[str]:
         sentences.append(
             f"--dtype {own} halves the weights to {size(model.stored)}; the checkpoint holds no more than that."
         )
+    for by in QUANTIZE if plan.quantize is None else ():
+        if (packed := weight_bytes(model.base.model, by)) < plan.weights:
+            sentences.append(f"--quantize {by} makes the weights {size(packed)}; lora and bias are trained on that.")
     if plan.weights < plan.room and not training[0].fits(room) and training[-1].fits(room):
         sentences.append("--gradient-checkpointing makes training fit: activations are computed twice instead of kept.")
     elif plan.weights < plan.room and not training[-1].fits(room):

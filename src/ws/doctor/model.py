@@ -22,6 +22,7 @@ from ws.models.chat import Chat, end_of_turn, has_template, render, thinks
 from ws.models.checkpoint import tensor_places
 from ws.models.locate import locate, reach_model, why_not
 from ws.models.prompts import tokenizer_of
+from ws.models.quantised import method_of, refuse_packed_so
 from ws.train.sequences import finished
 from ws.types import Json, Tokenizer
 
@@ -53,9 +54,11 @@ def opened(model: str) -> Opened:
         tokenizer = tokenizer_of(source, config, options)
     except (OSError, ValueError) as e:
         raise BadFile(why_not(model, e)) from e
-    if getattr(config, "quantization_config", None):
+    refuse_packed_so(config, name)
+    if (method := method_of(config)) is not None:
         raise Unsupported(
-            f"{name} is quantised, and packed weights cannot be counted by shapes; name the model it was made from, or just load it."
+            f"{name} is quantised (by {method}), and packed weights cannot be counted by shapes; name the model it was made from, with "
+            "`quantize` if you like, or just load it."
         )
     dtype = stored_dtype(config) or torch.float32
     try:

@@ -5,17 +5,19 @@ Every export ends by proving itself (`ws.export.verify`).
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ws.direction import Direction
 from ws.direction.algebra import compressed
 from ws.errors import ExportRefused
+from ws.export.estimate import Difference, difference
 from ws.export.gguf import to_gguf
 from ws.export.merged import to_merged
 from ws.export.mergekit import to_mergekit
 from ws.export.peft import to_peft
 from ws.export.target import refuse_taken, whole_folder
-from ws.export.verify import Deviation, insist, promise, verify, write_deviations
+from ws.export.verify import Deviation, insist, probes, promise, verify, write_deviations
 from ws.models.load import Base
 from ws.models.modules import is_packed
 from ws.settings import at_least
@@ -57,14 +59,24 @@ def export(
     rank: int | None = None,
     origin: Base | None = None,
 ) -> tuple[Json, list[Deviation]]:
-    """Write an export and prove it; what was written, and how it verified. What cannot be proven is not kept, and raises."""
+    """Write an export and prove it; what was written, and how it verified. What cannot be proven is not kept, and raises.
+
+    `origin` is the base the direction was made on, where `base` is a fine-tune of it; for a direction that was made on a
+    quantised `base` it is the whole model, and the export is of that, with an estimate of what differs.
+    """
     check_request(out, to=to, alphas=alphas, rank=rank)
+    estimate = None
+    if origin is not None and _whole_of(base, origin, direction):
+        refuse_mismatch(origin, direction, base)
+        estimate = difference(base, origin, direction.forms, probes(origin))
+        direction, base, origin = _on_whole(direction, origin, estimate), origin, None
     if to != "merged" and origin is not None and direction.reads_base and rank is None:
         raise ExportRefused("on a fine-tune, scales and rotations are exported with `to=merged`.")
     refuse_mismatch(base, direction, origin)
     if to != "peft" and any(is_packed(base.layers[name].module) for name in direction.forms):
         raise ExportRefused(
-            f"{base.id} is quantised, and a {to} export needs the weights themselves; use `to=peft`, or export on the model it was made from."
+            f"{base.id} is quantised, and a {to} export needs the weights themselves; use `to=peft`, or name the model it was made from "
+            "with `origin`, and it is exported on that."
         )
     used, share = direction, 1.0
     if rank is not None:
@@ -85,4 +97,20 @@ def export(
         verdicts = verify(work)
         insist(verdicts)
         write_deviations(work, verdicts)
+    if estimate is not None:
+        record["estimate"] = asdict(estimate)
     return record, verdicts
+
+
+def _whole_of(base: Base, origin: Base, direction: Direction) -> bool:
+    """Whether a direction was made on this quantised base, and `origin` names the whole one."""
+    packed = [n for n in direction.forms if n in base.linears and is_packed(base.linears[n].module)]
+    return bool(packed) and base.fits(direction.fingerprint) and origin.fingerprint != base.fingerprint
+
+
+def _on_whole(direction: Direction, whole: Base, estimate: Difference) -> Direction:
+    """The same change of the whole base, which says what it was learnt on and how far that lies away."""
+    learnt = {**(direction.provenance.get("base") or {}), "difference": asdict(estimate)}
+    return Direction(
+        direction.forms, {**direction.provenance, "base": whole.described(), "learnt_on": learnt}, direction.card
+    )

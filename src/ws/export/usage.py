@@ -5,12 +5,19 @@ from ws.models.locate import locate
 
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 QUESTION = "What is the capital of Kenya?"
+ROUNDED = {
+    "int8": "quantization_config=BitsAndBytesConfig(load_in_8bit=True)",
+    "nf4": 'quantization_config=BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")',
+}
 
 
 def with_peft(base: Base) -> str:
     """The adapter on its base, in stock transformers and peft."""
-    load = "model = AutoModelForCausalLM.from_pretrained(BASE)\nmodel = PeftModel.from_pretrained(model, FOLDER)"
-    return _python(f"from peft import PeftModel\n{_IMPORTS}\n\n{_base(base)}", "BASE", load)
+    head, how = f"from peft import PeftModel\n{_IMPORTS}", ""
+    if base.quantised is not None:
+        head, how = f"{head}\nfrom transformers import BitsAndBytesConfig", f", {ROUNDED[base.quantised.by]}"
+    load = f"model = AutoModelForCausalLM.from_pretrained(BASE{how})\nmodel = PeftModel.from_pretrained(model, FOLDER)"
+    return _python(f"{head}\n\n{_base(base)}", "BASE", load)
 
 
 def with_transformers() -> str:

@@ -138,7 +138,7 @@ def _verdict(folder: Path, ours: Json, proof: Json, strength: Json) -> Deviation
     several = len(proof["strengths"]) > 1
     place = folder / ours["folders"][ours["alphas"].index(alpha)] if several else folder
     try:
-        network, stored = _loaded(place, ours["to"], getattr(torch, proof["dtype"]))
+        network, stored = _loaded(place, ours["to"], getattr(torch, proof["dtype"]), ours["base"].get("quantize"))
     except (BadFile, OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
         why = " ".join(str(e).split())[:200]
         raise ProofFailed(f"{place} cannot be loaded by the library it is for: {why}") from None
@@ -192,7 +192,7 @@ def logits_of(network: nn.Module, ids: list[int]) -> Tensor:
     return out.logits[0, -1].float().cpu()
 
 
-def _loaded(folder: Path, to: str, dtype: torch.dtype) -> tuple[nn.Module, int]:
+def _loaded(folder: Path, to: str, dtype: torch.dtype, quantize: str | None = None) -> tuple[nn.Module, int]:
     """(the network as its consumer loads it, the bits of the precision it is stored or computes in)."""
     if to == "merged":
         network = loaded_network(str(folder), dtype="auto")
@@ -202,7 +202,7 @@ def _loaded(folder: Path, to: str, dtype: torch.dtype) -> tuple[nn.Module, int]:
         return _by_recipe(folder, dtype)
     if to == "gguf-lora":
         return _by_gguf(folder, dtype)
-    return _by_peft(folder, dtype)
+    return _by_peft(folder, dtype, quantize)
 
 
 def _by_recipe(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
@@ -232,17 +232,17 @@ def _by_gguf(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
     return network.eval(), min(32, torch.finfo(dtype).bits)
 
 
-def _base(place: str, revision: str | None, dtype: torch.dtype) -> nn.Module:
+def _base(place: str, revision: str | None, dtype: torch.dtype, quantize: str | None = None) -> nn.Module:
     """A base in stock transformers, as it stands in an export."""
     source, _, at = locate(place, revision)
-    return loaded_network(source, dtype=dtype, revision=at)
+    return loaded_network(source, dtype=dtype, revision=at, quantize=quantize)
 
 
-def _by_peft(folder: Path, dtype: torch.dtype) -> tuple[nn.Module, int]:
+def _by_peft(folder: Path, dtype: torch.dtype, quantize: str | None = None) -> tuple[nn.Module, int]:
     from peft import PeftModel
 
     config = json.loads((folder / "adapter_config.json").read_text())
-    network = _base(config["base_model_name_or_path"], config.get("revision"), dtype)
+    network = _base(config["base_model_name_or_path"], config.get("revision"), dtype, quantize)
     with warnings.catch_warnings():
         # 2026-11: peft 0.21.2 reads what transformers 5.23 has renamed; nothing a user of ours can do about it
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)

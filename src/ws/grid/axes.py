@@ -129,7 +129,10 @@ def grid_of(options: Fields, *, threads: int) -> Grid:
         "evals": list(swept.evals),
         "alphas": list(value_of(tuple[float, ...], options.get("alphas", ALPHAS), "`alphas`")),
         "budget": swept.budget,
-        "common": {k: getattr(common, k) for k in ("preset", "pairs", "dtype", "device", "threads")},
+        "common": {
+            **{k: getattr(common, k) for k in ("preset", "pairs", "dtype", "device", "threads")},
+            **({} if common.quantize is None else {"quantize": common.quantize}),
+        },
     }
     if swept.name is not None and slug(swept.name) != swept.name:
         raise ValueError(f"`name` is that of one folder, of letters, digits, - _ and . alone; got {swept.name!r}")

@@ -154,7 +154,7 @@ def keep(base: Base, common: Common) -> None:
 def cell_plan(cell: Cell) -> tuple[Plan, Material]:
     """The study of a cell, and what methods are made from: kept, so that states read for one method serve the next."""
     common = cell.common
-    model = canonical([common.model, common.dtype, common.device, common.threads, common.onto])
+    model = canonical([common.model, common.dtype, common.device, common.threads, common.quantize, common.onto])
     key = model, canonical([asdict(common), cell.plan_options])
     if any(other != model for other, _ in _plans):
         _plans.clear()  # before another model is loaded: memory may hold no two

@@ -120,6 +120,7 @@ def cells_of(
         preset=preset,
         device=str(base.device),
         dtype=str(base.dtype).removeprefix("torch."),
+        quantize=None if base.quantised is None else base.quantised.by,
         threads=torch.get_num_threads() if base.device.type == "cpu" else None,
     )
     served = None if endpoint is None else replace(endpoint, model=endpoint.served())

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from ws.errors import Unsupported
+from ws.models.quantised import rounding
 from ws.types import Config
 
 
@@ -50,14 +51,17 @@ def skeleton(config: Config, name: str, dtype: torch.dtype) -> nn.Module:
     return network
 
 
-def loaded_network(source: str, *, dtype: torch.dtype | str, revision: str | None = None) -> Any:
+def loaded_network(
+    source: str, *, dtype: torch.dtype | str, revision: str | None = None, quantize: str | None = None
+) -> Any:
     """The network of a folder or hub id, as the library it is for loads it."""
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    return causal_class(config, source).from_pretrained(
-        source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False
-    )
+    options = {"revision": revision, "dtype": dtype, "use_safetensors": True, "trust_remote_code": False}
+    if quantize is not None:
+        options["quantization_config"] = rounding(quantize, dtype)
+    return causal_class(config, source).from_pretrained(source, **options)
 
 
 def stored_dtype(config: Config) -> torch.dtype | None:

@@ -29,6 +29,16 @@ class Root:
     """Its own matrix of one linear layer: scales and rotations that were learnt on it are computed from these."""
 
 
+@dataclass(frozen=True)
+class Quantised:
+    """The checkpoint that a base was rounded from on its way in."""
+
+    by: str
+    """int8 or nf4."""
+    whole: str
+    """Fingerprint of the weights before."""
+
+
 @dataclass(frozen=True, eq=False)
 class Base:
     """A loaded model that nothing has changed, bound to the two names of its weights."""
@@ -48,6 +58,8 @@ class Base:
     """The files its weights were read from, or their hash; without either, the network is hashed here and now."""
     root: Root | None = field(default=None, repr=False)
     """What it was derived from, where a direction has been folded into it."""
+    quantised: Quantised | None = None
+    """How it was rounded on its way in; None for whole weights, and for a checkpoint that is stored packed."""
 
     def __post_init__(self):
         object.__setattr__(self, "_linears", {x.name: x for x in linears_of(self.model)})
@@ -145,12 +157,15 @@ class Base:
 
 def how_to_load(record: Mapping[str, Any]) -> str:
     """How to come by the base that a record describes, as a sentence."""
-    onto = record.get("onto")
-    return f"Load that base: `onto={','.join(onto)}` on its root." if onto else "Load that base."
+    if onto := record.get("onto"):
+        return f"Load that base: `onto={','.join(onto)}` on its root."
+    return f"Load that base: `quantize={record['quantize']}`." if record.get("quantize") else "Load that base."
 
 
 def described(theta: object) -> Json:
     """The part of a base, loaded or only opened, that a direction or a record keeps."""
     record = {n: getattr(theta, n) for n in ("id", "revision", "fingerprint", "weights_hash")}
+    if (quantised := getattr(theta, "quantised", None)) is not None:
+        record |= {"quantize": quantised.by, "whole": quantised.whole}
     root: Root | None = getattr(theta, "root", None)
     return record if root is None else {**record, "root": root.fingerprint, "onto": list(root.onto)}

@@ -21,13 +21,15 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ws.errors import BadFile, Unsupported
-from ws.models.architecture import causal_class
+from ws.models.architecture import causal_class, stored_dtype
 from ws.models.base import Base as Base
+from ws.models.base import Quantised
 from ws.models.checkpoint import open_checkpoint
 from ws.models.hashes import stored_weights
 from ws.models.locate import locate, reach_model, why_not
 from ws.models.modules import fingerprint
 from ws.models.prompts import tokenizer_of
+from ws.models.quantised import as_it_learns, refuse_packed_so, refuse_quantize, rounding
 from ws.models.stored import Known, StoredBase, files_of, keep, recall
 from ws.progress import no_bars_in_files
 from ws.settings import Range
@@ -56,13 +58,15 @@ def load(
     threads: int | None = None,
     trust_remote_code: bool = False,
     device_map: str | None = None,
+    quantize: str | None = None,
     waiting: bool = False,
 ) -> Base:
     """Load a model and its tokenizer: `tiny`, a hub id, `id@revision`, or a folder.
 
     `dtype="auto"` is the checkpoint's own precision on an accelerator and float32 on the CPU. `tiny` runs on the CPU
     on one thread unless asked otherwise. `device_map="auto"` spreads the layers over all devices, as accelerate does;
-    what does not fit there is refused and not moved to the CPU or the disk. `waiting` leaves the weights in main memory.
+    what does not fit there is refused and not moved to the CPU or the disk. `quantize` (int8 or nf4) rounds a whole
+    checkpoint as it is read. `waiting` leaves the weights in main memory.
     """
     opening = _open(
         model,
@@ -72,6 +76,7 @@ def load(
         threads=threads,
         trust_remote_code=trust_remote_code,
         device_map=device_map,
+        quantize=quantize,
         waiting=waiting,
     )
     return opening.whole()
@@ -101,6 +106,7 @@ def _open(
 ) -> "_Opening":
     """A model that was located; what cannot be is refused before anything is imported or read."""
     refuse_place(device=device, dtype=dtype, device_map=options.get("device_map"), threads=threads)
+    refuse_quantize(options.get("quantize"), model)
     chosen = choose_device("cpu" if str(model) == "tiny" and device == "auto" else device)
     no_bars_in_files()
     source, name, revision = locate(model, revision)
@@ -124,6 +130,7 @@ class _Opening:
     device: torch.device
     trust_remote_code: bool = False
     device_map: str | None = None
+    quantize: str | None = None
     waiting: bool = False
 
     def whole(self) -> Base:
@@ -135,7 +142,11 @@ class _Opening:
         if (snapshot := _snapshot(self.source, self.revision)) is not None:
             revision, weights = snapshot.name, stored_weights(snapshot)
         waits = self.device if self.waiting else None
-        return Base(network, tokenizer, mark, self.name, revision, self.model, waits, weights)
+        quantised = None
+        if self.quantize is not None:  # what was rounded just now has no files: its bytes are hashed as they are
+            whole = _stored_fingerprint(self.model, self.revision)
+            quantised, weights = Quantised(self.quantize, whole), None
+        return Base(network, tokenizer, mark, self.name, revision, self.model, waits, weights, quantised=quantised)
 
     def stored(self, known: Known) -> Base:
         """The base as its files are known, nothing of it loaded yet."""
@@ -167,8 +178,8 @@ class _Opening:
 
     @property
     def plain(self) -> bool:
-        """Whether it is loaded whole on one device, by code of transformers alone: what then is known of it stays so."""
-        return not (self.trust_remote_code or self.device_map or self.waiting)
+        """Whether it is loaded as it is on one device, by code of transformers alone: what then is known of it stays so."""
+        return not (self.trust_remote_code or self.device_map or self.quantize or self.waiting)
 
     @property
     def how(self) -> Json:
@@ -199,10 +210,15 @@ class _Opening:
         if self.name == "tiny":
             transformers.utils.logging.disable_progress_bar()
         config = self.config
-        packed = getattr(config, "quantization_config", None) is not None
+        refuse_packed_so(config, self.name, self.quantize)
+        packed = self.quantize is not None or getattr(config, "quantization_config", None) is not None
         # a model that is spread over devices is placed by its final size, and not cast afterwards
-        placed = {} if self.device_map is None and not packed else {"device_map": self.device_map or {"": self.device}}
+        placed: Json = {"device_map": self.device_map or {"": self.device}} if self.device_map or packed else {}
         precision = "auto" if not placed or self.dtype == "auto" else DTYPES[self.dtype]
+        if self.quantize is not None:
+            if self.dtype == "auto":
+                precision = torch.float32 if self.device.type == "cpu" else stored_dtype(config) or torch.bfloat16
+            placed["quantization_config"] = rounding(self.quantize, precision)
         with self._reported():
             network = causal_class(config, self.name).from_pretrained(
                 self.source, dtype=precision, use_safetensors=True, **self.options, **placed
@@ -215,7 +231,7 @@ class _Opening:
             else _stored_fingerprint(self.model, self.revision)
         )
         if packed:  # as it is stored: packed weights are not cast, and lie where they were loaded
-            _as_it_learns(network)
+            as_it_learns(network)
         elif self.dtype != "auto":
             if network.dtype != DTYPES[self.dtype]:
                 network.to(DTYPES[self.dtype])
@@ -252,16 +268,6 @@ class _Opening:
             if "offload" in str(e):
                 raise Unsupported(TOO_LARGE.format(self.name)) from e
             raise BadFile(why_not(self.model, e)) from e
-
-
-def _as_it_learns(network: nn.Module) -> None:
-    """Keep bitsandbytes from packing 4-bit weights anew in a pass without gradients on some CPUs.
-
-    From then on it would compute in bf16, and pass no gradient through those layers (0.50, 2026-11).
-    """
-    for layer in network.modules():
-        if hasattr(layer, "support_avx512bf16_for_cpu"):
-            layer.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
 
 
 def _refuse_offloaded(network: nn.Module, name: str) -> None:

@@ -101,7 +101,12 @@ def is_turned(layer: Layer) -> bool:
 def is_packed(layer: Layer) -> bool:
     """True where the weights are stored in fewer bits than they stand for."""
     weight, usual = layer.weight, 3 if isinstance(layer, Stack) else 2
-    return isinstance(weight, Tensor) and (not weight.is_floating_point() or weight.ndim != usual)
+    return isinstance(weight, Tensor) and (by_torchao(weight) or not weight.is_floating_point() or weight.ndim != usual)
+
+
+def by_torchao(t: Tensor) -> bool:
+    """True for a tensor that torchao keeps in fewer bits, which looks like a matrix of ordinary numbers."""
+    return type(t).__module__.partition(".")[0] == "torchao"
 
 
 def sizes(layer: Layer) -> tuple[int, ...]:
@@ -223,7 +228,8 @@ def stacks_of(model: nn.Module) -> list[Linear]:
 
 def at_places(t: Tensor, places: Tensor) -> Tensor:
     """The values of a tensor at these places of it, counted along its flattened form."""
-    return t.detach().reshape(-1)[places.to(t.device)]
+    flat = (t.detach().dequantize() if by_torchao(t) else t.detach()).reshape(-1)
+    return flat[places.to(t.device)]
 
 
 def fingerprint(

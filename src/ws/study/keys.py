@@ -24,9 +24,15 @@ def base_key(base: Base) -> Json:
         "weights": base.weights_hash,  # and that nothing of it was edited
         "config": base.config_hash,
         "tokenizer": base.tokenizer_hash,
-        "dtype": str(base.dtype).removeprefix("torch."),
+        "dtype": precision_of(base),
         "threads": torch.get_num_threads() if (base.works_on or base.device).type == "cpu" else None,
     }
+
+
+def precision_of(base: Base) -> str:
+    """The precision that a base works in, and how its weights were rounded before: float32, nf4/float32."""
+    dtype = str(base.dtype).removeprefix("torch.")
+    return dtype if base.quantised is None else f"{base.quantised.by}/{dtype}"
 
 
 def items_hash(base: Base, protocol: Protocol, data: str | None = None) -> str:

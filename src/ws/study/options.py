@@ -18,6 +18,8 @@ class Loading:
     """Spread the model's layers over all devices: auto, balanced, balanced_low_0 or sequential."""
     dtype: str = "auto"
     """Precision of the base: auto, float32, bfloat16, float16 or float64."""
+    quantize: str | None = None
+    """Round the base's weights as they are read: int8 or nf4 (by bitsandbytes)."""
     threads: int | None = None
     """CPU threads; tiny runs on one when not given."""
     onto: tuple[str, ...] = ()
@@ -26,8 +28,10 @@ class Loading:
     def __post_init__(self):
         object.__setattr__(self, "onto", tuple(self.onto))  # a worker is sent a list
         from ws.models.load import refuse_place  # with torch, which whoever only reads the options does not need
+        from ws.models.quantised import refuse_quantize
 
         refuse_place(device=self.device, dtype=self.dtype, device_map=self.device_map, threads=self.threads)
+        refuse_quantize(self.quantize, self.model)
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,7 @@ def load_base(
         device=device or options.device,
         threads=options.threads,
         device_map=getattr(options, "device_map", None),
+        quantize=getattr(options, "quantize", None),
         waiting=waiting,
     )
     for fold in folds:

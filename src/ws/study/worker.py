@@ -44,4 +44,5 @@ def keep_base(base: Base, options: Model) -> None:
 
 
 def _key(options: Model) -> tuple[object, ...]:
-    return (options.model, options.dtype, options.device, options.threads, getattr(options, "onto", ()))
+    more = (getattr(options, "quantize", None), getattr(options, "onto", ()))
+    return (options.model, options.dtype, options.device, options.threads, *more)

@@ -24,7 +24,7 @@ from ws.direction.direction import Direction
 from ws.errors import TrainingDiverged, Unsupported
 from ws.models.chat import has_template
 from ws.models.load import Base
-from ws.models.modules import blocks_of
+from ws.models.modules import blocks_of, is_packed
 from ws.pairs import Pairs, because, question_hashes
 from ws.records import key_of
 from ws.signatures import plain_types
@@ -144,6 +144,10 @@ def fitted(
     of, spec = family(settings.adapter), spec_of(base, settings)
     if of.whole and group.shard:
         raise Unsupported(f"{of.name} trains whole matrices, which are not spread; leave out `shard`, or take lora.")
+    if group.shard and any(is_packed(x.module) for x in base.linears.values()):
+        raise Unsupported(
+            f"{base.id} is quantised, and packed weights are not spread; leave out `shard` or `quantize`."
+        )
     start = group.tensors_as_main(of.start(base, spec)) if of.start else {}
     with ExitStack() as undo:
         starts = _starts(of, base, spec, begun or settings, start, group)[: len(examples.rows)]
