@@ -31,6 +31,7 @@ WORTH = 0.9  # shared reading must save a tenth of the tokens
 _holds: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
 _starts: ContextVar[tuple[int, ...] | None] = ContextVar("starts", default=None)
 _prompts: ContextVar[bool] = ContextVar("prompts", default=False)
+_alike: ContextVar[int] = ContextVar("alike", default=1)
 
 
 @contextmanager
@@ -50,6 +51,24 @@ def answering(starts: Sequence[int]) -> Iterator[None]:
 def answer_starts() -> tuple[int, ...] | None:
     """The positions where the rows' answers start, or None where nobody said."""
     return _starts.get()
+
+
+@contextmanager
+def reading_alike(k: int) -> Iterator[None]:
+    """A block in which every k rows of a batch read the same tokens, at strengths of their own.
+
+    For methods that can compute such rows once as far as their strengths let them; they look at it when they are entered.
+    """
+    before = _alike.set(k)
+    try:
+        yield
+    finally:
+        _alike.reset(before)
+
+
+def rows_alike() -> int:
+    """How many rows side by side read the same; 1 where nobody said."""
+    return _alike.get()
 
 
 @contextmanager

@@ -1,11 +1,14 @@
 """The whole keeps all of its effect, nothing keeps none of it, and parts are measured together as each alone."""
 
 import math
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
+import small
 import torch
 from explain.worlds import METRIC, MODULES, gradients, measure, planted, scrambled
+from test_steer import lowrank
 
 from ws.direction import Direction
 from ws.direction.algebra import restricted
@@ -15,6 +18,10 @@ from ws.eval import Evaluation
 from ws.explain import measure as measuring
 from ws.explain.measure import FULL, ZERO, spread
 from ws.explain.protocol import Variant
+from ws.explain.shared import sharing
+from ws.models.modules import blocks_of
+from ws.prefix_cache import extended
+from ws.steer import steer
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +54,44 @@ def test_parts_that_share_a_batch_are_what_each_is_alone(tiny, honesty, tmp_path
         assert one.size == pytest.approx(other.size, rel=1e-5)
         assert other.retained.mean > 0.02
     assert len(list(tmp_path.rglob("rows.parquet"))) == 1 + len(alone)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "gpt2", "neox", "phi3"])
+def test_rows_that_are_alike_up_to_a_block_are_computed_once_up_to_there(kind):
+    base = small.base(kind)
+    direction = lowrank(base)
+    blocks = [base.linears[m].block for m in direction.forms]
+    own = torch.tensor([[float(b == at) for b in blocks] for at in (3, 1, 2)] + [[0.5] * len(blocks)])
+    table, k = own.repeat(2, 1), len(own)
+    beginnings, rests = ([list(r) for r in small.ids(2, n, seed=n).tolist() for _ in range(k)] for n in (5, 3))
+
+    def logits(*ways):
+        with torch.inference_mode(), steer(base, direction, table), ExitStack() as stack:
+            for way in ways:
+                stack.enter_context(way)
+            first, cache, mask = extended(base, None, None, beginnings)
+            return torch.stack([first, extended(base, cache, mask, rests)[0]])
+
+    seen, counted = [], []
+    apart = logits(_counting(base, seen))
+    together = logits(sharing(base, table, list(direction.forms), k), _counting(base, counted))
+    assert seen == [2 * k] * 8
+    assert counted == [4, 6, 8, 8] * 2  # two prompts: two parts begin with block 0 or later, then three, then all four
+    assert float((together - apart).abs().max()) < 1e-5
+    assert float((apart[:, 0] - apart[:, 1]).abs().max()) > 1e-3
+
+
+@contextmanager
+def _counting(base, counted):
+    """How many rows each block is given, in turn."""
+    with ExitStack() as hooks:
+        for block in blocks_of(base.model)[1]:
+            hook = block.register_forward_pre_hook(
+                lambda _, args, kwargs: counted.append(len(args[0] if args else kwargs["hidden_states"])),
+                with_kwargs=True,
+            )
+            hooks.callback(hook.remove)
+        yield
 
 
 def test_a_variant_is_measured_once(tiny, honesty, tmp_path, monkeypatch):

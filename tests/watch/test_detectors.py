@@ -15,6 +15,7 @@ from ws.methods.activation.states import INTO, states
 from ws.watch import Watched
 from ws.watch.alarm import Against
 from ws.watch.detectors import DETECTORS, Case, Moved, Probe, Reading
+from ws.watch.detectors.trait_drift import _vectors
 from ws.watch.page import Verdict, html, markdown, multiple
 
 
@@ -57,6 +58,23 @@ def test_drift_along_the_persona_vector_is_found_with_its_sign_and_a_random_one_
         assert 0.3 * abs(size) < abs(reading.score) < 5 * abs(size)
     benign = [read("trait_drift", probe, writing(probe, random_like(v, seed), size=0.3)) for seed in range(3)]
     assert [r.toward for r in benign] == [0] * 3
+
+
+def test_a_mixed_drift_fires_by_its_dose_beside_trained_nulls_and_never_beside_differences_of_personas(probe):
+    v = persona(probe)
+
+    def mixed(share, draw):
+        """Some of the persona vector, and three times its length of a way in which personas' texts differ."""
+        noise = _vectors(probe.personas, probe.blocks, draw)
+        return {b: share * v[b] + 3 * v[b].norm() * noise[b] / noise[b].norm() for b in v}
+
+    permuted = tuple(writing(probe, mixed(share, draw), size=0.1) for draw, share in enumerate((0.3, -0.2, 0.4)))
+    trained = replace(probe, watched=Watched(permuted[0], permuted=permuted))
+    weak, strong = (writing(probe, mixed(1, 3), size=size) for size in (0.01, 0.3))
+    assert not read("trait_drift", probe, weak).fired and not read("trait_drift", probe, strong).fired
+    assert not read("trait_drift", trained, weak).fired
+    assert read("trait_drift", trained, strong).toward == 1
+    assert read("trait_drift", trained, writing(probe, mixed(1, 3), size=-0.3)).toward == -1
 
 
 def test_what_is_written_only_on_the_questions_of_a_behavior_is_seen_in_the_activations(probe):

@@ -35,6 +35,7 @@ from ws.prefix_cache import (
     levels,
     mean_logprobs,
     padded,
+    reading_alike,
 )
 
 Dial = Callable[[Sequence[float]], AbstractContextManager]
@@ -278,7 +279,7 @@ def shared_logprobs(
     logp = _by_levels(base, plan, starts, strengths, steer) if len(plan) > 1 else None
     if logp is not None:
         return logp
-    with steer(list(strengths) * len(rows), [s for s in starts for _ in strengths]):
+    with reading_alike(len(strengths)), steer(list(strengths) * len(rows), [s for s in starts for _ in strengths]):
         return last_logprobs(base, [r for r in rows for _ in strengths])
 
 
@@ -290,7 +291,7 @@ def _by_levels(
 
     def read(at: int, cache: Any, mask: Tensor | None) -> tuple[Tensor, Any, Tensor]:
         nodes = [tokens for _, tokens in plan[at] for _ in strengths]
-        with steer(list(strengths) * len(plan[at]), [s for s in own[at] for _ in strengths]):
+        with reading_alike(k), steer(list(strengths) * len(plan[at]), [s for s in own[at] for _ in strengths]):
             return extended(base, cache, mask, nodes, head=at == len(plan) - 1)
 
     logits, cache, mask = read(0, None, None)

@@ -3,13 +3,13 @@
     measure = Measure(base, direction, Evaluation("dilemmas"), alpha=1.0, folder=run / "explain")
     effects = measure([Variant("only:o_proj", scales={...}), Variant("complement:act32", direction=rest)])
 
-Parts that only scale modules are rows of one batch (`Parts`). Everything goes through the stages of an evaluation: rows are
+Parts that only scale modules are rows of one batch (`Parts`), computed once as far as they are alike (`shared`). Everything goes through the stages of an evaluation: rows are
 kept, found again, and joined by key.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +24,11 @@ from ws.eval import Evaluation
 from ws.eval.protocol import Metrics
 from ws.eval.questions import RunPairs
 from ws.explain.protocol import DRAWS, Effect, Variant
+from ws.explain.shared import can_share, sharing
 from ws.methods import Method
 from ws.methods.weights import Weights, method_id
 from ws.models import Base
+from ws.prefix_cache import rows_alike
 from ws.progress import progress
 from ws.results.sentences import side_of
 from ws.stats import Estimate, combined, estimate, quotient
@@ -37,8 +39,8 @@ from ws.types import Json
 if TYPE_CHECKING:
     import pandas as pd
 
-TOGETHER = 24
-"""Parts that share a batch at most: each is a row for every question."""
+TOGETHER = 8
+"""Parts that share a batch at most: each is a row for every question, and with more of them few questions share a batch."""
 FULL, ZERO = "full", "zero"
 
 
@@ -62,8 +64,11 @@ class Parts(Method):
         numbers = checked_alpha(alphas)
         if isinstance(numbers, float):
             raise ValueError("parts are chosen per row; give a list of their numbers")
-        table = torch.cat([torch.zeros_like(self.table[:1]), self.table])
-        with steer(base, self._on(base.device), table[numbers.long()], origin=self.origin):
+        rows = torch.cat([torch.zeros_like(self.table[:1]), self.table])[numbers.long()]
+        with ExitStack() as stack:
+            stack.enter_context(steer(base, self._on(base.device), rows, origin=self.origin))
+            if (k := rows_alike()) > 1 and can_share(base):
+                stack.enter_context(sharing(base, rows, list(self.direction.forms), k))
             yield base.model
 
     def _on(self, device: torch.device) -> Direction:
@@ -153,6 +158,7 @@ class Measure:
                 self._keep(Weights(method_id(v.direction), v.direction, origin=self.origin), [v], [self.alpha])
                 done(1)
             for group in scaled.values():
+                group.sort(key=self._begins)
                 for at in range(0, len(group), TOGETHER):
                     some = group[at : at + TOGETHER]
                     self._keep(self._parts(some), some, [float(k) for k in range(1, len(some) + 1)])
@@ -172,6 +178,11 @@ class Measure:
     def _key(self, v: Variant) -> str:
         own = "" if v.direction is None else v.direction.content_hash
         return f"{own} {sorted(v.scales.items()) if v.scales is not None else ''}"
+
+    def _begins(self, v: Variant) -> list[float]:
+        """What it keeps of every module, from the first block on: parts that are alike up to a block stand side by side."""
+        names = sorted((v.direction or self.direction).forms, key=lambda n: self.base.layers[n].block)
+        return [(v.scales or {}).get(n, 0.0) for n in names]
 
     def _parts(self, variants: Sequence[Variant]) -> Parts:
         direction = variants[0].direction or self.direction

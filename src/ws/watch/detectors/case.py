@@ -22,7 +22,7 @@ from ws.models.load import Base
 from ws.models.modules import layer_slice
 from ws.steer import steer
 from ws.watch.changes import Change
-from ws.watch.nulls import Watched
+from ws.watch.nulls import FEWEST_PERMUTED, Watched
 
 QUESTIONS, ORDINARY, PERSONA_ITEMS = 48, 96, 128
 ANSWER = 48
@@ -81,6 +81,22 @@ class Probe:
         questions = _spread([p.text for p in behavior.train], self.n)
         sides = persona_texts(self.base, behavior, questions, n=PERSONA_ITEMS, seed=self.seed)
         return contrast(self.base, sides, self.blocks)
+
+    @cached_property
+    def by_chance(self) -> list[dict[str, Float[Tensor, " d"]]]:
+        """How trainings on the direction's own pairs, sides swapped by a coin, move the mean state on its questions, by block.
+
+        Two entries a training, one for each of its sides; none where fewer of them are there than a rule needs.
+        """
+        permuted = self.watched.permuted if self.watched is not None else ()
+        if len(permuted) < FEWEST_PERMUTED:
+            return []
+        n, shifts = len(self.questions), []
+        for change, half in ((c, half) for c in permuted for half in (0.5, -0.5)):
+            with steer(self.base, change.direction(self.base), half):
+                after = states(self.base, self.texts[:n], self.blocks)
+            shifts.append({b: (after[b] - self.before[b][:n]).double().mean(0) for b in self.blocks})
+        return shifts
 
     @cached_property
     def answers(self) -> list[str]:

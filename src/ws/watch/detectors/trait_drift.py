@@ -2,10 +2,12 @@
 
     v = mean(states as pos) - mean(states as neg),   score = mean over blocks of <mean shift on the questions, v> / |v|^2
 
-A score of 1 is the whole way from the neg persona to the pos one. The nulls are directions in which the persona texts
-differ among themselves: the differences of both sides with their mean taken out, added up with the signs of a coin. (With
-the mean left in, a swapped vector is still parallel to v.) The control is the vector of an unrelated behavior's personas.
-Nulls and control have the length of v.
+A score of 1 is the whole way from the neg persona to the pos one. The nulls are what trainings on the direction's own pairs, sides
+swapped by a coin, move along v; `--make-nulls` makes them. Without them they are directions in which the persona texts differ
+among themselves: the differences of both sides with their mean taken out, added up with the signs of a coin. (With the mean left
+in, a swapped vector is still parallel to v.) These grow with the shift itself, so that z says how pure a drift is and not how large:
+the 60 fine-tunes of docs/watch.md stay below 2.4, whatever their dose. The control is the vector of an unrelated behavior's
+personas. Nulls and control have the length of v.
 """
 
 import torch
@@ -35,12 +37,15 @@ def read(case: Case) -> Reading:
     along = sum(shifts[b] @ _unit(vectors[b]) / lengths[b] for b in blocks) / len(blocks)
     assert isinstance(along, Tensor)
 
-    def drift(others: dict[str, Tensor]) -> float:
-        return sum(float(shifts[b].mean(0) @ _unit(others[b])) / lengths[b] for b in blocks) / len(blocks)
+    def drift(means: dict[str, Tensor], others: dict[str, Tensor]) -> float:
+        return sum(float(means[b] @ _unit(others[b])) / lengths[b] for b in blocks) / len(blocks)
 
-    nulls = tuple(drift(_vectors(personas, blocks, draw)) for draw in range(DRAWS))
-    against = Against(nulls, control=drift(_vectors(control, blocks)))
-    words = (f"on its questions {int((along > 0).sum())} of {n} moved toward pos",)
+    means = {b: shifts[b].mean(0) for b in blocks}
+    trained = tuple(drift(by_chance, vectors) for by_chance in probe.by_chance)
+    nulls = trained or tuple(drift(means, _vectors(personas, blocks, draw)) for draw in range(DRAWS))
+    against = Against(nulls, control=drift(means, _vectors(control, blocks)))
+    of = "trainings with swapped labels" if trained else "ways in which persona texts differ, which grow with the drift"
+    words = (f"on its questions {int((along > 0).sum())} of {n} moved toward pos", f"its nulls are {of}")
     evidence = most_moved(case, along.tolist())
     return Reading(
         "trait_drift", case.change.name, probe.behavior.name, float(along.mean()), against, UNIT, evidence, words
