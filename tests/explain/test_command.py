@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from explain.worlds import METRIC, MODULES, gradients, planted
 from html_page import refuse_what_a_page_may_not_have
+from test_steer import lowrank
 
 import ws
-from ws.direction import save
+from ws.direction import Direction, save
 from ws.eval import Evaluation
 from ws.explain import localization, svd_align
 from ws.explain.measure import Measure
@@ -111,3 +112,15 @@ def test_what_cannot_be_asked_is_one_sentence(file, told, tmp_path):
     assert "lays the direction beside others" in refused(file, "--what", "angles", "--evals", "none")
     assert "reads the pairs of a study" in refused(file, "--what", "antipasto", "--evals", "none")
     assert "ws explain needs a direction" in refused()
+
+
+def test_directions_of_another_base_are_neither_explained_nor_laid_beside(tiny, told, tmp_path):
+    forms = lowrank(tiny, only="layers.1").forms
+    own, other = tmp_path / "own.safetensors", tmp_path / "other.safetensors"
+    ws.save_direction(Direction(forms, {"base": tiny.described()}), own)
+    ws.save_direction(Direction(forms, {"base": {"fingerprint": "0" * 64, "id": "another"}}), other)
+    ask = ("--model", "tiny", "--evals", "none", "--out", tmp_path / "out")
+    for words in ((other, "--what", "svd_align"), (own, "--what", "angles", "--beside", other)):
+        code, _, err = told("explain", *words, *ask)
+        assert code == 2 and "the direction was made from base 00000000… (another)" in err
+    assert told("explain", own, "--what", "svd_align", *ask)[0] == 0

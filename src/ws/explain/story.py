@@ -31,7 +31,7 @@ from ws.records import find_run, run_folders, slug, write_json, write_text
 from ws.results.csv import write_csv
 from ws.results.measured import PARTS
 from ws.settings import at_least, refuse_outside
-from ws.steer import checked_strengths
+from ws.steer import checked_strengths, refuse_mismatch
 from ws.study import evaluations
 from ws.study.stages import pairs_of, sides_in
 from ws.train import Sides
@@ -106,6 +106,7 @@ def explain(
         raise Unsupported(
             f"{subject.method} is no direction in weight space, so there is nothing in weights to explain."
         )
+    refuse_mismatch(base, direction, subject.origin)
     folder = subject.folder / PARTS
     of_run = (subject.folder / "train").is_dir()
     intent = behavior.intent if behavior else {}
@@ -156,10 +157,13 @@ def _others(beside: Sequence[str], base: Base, direction: Direction, out: Path) 
     if not beside:
         return others_below(out, base, direction)
     places = {text: lookup(text, out) for text in beside}
-    return {
+    others = {
         "/".join(place.run.parts[-3:-1]) if place.run is not None else Path(text).stem: place.direction(base)
         for text, place in places.items()
     }
+    for other in others.values():
+        refuse_mismatch(base, other)
+    return others
 
 
 def answers(
