@@ -1,6 +1,6 @@
-"""The pictures of pages in docs/: `python docs/make_screens.py RUN COMPARISON REAL ADDRESS`, or the first few of these.
+"""The pictures of pages in docs/: `python docs/make_screens.py RUN COMPARISON REAL SWEEP ADDRESS`, or the first few of these.
 
-RUN and COMPARISON are folders of `tiny`, REAL is a run of SmolLM2, ADDRESS that of a running `ws serve`. It needs a Chromium
+RUN and COMPARISON are folders of `tiny`, REAL is a run and SWEEP a sweep of SmolLM2, ADDRESS that of a running `ws serve`. It needs a Chromium
 on the path.
 """
 
@@ -29,7 +29,12 @@ def kept(picture: Path, name: str, tallest: int = TALLEST) -> None:
     print(name, (ROOT / "docs" / name).stat().st_size)
 
 
-PAGES = (("report.png", False), ("report_compare.png", True), ("report_smollm2.png", False))
+PAGES = (
+    ("report.png", False),
+    ("report_compare.png", True),
+    ("report_smollm2.png", False),
+    ("report_sweep.png", False),
+)
 """Pictures of reports, and whether they are dark."""
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from html_page import number, numbers_in, refuse_what_a_page_may_not_have
@@ -16,8 +17,10 @@ from ws.pairs import Check, Pair, Pairs, save_pairs
 from ws.records import checksums, write_json
 from ws.report import place_of, report_of
 from ws.report.meanings import meaning
+from ws.report.sweep import _answer
 from ws.results.measured import measured
 from ws.results.published import sheets
+from ws.stats import Estimate
 
 EVIL = "<script>alert('x')</script> & \" <img src=x onerror=y> \x07 \N{RIGHT-TO-LEFT OVERRIDE}"
 SHOWN = EVIL.replace("\x07", "\N{REPLACEMENT CHARACTER}")
@@ -299,3 +302,20 @@ def test_nothing_runs_out_of_the_screen_and_nothing_is_asked_for(browser, text, 
     assert SHOWN in page.value("document.body.textContent")
     tables = "[...document.querySelectorAll('.table')].every(t => t.tabIndex == 0)"
     assert page.value(tables)
+
+
+def test_the_largest_effect_of_a_sweep_is_that_on_one_metric_and_one_seed_is_called_one():
+    def effect(behavior, metric, mean):
+        found = Estimate(mean, mean - 0.1, mean + 0.1, 20, 20, 20, 20)
+        of = {"behavior": behavior, "metric": metric, "adapter": "lora", "sign": 1, "agree": 1, "seeds": (0,)}
+        return SimpleNamespace(over=SimpleNamespace(found=found), **of)
+
+    several = [
+        effect("pirate", "logratio", 0.5),
+        effect("technical", "logratio", 0.7),
+        effect("pirate", "sea_words", 9.0),
+    ]
+    sentence = _answer(SimpleNamespace(headline=several))
+    assert "on logratio is that of technical lora, +0.70" in sentence
+    assert "over units: " in sentence and sentence.endswith("; one seed.")
+    assert "is that of lora, +9.00" in _answer(SimpleNamespace(headline=several[2:]))

@@ -122,15 +122,18 @@ def _label(c: Fields) -> str:
 
 
 def _answer(sweep: Sweep) -> str:
-    """The largest effect that the behavior wants, over seeds."""
+    """The largest effect on the first metric that is claimed, over seeds."""
     claimed = [e for e in sweep.headline if e.sign and finite(e.over.found.mean)]
     if not claimed:
         return f"{len(sweep.done)} of {some(len(sweep.results['cells']), 'study', 'studies')} are done, and nothing they measured is claimed."
-    best = max(claimed, key=lambda e: e.sign * e.over.found.mean)
+    alike = [e for e in claimed if e.metric == claimed[0].metric]  # of two metrics neither number is the larger one
+    best = max(alike, key=lambda e: e.sign * e.over.found.mean)
     says = verdict(*bounds(best.over.found), best.sign, nat=in_nats(best.metric))
-    seeds = f"{best.agree} of {some(len(best.seeds), 'seed')} move as the behavior wants"
-    number = f"{with_interval(best.over.found)} over seeds and units"
-    return f"The largest effect is {best.adapter}'s on {best.metric}, {number}: {says.sentence}; {seeds}."
+    n = len(best.seeds)
+    seeds = f"{best.agree} of {n} seeds move as the behavior wants" if n > 1 else "one seed"
+    number = f"{with_interval(best.over.found)} over {'seeds and units' if n > 1 else 'units'}"
+    name = best.adapter if len({e.behavior for e in claimed}) == 1 else f"{best.behavior} {best.adapter}"
+    return f"The largest effect on {best.metric} is that of {name}, {number}: {says.sentence}; {seeds}."
 
 
 def _effect(sweep: Sweep) -> Html | None:
@@ -178,11 +181,12 @@ def _frontier(sweep: Sweep) -> Html | None:
     """Each study by its effect and its cost."""
     parts = []
     families = list(dict.fromkeys(e.of.method for e in sweep.entries))
+    several = len({e.of.behavior for e in sweep.entries}) > 1
     for metric in dict.fromkeys(e.metric for e in sweep.entries):
         own = [e for e in sweep.entries if e.metric == metric and e.cost is not None and finite(e.effect.mean)]
         dots = [
             Dot(
-                f"{e.of.method.removeprefix('ws:')} s{e.of.seed}",
+                f"{f'{e.of.behavior} ' if several else ''}{e.of.method.removeprefix('ws:')} s{e.of.seed}",
                 e.cost or 0.0,
                 e.effect.mean,
                 *_ends(e),
