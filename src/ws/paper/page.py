@@ -1,10 +1,11 @@
 """One HTML page of a recipe: its question, its scorecard, its figures and every table."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from ws.numbers import some
+from ws.numbers import finite, some
 from ws.paper.claims import FAILS, HOLDS, OPEN
-from ws.paper.panels import Panel
+from ws.paper.panels import Line, Panel
 from ws.paper.recipe import Outcome, Recipe
 from ws.records import write_text
 from ws.results import chart
@@ -42,6 +43,7 @@ def page_of(recipe: Recipe, outcome: Outcome, model: str) -> str:
 
 
 def _figure(panel: Panel, names: list[str]) -> Html:
+    panel = replace(panel, lines=tuple(filter(None, map(_known, panel.lines))))
     dots = [d for line in panel.lines for d in line.dots]
     x, y = chart.around(panel.x, [d.x for d in dots]), chart.around(panel.y, [d.y for d in dots])
     marks = [] if panel.limit is None or not x.low < panel.limit else [chart.crossing(x=panel.limit)]
@@ -54,6 +56,12 @@ def _figure(panel: Panel, names: list[str]) -> Html:
         marks.append(chart.dots([panel.start], ["not steered"], 0, faint=True, size=6))
     words = "; ".join(f"{line.name} ends at {line.dots[-1].y:.1f} with {line.dots[-1].x:.1f}" for line in panel.lines)
     return figure(chart.plot(panel.title, words, x, y, marks), panel.title)
+
+
+def _known(line: Line) -> Line | None:
+    """The line without dots whose numbers are unknown: an effect among what is solved has none where nothing is."""
+    dots = tuple(d for d in line.dots if finite(d.x) and finite(d.y))
+    return replace(line, dots=dots) if dots else None
 
 
 def _legend(panels: tuple[Panel, ...], names: list[str]) -> Html:
