@@ -470,7 +470,7 @@ def test_a_stage_that_is_done_is_reused_and_says_so(story, told):
     before = {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")}
     code, out, err = told(*again)
     assert code == 0
-    assert [line.split()[-2] for line in err.splitlines() if str(folder) in line] == ["reused"] * 9
+    assert [line.split()[-2] for line in err.splitlines() if str(folder) in line] == ["reused"] * 10
     assert json.loads(out)["rows"] == found["rows"]
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*.safetensors")} == before
 

@@ -206,9 +206,21 @@ def test_models_are_the_base_and_every_direction_with_what_is_known_of_it(client
     assert authority["calibrated"] == CARD["strengths"]
 
 
+def test_one_model_is_told_by_any_name_that_a_request_may_use_and_by_no_other(client):
+    listed = {m["id"]: m for m in client.get("/v1/models").json()["data"]}
+    for name in listed:
+        assert client.get(f"/v1/models/{name}").json() == listed[name]
+    turned = client.get("/v1/models/honesty@-0.5+authority@0.25").json()
+    assert (turned["id"], turned["kind"]) == ("honesty@-0.5+authority@0.25", "strength")
+    assert_refused(client.get("/v1/models/nobody"), 404, "there is no 'nobody' here")
+    assert_refused(client.get("/v1/models/honesty@99"), 400, "can be turned from")
+    assert_refused(client.get("/v1/models/../../etc/passwd"), 404, "there")
+
+
 def test_the_description_names_every_field_that_is_taken(client):
     paths = client.get("/openapi.json").json()["paths"]
-    assert {"/health", "/metrics", "/v1/models", "/v1/chat/completions", "/v1/completions"} == paths.keys()
+    models, answers = {"/v1/models", "/v1/models/{name}"}, {"/v1/chat/completions", "/v1/completions"}
+    assert paths.keys() == {"/health", "/metrics"} | models | answers
     for path, own in (("/v1/chat/completions", OF_CHAT), ("/v1/completions", OF_COMPLETION)):
         schema = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         untyped = {"max_completion_tokens", "chat_template_kwargs"}

@@ -5,6 +5,7 @@
     POST /v1/chat/completions   {"model": "honesty@-0.8", "messages": [...]}
     POST /v1/completions        {"model": "base", "prompt": "..."}
     GET  /v1/models             the base and every direction, with its range, poles, calibrated strengths and questions
+    GET  /v1/models/NAME        one of them, or a name with a strength that a request may use
     GET  /health, /metrics, /openapi.json
 
 Besides the fields of the OpenAI API a body may hold

@@ -85,6 +85,7 @@ class Server:
             Route("/health", self.gate.before(health, key=False)),
             Route("/metrics", self.gate.before(self._metrics)),
             Route("/v1/models", self.gate.before(self._models)),
+            Route("/v1/models/{name:path}", self.gate.before(self._model)),
             Route("/v1/chat/completions", self.gate.before(self._chat), methods=["POST"]),
             Route("/v1/completions", self.gate.before(self._completion), methods=["POST"]),
         ]
@@ -98,9 +99,10 @@ class Server:
         return PlainTextResponse(metrics_text(self.worker, self.pieces), media_type="text/plain; version=0.0.4")
 
     async def _models(self, request: Request) -> Response:
-        s = self.settings
-        limits = {"rows": s.rows, "max_new_tokens": s.max_new_tokens, "max_body": s.max_body}
-        return JSONResponse(self.dials.listed(limits, self.questions))
+        return JSONResponse(self.dials.listed(self.settings.limits, self.questions))
+
+    async def _model(self, request: Request) -> Response:
+        return JSONResponse(self.dials.entry(request.path_params["name"], self.settings.limits, self.questions))
 
     # ------------------------------------------------------------ answers
 

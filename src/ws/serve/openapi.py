@@ -46,6 +46,10 @@ def described(limits: Serving) -> Json:
             "/health": {"get": _answered("alive")},
             "/metrics": {"get": _answered("numbers as Prometheus reads them", "text/plain")},
             "/v1/models": {"get": _answered("the base and every direction")},
+            "/v1/models/{name}": {
+                "parameters": [{"name": "name", "in": "path", "required": True, "schema": text}],
+                "get": _answered("what is known of a name that a request may give as its model"),
+            },
             "/v1/chat/completions": {"post": _asked({**shared, **chat}, "messages")},
             "/v1/completions": {"post": _asked({**shared, **completion}, "prompt")},
         },

@@ -74,6 +74,7 @@ class Proxy:
             routes=[
                 Route("/health", before(health, key=False)),
                 Route("/v1/models", before(self._models)),
+                Route("/v1/models/{name:path}", before(self._model)),
                 Route("/v1/chat/completions", before(self._chat), methods=["POST"]),
                 Route("/v1/completions", before(self._completion), methods=["POST"]),
             ],
@@ -86,9 +87,10 @@ class Proxy:
             exchange.end()
 
     async def _models(self, request: Request) -> Response:
-        s = self.settings
-        limits = {"rows": s.rows, "max_new_tokens": s.max_new_tokens, "max_body": s.max_body}
-        return JSONResponse(self.dials.listed(limits, self.questions))
+        return JSONResponse(self.dials.listed(self.settings.limits, self.questions))
+
+    async def _model(self, request: Request) -> Response:
+        return JSONResponse(self.dials.entry(request.path_params["name"], self.settings.limits, self.questions))
 
     async def _chat(self, request: Request) -> Response:
         return await self._pass_on(request, OF_CHAT, CHAT_TOKENS)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from ws.settings import Range, above, at_least, refuse_outside
+from ws.types import Json
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 KEY = "WS_SERVE_KEY"
@@ -58,6 +59,11 @@ class Serving:
         )
         if self.key is not None and (not self.key.isascii() or not self.key.isprintable() or " " in self.key):
             raise ValueError("`key` holds a space, a line break or a letter that no header can carry")
+
+    @property
+    def limits(self) -> Json:
+        """What every request is held to, as `/v1/models` says it."""
+        return {"rows": self.rows, "max_new_tokens": self.max_new_tokens, "max_body": self.max_body}
 
     def refuse_open(self) -> None:
         """Refuse a server that others reach and that asks for no key."""

@@ -86,6 +86,14 @@ class Dials:
             listing.append({"id": name, **entry, **own})
         return {"object": "list", "data": listing}
 
+    def entry(self, name: str, limits: Json, questions: Mapping[str, Sequence[str]]) -> Json:
+        """What `/v1/models/NAME` says of a name that requests may use, refused where they may not."""
+        for listed in self.listed(limits, questions)["data"]:
+            if listed["id"] == name:
+                return listed
+        self.strengths(name, {})
+        return {"id": name, "object": "model", "created": 0, "owned_by": "ws", "root": self.model, "kind": "strength"}
+
     def _allowed(self, name: str, alpha: Any, where: str) -> float:
         dial = self.by_name.get(name)
         if dial is None and name in (BASE, self.model):
