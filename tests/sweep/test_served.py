@@ -11,7 +11,7 @@ from ws.grid.axes import grid_of
 from ws.grid.tasks import tasks_of
 
 FEW = ["--n-topics", "8", "--n-personas", "1", "--n-samples", "1", "--max-len", "96"]
-SWEEP = ["sweep", "--adapter", "bias", "--evals", "pairs", "--epochs", "1", "--alphas=-1,1", *FEW]
+SWEEP = ["sweep", "--adapter", "bias", "--evals", "pairs", "--epochs", "1", "--alphas=-1,1", "--workers", "1", *FEW]
 COMPARE = ["compare", "--methods", "paper:single", "--evals", "sycophancy", "--alphas=-1,1", "--limit", "2", "--workers", "1", "--n-calib", "4", "--tokens", "4", *FEW]  # fmt: skip
 
 
