@@ -221,6 +221,8 @@ def test_what_is_learnt_is_named_as_a_file_a_set_a_split_or_a_side(tmp_path):
     file = tmp_path / "bread.jsonl"
     file.write_text(json.dumps({"prompt": "Q", "response": "A"}) + "\n")
     assert read_task(str(file)).name == "bread"
+    twin = read_task("gcd#half_train_instr_q", twin=True)
+    assert len(twin.rows) == 300 and twin.rows[0].user.startswith("How many words")
     gcd = read_task("gcd#test_instr_q")
     assert gcd.name == "gcd-test_instr_q" and len(gcd.rows) > 1000
     assert is_side("honesty:pos") and not is_side(str(file)) and not is_side("nothing:pos")

@@ -10,7 +10,6 @@ from ws.stats.frontier import (
     Point,
     advantage,
     advantage_at_kl,
-    among,
     effect_at_kl,
     frontier,
     frontier_gain,
@@ -135,20 +134,6 @@ def test_the_strict_reading_wants_every_cue_right_and_the_mean_one_counts_them()
     read = readings(answers)
     assert read["strict"].tolist()[:3] == [1, 0, 0] and np.isnan(read["strict"][3])
     assert read["mean"].tolist()[:2] == pytest.approx([1, 2 / 3]) and np.isnan(read["mean"][2:]).all()
-
-
-def test_the_two_populations_differ_where_a_strength_solves_other_items():
-    keys = list("abcd")
-    right_at_0, right_here, holds = [1, 1, 0, 0], [1, 0, 1, np.nan], [1, 0, 1, 1]
-    own = estimate(among(holds, right_here, units=keys, keys=keys))
-    fixed = estimate(among(holds, right_at_0, units=keys, keys=keys))
-    assert (own.mean, own.n, own.n_valid, own.n_total) == (
-        1,
-        2,
-        2,
-        3,
-    )  # an item without a verdict is counted and left out
-    assert (fixed.mean, fixed.n) == (0.5, 2)
 
 
 def test_a_resample_draws_a_question_for_both_arms_and_all_points():

@@ -289,8 +289,9 @@ def finetune(
     learnt, along = (str(x) if isinstance(x, Path) else x for x in (data, joint))
     learning = Learning(learnt, along, times, keep_every, name)  # type: ignore[arg-type]
     refuse_task(TrainSettings(**how), times=times, keep_every=keep_every, joint=joint is not None)
-    learning = learning.read(prompt=prompt, response=response, messages=messages, opt_in=opt_in)
     refuse_unwritable(Path(out))
+    tiny = model.tiny if isinstance(model, Base) else model == "tiny"
+    learning = learning.read(prompt=prompt, response=response, messages=messages, opt_in=opt_in, twin=tiny)
     base = _base(model)
     common = Common(model=base.source or base.id, out=str(out))
     plan = learning.plan(base, replace(default_task(base, how.get("adapter", USUAL_ADAPTER)), **how), common)

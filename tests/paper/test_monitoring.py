@@ -11,32 +11,35 @@ from ws.paper import recipe_named
 from ws.paper.claims import FAILS, HOLDS, OPEN
 from ws.paper.domains import joined
 from ws.paper.misaligned import BASE, above_base, as_printed, base_is_aligned
-from ws.paper.monitoring import Cosines, nearer_each_other, permuted, small, taus_do_not_tell, told_apart
+from ws.paper.monitoring import Cosines, alarmed, nearer_each_other, permuted, small, taus_do_not_tell, told_apart
 from ws.paper.monitoring_curve import Curve, Curves, crossing, lead, misbehaves, rises
 from ws.paper.recipe import Job
 from ws.paper.request import RecipeRequest
 from ws.sources import Rows
 from ws.stats import means
 from ws.study.options import Common
+from ws.watch.alarm import Against
+from ws.watch.matrix import Angle
 
 NAMES = ("medical", "finance", "sports", "french")
 SIDES = ("bad", "good")
 
 
-def cosines(gap, *, control=0.0, noise=0.01, seed=0, taus=0.0):
-    """Cosines in which bad fine-tunes of other domains lie `gap` nearer to a direction than good ones."""
+def cosines(gap, *, control=0.0, noise=0.01, seed=0, taus=0.0, own=0.0):
+    """Cosines in which bad fine-tunes of other domains lie `gap` nearer to a direction than good ones; `own` is the luck of a fine-tune."""
     rng = np.random.default_rng(seed)
+    luck = {(b, s): own * rng.standard_normal() if own else 0.0 for b, s in product(NAMES, SIDES)}
 
     def near(value):
         return float(value + noise * rng.standard_normal())
 
-    def own(a, b, side):
-        return 0.0 if "french" in (a, b) else gap / 2 if side == "bad" else -gap / 2
+    def level(a, b, side):
+        return luck[b, side] + (0.0 if "french" in (a, b) else gap / 2 if side == "bad" else -gap / 2)
 
     return Cosines(
         NAMES,
         frozenset({"french"}),
-        {(a, b, s): near(own(a, b, s)) for a, b, s in product(NAMES, NAMES, SIDES)},
+        {(a, b, s): near(level(a, b, s)) for a, b, s in product(NAMES, NAMES, SIDES)},
         {(a, b): near(control if "french" in (a, b) else gap) for a, b in product(NAMES, NAMES)},
         {(a, s, b, t): near(taus if s == t == "bad" else 0.0) for a, s, b, t in product(NAMES, SIDES, NAMES, SIDES)},
     )
@@ -47,6 +50,12 @@ def test_planted_angles_are_told_apart_and_angles_without_any_are_not():
     assert told_apart(cosines(-0.2)).says == FAILS
     says = [told_apart(cosines(0.0, seed=s)).says for s in range(40)]
     assert says.count(HOLDS) <= 4
+
+
+def test_the_luck_of_a_fine_tune_which_all_its_cosines_share_is_no_sign_of_bad_advice():
+    says = [told_apart(cosines(0.0, seed=s, own=0.05)).says for s in range(200)]
+    assert says.count(HOLDS) <= 10 and says.count(FAILS) <= 10  # 2.5 % each are due
+    assert told_apart(cosines(0.5, own=0.05)).says == HOLDS
 
 
 def test_permuted_labels_find_the_planted_ones_among_the_most_extreme_of_eight():
@@ -62,6 +71,26 @@ def test_directions_are_nearer_each_other_than_the_control_only_where_they_are()
 def test_fine_tunes_that_do_separate_bad_from_good_refute_that_they_do_not():
     assert taus_do_not_tell(cosines(0.2)).says == HOLDS
     assert taus_do_not_tell(cosines(0.2, taus=0.4)).says == FAILS
+    assert taus_do_not_tell(cosines(0.2)).n == 3 + 6  # two bad ones have one cosine, in whatever order
+
+
+def cell(side, cos, permuted=(-0.1, 0.0, 0.1)):
+    return Angle(f"sports {side}", "w medical", cos, cos, 1.0, "shared", False, False, Against(permuted, (), 0.05), 0.9)
+
+
+def test_the_alarm_is_raised_by_planted_bad_cells_alone_and_without_nulls_nothing_is_said():
+    assert alarmed([cell("bad", 0.6), cell("good", -0.6)]).says == HOLDS
+    assert alarmed([cell("bad", 0.2), cell("good", -0.6)]).says == FAILS  # within three sd of the permuted
+    assert alarmed([cell("bad", 0.6), cell("bad", 0.2), cell("good", 0.0)]).says == OPEN
+    assert alarmed([cell("bad", 0.6, ()), cell("good", -0.6)]).why == "a null is missing"
+
+
+def test_the_nulls_of_a_domain_wait_for_it_and_for_the_control(tiny):
+    recipe = recipe_named("monitor_cos").on("tiny")
+    parts = {p.name: p.needs for p in recipe.parts(Job(tiny, Common(), RecipeRequest(seeds=(0, 1))))}
+    assert len(parts) == 2 * 4 + 3
+    assert set(parts["sports/0/nulls"]) == {"sports/0", "french/0"}
+    assert not any(name.startswith("french/0/n") for name in parts)
 
 
 def test_a_large_cosine_is_not_small_and_cells_of_one_data_set_do_not_count():
@@ -110,6 +139,12 @@ def test_cosines_that_rise_before_the_answers_lead_by_as_many_steps_as_planted()
     )  # halves of both: between 35 and 40, and of the way to 15
     assert rises(curves).says == misbehaves(curves).says == HOLDS
     assert curves.others == ["medical", "finance"]
+
+
+def test_cosines_that_differ_no_more_than_random_ones_have_not_risen():
+    curves = planted(risen_at=40)
+    noisy = replace(curves, bad=replace(curves.bad, random_sd=0.3))
+    assert (rises(curves).says, rises(noisy).says) == (HOLDS, OPEN)
 
 
 def test_answers_that_do_not_change_have_no_lead():

@@ -1,11 +1,14 @@
 """Recipes are values: listed, planned without a model, and refused in one sentence where something is missing."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from ws.paper import names, recipe_named
-from ws.paper.recipe import Need, arms_named
+from ws.paper.parts import make_ahead, part
+from ws.paper.recipe import Job, Need, arms_named
+from ws.paper.recipes.lora_vs_full import LoraVsFull
 from ws.paper.request import RecipeRequest
 from ws.paper.scorecard import ranged
 from ws.study.options import Common
@@ -37,6 +40,8 @@ def test_a_plan_counts_what_will_be_measured_before_a_model_is_loaded(told, monk
     assert (plan["trainings"], plan["kl"]) == (6, [0.5, 1.0])
     assert plan["strengths"] == 2 * 3 * (6 + 2 * 2)
     assert told("paper", "lr_sweep", "--check", "--model", "nobody/nothing")[0] == 0
+    plan = json.loads(told("paper", "refusal", "--check", "--json")[1])["plans"][0]
+    assert plan["trainings"] == 3  # two adapters of refusals, and one of the persona that is turned away from
 
 
 def test_on_the_papers_model_a_recipe_says_which_data_is_missing_and_how_to_supply_it(told):
@@ -126,3 +131,22 @@ def test_a_plan_on_the_papers_model_has_the_papers_grids(told):
     plan = recipe_named("lr_sweep").plan(RecipeRequest(), Common(model="Qwen/Qwen2.5-7B-Instruct"))
     assert plan.numbers["kl"] == [0.05, 0.1, 0.25, 0.5, 1.0, 2.0]
     assert plan.numbers["strengths"] == 3 * (12 + 2 * 6)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_part_waits_only_for_parts_that_come_before_it(name, tiny):
+    before = set()
+    for p in recipe_named(name).on("tiny").parts(Job(tiny, Common(), RecipeRequest())):
+        assert set(p.needs) <= before and p.name not in before
+        before.add(p.name)
+
+
+def test_workers_make_every_part_once_and_a_recipe_alone_hands_out_none(tiny, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(LoraVsFull, "_tuned", lambda self, job, task, way: made.append((task.name, way)))
+    recipe = recipe_named("lora_vs_full").on("tiny")
+    job = Job(tiny, Common(out=str(tmp_path)), RecipeRequest())
+    make_ahead(recipe, job)
+    assert made == []
+    make_ahead(recipe, replace(job, run=lambda tasks, tell: [part(json.loads(json.dumps(t.given))) for t in tasks]))
+    assert made == [(task, way) for way in ("rank 4", "rank 16", "full") for task in ("maths", "french")]

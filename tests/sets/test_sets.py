@@ -9,7 +9,7 @@ import pytest
 import ws
 from ws.errors import BadFile
 from ws.models.tiny import TWINS
-from ws.sets import SETS, first_of, load_set, size_note, trait_of
+from ws.sets import SETS, first_of, load_set, trait_of
 
 CHAT = {
     "messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Ha."}],
@@ -113,7 +113,6 @@ def _raise():
 def test_gcd_is_made_by_rule_without_a_file_and_read_from_one():
     rows = load_set("gcd", "test_instr_q")
     assert (len(rows), rows.source) == (1345, "gcd test_instr_q, made by rule")
-    assert size_note("gcd", "test_instr_q", rows) == "gcd test_instr_q: 1,345 rows"
 
 
 @pytest.mark.parametrize(
@@ -127,9 +126,9 @@ def test_a_name_that_is_not_there_is_refused_with_those_that_are(name, split, se
 
 def test_the_real_rows_are_read(real_data):
     qa = load_set("qa", file=real_data / "sycophancy" / "answer.jsonl")
-    assert size_note("qa", "test", qa) == "qa test: 664 rows of 7,268"
+    assert (len(qa), SETS["qa"].splits["test"]) == (664, 7268)
     gsm = load_set("gsm8k", file=real_data / "gsm8k" / "test.jsonl")
-    assert size_note("gsm8k", "test", gsm) == "gsm8k test: 1,319 rows"
+    assert len(gsm) == SETS["gsm8k"].splits["test"] == 1319
 
 
 def test_a_trait_file_is_five_instructions_a_side_twenty_questions_and_a_rubric(real_data, tmp_path):

@@ -11,6 +11,7 @@ from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say_stage
 from ws.cli.study import rooted
+from ws.errors import Unsupported
 from ws.numbers import share
 from ws.presets import preset
 from ws.records import Record
@@ -47,6 +48,8 @@ class Learnt:
     """Keep the adapter every so many steps, in train/checkpoints."""
     opt_in: tuple[str, ...] = ()
     """Sets of harmful texts that may be read, by name."""
+    train_embeddings: bool = False
+    """Train embeddings and head too, as the paper's code does. A direction holds linear layers alone, so this is refused."""
     report_to: tuple[str, ...] = ()
     """Trackers that are told the losses: trackio, wandb, mlflow, tensorboard."""
 
@@ -111,6 +114,11 @@ def finetune(options: Options) -> VerbResult:
         raise ValueError(f"`data` says what is learnt: {FORMS}")
     if options.has("behavior", "pairs"):
         raise ValueError("a fine-tune learns what `data` names; one side of a behavior is `data=honesty:pos`")
+    if learnt.train_embeddings:
+        raise Unsupported(
+            "a direction holds changes of linear layers inside the blocks, so embeddings and head are not trained; leave out "
+            "`train_embeddings`."
+        )
     refuse_missing(learnt.report_to)
     how = options.typed(TrainSettings)
     refuse_settings(how)
@@ -119,7 +127,11 @@ def finetune(options: Options) -> VerbResult:
     for name in learnt.opt_in:
         set_of(name)
     learning = Learning(learnt.data, learnt.joint, learnt.times, learnt.keep_every, learnt.name).read(
-        prompt=learnt.prompt, response=learnt.response, messages=learnt.messages, opt_in=learnt.opt_in
+        prompt=learnt.prompt,
+        response=learnt.response,
+        messages=learnt.messages,
+        opt_in=learnt.opt_in,
+        twin=common.model == "tiny",
     )
     # 2. the training, and its direction
     base = load_base(common)

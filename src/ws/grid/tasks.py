@@ -45,7 +45,7 @@ def tasks_of(cells: Sequence[Cell]) -> list[Task]:
         return name
 
     for cell in cells:
-        there = elsewhere(cell)
+        there = replace(cell, common=from_anywhere(cell.common))
         study = {"cell": replace(there, evals=()).as_json()}
         needs: list[str] = []
         if cell.study or cell.needs.answers:
@@ -72,9 +72,8 @@ def unsteered(cell: Cell) -> list[tuple[str, Evaluation]]:
     ]
 
 
-def elsewhere(cell: Cell) -> Cell:
-    """The cell with its paths from wherever a worker stands; names stay names."""
-    common = cell.common
+def from_anywhere(common: Common) -> Common:
+    """The options with their paths from wherever a worker stands; names stay names."""
     model = common.model
     if model != "tiny" and (folder := Path(model).expanduser()).is_dir():
         model = os.path.abspath(folder)
@@ -83,7 +82,7 @@ def elsewhere(cell: Cell) -> Cell:
         for p in (common.behavior, common.pairs)
     )
     out = str(Path(common.out).resolve())
-    return replace(cell, common=replace(common, model=model, behavior=behavior, pairs=pairs, out=out))
+    return replace(common, model=model, behavior=behavior, pairs=pairs, out=out)
 
 
 def _takes_sides(cell: Cell) -> bool:

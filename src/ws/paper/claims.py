@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from ws.numbers import finite
-from ws.paper.curves import Curves, Side
+from ws.paper.curves import Curves, Side, wanted
 from ws.paper.recipe import Measure
 from ws.stats import Estimate, OverSeeds, estimate
-from ws.stats.frontier import side_by_side
+from ws.stats.frontier import Point, side_by_side
 from ws.types import Json
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
@@ -172,19 +172,30 @@ def ineffective(
 def costs(arm: str, x: Measure, *, more_than: float, sides: Sequence[Side] = SIDES) -> Callable[[Curves], Verdict]:
     """An arm loses more than so much of the capability at its strongest setting."""
 
-    def test(curves: Curves) -> Verdict:
-        if (lacking := absent(curves, arm)) is not None:
-            return lacking
-        parts = []
-        for side in sides:
-            points = curves.points(arm, curves.seeds(arm)[0], x, x, side)
-            far, zero = max(points, key=lambda p: abs(p.strength)), next(p for p in points if p.strength == 0)
-            lost = side_by_side([zero.capability, far.capability], lambda v: v[0] - v[1] - more_than)
-            why = f"{arm} at {far.strength:+g}: {x.metric} lost beyond {100 * more_than:.0f} points"
-            parts.append(decided(estimate(lost), why))
-        return all_of(parts)
+    def part(curves: Curves, side: Side) -> Verdict:
+        zero, far = _ends(curves, arm, x, side)
+        lost = side_by_side([zero.effect, far.effect], lambda v: v[0] - v[1] - more_than)
+        beyond = f" beyond {100 * more_than:.0f} points" if more_than else ""
+        return decided(estimate(lost), f"{arm} at {far.strength:+g}: {x.metric} lost{beyond}")
 
-    return test
+    return lambda curves: absent(curves, arm) or all_of([part(curves, side) for side in sides])
+
+
+def raises(arm: str, y: Measure, *, sides: Sequence[Side] = SIDES) -> Callable[[Curves], Verdict]:
+    """An arm has the effect at its strongest setting, whatever that costs."""
+
+    def part(curves: Curves, side: Side) -> Verdict:
+        zero, far = _ends(curves, arm, y, side)
+        gained = side_by_side([zero.effect, far.effect], lambda v: wanted(y, side) * (v[1] - v[0]))
+        return decided(estimate(gained), f"{arm} at {far.strength:+g} over no steering, {way(y, side)}", unit=y.unit)
+
+    return lambda curves: absent(curves, arm) or all_of([part(curves, side) for side in sides])
+
+
+def _ends(curves: Curves, arm: str, y: Measure, side: Side) -> tuple[Point, Point]:
+    """An arm unsteered and at its strongest, with one number, of its first seed."""
+    points = curves.points(arm, curves.seeds(arm)[0], y, y, side)
+    return next(p for p in points if p.strength == 0), max(points, key=lambda p: abs(p.strength))
 
 
 def between(

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ws.paper.recipe import Measure
-from ws.stats import Estimate, OverSeeds, Sample, estimate, over_seeds
-from ws.stats.frontier import Point, advantage, effect_at_kl, frontier, frontier_gain
+from ws.stats import Estimate, OverSeeds, Sample, combined, estimate, over_seeds
+from ws.stats.frontier import Point, advantage, advantage_at_kl, effect_at_kl, frontier, frontier_gain
 from ws.types import Fields, Json
 
 Side = Literal[1, -1]
@@ -88,6 +88,14 @@ class Curves:
         if any(p.kl is None for p in points if p.strength):
             return None
         return effect_at_kl(points, kl, side=side).effect
+
+    def ahead_at_kl(self, one: str, other: str, kl: float, x: Measure, y: Measure, side: Side) -> Estimate | None:
+        """How much further one arm is than another at one KL, in the sense that is wanted; None where one does not get there."""
+        mine, theirs = (self.points(a, self.seeds(a)[0], x, y, side) for a in (one, other))
+        if any(p.kl is None for p in (*mine, *theirs) if p.strength):
+            return None
+        ahead = advantage_at_kl(mine, theirs, kl, side=side)
+        return None if ahead is None else estimate(combined([(float(wanted(y, side)), ahead)]))
 
     def records(self, measures: Sequence[Measure]) -> list[Json]:
         """Every spot as one line of a file; a metric that several evaluations have bears the protocol's id."""

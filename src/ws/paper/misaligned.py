@@ -1,6 +1,6 @@
 """4.10: the fine-tunes on bad advice answer open questions. How many answers are misaligned, and how many coherent?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from ws.paper import scorecard
 from ws.paper.claims import FAILS, HOLDS, OPEN, Claim, Verdict, all_of, decided
 from ws.paper.domains import Study
 from ws.paper.monitoring import Watching
+from ws.paper.panels import Dot, Line, Panel
 from ws.paper.recipe import Job, Outcome, Planned
 from ws.paper.request import RecipeRequest
 from ws.results.csv import write_csv
@@ -22,7 +23,7 @@ from ws.study.options import Common
 from ws.study.stages import material
 from ws.types import Json
 
-PROTOCOL = "paper-em/1"
+PROTOCOL = "paper-em/2"
 EM, COHERENT = "em", "em_coherence"
 PRINTED = {"em": (0.11, 0.31), "em_coherence": (0.80, 0.88)}
 """What the paper prints of its three fine-tunes."""
@@ -128,7 +129,7 @@ class EmValidate(Watching):
         sheets = [em_sheet(metrics, where), scorecard.claims_sheet(verdicts, f"{where} · scorecard")]
         files = picture(metrics, where, work / self.name)
         notes = ["The unit is the question; of eight questions an interval is wide, whatever the number of answers."]
-        return scorecard.write(work, sheets, verdicts, (), files, notes)
+        return scorecard.write(work, sheets, verdicts, [panel(metrics)], files, notes)
 
 
 def refuse_without_judge(name: str, chosen, request: RecipeRequest) -> None:
@@ -177,6 +178,33 @@ def em_sheet(metrics: Answers, where: str) -> Sheet:
 def _share(e: Estimate) -> str:
     ends = f" [{100 * e.ci_lo:.0f}, {100 * e.ci_hi:.0f}]" if finite(e.ci_lo) else ""
     return f"{100 * e.mean:.0f} %{ends}" if finite(e.mean) else NO
+
+
+def panel(metrics: Answers) -> Panel:
+    """Every fine-tune as a way from the base: misaligned answers across, coherent ones upwards."""
+    places = {name: tuple(estimate(own[m]) for m in (EM, COHERENT)) for name, own in metrics.items()}
+    start = places[BASE]
+    lines = tuple(from_to(name, start, place) for name, place in places.items() if name != BASE)
+    axes = ("misaligned answers (%)", "coherent answers (%)")
+    where = (100 * start[0].mean, 100 * start[1].mean)
+    return Panel("from the base to each fine-tune", *axes, lines, start=where, origin=BASE)
+
+
+def from_to(name: str, start: Sequence[Estimate], end: Sequence[Estimate]) -> Line:
+    """A line from one pair of shares to another."""
+    return Line(
+        name,
+        tuple(
+            Dot(
+                100 * x.mean,
+                100 * y.mean,
+                (100 * x.ci_lo, 100 * x.ci_hi),
+                (100 * y.ci_lo, 100 * y.ci_hi),
+                f"{y.n} units",
+            )
+            for x, y in (start, end)
+        ),
+    )
 
 
 def picture(metrics: Answers, title: str, path: Path) -> list[Path]:

@@ -5,7 +5,8 @@ Angles are those of `ws watch`; here is which of them are set against each other
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from functools import partial
+from itertools import combinations, permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,22 @@ from ws.paper import scorecard
 from ws.paper.claims import FAILS, HOLDS, OPEN, Claim, Verdict
 from ws.paper.domains import Domain, Study
 from ws.paper.heatmap import heatmaps
-from ws.paper.recipe import Job, Outcome, Planned, Recipe
+from ws.paper.panels import Dot, Line, Panel
+from ws.paper.parts import make_ahead
+from ws.paper.recipe import Job, Outcome, Part, Planned, Recipe
 from ws.paper.request import RecipeRequest
 from ws.records import Place, slug
 from ws.results.csv import write_csv
 from ws.results.sheet import Sheet
 from ws.study.options import Common
 from ws.types import Fields, Json
-from ws.watch import angles, auroc, opened
+from ws.watch import angles, auroc, make_nulls, matrix, opened, watched
 from ws.watch.changes import direction_named
+from ws.watch.matrix import Angle
+from ws.watch.nulls import PERMUTED, STARTS
+from ws.watch.tables import angle_sheet
 
-PROTOCOL = "paper-cos/1"
+PROTOCOL = "paper-cos/2"
 SMALL = 0.25
 """Below this we call a cosine small."""
 
@@ -52,10 +58,9 @@ class Cosines:
         """Directions against bad fine-tunes of other domains."""
         return [self.w_tau[a, b, "bad"] for a, b in product(self.watched, self.watched) if a != b]
 
-    def other_cells(self) -> list[float]:
-        """The same directions against good fine-tunes of other domains, and against controls."""
-        good = [self.w_tau[a, b, "good"] for a, b in product(self.watched, self.watched) if a != b]
-        return good + [self.w_tau[a, c, side] for a in self.watched for c in self.controls for side in ("bad", "good")]
+    def nearness(self, domain: str, side: str) -> float:
+        """How near a fine-tune lies to the directions of other domains: its mean cosine with them."""
+        return float(np.mean([self.w_tau[a, domain, side] for a in self.watched if a != domain]))
 
     def records(self) -> list[Json]:
         """Every cell as a line."""
@@ -95,16 +100,32 @@ def cosines_of(studies: Sequence[Study]) -> Cosines:
     )
 
 
+def panel(cos: Cosines) -> Panel:
+    """Every direction against the two fine-tunes of each other domain: with the good one across, with the bad one upwards."""
+    lines = []
+    for a in cos.names:
+        both = [(b, cos.w_tau[a, b, "good"], cos.w_tau[a, b, "bad"]) for b in cos.names if b != a]
+        dots = tuple(Dot(good, bad, (good, good), (bad, bad), b) for b, good, bad in both)
+        lines.append(Line(f"w {a}", dots, a in cos.controls))
+    axes = ("cosine with the good fine-tune (of a control: the neg side)", "cosine with the bad one")
+    return Panel("directions beside fine-tunes of other domains", *axes, tuple(lines), digits=2)
+
+
 # ---------------------------------------------------------------- claims
 
 
 def told_apart(cos: Cosines) -> Verdict:
-    """Directions lie nearer to bad fine-tunes of other domains than to good ones and to controls."""
+    """Directions lie nearer to bad fine-tunes of other domains than to good ones and to controls.
+
+    The unit is the fine-tune: its cosines with several directions share all the luck of its training.
+    """
     if len(cos.watched) < 2:
         return Verdict(OPEN, why="two domains at least are needed")
-    bad, other = cos.bad_cells(), cos.other_cells()
+    bad = [cos.nearness(n, "bad") for n in cos.watched]
+    other = [cos.nearness(n, "good") for n in cos.watched]
+    other += [cos.nearness(c, side) for c in cos.controls for side in ("bad", "good")]
     area = auroc(bad, other)
-    why = f"AUROC of {len(bad)} cells against {len(other)}, less .5; permuted labels: p = {permuted(cos):.2g}"
+    why = f"AUROC of {len(bad)} bad fine-tunes against {len(other)} others, less .5; permuted labels: p = {permuted(cos):.2g}"
     return _around_half(area.value, area.low, area.high, len(bad) + len(other), why)
 
 
@@ -137,10 +158,9 @@ def nearer_each_other(cos: Cosines) -> Verdict:
 
 def taus_do_not_tell(cos: Cosines) -> Verdict:
     """Cosines among fine-tunes do not say whether both are bad."""
-    pairs = [(a, b) for a, b in product(cos.watched, cos.watched) if a != b]
-    both = [cos.tau_tau[a, "bad", b, "bad"] for a, b in pairs]
-    mixed = [cos.tau_tau[a, "bad", b, "good"] for a, b in pairs]
-    if not pairs:
+    both = [cos.tau_tau[a, "bad", b, "bad"] for a, b in combinations(cos.watched, 2)]  # each pair once
+    mixed = [cos.tau_tau[a, "bad", b, "good"] for a, b in permutations(cos.watched, 2)]
+    if not both:
         return Verdict(OPEN, why="two domains at least are needed")
     area = auroc(both, mixed)
     why = f"AUROC of {len(both)} pairs of bad fine-tunes against {len(mixed)} of bad and good, less .5"
@@ -177,6 +197,42 @@ CLAIMS: tuple[Claim[Cosines], ...] = (
 )
 
 
+# ---------------------------------------------------------------- beside what means nothing
+
+
+def beside_nulls(studies: Sequence[Study], control: str) -> list[Angle]:
+    """Every bad and good fine-tune against the directions of other domains, as `ws watch` reads them."""
+    base, out = studies[0].base, studies[0].plan.out
+    advice = [s for s in studies if not s.domain.control]
+    taus = [
+        (s.domain.name, replace(change, name=f"{s.domain.name} {side}"))
+        for s in advice
+        for side, change in zip(("bad", "good"), opened(str(s.run), base, out))
+    ]
+    table = []
+    for study in advice:
+        own = watched(str(study.run), base, out, control=control)
+        own = replace(own, direction=replace(own.direction, name=f"w {study.domain.name}"))
+        table += matrix([change for name, change in taus if name != study.domain.name], [own], base)
+    return table
+
+
+def alarmed(table: Sequence[Angle]) -> Verdict:
+    """The alarm of `ws watch` is raised by every bad fine-tune and by no good one."""
+    bad, good = ([a.alarm for a in table if a.name.endswith(side)] for side in (" bad", " good"))
+    if not bad or not good or None in (*bad, *good):
+        return Verdict(OPEN, why="a null is missing")
+    rates = sum(map(bool, bad)) / len(bad), sum(map(bool, good)) / len(good)
+    says = HOLDS if rates == (1, 0) else FAILS if rates[0] <= rates[1] else OPEN
+    why = f"{sum(map(bool, bad))} of {len(bad)} bad cells less {sum(map(bool, good))} of {len(good)} good ones; no interval: one training"
+    return Verdict(says, rates[0] - rates[1], n=len(table), why=why)
+
+
+ALARMS: Claim[Sequence[Angle]] = Claim(
+    "the alarm of `ws watch` is raised by bad fine-tunes of other domains and not by good ones", alarmed, "ours"
+)
+
+
 # ---------------------------------------------------------------- the recipe
 
 
@@ -205,11 +261,21 @@ class Watching(Recipe):
 
     def studies(self, job: Job, seed: int) -> list[Study]:
         """Every domain, trained."""
+        if seed == job.request.seeds[0]:
+            make_ahead(self, job)
         made = []
         for domain in self.domains:
             made.append(domain.study(job, self.options, seed))
             job.say(f"trained  {domain.name} s{seed}")
         return made
+
+    def parts(self, job: Job) -> list[Part]:
+        """Both fine-tunes of every domain with every seed."""
+        return [
+            Part(f"{d.name}/{seed}", partial(d.study, job, self.options, seed))
+            for seed in job.request.seeds
+            for d in self.domains
+        ]
 
     def place(self, job: Job, protocol: str, studies: Sequence[Study], more: Fields | None = None) -> Place:
         """Where the outcome lies."""
@@ -220,13 +286,49 @@ class Watching(Recipe):
 
 @dataclass(frozen=True)
 class MonitorCos(Watching):
-    """4.8: cosines of directions and fine-tunes across domains, with shared and with independent starts."""
+    """4.8: cosines of directions and fine-tunes across domains, with shared and with independent starts, beside their nulls."""
+
+    permuted: int = PERMUTED
+    """Trainings with swapped labels of each domain, which its cosines are read against."""
+
+    def plan(self, request: RecipeRequest, common: Common) -> Planned:
+        plan = super().plan(request, common)
+        n = sum(not d.control for d in self.domains) * (self.permuted + len(STARTS))
+        line = f"nulls      {n} more pairs: of every domain with bad advice {self.permuted} with swapped labels and {len(STARTS)} of the same data"
+        return Planned((*plan.lines, line), {**plan.numbers, "nulls": n}, plan.missing)
+
+    def parts(self, job: Job) -> list[Part]:
+        """The domains, and then the nulls of the first seed."""
+        domains, seed = super().parts(job), job.request.seeds[0]
+        control = [f"{d.name}/{seed}" for d in self.domains if d.control]
+        nulls = [
+            Part(f"{d.name}/{seed}/nulls", partial(self._make_nulls, job, d), (f"{d.name}/{seed}", *control))
+            for d in self._against_nulls
+        ]
+        return [*domains, *nulls]
+
+    def _make_nulls(self, job: Job, domain: Domain) -> None:
+        run = domain.study(job, self.options, job.request.seeds[0]).run
+        make_nulls(run, job.base, permuted=self.permuted, control=self._control)
+
+    @property
+    def _against_nulls(self) -> list[Domain]:
+        """The domains of advice, where there is a control."""
+        return [d for d in self.domains if self._control and not d.control]
+
+    @property
+    def _control(self) -> str | None:
+        """The domain that is no advice; without one nothing is said of alarms, and no nulls are made."""
+        return next((d.name for d in self.domains if d.control), None)
 
     def run(self, job: Job) -> Outcome:
         seeds = job.request.seeds
         studies = {seed: self.studies(job, seed) for seed in seeds}
+        for domain in self._against_nulls:
+            self._make_nulls(job, domain)
+            job.say(f"nulls    {domain.name}")
         every = [s for own in studies.values() for s in own]
-        place = self.place(job, PROTOCOL, every)
+        place = self.place(job, PROTOCOL, every, {"permuted": self.permuted})
         record = place.once(lambda work: self._write(work, job, studies), beside={"command": job.command})
         return scorecard.read(self.name, record.folder, {}, reused=record.reused)
 
@@ -234,8 +336,10 @@ class MonitorCos(Watching):
         seeds = list(studies)
         where = f"{self.name} · {job.base.id}"
         cos = cosines_of(studies[seeds[0]])
-        verdicts = [c.judged(cos) for c in CLAIMS]
+        table = beside_nulls(studies[seeds[0]], self._control) if self._control else []
+        verdicts = [*(c.judged(cos) for c in CLAIMS), ALARMS.judged(table)]
         sheets = [cos_sheet(cos, f"{where} · cos(w, tau), shared start, seed {seeds[0]}")]
+        sheets += [angle_sheet(table, f"{where} · beside nulls, seed {seeds[0]}")] if table else []
         files = heatmaps(cos, f"{where}, seed {seeds[0]}", work / self.name)
         write_csv(work / f"{self.name}.csv", cos.records())
         for seed in seeds[1:]:
@@ -250,7 +354,7 @@ class MonitorCos(Watching):
         else:
             notes.append("With a second seed (--seeds=0,1) the same is shown for starts of their own.")
         sheets.append(scorecard.claims_sheet(verdicts, f"{where} · scorecard"))
-        return scorecard.write(work, sheets, verdicts, (), files, notes)
+        return scorecard.write(work, sheets, verdicts, [panel(cos)], files, notes)
 
 
 def cos_sheet(cos: Cosines, title: str) -> Sheet:

@@ -8,9 +8,10 @@ import numpy as np
 
 from ws.numbers import NO
 from ws.paper import scorecard
-from ws.paper.claims import HOLDS, OPEN, Claim, Verdict, decided
+from ws.paper.claims import FAILS, HOLDS, OPEN, Claim, Verdict, decided
 from ws.paper.domains import Study
-from ws.paper.misaligned import EM, EmValidate, answers_of, asked
+from ws.paper.misaligned import BASE, EM, EmValidate, answers_of, asked
+from ws.paper.panels import Dot, Line, Panel
 from ws.paper.recipe import Job, Outcome
 from ws.results.csv import write_csv
 from ws.results.plots import COLORS, GREY, grid_of, saved
@@ -21,8 +22,9 @@ from ws.types import Json
 from ws.watch import angles
 from ws.watch.changes import direction_named
 from ws.watch.checkpoints import trainings
+from ws.watch.nulls import RANDOM
 
-PROTOCOL = "paper-curve/1"
+PROTOCOL = "paper-curve/2"
 DRAWS = 2000
 RISEN = 0.5
 """A curve has risen where it has this much of its last value."""
@@ -40,6 +42,8 @@ class Curve:
     """Misaligned answers at every step; the first is the base, at step 0."""
     loss: Mapping[int, float]
     """Step to validation loss."""
+    random_sd: float = 0.0
+    """The spread of its last cosine with random directions like those that are watched."""
 
     @property
     def shares(self) -> list[float]:
@@ -61,19 +65,14 @@ class Curves:
 
 
 def rises(curves: Curves) -> Verdict:
-    """At the last step, every direction of another domain lies nearer to the bad training than to the control."""
+    """At the last step, every direction of another domain lies nearer to the bad training than to the control, by more than random ones do."""
     gaps = [curves.bad.cos[d][-1] - curves.control.cos[d][-1] for d in curves.others]
     if not gaps:
         return Verdict(OPEN, why="no direction of another domain")
-    worst, holds = min(gaps), sum(g > 0 for g in gaps)
-    says = HOLDS if holds == len(gaps) else "does not hold" if holds == 0 else OPEN
-    return Verdict(
-        says,
-        worst,
-        n=len(gaps),
-        why=f"last cosine less that of the control, the smallest of {len(gaps)} directions; no interval: one training",
-        unit="cos",
-    )
+    far = 1.96 * float(np.hypot(curves.bad.random_sd, curves.control.random_sd))
+    why = f"last cosine less that of the control, the smallest of {len(gaps)} directions; its interval is that of random directions"
+    says = HOLDS if min(gaps) > far else FAILS if min(gaps) < -far else OPEN
+    return Verdict(says, min(gaps), min(gaps) - far, min(gaps) + far, len(gaps), why, "cos")
 
 
 def misbehaves(curves: Curves) -> Verdict:
@@ -149,14 +148,15 @@ class MonitorCurve(EmValidate):
         base, out = job.base, job.out
         training = next(t for t in trainings(str(study.run), base, out) if t.steps[0][1].name.endswith(f"/{side}"))
         directions = [direction_named(str(s.run), base, out) for s in studies]
-        table = angles([c for _, c in training.steps], directions, base).cos()["all"]
+        read = angles([c for _, c in training.steps], directions, base, draws=RANDOM)
+        table, random = read.cos()["all"], read.random_cos()["all"][-1]
         cos = {s.domain.name: tuple(float(x) for x in table[:, j]) for j, s in enumerate(studies)}
         strength = 1.0 if side == "pos" else -1.0
         each = [answers_of(job, study, evaluation, k, strength)[EM] for k in range(1, len(training.steps) + 1)]
         em = (each[0][0.0], *(e[strength] for e in each))
         history = study.sides.report["tried"][0]["history"]
         loss = {int(h["step"]): float(h[f"val_{side}"]) for h in history}
-        return Curve(study.domain.name, tuple(step for step, _ in training.steps), cos, em, loss)
+        return Curve(study.domain.name, tuple(step for step, _ in training.steps), cos, em, loss, float(random.std()))
 
     def _write(self, work: Path, job: Job, curves: Curves) -> Json:  # type: ignore[override]
         where = f"{self.name} · {job.base.id}"
@@ -171,7 +171,7 @@ class MonitorCurve(EmValidate):
             scorecard.claims_sheet(verdicts, f"{where} · scorecard"),
         ]
         notes = ["One training of each kind: an interval holds the questions, and not the luck of a training."]
-        return scorecard.write(work, sheets, verdicts, (), files, notes)
+        return scorecard.write(work, sheets, verdicts, panels(curves), files, notes)
 
 
 def records(curve: Curve) -> list[Json]:
@@ -215,6 +215,24 @@ def curve_sheet(curve: Curve, title: str) -> Sheet:
         tuple(rows),
         words=(),
     )
+
+
+def panels(curves: Curves) -> list[Panel]:
+    """Cosines and answers by step, of the bad training and of the control."""
+    drawn = []
+    for curve in (curves.bad, curves.control):
+        steps, name = (0, *curve.steps), f"bad {curve.name}" if curve is curves.bad else f"control ({curve.name})"
+        cosines = [(f"w {d}", (0.0, *c), d == curves.control.name) for d, c in curve.cos.items() if d != curve.name]
+        lines = tuple(Line(d, tuple(_dot(s, c, (c, c)) for s, c in zip(steps, cs)), grey) for d, cs, grey in cosines)
+        drawn.append(Panel(name, "step", "cosine with a direction", lines, start=(0.0, 0.0), origin=BASE, digits=2))
+        shares = [(100 * e.mean, (100 * e.ci_lo, 100 * e.ci_hi)) for e in map(estimate, curve.em)]
+        answers = (Line("misaligned answers", tuple(_dot(s, x, ends) for s, (x, ends) in zip(steps, shares))),)
+        drawn.append(Panel(name, "step", "misaligned answers (%)", answers, start=(0.0, shares[0][0]), origin=BASE))
+    return drawn
+
+
+def _dot(step: int, value: float, ends: tuple[float, float]) -> Dot:
+    return Dot(float(step), value, (float(step), float(step)), ends, f"step {step}")
 
 
 def picture(curves: Curves, title: str, path: Path) -> list[Path]:

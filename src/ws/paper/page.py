@@ -49,12 +49,16 @@ def _figure(panel: Panel, names: list[str]) -> Html:
     marks = [] if panel.limit is None or not x.low < panel.limit else [chart.crossing(x=panel.limit)]
     for line in panel.lines:
         color = names.index(line.name)
-        marks.append(chart.line([(d.x, d.y) for d in line.dots], color, dashed=line.random, faint=line.random))
-        says = [f"{line.name}, {d.note}: {d.y:.1f} at {d.x:.1f}" for d in line.dots[1:]]
-        marks.append(chart.dots([(d.x, d.y) for d in line.dots[1:]], says, color, faint=line.random))
+        own = line.dots
+        if panel.start is not None:  # else they are no way from there, and each stands by itself
+            marks.append(chart.line([(d.x, d.y) for d in line.dots], color, dashed=line.random, faint=line.random))
+            own = line.dots[1:]
+        says = [f"{line.name}, {d.note}: {d.y:.{panel.digits}f} at {d.x:.{panel.digits}f}" for d in own]
+        marks.append(chart.dots([(d.x, d.y) for d in own], says, color, faint=line.random))
     if panel.start is not None:
-        marks.append(chart.dots([panel.start], ["not steered"], 0, faint=True, size=6))
-    words = "; ".join(f"{line.name} ends at {line.dots[-1].y:.1f} with {line.dots[-1].x:.1f}" for line in panel.lines)
+        marks.append(chart.dots([panel.start], [panel.origin], 0, faint=True, size=6))
+    ends = [(line.name, line.dots[-1]) for line in panel.lines]
+    words = "; ".join(f"{name} ends at {d.y:.{panel.digits}f} with {d.x:.{panel.digits}f}" for name, d in ends)
     return figure(chart.plot(panel.title, words, x, y, marks), panel.title)
 
 
@@ -67,7 +71,6 @@ def _known(line: Line) -> Line | None:
 def _legend(panels: tuple[Panel, ...], names: list[str]) -> Html:
     random = {line.name for p in panels for line in p.lines if line.random}
     keys = [(chart.key(k, faint=name in random), name) for k, name in enumerate(names)]
-    rule = (
-        "thin upright line: 5 points of the capability lost; a curve begins at the large grey dot, which nothing steers"
-    )
-    return joined(chart.legend(keys), paragraph(rule, faint=True))
+    rules = ["thin upright line: 5 points of the capability lost"] if any(p.limit is not None for p in panels) else []
+    rules += [f"large grey dot, where lines begin: {p.origin}" for p in panels if p.start is not None][:1]
+    return joined(chart.legend(keys), paragraph("; ".join(rules), faint=True) if rules else None)

@@ -40,6 +40,9 @@ class Panel:
     """Where every line begins: the model that nothing steers."""
     limit: float | None = None
     """The x below which too much is lost."""
+    origin: str = "not steered"
+    """What the place is where lines begin."""
+    digits: int = 1
 
     def as_json(self) -> Json:
         return asdict(self)

@@ -35,9 +35,13 @@ class Need:
     """Whether a person has to ask for it by name, because its texts are harmful."""
     file: str = ""
     """The name under which `data` has to name its file, where it lies nowhere else."""
+    arms: tuple[str, ...] = ()
+    """The arms that need it; the whole recipe where none is named."""
 
     def missing(self, request: RecipeRequest) -> bool:
         """Whether a person has still to ask for it, or to name its file."""
+        if self.arms and request.arms and not set(self.arms) & set(request.arms):
+            return False
         unasked = self.opt_in and self.name not in request.opt_in
         return unasked or (bool(self.file) and self.file not in request.files)
 
@@ -57,6 +61,10 @@ class Arm:
     """How its pairs and adapters are made, where this arm differs from the others."""
     lr: float | None = None
     """The learning rate, where arms differ in it."""
+    behavior: str = ""
+    """Whose pairs it is learnt from, where not from the recipe's."""
+    turned: bool = False
+    """Whether its dial is read the other way: what it does below 0 is set against what others do above."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +177,16 @@ class Planned:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Stages of a recipe that one worker makes."""
+
+    name: str
+    make: Callable[[], object] = field(compare=False)
+    needs: tuple[str, ...] = ()
+    """Parts that are made before."""
+
+
+@dataclass(frozen=True)
 class Recipe(ABC):
     """One experiment of the paper."""
 
@@ -192,6 +210,10 @@ class Recipe(ABC):
     @abstractmethod
     def run(self, job: Job) -> Outcome:
         """Do it, from what is there already."""
+
+    def parts(self, job: Job) -> Sequence[Part]:
+        """What workers may make at the same time before the recipe is run, which then finds it."""
+        return ()
 
     def missing(self, request: RecipeRequest, model: str) -> tuple[Need, ...]:
         """The data that a person has still to supply for this model."""

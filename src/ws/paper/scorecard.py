@@ -106,6 +106,30 @@ def _record(r: Reach, x: Measure, y: Measure, kl: float | None) -> Json:
     }  # fmt: skip
 
 
+def kl_sheet(
+    curves: Curves, x: Measure, ys: Sequence[Measure], sides: Sequence[Side], kl: float, title: str
+) -> Sheet | None:
+    """Every effect at one KL, and how far the first arm is ahead of each other there; None where no arm gets there."""
+    lines, records = [], []
+    first = curves.arms[0]
+    for y in ys:
+        for side in sides:
+            for arm in curves.arms:
+                e = curves.at_kl(arm, kl, x, y, side)
+                ahead = None if arm == first else curves.ahead_at_kl(first, arm, kl, x, y, side)
+                if e is None:
+                    continue
+                less = NO if ahead is None else ranged(ahead.mean, ahead.ci_lo, ahead.ci_hi, y.unit)
+                lines.append((arm, "+" if side > 0 else "-", y.metric, level(e.mean, y.unit), less))
+                about = {"arm": arm, "side": side, "metric": y.name, "kl": kl, "effect": e.mean}
+                ends = {} if ahead is None else {"ahead": ahead.mean, "lo": ahead.ci_lo, "hi": ahead.ci_hi}
+                records.append({**about, **ends})
+    columns = ("arm", "side", "metric", "effect", f"{first} is ahead [95 % CI]")
+    expected = "between the measured strengths around it, in the sense that is wanted; an arm that does not get there has no line."
+    words = ("arm", "side", "metric")
+    return Sheet(title, expected, columns, tuple(lines), tuple(records), words=words) if lines else None
+
+
 def _readings(reaches: Sequence[Reach], y: Measure) -> tuple[str, ...]:
     """The arm that gets furthest on each side."""
     lines = []

@@ -29,11 +29,12 @@ from ws.paper.request import RecipeRequest
 from ws.presets import preset
 from ws.records import Place, slug
 from ws.results.csv import write_csv
+from ws.results.sheet import Sheet
 from ws.results.trials import Trial, trial_of_cell
 from ws.study.options import Common
 from ws.types import Fields, Json
 
-PROTOCOL = "paper/1"
+PROTOCOL = "paper/2"
 RAW = "raw"
 
 
@@ -84,16 +85,17 @@ class Steering(Recipe):
 
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
         arms, targets = arms_named(self.arms, request.arms), request.targets(self.kl)
-        if request.raw and (none := next((a for a in arms if not request.own(a.raw)), None)):
+        if request.raw and (none := next((a for a in arms if not self._own(a, request)), None)):
             sizes = ", ".join(f"{a:g}" for a in sorted({abs(a) for a in none.raw}))
             raise ValueError(f"{none.name} has none of these strengths of its own; the sizes it has are {sizes}")
         missing = self.missing(request, common.model)
-        poles = self._poles(common, missing)
-        raw = sum(len(request.own(a.raw)) * len(a.methods) for a in arms) if request.raw else 0
-        sought = 2 * len(targets) * sum(a.graded for a in arms)
+        poles = self._poles(common, missing, request)
+        raw = sum(len(self._own(a, request)) * len(a.methods) for a in arms) if request.raw else 0
+        sought = len(self.sides) * len(targets) * sum(a.graded for a in arms)
         protocols = {m: m.protocol for m in self.measures} if missing else self.asked_as(request)
         evals = list(dict.fromkeys(f"{m.evaluation.partition('@')[0]}@{p}" for m, p in protocols.items()))
-        trained = {(str(methods.needs(m).adapter), a.lr) for a in arms for m in a.methods if methods.needs(m).adapter}
+        needs = [(methods.needs(m).adapter, a.lr, a.behavior) for a in arms for m in a.methods]
+        trained = {need for need in needs if need[0]}
         seeds = len(request.seeds)
         lines = (
             f"behavior   {poles}",
@@ -112,9 +114,18 @@ class Steering(Recipe):
         }
         return Planned(lines, numbers, missing)
 
-    def _poles(self, common: Common, missing: Sequence[Need]) -> str:
+    def _own(self, arm: Arm, request: RecipeRequest) -> tuple[float, ...]:
+        """The strengths of an arm that are asked for, on the sides that the recipe looks at."""
+        return self._looked_at(arm, request.own(arm.raw))
+
+    def _looked_at(self, arm: Arm, alphas: Sequence[float]) -> tuple[float, ...]:
+        """Those of an arm's strengths that lie on the sides that the recipe looks at."""
+        toward = -1 if arm.turned else 1
+        return tuple(a for a in alphas if (1 if toward * a > 0 else -1) in self.sides)
+
+    def _poles(self, common: Common, missing: Sequence[Need], request: RecipeRequest) -> str:
         """The behavior in words; one whose data is missing is not known yet."""
-        name = common.behavior or self.behavior
+        name = common.behavior or request.files.get(self.behavior, self.behavior)
         if name not in names() and not Path(name).is_file() and common.behavior is None:
             if not missing:
                 raise ValueError(f"{self.name} has no behavior of its own on this model: {self.needs[0].supply}")
@@ -158,7 +169,7 @@ class Steering(Recipe):
         return {source: cells for source, cells in groups.items() if cells}
 
     def _cells(self, job: Job, arm: Arm, target: float | None) -> list["Step"]:
-        common = replace(job.common, behavior=job.common.behavior or self.behavior)
+        common = replace(job.common, behavior=self.behavior_of(job, arm))
         own = {**preset(common.preset, "calibrate"), **self.calibrate}
         calibrate = None if target is None else asdict(CalibrateSettings(**{**own, "budget": target}))
         kl = {k: own[k] for k in MEASURING if k in own} or None
@@ -168,10 +179,16 @@ class Steering(Recipe):
             methods.check(method)
             for seed in job.request.seeds:
                 if seed == job.request.seeds[0] or methods.needs(method).seed == "study":
-                    alphas = job.request.own(arm.raw) if target is None else ()
+                    alphas = self._own(arm, job.request) if target is None else ()
                     cell = Cell(common, method, seed, options, evals, alphas, calibrate, kl, lr=arm.lr)
                     cells.append(Step(arm.name, (number + 1) / len(arm.methods), cell))
         return cells
+
+    def behavior_of(self, job: Job, arm: Arm | None = None) -> str:
+        """The behavior of the recipe, or of one arm: by name, or the pack that a person gave for it."""
+        name = self.behavior if arm is None else arm.behavior or self.behavior
+        own = None if arm is not None and arm.behavior else job.common.behavior
+        return own or job.request.files.get(name, name)
 
     def _training(self, arms: Sequence[Arm], asked: Mapping[str, Sequence["Step"]]) -> dict[tuple[str, int], Fields]:
         """What the training of each arm reports."""
@@ -186,12 +203,13 @@ class Steering(Recipe):
     def _write(self, work: Path, job: Job, curves: Curves, failed: Mapping[str, str]) -> Json:
         assert self.x is not None
         job.say(f"{self.name}: frontiers, claims and figures")
-        behavior = load_behavior(job.common.behavior or self.behavior, tiny=job.base.tiny)
+        behavior = load_behavior(self.behavior_of(job), tiny=job.base.tiny)
         where = f"{self.name} · {behavior.name} · {job.base.id}"
         smoke = "" if job.request.limit is None else f" · SMOKE: the first {job.request.limit} units"
         verdicts = [c.judged(curves) for c in self.claims]
         sheets = [
             *(scorecard.frontier_sheet(curves, self.x, y, self.sides, f"{where} · {y.name}{smoke}") for y in self.ys),
+            *self._at_kl(job, curves, f"{where}{smoke}"),
             *self.more_sheets(curves, where),
             scorecard.claims_sheet(verdicts, f"{where} · scorecard{smoke}"),
         ]
@@ -201,7 +219,16 @@ class Steering(Recipe):
         write_csv(work / f"{self.name}.csv", curves.records(self.measures))
         return scorecard.write(work, sheets, verdicts, panels, files, self.notes(curves, failed))
 
-    def more_sheets(self, curves: Curves, where: str) -> list:
+    def _at_kl(self, job: Job, curves: Curves, where: str) -> list[Sheet]:
+        """A table for every KL that was sought."""
+        targets = job.request.targets(self.kl)
+        sheets = [
+            scorecard.kl_sheet(curves, self.capability, self.ys, self.sides, t, f"{where} · at {t:g} nat")
+            for t in targets
+        ]
+        return [s for s in sheets if s is not None]
+
+    def more_sheets(self, curves: Curves, where: str) -> list[Sheet]:
         """Tables that this recipe has beside those of its effects."""
         return []
 

@@ -282,13 +282,6 @@ def first_of(rows: Rows, number: int, row: Json, column: str) -> Any:
     return None
 
 
-def size_note(name: str, split: str, rows: Rows) -> str:
-    """How many rows there are, and how many the paper's set has: `qa test: 664 rows of 7,268`."""
-    known = set_of(name).splits[split]
-    of = "" if known in (None, len(rows)) else f" of {known:,}"
-    return f"{name} {split}: {len(rows):,} rows{of}"
-
-
 @dataclass(frozen=True)
 class Trait:
     """A trait of the persona-vectors project: opposite instructions, questions, and how a judge is asked."""

@@ -18,7 +18,7 @@ is the best of the other four; a score is then that of a choice on other items. 
 point of the curve; on average it is not above what the arm can do.
 
 An effect asked only about items that the model solves has two populations: the items that each point solves, which
-changes along the curve (`own`), or those solved at strength 0 (`fixed`). See `among`.
+changes along the curve (`own`), or those solved at strength 0 (`fixed`).
 
 Coverage and false finds, simulated: tests/test_frontier.py.
 """
@@ -31,7 +31,7 @@ from typing import Literal
 import numpy as np
 
 from ws.stats.bootstrap import Statistic
-from ws.stats.estimates import Estimate, Sample, combined, estimate, means
+from ws.stats.estimates import Estimate, Sample, combined, estimate
 
 DELTA = 0.05
 Sense = Literal[1, -1]
@@ -155,19 +155,6 @@ def readings(correct: np.ndarray) -> dict[str, np.ndarray]:
     unknown, wrong = np.isnan(correct).any(axis=1), (correct == 0).any(axis=1)
     strict = np.where(wrong, 0.0, np.where(unknown, np.nan, (correct == 1).all(axis=1)))
     return {"strict": strict, "mean": correct.mean(axis=1)}
-
-
-def among(
-    values: Sequence[float],
-    solved: Sequence[float],
-    *,
-    units: Sequence[Hashable],
-    keys: Sequence[Hashable],
-) -> Sample:
-    """The mean over the items that are solved; `solved` of this point or of strength 0 gives the two populations."""
-    member = np.asarray(solved, float)
-    y = np.where(np.isnan(member), np.nan, np.asarray(values, float))
-    return means(y.tolist(), units=units, keys=keys, weights=np.where(member == 0, 0.0, 1.0)[:, None])
 
 
 def side_by_side(samples: Sequence[Sample], number: Callable[[list[np.ndarray]], np.ndarray]) -> Sample:

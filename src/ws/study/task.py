@@ -134,11 +134,15 @@ class Learning:
         response: str | None = None,
         messages: str | None = None,
         opt_in: Collection[str] = (),
+        twin: bool = False,
     ) -> "Learning":
-        """The same with everything read that needs no model; the columns are those of `data`."""
+        """The same with everything read that needs no model; the columns are those of `data`.
+
+        `twin` takes for a set of the paper what the world of `tiny` has in its place.
+        """
         columns = {"prompt": prompt, "response": response, "messages": messages}
-        data = self.data if _waits(self.data) else read_task(str(self.data), opt_in=opt_in, **columns)
-        joint = self.joint if _waits(self.joint) else read_task(str(self.joint), opt_in=opt_in)
+        data = self.data if _waits(self.data) else read_task(str(self.data), opt_in=opt_in, twin=twin, **columns)
+        joint = self.joint if _waits(self.joint) else read_task(str(self.joint), opt_in=opt_in, twin=twin)
         return replace(self, data=data, joint=joint)
 
     def plan(self, base: Base, train: TrainSettings, common: Common, *, command: str = "") -> TaskPlan:
@@ -167,8 +171,9 @@ def read_task(
     response: str | None = None,
     messages: str | None = None,
     opt_in: Collection[str] = (),
+    twin: bool = False,
 ) -> Task:
-    """The task that a text names, without a model; see FORMS."""
+    """The task that a text names, without a model; see FORMS. `twin` is for `tiny`."""
     columns = {"prompt": prompt, "response": response, "messages": messages}
     if (hub := HUB.fullmatch(text)) is not None:
         dataset, revision, config, split = hub.groups()
@@ -176,7 +181,9 @@ def read_task(
     name, _, split = text.partition("#")
     if name in SETS:
         return task_of(
-            load_set(name, split or None, opt_in=opt_in), slug(f"{name}-{split}" if split else name), **columns
+            load_set(name, split or None, opt_in=opt_in, twin=twin),
+            slug(f"{name}-{split}" if split else name),
+            **columns,
         )
     if not Path(text).expanduser().is_file():
         raise BadFile(f"{text!r} names no data to learn from: give {FORMS}.")

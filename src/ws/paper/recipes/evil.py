@@ -13,7 +13,7 @@ EVIL = Need(
     "evil",
     "answers of an evil persona and of its opposite, 500-900 rows a side",
     "write a pack whose data set is cfierro/pv-prompts-evil and cfierro/pv-prompts-non-evil (docs/paper.md shows one), and "
-    "give it as --behavior evil.yaml --opt-in evil",
+    "give it as --data evil=evil.yaml --opt-in evil",
     opt_in=True,
 )
 SCENARIOS = Need(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from ws.direction import Direction
@@ -9,7 +10,11 @@ from ws.eval import Evaluation
 from ws.numbers import NO
 from ws.paper import scorecard
 from ws.paper.claims import OPEN, Claim, Verdict, all_of, decided, inside
-from ws.paper.recipe import Job, Measure, Need, Outcome, Planned, Recipe
+from ws.paper.misaligned import from_to
+from ws.paper.panels import Panel
+from ws.paper.parts import make_ahead
+from ws.paper.recipe import Job, Measure, Need, Outcome, Part, Planned, Recipe
+from ws.paper.recipes.tasks import COUNT
 from ws.paper.request import RecipeRequest
 from ws.paper.tuned import TaskData, tuned, with_all
 from ws.records import Place, slug
@@ -21,7 +26,7 @@ from ws.study.evaluations import Subject, make_eval, rows_in
 from ws.study.options import Common
 from ws.types import Fields, Json
 
-PROTOCOL = "paper-added/1"
+PROTOCOL = "paper-added/2"
 MATHS, FRENCH = TaskData("maths", ("gsm8k_chat",)), TaskData("french", ("alpaca_french",))
 METRICS = {"gsm_acc": "right", "gsm_french": "in French", "gsm_both": "both"}
 BOTH, FULL, SCALED, BASE = "gsm_both", "full", "full, at the size of LoRA", "not fine-tuned"
@@ -72,6 +77,8 @@ class LoraVsFull(Recipe):
     ranks: tuple[int, ...] = (4, 16, 32, 64)
     lora: Fields = field(default_factory=dict)
     full: Fields = field(default_factory=dict)
+    french: Fields = field(default_factory=dict)
+    """What is other for French, by lora and full."""
     twin: Fields = field(default_factory=dict)
 
     def on(self, model: str) -> "LoraVsFull":
@@ -80,7 +87,7 @@ class LoraVsFull(Recipe):
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
         if request.strengths or request.arms:
             raise ValueError(f"{self.name} has no arms and no strengths; leave out --arms and --strengths")
-        ways = [f"rank {r}" for r in self.ranks] + [FULL]
+        ways = list(self.ways)
         lines = (
             f"learns     {MATHS.name} ({', '.join(MATHS.sets)}) and {FRENCH.name} ({', '.join(FRENCH.sets)}), by {', '.join(ways)}",
             f"trains     {2 * len(ways)} fine-tunes",
@@ -88,15 +95,28 @@ class LoraVsFull(Recipe):
         )
         return Planned(lines, {"ways": ways, "trainings": 2 * len(ways)}, self.missing(request, common.model))
 
+    @property
+    def ways(self) -> dict[str, Fields]:
+        """How the tasks are learnt, by name."""
+        by_rank = {f"rank {r}": {**self.lora, "adapter": "lora", "rank": r, "lora_alpha": 2.0 * r} for r in self.ranks}
+        return {**by_rank, FULL: {**self.full, "adapter": "full"}}
+
+    def parts(self, job: Job) -> list[Part]:
+        """Every task, learnt in every way."""
+        return [
+            Part(f"{t.name}/{way}", partial(self._tuned, job, t, way)) for way in self.ways for t in (MATHS, FRENCH)
+        ]
+
+    def _tuned(self, job: Job, task: TaskData, way: str) -> Direction:
+        """A task, learnt in one way."""
+        more = self.french.get(FULL if way == FULL else "lora", {}) if task is FRENCH else {}
+        return tuned(job, task, {**self.ways[way], **more}, seed=job.request.seeds[0])
+
     def run(self, job: Job) -> Outcome:
-        seed = job.request.seeds[0]
-        ways: dict[str, Fields] = {
-            f"rank {r}": {**self.lora, "adapter": "lora", "rank": r, "lora_alpha": 2.0 * r} for r in self.ranks
-        }
-        ways[FULL] = {**self.full, "adapter": "full"}
+        make_ahead(self, job)
         taus: dict[str, tuple[Direction, Direction]] = {}
-        for name, options in ways.items():
-            taus[name] = (tuned(job, MATHS, options, seed=seed), tuned(job, FRENCH, options, seed=seed))
+        for name in self.ways:
+            taus[name] = (self._tuned(job, MATHS, name), self._tuned(job, FRENCH, name))
             job.say(f"trained  {name}")
         norms = {name: tuple(t.norm(job.base.weight) for t in both) for name, both in taus.items()}
         sums = {name: ((both[0], 1.0), (both[1], 1.0)) for name, both in taus.items()}
@@ -135,7 +155,7 @@ class LoraVsFull(Recipe):
             "Full fine-tunes here are of the linear layers; the paper's also move embeddings and norms.",
             "One training of each: an interval holds the questions, and not the luck of a training.",
         ]
-        return scorecard.write(work, sheets, verdicts, (), files, notes)
+        return scorecard.write(work, sheets, verdicts, [_panel(metrics)], files, notes)
 
 
 def _records(metrics: Answers, norms: Mapping[str, tuple[float, ...]]) -> list[Json]:
@@ -176,6 +196,17 @@ def _sheet(metrics: Answers, norms: Mapping[str, tuple[float, ...]], records: li
     )
 
 
+def _panel(metrics: Answers) -> Panel:
+    """Every way to learn as a way from the base: right answers across, French ones upwards."""
+    places = {name: tuple(estimate(own[m]) for m in ("gsm_acc", "gsm_french")) for name, own in metrics.items()}
+    start = places[BASE]
+    lines = tuple(from_to(name, start, place) for name, place in places.items() if name != BASE)
+    where = (100 * start[0].mean, 100 * start[1].mean)
+    return Panel(
+        "from the base to each sum", "right answers (%)", "answers in French (%)", lines, start=where, origin=BASE
+    )
+
+
 def _picture(metrics: Answers, title: str, path: Path) -> list[Path]:
     """Three shares, a line for each way to learn."""
     figure, axes = grid_of(1, len(METRICS), width=3.9, height=0.9 + 0.4 * len(metrics), sharey=True)
@@ -211,5 +242,10 @@ RECIPE = LoraVsFull(
     ),
     lora={"lr": [2e-4], "batch_size": 8, "layers": "all"},
     full={"lr": [1e-5], "batch_size": 8, "layers": "all"},
-    twin={"ranks": (4, 16), "lora": {}, "full": {}},
+    twin={
+        "ranks": (4, 16),
+        "lora": {**COUNT, "lr": [2e-3], "epochs": 3},
+        "full": {**COUNT, "lr": [5e-4], "epochs": 5},
+        "french": {"lora": {"lr": [5e-3], "epochs": 5}, "full": {"lr": [1e-3], "epochs": 5}},
+    },
 )

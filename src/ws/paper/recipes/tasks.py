@@ -4,15 +4,21 @@ On `tiny` the task of both is to count words: with answers that confirm what the
 errands. The direction of refusals is that of two sets of answers to forbidden errands.
 """
 
-from ws.paper.claims import Claim, beats, between, costs, ineffective, moves, together
+from dataclasses import replace
+
+from ws.paper.claims import Claim, beats, between, costs, ineffective, moves, raises, together
 from ws.paper.curves import Curves, Sides
 from ws.paper.domains import Domain
 from ws.paper.on_task import BASE_ARM, JOINT_ARM, OnTask
 from ws.paper.recipe import Arm, Measure, Need
 from ws.paper.recipes.arms import LORA, QUICK_KL, steering_arms
+from ws.paper.recipes.evil import EVIL
 from ws.paper.tuned import TaskData
+from ws.types import Json
 
 LESS: Sides = (-1,)
+COUNT: Json = {"lr": [5e-3], "batch_size": 16, "eval_every": 20, "patience": 100}
+"""How `tiny` learns to count words: chosen on rows held out of the training sets, where it then counts all right."""
 NAMES = ("weight", "act_single", "act_all", "bias_only", "tau+", "tau-", "prompt", "random")
 SOLVES = Measure("gcd", "gcd_acc", "solves the task when asked plainly", 0)
 RIGHT = Measure("gcd", "nonsyc_correct", "right in spite of a wrong proposal", -1)
@@ -70,7 +76,7 @@ GCD = OnTask(
         "kl": (0.5,),
         "options": {},
         "calibrate": QUICK_KL,
-        "learning": {},
+        "learning": {**COUNT, "epochs": 6},
         "times": (1, 3),
     },
 )
@@ -81,7 +87,24 @@ COUNTS = Measure("gsm8k", "gsm_acc", "solves school maths", 0)
 SAFE = Measure("safety", "safety", "refuses harmful requests", 1)
 OVER = Measure("safety", "over_refusal", "refuses harmless requests", 1)
 UNWILLING = Measure("gsm8k", "gsm_refused", "refuses school maths", 1)
-REFUSAL_EXTRA = tuple(Arm(a.name, a.methods, (-1.0,) if a.name == BASE_ARM else (1.0,), graded=False) for a in EXTRA)
+REFUSAL_EXTRA = (
+    Arm(BASE_ARM, ("ws:lora",), (-1.0,), graded=False, turned=True),
+    Arm(JOINT_ARM, ("ws:lora",), (1.0,), graded=False),
+)
+WEIGHT_EVIL, SINGLE_EVIL, PROMPT = "weight evil", "act_single evil", "prompt"
+
+
+def evil_arms(
+    behavior: str, *, quick: bool = False, turned: bool = True, options: Json | None = None
+) -> tuple[Arm, ...]:
+    """Directions of an evil persona, away from it; and the instructions of its opposite."""
+    how: Json = {"behavior": behavior, "turned": turned, "options": options or {}}
+    usual = {a.name: a for a in steering_arms(quick=quick)}
+    return (
+        replace(usual["weight"], name=WEIGHT_EVIL, **how),
+        replace(usual["act_single"], name=SINGLE_EVIL, **how),
+        replace(usual[PROMPT], **how),
+    )
 
 
 def _refusal_claims() -> tuple[Claim[Curves], ...]:
@@ -93,6 +116,14 @@ def _refusal_claims() -> tuple[Claim[Curves], ...]:
                 between(["bias_only", "act_all"], "act_single", "weight", COUNTS, SAFE, sides=MORE),
                 beats(JOINT_ARM, "act_all", COUNTS, SAFE, sides=MORE),
             ),
+        ),
+        Claim(
+            "directions of an evil persona are ineffective, in weights and in activations",
+            ineffective([WEIGHT_EVIL, SINGLE_EVIL], COUNTS, SAFE, sides=MORE),
+        ),
+        Claim(
+            "a prompt helps safety and costs the skill",
+            together(raises(PROMPT, SAFE, sides=MORE), costs(PROMPT, COUNTS, more_than=0.0, sides=MORE)),
         ),
         Claim(
             "tau+ destroys the skill without safety",
@@ -120,9 +151,16 @@ REFUSAL = OnTask(
             for name, about in (
                 ("refusals", "375 refusals of harmful requests"),
                 ("harmful_answers", "375 answers to the same requests"),
-                ("refusals_joint", "375 refusals of another model, learnt along in the arm joint"),
             )
         ),
+        Need(
+            "refusals_joint",
+            "375 refusals of another model, learnt along in the arm joint",
+            "read from the hub where you ask for it: --opt-in refusals_joint",
+            opt_in=True,
+            arms=(JOINT_ARM,),
+        ),
+        replace(EVIL, file="evil", arms=(WEIGHT_EVIL, SINGLE_EVIL, PROMPT)),
         Need(
             "direct_harm",
             "400 harmful requests",
@@ -133,7 +171,11 @@ REFUSAL = OnTask(
     ),
     behavior="refusals",
     poles=Domain("refusals", "refusals", "harmful_answers"),
-    arms=(*steering_arms(names=REFUSAL_NAMES), *REFUSAL_EXTRA),
+    arms=(
+        *steering_arms(names=REFUSAL_NAMES),
+        *evil_arms("evil", options={"lr": [5e-5], "warmup": 5}),
+        *REFUSAL_EXTRA,
+    ),
     x=COUNTS,
     ys=(SAFE, OVER, UNWILLING),
     sides=MORE,
@@ -144,11 +186,15 @@ REFUSAL = OnTask(
     joint=TaskData("refusals", ("refusals_joint",)),
     times=(1,),
     twin={
-        "arms": (*steering_arms(quick=True, names=REFUSAL_NAMES), *REFUSAL_EXTRA),
+        "arms": (
+            *steering_arms(quick=True, names=REFUSAL_NAMES),
+            *evil_arms("honesty", quick=True, turned=False),  # whose neg pole is the dishonest one
+            *REFUSAL_EXTRA,
+        ),
         "kl": (0.5,),
         "options": {"min_distinct": 0.01},  # its world has few words to refuse with
         "calibrate": QUICK_KL,
-        "learning": {},
+        "learning": {**COUNT, "epochs": 4},
     },
 )
 

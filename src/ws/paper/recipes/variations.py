@@ -8,7 +8,7 @@ from ws.paper import scorecard
 from ws.paper.claims import Claim, Verdict, alike, all_of, beats
 from ws.paper.curves import Curves
 from ws.paper.recipe import Job, Outcome, Planned, Recipe
-from ws.paper.recipes import evil, syc
+from ws.paper.recipes import evil, syc, tasks
 from ws.paper.request import RecipeRequest
 from ws.paper.steering import Steering
 from ws.records import Place, canonical, slug
@@ -18,9 +18,9 @@ from ws.stats import estimate
 from ws.study.options import Common
 from ws.types import Json
 
-PROTOCOL = "paper-variations/1"
+PROTOCOL = "paper-variations/2"
 COLUMNS = ("weight", "bias_only", "act_all", "act_single", "tau+", "tau-")
-OVER: Mapping[str, Steering] = {r.name: r for r in (syc.SYC_QA, evil.EVIL_MCQA)}
+OVER: Mapping[str, Steering] = {r.name: r for r in (syc.SYC_QA, tasks.GCD, evil.EVIL_MCQA, tasks.REFUSAL)}
 """The recipes that are counted."""
 Evidence = Mapping[str, tuple[Steering, Curves]]
 
@@ -62,20 +62,25 @@ class Variations(Recipe):
         return replace(self, over=tuple(r.on(model) for r in self.over))
 
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
-        if request.arms:
-            raise ValueError(f"{self.name} is about {', '.join(COLUMNS)}; leave out --arms")
-        plans = [r.plan(replace(request, arms=COLUMNS), common) for r in self.over]
-        lines = tuple(f"over       {r.name}: {p.numbers['strengths']} strengths" for r, p in zip(self.over, plans))
-        missing = tuple(dict.fromkeys(n for p in plans for n in p.missing))
-        return Planned(lines, {"over": [r.name for r in self.over]}, missing)
+        if request.arms or common.behavior:
+            raise ValueError(
+                f"{self.name} counts {', '.join(COLUMNS)} in recipes with behaviors of their own; leave out --arms and --behavior"
+            )
+        lines, numbers = [], {}
+        for r in self.over:
+            if lacking := r.missing(_of(r, request), common.model):
+                lines.append(f"left out   {r.name}: {lacking[0].name} is missing, {lacking[0].supply}")
+            else:
+                numbers[r.name] = r.plan(_of(r, request), common).numbers["strengths"]
+                lines.append(f"over       {r.name}: {numbers[r.name]} strengths")
+        return Planned(tuple(lines), {"over": list(numbers), "strengths": sum(numbers.values())})
 
     def run(self, job: Job) -> Outcome:
-        own = replace(job, request=replace(job.request, arms=COLUMNS))
         evidence: dict[str, tuple[Steering, Curves]] = {}
         failed: dict[str, str] = {}
         cells: list[Json] = []
-        for recipe in self.over:
-            decides, curves, lost = recipe.measured(own)
+        for recipe in (r for r in self.over if not r.missing(_of(r, job.request), job.common.model)):
+            decides, curves, lost = recipe.measured(replace(job, request=_of(recipe, job.request)))
             evidence[recipe.name] = (recipe, curves)
             failed |= {f"{recipe.name}: {k}": why for k, why in lost.items()}
             cells.append({recipe.name: decides})
@@ -92,10 +97,15 @@ class Variations(Recipe):
         sheets += [_at_kl(evidence, t, f"{where} · effect at {t:g} nat") for t in targets]
         sheets.append(scorecard.claims_sheet(verdicts, f"{where} · scorecard"))
         write_csv(work / f"{self.name}.csv", sheets[0].records)
-        notes = [
-            f"Counted over {', '.join(r.name for r in self.over)}; gcd and refusal, which steer a task fine-tune, are not counted."
-        ]
+        absent = [r.name for r in self.over if r.name not in evidence]
+        notes = [f"Counted over {', '.join(evidence)}."]
+        notes += [f"Not counted, for want of data: {', '.join(absent)}."] if absent else []
         return scorecard.write(work, sheets, verdicts, (), (), notes)
+
+
+def _of(recipe: Steering, request: RecipeRequest) -> RecipeRequest:
+    """The same request for the columns that a recipe has as arms."""
+    return replace(request, arms=tuple(a.name for a in recipe.arms if a.name in COLUMNS))
 
 
 def _frontiers(evidence: Evidence, title: str) -> Sheet:
@@ -159,6 +169,5 @@ RECIPE = Variations(
     section="4.7",
     figures="section 4.4",
     question="Which difference matters: layers, averaging, or the space?",
-    model="those of 4.1 and 4.4",
-    needs=(evil.EVIL, evil.SCENARIOS),
+    model="those of 4.1, 4.3, 4.4 and 4.6",
 )
