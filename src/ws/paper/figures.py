@@ -22,8 +22,9 @@ def drawn(panels: Sequence[Panel], columns: int, title: str, path: Path) -> list
     for row in axes:
         _same_range(row)
     handles = [*_handles(panels, names), *_marks(panels)]
+    ncols = min(3 if columns == 1 else 5, len(handles) or 1)  # as many as the figure is wide
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(5, len(handles) or 1), fontsize=8.5, frameon=False,
+        handles=handles, loc="outside lower center", ncols=ncols, fontsize=8.5, frameon=False,
         handletextpad=0.5, columnspacing=1.6,
     )  # fmt: skip
     figure.suptitle(title, fontsize=11, x=0.02, ha="left", fontweight="bold")
