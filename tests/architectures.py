@@ -115,3 +115,14 @@ def folder(kind: str, path: Path, tokenizer, **more) -> Path:
     network(kind, vocabulary=len(tokenizer), whole=True).save_pretrained(path, **more)
     tokenizer.save_pretrained(path)
     return path
+
+
+def ids(rows=3, length=9):
+    """The same tokens every time."""
+    return torch.randint(5, 90, (rows, length), generator=torch.Generator().manual_seed(1))
+
+
+def logits(model, tokens=None):
+    """What a model says to them, or to others."""
+    with torch.no_grad():
+        return model(input_ids=ids() if tokens is None else tokens, use_cache=False).logits

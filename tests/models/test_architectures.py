@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers as tf
 from adapters.test_exactness import trained, worst
+from architectures import ids, logits
 from safetensors.torch import load_file
 from test_steer import lowrank
 
@@ -50,15 +51,6 @@ def folders(tiny, tmp_path_factory):
 @pytest.fixture(scope="module")
 def bases(folders):
     return {kind: load(folder) for kind, folder in folders.items()}
-
-
-def ids(rows=3, length=9):
-    return torch.randint(5, 90, (rows, length), generator=torch.Generator().manual_seed(1))
-
-
-def logits(model, tokens=None):
-    with torch.no_grad():
-        return model(input_ids=ids() if tokens is None else tokens, use_cache=False).logits
 
 
 def usual(base):

@@ -13,6 +13,7 @@ import small
 import torch
 import transformers as tf
 from adapters.test_exactness import trained
+from architectures import ids, logits
 from peft import PeftModel
 from safetensors.torch import load_file
 from test_steer import same, state
@@ -50,15 +51,6 @@ LAYOUT = {"gpt-oss": "in, out"}
 @pytest.fixture(scope="module")
 def bases():
     return {kind: shapes.base(kind) for kind in KINDS}
-
-
-def ids(rows=3, length=9):
-    return torch.randint(5, 90, (rows, length), generator=torch.Generator().manual_seed(1))
-
-
-def logits(model, tokens=None):
-    with torch.no_grad():
-        return model(input_ids=ids() if tokens is None else tokens, use_cache=False).logits
 
 
 def stacks(base):
@@ -328,9 +320,8 @@ def test_what_cannot_be_trained_on_experts_says_so_in_one_sentence():
 
 
 def test_the_whole_story_runs_on_experts_and_inspect_shows_each_of_them(folders, tmp_path, told, monkeypatch):
-    monkeypatch.setattr(
-        importlib.import_module("ws.replicate"), "_draw", lambda *a: None
-    )  # of no use here, and a second
+    # a picture is of no use here, and a second
+    monkeypatch.setattr(importlib.import_module("ws.replicate"), "_draw", lambda *a: None)
     things = ["cake", "song", "poem", "letter", "chair", "plan", "garden", "story", "speech", "coat", "dance", "game"]
     rows = [
         {
