@@ -396,6 +396,7 @@ def paper(
     data: Mapping[str, str | Path] | None = None,
     judge: str | None = None,
     answer_tokens: int | None = None,
+    task_rows: int | None = None,
     behavior: str | Path | None = None,
     preset: str = "ws",
     out: str | Path = "out",
@@ -410,7 +411,9 @@ def paper(
     _refuse_unknown(settings)
     files = tuple(f"{name}={file}" for name, file in (data or {}).items())
     named = tuple(map(str, strengths))
-    asked = RecipeRequest(tuple(arms), named, limit, tuple(seeds), tuple(opt_in), files, judge, answer_tokens)
+    asked = RecipeRequest(
+        tuple(arms), named, limit, tuple(seeds), tuple(opt_in), files, judge, answer_tokens, task_rows
+    )
     name = (model.source or model.id) if isinstance(model, Base) else str(model)
     pack = None if behavior is None else str(behavior)
     common = Common(model=name, behavior=pack, out=str(out), preset=preset)

@@ -1,5 +1,6 @@
 """`ws explain` answers what it is asked, says what it cannot, and its page is whole."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from test_steer import lowrank
 import ws
 from ws.direction import Direction, save
 from ws.eval import Evaluation
-from ws.explain import localization, svd_align
+from ws.explain import dw_decomp, equal_kl, localization, svd_align
 from ws.explain.measure import Measure
 from ws.explain.protocol import Table, Variant
 from ws.explain.show import sheet_of
@@ -68,6 +69,28 @@ def test_weights_alone_are_read_where_nothing_is_measured(file, told, tmp_path):
     explained = [part.partition(" = ")[0] for part in columns.removeprefix("Columns: ").split("; ")]
     assert len(set(explained)) == len(explained)  # once, however many tables have it
     assert all(word in err for word in ("explain 1 of 1: svd_align …", "explain 1 of 1: svd_align, "))
+
+
+def test_direction_and_size_taken_apart_are_written_in_the_published_columns(file, told, tmp_path, monkeypatch):
+    monkeypatch.setattr(dw_decomp, "DRAWS", {"effect": 1})
+    monkeypatch.setattr(equal_kl, "PROMPTS", 4)
+    code, text, err = told("explain", file, "--what", "dw_decomp", *QUICK, "--out", tmp_path / "out", "--json")
+    assert code == 0, err
+    (written,) = (tmp_path / "out").rglob("dw_decomp_ablation/*.csv")
+    with open(written, newline="") as f:
+        lines = list(csv.DictReader(f))
+    assert written.name == "dilemmas.csv"
+    assert list(lines[0]) == ["variant", "SI", "fix/broke @ +1", "mean_lr delta @ +1"]
+    assert [line["variant"] for line in lines] == ["full", "dir_only", "mag_only:0", "random_norm:0"]
+    (analysis,) = json.loads(text)["analyses"]
+    rows = {r["variant"]: r for r in analysis["tables"][0]["rows"] if r["strength"] == "same alpha"}
+    for line in lines:
+        row = rows[line["variant"]]
+        assert float(line["mean_lr delta @ +1"]) == pytest.approx(row["delta"]["mean"])
+        assert float(line["SI"]) == pytest.approx(row["si"]["value"], nan_ok=True)
+        assert line["fix/broke @ +1"] == row["rows"]
+    moved = {line["variant"]: abs(float(line["mean_lr delta @ +1"])) for line in lines}
+    assert moved["full"] > 3 * max(moved["mag_only:0"], moved["random_norm:0"])
 
 
 def test_a_table_that_is_cut_says_where_the_rest_is(file, told, tmp_path):

@@ -1,5 +1,7 @@
 """Fine-tunes that are added, and fine-tunes that are steered: planted shares are decided right, and points lie where they belong."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,49 @@ def test_ranks_that_keep_as_much_are_alike_and_others_are_not():
     assert ranks_are_alike(answers(rank_4=0.6, rank_16=0.62)).says == HOLDS
     assert ranks_are_alike(answers(rank_4=0.3, rank_16=0.6)).says == FAILS
     assert ranks_are_alike(answers(rank_4=0.0, rank_16=0.0)).says == OPEN  # at the floor all are alike
+
+
+def test_what_was_not_learnt_is_not_compared():
+    assert ranks_are_alike(answers(rank_4=0.6)).says == OPEN
+    assert full_is_worse(FULL)(answers(full=0.6)).says == OPEN
+
+
+def test_of_the_ways_to_learn_those_that_are_asked_for_are_made():
+    recipe = recipe_named("lora_vs_full").on("tiny")
+    chosen = RecipeRequest(arms=("full", "rank 4"))
+    assert list(recipe.ways(chosen)) == ["rank 4", "full"]
+    assert recipe.plan(chosen, Common()).numbers["trainings"] == 4
+    assert recipe.plan(RecipeRequest(), Common()).numbers["trainings"] == 6
+    with pytest.raises(ValueError, match="there is no arm 'rank 5' in this recipe; there are rank 4, rank 16, full"):
+        recipe.plan(RecipeRequest(arms=("rank 5",)), Common())
+
+
+def test_a_task_is_reduced_by_as_many_rows_of_each_of_its_sets(tiny):
+    task = recipe_named("gcd").on("tiny").task_data
+    whole, some, every = (task.read(Job(tiny, Common(), RecipeRequest(task_rows=n))).rows for n in (None, 5, 10_000))
+    assert len(whole) == 600  # two sets of 300
+    assert some == whole[:3] + whole[300:302]
+    assert every == whole
+
+
+@pytest.mark.timeout(300)
+def test_a_reduced_run_says_so_in_the_title_of_every_table(told, tmp_path):
+    asked = ("--arms", "rank 4", "--task-rows", "20", "--limit", "2", "--answer-tokens", "4", "--workers", "1")
+    code, out, _ = told("paper", "lora_vs_full", *asked, "--out", str(tmp_path), "--json")
+    (recipe,) = json.loads(out)["recipes"]
+    assert code == 0
+    assert all("SMOKE: the first 2 units · REDUCED: 20 rows of a task" in t["title"] for t in recipe["tables"])
+    assert [r["learnt by"] for r in recipe["tables"][0]["rows"]] == ["not fine-tuned", "rank 4"]
+    assert {c["says"] for c in recipe["claims"]} == {OPEN}
+
+
+def test_only_a_recipe_that_learns_a_task_takes_fewer_rows_of_it(told):
+    for name in ("syc_qa", "monitor_cos", "lr_sweep"):
+        code, _, err = told("paper", name, "--task-rows", "9", "--check")
+        assert code == 2
+        assert err == f"error: {name} learns no task; leave out --task-rows\n"
+    for name in ("gcd", "refusal", "lora_vs_full", "variations"):
+        assert told("paper", name, "--task-rows", "9", "--check")[0] == 0
 
 
 def test_learning_all_weights_is_worse_only_where_it_keeps_less():

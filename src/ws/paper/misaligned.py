@@ -123,7 +123,7 @@ class EmValidate(Watching):
         return scorecard.read(self.name, record.folder, {}, reused=record.reused)
 
     def _write(self, work: Path, job: Job, metrics: Answers) -> Json:
-        where = f"{self.name} · {job.base.id}"
+        where = f"{self.name} · {job.base.id}{job.request.reduced}"
         verdicts = [c.judged(metrics) for c in CLAIMS]
         write_csv(work / f"{self.name}.csv", em_records(metrics))
         sheets = [em_sheet(metrics, where), scorecard.claims_sheet(verdicts, f"{where} · scorecard")]

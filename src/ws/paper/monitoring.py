@@ -249,6 +249,7 @@ class Watching(Recipe):
         return replace(self, **self.twin, twin={}) if model == "tiny" and self.twin else self
 
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
+        self.refuse_task_rows(request)
         if request.strengths or request.arms:
             raise ValueError(f"{self.name} has no arms and no strengths; leave out --arms and --strengths")
         seeds = len(request.seeds)

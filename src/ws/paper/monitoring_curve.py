@@ -159,7 +159,7 @@ class MonitorCurve(EmValidate):
         return Curve(study.domain.name, tuple(step for step, _ in training.steps), cos, em, loss, float(random.std()))
 
     def _write(self, work: Path, job: Job, curves: Curves) -> Json:  # type: ignore[override]
-        where = f"{self.name} · {job.base.id}"
+        where = f"{self.name} · {job.base.id}{job.request.reduced}"
         verdicts = [c.judged(curves) for c in CLAIMS]
         files = picture(curves, f"{where}: training on bad {curves.own} advice, and on the control", work / self.name)
         write_csv(work / f"{self.name}.csv", [r for c in (curves.bad, curves.control) for r in records(c)])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from ws.adapters import USUAL
 from ws.derived import derive
@@ -44,6 +45,7 @@ Making = tuple[str, Callable[[], object], Sequence[Part]]
 class OnTask(Steering):
     """Arms that steer a task fine-tune; `base` and `joint` among them, whose strengths are how far they go."""
 
+    learns_tasks: ClassVar[bool] = True
     poles: Domain | None = None
     """Two data sets that are the poles, where no behavior is."""
     task: TaskData | None = None

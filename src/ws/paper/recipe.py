@@ -5,9 +5,10 @@ that what they have made is found again here, and the other way round.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from ws.eval import Evaluation, protocol, refuse_unjudged
 from ws.grid.run import Runner, Tell, serially
@@ -199,6 +200,9 @@ class Recipe(ABC):
     """The paper's model."""
     needs: tuple[Need, ...] = ()
 
+    learns_tasks: ClassVar[bool] = False
+    """Whether fine-tunes of a task are among what it makes."""
+
     @abstractmethod
     def on(self, model: str) -> "Recipe":
         """The recipe as it is run on a model: on `tiny` its harmless twin."""
@@ -215,6 +219,11 @@ class Recipe(ABC):
         """What workers may make at the same time before the recipe is run, which then finds it."""
         return ()
 
+    def refuse_task_rows(self, request: RecipeRequest) -> None:
+        """Refuse to reduce a task where none is learnt."""
+        if request.task_rows is not None and not self.learns_tasks:
+            raise ValueError(f"{self.name} learns no task; leave out --task-rows")
+
     def missing(self, request: RecipeRequest, model: str) -> tuple[Need, ...]:
         """The data that a person has still to supply for this model."""
         return () if model == "tiny" else tuple(n for n in self.needs if n.missing(request))
@@ -222,7 +231,13 @@ class Recipe(ABC):
 
 def arms_named(arms: Sequence[Arm], names: Sequence[str]) -> tuple[Arm, ...]:
     """The arms that are asked for by name, in the recipe's order; all of them where none is named."""
-    known = [a.name for a in arms]
+    chosen = named([a.name for a in arms], names)
+    return tuple(a for a in arms if a.name in chosen)
+
+
+def named(known: Iterable[str], names: Sequence[str]) -> list[str]:
+    """Of what is known by name what is asked for, in the order in which it is known; all of it where no name is asked for."""
+    known = list(known)
     if odd := [n for n in names if n not in known]:
         raise ValueError(f"there is no arm {odd[0]!r} in this recipe; there are {', '.join(known)}")
-    return tuple(a for a in arms if not names or a.name in names)
+    return [n for n in known if not names or n in names]

@@ -30,9 +30,11 @@ class RecipeRequest:
     """Who judges written answers where no exact rule does: URL#MODEL, or a model by name; rules that come near when not given."""
     answer_tokens: int | None = None
     """Most tokens of a written answer, where an evaluation's own cap is too dear; its numbers are then those of another protocol."""
+    task_rows: int | None = None
+    """Fine-tunes of a task learn only so many rows: the first, of each of its data sets as many; the tables say REDUCED."""
 
     def __post_init__(self):
-        refuse_outside(self, limit=at_least(1), answer_tokens=at_least(1), seeds=at_least(0))
+        refuse_outside(self, limit=at_least(1), answer_tokens=at_least(1), task_rows=at_least(1), seeds=at_least(0))
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"`seeds` are different whole numbers from 0 on, got {list(self.seeds)}")
         self.targets(())
@@ -43,6 +45,12 @@ class RecipeRequest:
     def files(self) -> dict[str, str]:
         """Data set or evaluation to its file."""
         return {name: file for name, _, file in (part.partition("=") for part in self.data)}
+
+    @property
+    def reduced(self) -> str:
+        """For the title of a table: in what its numbers are those of a part."""
+        smoke = "" if self.limit is None else f" · SMOKE: the first {self.limit} units"
+        return smoke + ("" if self.task_rows is None else f" · REDUCED: {self.task_rows} rows of a task")
 
     @property
     def raw(self) -> bool:

@@ -84,6 +84,7 @@ class Steering(Recipe):
         return {m: m.evaluated(request).chosen.id for m in self.measures}
 
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
+        self.refuse_task_rows(request)
         arms, targets = arms_named(self.arms, request.arms), request.targets(self.kl)
         if request.raw and (none := next((a for a in arms if not self._own(a, request)), None)):
             sizes = ", ".join(f"{a:g}" for a in sorted({abs(a) for a in none.raw}))
@@ -204,18 +205,18 @@ class Steering(Recipe):
         assert self.x is not None
         job.say(f"{self.name}: frontiers, claims and figures")
         behavior = load_behavior(self.behavior_of(job), tiny=job.base.tiny)
+        reduced = job.request.reduced
         where = f"{self.name} · {behavior.name} · {job.base.id}"
-        smoke = "" if job.request.limit is None else f" · SMOKE: the first {job.request.limit} units"
         verdicts = [c.judged(curves) for c in self.claims]
         sheets = [
-            *(scorecard.frontier_sheet(curves, self.x, y, self.sides, f"{where} · {y.name}{smoke}") for y in self.ys),
-            *self._at_kl(job, curves, f"{where}{smoke}"),
+            *(scorecard.frontier_sheet(curves, self.x, y, self.sides, f"{where} · {y.name}{reduced}") for y in self.ys),
+            *self._at_kl(job, curves, f"{where}{reduced}"),
             *self.more_sheets(curves, where),
-            scorecard.claims_sheet(verdicts, f"{where} · scorecard{smoke}"),
+            scorecard.claims_sheet(verdicts, f"{where} · scorecard{reduced}"),
         ]
         in_order = [a.name for a in self.arms if a.name in curves.arms]
         panels = panels_of(curves, in_order, self.x, self.ys, self.sides)
-        files = drawn(panels, len(self.sides), f"{where}{smoke}", work / self.name)
+        files = drawn(panels, len(self.sides), f"{where}{reduced}", work / self.name)
         write_csv(work / f"{self.name}.csv", curves.records(self.measures))
         return scorecard.write(work, sheets, verdicts, panels, files, self.notes(curves, failed))
 

@@ -26,8 +26,11 @@ class TaskData:
     sets: tuple[str, ...]
 
     def read(self, job: Job) -> Task:
-        """Its rows, on `tiny` those of its twin."""
-        rows = [example for name in self.sets for example in _examples(name, job)]
+        """Its rows, on `tiny` those of its twin; of each set as many where only so many are asked for."""
+        parts = [_examples(name, job) for name in self.sets]
+        if (most := job.request.task_rows) is not None:
+            parts = [part[: most // len(parts) + (k < most % len(parts))] for k, part in enumerate(parts)]
+        rows = [example for part in parts for example in part]
         return Task(self.name, tuple(rows), ", ".join(self.sets))
 
 

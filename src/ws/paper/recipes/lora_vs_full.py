@@ -1,9 +1,10 @@
 """4.11: two fine-tunes added to one model, learnt by LoRA of several ranks or by all weights. Which keeps both skills?"""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from ws.direction import Direction
 from ws.eval import Evaluation
@@ -13,7 +14,7 @@ from ws.paper.claims import OPEN, Claim, Verdict, all_of, decided, inside
 from ws.paper.misaligned import from_to
 from ws.paper.panels import Panel
 from ws.paper.parts import make_ahead
-from ws.paper.recipe import Job, Measure, Need, Outcome, Part, Planned, Recipe
+from ws.paper.recipe import Job, Measure, Need, Outcome, Part, Planned, Recipe, named
 from ws.paper.recipes.tasks import COUNT
 from ws.paper.request import RecipeRequest
 from ws.paper.tuned import TaskData, tuned, with_all
@@ -34,8 +35,8 @@ Answers = Mapping[str, Mapping[str, Sample]]
 """How the tasks were learnt to metric to its number."""
 
 
-def _ranks(metrics: Answers) -> list[str]:
-    return [name for name in metrics if name.startswith("rank")]
+def _ranks(names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith("rank")]
 
 
 def ranks_are_alike(metrics: Answers) -> Verdict:
@@ -74,6 +75,7 @@ CLAIMS: tuple[Claim[Answers], ...] = (
 class LoraVsFull(Recipe):
     """Sums of two task fine-tunes."""
 
+    learns_tasks: ClassVar[bool] = True
     ranks: tuple[int, ...] = (4, 16, 32, 64)
     lora: Fields = field(default_factory=dict)
     full: Fields = field(default_factory=dict)
@@ -85,9 +87,9 @@ class LoraVsFull(Recipe):
         return replace(self, **self.twin, twin={}) if model == "tiny" and self.twin else self
 
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
-        if request.strengths or request.arms:
-            raise ValueError(f"{self.name} has no arms and no strengths; leave out --arms and --strengths")
-        ways = list(self.ways)
+        if request.strengths:
+            raise ValueError(f"{self.name} has no strengths; leave out --strengths")
+        ways = list(self.ways(request))
         lines = (
             f"learns     {MATHS.name} ({', '.join(MATHS.sets)}) and {FRENCH.name} ({', '.join(FRENCH.sets)}), by {', '.join(ways)}",
             f"trains     {2 * len(ways)} fine-tunes",
@@ -95,33 +97,33 @@ class LoraVsFull(Recipe):
         )
         return Planned(lines, {"ways": ways, "trainings": 2 * len(ways)}, self.missing(request, common.model))
 
-    @property
-    def ways(self) -> dict[str, Fields]:
-        """How the tasks are learnt, by name."""
+    def ways(self, request: RecipeRequest) -> dict[str, Fields]:
+        """How the tasks are learnt, by name; those that are asked for."""
         by_rank = {f"rank {r}": {**self.lora, "adapter": "lora", "rank": r, "lora_alpha": 2.0 * r} for r in self.ranks}
-        return {**by_rank, FULL: {**self.full, "adapter": "full"}}
+        every = {**by_rank, FULL: {**self.full, "adapter": "full"}}
+        return {name: every[name] for name in named(every, request.arms)}
 
     def parts(self, job: Job) -> list[Part]:
         """Every task, learnt in every way."""
-        return [
-            Part(f"{t.name}/{way}", partial(self._tuned, job, t, way)) for way in self.ways for t in (MATHS, FRENCH)
-        ]
+        ways = self.ways(job.request)
+        return [Part(f"{t.name}/{way}", partial(self._tuned, job, t, way)) for way in ways for t in (MATHS, FRENCH)]
 
     def _tuned(self, job: Job, task: TaskData, way: str) -> Direction:
         """A task, learnt in one way."""
         more = self.french.get(FULL if way == FULL else "lora", {}) if task is FRENCH else {}
-        return tuned(job, task, {**self.ways[way], **more}, seed=job.request.seeds[0])
+        return tuned(job, task, {**self.ways(job.request)[way], **more}, seed=job.request.seeds[0])
 
     def run(self, job: Job) -> Outcome:
         make_ahead(self, job)
         taus: dict[str, tuple[Direction, Direction]] = {}
-        for name in self.ways:
+        for name in self.ways(job.request):
             taus[name] = (self._tuned(job, MATHS, name), self._tuned(job, FRENCH, name))
             job.say(f"trained  {name}")
         norms = {name: tuple(t.norm(job.base.weight) for t in both) for name, both in taus.items()}
         sums = {name: ((both[0], 1.0), (both[1], 1.0)) for name, both in taus.items()}
-        like = norms[f"rank {self.ranks[-1]}"]
-        sums[SCALED] = tuple((t, a / b) for t, a, b in zip(taus[FULL], like, norms[FULL]))  # type: ignore[assignment]
+        if FULL in taus and (ranks := _ranks(taus)):
+            ratios = [a / b for a, b in zip(norms[ranks[-1]], norms[FULL])]
+            sums[SCALED] = tuple(zip(taus[FULL], ratios))  # type: ignore[assignment]
         evaluation = Measure("gsm8k", BOTH, "both", 0).evaluated(job.request)
         metrics = {BASE: self._answers(job, BASE, (), evaluation)}
         for name, parts in sums.items():
@@ -145,7 +147,7 @@ class LoraVsFull(Recipe):
         return {m: per_metric[m][0.0] for m in METRICS}
 
     def _write(self, work: Path, job: Job, metrics: Answers, norms: Mapping[str, tuple[float, ...]]) -> Json:
-        where = f"{self.name} · {job.base.id}"
+        where = f"{self.name} · {job.base.id}{job.request.reduced}"
         verdicts = [c.judged(metrics) for c in CLAIMS]
         records = _records(metrics, norms)
         write_csv(work / f"{self.name}.csv", records)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 from ws.paper import scorecard
 from ws.paper.claims import Claim, Verdict, alike, all_of, beats
@@ -56,6 +57,7 @@ CLAIMS: tuple[Claim[Evidence], ...] = (
 class Variations(Recipe):
     """A table over other recipes, which are run where they are not done."""
 
+    learns_tasks: ClassVar[bool] = True
     over: tuple[Steering, ...] = tuple(OVER.values())
 
     def on(self, model: str) -> "Variations":
@@ -90,7 +92,7 @@ class Variations(Recipe):
         return scorecard.read(self.name, record.folder, failed, reused=record.reused)
 
     def _write(self, work: Path, job: Job, evidence: Evidence) -> Json:
-        where = f"{self.name} · {job.base.id}"
+        where = f"{self.name} · {job.base.id}{job.request.reduced}"
         verdicts = [c.judged(evidence) for c in CLAIMS]
         targets = job.request.targets(self.over[0].kl)
         sheets = [_frontiers(evidence, f"{where} · gain at 5 points")]
@@ -105,7 +107,8 @@ class Variations(Recipe):
 
 def _of(recipe: Steering, request: RecipeRequest) -> RecipeRequest:
     """The same request for the columns that a recipe has as arms."""
-    return replace(request, arms=tuple(a.name for a in recipe.arms if a.name in COLUMNS))
+    rows = request.task_rows if recipe.learns_tasks else None
+    return replace(request, arms=tuple(a.name for a in recipe.arms if a.name in COLUMNS), task_rows=rows)
 
 
 def _frontiers(evidence: Evidence, title: str) -> Sheet:
