@@ -184,7 +184,7 @@ def _part(
 ) -> _Part:
     """One layer's share, on its device and in at least float32."""
     weight: Tensor = layer.weight  # type: ignore[assignment]
-    dtype = torch.promote_types(weight.dtype if weight.is_floating_point() else torch.float32, torch.float32)
+    dtype = torch.promote_types(torch.float32 if is_packed(layer) else weight.dtype, torch.float32)
     local = tuple(
         f if _is_at(f, weight.device, dtype) else mapped(f, lambda t: t.to(weight.device, dtype)) for f in forms
     )
@@ -487,6 +487,11 @@ def _refuse_packed(layers: dict[str, Layer], direction: Direction, fold: bool, o
         raise Unsupported(
             f"{packed[0]} is quantised, and nothing can be folded into packed weights; steer by hook (fold=False), or fold into the "
             "model it was made from."
+        )
+    if stacks := [n for n in packed if isinstance(layers[n], Stack)]:
+        raise Unsupported(
+            f"{stacks[0]} are experts of few bits, and no matrix is there to which a change could be added; load the model whole (on a CPU, or "
+            "without the package `kernels`), or steer other layers."
         )
     if not originated and (own := [n for n in packed if any(isinstance(f, READS_BASE) for f in direction.forms[n])]):
         raise Unsupported(

@@ -6,10 +6,10 @@ from importlib import import_module
 import pytest
 
 from ws.doctor import opened
-from ws.doctor.memory import weight_bytes
 from ws.errors import Unsupported
 from ws.models import quantised
 from ws.models.load import load
+from ws.models.quantised import weight_bytes
 from ws.models.tiny import FOLDER
 from ws.study.options import Common
 

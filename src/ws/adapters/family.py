@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ws.direction.direction import Direction
-from ws.direction.forms import Form, gathered, mapped
+from ws.direction.forms import Form, LowRank, Stacked, gathered, mapped
 from ws.errors import Unsupported
 from ws.models.checkpoint import Theta
 from ws.models.load import Base
@@ -166,6 +166,11 @@ class Family:
         if not self.on_experts and (stacks := [x.name for x in chosen if isinstance(x.module, Stack)]):
             raise Unsupported(
                 f"{self.name} does not work on experts that lie in one tensor, such as {stacks[0]}; take lora, or name other `targets`."
+            )
+        if stacks := [x.name for x in chosen if isinstance(x.module, Stack) and is_packed(x.module)]:
+            raise Unsupported(
+                f"{stacks[0]} are experts of few bits, on which nothing can be trained; load the model whole (on a CPU, or without the "
+                "package `kernels`), or name other `targets`."
             )
         if not self.on_packed and (packed := [x.name for x in chosen if is_packed(x.module)]):
             raise Unsupported(
@@ -341,4 +346,9 @@ def forms_of(family: Family, base: Theta, adapter: Adapter, module: str) -> tupl
         w = base.weight(module).to("cpu", torch.float64)
         own = base.bias(module)
         bias = None if own is None else own.to("cpu", torch.float64)
-    return gathered(family.branch(adapter.of(module), w, bias, adapter.spec))
+    forms = family.branch(adapter.of(module), w, bias, adapter.spec)
+    if isinstance(
+        base.layers[module].module, Stack
+    ):  # where there is one expert alone, its factors look like a matrix's
+        forms = tuple(Stacked(f.b[None], f.a[None]) if isinstance(f, LowRank) else f for f in forms)
+    return gathered(forms)

@@ -83,10 +83,12 @@ def doctor(options: Options) -> VerbResult:
         say(f"reading config and tokenizer of {common.model}")
         try:
             model = opened(common.model)
-            checks += [*examine_model(model), *findings(model.base)]
+            usable = all(c.state != "broken" for c in checks if c.name == "device")
+            free = free_by_device(common.device) if usable else {"cpu": 0}
+            packed = common.quantize or model.packed_on(next(iter(free)))
+            checks += [*examine_model(model), *findings(model.base, packed)]
             data, train = planned_settings(common, options.values, model.base)
-            if all(c.state != "broken" for c in checks if c.name == "device"):
-                free = free_by_device(common.device)
+            if usable:
                 main = free_memory(torch.device("cpu"))
                 memory = memory_plan(
                     model, data, train, dtype=common.dtype, quantize=common.quantize, free=free, main=main

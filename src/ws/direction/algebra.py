@@ -352,9 +352,7 @@ def compressed(
         if not matrix:
             forms[name] = biases
             continue
-        stacked = isinstance(matrix[0], Stacked)
-        experts = matrix[0].experts if isinstance(matrix[0], Stacked) else ()
-        spectra = [spectrum(name, (e,), weight) for e in experts] if stacked else [spectrum(name, matrix, weight)]
+        spectra = [spectrum(name, own, weight) for own in matrices(parts)]
         squares = torch.stack([s for _, s, _ in spectra]).sum(0)  # one rank for all experts
         size = float(squares.sum())
         if rank is None:
@@ -365,7 +363,7 @@ def compressed(
             q = min(rank, len(squares))
         b = torch.stack([left[:, :q].float() for left, _, _ in spectra])
         a = torch.stack([right[:q].float() for _, _, right in spectra])
-        cut = Stacked(b, a) if stacked else LowRank(b[0], a[0])
+        cut = Stacked(b, a) if isinstance(matrix[0], Stacked) else LowRank(b[0], a[0])
         part, total = part + float(squares[:q].sum()), total + size
         forms[name] = (cut, *biases)
     share = part / total if total > 0 else math.nan
@@ -393,18 +391,18 @@ def spectrum(name: str, matrix: tuple[Form, ...], weight: WeightOf | None) -> tu
     return u, squares.flip(0).clamp(min=0), u.mT @ whole
 
 
-def refuse_stacked(direction: Direction) -> None:
-    """Refuse a matrix of every expert where there has to be one per module."""
-    if of := [n for n, forms in direction.forms.items() if any(isinstance(f, Stacked) for f in forms)]:
-        raise Unsupported(
-            f"{of[0]} is a matrix of every expert, and this looks at one matrix per module; leave experts out: "
-            "`restricted(direction, drop='*.experts.*')`."
-        )
+def matrices(forms: Sequence[Form]) -> list[tuple[Form, ...]]:
+    """The matrices that a module's change is made of, biases left out: one, or that of each expert; none where there is no matrix."""
+    matrix = gathered(tuple(f for f in forms if not isinstance(f, BiasShift)))
+    if matrix and isinstance(matrix[0], Stacked):
+        return [(expert,) for expert in matrix[0].experts]
+    return [matrix] if matrix else []
 
 
 def whole_matrix(name: str, matrix: tuple[Form, ...], weight: WeightOf | None) -> Tensor:
     """The matrix of one module's change in float64."""
-    refuse_stacked(Direction({name: matrix}))
+    if any(isinstance(f, Stacked) for f in matrix):
+        raise Unsupported(f"{name} is a matrix of every expert; ask for those of each with `matrices`.")
     if weight is not None:
         w = weight(name).detach().cpu().double()
     elif any(isinstance(f, READS_BASE) for f in matrix):

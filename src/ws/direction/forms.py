@@ -272,9 +272,8 @@ def inner(left: Form, right: Form, w: Float[Tensor, "o i"] | None) -> float:
     if isinstance(left, BiasShift) or isinstance(right, BiasShift):
         both = isinstance(left, BiasShift) and isinstance(right, BiasShift)
         return float(_64(left.v) @ _64(right.v)) if both else 0.0  # type: ignore[union-attr]
-    if isinstance(left, Stacked) and isinstance(right, Stacked):
-        return sum(inner(a, b, None) for a, b in zip(left.experts, right.experts, strict=True))
-    if isinstance(left, LowRank) and isinstance(right, LowRank):
+    if isinstance(left, Factors) and isinstance(right, Factors):
+        assert left.b.shape[:-1] == right.b.shape[:-1], "changes of one module have one shape"
         return float(((_64(left.b).mT @ _64(right.b)) * (_64(left.a) @ _64(right.a).mT)).sum())
     if isinstance(right, LowRank):
         left, right = right, left

@@ -3,7 +3,7 @@
 Every module gets a random change with the norm of the given change. Three forms:
 
 - `spectrum`: the same singular values and Haar-random singular vectors, where the change is low rank; of experts, for each of them
-- `gauss`: a dense Gaussian matrix
+- `gauss`: a dense Gaussian matrix; of experts, for each of them
 - `gate`: the same scales, rotations and shifts, shuffled and with random signs
 
 `like` takes `spectrum` where it can and `gauss` elsewhere. A bias gets a random vector of the same length, but for `gate`.
@@ -41,15 +41,11 @@ def random_like(direction: Direction, seed: int, weight: WeightOf, *, form: str 
         if low and form != "gauss":
             assert isinstance(matrix[0], Factors)
             changes.append(_spectrum(matrix[0], g))
-        elif any(isinstance(f, Stacked) for f in matrix):
-            raise Unsupported(
-                f"{name} is a matrix of every expert, and random ones of those have a given spectrum; use like."
-            )
         elif matrix:
             shape = weight(name).shape
             noise = torch.randn(*shape, generator=g, dtype=torch.float64)
             size = Direction({name: matrix}).norm(weight)
-            changes.append(Dense((noise * (size / float(noise.norm()))).float()))
+            changes.append(_whole((noise * (size / float(noise.norm()))).float()))
         shift = direction.bias(name)
         if shift is not None:
             noise = torch.randn(shift.shape, generator=g, dtype=torch.float64)
@@ -64,6 +60,15 @@ def _with_provenance(direction: Direction, forms: dict[str, tuple[Form, ...]], s
     # its size is that of the other, and so what that was made from
     provenance = {"base": base, "made_by": "random", "seed": seed, "like": direction.content_hash, **variant}
     return Direction(forms, {**provenance, "size_of": dict(direction.provenance)})
+
+
+def _whole(m: Tensor) -> Form:
+    """A matrix as it is; of every expert, as a product with the identity, for experts are held as products."""
+    if m.ndim == 2:
+        return Dense(m)
+    experts, o, i = m.shape
+    one = torch.eye(min(o, i)).expand(experts, -1, -1)
+    return Stacked(one, m) if o < i else Stacked(m, one)
 
 
 def _shuffled(form: Form, g: torch.Generator) -> Form:

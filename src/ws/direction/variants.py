@@ -18,10 +18,11 @@ from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from ws.direction.algebra import spectrum, whole_matrix
+from ws.direction.algebra import matrices, spectrum, whole_matrix
 from ws.direction.direction import Direction, WeightOf
-from ws.direction.forms import BiasShift, Form, LowRank
+from ws.direction.forms import BiasShift, Factors, Form, LowRank, Stacked
 from ws.direction.random import random_like
 from ws.types import Json
 
@@ -106,10 +107,10 @@ def _inside(
         if isinstance(form, BiasShift):
             if write is not None:
                 forms.append(BiasShift(_onto(write, form.v)))
-        elif isinstance(form, LowRank):
+        elif isinstance(form, Factors):
             b = form.b if write is None else _onto(write, form.b)
             a = form.a if read is None else _onto(read, form.a.mT).mT
-            forms.append(LowRank(b, a))
+            forms.append(type(form)(b, a))
         else:
             rest.append(form)
     if rest:  # P w has the rank of P, whatever w is
@@ -126,7 +127,7 @@ def _inside(
 
 
 def _onto(basis: Tensor, x: Tensor) -> Tensor:
-    """`B B^T x`, summed in float64."""
+    """`B B^T x`, summed in float64; of experts, with one basis for all of them or one for each."""
     b = basis.detach().to(x.device, torch.float64)
     return (b @ (b.mT @ x.double())).to(x.dtype)
 
@@ -153,8 +154,8 @@ def base_block(direction: Direction, weight: WeightOf, share: float) -> Directio
     for name in direction.forms:
         w = weight(name).detach().cpu().double()
         u, _, vh = torch.linalg.svd(w, full_matrices=False)
-        k = max(1, math.floor(share * len(vh)))
-        write[name], read[name] = u[:, :k], vh[:k].mT
+        k = max(1, math.floor(share * vh.shape[-2]))
+        write[name], read[name] = u[..., :k], vh[..., :k, :].mT
     return projected(direction, write=write, read=read, weight=weight, name=f"base_block:{share:g}")
 
 
@@ -171,18 +172,28 @@ def cropped(direction: Direction, part: str, weight: WeightOf | None = None) -> 
     forms: dict[str, tuple[Form, ...]] = {}
     ranks = []
     for name, parts in direction.forms.items():
-        matrix = tuple(f for f in parts if not isinstance(f, BiasShift))
         biases = tuple(f for f in parts if isinstance(f, BiasShift))
-        cut: tuple[Form, ...] = ()
-        first, last = 0, 0
-        if matrix:
+        cuts: list[LowRank] = []
+        first = 0
+        for matrix in matrices(parts):
             left, squares, right = spectrum(name, matrix, weight)
             ranks.append(_rank(squares))
             first, last = _range(kind, amount, squares, ranks[-1])
-            cut = (LowRank(left[:, first:last].float(), right[first:last].float()),) if last > first else ()
-        forms[name] = (*cut, *(biases if first == 0 else ()))
+            cuts.append(LowRank(left[:, first:last].float(), right[first:last].float()))
+        forms[name] = (*_together(cuts, any(isinstance(f, Stacked) for f in parts)), *(biases if first == 0 else ()))
     flags = Flags("same_direction", tautology=True, rank=float(max(ranks, default=0)))
     return as_variant(direction, forms, f"cropped:{part}", flags)
+
+
+def _together(cuts: list[LowRank], of_experts: bool) -> tuple[Form, ...]:
+    """The cut matrix of a module, or those of its experts at one rank, the smaller ones with zeros; nothing where no rank is left."""
+    rank = max((c.rank for c in cuts), default=0)
+    if rank == 0:
+        return ()
+    if not of_experts:
+        return (cuts[0],)
+    b = torch.stack([pad(c.b, (0, rank - c.rank)) for c in cuts])
+    return (Stacked(b, torch.stack([pad(c.a, (0, 0, 0, rank - c.rank)) for c in cuts])),)
 
 
 def check_part(part: str) -> tuple[str, float]:

@@ -22,8 +22,7 @@ from ws.errors import Unsupported
 from ws.generate import batch_of
 from ws.models.head import head_bytes, target_logprobs
 from ws.models.load import DTYPES
-from ws.models.modules import linears_of
-from ws.models.quantised import BYTES, QUANTIZE
+from ws.models.quantised import LINEAR, QUANTIZE, weight_bytes
 from ws.train import ROWS_AT_ONCE, TrainSettings, spec_of
 from ws.train.losses import kept_bytes, tokens_that_fit
 from ws.types import Json, Network
@@ -112,9 +111,12 @@ def memory_plan(
     device, room = next(iter(free.items()))
     chosen = _dtype(model, dtype, device)
     of = family(train.adapter)
-    if quantize is not None and not of.on_packed:
+    if quantize is not None and model.packed is not None:
+        raise Unsupported(f"{model.base.id} is packed already (as {model.packed}); leave out `quantize`.")
+    quantize = quantize or model.packed_on(device)
+    if quantize in LINEAR and not of.on_packed:
         raise Unsupported(
-            f"{of.name} is computed from the base's own weights; leave out `quantize`, or take lora or bias."
+            f"{of.name} is computed from the base's own weights, and these are packed (as {quantize}); take lora or bias, or whole weights."
         )
     network: Network = model.base.model
     network.to(chosen)
@@ -156,20 +158,11 @@ def memory_plan(
     return MemoryPlan(**{**vars(plan), "advice": tuple(_advice(plan, model, train))})
 
 
-def weight_bytes(network: nn.Module, quantize: str | None) -> int:
-    """Bytes of the weights: those of linear layers packed where they are quantised, all others as they are."""
-    whole = sum(p.numel() * p.element_size() for p in network.parameters())
-    if quantize is None:
-        return whole
-    packed = [p for x in linears_of(network) if isinstance(p := x.module.weight, Tensor)]
-    return whole - int(sum(p.numel() * (p.element_size() - BYTES[quantize]) for p in packed))
-
-
 def _dtype(model: Opened, dtype: str, device: str) -> torch.dtype:
     """The precision `ws.load` would hold the weights in."""
     if dtype != "auto":
         return DTYPES[dtype]
-    return torch.float32 if device == "cpu" else model.dtype
+    return torch.float32 if device == "cpu" and model.packed is None else model.dtype  # what is packed is not cast
 
 
 def _generating(model: Opened, data: DataSettings) -> Step:
@@ -264,7 +257,7 @@ def _advice(plan: MemoryPlan, model: Opened, train: TrainSettings) -> list[str]:
         sentences.append(
             f"--dtype {own} halves the weights to {size(model.stored)}; the checkpoint holds no more than that."
         )
-    for by in QUANTIZE if plan.quantize is None else ():
+    for by in QUANTIZE if plan.quantize is None and model.packed is None else ():
         if (packed := weight_bytes(model.base.model, by)) < plan.weights:
             sentences.append(f"--quantize {by} makes the weights {size(packed)}; lora and bias are trained on that.")
     if plan.weights < plan.room and not training[0].fits(room) and training[-1].fits(room):

@@ -22,7 +22,7 @@ from ws.models.chat import Chat, end_of_turn, has_template, render, thinks
 from ws.models.checkpoint import tensor_places
 from ws.models.locate import locate, reach_model, why_not
 from ws.models.prompts import tokenizer_of
-from ws.models.quantised import method_of, refuse_packed_so
+from ws.models.quantised import OF_EXPERTS, packed_as, refuse_packed_so, stays_packed, weight_bytes
 from ws.train.sequences import finished
 from ws.types import Json, Tokenizer
 
@@ -40,6 +40,12 @@ class Opened:
     """The precision it is stored in."""
     stored: int
     """Bytes of its weights at that precision."""
+    packed: str | None = None
+    """The way in which the checkpoint's own weights are packed (`quantised.BYTES`)."""
+
+    def packed_on(self, device: str) -> str | None:
+        """The way in which its weights are packed in the memory of a device; None where they are whole there."""
+        return self.packed if stays_packed(self.packed, device) else None
 
 
 def opened(model: str) -> Opened:
@@ -55,11 +61,7 @@ def opened(model: str) -> Opened:
     except (OSError, ValueError) as e:
         raise BadFile(why_not(model, e)) from e
     refuse_packed_so(config, name)
-    if (method := method_of(config)) is not None:
-        raise Unsupported(
-            f"{name} is quantised (by {method}), and packed weights cannot be counted by shapes; name the model it was made from, with "
-            "`quantize` if you like, or just load it."
-        )
+    packed = packed_as(config, name)
     dtype = stored_dtype(config) or torch.float32
     try:
         network = skeleton(config, name, dtype)
@@ -67,7 +69,7 @@ def opened(model: str) -> Opened:
         raise BadFile(why_not(model, e)) from e
     network.eval().requires_grad_(False)
     base = Base(network, tokenizer, "", name, revision, model, weights="")  # of no values there are no names
-    return Opened(base, dtype, sum(p.numel() * p.element_size() for p in network.parameters()))
+    return Opened(base, dtype, sum(p.numel() * p.element_size() for p in network.parameters()), packed)
 
 
 def examine_model(model: Opened) -> list[Finding]:
@@ -106,6 +108,9 @@ def _weights(model: Opened) -> Finding:
     """The weights: are they here, as safetensors? A hub id that was never fetched is fetched when it is needed."""
     source, _, revision = locate(model.base.source)
     text = f"{size(model.stored)} in {str(model.dtype).removeprefix('torch.')}"
+    if model.packed is not None:
+        where = "; whole on a CPU" if model.packed in OF_EXPERTS else ""
+        text = f"{size(weight_bytes(model.base.model, model.packed))} packed as {model.packed}, {text} if they were whole{where}"
     folder = Path(source)
     if not folder.is_dir():
         from huggingface_hub import snapshot_download

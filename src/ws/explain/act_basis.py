@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ws.batches import Room, in_batches
 from ws.direction import Direction
-from ws.direction.algebra import refuse_stacked, spectrum
-from ws.direction.forms import BiasShift
+from ws.direction.algebra import spectrum
+from ws.direction.forms import BiasShift, Stacked
+from ws.errors import Unsupported
 from ws.explain import kept
 from ws.explain.bases.basis import Basis, basis
 from ws.explain.bases.spaces import writers_of
@@ -32,7 +33,7 @@ SHARES = (0.25, 0.5)
 
 def seen(base: Base, direction: Direction, texts: Sequence[Text]) -> dict[int, Basis]:
     """The eigenvectors of C, block by block, the largest first; `values` are roots of eigenvalues."""
-    refuse_stacked(direction)
+    refuse_experts(direction)
     own = {}
     columns: dict[int, list[Tensor]] = {}
     tokens = sum(len(ids) for ids, _ in texts)
@@ -49,6 +50,15 @@ def seen(base: Base, direction: Direction, texts: Sequence[Text]) -> dict[int, B
         values, vectors = torch.linalg.eigh(inputs[name])
         columns.setdefault(block, []).append(left @ vectors * values.clamp(min=0).sqrt())
     return {block: basis("seen", torch.cat(some, 1), "same_direction") for block, some in columns.items()}
+
+
+def refuse_experts(direction: Direction) -> None:
+    """Refuse routed experts: what they read on the way out never leaves the kernel that multiplies by all of them."""
+    if of := [n for n, forms in direction.forms.items() if any(isinstance(f, Stacked) for f in forms)]:
+        raise Unsupported(
+            f"{of[0]} is a matrix of every expert, and what those read inside of their kernel cannot be seen; ask `func_proj`, or "
+            "leave experts out: `restricted(direction, drop='*.experts.*')`."
+        )
 
 
 def seconds(

@@ -39,7 +39,7 @@ def run(subject: Subject) -> Finding:
     base, direction = subject.base, subject.direction
     writers = kept.writers_alone(subject)
     alpha = 1.0 if subject.measure is None else subject.measure.alpha
-    blocks = {x.block for x in writers_of(base) if x.name in writers.forms}
+    blocks = {x.block for x in writers_of(base, experts=True) if x.name in writers.forms}
     shifted = moved(base, direction, held_texts(subject), abs(alpha))
     whole = {b: s for b, s in spaces(shifted).items() if b in blocks}
     most = max(b.rank for b in whole.values())

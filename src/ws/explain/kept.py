@@ -33,7 +33,7 @@ WRITERS = "writers"
 
 def writers_alone(subject: Subject) -> Direction:
     """The direction on the matrices that write to the residual stream; refused where it changes none."""
-    names = [x.name for x in writers_of(subject.base) if x.name in subject.direction.forms]
+    names = [x.name for x in writers_of(subject.base, experts=True) if x.name in subject.direction.forms]
     if not names:
         raise ValueError("this direction changes no matrix that writes to the residual stream")
     part = restricted(subject.direction, keep=names)
@@ -42,7 +42,11 @@ def writers_alone(subject: Subject) -> Direction:
 
 def kept(writers: Direction, base: Base, space: ByBlock, name: str, flags: Flags) -> Direction:
     """`P w` of every writer whose block has a basis."""
-    own = {x.name: space[x.block].vectors for x in writers_of(base) if x.block in space and space[x.block].rank}
+    own = {
+        x.name: space[x.block].vectors
+        for x in writers_of(base, experts=True)
+        if x.block in space and space[x.block].rank
+    }
     weight = base.weight if writers.reads_base else None
     return projected(writers, write=own, weight=weight, name=name, flags=flags)
 

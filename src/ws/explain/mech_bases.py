@@ -80,6 +80,8 @@ def run(subject: Subject) -> Finding:
         readings.append(
             "ov and qk are not there: not every block of this model has queries, keys and values as matrices of their own."
         )
+    if not weights.mlp_space(base):
+        readings.append("mlp is not there: not every block of this model has an MLP that all tokens see.")
     if subject.material is None:
         readings.append("Spaces of states are not there: they take prompts, which a run has and a file has not.")
     return Finding(

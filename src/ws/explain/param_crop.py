@@ -7,6 +7,8 @@ rest of ...            what each leaves; kept + rest = the whole
 
 import math
 
+import torch
+
 from ws.direction import Direction
 from ws.direction.variants import Flags, complement, cropped, flags_of, projected
 from ws.explain.bases.spectra import spectrum_of
@@ -56,9 +58,12 @@ def base_block(subject: Subject, share: float) -> Direction:
     """The part between the top singular vectors of W on both sides, from the decompositions that are kept per model."""
     write, read = {}, {}
     for name in subject.direction.forms:
-        spectrum = spectrum_of(subject.base, name)
-        k = max(1, math.floor(share * len(spectrum.s)))
-        write[name], read[name] = spectrum.u[:, :k], spectrum.v[:, :k]
+        of_experts = subject.base.weight(name).ndim == 3
+        experts = range(len(subject.base.weight(name))) if of_experts else [None]
+        own = [spectrum_of(subject.base, name, e) for e in experts]
+        k = max(1, math.floor(share * min(len(s.s) for s in own)))
+        sides = [s.u[:, :k] for s in own], [s.v[:, :k] for s in own]
+        write[name], read[name] = (torch.stack(side) if of_experts else side[0] for side in sides)
     label = f"base_block:{share:g}"
     weight = subject.base.weight
     return projected(subject.direction, write=write, read=read, weight=weight, name=label, flags=Flags("base"))

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ws.direction.algebra import SCOPES, spectrum
-from ws.direction.forms import BiasShift
+from ws.direction.algebra import SCOPES, matrices, spectrum
+from ws.direction.forms import Form
 from ws.direction.variants import OF_THE_BASE, Flags
 from ws.explain.bases.basis import haar
 from ws.explain.bases.spectra import spectrum_of
@@ -75,13 +75,20 @@ class _Sums:
 
 
 def aligned(base: Base, subject: Subject, name: str) -> dict[str, _Sums]:
-    """The sums of one module at the top and at the bottom; nothing where its matrix is not changed."""
-    direction = subject.direction
-    matrix = tuple(f for f in direction.forms[name] if not isinstance(f, BiasShift))
-    if not matrix:
-        return {}
-    left, squares, right = spectrum(name, matrix, base.weight if direction.reads_base else None)
-    weight = spectrum_of(base, name)
+    """The sums of one module at the top and at the bottom, over its experts where it has some; nothing where its matrix is not changed."""
+    sums: dict[str, _Sums] = {}
+    of_experts = base.weight(name).ndim == 3
+    for at, matrix in enumerate(matrices(subject.direction.forms[name])):
+        for part, own in _of_matrix(base, subject, name, matrix, at if of_experts else None).items():
+            sums[part] = sums[part] + own if part in sums else own
+    return sums
+
+
+def _of_matrix(
+    base: Base, subject: Subject, name: str, matrix: tuple[Form, ...], expert: int | None
+) -> dict[str, _Sums]:
+    left, squares, right = spectrum(name, matrix, base.weight if subject.direction.reads_base else None)
+    weight = spectrum_of(base, name, expert)
     out_features, in_features = weight.weight.shape
     r = min(out_features, in_features)
     k = max(1, int(SHARE * r))
@@ -90,7 +97,8 @@ def aligned(base: Base, subject: Subject, name: str) -> dict[str, _Sums]:
     size = float(squares.sum())
     values = squares[:LARGEST].clamp(min=0).sqrt()
     products = random_products(out_features, in_features, len(values), k)
-    order = torch.randperm(DRAWS, generator=torch.Generator().manual_seed(zlib.crc32(name.encode()) + subject.seed))
+    seed = zlib.crc32(name.encode()) + subject.seed + (expert or 0)
+    order = torch.randperm(DRAWS, generator=torch.Generator().manual_seed(seed))
     draws = torch.einsum("i,nij,j->n", values, products, values)[order]
     null, thin_null = size * k * k / (out_features * in_features), thin * (k / r) ** 2
     sums = {}

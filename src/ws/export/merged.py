@@ -32,6 +32,8 @@ from ws.types import Json
 
 VALUES_AT_ONCE = 1 << 18  # what fits a processor's cache
 BYTES_AT_ONCE = 1 << 22
+WHOLE = ("F64", "F32", "F16", "BF16")
+"""What a checkpoint calls the precisions that a sum is rounded to."""
 OTHER_WEIGHTS = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".gguf"}
 
 
@@ -177,6 +179,11 @@ def _write_shard(
     with open(source, "rb") as old, open(target, "wb") as new:
         length = struct.unpack("<Q", old.read(8))[0]
         header = json.loads(old.read(length))
+        if few := [n for n in changes if header[n]["dtype"] not in WHOLE]:
+            raise ExportRefused(
+                f"the checkpoint stores {few[0]} in few bits ({header[few[0]]['dtype']}), into which nothing is merged; merge into a copy of it "
+                "that is whole."
+            )
         places = sorted((8 + length + header[name]["data_offsets"][0], name) for name in changes)
         old.seek(0)
         for start, name in places:

@@ -101,7 +101,12 @@ def is_turned(layer: Layer) -> bool:
 def is_packed(layer: Layer) -> bool:
     """True where the weights are stored in fewer bits than they stand for."""
     weight, usual = layer.weight, 3 if isinstance(layer, Stack) else 2
-    return isinstance(weight, Tensor) and (by_torchao(weight) or not weight.is_floating_point() or weight.ndim != usual)
+    if not isinstance(weight, Tensor):
+        return False
+    few_bits = (
+        not weight.is_floating_point() or weight.element_size() == 1
+    )  # fp8 looks like ordinary numbers, but for its scales
+    return by_torchao(weight) or few_bits or weight.ndim != usual
 
 
 def by_torchao(t: Tensor) -> bool:
@@ -221,7 +226,7 @@ def stacks_of(model: nn.Module) -> list[Linear]:
     for at, block in enumerate(blocks):
         for path, module in block.named_modules():
             for n, p in module.named_parameters(recurse=False):
-                if p.ndim == 3 and path.rpartition(".")[2] == EXPERTS:
+                if p.ndim == 3 and path.rpartition(".")[2] == EXPERTS and "scale" not in n:  # of packed ones
                     stacks.append(Linear(f"{prefix}.{at}.{path}.{n}", at, f"{path}.{n}", Stack(module, n)))
     return stacks
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ws.direction.algebra import SCOPES, gram_of_module, products_of_module
 from ws.direction.direction import Direction
-from ws.direction.forms import READS_BASE, Form, LowRank
+from ws.direction.forms import READS_BASE, Factors, Form
 from ws.direction.random import random_like
 from ws.models.checkpoint import Theta
 from ws.progress import progress
@@ -142,14 +142,14 @@ def _look_at_readers(
     for i, a in enumerate(left):
         for j, c in enumerate(right):
             if a is not None and c is not None:
-                few, many = (a, c) if a.shape[0] <= c.shape[0] else (c, a)
-                alike.setdefault((i, j), []).append(float((few @ many.mT).abs().max(1).values.median()))
+                few, many = (a, c) if a.shape[-2] <= c.shape[-2] else (c, a)
+                alike.setdefault((i, j), []).append(float((few @ many.mT).abs().max(-1).values.median()))
 
 
 def _units(forms: tuple[Form, ...]) -> Tensor | None:
-    """The readers of a low rank at length 1."""
-    a = next((f.a for f in forms if isinstance(f, LowRank)), None)
-    return None if a is None else torch.nn.functional.normalize(a.detach().cpu().float(), dim=1)
+    """The readers of a low rank at length 1; of experts, those of each."""
+    a = next((f.a for f in forms if isinstance(f, Factors)), None)
+    return None if a is None else torch.nn.functional.normalize(a.detach().cpu().float(), dim=-1)
 
 
 def _grouped(tables: ByModule, scope: str) -> dict[str, Tensor]:

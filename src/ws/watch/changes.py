@@ -10,7 +10,7 @@ adapter the tensors of one module are read at a time, of a whole fine-tune the t
     FILE.safetensors        a direction, or plain changes of weights
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from ws.adapters import Adapter, changes_between, family, load_adapter
-from ws.adapters.family import forms_of
+from ws.adapters.family import forms_of, peft_names, renamed
 from ws.adapters.file import WEIGHTS
 from ws.adapters.stock import own_name
 from ws.diff.checkpoints import change_of_module, from_tensors, left_out, same_linears
 from ws.diff.lookup import DIRECTION, adapter_at, base_of_adapter, is_adapter, is_hub_id, lookup
 from ws.diff.trained import refuse_other_base, without_shared_start
 from ws.direction import Direction
-from ws.direction.algebra import refuse_stacked
 from ws.direction.file import format_of
 from ws.direction.forms import Form, mapped
 from ws.errors import BadFile, DirectionMismatch
@@ -86,7 +85,7 @@ def of_adapter(name: str, folder: Path, base: Theta) -> Change:
     """The change that an adapter makes; it is checked whole, and read again a module at a time."""
     whole = adapter_at(folder, base)
     refuse_other_base(whole, base, name)
-    stored = AdapterFile(folder / WEIGHTS)
+    stored = AdapterFile(folder / WEIGHTS, _own_names(base, whole.spec.modules))
     empty = replace(whole, tensors={})
 
     def read(module: str) -> tuple[Form, ...]:
@@ -101,7 +100,7 @@ def of_sides(name: str, folder: Path, base: Theta) -> Change:
     for side in both:
         refuse_other_base(side, base, name)
     modules, own = both[0].spec.modules, family(both[0].spec.family)
-    files = [AdapterFile(folder / side / WEIGHTS) for side in ("pos", "neg")]
+    files = [AdapterFile(folder / side / WEIGHTS, _own_names(base, modules)) for side in ("pos", "neg")]
     pos, neg = without_shared_start(*both)
     sides = [(replace(side, tensors={}), file) for side, file in zip((pos, neg), files)]
 
@@ -124,6 +123,8 @@ class AdapterFile:
     """The tensors of an adapter's file, those of one module at a time."""
 
     path: Path
+    names: Mapping[str, str] = field(default_factory=dict)
+    """peft's name of a module to ours, where they differ."""
 
     @cached_property
     def _keys(self) -> dict[str, list[str]]:
@@ -131,7 +132,7 @@ class AdapterFile:
         keys: dict[str, list[str]] = {}
         with safe_open(self.path, framework="pt") as f:
             for key in f.keys():
-                own = own_name(key)
+                own = self._named(key)
                 for parts in (1, 2):  # a parameter's name has one part or two
                     keys.setdefault(own.rsplit(".", parts)[0], []).append(key)
         return keys
@@ -139,7 +140,14 @@ class AdapterFile:
     def of(self, module: str) -> dict[str, Any]:
         """Copies, so that the file's pages need not stay in memory."""
         with safe_open(self.path, framework="pt") as f:
-            return {own_name(key): f.get_tensor(key).clone() for key in self._keys.get(module, ())}
+            return {self._named(key): f.get_tensor(key).clone() for key in self._keys.get(module, ())}
+
+    def _named(self, key: str) -> str:
+        return renamed(own_name(key), self.names)
+
+
+def _own_names(base: Theta, modules: Sequence[str]) -> dict[str, str]:
+    return {peft: module for module, peft in peft_names(base, modules).items() if peft != module}
 
 
 def _of_another_base(folder: Path, base: Theta) -> tuple[str, ...]:
@@ -175,8 +183,7 @@ def of_direction(name: str, direction: Direction, base: Theta) -> Change:
             f"{name} was made on base {direction.fingerprint[:8]}…, and {base.id} is {base.fingerprint[:8]}…; name its base "
             "with `base` (or `model`), or watch with directions of this one."
         )
-    refuse_stacked(direction)
-    if odd := sorted(direction.forms.keys() - base.linears.keys()):
+    if odd := sorted(direction.forms.keys() - base.layers.keys()):
         raise DirectionMismatch(f"{name} changes {odd[0]}, which {base.id} does not have.")
     return Change(name, direction.forms, dict(direction.provenance), is_direction=True)
 

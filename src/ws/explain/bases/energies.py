@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ws.direction.algebra import refuse_stacked, spectrum
+from ws.direction.algebra import matrices, spectrum
 from ws.direction.direction import Direction, WeightOf
-from ws.direction.forms import BiasShift, Form
+from ws.direction.forms import Form
 from ws.explain.bases.basis import Basis, haar, left_singular
 from ws.explain.bases.spaces import Spaces, readers_of, writers_of
 from ws.explain.bases.spectra import width_of
@@ -100,11 +100,11 @@ def factors(direction: Direction, base: Base, side: str, *, blocks: Collection[i
     """What a direction changes of the residual stream's writers, or of its readers, in factors; of some blocks, or of all.
 
     A block whose factors have more columns than the stream is wide, as those of full fine-tunes, is kept as a square root.
+    Every expert is a matrix like any other.
     """
-    refuse_stacked(direction)
-    linears = writers_of(base) if side == "write" else readers_of(base, width_of(base))
+    layers = writers_of(base, experts=True) if side == "write" else readers_of(base, width_of(base), experts=True)
     parts: dict[int, Tensor] = {}
-    for x in linears:
+    for x in layers:
         if (blocks is None or x.block in blocks) and (part := factor(direction, x.name, base, side)) is not None:
             parts[x.block] = _narrow(torch.cat([parts[x.block], part], 1) if x.block in parts else part)
     return Factors(parts)
@@ -124,11 +124,10 @@ def factor(direction: Direction, name: str, base: Base, side: str) -> Float[Tens
     What a bias writes is a column of its own: it counts in the norm of a direction too.
     """
     forms = direction.forms.get(name, ())
-    matrix = tuple(f for f in forms if not isinstance(f, BiasShift))
-    shift = direction.bias(name) if side == "write" and len(matrix) < len(forms) else None
+    shift = direction.bias(name) if side == "write" and forms else None
     columns = [] if shift is None else [shift.detach().cpu().double()[:, None]]
-    if matrix:
-        columns.append(_matrix_factor(name, matrix, base.weight if direction.reads_base else None, side))
+    weight = base.weight if direction.reads_base else None
+    columns += [_matrix_factor(name, matrix, weight, side) for matrix in matrices(forms)]
     return torch.cat(columns, 1) if columns else None
 
 

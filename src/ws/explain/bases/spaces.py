@@ -7,8 +7,8 @@ write is read by nobody there), that side is empty. Combinations are those of `b
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ws.direction.groups import WRITES, is_called
 from ws.explain.bases.basis import Basis, union
-from ws.methods.activation.sspace import WRITES
 from ws.models.base import Base
 from ws.models.modules import Linear
 
@@ -78,16 +78,15 @@ def either(name: str, *parts: Spaces) -> Spaces:
     return combined(name, lambda *bases: union(bases), *parts)
 
 
-def writers_of(base: Base) -> list[Linear]:
-    """The matrices that write to the residual stream."""
-    return [x for x in base.linears.values() if x.is_called(WRITES)]
+def writers_of(base: Base, *, experts: bool = False) -> list[Linear]:
+    """The matrices that write to the residual stream; those of routed experts too, where they are asked for."""
+    return [x for x in (base.layers if experts else base.linears).values() if is_called(x.name, WRITES)]
 
 
-def readers_of(base: Base, width: int) -> list[Linear]:
+def readers_of(base: Base, width: int, *, experts: bool = False) -> list[Linear]:
     """The matrices that read the residual stream: as wide as it, and no writers."""
-    writers = {x.name for x in writers_of(base)}
-    rest = (x for x in base.linears.values() if x.name not in writers)
-    return [x for x in rest if base.weight(x.name).shape[1] == width]
+    rest = (x for x in (base.layers if experts else base.linears).values() if not is_called(x.name, WRITES))
+    return [x for x in rest if base.weight(x.name).shape[-1] == width]
 
 
 def in_block(linears: Sequence[Linear], block: int) -> Iterator[Linear]:

@@ -65,10 +65,11 @@ class Spectrum:
         return self.side.mT @ x if self.tall else self.side.mT @ (self.weight @ x) / self.s[:, None]
 
 
-def spectrum_of(base: Base, name: str) -> Spectrum:
-    """The singular value decomposition of one matrix of a base."""
+def spectrum_of(base: Base, name: str, expert: int | None = None) -> Spectrum:
+    """The singular value decomposition of one matrix of a base; of experts that lie in one tensor, of one of them."""
     w = base.weight(name).detach()
-    side, s = _kept(base, name, lambda: _shorter_side(w))
+    w, what = (w, name) if expert is None else (w[expert], f"{name} of expert {expert}")
+    side, s = _kept(base, what, lambda: _shorter_side(w))
     return Spectrum(w.cpu().double(), side, s)
 
 

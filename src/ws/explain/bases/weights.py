@@ -104,11 +104,13 @@ def write_x_notlogits(base: Base, *, write: Spaces | None = None, logits: Spaces
 # ---------------------------------------------------------------- circuits of one block
 
 
-def mlp_space(base: Base) -> Spaces:
-    """What each block's MLP puts out, and what its gate and up matrices take in."""
+def mlp_space(base: Base) -> Spaces | None:
+    """What each block's MLP puts out, and what its gate and up matrices take in; None where a block has none that all tokens see."""
     width, k = width_of(base), wide(width_of(base))
     mlp_out = [x for x in writers_of(base) if ".mlp." in f".{x.leaf}." or "dense_4h_to_h" in x.leaf]
-    mlp_in = [x for x in readers_of(base, width) if ".mlp." in f".{x.leaf}."]
+    mlp_in = [x for x in readers_of(base, width) if ".mlp." in f".{x.leaf}." and x.usual]
+    if not all(any(in_block(side, at)) for side in (mlp_out, mlp_in) for at in range(base.depth)):
+        return None
     write = tuple(_sum_of_blocks(base, mlp_out, at, k, "mlp", out=True) for at in range(base.depth))
     read = tuple(_sum_of_blocks(base, mlp_in, at, k, "mlp", out=False) for at in range(base.depth))
     return Spaces("mlp", write, read)

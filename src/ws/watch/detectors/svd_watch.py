@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ws.direction.algebra import compressed
+from ws.direction.algebra import compressed, matrices
 from ws.direction.direction import Direction
 from ws.direction.forms import LowRank
 from ws.methods.activation.sspace import WRITES
@@ -53,9 +53,8 @@ def _singular(tau: Direction, case: Case) -> dict[str, Float[Tensor, "d k"]]:
         block = next((b for b in case.probe.blocks if name.startswith(b + ".")), None)
         if block is not None and any(name.endswith("." + w) for w in WRITES):
             cut, _ = compressed(Direction({name: forms}), rank=VECTORS, weight=case.probe.base.weight)
-            columns.setdefault(block, []).extend(
-                unit_columns(f.b) for f in cut.forms[name] if isinstance(f, LowRank) and float(f.b.norm()) > 0
-            )
+            own = (f for matrix in matrices(cut.forms[name]) for f in matrix if isinstance(f, LowRank))
+            columns.setdefault(block, []).extend(unit_columns(f.b) for f in own if float(f.b.norm()) > 0)
     return {block: torch.cat(parts, dim=1) for block, parts in columns.items() if parts}
 
 
