@@ -131,6 +131,9 @@ def test_a_comparison_that_cannot_be_read_is_shown_how_to_type_it(files, piped):
     for typed in ("/compare -1 0 1", "/compare kindness 1"):
         _, _, err = piped([KENYA, typed], *files, "--alpha", 0)
         assert err.startswith("/compare takes a list of strengths, and a name before it: /compare honesty -1,0,1\n")
+    code, out, err = piped([KENYA, "/compare 1,0,1"], *files, "--alpha", 0)
+    assert (code, out.count("\n")) == (1, 1)
+    assert err.startswith("alphas holds 1 more than once; name every strength once\n")
 
 
 def test_settings_that_cannot_be_are_refused_before_anything_is_said(files, piped):

@@ -324,10 +324,29 @@ def test_a_question_is_needed(told, direction_file):
     refused(told("generate", "--alphas=1", "--prompt", "Hello?"), "--direction")
 
 
-def test_an_unknown_flag_is_a_usage_error(told):
-    code, _, err = told("replicate", "--modle", "tiny")
-    assert code == 2
-    assert "No such option" in err
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("evl", "there is no verb 'evl'; did you mean eval?"),
+        ("--json", "a verb comes first: `ws --help` lists them"),
+        ("replicate --modle tiny", "ws replicate has no --modle; did you mean --model?"),
+        (
+            "replicate --limit -5",
+            "ws replicate has no --limit; ws eval, ws compare, ws judge, ws explain and 1 more have it",
+        ),
+        ("runs --check", "ws runs has no --check; ws sweep, ws compare, ws judge, ws paper have it"),
+        ("replicate --zzz", "ws replicate has no --zzz; `ws replicate --help-all` lists what it has"),
+        ("generate honesty Hi -1", "a strength below 0 follows its option: --alphas=-1,0,1"),
+        ("replicate --seed", "--seed needs a value; `ws replicate --help` shows what it takes"),
+        ("runs --json=yes", "--json takes no value; `ws runs --help` shows what it takes"),
+        ("runs here", "ws runs has no use for 'here'; `ws runs --help` shows what it takes"),
+        ("eval", "ws eval needs NAME; `ws eval --help` shows what it takes"),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence_that_says_what_can(told, typed, says):
+    code, out, err = told(*typed.split())
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("error: ") and says in err
 
 
 def test_debug_shows_the_traceback(tmp_path):
@@ -449,6 +468,7 @@ def test_a_replication_ends_with_the_published_table_of_singular_spaces_unless_t
     ends = {word: told(*ask, word)[1] for word in ("--subspace", "--no-subspace")}
     assert "top tenth of W" in ends["--subspace"] and "down_proj" in ends["--subspace"]
     assert "top tenth of W" not in ends["--no-subspace"]
+    assert not any("\n\n\n" in text for text in ends.values())
 
 
 def test_another_grid_of_strengths_leaves_the_files_of_the_first_alone(story, told):
@@ -663,10 +683,7 @@ def test_options_about_answers_that_nobody_writes_are_refused(told, tmp_path):
     )
 
 
-def test_a_missing_name_is_a_usage_error(told):
-    code, _, err = told("eval")
-    assert code == 2
-    assert "Missing argument" in err
+def test_a_mode_and_a_temperature_that_are_none_are_refused(told):
     refused(told("diff", "--mode", "tau"), "mode is one of contrastive, tau+, tau-")
     refused(told("generate", "--prompt", "Hi", "--temperature", "-1"), "--temperature must lie between 0 and 100")
 

@@ -22,6 +22,7 @@ from ws.grid.compare import cell_places, cells_of, compare, evals_of, how_kl_is_
 from ws.grid.look import look
 from ws.grid.run import serially
 from ws.grid.tasks import tasks_of
+from ws.models.load import load_lazily
 from ws.report import report_of
 from ws.report.meanings import meaning
 from ws.results.claims import claims_of, costs_of, not_computed
@@ -94,6 +95,23 @@ def test_a_second_call_makes_no_method_and_gives_the_same_tables(done, tiny, hon
     assert [t.lines for t in again.tables] == [t.lines for t in found.tables]
     with pytest.raises(ValueError, match="made again"):  # and what is not done would be
         compare(cells_in(tiny, honesty, Path(asked[0].common.out), ["repe"]), tiny, honesty)
+
+
+def test_a_look_at_a_comparison_that_is_done_and_a_rerun_load_no_weights(done, honesty):
+    out = Path(done[0][0].common.out)
+    load_lazily("tiny")  # which remembers what its files hold
+    base = load_lazily("tiny")
+    asked = cells_in(base, honesty, out, seeds=(0, 1))
+    grid.keep(base, asked[0].common)
+    assert all(map(look(asked).done, asked))
+    assert compare(asked, base, honesty).reused
+    assert not base.loaded
+    other = cells_in(base, honesty, out, ["repe"], options={"layers": "99"})
+    grid.keep(base, other[0].common)
+    assert "names layer 99" in look(other).impossible[other[0].name]  # what is not done is held against the network
+    assert base.loaded
+    with pytest.raises(ValueError, match="names layer 99"):
+        compare(other, base, honesty)
 
 
 @pytest.mark.parametrize(

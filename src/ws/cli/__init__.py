@@ -10,6 +10,7 @@
 | `study.py`    | what the verbs of a study share                                             |
 | `catalogue.py`| words and options of all verbs, from a file that needs no torch             |
 | `help.py`     | help, short or whole                                                        |
+| `mistakes.py` | what cannot be read, in one sentence                                        |
 | `VERB.py`     | one verb                                                                    |
 
 Results go to stdout, progress and logs to stderr. Exit 0: done. 1: it failed. 2: you asked for something impossible,
@@ -24,7 +25,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +33,7 @@ from ws.cli.commands import COMMANDS, Command
 from ws.cli.exits import INTERRUPTED, LOST_CODE, STARTED_HERE
 from ws.cli.fields import with_flags
 from ws.cli.help import WHOLE, asks_for_help, show_verb, show_verbs
+from ws.cli.mistakes import misread, no_such_verb
 from ws.cli.result import deliver
 from ws.cli.screen import Screen, complain
 from ws.errors import ProcessLost, WsError
@@ -141,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Exit as e:
         return e.exit_code
     except _USAGE as e:
-        e.show()
+        complain(f"error: {misread(e, _name(words))}")
         return 2
     except (typer.Abort, KeyboardInterrupt):
         complain(_stopped(words))
@@ -165,10 +166,7 @@ def _help(words: Sequence[str]) -> int:
     elif name in COMMANDS:
         show_verb(name, everything=WHOLE in words)
     else:
-        near = get_close_matches(name, COMMANDS, 1)
-        complain(
-            f"error: there is no verb {name!r}; {f'did you mean {near[0]}?' if near else '`ws --help` lists them'}"
-        )
+        complain(f"error: {no_such_verb(name)}")
     return 0 if words and (name is None or name in COMMANDS) else 2
 
 

@@ -28,6 +28,7 @@ from ws.methods.file import load_named
 from ws.methods.method import behavior_name, dial_names, refuse_other_base
 from ws.numbers import some
 from ws.settings import value_of
+from ws.steer import distinct_strengths
 from ws.study.options import Loading
 from ws.study.planning import load_base
 from ws.study.runs import runs
@@ -227,6 +228,7 @@ class Talk:
         alphas = value_of(tuple[float, ...], values, "/compare")
         if not alphas:
             raise ValueError("/compare takes a list of strengths, such as /compare -1,0,1")
+        distinct_strengths(alphas)
         for dial in turned:
             conversation.dials[dial].method.check_strengths(alphas)
         rows: list[Strengths] = [{**conversation.strengths, **dict.fromkeys(turned, alpha)} for alpha in alphas]

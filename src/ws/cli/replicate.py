@@ -47,14 +47,14 @@ class Replication(VerbResult):
         title = f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}"
         screen.sheet(alphas.sheet(self.story.headline, title))
         screen.points(self._readings())
+        screen.show("")
         if self.story.subspace:
-            screen.show("")
             screen.sheet(published.sheet(self.story.subspace))
         model = "" if plan.base.tiny else f" --model {plan.base.source}"
         out = "" if str(plan.out) == "out" else f" --out {quote(str(plan.out))}"
         run = f"{out} {quote(self.story.folder.name)}"
         screen.show(
-            f"\nplot   {self.story.plot.resolve()}\nrun    {self.story.folder.resolve()}\n"
+            f"plot   {self.story.plot.resolve()}\nrun    {self.story.folder.resolve()}\n"
             f"pairs  {self.story.data_folder.resolve()}\n\n"
             f"next:  ws chat{model}{run}\n       ws generate{model}{run} {quote(self._question())} --alphas=-1,0,1\n"
             f"       ws show{run} --worst 10\n       ws report{run}\n       ws table{out}\n       ws runs{out}"

@@ -21,6 +21,7 @@ from ws.engine.state import task_states
 from ws.engine.work import Order, Report, order_of, outcome, sentence, work
 from ws.errors import Unsupported
 from ws.types import Json
+from ws.version import how_to_add
 
 TICK = 0.25
 """Seconds between looks at what Ray has done."""
@@ -29,7 +30,7 @@ TICK = 0.25
 def installed() -> None:
     """Refuse, in one sentence, where Ray is missing."""
     if importlib.util.find_spec("ray") is None:
-        raise Unsupported("`engine=ray` needs Ray, which is an extra: pip install 'weight-steering[ray]'.")
+        raise Unsupported(f"`engine=ray` needs Ray, which is an extra: {how_to_add('ray')}.")
 
 
 class Ray:

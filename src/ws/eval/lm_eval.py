@@ -26,6 +26,7 @@ from ws.eval.scoring import Dial, Item
 from ws.methods.method import Method
 from ws.models.load import Base
 from ws.types import Json
+from ws.version import how_to_add
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 NAME = "lm-eval"
 ITEMS = "items.parquet"
 BATCH = 16
-INSTALL = "pip install 'weight-steering[lmeval]'"
 TEXT = 2000  # characters of a prompt or an answer that a row keeps
 
 
@@ -252,7 +252,7 @@ def _installed() -> Any:
     try:
         import lm_eval
     except ImportError:
-        raise Unsupported(f"lm-evaluation-harness is not installed: {INSTALL}") from None
+        raise Unsupported(f"lm-evaluation-harness is not installed: {how_to_add('lmeval')}") from None
     return lm_eval
 
 

@@ -36,7 +36,7 @@ from ws.study.evaluations import Subject, make_eval
 from ws.study.keys import base_key, beside, items_hash
 from ws.study.options import Common
 from ws.study.plan import Plan
-from ws.study.planning import plan_of as study_plan
+from ws.study.planning import outline_of, refuse_misfit
 from ws.study.stages import (
     calibration_place,
     make_calibration,
@@ -152,7 +152,14 @@ def keep(base: Base, common: Common) -> None:
 
 
 def cell_plan(cell: Cell) -> tuple[Plan, Material]:
-    """The study of a cell, and what methods are made from: kept, so that states read for one method serve the next."""
+    """The study of a cell, which its model can have, and what methods are made from."""
+    plan, parts = cell_outline(cell)
+    refuse_misfit(plan)
+    return plan, parts
+
+
+def cell_outline(cell: Cell) -> tuple[Plan, Material]:
+    """The same, not held against the network; kept, so that states read for one method serve the next."""
     common = cell.common
     model = canonical([common.model, common.dtype, common.device, common.threads, common.quantize, common.onto])
     key = model, canonical([asdict(common), cell.plan_options])
@@ -160,7 +167,7 @@ def cell_plan(cell: Cell) -> tuple[Plan, Material]:
         _plans.clear()  # before another model is loaded: memory may hold no two
     base = kept_base(common)
     if key not in _plans or _plans[key][0].base is not base:
-        plan = study_plan(common, cell.plan_options, base)
+        plan = outline_of(common, cell.plan_options, base)
         if len(_plans) == KEPT:
             _plans.pop(next(iter(_plans)))
         _plans[key] = plan, material(plan)

@@ -21,7 +21,7 @@ from ws.calibrate import CalibrateSettings
 from ws.endpoint import Endpoint
 from ws.eval import PROTOCOLS, Evaluation
 from ws.grid import axes
-from ws.grid.cells import Cell, CellPlace, cell_plan, keep, place_of
+from ws.grid.cells import Cell, CellPlace, cell_outline, cell_plan, keep, place_of
 from ws.grid.run import Runner, Tell, serially
 from ws.grid.tasks import tasks_of
 from ws.models.load import Base
@@ -32,7 +32,7 @@ from ws.results.sheet import Sheet
 from ws.settings import at_least
 from ws.steer import distinct_strengths
 from ws.study.options import Common
-from ws.study.planning import planned_settings, served_by
+from ws.study.planning import served_by, settings_for
 from ws.types import Fields, Json
 
 PROTOCOL = "compare/3"
@@ -133,7 +133,7 @@ def cells_of(
             if seed == seeds[0] or cell.needs.seed == "study":
                 cells.append(replace(cell, fractions=axes.further(cell, seeds)))
     for cell in cells:
-        if (n := cell.needs.checkpoint) > planned_settings(common, cell.plan_options, base)[1].checkpoints:
+        if (n := cell.needs.checkpoint) > settings_for(common, cell.plan_options, base)[1].checkpoints:
             raise ValueError(f"{cell.method} is a checkpoint, and none is kept so far; give `checkpoints` {n} or more")
     return cells
 
@@ -177,6 +177,8 @@ def compare(
     keep(base, cells[0].common)
     places = cell_places(cells)
     todo = [c for c, p in zip(cells, places) if p.read() is None]
+    for cell in todo:
+        cell_plan(cell)  # refuses what its model cannot have
     say(f"{len(cells)} cells, {len(cells) - len(todo)} of them done already")
     # 2. the rest
     outcomes = run(tasks_of(todo), tell) if todo else {}
@@ -206,7 +208,7 @@ def compare(
 
 def cell_places(cells: Sequence[Cell]) -> list[CellPlace]:
     """The places of cells, in their order."""
-    return [place_of(c, cell_plan(c)[0]) for c in cells]
+    return [place_of(c, cell_outline(c)[0]) for c in cells]
 
 
 def read_report(folder: Path, failed: Mapping[str, str], *, reused: bool) -> Comparison:

@@ -20,7 +20,7 @@ from ws.grid.axes import Grid
 from ws.grid.cells import (
     Cell,
     calibration_of,
-    cell_plan,
+    cell_outline,
     place_of,
     read_strength,
     strength_place,
@@ -32,6 +32,7 @@ from ws.numbers import some
 from ws.records import Place, read
 from ws.study.evaluations import eval_place
 from ws.study.plan import Plan
+from ws.study.planning import refuse_misfit
 from ws.study.stages import read_pairs
 from ws.study.worker import kept_base
 from ws.types import Fields
@@ -117,11 +118,20 @@ def look(cells: Sequence[Cell]) -> Look:
             continue
         for cell in own:
             try:
-                stages[cell.name] = tuple(stages_of(cell, cell_plan(cell)[0]))
+                stages[cell.name] = _possible(cell)
             except (WsError, ValueError) as e:
                 impossible[cell.name] = str(e)
     known, unknown = _left(Path(cells[0].common.out), [s for each in stages.values() for s in each])
     return Look(cells, stages, impossible, None if unknown else known, known, unknown)
+
+
+def _possible(cell: Cell) -> tuple[Stage, ...]:
+    """The stages of a cell; one that is not done, and that its model cannot have, is refused."""
+    plan = cell_outline(cell)[0]
+    stages = tuple(stages_of(cell, plan))
+    if not all(s.done for s in stages):
+        refuse_misfit(plan)
+    return stages
 
 
 def stages_of(cell: Cell, plan: Plan) -> Iterator[Stage]:

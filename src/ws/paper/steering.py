@@ -15,7 +15,7 @@ from ws.behaviors import load_behavior, names
 from ws.calibrate import CalibrateSettings
 from ws.engine import Task
 from ws.eval import Evaluation
-from ws.grid.cells import Cell, cell_plan, keep, place_of
+from ws.grid.cells import Cell, cell_outline, keep, place_of
 from ws.grid.compare import MEASURING
 from ws.grid.tasks import tasks_of
 from ws.numbers import some
@@ -195,7 +195,7 @@ class Steering(Recipe):
         """What the training of each arm reports."""
         reports = {}
         for step in (s for steps in asked.values() for s in steps if s.cell.needs.adapter):
-            if (manifest := cell_plan(step.cell)[0].train_place.manifest) is not None:
+            if (manifest := cell_outline(step.cell)[0].train_place.manifest) is not None:
                 reports[step.arm, step.cell.seed] = manifest["report"]
         return reports
 
@@ -263,13 +263,13 @@ class Step:
 
     def read(self) -> Json | None:
         """What is there of it, or None."""
-        return place_of(self.cell, cell_plan(self.cell)[0]).read()
+        return place_of(self.cell, cell_outline(self.cell)[0]).read()
 
 
 def _keys_of(asked: Mapping[str, Sequence[Step]]) -> Json:
     """The names of all cells with their keys: what decides every number."""
     return {
-        source: [[s.name, place_of(s.cell, cell_plan(s.cell)[0]).folder.name] for s in steps]
+        source: [[s.name, place_of(s.cell, cell_outline(s.cell)[0]).folder.name] for s in steps]
         for source, steps in asked.items()
     }
 

@@ -33,6 +33,21 @@ def plan_of(
     common: Common, options: Values, base: Base | None = None, *, device: str | None = None, waiting: bool = False
 ) -> Plan:
     """The study that options, config file, preset and defaults describe together; `base` if it is loaded already."""
+    plan = outline_of(common, options, base, device=device, waiting=waiting)
+    refuse_misfit(plan)  # here, not after an hour of generation
+    return plan
+
+
+def refuse_misfit(plan: Plan) -> None:
+    """Refuse layers, targets and a rank that the model of a study has not; one that is trained already had them."""
+    if plan.train_place.manifest is None:
+        spec_of(plan.base, plan.train)
+
+
+def outline_of(
+    common: Common, options: Values, base: Base | None = None, *, device: str | None = None, waiting: bool = False
+) -> Plan:
+    """The same study, whose layers, targets and rank nobody has held against the network: where it lies needs none."""
     refuse_settings(options)
     served = Served(**coerced(Served, options))
     if base is None:  # what cannot be is refused before a model is loaded
@@ -52,8 +67,8 @@ def plan_of(
     endpoint = endpoint_of(served, common)
     judge = judge_of(Judged(**coerced(Judged, options)), common)
     base = base or load_base(common, device=device, waiting=waiting)
-    data_settings, train_settings = _settings(common, options, base)
-    plan = Plan(
+    data_settings, train_settings = settings_for(common, options, base)
+    return Plan(
         base,
         behavior,
         data_settings,
@@ -63,9 +78,6 @@ def plan_of(
         endpoint=endpoint,
         judge=judge,
     )
-    if plan.train_place.manifest is None:
-        spec_of(base, train_settings)  # layers, targets and rank are refused here, not after an hour of generation
-    return plan
 
 
 def refuse_settings(options: Values) -> None:
@@ -143,13 +155,13 @@ def served_by(endpoint: Endpoint | None) -> Json:
 
 def planned_settings(common: Common, options: Values, base: Base) -> tuple[DataSettings, TrainSettings]:
     """How pairs and adapters of a study on this base are made; layers, targets and a rank that it has not are refused."""
-    data_settings, train_settings = _settings(common, options, base)
+    data_settings, train_settings = settings_for(common, options, base)
     spec_of(base, train_settings)
     return data_settings, train_settings
 
 
-def _settings(common: Common, options: Values, base: Base) -> tuple[DataSettings, TrainSettings]:
-    """Defaults for the base, then the preset, then what was typed."""
+def settings_for(common: Common, options: Values, base: Base) -> tuple[DataSettings, TrainSettings]:
+    """How pairs and adapters of a study are made: defaults for the base, then the preset, then what was typed."""
     data_options, train_options = coerced(DataSettings, options), coerced(TrainSettings, options)
     of = family(train_options.get("adapter", TrainSettings().adapter))
     data_settings = replace(default_data(base), **preset(common.preset, "data"))
