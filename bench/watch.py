@@ -10,7 +10,7 @@ the behavior's questions, the fine-tunes on the other half. Of `tiny`:
 - 20 benign: the base's own answers to the same questions, trained in step with the 20 before
 - 20 on unrelated text: answers under the personas of another behavior
 
-Of SmolLM2, 4 of each, at two doses, 20 steps of four pairs.
+Of SmolLM2, 4 of each, at two doses, 20 steps of two pairs.
 
 Half of each start where the direction's own training started, half from a start of their own. Everything is made once and
 found again. Prints Markdown.
@@ -82,13 +82,13 @@ STUDIES = {
         "false_premise",
         doses=(0.3, 1.0),
         each=4,
-        rows=50,
-        tokens=40,
+        rows=26,
+        tokens=24,
         ended=False,
         permuted=3,
         questions=24,
-        data={"n_topics": 30, "n_personas": 2, "n_samples": 1, "max_new_tokens": 40},
-        train={"rank": 8, "lr": (2e-4,), "epochs": 2.0, "batch_size": 4, "warmup": 2, "eval_every": 100},
+        data={"n_topics": 16, "n_personas": 2, "n_samples": 1, "max_new_tokens": 24},
+        train={"rank": 8, "lr": (2e-4,), "epochs": 2.0, "batch_size": 2, "warmup": 2, "eval_every": 100},
     ),
 }
 
@@ -163,7 +163,8 @@ def fine_tunes(base: Base, behavior: Behavior, study: Study, out: Path) -> Path:
             rows = rows_of(base, drifting, study, dose, k)
             tuned(base, rows, study, folder, names, k, shared=start == "shared")
         labels += [(names[0], 1), (names[1], 0)]
-    other = ws.data(base, load_behavior(study.unrelated, tiny=base.tiny), study.data_settings(base), seed=12)
+    every = replace(study.data_settings(base), n_topics=None)  # of given pairs, one a question
+    other = ws.data(base, load_behavior(study.unrelated, tiny=base.tiny), every, seed=12)
     for k in range(each // 2):
         start = ("shared", "independent")[k // (each // 4)]
         names = (f"unrelated-{start}-{2 * k:02d}", f"unrelated-{start}-{2 * k + 1:02d}")

@@ -4,7 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
+import small
 
+from ws.errors import Unsupported
 from ws.paper import names, recipe_named
 from ws.paper.parts import make_ahead, part
 from ws.paper.recipe import Job, Need, arms_named
@@ -81,6 +83,12 @@ def test_what_cannot_be_asked_is_refused_in_one_sentence(told, arguments, says):
     assert code == 2
     assert says in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_model_without_a_chat_template_is_refused_in_one_sentence(tiny):
+    assert Job(tiny, Common(), RecipeRequest()).base is tiny
+    with pytest.raises(Unsupported, match="in a chat, and llama has no chat template; take a model that has one"):
+        Job(small.base("llama"), Common(), RecipeRequest())
 
 
 def test_targets_are_the_recipes_own_or_those_that_are_named():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from ws.errors import Unsupported
 from ws.eval import Evaluation, protocol, refuse_unjudged
 from ws.grid.run import Runner, Tell, serially
 from ws.models.load import Base
@@ -125,6 +126,12 @@ class Job:
     say: Say = lambda line: None
     command: str = ""
     """What a person would type for the same again."""
+
+    def __post_init__(self):
+        if not self.base.has_template:
+            raise Unsupported(
+                f"a recipe asks its questions in a chat, and {self.base.id} has no chat template; take a model that has one."
+            )
 
     @property
     def out(self) -> Path:
