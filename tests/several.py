@@ -4,8 +4,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import architectures as shapes
 import torch
 import transformers as tf
+from models.test_experts import direction_on
 from safetensors.torch import save_file
 from test_tracking import Fake
 from test_train import PAIRS, quick
@@ -49,6 +51,7 @@ def run(out: Path, shard: bool) -> None:
     if shard:
         stopped(out, group, seen)
         seen |= split(group)
+        seen["experts"] = experts_apart(group)
     else:
         tracked(group, seen)
     (out / f"{group.rank}.json").write_text(json.dumps(seen))
@@ -90,6 +93,21 @@ def split(group) -> dict:
         except Unsupported as e:
             refused[name] = str(e)
     return {"split": float(max(apart)), "moved": float((whole[0] - plain).abs().max()), "refused": refused}
+
+
+def experts_apart(group) -> dict:
+    """The same of the experts of a mixture, for one strength and for one per row."""
+    base, ways = shapes.base("mixtral"), (0.7, [0.7, 0.0, -0.4])
+    d, plain = direction_on(base), shapes.logits(base.model)
+    whole = [_experts_steered(base, d, alpha) for alpha in ways]
+    spread(blocks_of(base.model)[1], base.model, [], group.device)
+    off = [(_experts_steered(base, d, alpha) - w).abs().max() for alpha, w in zip(ways, whole)]
+    return {"split": float(max(off)), "moved": float((whole[0] - plain).abs().max())}
+
+
+def _experts_steered(base, direction, alpha):
+    with steer(base, direction, alpha):
+        return shapes.logits(base.model)
 
 
 def _sizes(base):

@@ -93,6 +93,12 @@ def test_a_model_spread_over_processes_is_steered_by_hook_as_the_whole_one_is(to
         assert process["split"] < 1e-6 < 1e-2 < process["moved"]
 
 
+def test_experts_spread_over_processes_are_steered_by_hook_as_the_whole_ones_are(told):
+    how, seen, _ = told
+    for process in seen if how == "shard" else ():
+        assert process["experts"]["split"] < 1e-5 < 1e-2 < process["experts"]["moved"]
+
+
 def test_nothing_is_folded_into_parts_of_weights_and_layers_cut_over_processes_are_not_steered(told):
     how, seen, _ = told
     for process in seen if how == "shard" else ():

@@ -210,6 +210,31 @@ def test_what_the_row_of_a_model_says_of_its_adapters_and_of_peft_is_so(kind, ba
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_whole_story_runs(kind, folders, tmp_path, told, monkeypatch):
+    the_whole_story(folders[kind], tmp_path, told, monkeypatch)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "gemma3"])
+def test_the_whole_story_runs_from_the_configs_of_real_models_made_small(
+    name, real_data, tiny, tmp_path, told, monkeypatch
+):
+    """With the words and the template of the real model, where its tokenizer is whole."""
+    place = real_data / "tokenizers" / name
+    config = tf.AutoConfig.from_pretrained(place)
+    small = dict(shapes.TEXT, max_position_embeddings=2048, num_attention_heads=4)
+    for key, value in (small | {"layer_types": config.get_text_config().layer_types[-2:]}).items():
+        setattr(config.get_text_config(), key, value)
+    for key, value in shapes.SIGLIP.items() if name == "gemma3" else ():
+        setattr(config.vision_config, key, value)
+    tokenizer = tf.AutoTokenizer.from_pretrained(place) if (place / "vocab.json").is_file() else tiny.tokenizer
+    if tokenizer is tiny.tokenizer:
+        config.text_config.vocab_size, config.image_token_index = len(tokenizer) + 1, len(tokenizer)
+    network = causal_class(config, name).from_config(config, dtype=torch.float32)
+    network.save_pretrained(tmp_path / name)
+    tokenizer.save_pretrained(tmp_path / name)
+    the_whole_story(tmp_path / name, tmp_path, told, monkeypatch)
+
+
+def the_whole_story(folder, tmp_path, told, monkeypatch):
     monkeypatch.setattr(
         importlib.import_module("ws.replicate"), "_draw", lambda *a: None
     )  # a second each, and the same picture for all
@@ -224,7 +249,7 @@ def test_the_whole_story_runs(kind, folders, tmp_path, told, monkeypatch):
         for t in things
     ]
     pairs.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    study = ["--model", folders[kind], "--pairs", pairs, "--out", tmp_path / "out", "--layers", "all", "--rank", 2]
+    study = ["--model", folder, "--pairs", pairs, "--out", tmp_path / "out", "--layers", "all", "--rank", 2]
     code, out, err = told(
         "replicate", *study, "--alphas=-1,1", "--lr", "5e-3", "--epochs", 6, "--samples", 0, "--draws", 0, "--json"
     )

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 
+import architectures as shapes
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import ws
 from ws.behaviors import load_behavior
-from ws.doctor import opened
+from ws.doctor import examine_model, opened
 from ws.errors import BadFile, Unsupported
 from ws.export.verify import _loaded
 from ws.models.checkpoint import open_checkpoint
@@ -213,3 +215,27 @@ def test_a_truncated_weights_file_is_one_sentence(tmp_path):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(BadFile, match="cannot be loaded"):
         load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    "lost", ["model.norm.weight", "model.layers.2.mlp.up_proj.weight", "model.embed_tokens.weight"]
+)
+def test_a_checkpoint_that_lacks_a_tensor_is_refused_and_gets_no_random_numbers(lost, tmp_path):
+    shutil.copytree(FOLDER, tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    tensors = load_file(weights)
+    del tensors[lost]
+    save_file(tensors, weights, {"format": "pt"})
+    with pytest.raises(BadFile, match=r"tensors of its architecture, e\.g\. "):
+        load(tmp_path / "model")
+    (found,) = [c for c in examine_model(opened(str(tmp_path / "model"))) if c.name == "weights"]
+    assert found.state == "broken" and f"lacks 1 tensors of its architecture, e.g. {lost}" in found.found
+
+
+def test_a_mixture_that_lacks_an_expert_is_refused_in_one_sentence(tiny, tmp_path):
+    folder = shapes.folder("qwen3-moe", tmp_path / "m", tiny.tokenizer)
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.layers.1.mlp.experts.2.down_proj.weight"]
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BadFile, match="tensors that do not fit its architecture, or not all of them"):
+        load(folder)

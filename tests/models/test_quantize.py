@@ -1,17 +1,26 @@
 """`quantize` where it cannot be: one sentence each, before anything is read or made. The rest is in test_quantised.py."""
 
+import copy
 import json
 from importlib import import_module
 
 import pytest
+import torch
+from test_steer import lowrank
 
+from ws.diff.named import diff_named
+from ws.direction import Direction, save
+from ws.direction.direction import cosine
 from ws.doctor import opened
-from ws.errors import Unsupported
+from ws.errors import DirectionMismatch, Unsupported
+from ws.explain.protocol import Subject
+from ws.explain.registry import ANALYSES
 from ws.models import quantised
 from ws.models.load import load
 from ws.models.quantised import weight_bytes
 from ws.models.tiny import FOLDER
 from ws.study.options import Common
+from ws.watch.changes import of_direction
 
 
 @pytest.fixture
@@ -81,3 +90,43 @@ def test_the_plan_of_memory_counts_packed_linear_layers_and_the_rest_whole():
     size = next(network.parameters()).element_size()
     assert whole - weight_bytes(network, "int8") == linear * (size - 1)
     assert whole - weight_bytes(network, "nf4") == int(linear * (size - 0.5625))
+
+
+def test_int4_of_torchao_has_no_kernel_on_a_cpu_and_that_is_said_before_anything_is_read(packed):
+    folder = packed("torchao")
+    config = json.loads((folder / "config.json").read_text())
+    own = {"quant_method": "torchao", "quant_type": {"default": {"_type": "Int4WeightOnlyConfig", "_data": {}}}}
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": own}))
+    with pytest.raises(Unsupported, match="in int4, for which it has no kernel on a CPU"):
+        load(folder, device="cpu")
+    with pytest.raises(Unsupported, match="how many bytes its weights take is not known"):
+        opened(str(folder))
+
+
+def test_a_difference_of_two_directions_of_one_rounding_is_exact_and_they_are_not_watched_on_whole_weights(
+    tiny, tmp_path
+):
+    base = {**tiny.described(), "fingerprint": "0" * 64, "quantize": "nf4", "whole": tiny.fingerprint}
+    files = []
+    for seed in (0, 1):
+        d = lowrank(tiny, seed)
+        files.append(save(Direction(d.forms, {"base": base}), tmp_path / f"{seed}.safetensors"))
+    got, theta = diff_named(*map(str, files), model="tiny")
+    assert theta.fingerprint == tiny.fingerprint and got.fingerprint == "0" * 64
+    wanted = lowrank(tiny, 0) - lowrank(tiny, 1)
+    assert cosine(got, wanted) == pytest.approx(1) and got.norm() == pytest.approx(wanted.norm())
+    stranger = save(Direction(lowrank(tiny, 2).forms, {"base": base | {"whole": "1" * 64}}), tmp_path / "2.safetensors")
+    with pytest.raises(DirectionMismatch, match="made from base"):
+        diff_named(str(stranger), model="tiny")
+    with pytest.raises(Unsupported, match="rounded to nf4, and what is watched is compared on whole weights alone"):
+        of_direction("it", got, theta)
+
+
+def test_a_head_of_few_bits_is_no_matrix_to_read_words_from(tiny):
+    packed_head = copy.deepcopy(tiny)
+    head = torch.nn.Linear(*reversed(tiny.model.lm_head.weight.shape), bias=False)
+    head.weight = torch.nn.Parameter(torch.ones(head.weight.shape, dtype=torch.int8), requires_grad=False)
+    packed_head.model.lm_head = head
+    for name in ("weak_readout", "logit_lens"):
+        with pytest.raises(Unsupported, match="packed weights are no matrix to compute with"):
+            ANALYSES[name].run(Subject(packed_head, lowrank(tiny, 0)))

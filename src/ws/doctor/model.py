@@ -19,7 +19,8 @@ from ws.models.answers import anchor_before
 from ws.models.architecture import skeleton, stored_dtype
 from ws.models.base import Base
 from ws.models.chat import Chat, end_of_turn, has_template, render, thinks
-from ws.models.checkpoint import tensor_places
+from ws.models.checkpoint import Checkpoint, tensor_places
+from ws.models.load import LACKS
 from ws.models.locate import locate, reach_model, why_not
 from ws.models.prompts import tokenizer_of
 from ws.models.quantised import OF_EXPERTS, packed_as, refuse_packed_so, stays_packed, weight_bytes
@@ -129,7 +130,11 @@ def _weights(model: Opened) -> Finding:
                 "They are fetched when they are first needed; see the free disk above.",
             )
     try:
-        shards = len(set(tensor_places(folder).values()))
+        places = tensor_places(folder)
+        shards = len(set(places.values()))
+        theta = Checkpoint(folder, model.base.id, revision, model.base.source, model.base.model, places)
+        if model.packed is None and (missing := theta.lacking):
+            raise BadFile(LACKS.format(model.base.id, len(missing), missing[0]))
     except BadFile as e:
         return Finding("weights", BROKEN, str(e), "Give a folder with whole safetensors files.")
     return Finding("weights", OK, f"{text}, in {shards} file{'s' if shards > 1 else ''}")

@@ -95,6 +95,11 @@ class Checkpoint:
         place = self._source(parameter)
         return {} if place is None else place[1].places()
 
+    @property
+    def lacking(self) -> list[str]:
+        """Parameters of its architecture that none of its files holds."""
+        return [name for name in self.names if self._source(name) is None]
+
     def tensor(self, parameter: str) -> Tensor:
         """One parameter as the network has it, in the stored precision; files are closed again."""
         place = self._source(parameter)

@@ -59,6 +59,8 @@ class Exchange:
             with _seen(self.experts, matrices):
                 if tokens is None:
                     return self.own(*args, **kwargs)
+                if len(args) + len(kwargs) == 1:  # Llama 4: every token once for each expert, one expert after another
+                    raise Unsupported(ONE_FOR_ALL)
                 mine = (
                     [_rows(t, tokens, len(x)) for t in args],
                     {k: _rows(t, tokens, len(x)) for k, t in kwargs.items()},
@@ -68,6 +70,7 @@ class Exchange:
         return torch.cat(outputs)[torch.argsort(torch.cat(places))]
 
 
+ONE_FOR_ALL = "these experts do not read one token per row, and cannot tell rows; give one alpha for all rows."
 _ON: WeakKeyDictionary[nn.Module, Exchange] = WeakKeyDictionary()
 
 
@@ -76,9 +79,7 @@ def _rows(value: Any, tokens: Tensor, n: int) -> Any:
     if not isinstance(value, Tensor):
         return value
     if value.ndim == 0 or value.shape[0] != n:
-        raise Unsupported(
-            "these experts do not read one token per row, and cannot tell rows; give one alpha for all rows."
-        )
+        raise Unsupported(ONE_FOR_ALL)
     return value[tokens]
 
 

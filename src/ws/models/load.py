@@ -42,6 +42,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?|mps(:0)?")
 MOST_THREADS = 4096
 DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
+LACKS = "{} lacks {} tensors of its architecture, e.g. {}; its weights are not whole, so fetch them again."
 TOO_LARGE = (
     "{} does not fit the devices here; layers that wait on the CPU or the disk have no weights to train or to steer by. "
     "Use more or larger devices, or a smaller `dtype`; `ws doctor --model` says what is missing."
@@ -210,7 +211,7 @@ class _Opening:
         if self.name == "tiny":
             transformers.utils.logging.disable_progress_bar()
         config = self.config
-        refuse_packed_so(config, self.name, self.quantize)
+        refuse_packed_so(config, self.name, self.quantize, device=self.device.type)
         packed = self.quantize is not None or getattr(config, "quantization_config", None) is not None
         # a model that is spread over devices is placed by its final size, and not cast afterwards
         placed: Json = {"device_map": self.device_map or {"": self.device}} if self.device_map or packed else {}
@@ -220,9 +221,16 @@ class _Opening:
                 precision = torch.float32 if self.device.type == "cpu" else stored_dtype(config) or torch.bfloat16
             placed["quantization_config"] = rounding(self.quantize, precision)
         with self._reported():
-            network = causal_class(config, self.name).from_pretrained(
-                self.source, dtype=precision, use_safetensors=True, **self.options, **placed
+            network, report = causal_class(config, self.name).from_pretrained(
+                self.source,
+                dtype=precision,
+                use_safetensors=True,
+                output_loading_info=True,
+                **self.options,
+                **placed,
             )
+        if missing := sorted(report["missing_keys"]):  # transformers would leave random numbers there
+            raise BadFile(LACKS.format(self.name, len(missing), missing[0]))
         _refuse_offloaded(network, self.name)
         network.eval().requires_grad_(False)
         mark = (
@@ -263,6 +271,12 @@ class _Opening:
             why = " ".join(str(e).split())[:200]
             raise Unsupported(
                 f"{self.name} cannot be loaded here ({why}); install that, or load the model it was made from."
+            ) from e
+        except RuntimeError as e:  # transformers 5.23 has no other kind for tensors that do not fit (2026-11)
+            if not re.search("ignore_mismatched_sizes|automatic conversion", str(e)):
+                raise
+            raise BadFile(
+                f"{self.name} holds tensors that do not fit its architecture, or not all of them; its weights are not those of its config."
             ) from e
         except (OSError, ValueError, SafetensorError) as e:
             if "offload" in str(e):

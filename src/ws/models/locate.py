@@ -69,6 +69,11 @@ def why_not(model: str, error: Exception) -> str:
             f"the model {model!r} comes with code of its own, which ws does not run; take one that transformers knows, or "
             "read that code and load the model in Python (ws.load, trust_remote_code)."
         )
+    if kind := re.search(r"model type `([^`]*)` but Transformers does not recognize", text):
+        return (
+            f"the model {model!r} is a {kind[1]}, which the installed transformers does not know; update it (pip install -U transformers), or "
+            "name another."
+        )
     if isinstance(error, OSError) and re.search(r"offline|connect|resolve|network|couldn't|cached", text, re.I):
         return (
             f"the model {model!r} is not in the local cache and the hub cannot be reached (or has no such model). "

@@ -26,6 +26,8 @@ ROUTERS = ("gate", "router", "shared_expert_gate", "router.layer", "gate.wg")
 ONE_EXPERT = re.compile(r"(^|\.)experts\.\d+\.")
 EXPERTS = "experts"
 """The target that names the experts which lie in one tensor."""
+UNCALLED = ("dt_proj",)
+"""Layers of Mamba 1 whose block multiplies by their weight itself: they are never called, so neither an adapter nor a hook would do anything there."""
 DEEPEST = 100_000  # blocks; no model has so many
 SAMPLES = 1024
 
@@ -152,6 +154,10 @@ def linears_of(model: nn.Module) -> list[Linear]:
     for at, block in enumerate(blocks):
         for leaf, module in block.named_modules():
             name = f"{prefix}.{at}.{leaf}"
+            if leaf.rpartition(".")[2] in UNCALLED or type(module).__name__.endswith(
+                "Router"
+            ):  # Llama 4's gives two things
+                continue
             if isinstance(module, nn.Linear) or is_conv1d(module):
                 linears.append(Linear(name, at, leaf, module))
     return linears

@@ -82,9 +82,14 @@ def stays_packed(kind: str | None, device: str) -> bool:
     return device.startswith("cuda") and (kind == "fp8" or find_spec("kernels") is not None)
 
 
-def refuse_packed_so(config: Config, name: str, quantize: str | None = None) -> None:
+def refuse_packed_so(config: Config, name: str, quantize: str | None = None, *, device: str = "") -> None:
     """Refuse a checkpoint that is packed in a way that nothing here steers, or that is to be packed once more."""
     method = method_of(config)
+    if method == "torchao" and device == "cpu" and "int4" in str(config.quantization_config).lower():
+        raise Unsupported(
+            f"{name} is quantised by torchao in int4, for which it has no kernel on a CPU; take a GPU, or the model it was made from, with "
+            "`quantize` where it is too large."
+        )
     if method in NO_LINEAR:
         raise Unsupported(
             f"{name} is quantised by {method}, whose layers are no linear layers that an adapter or a direction could sit on; load the "

@@ -29,7 +29,7 @@ from ws.diff.trained import refuse_other_base, without_shared_start
 from ws.direction import Direction
 from ws.direction.file import format_of
 from ws.direction.forms import Form, mapped
-from ws.errors import BadFile, DirectionMismatch
+from ws.errors import BadFile, DirectionMismatch, Unsupported
 from ws.models.checkpoint import Checkpoint, Theta, checkpoint_of, fetched, open_checkpoint
 from ws.records import find_run, named_runs
 from ws.types import Json
@@ -178,6 +178,12 @@ def of_checkpoint(name: str, theta: Checkpoint, base: Theta) -> Change:
 
 def of_direction(name: str, direction: Direction, base: Theta) -> Change:
     """A direction, which must be one of this base."""
+    record = direction.provenance.get("base") or {}
+    if record.get("quantize"):
+        raise Unsupported(
+            f"{name} was made on {record.get('id')} rounded to {record['quantize']}, and what is watched is compared on whole weights alone; "
+            "make a direction of the whole model, and watch with that."
+        )
     if direction.fingerprint not in (None, base.fingerprint):
         raise DirectionMismatch(
             f"{name} was made on base {direction.fingerprint[:8]}…, and {base.id} is {base.fingerprint[:8]}…; name its base "

@@ -22,7 +22,7 @@ from torch import Tensor
 from ws.explain.bases.basis import NOTHING, quick
 from ws.models.base import Base
 from ws.models.hashes import cache_folder
-from ws.models.modules import text_config
+from ws.models.modules import text_config, weight_of
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def unembedding(base: Base, *, gain: bool = True) -> tuple[Float[Tensor, "d m"],
 
 def head_of(base: Base) -> Float[Tensor, "t d"]:
     """The unembedding, a row per token."""
-    return base.model.get_output_embeddings().weight.detach()  # type: ignore[operator]
+    return weight_of(base.model.get_output_embeddings()).detach()  # type: ignore[operator]
 
 
 def final_gain(base: Base) -> Float[Tensor, "d"]:
