@@ -89,7 +89,7 @@ check:
 long *args:
     WS_LONG_TESTS=1 {{python}} -m pytest -q -m slow {{args}}
 
-# Other people's programs against ours, in environments of their own: the openai package, schemathesis, lm-evaluation-harness, llama.cpp, bitsandbytes, inspect.
+# Other people's programs against ours, in environments of their own: the openai package, schemathesis, lm-evaluation-harness, Playwright, llama.cpp, bitsandbytes, inspect.
 peers *args:
     python3 -m venv .venv-peers
     .venv-peers/bin/python -m pip install -q -c constraints.txt -e '.[dev,peers]'

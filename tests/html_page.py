@@ -57,6 +57,8 @@ def refuse_what_a_page_may_not_have(text: str) -> Read:
     heads = [int(name[1]) for name, _ in read.tags if re.fullmatch("h[1-6]", name)]
     assert heads[0] == 1 and heads.count(1) == 1
     assert all(b - a <= 1 for a, b in zip(heads, heads[1:])), "a level of headings is left out"
+    regions = [a["aria-label"] for _, a in read.tags if a.get("role") == "region"]
+    assert len(set(regions)) == len(regions) and "table" not in regions, "a place without a name of its own"
     places = [a["id"] for _, a in read.tags if "id" in a]
     assert len(set(places)) == len(places)
     assert {a["href"] for name, a in read.tags if name == "a"} <= {f"#{p}" for p in places}

@@ -542,3 +542,51 @@ def test_what_the_server_allows_is_what_the_slider_can_reach(browser, real):
         page.type(end)
         assert page.value("document.activeElement.value") == end
         ask(page)
+
+
+@pytest.mark.peers
+def test_playwright_drives_the_page_as_a_person_does(real, tiny, tmp_path):
+    """Slider, number, columns, streaming, saving, the dark and the keyboard, by another driver of the same browser."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if executable() is None:
+        pytest.skip("there is no Chromium on the path")
+    address, directions = real
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
+        page = browser.new_page(color_scheme="dark")
+        complaints: list[str] = []
+        page.on("pageerror", lambda e: complaints.append(str(e)))
+        page.goto(address)
+        columns = page.locator(".column")
+        playwright.expect(columns).to_have_count(3)
+        page.get_by_role("button", name="Add a column").click()
+        playwright.expect(columns).to_have_count(4)
+        last = columns.nth(3)
+        slider = last.get_by_role("slider", name="Strength of honesty")
+        number = last.get_by_role("spinbutton", name="Strength of honesty as a number")
+        number.fill("-1.5")
+        assert slider.input_value() == "-1.5"
+        slider.focus()
+        slider.press("ArrowRight")
+        turned = float(number.input_value())
+        assert turned > -1.5
+        page.get_by_text("Settings", exact=True).click()
+        page.get_by_label("Longest answer, tokens").fill("12")
+        page.get_by_label("Question", exact=True).fill("What is the capital of Kenya?")
+        page.keyboard.press("Control+Enter")
+        playwright.expect(page.get_by_role("status")).to_have_text("4 answers written.", timeout=60_000)
+        with ws.steer(tiny, directions["honesty"], turned):
+            written = ws.generate(tiny, "What is the capital of Kenya?", max_new_tokens=12)
+        assert last.locator(".answer").text_content() == written
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save as a page").click()
+        download.value.save_as(tmp_path / "saved.html")
+        assert not complaints
+        papers = []
+        for scheme in ("dark", "light"):
+            saved = browser.new_context(offline=True, color_scheme=scheme).new_page()
+            saved.goto((tmp_path / "saved.html").as_uri())
+            assert written in saved.inner_text("main")
+            papers.append(saved.evaluate("getComputedStyle(document.body).backgroundColor"))
+        assert papers[0] == page.evaluate("getComputedStyle(document.body).backgroundColor") != papers[1]
+        browser.close()

@@ -313,6 +313,23 @@ def test_a_model_that_llama_cpp_does_not_take_is_said_in_its_words(tmp_path, pro
     assert not [t for t in threading.enumerate() if "llama" in t.name]
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("kill -ILL $$", "it was ended by SIGILL: that build is for another processor"),
+        ("kill -KILL $$", "it was ended by SIGKILL"),
+        ("echo loading; exit 3", "it ended with code 3, and last said: loading"),
+        ("echo E failed to load; echo I cleaning up; exit 1", "E failed to load"),
+        ("exit 3", "it ended with code 3"),
+    ],
+)
+def test_a_llama_cpp_that_ends_without_an_error_is_told_by_how_it_ended(tmp_path, program, line, words):
+    program.write_text(f"#!/bin/sh\n{line}\n")
+    with pytest.raises(Unsupported) as refusal, llama_cpp(tmp_path / "m.gguf", [], rows=1, threads=1):
+        pass
+    assert str(refusal.value) == f"llama.cpp does not run m.gguf: {words}"
+
+
 def test_without_llama_cpp_both_ways_to_get_it_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -1,6 +1,7 @@
 """Over HTTP: answers in the shapes of the OpenAI API, and a right status and one sentence for everything else."""
 
 import contextlib
+import gzip
 import json
 import re
 import socket
@@ -18,7 +19,7 @@ from ws.direction import Direction
 from ws.generate import generate
 from ws.serve.app import Server
 from ws.serve.batch import Batch
-from ws.serve.listen import bound
+from ws.serve.listen import bound, configured
 from ws.serve.requests import OF_CHAT, OF_COMPLETION, SHARED
 from ws.serve.settings import Serving
 from ws.serve.strengths import dials_of
@@ -323,6 +324,23 @@ def test_other_addresses_and_methods_are_refused_in_the_same_shape(client):
     assert_refused(client.get("/../pyproject.toml"), 404, "nothing at this address")
 
 
+def test_an_address_with_a_slash_too_many_is_none_and_sends_nobody_elsewhere(client):
+    for host in ("localhost", "evil.example"):
+        for place in ("/v1/chat/completions/", "/health/", "//v1/models"):
+            reply = client.post(place, json={"messages": KENYA}, headers={"Host": host}, follow_redirects=False)
+            assert_refused(reply, 404, "nothing at this address")
+
+
+def test_a_body_that_is_packed_is_refused_by_its_name(client):
+    body = gzip.compress(json.dumps({"messages": KENYA}).encode())
+    head = {"Content-Encoding": "gzip"}
+    assert_refused(
+        client.post("/v1/chat/completions", content=body, headers=head), 415, "send it unpacked, not as gzip"
+    )
+    plain = {"json": {"messages": KENYA, "max_tokens": 1}, "headers": {"Content-Encoding": "identity"}}
+    assert client.post("/v1/chat/completions", **plain).status_code == 200
+
+
 def test_a_huge_body_is_refused_before_it_is_read_to_the_end(tiny, directions):
     with client_of(tiny, directions, max_body=1000) as client:
         assert chat(client).status_code == 200
@@ -379,7 +397,7 @@ def listening(tiny, directions, **settings):
 def listening_for(app):
     """The port of this machine at which an app answers."""
     place = bound("127.0.0.1", 0)
-    web = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=5))
+    web = uvicorn.Server(configured(app))
     thread = threading.Thread(target=web.run, kwargs={"sockets": [place]})
     thread.start()
     try:
@@ -424,6 +442,63 @@ def test_clients_that_vanish_free_their_rows_streaming_or_waiting(tiny, directio
         assert server.worker.counts.new_tokens <= before + 4
         with send(port, {"max_tokens": 4}) as connection:
             assert b"200 OK" in connection.recv(65536)
+
+
+def hung_up(connection):
+    """That nothing more comes, after what has come."""
+    with contextlib.suppress(ConnectionResetError):
+        while connection.recv(65536):
+            pass
+    return True
+
+
+def test_who_does_not_send_a_whole_request_is_hung_up_on(tiny, directions, monkeypatch):
+    monkeypatch.setattr("ws.serve.listen.PATIENCE", 0.3)
+    monkeypatch.setattr("ws.serve.gate.PATIENCE", 0.3)
+    with listening(tiny, directions) as (port, _):
+        head, body = (
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n",
+            b'\r\n{"messages"',
+        )
+        silent, half, slow = (socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(3))
+        half.sendall(head + body)
+        whole = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        slow.sendall(whole)  # a request, and then the beginning of another
+        assert b"200 OK" in slow.recv(65536)
+        began = time.monotonic()
+        for letter in head.decode():
+            with contextlib.suppress(OSError):
+                slow.sendall(letter.encode())
+            if time.monotonic() > began + 0.6:
+                break
+            time.sleep(0.02)
+        assert hung_up(silent)
+        assert hung_up(slow)
+        reply = b""
+        while part := half.recv(65536):
+            reply += part
+        assert b"408 Request Timeout" in reply
+        assert b"did not come" in reply
+        for connection in (silent, half, slow):
+            connection.close()
+
+
+def test_more_connections_than_files_are_turned_away_and_the_others_served(tiny, directions, monkeypatch):
+    monkeypatch.setattr("ws.serve.listen.most_connections", lambda: 8)
+    with listening(tiny, directions) as (port, _):
+        held = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(30)]
+        first = held[0]
+        first.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in first.recv(65536)
+        assert hung_up(held[20])
+        for connection in held:
+            connection.close()
+        wait_for(lambda: answers_health(port))
+
+
+def answers_health(port):
+    with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as reply:
+        return reply.status == 200
 
 
 def test_too_many_requests_are_asked_to_come_again(tiny, directions):

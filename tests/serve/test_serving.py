@@ -1,40 +1,38 @@
 """`ws serve` as a person runs it: it says where it is, and Ctrl-C ends it in order."""
 
 import json
+import os
 import re
 import shutil
 import signal
-import urllib.request
 
 import pytest
 from forks import command
 from serve.test_server import wait_for
 from test_steer import lowrank
 
+from ws import connect
 from ws.direction import Direction, save
 from ws.serve.listen import bound
 from ws.serve.settings import KEY
 
 
-def test_the_command_serves_directions_by_their_names_until_ctrl_c(tiny, tmp_path):
-    plain = lowrank(tiny)
+def test_the_command_serves_directions_by_their_names_as_they_were_read_until_ctrl_c(tiny, tmp_path):
+    plain = lowrank(tiny, size=1.0)
     save(Direction(plain.forms, {**plain.provenance, "training": {"behavior": "honesty"}}), tmp_path / "a.safetensors")
     file, copy = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     shutil.copy(file, copy)
     with command("serve", file, copy, "--port", 0, "--json", env={KEY: "secret\n"}) as server:
         wait_for(lambda: "Ctrl-C ends" in server.err, 120)
         address = re.search(r"tiny with honesty, honesty2 at (http://127.0.0.1:\d+)/v1", server.err)[1]
-        request = urllib.request.Request(
-            f"{address}/v1/chat/completions",
-            json.dumps({"model": "honesty2@1", "messages": [{"role": "user", "content": "Who are you?"}]}).encode(),
-            {"Authorization": "Bearer secret"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            assert json.load(reply)["model"] == "honesty2@1"
+        client = connect(address, key="secret")
+        os.truncate(copy, 100)  # as `cp` of another file over it begins
+        whole, cut, base = (client.chat("Who are you?", steer=s) for s in ({"honesty": 1}, {"honesty2": 1}, {}))
+        assert whole == cut != base
         server.send_signal(signal.SIGINT)
         out, err = server.communicate(timeout=60)
     assert (server.returncode, err.count("\n")) == (0, 1)
-    assert json.loads(out)["requests"] == {"200": 1}
+    assert json.loads(out)["requests"] == {"200": 4}
 
 
 def test_a_port_that_is_taken_or_a_method_that_is_no_direction_is_one_sentence(told, tmp_path):

@@ -128,7 +128,8 @@ def _weights(base: Base, text: str, out: str) -> Weights:
     if not isinstance(method, Weights) or method.below is not None:
         raise Unsupported(f"{text} is {method.name}, and only directions in weight space are served; use `ws chat`")
     refuse_mismatch(base, method.direction)
-    direction: Direction = method.direction.to(device=base.device)
+    # a server lives long, and a map of a file changes with the file
+    direction: Direction = method.direction.to(device=base.device, copy=True)
     return Weights(method.name, direction, largest=method.largest)
 
 

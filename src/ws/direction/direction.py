@@ -153,10 +153,13 @@ class Direction:
             if isinstance(form, Stacked)
         }
 
-    def to(self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Direction":
-        """The same direction elsewhere, or in another precision."""
+    def to(
+        self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None, copy: bool = False
+    ) -> "Direction":
+        """The same direction elsewhere, or in another precision; `copy` for numbers that no file is behind any more."""
         forms = {
-            n: tuple(mapped(f, lambda t: t.to(device=device, dtype=dtype)) for f in fs) for n, fs in self.forms.items()
+            n: tuple(mapped(f, lambda t: t.to(device=device, dtype=dtype, copy=copy)) for f in fs)
+            for n, fs in self.forms.items()
         }
         return Direction(forms, self.provenance, self.card)
 

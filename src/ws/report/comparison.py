@@ -122,7 +122,7 @@ def _strips(sheet: Sheet) -> Html:
     lines = tuple((sheet.lines[n][at[name]], sheet.lines[n][at[number]], "") for n, _ in own)
     cells = {(k, drawn): _strip(r, lines[k][1], span) for k, (_, r) in enumerate(own)}
     short = Sheet("", "", (name, number, drawn), lines, (), words=(name, drawn))
-    return table(short, cells=cells, meanings=meanings(short))
+    return table(short, cells=cells, meanings=meanings(short), name=f"every method, by {_metric(sheet)}")
 
 
 def _strip(r: Fields, name: str, span: tuple[float, float]) -> Html:

@@ -159,11 +159,16 @@ def figures(parts: Iterable[Html]) -> Html:
 
 
 def table(
-    sheet: Sheet, *, meanings: Mapping[str, str] | None = None, cells: Mapping[tuple[int, str], object] | None = None
+    sheet: Sheet,
+    *,
+    meanings: Mapping[str, str] | None = None,
+    cells: Mapping[tuple[int, str], object] | None = None,
+    name: str = "",
 ) -> Html:
     """A sheet: its title as the caption, what it says below it, and what a column means where the pointer rests on its name.
 
-    Columns without a name are left out. `cells` replaces the text of some cells, by line and column.
+    Columns without a name are left out. `cells` replaces the text of some cells, by line and column; `name` is what a
+    screen reader calls a table that has no title.
     """
     meanings, cells = meanings or {}, cells or {}
     shown = [(at, c) for at, c in enumerate(sheet.columns) if c]
@@ -180,7 +185,7 @@ def table(
     whole = tag("table", caption, tag("thead", tag("tr", heads)), tag("tbody", rows))
     explained = [(c, meanings[c]) for _, c in shown if c in meanings]
     return joined(
-        tag("div", whole, class_="table", tabindex="0", role="region", aria_label=sheet.title or "table"),
+        tag("div", whole, class_="table", tabindex="0", role="region", aria_label=sheet.title or name or "table"),
         folded("What the columns mean", facts(explained)) if explained else None,
         paragraph(sentence(sheet.expected), faint=True) if sheet.expected else None,
         points(sheet.readings),

@@ -55,6 +55,7 @@ class Server:
             lifespan=self._lifespan,
             exception_handlers=ERRORS,
         )
+        self.app.router.redirect_slashes = False  # a redirect would go to whatever host a request names
         self._reading = anyio.CapacityLimiter(1)  # one prompt at a time is rendered and cut into tokens
 
     @property

@@ -1,5 +1,6 @@
 """Who may ask a server, how large a request may be, how errors look, and who has left: the part of HTTP that needs no model."""
 
+import asyncio
 import hmac
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,6 +16,9 @@ from ws.serve.refusal import Refusal
 from ws.serve.settings import LOCAL, Serving
 
 Handler = Callable[[Request], Awaitable[Response]]
+CLOSE = {"Connection": "close"}
+PATIENCE = 30
+"""Seconds in which a body must come."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,18 @@ class Gate:
     async def body(self, request: Request) -> bytes:
         """The body, up to the largest."""
         most = self.settings.max_body
+        packed = request.headers.get("content-encoding", "identity")
+        if packed != "identity":
+            raise Refusal(415, f"a body is read as it is; send it unpacked, not as {packed[:20]}", headers=CLOSE)
         raw = bytearray()
-        async for part in request.stream():
-            raw += part
-            if len(raw) > most:
-                raise Refusal(413, f"the request is larger than {most} bytes", headers={"Connection": "close"})
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async for part in request.stream():
+                    raw += part
+                    if len(raw) > most:
+                        raise Refusal(413, f"the request is larger than {most} bytes", headers=CLOSE)
+        except TimeoutError:
+            raise Refusal(408, f"the rest of the request did not come within {PATIENCE} s", headers=CLOSE) from None
         return bytes(raw)
 
 

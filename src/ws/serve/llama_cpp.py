@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -57,9 +58,8 @@ def llama_cpp(model: Path, adapters: Sequence[Path], *, rows: int, threads: int)
             yield server
         except _Ended:
             log.seek(0)
-            lines = log.read().decode("utf-8", "replace").splitlines()
-            last = next((line.strip() for line in reversed(lines) if "error" in line.lower()), "") or "it said nothing"
-            raise Unsupported(f"llama.cpp does not run {model.name}: {last[:240]}") from None
+            why = _ending(process.wait(), log.read().decode("utf-8", "replace").splitlines())
+            raise Unsupported(f"llama.cpp does not run {model.name}: {why}") from None
         finally:
             _end(process)
 
@@ -105,6 +105,18 @@ def _wait(process: subprocess.Popen, port: int) -> None:
         except (OSError, urllib.error.URLError):  # not yet
             time.sleep(POLL)
     raise Unsupported(f"llama.cpp was not up after {PATIENCE:g} s")
+
+
+def _ending(code: int, lines: Sequence[str]) -> str:
+    """Why it ended: its own words where they name an error, else how."""
+    words = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in words if "error" in line.lower() or "failed" in line.lower()]
+    if errors:
+        return errors[-1][:240]
+    if code < 0:
+        other = ": that build is for another processor" if -code == signal.SIGILL else ""
+        return f"it was ended by {signal.Signals(-code).name}{other}"
+    return f"it ended with code {code}" + (f", and last said: {words[-1][:200]}" if words else "")
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -66,7 +66,8 @@ def _whole(least: int, most: int) -> Json:
 
 def _answered(what: str, kind: str = "application/json") -> Json:
     refusals = {
-        status: {"description": "refused, in one sentence"} for status in ("400", "401", "403", "404", "413", "429")
+        status: {"description": "refused, in one sentence"}
+        for status in ("400", "401", "403", "404", "408", "413", "415", "429")
     }
     return {"responses": {"200": {"description": what, "content": {kind: {}}}, **refusals}}
 

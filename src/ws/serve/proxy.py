@@ -80,6 +80,7 @@ class Proxy:
             ],
             exception_handlers=ERRORS,
         )
+        self.app.router.redirect_slashes = False  # a redirect would go to whatever host a request names
 
     def stop(self) -> None:
         """End answers that are under way."""
