@@ -9,6 +9,7 @@ os.environ.pop("COLUMNS", None)  # the line editor of the process that started t
 
 from pathlib import Path
 
+import forks
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -36,6 +37,26 @@ def _own_cache(tmp_path_factory):
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_workers():
+    """Workers that have imported everything; those of users, which have not, are what `tests/engine` is about."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ws.engine.local.subprocess", forks.SUBPROCESS)
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_neutral_questions():
+    """What steering costs is measured on a few of them, for tests to which their number is nothing."""
+    from ws.eval import perplexity
+
+    every, n_free = perplexity.neutral_questions, perplexity.N_FREE
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(perplexity, "neutral_questions", lambda base, data: every(base, data)[:12])
+        patch.setattr(perplexity, "N_FREE", 4)
+        yield {"neutral_questions": every, "N_FREE": n_free}
 
 
 @pytest.fixture(scope="session")

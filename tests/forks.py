@@ -13,9 +13,12 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
-from subprocess import TimeoutExpired
+from subprocess import PIPE, TimeoutExpired
+from types import SimpleNamespace
+from typing import TextIO
 
 HERE = Path(__file__).parent
 SERVER = multiprocessing.get_context("forkserver")
@@ -105,7 +108,10 @@ class Child:
 
 def _typed(words: tuple[str, ...], before: Callable[[], None] | None) -> int:
     from ws.cli import main
+    from ws.engine import local
 
+    local.subprocess = SUBPROCESS  # type: ignore[assignment]  # its workers are forks too
+    multiprocessing.process.current_process()._config["daemon"] = False  # type: ignore[attr-defined]  # which may have none
     if before is not None:
         before()
     sys.argv = ["ws", *words]
@@ -117,8 +123,47 @@ def command(*words: object, env: Mapping[str, object] | None = None, before: Cal
     return Child(_typed, tuple(map(str, words)), before, env=env)
 
 
+def _executed(code: str, arguments: tuple[str, ...]) -> None:
+    sys.argv = ["-c", *arguments]
+    exec(code, {"__name__": "__main__"})
+
+
+def script(code: str, *arguments: object) -> Child:
+    """A program that runs beside the test, as `python -c` would run it."""
+    return Child(_executed, code, tuple(map(str, arguments)))
+
+
 def ran(*words: object, env: Mapping[str, object] | None = None, timeout: float = 240) -> tuple[int, str, str]:
     """(exit code, stdout, stderr) of a command that has come to its end."""
     with command(*words, env=env) as child:
         out, err = child.communicate(timeout)
         return child.wait(), out, err
+
+
+def _serve(ends: tuple[Connection, Connection], log: str, folder: str) -> int:
+    from ws.engine.worker import main
+
+    os.setsid()
+    error = os.open(log, os.O_WRONLY | os.O_APPEND)
+    for number, fd in enumerate((*(e.fileno() for e in ends), error)):
+        os.dup2(fd, number)
+        os.close(fd)
+    sys.stdin = os.fdopen(0, encoding="utf-8")
+    return main(folder)
+
+
+class Worker(Child):
+    """A worker of an engine, started as `Popen` is told to start one."""
+
+    def __init__(self, command: Sequence[str], *, stderr: TextIO, env: Mapping[str, object], **_: object):
+        (orders, own_end), (answers, its_end) = os.pipe(), os.pipe()
+        ends = (Connection(orders, writable=False), Connection(its_end, readable=False))
+        super().__init__(_serve, ends, stderr.name, command[-1], env=env)
+        for end in ends:
+            end.close()
+        self.stdin = os.fdopen(own_end, "w", encoding="utf-8")
+        self.stdout = os.fdopen(answers, encoding="utf-8")
+
+
+SUBPROCESS = SimpleNamespace(Popen=Worker, PIPE=PIPE, TimeoutExpired=TimeoutExpired)
+"""What an engine needs of the module `subprocess`, with workers that are forks."""

@@ -6,6 +6,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import sys
 import time
 
@@ -212,6 +213,7 @@ class Terminal:
     def __init__(self, *arguments):
         self.pid, self.end = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell that runs tests beside itself ignores it
             os.execve(sys.executable, [sys.executable, "-m", "ws", *arguments], {**os.environ, "COLUMNS": "80"})
         self.text = ""
 

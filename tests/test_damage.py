@@ -5,11 +5,10 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forks
 import pandas as pd
 import pytest
 import torch
@@ -178,8 +177,9 @@ except Exception as e:
 
 @pytest.mark.parametrize("kind", ["parquet", "safetensors", "text"])
 def test_a_real_limit_is_met_in_the_same_way_whoever_writes(tmp_path, kind):
-    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path), kind], capture_output=True, text=True)
-    assert done.stdout.startswith("DiskFull there is no room left"), done.stdout + done.stderr
+    with forks.script(FULL, tmp_path, kind) as child:
+        out, err = child.communicate(timeout=60)
+    assert out.startswith("DiskFull there is no room left"), out + err
     assert not (tmp_path / "a").exists()
     made = once(tmp_path / "a", "toy", {}, {}, lambda work: save_file({"y": torch.ones(3)}, work / "y") or {})
     assert list(made.manifest["files"]) == ["y"]  # the half of x is gone

@@ -34,9 +34,14 @@ ROOT = Path(__file__).parents[1]
 INDEX = ROOT / "docs" / "index.md"
 
 
-def test_the_help_in_the_docs_is_current():
-    done = subprocess.run([sys.executable, ROOT / "docs" / "make_cli.py", "--check"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def script(monkeypatch, path, *words):
+    """A script of the repository, run here."""
+    monkeypatch.setattr(sys, "argv", [str(ROOT / path), *words])
+    run_path(str(ROOT / path), run_name="__main__")
+
+
+def test_the_help_in_the_docs_is_current(monkeypatch):
+    script(monkeypatch, "docs/make_cli.py", "--check")
 
 
 def test_every_page_stands_in_the_list_of_the_site_once():
@@ -84,8 +89,7 @@ def test_every_page_starts_with_a_command_that_runs(tmp_path, monkeypatch, capsy
     for command, pages in commands.items():
         program, *words = shlex.split(command)
         if program == "python":
-            done = subprocess.run([sys.executable, ROOT / words[0], *words[1:]], capture_output=True, text=True)
-            assert done.returncode == 0, (command, done.stderr)
+            script(monkeypatch, *words)
         else:
             assert (program, main(words)) == ("ws", 0), (command, pages, capsys.readouterr().err)
 

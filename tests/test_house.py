@@ -147,8 +147,10 @@ DOORS = [
     *(f"ws.eval.{name.replace('-', '_')}" for name in NAMES),
 ]
 OPENED = """
-import json, os, runpy, sys, tempfile, traceback
-import torch
+import json, os, runpy, sys, tempfile, traceback, warnings
+with warnings.catch_warnings(action="ignore"):
+    import jaxtyping, pandas, peft, torch, transformers.models.auto.modeling_auto, typer
+    import ws.models.load
 told = {}
 for door in sys.argv[1].split(","):
     with tempfile.TemporaryFile("w+") as f:
@@ -171,7 +173,7 @@ print(json.dumps(told))
 
 @pytest.fixture(scope="module")
 def opened():
-    """(exit code, output) of every door's help as `python -W error -m DOOR` runs it; torch is imported once for all."""
+    """(exit code, output) of every door's help as `python -W error -m DOOR` runs it; other libraries are imported once for all."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", OPENED, ",".join(DOORS)], capture_output=True, text=True
     )

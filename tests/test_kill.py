@@ -14,11 +14,11 @@ from forks import Child, command
 RESULTS = (".safetensors", ".parquet", ".jsonl")
 SMALL = [
     "--n-topics",
-    "60",
+    "30",
     "--n-personas",
     "1",
     "--epochs",
-    "6",
+    "4",
     "--rank",
     "4",
     "--lr",

@@ -17,6 +17,7 @@ from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings, divergences, sets_of
 from ws.cli import main
 from ws.engine import Task
+from ws.eval import perplexity
 from ws.grid import cells as grid
 from ws.grid.compare import cell_places, cells_of, compare, evals_of, how_kl_is_measured
 from ws.grid.look import look
@@ -36,7 +37,10 @@ from ws.study.stages import material
 
 # wide enough to be met on a few prompts
 QUICK = CalibrateSettings(budget=0.3, tolerance=0.3, n_calib=5, n_audit=5, tokens=6, max_evals=4)
-pytestmark = pytest.mark.timeout(900)  # a comparison is several evaluations of the embedded model
+pytestmark = [
+    pytest.mark.timeout(900),  # a comparison is several evaluations of the embedded model
+    pytest.mark.usefixtures("few_neutral_questions"),
+]
 CHOSEN = ["sl:mean_diff", "prompt:simple", "random:act:0", "random:act:1"]
 
 
@@ -443,14 +447,18 @@ def test_ws_table_reads_the_same_rows_with_their_kl(done):
 # ---------------------------------------------------------------- what breaks
 
 
-def test_a_broken_cell_is_a_row_that_says_why_and_stops_nothing(tiny, honesty, tmp_path, capsys, monkeypatch):
+def test_a_broken_cell_is_a_row_that_says_why_and_stops_nothing(
+    tiny, honesty, tmp_path, capsys, monkeypatch, few_neutral_questions
+):
     monkeypatch.chdir(tmp_path)
+    for name, usual in few_neutral_questions.items():  # workers are asked to ask all of them
+        monkeypatch.setattr(perplexity, name, usual)
     Path("gone.safetensors").write_text("no tensors")
     where = ["--behavior", "honesty", "--evals", "dilemmas", "--limit", "6", "--out", str(tmp_path)]
     quick = ["--alphas=-1,1", "--n-calib", "5", "--tokens", "6"]
     code = main(["compare", "--methods", "sl:mean_diff,vectors:gone.safetensors", *where, *quick])
     out, err = capsys.readouterr()
-    assert code == 1
+    assert code == 1, err
     assert "1 of 2 cells failed: vectors:gone.safetensors s0" in err
     assert "FAILED" in out and "sl:mean_diff" in out
     code = main(["compare", "--methods", "sl:mean_diff", *where, *quick, "--json"])

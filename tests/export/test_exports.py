@@ -3,9 +3,9 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 
+import forks
 import pytest
 import small
 import torch
@@ -301,7 +301,8 @@ def test_a_killed_export_leaves_a_folder_marked_incomplete_and_the_next_one_work
     )
     args = ["export", str(file), "--to", "merged", "--alpha", "1", "--model", str(folders["llama"])]
     args += ["--out", str(tmp_path / "out")]
-    assert subprocess.run([sys.executable, "-c", killed, *args], capture_output=True).returncode == -9
+    with forks.script(killed, *args) as child:
+        assert child.wait(timeout=120) == -9
     (left,) = (f for f in tmp_path.iterdir() if f != file)
     assert left.name.startswith(".out.") and left.name.endswith(".incomplete")
     from ws.cli import main

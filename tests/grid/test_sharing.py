@@ -21,6 +21,7 @@ from ws.models.load import Base, load
 from ws.pairs import mark_of
 from ws.study.evaluations import Subject, make_eval
 
+pytestmark = pytest.mark.usefixtures("few_neutral_questions")
 FEW = {"n_topics": 48, "n_samples": 1, "n_personas": 1, "epochs": 2.0}
 QUICK = CalibrateSettings(budget=0.3, tolerance=0.5, n_calib=4, n_audit=4, tokens=4, max_evals=2)
 NLL = Evaluation("perplexity", "neutral-nll/1")

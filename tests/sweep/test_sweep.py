@@ -18,7 +18,7 @@ from ws.models.tiny import FOLDER
 from ws.report import report_of
 
 SMALL = [
-    "--adapters", "ia3,bias", "--seeds", "0,1", "--evals", "perplexity,pairs", "--n-topics", "48", "--n-samples", "1",
+    "--adapters", "ia3,bias", "--seeds", "0,1", "--evals", "perplexity,pairs", "--n-topics", "30", "--n-samples", "1",
     "--n-personas", "1", "--epochs", "2", "--alphas=-1,1", "--workers", "1",
 ]  # fmt: skip
 STUDIES = 4
