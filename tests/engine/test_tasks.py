@@ -212,7 +212,7 @@ def test_an_engine_that_is_not_there_is_refused_in_one_sentence(tmp_path, monkey
     with pytest.raises(ValueError, match="`engine=ray`"):
         run([], folder=tmp_path, address="auto")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(Unsupported, match=r"pip install 'weight-steering\[ray\]'"):
+    with pytest.raises(Unsupported, match=r"pip install -e '.\[ray\]'"):
         run([], folder=tmp_path, engine="ray")
 
 

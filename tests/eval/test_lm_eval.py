@@ -39,7 +39,7 @@ metadata:
 
 def test_a_missing_harness_is_one_sentence_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    with pytest.raises(Unsupported, match=r"pip install 'weight-steering\[lmeval\]'"):
+    with pytest.raises(Unsupported, match=r"pip install -e '.\[lmeval\]'"):
         lm_eval.Tasks(["arc_easy"])
 
 
