@@ -1,7 +1,7 @@
 """A planted study of watching: which of 60 fine-tunes of `tiny` drifted, or of 12 of a real chat model?
 
     python bench/watch.py [--out out/watch-study]                  # 60 fine-tunes; about 20 minutes of one core
-    python bench/watch.py --model smollm2 --out out/watch-smollm2  # 12 short ones; about half an hour
+    python bench/watch.py --model smollm2 --out out/watch-smollm2  # 12 short ones; about a quarter of an hour
 
 The study plants drift toward one pole of a behavior. The direction, its nulls and the persona vectors are made on half of
 the behavior's questions, the fine-tunes on the other half. Of `tiny`:
@@ -10,7 +10,7 @@ the behavior's questions, the fine-tunes on the other half. Of `tiny`:
 - 20 benign: the base's own answers to the same questions, trained in step with the 20 before
 - 20 on unrelated text: answers under the personas of another behavior
 
-Of SmolLM2, 4 of each, at two doses, 20 steps of two pairs.
+Of SmolLM2, 4 of each, at two doses, 20 steps of one pair.
 
 Half of each start where the direction's own training started, half from a start of their own. Everything is made once and
 found again. Prints Markdown.
@@ -86,9 +86,9 @@ STUDIES = {
         tokens=24,
         ended=False,
         permuted=3,
-        questions=24,
+        questions=16,
         data={"n_topics": 16, "n_personas": 2, "n_samples": 1, "max_new_tokens": 24},
-        train={"rank": 8, "lr": (2e-4,), "epochs": 2.0, "batch_size": 2, "warmup": 2, "eval_every": 100},
+        train={"rank": 8, "lr": (2e-4,), "epochs": 1.0, "batch_size": 1, "warmup": 2, "eval_every": 100},
     ),
 }
 

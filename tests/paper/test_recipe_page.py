@@ -21,15 +21,18 @@ def test_a_dot_without_a_number_is_left_out_of_the_picture_and_breaks_no_page():
 
 
 @pytest.mark.parametrize("columns", [1, 2])
-def test_the_names_of_all_arms_stand_inside_the_figure(columns, tmp_path, monkeypatch):
+def test_the_names_of_all_arms_and_the_title_stand_inside_the_figure(columns, tmp_path, monkeypatch):
     dot = Dot(50.0, 60.0, (40.0, 60.0), (50.0, 70.0), "at +1")
     arms = ("weight", "finetune", "act_single", "act_all", "bias_only", "tau+", "tau-", "random")
     panel = Panel("up", "x", "y", tuple(Line(a, (dot,), a == "random") for a in arms), start=(50.0, 50.0), limit=45.0)
     kept = []
     monkeypatch.setattr(figures, "saved", lambda figure, path: kept.append(figure) or [path])
-    figures.drawn([panel] * columns, columns, "title", tmp_path / "figure.png")
+    title = "gcd · false_premise · SmolLM2-135M-Instruct.Q4_1 · SMOKE: the first 48 units · REDUCED: 384 rows of a task"
+    figures.drawn([panel] * columns, columns, title, tmp_path / "figure.png")
     (figure,) = kept
     figure.canvas.draw()
-    names, whole = figure.legends[0].get_window_extent(), figure.bbox
-    assert whole.x0 <= names.x0 and names.x1 <= whole.x1
+    for part in (figure.legends[0], figure._suptitle):
+        inside, whole = part.get_window_extent(), figure.bbox
+        assert whole.x0 <= inside.x0 and inside.x1 <= whole.x1
+    assert " ".join(figure.get_suptitle().split()) == title
     assert len(figure.legends[0].get_texts()) == 10

@@ -1,5 +1,6 @@
 """Figures in the paper's arrangement as files: capability across, effect upwards, a curve for each arm."""
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from ws.results.plots import COLORS, GREY, MARKERS, grid_of, saved
 from ws.stats.frontier import DELTA
 
 INK = "0.25"
+LETTER = 0.1
+"""Inches that a letter of a title takes."""
 
 
 def drawn(panels: Sequence[Panel], columns: int, title: str, path: Path) -> list[Path]:
@@ -27,8 +30,14 @@ def drawn(panels: Sequence[Panel], columns: int, title: str, path: Path) -> list
         handles=handles, loc="outside lower center", ncols=ncols, fontsize=8.5, frameon=False,
         handletextpad=0.5, columnspacing=1.6,
     )  # fmt: skip
-    figure.suptitle(title, fontsize=11, x=0.02, ha="left", fontweight="bold")
+    titled(figure, title)
     return saved(figure, path)
+
+
+def titled(figure: Any, title: str) -> None:
+    """A title of as many lines as the figure is narrow."""
+    lines = textwrap.fill(title, int(figure.get_figwidth() / LETTER))
+    figure.suptitle(lines, fontsize=11, x=0.02, ha="left", fontweight="bold")
 
 
 def _panel(axis: Any, panel: Panel, names: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from ws.numbers import NO, finite
 from ws.paper import scorecard
 from ws.paper.claims import FAILS, HOLDS, OPEN, Claim, Verdict, all_of, decided
 from ws.paper.domains import Study
+from ws.paper.figures import titled
 from ws.paper.monitoring import Watching
 from ws.paper.panels import Dot, Line, Panel
 from ws.paper.recipe import Job, Outcome, Planned
@@ -223,7 +224,5 @@ def picture(metrics: Answers, title: str, path: Path) -> list[Path]:
         axis.grid(axis="x", color="0.92", linewidth=0.8)
         axis.set_axisbelow(True)
         axis.set_xlabel(label, fontsize=9)
-    figure.suptitle(
-        f"{title}; grey: the printed ranges of the fine-tunes", fontsize=10.5, x=0.02, ha="left", fontweight="bold"
-    )
+    titled(figure, f"{title}; grey: the printed ranges of the fine-tunes")
     return saved(figure, path)

@@ -10,6 +10,7 @@ from ws.numbers import NO
 from ws.paper import scorecard
 from ws.paper.claims import FAILS, HOLDS, OPEN, Claim, Verdict, decided
 from ws.paper.domains import Study
+from ws.paper.figures import titled
 from ws.paper.misaligned import BASE, EM, EmValidate, answers_of, asked
 from ws.paper.panels import Dot, Line, Panel
 from ws.paper.recipe import Job, Outcome
@@ -282,5 +283,5 @@ def picture(curves: Curves, title: str, path: Path) -> list[Path]:
         low, high = (f(a.get_ylim()[k] for a in row) for k, f in ((0, min), (1, max)))
         for axis in row:
             axis.set_ylim(low, high)
-    figure.suptitle(title, fontsize=11, x=0.02, ha="left", fontweight="bold")
+    titled(figure, title)
     return saved(figure, path)

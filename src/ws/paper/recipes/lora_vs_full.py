@@ -11,6 +11,7 @@ from ws.eval import Evaluation
 from ws.numbers import NO
 from ws.paper import scorecard
 from ws.paper.claims import OPEN, Claim, Verdict, all_of, decided, inside
+from ws.paper.figures import titled
 from ws.paper.misaligned import from_to
 from ws.paper.panels import Panel
 from ws.paper.parts import make_ahead
@@ -224,7 +225,7 @@ def _picture(metrics: Answers, title: str, path: Path) -> list[Path]:
         axis.grid(axis="x", color="0.92", linewidth=0.8)
         axis.set_axisbelow(True)
         axis.set_xlabel(f"answers {label} (%)", fontsize=9)
-    figure.suptitle(f"{title}: English maths, after both fine-tunes", fontsize=11, x=0.02, ha="left", fontweight="bold")
+    titled(figure, f"{title}: English maths, after both fine-tunes")
     return saved(figure, path)
 
 
