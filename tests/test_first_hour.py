@@ -1,12 +1,123 @@
 """What stood in a newcomer's way, each with what is said now."""
 
+import os
+import shutil
 import sys
+import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from test_steer import lowrank
+
+import ws
+from ws.cli import main
+from ws.direction import save
+from ws.results.measured import evaluations_below
+from ws.settings import value_of
 from ws.version import how_to_add
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small run of honesty, measured on six held-out questions."""
+    few = {"n_topics": 30, "n_samples": 1, "n_personas": 1, "epochs": 1, "rank": 2, "lr": [4e-3], "stop": "none"}
+    folder = tmp_path_factory.mktemp("first")
+    return ws.replicate("tiny", alphas=[-1, 1], evals=["pairs"], out=folder / "out", **few).folder
+
+
+def test_a_run_that_was_moved_still_says_what_it_is_of(run, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, "moved/mine")
+    code, out, _ = told("report", "moved/mine")
+    assert code == 0 and "honesty: lora on tiny" in Path("moved/mine/report.html").read_text()
+    assert "honesty" in told("table", "moved")[1]
+    code, out, _ = told("explain", "moved/mine", "--what", "svd_align", "--evals", "none")
+    assert code == 0, out
+    monkeypatch.chdir("moved/mine")
+    assert told("report", ".")[0] == 0
+
+
+def test_a_folder_that_goes_while_a_table_looks_for_rows_is_passed_over(run, monkeypatch):
+    scan, below = os.scandir, next(run.glob("eval/pairs/[!.]*"))
+
+    def vanishing(place):
+        if Path(place).name == "train":
+            raise FileNotFoundError(2, "No such file or directory", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", vanishing)
+    assert evaluations_below(run)[0] == [below]
+
+
+def test_a_terminal_of_no_columns_is_shown_a_table_too(run, told, monkeypatch):
+    whole = told("table", run)[1]
+    monkeypatch.setenv("COLUMNS", "0")
+    assert told("table", run)[1] == whole != ""
+
+
+def test_the_base_among_the_answers_of_a_card_has_no_sign(told, tiny, tmp_path):
+    direction = lowrank(tiny, size=0.05)
+    answers = [{"question": "Hi?", "answers": [{"alpha": a, "text": "Yes."} for a in (-1.0, 0.0)]}]
+    save(replace(direction, card={"answers": answers}), tmp_path / "direction.safetensors")
+    _, out, _ = told("inspect", tmp_path)
+    assert "      -1   Yes." in out and "       0   Yes." in out
+
+
+class Falling:
+    """Something whose end is interrupted."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __del__(self):
+        raise self.error
+
+
+def test_ctrl_c_that_falls_into_a_destructor_still_ends_a_command_and_other_errors_there_do_not(told, monkeypatch):
+    others = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: others.append(lost.exc_type))
+
+    def interrupted(error):
+        Falling(error)
+        time.sleep(0.5)
+        return []
+
+    for error, code in ((KeyboardInterrupt(), 130), (ValueError(), 0)):
+        monkeypatch.setattr("ws.cli.runs.runs_below", lambda out: interrupted(error))  # noqa: B023
+        assert told("runs")[0] == code
+    assert others == [ValueError]
+
+
+def test_help_is_a_word_too(capsys):
+    texts = []
+    for words in (["help"], ["--help"], ["help", "runs"], ["runs", "--help"]):
+        assert main(words) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2] == texts[3]
+    assert main(["help", "evl"]) == 2
+    assert capsys.readouterr().err == "error: there is no verb 'evl'; did you mean eval?\n"
+
+
+def test_a_number_copied_from_a_page_is_understood_and_a_slip_is_not():
+    assert value_of(tuple[float, ...], "\N{MINUS SIGN}1,0,1", "--alphas") == (-1.0, 0.0, 1.0)
+    assert value_of(int, "100000", "--limit") == 100_000
+    for kind, text in ((float, "1_0"), (int, "1_0")):
+        with pytest.raises(ValueError, match="number, got '1_0'"):
+            value_of(kind, text, "--alphas")
+
+
+def test_what_is_shown_of_a_value_that_is_wrong_is_short(told, tmp_path):
+    rows = "".join(f"{name}: &{name} [{', '.join(['*' + of] * 9)}]\n" for of, name in zip("abcdef", "bcdefg"))
+    (tmp_path / "long.yaml").write_text(f"a: &a [x, x]\n{rows}name: *g\n")
+    (tmp_path / "empty.yaml").write_text("")
+    code, _, err = told("data", "--preview", "--behavior", tmp_path / "long.yaml")
+    assert (code, err.count("\n")) == (2, 1) and len(err) < 1500
+    assert "it is empty." in told("data", "--preview", "--behavior", tmp_path / "empty.yaml")[2]
+    assert len(told("runs", "--seed", "7" * 3000 + "x")[2]) < 400
 
 
 def test_an_extra_that_is_missing_is_named_as_everybody_with_a_clone_can_add_it(told, monkeypatch):

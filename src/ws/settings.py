@@ -7,6 +7,7 @@ The command line reads its options and help from here, and a YAML file's values 
 import ast
 import inspect
 import math
+import reprlib
 import textwrap
 import types
 import typing
@@ -118,21 +119,41 @@ def plain_type(hint: Any) -> tuple[type, bool]:
     return hint, False
 
 
+def brief(value: object) -> str:
+    """A value as an error shows it, however long it is."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = 120
+    short.maxlevel = 3
+    shown = short.repr(value)
+    return shown if len(shown) <= 300 else f"{shown[:300]}..."
+
+
+def _plain_number(value: object) -> object:
+    """Text as Python reads numbers: with the minus of typesetters, which pages have, and without 1_0 for 10."""
+    if not isinstance(value, str):
+        return value
+    if "_" in value:
+        raise ValueError(value)
+    return value.replace("\N{MINUS SIGN}", "-")
+
+
 def _one(kind: type, value: object, where: str) -> Any:
     if kind is bool:
         if isinstance(value, bool):
             return value
-        raise ValueError(f"{where} must be true or false, got {value!r}")
+        raise ValueError(f"{where} must be true or false, got {brief(value)}")
     if kind is str:
         if isinstance(value, bool):
-            raise ValueError(f"{where} must be text, got {value!r}: quote it")
+            raise ValueError(f"{where} must be text, got {brief(value)}: quote it")
         return ",".join(map(str, value)) if isinstance(value, list) else str(value)
     try:
-        number = kind(value)
+        number = kind(_plain_number(value))
     except (TypeError, ValueError):
-        raise ValueError(f"{where} must be {'a whole number' if kind is int else 'a number'}, got {value!r}") from None
+        raise ValueError(
+            f"{where} must be {'a whole number' if kind is int else 'a number'}, got {brief(value)}"
+        ) from None
     if isinstance(value, bool) or (isinstance(value, float) and kind is int and value != number):
         raise ValueError(f"{where} must be a whole number, got {value!r}")
     if isinstance(number, float) and not math.isfinite(number):
-        raise ValueError(f"{where} must be a finite number, got {value!r}")
+        raise ValueError(f"{where} must be a finite number, got {brief(value)}")
     return number

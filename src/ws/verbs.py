@@ -67,6 +67,7 @@ from ws.study.evaluations import Subject, name_and_seed
 from ws.study.options import Common, Judged, Served
 from ws.study.plan import Plan
 from ws.study.planning import plan_of
+from ws.study.runs import behavior_of
 from ws.study.stages import make_pairs, material, pairs_of
 from ws.study.task import Learning, make_task, make_task_direction
 from ws.train import TrainSettings
@@ -219,7 +220,7 @@ def explain(
     base = _base(model)
     loaded = direction if isinstance(direction, Direction) else load_direction(direction, base, out=out)
     run = (place.run if place is not None else None) or run_with(loaded, below)
-    own = None if run is None else run.parent.parent.name
+    own = None if run is None else behavior_of(run)
     known = behavior if behavior is not None else own if own in behaviors() else None
     pack = None if known is None else load_behavior(str(known), tiny=base.tiny)
     of_run = any(e.chosen.of_run for e in asked.evaluations(pack, of_run=run is not None).values())

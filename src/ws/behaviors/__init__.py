@@ -146,7 +146,9 @@ def load_behavior(name: str | Path, *, tiny: bool = False) -> Behavior:
     except yaml.YAMLError as e:
         raise BadFile(f"{path}{not_yaml(e)}") from None
     if not isinstance(raw, dict):
-        raise BadFile(f"{path} must be a mapping with name, template, pairs and prompts; it is {type(raw).__name__}.")
+        raise BadFile(
+            f"{path} must be a mapping with name, template, pairs and prompts; it is {'empty' if raw is None else f'a {type(raw).__name__}'}."
+        )
     try:
         pack = Pack(**raw)
     except ValidationError as e:

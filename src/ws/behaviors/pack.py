@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictStr, ValidationError, field_validator, model_validator
 
+from ws.settings import brief
+
 NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 """The name of a behavior, which is a folder's name too."""
 NonEmpty = Annotated[StrictStr, Field(min_length=1)]
@@ -160,11 +162,11 @@ def told(error: ValidationError) -> str:
             near = get_close_matches(key, KEYS - {key}, 1)  # a key of another place is no mend here
             parts.append(f"unknown key {where!r}{f' (did you mean {near[0]}?)' if near else ''}")
         elif e["type"] == "string_pattern_mismatch" and where == "name":
-            parts.append(f"name is letters, digits, - and _, at most 64, got {e['input']!r}")
+            parts.append(f"name is letters, digits, - and _, at most 64, got {brief(e['input'])}")
         elif e["type"] == "missing":
             parts.append(f"{where} is missing")
         elif e["type"] == "string_type":
-            parts.append(f"{where} must be text, got {e['input']!r}: quote it")
+            parts.append(f"{where} must be text, got {brief(e['input'])}: quote it")
         else:
             parts.append(f"{where}: {e['msg'].removeprefix('Value error, ')}")
     more = "" if len(error.errors()) <= 4 else f" and {len(error.errors()) - 4} more"

@@ -30,6 +30,7 @@ from typing import Annotated, Any
 import typer
 
 from ws.cli.commands import COMMANDS, Command
+from ws.cli.ending import no_interrupt_lost
 from ws.cli.exits import INTERRUPTED, LOST_CODE, STARTED_HERE
 from ws.cli.fields import with_flags
 from ws.cli.help import WHOLE, asks_for_help, show_verb, show_verbs
@@ -78,6 +79,7 @@ def _runner(command: Command, words: Sequence[str]) -> Callable[..., int]:
     def run(**typed: Any) -> int:
         try:
             with ExitStack() as around:
+                around.enter_context(no_interrupt_lost())
                 if command.examines:
                     around.enter_context(tolerated())
                 options = verb.options(typed, words)
@@ -129,8 +131,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     log.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if (
+        os.environ.get("COLUMNS", "").strip("0") == ""
+    ):  # a terminal that does not know its width, where rich prints nothing
+        os.environ.pop("COLUMNS", None)
     # 2026-11: peft 0.21.2 reads what transformers 5.23 has renamed; nothing a user of ours can do about it
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    if words[:1] == ["help"]:
+        return _help(words[1:] or ["--help"])
     if not words or asks_for_help(words):
         return _help(words)
     try:

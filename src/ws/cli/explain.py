@@ -18,6 +18,7 @@ from ws.explain.story import Asked, Explanation, as_json
 from ws.explain.story import explain as explain_subject
 from ws.study.options import Common
 from ws.study.planning import refuse_unreadable
+from ws.study.runs import behavior_of
 
 ON_SCREEN = 12
 """Lines of a table that a terminal shows."""
@@ -81,7 +82,7 @@ def explain(options: Options) -> VerbResult:
     refuse_unreadable(common)
     place = lookup(name, common.out)
     tiny = (common.model if options.has("model") else place.base_model()) == "tiny"
-    of_run = place.run.parent.parent.name if place.run is not None else None
+    of_run = behavior_of(place.run) if place.run is not None else None
     behavior = _behavior(common.behavior or of_run, tiny=tiny)
     chosen = list(asked.evaluations(behavior, of_run=place.run is not None).values())
     needing = (

@@ -17,6 +17,7 @@ from ws.direction.forms import Factors
 from ws.errors import DirectionMismatch
 from ws.models import open_checkpoint
 from ws.models.checkpoint import Checkpoint
+from ws.numbers import alpha_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class DirectionFile(VerbResult):
         for question, answers in samples(d):
             screen.show(f"\n“{safe_text(question)}”")
             for alpha, text in answers:
-                screen.show(f"{alpha:>+8g}   {safe_text(' '.join(text.split()))}")
+                screen.show(f"{alpha_of(alpha):>8}   {safe_text(' '.join(text.split()))}")
         screen.show("")
         if self.base is not None and self._other_bytes:
             screen.show(

@@ -14,6 +14,8 @@ MOST_VERBS = 4
 
 def no_such_verb(name: str) -> str:
     """That there is no such verb, and which one may be meant."""
+    if name == "version":
+        return "there is no verb 'version'; `ws --version` prints it"
     near = get_close_matches(name, COMMANDS, 1)
     return f"there is no verb {name!r}; {f'did you mean {near[0]}?' if near else '`ws --help` lists them'}"
 

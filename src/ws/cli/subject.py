@@ -22,6 +22,7 @@ from ws.study.evaluations import name_and_seed
 from ws.study.options import Common
 from ws.study.plan import Plan
 from ws.study.planning import load_base, plan_of
+from ws.study.runs import behavior_of
 from ws.study.stages import make_pairs, material, method_folder, pairs_of
 
 
@@ -138,7 +139,7 @@ class EvalRequest:
         folder, manifest = find_run(str(run), out)
         self._refuse_another_study(name, folder, manifest)
         pairs = pairs_of(manifest, out) if self._asks_a_run else None
-        return self._steered(base, by, folder, self.common.behavior or folder.parent.parent.name, pairs)
+        return self._steered(base, by, folder, self.common.behavior or behavior_of(folder), pairs)
 
     def _steered(
         self,
@@ -165,7 +166,7 @@ class EvalRequest:
 
     def _refuse_another_study(self, run: str, folder: Path, manifest: Mapping[str, Any]) -> None:
         """Refuse flags that describe another study than the run is."""
-        own = {"behavior": folder.parent.parent.name, **manifest["settings"]}
+        own = {"behavior": behavior_of(folder), **manifest["settings"]}
         for name, value in self.options.only("behavior", "adapter", "seed").items():
             if str(value) != str(own.get(name)):
                 raise ValueError(f"--{name} {value} is not what {run} was made with ({own.get(name)}); leave it out")

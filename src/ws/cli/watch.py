@@ -24,6 +24,7 @@ from ws.results.sheet import Sheet
 from ws.settings import at_least, refuse_outside
 from ws.study.options import Loading
 from ws.study.planning import load_base
+from ws.study.runs import behavior_of
 from ws.types import Json
 from ws.watch import make_nulls, opened, pictures, watched
 from ws.watch.changes import without_folder
@@ -160,7 +161,7 @@ def watch_behaviors(options: Options, request: Watching, places: Sequence[str]) 
             "--labels and --make-nulls belong to --directions; leave out --behaviors, --base and --detectors"
         )
     runs = [lookup(text, out).run for text in request.directions]
-    behaviors = request.behaviors or tuple(run.parents[1].name for run in runs if run is not None) or ("all",)
+    behaviors = request.behaviors or tuple(behavior_of(run) for run in runs if run is not None) or ("all",)
     base = request.base or request.model or (lookup(request.directions[0], out).base_model() if runs else None)
     if base is None:
         raise ValueError("name the base of the fine-tune: --model BASE, or --model FT --base BASE")

@@ -15,6 +15,7 @@ from ws.models.load import Base
 from ws.records import key_of, read, run_folders, slug, write_json
 from ws.study.options import Loading
 from ws.study.planning import load_base
+from ws.study.runs import behavior_of
 from ws.watch import Watched, opened, watched
 from ws.watch.changes import Change
 from ws.watch.detectors import DETECTORS, Probe
@@ -150,7 +151,7 @@ def _directions(base: Base, look: Look) -> dict[str, Watched]:
             raise ValueError(
                 f"with --behaviors a direction is named by its run, which says its behavior; {text} is none"
             )
-        found[place.run.parents[1].name] = watched(text, base, look.out, control=look.control)
+        found[behavior_of(place.run)] = watched(text, base, look.out, control=look.control)
     for run in run_folders(look.out):
         behavior, manifest = run.parents[1].name, read(run / "train") or {}
         fits = manifest.get("inputs", {}).get("fingerprint") == base.fingerprint

@@ -88,7 +88,7 @@ def markdown(direction: "Direction") -> list[str]:
     lines = [f"- {what}: {_plain(text)}" for what, text in facts(direction)]
     lines += [""] if lines else []
     for question, answers in samples(direction):
-        rows = [f"| {alpha:+g} | {_plain(text)} |" for alpha, text in answers]
+        rows = [f"| {f'{alpha:+g}' if alpha else 0} | {_plain(text)} |" for alpha, text in answers]
         lines += [f"> {_plain(question)}", "", "| alpha | answer |", "|---|---|", *rows, ""]
     return lines
 

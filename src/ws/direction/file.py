@@ -151,14 +151,20 @@ def write_tensors(flat: Mapping[str, torch.Tensor], path: Path, metadata: dict[s
     path.chmod(0o666 & ~mask)
 
 
-def format_of(path: Path | str) -> str | None:
-    """The format that a file of ours says it has, whole or not; None for a file of another kind."""
+def head_of(path: Path | str) -> Json | None:
+    """What ws wrote into the header of a file, whose tensors are not read; None for a file of another kind."""
     try:
         with safe_open(path, framework="pt") as f:
             head = json.loads((f.metadata() or {}).get("ws", "null"))
     except (SafetensorError, OSError, ValueError, RecursionError):
         return None
-    return str(head.get("format")) if isinstance(head, dict) else None
+    return head if isinstance(head, dict) else None
+
+
+def format_of(path: Path | str) -> str | None:
+    """The format that a file of ours says it has, whole or not; None for a file of another kind."""
+    head = head_of(path)
+    return None if head is None else str(head.get("format"))
 
 
 @plain_types

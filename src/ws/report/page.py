@@ -26,7 +26,7 @@ def place_of(text: str | None, out: Path) -> Path:
         return next((f for f in folders if any(f.glob("eval/*/*/manifest.json"))), folders[0])
     places = (Path(text).expanduser(), out / "sweep" / text, out / text)
     if (place := next((p for p in places if has_page(p)), None)) is not None:
-        return place
+        return place.resolve()
     if not named_runs(text, out):
         raise BadFile(f"{text!r} is no run, no sweep and no comparison below {out}; {_there(text, out)}.")
     return find_run(text, out)[0]

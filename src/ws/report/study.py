@@ -19,6 +19,7 @@ from ws.replicate import band, samples
 from ws.results.measured import Measured, measured
 from ws.results.sentences import SMOKE, side_of
 from ws.study.card import DIRECTION
+from ws.study.runs import behavior_of
 from ws.study.stages import pairs_of, strengths_in
 from ws.types import Fields, Json
 
@@ -41,9 +42,9 @@ class Study:
         assert manifest is not None
         return manifest
 
-    @property
+    @cached_property
     def behavior(self) -> str:
-        return self.folder.parent.parent.name
+        return behavior_of(self.folder)
 
     @property
     def title(self) -> str:

@@ -4,6 +4,7 @@ Rows are the truth: a table is made from `rows.parquet` and never from the numbe
 """
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,11 +41,11 @@ class Measured:
     @property
     def behavior(self) -> str | None:
         """The behavior of the study, or what the file of a direction said it is of; None for the bare model."""
-        names = [p.name for p in self.folder.parents]
-        if len(names) > 4 and names[3] not in ("direct", "base"):
-            return names[4]
         behavior = self.manifest.get("behavior")
-        return behavior if isinstance(behavior, str) else None
+        if isinstance(behavior, str):  # what steers says it, wherever its folder was moved
+            return behavior
+        names = [p.name for p in self.folder.parents]
+        return names[4] if len(names) > 4 and names[3] not in ("direct", "base") else None
 
     @property
     def method(self) -> str:
@@ -169,25 +170,28 @@ class Measured:
         return pd.read_parquet(path).set_index("row_key") if path.is_file() else None
 
 
-PLACES = ("*/*/*/eval/*/*", "direct/*/eval/*/*", "base/*/eval/*/*")
-"""Where an output folder holds evaluations: of runs and methods, of files, of the bare model."""
 NOT_OF_RUNS = ("direct", "base")
+"""Where an output folder holds evaluations of files, and of the bare model."""
 PARTS = "explain"
 """The folder of a run where `ws explain` measures parts of its direction."""
 
 
 def evaluations_below(folder: Path) -> tuple[list[Path], list[Path]]:
     """(the evaluations of an output folder, those of other output folders inside it); below any other folder, all are its own."""
-    # a stage that is not done works in a folder that begins with a dot; parts of a direction are lines of another page
-    found = (p.parent for p in folder.rglob(ROWS) if not any(x.startswith(".") for x in p.parts[-6:]))
-    every = [p for p in found if PARTS not in p.relative_to(folder).parts]
-    own = {
-        p
-        for pattern in PLACES
-        for p in folder.glob(pattern)
-        if not (pattern is PLACES[0] and p.relative_to(folder).parts[1] in NOT_OF_RUNS)
-    } & {*every}
+    every = []
+    for place, inside, files in os.walk(folder):  # which passes over what may not be read, or is gone by then
+        # a stage that is not done works in a folder that begins with a dot; parts of a direction are lines of another page
+        inside[:] = [name for name in inside if not name.startswith(".") and name != PARTS]
+        every += [Path(place)] if ROWS in files else []
+    own = {p for p in every if _is_of_output(p.relative_to(folder).parts)}
     return (sorted(own), sorted({*every} - own)) if own else (sorted(every), [])
+
+
+def _is_of_output(parts: Sequence[str]) -> bool:
+    """Whether an evaluation lies where an output folder holds it: BEHAVIOR/ADAPTER/RUN/eval/NAME/KEY, or base/MODEL/eval/NAME/KEY."""
+    if len(parts) == 6:
+        return parts[3] == "eval" and parts[1] not in NOT_OF_RUNS
+    return len(parts) == 5 and parts[2] == "eval" and parts[0] in NOT_OF_RUNS
 
 
 def measured(folders: Sequence[Path]) -> list[Measured]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ws.direction.file import head_of
 from ws.records import read
 from ws.types import Json
 
@@ -35,6 +36,15 @@ def runs(out: Path) -> list[Json]:
     for record, differs in zip(records, _apart(records, options)):
         record["differs"] = differs
     return sorted(records, key=lambda r: str(r["finished"]), reverse=True)
+
+
+def behavior_of(run: Path) -> str:
+    """The behavior of a run: as its direction says, wherever the folder was moved; before there is one, as the folder is called."""
+    for file in sorted(run.glob("direction*/direction.safetensors")):
+        training = ((head_of(file) or {}).get("provenance") or {}).get("training") or {}
+        if isinstance(name := training.get("behavior"), str):
+            return name
+    return run.resolve().parent.parent.name
 
 
 def _options(manifest: Json, out: Path) -> Json:
