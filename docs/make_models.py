@@ -20,7 +20,7 @@ from ws.models.base import Base  # noqa: E402
 
 PAGE = ROOT / "docs" / "models.md"
 START, END = "<!-- table: python docs/make_models.py -->\n", "<!-- end of table -->\n"
-COLUMNS = ("load", "sits on", "train", "steer", "export", "prompts shared")
+COLUMNS = ("load", "data", "sits on", "train", "steer", "export", "prompts shared")
 
 
 def table() -> str:

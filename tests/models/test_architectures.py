@@ -364,5 +364,5 @@ def test_the_configs_of_real_models_have_a_row(name, blocks, kind, real_data):
     row = support(base)
     assert base.depth == (blocks or config.num_hidden_layers)
     assert kind in row["load"] and row["train"] == ", ".join(FAMILIES) and row["prompts shared"] == "yes"
-    assert ("asked in text alone" in row["load"]) is (name == "gemma3")
+    assert (row["data"] == "yes, in text alone") is (name == "gemma3")
     assert not [n for n in base.linears if "vision" in n]

@@ -9,6 +9,7 @@ import sys
 import architectures as shapes
 import pytest
 import torch
+from models.test_experts import direction_on
 from safetensors.torch import load_file, save_file
 
 import ws
@@ -20,6 +21,7 @@ from ws.models.checkpoint import open_checkpoint
 from ws.models.load import choose_device, load
 from ws.models.locate import locate
 from ws.models.tiny import FOLDER
+from ws.steer import steer
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +232,16 @@ def test_a_checkpoint_that_lacks_a_tensor_is_refused_and_gets_no_random_numbers(
         load(tmp_path / "model")
     (found,) = [c for c in examine_model(opened(str(tmp_path / "model"))) if c.name == "weights"]
     assert found.state == "broken" and f"lacks 1 tensors of its architecture, e.g. {lost}" in found.found
+
+
+def test_a_mixture_is_loaded_and_steered_in_float64_too(tiny, tmp_path):
+    folder = shapes.folder("qwen3-moe", tmp_path / "m", tiny.tokenizer)
+    single, double = load(folder), load(folder, dtype="float64")
+    d = direction_on(single)
+    with steer(single, d, [0.7, 0.0, -0.4]), steer(double, d, [0.7, 0.0, -0.4]):
+        got, wanted = (shapes.logits(b.model) for b in (single, double))
+    assert wanted.dtype == torch.float64
+    torch.testing.assert_close(got.double(), wanted, atol=1e-4, rtol=1e-4)
 
 
 def test_a_mixture_that_lacks_an_expert_is_refused_in_one_sentence(tiny, tmp_path):

@@ -1,13 +1,15 @@
-"""`ws doctor` counts large models of today from their configs alone; every number here is computed by hand from the shapes."""
+"""`ws doctor` counts large models of today from their config files alone; every number here is computed by hand from the shapes."""
 
-import torch
+import shutil
+import tempfile
+from pathlib import Path
+
 import transformers as tf
 
 from ws.data import DataSettings
-from ws.doctor import memory_plan
-from ws.doctor.model import Opened
-from ws.models.architecture import skeleton
-from ws.models.base import Base
+from ws.doctor import memory_plan, opened
+from ws.models import quantised
+from ws.models.tiny import FOLDER
 from ws.train import TrainSettings
 
 FREE = {"cuda:0": 80 * 10**9}
@@ -15,12 +17,13 @@ BF16 = 2
 
 
 def plan_of(config, *targets, dtype="auto"):
-    network = skeleton(config, "it", torch.bfloat16).eval().requires_grad_(False)
-    base = Base(network, None, "", "it", weights="")
-    settings = TrainSettings(rank=8, layers="0-3", targets=targets)
-    plan = memory_plan(
-        Opened(base, torch.bfloat16, 0), DataSettings(max_new_tokens=128), settings, dtype=dtype, free=FREE
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        for file in FOLDER.glob("*.json"):
+            shutil.copyfile(file, Path(folder) / file.name)  # a tokenizer, which counts nothing
+        config.dtype = "bfloat16"
+        config.save_pretrained(folder)
+        settings = TrainSettings(rank=8, layers="0-3", targets=targets)
+        plan = memory_plan(opened(folder), DataSettings(max_new_tokens=128), settings, dtype=dtype, free=FREE)
     return plan, DataSettings(max_new_tokens=128).max_len + 64
 
 
@@ -49,6 +52,18 @@ def test_gpt_oss_20b_keeps_windows_and_whole_rows_in_turns():
     per_token = 2 * 8 * 64 * BF16
     assert plan.steps[0].per_row == 12 * per_token * (tokens + 127) + 3 * 4 * 201088  # a window of 128 keeps 127
     assert plan.fits
+
+
+def test_gpt_oss_20b_as_it_is_published_takes_what_its_files_take_where_its_kernels_are_and_else_bf16(monkeypatch):
+    config = tf.GptOssConfig(num_hidden_layers=24, num_local_experts=32)
+    config.quantization_config = {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]}
+    experts = 24 * 32 * (2880 * 5760 + 2880 * 2880)
+    for kernels, weights in ((None, 41_829_514_368), (object(), 41_829_514_368 - experts * 2 + experts * 17 // 32)):
+        monkeypatch.setattr(quantised, "find_spec", lambda name, found=kernels: found)
+        plan, _ = plan_of(config)
+        assert plan.weights == weights and plan.quantize == (None if kernels is None else "mxfp4")
+    assert weights == 13_761_264_768  # the files of openai/gpt-oss-20b hold 13.76 GB
+    assert plan.adapter_parameters == 4 * 8 * (2 * (2880 + 4096) + 2 * (2880 + 512))
 
 
 def test_qwen35_moe_keeps_ten_blocks_of_keys_and_thirty_states():

@@ -88,6 +88,10 @@ def test_an_adapter_says_what_its_direction_does_also_where_there_is_one_expert_
     assert (plain - worn).abs().max() > 1e-2
 
 
+def test_doctor_says_where_rows_cannot_have_strengths_of_their_own(base):
+    assert ("over routed experts one for all" in support(base, rank=2)["steer"]) is (base.id == "llama4")
+
+
 def test_experts_asked_of_a_mixture_that_has_none_are_refused_and_doctor_does_not_offer_them():
     base = Base(tf.AutoModelForCausalLM.from_config(CONFIGS["no experts"]()).eval(), None, "", "granite", weights="")
     assert "experts" not in support(base, rank=2)["sits on"]

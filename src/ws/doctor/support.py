@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
 
 from ws.adapters import FAMILIES
 from ws.doctor.check import NOTE, OK, Finding
@@ -11,7 +12,7 @@ from ws.errors import ExportRefused, WsError
 from ws.export.gguf import tensor_names
 from ws.export.peft import refuse_moved
 from ws.models.base import Base
-from ws.models.modules import stacks_of
+from ws.models.modules import Stack, stacks_of
 from ws.models.quantised import LINEAR, OF_EXPERTS
 from ws.prefix_cache import why_not_shared
 from ws.train import TrainSettings, spec_of
@@ -28,9 +29,10 @@ def support(base: Base, *, rank: int | None = None, packed: str | None = None) -
     names = [x.name for x in usual]
     return {
         "load": _load(base) + (f"; its weights stay packed ({packed})" if packed else ""),
+        "data": "yes, in text alone" if _of_several_parts(base) else "yes",
         "sits on": ", ".join(leaves) + _experts(base, packed),
         "train": _trained(base, rank, packed),
-        "steer": f"by hook, one strength per row{', and folded' if packed is None else '; nothing is folded into packed weights'}",
+        "steer": _steered(base, packed),
         "export": _exports(base, names, packed),
         "prompts shared": _shared(base),
     }
@@ -54,11 +56,21 @@ def _experts(base: Base, packed: str | None) -> str:
 
 
 def _load(base: Base) -> str:
-    kind = type(base.model).__name__
+    return f"yes, by {type(base.model).__name__}"
+
+
+def _of_several_parts(base: Base) -> bool:
+    """True for a model whose text is one part of it, beside what sees or hears."""
     network: Network = base.model
-    if network.config.get_text_config() is not network.config:
-        return f"yes, by {kind}; asked in text alone"
-    return f"yes, by {kind}"
+    return network.config.get_text_config() is not network.config
+
+
+def _steered(base: Base, packed: str | None) -> str:
+    rows = "one strength per row"
+    stacks = [x.module for x in stacks_of(base.model) if isinstance(x.module, Stack)]
+    if any(len(signature(stack.experts.forward).parameters) == 1 for stack in stacks):
+        rows += " (over routed experts one for all)"
+    return f"by hook, {rows}" + (", and folded" if packed is None else "; nothing is folded into packed weights")
 
 
 def _trained(base: Base, rank: int | None, packed: str | None) -> str:

@@ -27,7 +27,7 @@ from ws.models.base import Quantised
 from ws.models.checkpoint import open_checkpoint
 from ws.models.hashes import stored_weights
 from ws.models.locate import locate, reach_model, why_not
-from ws.models.modules import fingerprint
+from ws.models.modules import fingerprint, stacks_of
 from ws.models.prompts import tokenizer_of
 from ws.models.quantised import as_it_learns, refuse_packed_so, refuse_quantize, rounding
 from ws.models.stored import Known, StoredBase, files_of, keep, recall
@@ -245,6 +245,8 @@ class _Opening:
                 network.to(DTYPES[self.dtype])
         elif self.device.type == "cpu":
             network.to(torch.float32)
+        if network.dtype == torch.float64 and stacks_of(network):
+            network.set_experts_implementation("eager")  # the only kernel of transformers 5.23 for float64 (2026-11)
         if self.device_map is None and not self.waiting and not packed:
             network.to(self.device)
         return network, mark
