@@ -15,8 +15,11 @@ from ws.errors import Unsupported
 from ws.explain import kept
 from ws.explain.act_basis import seen
 from ws.explain.angles import compared, spaces_of
-from ws.explain.bases.basis import haar
+from ws.explain.antipasto import _closest as closest
+from ws.explain.bases.antipasto import DEFAULT
+from ws.explain.bases.basis import Basis, haar
 from ws.explain.bases.energies import factors
+from ws.explain.bases.spaces import Spaces
 from ws.explain.bases.spectra import spectrum_of
 from ws.explain.param_crop import base_block as kept_block
 from ws.explain.protocol import Subject
@@ -145,3 +148,12 @@ def test_spaces_of_a_mixture_are_those_of_what_all_tokens_see_and_one_that_is_no
         assert "write_here" in spaces
         assert ("mlp" in spaces) is not any("mlp is not there" in r for r in finding.readings)
         assert ("mlp" in spaces) is (kind == "qwen3.5-moe")
+
+
+def test_how_close_two_spaces_come_is_said_only_where_both_have_a_dimension():
+    """Those of a small hybrid may have none."""
+    own, other = (Spaces("x", write=(Basis("x", torch.eye(4)[:, at : at + 1], "base"),)) for at in (0, 1))
+    nothing = Spaces("x", write=(Basis("x", torch.zeros(4, 0), "base"),))
+    assert "have the cosine 0.00" in closest({DEFAULT: nothing, "taskdiff": own, "suppressed": other})
+    assert closest({DEFAULT: nothing, "taskdiff": nothing, "suppressed": other}) == ""
+    assert closest({DEFAULT: own, "taskdiff": own, "suppressed": own}) == ""

@@ -10,6 +10,7 @@ from peft import get_peft_model
 
 from ws.adapters import FAMILIES, Adapter, direction_of, save_adapter
 from ws.adapters.family import peft_names, renamed
+from ws.behaviors import load_behavior
 from ws.direction.direction import cosine
 from ws.export import export
 from ws.models.checkpoint import open_checkpoint
@@ -17,6 +18,8 @@ from ws.models.load import load
 from ws.train import TrainSettings, spec_of
 from ws.watch import Change, angles, opened
 from ws.watch.changes import of_direction
+from ws.watch.detectors import Case, Probe
+from ws.watch.detectors.svd_watch import _singular
 from ws.watch.live import Meter
 from ws.watch.nulls import Watched
 
@@ -91,3 +94,15 @@ def test_a_training_of_experts_is_measured_while_it_runs(base, folder):
             p.data.copy_(stored[renamed(name.removeprefix("base_model.model.").replace(".default", ""), names)])
     row = meter.measure(network, 2)
     assert row["own cos"] == pytest.approx(1, abs=1e-6) and row["own alphas"] == pytest.approx(1, rel=1e-5)
+
+
+def test_what_every_expert_came_to_write_most_is_watched_in_the_activations(base):
+    tau = direction_of(FAMILIES["lora"], base, a_side(base, 0))
+    behavior = load_behavior("honesty", tiny=True)
+    watched = _singular(tau, Case(Probe(base, behavior, behavior), Change("it", tau.forms)))
+    assert watched
+    for block, columns in watched.items():
+        (name,) = [n for n in tau.forms if n.startswith(f"{block}.") and n.endswith("experts.down_proj")]
+        first = torch.stack([torch.linalg.svd(m)[0][:, 0] for m in tau.dense(name, base.weight)])
+        found = (first.double() @ columns).abs().max(1).values
+        torch.testing.assert_close(found, torch.ones(4).double(), atol=1e-4, rtol=0)

@@ -56,8 +56,7 @@ def refuse_experts(direction: Direction) -> None:
     """Refuse routed experts: what they read on the way out never leaves the kernel that multiplies by all of them."""
     if of := [n for n, forms in direction.forms.items() if any(isinstance(f, Stacked) for f in forms)]:
         raise Unsupported(
-            f"{of[0]} is a matrix of every expert, and what those read inside of their kernel cannot be seen; ask `func_proj`, or "
-            "leave experts out: `restricted(direction, drop='*.experts.*')`."
+            f"{of[0]} is a matrix of every expert, and what those read inside of their kernel cannot be seen; ask `func_proj` instead."
         )
 
 

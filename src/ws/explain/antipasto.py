@@ -28,10 +28,10 @@ def run(subject: Subject) -> Finding:
 
 
 def _closest(spaces: dict) -> str:
-    """How close the parts of an empty default come."""
-    if spaces[DEFAULT].write[0].rank:
-        return ""
+    """How close the parts of an empty default come, where both have a dimension."""
     a, b = spaces["taskdiff"].write[0], spaces["suppressed"].write[0]
+    if spaces[DEFAULT].write[0].rank or not (a.rank and b.rank):
+        return ""
     return f" The closest vectors of taskdiff and suppressed have the cosine {float(cosines(a, b)[0]):.2f}."
 
 
