@@ -329,7 +329,7 @@ def test_a_question_is_needed(told, direction_file):
     [
         ("evl", "there is no verb 'evl'; did you mean eval?"),
         ("version", "there is no verb 'version'; `ws --version` prints it"),
-        ("--json", "a verb comes first: `ws --help` lists them"),
+        ("--quiet", "a verb comes first: `ws --help` lists them"),
         ("replicate --modle tiny", "ws replicate has no --modle; did you mean --model?"),
         (
             "replicate --limit -5",

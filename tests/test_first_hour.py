@@ -1,5 +1,6 @@
 """What stood in a newcomer's way, each with what is said now."""
 
+import json
 import os
 import shutil
 import sys
@@ -90,6 +91,17 @@ def test_ctrl_c_that_falls_into_a_destructor_still_ends_a_command_and_other_erro
         monkeypatch.setattr("ws.cli.runs.runs_below", lambda out: interrupted(error))  # noqa: B023
         assert told("runs")[0] == code
     assert others == [ValueError]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["runs", "--seed", "x"], ["show", "nothing"], ["runs", "--nonsense"], ["generate", "a", "b", *["c"] * 999]],
+)
+def test_an_error_is_an_object_for_a_program_and_one_short_sentence_for_people(told, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = told(*words, "--json")
+    assert code == 2 and err == f"error: {json.loads(out)['error']}\n" and len(err) < 500
+    assert told(*words)[1:] == ("", err)
 
 
 def test_help_is_a_word_too(capsys):

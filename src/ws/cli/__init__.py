@@ -18,6 +18,7 @@ which one sentence says.
 """
 
 import io
+import json
 import logging
 import os
 import shlex
@@ -82,9 +83,11 @@ def _runner(command: Command, words: Sequence[str]) -> Callable[..., int]:
                 around.enter_context(no_interrupt_lost())
                 if command.examines:
                     around.enter_context(tolerated())
-                options = verb.options(typed, words)
-                around.enter_context(_quiet(options.quiet))
-                deliver(verb.run(options), Screen(options.flags), as_json=options.json)
+                with _answered_in_json(words):
+                    options = verb.options(typed, words)
+                    around.enter_context(_quiet(options.quiet))
+                    result = verb.run(options)
+                deliver(result, Screen(options.flags), as_json=options.json)
         except KeyboardInterrupt:  # typer would end without a word
             complain(_stopped(words))
             return INTERRUPTED
@@ -92,6 +95,21 @@ def _runner(command: Command, words: Sequence[str]) -> Callable[..., int]:
 
     run.__signature__ = signature  # type: ignore[attr-defined]
     return run
+
+
+@contextmanager
+def _answered_in_json(words: Sequence[str]) -> Iterator[None]:
+    """With --json a refusal is an object too; one that follows on a result, which is an object already, is not."""
+    try:
+        yield
+    except (WsError, ValueError) as e:
+        _print_error(_sentence(e, words), words)
+        raise
+
+
+def _print_error(sentence: str, words: Sequence[str]) -> None:
+    if "--json" in words:
+        print(json.dumps({"error": sentence}))
 
 
 @contextmanager
@@ -150,7 +168,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Exit as e:
         return e.exit_code
     except _USAGE as e:
-        complain(f"error: {misread(e, _name(words))}")
+        sentence = misread(e, _name(words))
+        _print_error(sentence, words)
+        complain(f"error: {sentence}")
         return 2
     except (typer.Abort, KeyboardInterrupt):
         complain(_stopped(words))
@@ -180,14 +200,19 @@ def _help(words: Sequence[str]) -> int:
 
 def _refuse(error: Exception, words: Sequence[str]) -> int:
     """Say in one line what is wrong; the exit code."""
-    command = COMMANDS.get(_name(words) or "")
-    line = f"error: {with_flags(str(error), command.verb().flags if command else ())}"
+    line = f"error: {_sentence(error, words)}"
     if isinstance(error, ProcessLost) and STARTED_HERE in os.environ:
         if os.environ.get("RANK") != "0":  # into the log that the process that started this one reads
             complain(line)
         return LOST_CODE  # that process says what happened
     complain(line)
     return getattr(error, "exit_code", 2)
+
+
+def _sentence(error: Exception, words: Sequence[str]) -> str:
+    """What is wrong, fields as flags of the verb."""
+    command = COMMANDS.get(_name(words) or "")
+    return with_flags(str(error), command.verb().flags if command else ())
 
 
 def _refuse_several(words: Sequence[str]) -> None:

@@ -187,7 +187,8 @@ def _named(options: Options, prompt: str | None, out: str) -> tuple[str | None, 
     if prompt is None and words:
         prompt = words.pop(0)
     if words:
-        raise ValueError(f"{' '.join(words)!r} is one word too many; write the question in quotes")
+        more = "one word" if len(words) == 1 else f"{len(words)} words"
+        raise ValueError(f"{shortened(' '.join(words), ECHOED)!r} is {more} too many; write the question in quotes")
     alone = name is None and prompt is not None and not options.has("prompt")
     names_a_direction = alone and (Path(prompt or "").expanduser().exists() or bool(named_runs(prompt or "", out)))
     if not (prompt or "").strip() or names_a_direction:
