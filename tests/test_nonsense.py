@@ -4,6 +4,7 @@ The flags and their types are those of the verbs themselves, so that a new one i
 is loaded, no process is started and nothing is written; each ends in exit code 2 and one sentence.
 """
 
+import time
 import typing
 from collections.abc import Iterator
 from dataclasses import fields
@@ -62,6 +63,8 @@ FREE = {
 }
 """Texts that mean something to somebody: any question does, a server and a model know their own names, `ws doctor` says
 what is wrong with them, and some verbs do not look at them."""
+SECONDS = 5
+"""Processor time of a refusal, at most."""
 SIGNED = {"alpha", "alphas"}
 WRONG = {int: ("x", "1.5", "nan", ""), float: ("x", "nan", "-inf", "")}
 """Not of the type; one is tried for each flag, in turn."""
@@ -197,14 +200,18 @@ def test_a_flag_set_to_nonsense_is_one_sentence_before_anything_is_done(verb, pl
     before, wrong, n = listing(place), [], 0
     for name, value in cases(verb, COMMANDS[verb].verb(), place):
         typed, n = words(verb, name, value, place), n + 1
+        start = time.process_time()
         try:
             code: object = main(typed)
         except Exception as e:
             code = f"{type(e).__name__}: {e}"
+        seconds = time.process_time() - start
         out, err = capfd.readouterr()
         said = err.splitlines()
         if code != 2 or out or len(said) != 1 or not said[0].startswith("error: "):
             wrong.append(f"{' '.join(typed)!r}: {code}, {out[:200]!r}, {err[-300:]!r}")
+        if seconds > SECONDS:
+            wrong.append(f"{' '.join(typed)!r} took {seconds:.1f} s")
         if listing(place) != before or listing(tmp_path):
             wrong.append(f"{' '.join(typed)!r} wrote {set(listing(place)) - set(before) or listing(tmp_path)}")
             break

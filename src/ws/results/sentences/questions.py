@@ -11,7 +11,7 @@ def pairs_left_out(evaluations: Sequence[Measured]) -> list[str]:
     for m in evaluations:
         note = m.manifest.get("note", {})
         if m.protocol.eval == "pairs" and (reasons := note.get("left_out")):
-            whys = "; ".join(f"{n['n']} {why} (e.g. {', '.join(n['rows'][:3])})" for why, n in reasons.items())
+            whys = "; ".join(f"{n['n']} because {why} (e.g. {', '.join(n['rows'][:3])})" for why, n in reasons.items())
             lines[f"{note['n_items']} of {note['n_pairs']} pairs were scored; left out: {whys}."] = None
     return list(lines)
 
