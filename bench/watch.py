@@ -38,7 +38,7 @@ from ws.types import Json
 from ws.watch import auroc, fpr_at, make_nulls, opened, watched
 from ws.watch.detectors import DETECTORS, Case, Probe
 from ws.watch.detectors.case import QUESTIONS
-from ws.watch.nulls import PERMUTED
+from ws.watch.nulls import PERMUTED, STARTS
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class Study:
     ended: bool = True
     """Whether answers end by themselves; the end of a cut one is not learnt."""
     permuted: int = PERMUTED
+    starts: tuple[str, ...] = STARTS
+    """From which the same data is trained again, for a ceiling."""
     questions: int = QUESTIONS
     """How many detectors ask."""
     data: Json = field(default_factory=dict)
@@ -86,7 +88,8 @@ STUDIES = {
         tokens=24,
         ended=False,
         permuted=3,
-        questions=16,
+        starts=(),
+        questions=12,
         data={"n_topics": 16, "n_personas": 2, "n_samples": 1, "max_new_tokens": 24},
         train={"rank": 8, "lr": (2e-4,), "epochs": 1.0, "batch_size": 1, "warmup": 2, "eval_every": 100},
     ),
@@ -115,7 +118,7 @@ def watched_run(base: Base, behavior: Behavior, study: Study, out: Path) -> Path
     """The run of the direction that is watched for, with its nulls beside it."""
     run = made_run(base, behavior, study, out)
     made_run(base, load_behavior(study.control, tiny=base.tiny), study, out)
-    make_nulls(run, base, permuted=study.permuted, control=study.control)
+    make_nulls(run, base, permuted=study.permuted, starts=study.starts, control=study.control)
     return run
 
 

@@ -173,10 +173,11 @@ def make_nulls(
     base: Base,
     *,
     permuted: int = PERMUTED,
+    starts: Sequence[str] = STARTS,
     control: str | None = None,
     say: Callable[[Record], object] = lambda record: None,
 ) -> list[Record]:
-    """Train the nulls of a run, each once: `permuted` swapped trainings, the same data twice, a control behavior."""
+    """Train the nulls of a run, each once: `permuted` swapped trainings, the same data again from `starts`, a control behavior."""
     manifest, out = _manifest(run), _out(run)
     material = pairs_of(manifest, out)
     # as they stand there: 2 and 2.0 epochs would be two trainings
@@ -185,7 +186,7 @@ def make_nulls(
     trainings: list[Callable[[], Record]] = []
     for k in range(permuted):
         trainings.append(partial(_trained, _permuted_place(run, k), base, material.pairs.shuffled(k), settings))
-    for start in STARTS:
+    for start in starts:
         seed = settings.seed + TWIN_SEED if start == "independent" else None
         pairs = reordered(material.pairs)
         trainings.append(partial(_trained, _twin_place(run, start), base, pairs, settings, start_seed=seed))
