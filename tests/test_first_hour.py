@@ -104,6 +104,17 @@ def test_an_error_is_an_object_for_a_program_and_one_short_sentence_for_people(t
     assert told(*words)[1:] == ("", err)
 
 
+def test_a_chat_whose_input_is_closed_ends_and_a_folder_that_is_gone_is_said(told, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert told("chat") == (0, "", "")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert told("runs") == (2, "", "error: the folder that you are in is gone; cd into another one\n")
+    assert told("--help")[0] == 0
+
+
 def test_help_is_a_word_too(capsys):
     texts = []
     for words in (["help"], ["--help"], ["help", "runs"], ["runs", "--help"]):

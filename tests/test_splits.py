@@ -287,7 +287,9 @@ def test_what_was_left_out_of_the_pairs_is_read_out(tiny, tmp_path):
 
     assert said(Pairs(tuple(rows))) == []
     (line,) = said(Pairs((*(rows * 3), *odd)))
-    assert line.startswith("27 of 28 pairs were scored; left out: 1 because the chat template rewrites an answer (e.g. ")
+    assert line.startswith(
+        "27 of 28 pairs were scored; left out: 1 because the chat template rewrites an answer (e.g. "
+    )
 
 
 def test_an_answer_longer_than_training_takes_is_scored_whole(tiny, plan):

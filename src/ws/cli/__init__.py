@@ -141,7 +141,9 @@ _USAGE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "Click
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    for name in ("stdout", "stderr"):  # where a shell has closed it, Python has None
+    if sys.stdin is None:  # where a shell has closed it, Python has None
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):
@@ -160,6 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or asks_for_help(words):
         return _help(words)
     try:
+        _refuse_nowhere()
         _refuse_several(words)
         code = app_for(words)(
             words, prog_name="ws", standalone_mode=False
@@ -213,6 +216,14 @@ def _sentence(error: Exception, words: Sequence[str]) -> str:
     """What is wrong, fields as flags of the verb."""
     command = COMMANDS.get(_name(words) or "")
     return with_flags(str(error), command.verb().flags if command else ())
+
+
+def _refuse_nowhere() -> None:
+    """Stop where the folder that this was started in is gone: libraries end there in words of their own, or without any."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ValueError("the folder that you are in is gone; cd into another one") from None
 
 
 def _refuse_several(words: Sequence[str]) -> None:
