@@ -50,8 +50,6 @@ STEPS = 23
 """Sizes of parts that are tried, where there are more modules than that."""
 SHOWN = 24
 """Modules that a page lists."""
-MOST_EXPERTS = 32
-"""Experts of a block up to which each has a cell in a picture; `ws inspect` shows more of them."""
 KL_PROMPTS, KL_TOKENS = 40, 30
 STANDS_OUT = 8.0
 """Root mean squares of random slopes from which on a module's own is more than chance."""
@@ -334,10 +332,10 @@ def _heat(shares: Mapping[str, float], names: Sequence[str], title: str) -> Heat
 
 
 def _experts(direction: Direction) -> Heat | None:
-    """The norm of every expert, a row per tensor that holds them; nothing where there are none, or too many to be told apart."""
+    """The norm of every expert, a row per tensor that holds them; nothing where there are none."""
     norms = direction.expert_norms()
     most = max(map(len, norms.values()), default=0)
-    if not 0 < most <= MOST_EXPERTS:
+    if not most:
         return None
     rows = [f"{layer_of(n)} {kind_of(n)}" for n in norms]
     values = [[*own, *[math.nan] * (most - len(own))] for own in norms.values()]

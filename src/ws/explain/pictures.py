@@ -11,9 +11,11 @@ from ws.results.page import Html, joined, tag
 
 ROW, NAMES, FIELD, NUMBERS = 20, 150, 380, 70
 """Heights and widths of a picture of bars; names that are longer get more."""
-CELL, NARROW, HIGH = 64, 40, 22
-"""A cell of a heat map; with many columns it is narrow."""
-MANY = 12
+CELL, NARROW, BARE, HIGH = 64, 40, 4, 22
+"""A cell of a heat map; with many columns it is narrow, and with more than numbers have room for it is bare."""
+MANY, MOST = 12, 32
+NAMED = 16
+"""Of bare columns every so many has its name."""
 LETTER = 6.5
 """Width of a letter of a small name."""
 STRONGEST = 0.5
@@ -78,13 +80,15 @@ def _largest(b: Bars) -> str:
 def heat(h: Heat) -> Html:
     """A cell per row and column: blue above 0, orange below, the stronger the larger."""
     left = 12 + 7 * max([3, *map(len, h.rows)])
-    cell_width = CELL if len(h.columns) <= MANY else NARROW
+    numbers = len(h.columns) <= MOST
+    cell_width, gap = (CELL if len(h.columns) <= MANY else NARROW, 1) if numbers else (BARE, 0)
     known = [v for row in h.values for v in row if finite(v)]
     largest = max(map(abs, known), default=0.0) or 1.0
     top = 30
     parts = [
         text(left + cell_width * (c + 0.5), top - 8, name, anchor="middle", small=True)
         for c, name in enumerate(h.columns)
+        if numbers or c % NAMED == 0
     ]
     for r, name in enumerate(h.rows):
         y = top + HIGH * r
@@ -95,17 +99,19 @@ def heat(h: Heat) -> Html:
                 continue
             label = f"{name}, {h.columns[c]}: {number(value)}"
             color = "var(--c0)" if value >= 0 else "var(--c1)"
+            strength = STRONGEST * abs(value) / largest if numbers else abs(value) / largest
             cell = tag(
                 "rect",
-                x=x + 1,
+                x=x + gap,
                 y=y + 1,
-                width=cell_width - 2,
+                width=cell_width - 2 * gap,
                 height=HIGH - 2,
                 fill=color,
-                fill_opacity=f"{STRONGEST * abs(value) / largest:.3f}",
+                fill_opacity=f"{strength:.3f}",
             )
             parts.append(tag("g", tag("title", label), cell))
-            parts.append(text(x + cell_width / 2, y + HIGH / 2 + 4, _short(value), anchor="middle"))
+            if numbers:
+                parts.append(text(x + cell_width / 2, y + HIGH / 2 + 4, _short(value), anchor="middle"))
     width, height = left + cell_width * len(h.columns) + 10, top + HIGH * len(h.rows) + 8
     about = f"{len(h.rows)} rows and {len(h.columns)} columns; the largest is {number(max(known, default=math.nan))}"
     return picture(h.title, about, max(width, 380), height, *parts)
