@@ -4,6 +4,7 @@ import json
 import warnings
 from pathlib import Path
 
+import architectures as shapes
 import pytest
 import small
 import torch
@@ -267,3 +268,24 @@ def test_a_checkpoint_of_torchao_learns_and_steers_by_hook_and_nothing_is_folded
         assert (logits(base) - plain).abs().max() > 1e-4
     with pytest.raises(Unsupported, match="nothing can be folded into packed weights"), steer(base, d, 1.0, fold=True):
         pass
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_experts_of_a_quantised_mixture_stay_whole_learn_by_hook_and_are_merged_into_the_whole_one(
+    kind, tiny, tmp_path
+):
+    folder = shapes.folder("qwen3-moe", tmp_path / "m", tiny.tokenizer)
+    whole, base = load(folder), load(folder, quantize=kind)
+    assert all(is_packed(x.module) == (n in base.linears) for n, x in base.layers.items())
+    on = dict(adapter="lora", rank=2, lr=(1e-2,), layers="all", targets=("experts", "o_proj"), epochs=1)
+    d, plain = diff(base, *train(base, PAIRS, **on)), logits(base)
+    assert {f.kind for fs in d.forms.values() for f in fs} == {"stacked", "lowrank"}
+    with steer(base, d, [2.0, 0.0, -2.0]):
+        rows = logits(base)
+    with steer(base, d, 2.0):
+        alone = logits(base)
+    assert (alone - plain).abs().max() > 1e-3
+    torch.testing.assert_close(rows[0], alone[0], atol=5e-5, rtol=1e-4)
+    torch.testing.assert_close(rows[1], plain[1], atol=5e-5, rtol=1e-4)
+    record, verdicts = export(d, base, tmp_path / "merged", to="merged", alphas=[2.0], origin=whole)
+    assert [v.verdict for v in verdicts] == ["ok"] and 0 < record["estimate"]["weights"] < 0.3
