@@ -1,6 +1,7 @@
-"""The pictures of pages in docs/: `python docs/make_screens.py RUN COMPARISON REAL SWEEP ADDRESS`, or the first few of these.
+"""The pictures of pages in docs/: `python docs/make_screens.py RUN COMPARISON REAL SWEEP REAL_COMPARISON ADDRESS`, or the
+first few of these; an empty one is left out.
 
-RUN and COMPARISON are folders of `tiny`, REAL is a run and SWEEP a sweep of SmolLM2, ADDRESS that of a running `ws serve`. It needs a Chromium
+RUN and COMPARISON are folders of `tiny`, REAL is a run, SWEEP a sweep and REAL_COMPARISON a comparison of SmolLM2, ADDRESS that of a running `ws serve`. It needs a Chromium
 on the path.
 """
 
@@ -34,6 +35,7 @@ PAGES = (
     ("report_compare.png", True),
     ("report_smollm2.png", False),
     ("report_sweep.png", False),
+    ("report_compare_smollm2.png", False),
 )
 """Pictures of reports, and whether they are dark."""
 
@@ -42,7 +44,7 @@ def main(*places: str) -> None:
     address = places[len(PAGES)] if len(places) > len(PAGES) else ""
     with Browser.found() as browser, TemporaryDirectory() as folder:
         picture = Path(folder) / "page.png"
-        for place, (name, dark) in zip(places, PAGES):
+        for place, (name, dark) in ((p, page) for p, page in zip(places, PAGES) if p):
             file = write_report(place_of(place, Path("out")), Path(folder) / "page.html")
             browser.open(file.as_uri(), width=900, dark=dark).picture(picture)
             kept(picture, name)

@@ -121,6 +121,7 @@ def test_hundreds_of_bad_requests_are_each_answered_by_a_sentence(tiny, directio
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_thousands_of_bad_requests_crash_and_leak_nothing(tiny, directions, monkeypatch):
     """Ten thousand of them where `just long` asks; a thousand otherwise."""
     few_tokens(monkeypatch)

@@ -19,7 +19,7 @@ from ws.direction import Direction
 from ws.generate import generate
 from ws.serve.app import Server
 from ws.serve.batch import Batch
-from ws.serve.listen import bound, configured
+from ws.serve.listen import IDLE, bound, configured
 from ws.serve.requests import OF_CHAT, OF_COMPLETION, SHARED
 from ws.serve.settings import Serving
 from ws.serve.strengths import dials_of
@@ -113,6 +113,16 @@ def test_a_stream_holds_what_the_whole_reply_holds(client):
     assert [c["finish_reason"] for c in choices if c["finish_reason"]] == [whole["choices"][0]["finish_reason"]]
     assert parts[-1]["usage"]["completion_tokens"] == whole["usage"]["completion_tokens"] == len(entries)
     assert {p["object"] for p in parts} == {"chat.completion.chunk"}
+
+
+def test_the_kl_of_a_small_strength_is_small_and_never_below_0(client):
+    means = []
+    for alpha in (1e-4, 1e-2):
+        reply = chat(client, model=f"honesty@{alpha}", kl=True, max_tokens=40, ignore_eos=True).json()
+        kls = [entry["kl"] for entry in reply["choices"][0]["logprobs"]["content"]]
+        assert min(kls) >= 0
+        means.append(sum(kls))
+    assert means[0] < 1e-4 < means[1]
 
 
 def test_a_completion_goes_on_from_its_text_or_its_tokens(tiny, client):
@@ -481,6 +491,21 @@ def test_who_does_not_send_a_whole_request_is_hung_up_on(tiny, directions, monke
         assert b"did not come" in reply
         for connection in (silent, half, slow):
             connection.close()
+
+
+def test_a_connection_is_kept_for_a_next_request_longer_than_clients_keep_it_and_not_for_ever(
+    tiny, directions, monkeypatch
+):
+    assert IDLE > 60  # what proxies keep; httpx, and with it the openai package, keeps 5
+    monkeypatch.setattr("ws.serve.listen.IDLE", 0.4)
+    with listening(tiny, directions) as (port, _), socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+        for _ in range(2):
+            line.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            reply = b""
+            while b"ok" not in reply:
+                reply += line.recv(65536)
+            time.sleep(0.1)
+        assert hung_up(line)
 
 
 def test_more_connections_than_files_are_turned_away_and_the_others_served(tiny, directions, monkeypatch):

@@ -212,7 +212,7 @@ class Batch:
                 chance, top = _chances(own, token, ask.logprobs)
             if ask.kl:
                 other = own if base is None else base.float().log_softmax(-1)
-                kl = float((own.exp() * (own - other)).sum())
+                kl = max(0.0, float((own.exp() * (own - other)).sum()))  # roundings may leave it below
         prompt: tuple[tuple[Chance, tuple[Chance, ...]], ...] = ()
         if (heard := row.readings[0].logprobs) and row.count == 1:
             prompt = tuple(_chances(p, t, ask.logprobs or 0) for p, t in zip(heard, ask.ids[1:]))

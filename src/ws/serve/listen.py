@@ -18,6 +18,10 @@ FAREWELL = 3
 BACKLOG = 2048
 """Connections that may wait to be taken."""
 
+IDLE = 75
+"""Seconds that a connection is kept for a next request: longer than clients and proxies keep theirs (5 to 60), so that
+none writes into one that is just being closed."""
+
 PATIENCE = 30
 """Seconds in which the head of a request must come."""
 
@@ -60,6 +64,7 @@ def configured(app: Starlette) -> uvicorn.Config:
         log_level="warning",
         access_log=False,
         server_header=False,
+        timeout_keep_alive=IDLE,
         timeout_graceful_shutdown=GRACE + FAREWELL,
     )
 
