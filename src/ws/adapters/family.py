@@ -347,8 +347,7 @@ def forms_of(family: Family, base: Theta, adapter: Adapter, module: str) -> tupl
         own = base.bias(module)
         bias = None if own is None else own.to("cpu", torch.float64)
     forms = family.branch(adapter.of(module), w, bias, adapter.spec)
-    if isinstance(
-        base.layers[module].module, Stack
-    ):  # where there is one expert alone, its factors look like a matrix's
+    if isinstance(base.layers[module].module, Stack):
+        # the factors of an expert that is alone look like a matrix's
         forms = tuple(Stacked(f.b[None], f.a[None]) if isinstance(f, LowRank) else f for f in forms)
     return gathered(forms)

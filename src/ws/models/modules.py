@@ -105,10 +105,8 @@ def is_packed(layer: Layer) -> bool:
     weight, usual = layer.weight, 3 if isinstance(layer, Stack) else 2
     if not isinstance(weight, Tensor):
         return False
-    few_bits = (
-        not weight.is_floating_point() or weight.element_size() == 1
-    )  # fp8 looks like ordinary numbers, but for its scales
-    return by_torchao(weight) or few_bits or weight.ndim != usual
+    one_byte = weight.element_size() == 1  # fp8 looks like ordinary numbers, but for its scales
+    return by_torchao(weight) or one_byte or not weight.is_floating_point() or weight.ndim != usual
 
 
 def by_torchao(t: Tensor) -> bool:
@@ -154,9 +152,8 @@ def linears_of(model: nn.Module) -> list[Linear]:
     for at, block in enumerate(blocks):
         for leaf, module in block.named_modules():
             name = f"{prefix}.{at}.{leaf}"
-            if leaf.rpartition(".")[2] in UNCALLED or type(module).__name__.endswith(
-                "Router"
-            ):  # Llama 4's gives two things
+            router = type(module).__name__.endswith("Router")  # Llama 4's is a linear layer that gives two things
+            if router or leaf.rpartition(".")[2] in UNCALLED:
                 continue
             if isinstance(module, nn.Linear) or is_conv1d(module):
                 linears.append(Linear(name, at, leaf, module))

@@ -251,10 +251,8 @@ def _checkpoint_activations(base: Base, network: nn.Module, undo: ExitStack) -> 
     undo.callback(_drop_new_hooks, embedding, hooks)
     network.train()
     for layer in network.modules():
-        if hasattr(
-            layer, "A_log"
-        ):  # in training mode, kernels of Mamba layers go around the modules that adapters sit on
-            layer.eval()
+        if hasattr(layer, "A_log"):
+            layer.eval()  # in training mode, kernels of Mamba layers go around the modules that adapters sit on
 
 
 def _drop_new_hooks(module: nn.Module, before: Mapping[int, object]) -> None:
