@@ -26,7 +26,10 @@ def kept(picture: Path, name: str, tallest: int = TALLEST) -> None:
     """A picture in docs/, small: its upper part, in few colors."""
     image = Image.open(io.BytesIO(picture.read_bytes())).convert("RGB")
     image = image.crop((0, 0, image.width, min(image.height, tallest)))
-    image.quantize(COLORS, dither=Image.Dither.NONE).save(ROOT / "docs" / name, optimize=True)
+    # not by how often a color is seen: a dot is small, and says something by its color
+    image.quantize(COLORS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        ROOT / "docs" / name, optimize=True
+    )
     print(name, (ROOT / "docs" / name).stat().st_size)
 
 

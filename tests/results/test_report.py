@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -15,11 +16,13 @@ from tools.browser import Browser, executable
 from ws.errors import BadFile
 from ws.pairs import Check, Pair, Pairs, save_pairs
 from ws.records import checksums, write_json
-from ws.report import place_of, report_of
+from ws.report import comparison, place_of, report_of
 from ws.report.meanings import meaning
 from ws.report.sweep import _answer
 from ws.results.measured import measured
 from ws.results.published import sheets
+from ws.results.sentences import SMOKE
+from ws.results.sheet import Sheet
 from ws.stats import Estimate
 
 EVIL = "<script>alert('x')</script> & \" <img src=x onerror=y> \x07 \N{RIGHT-TO-LEFT OVERRIDE}"
@@ -192,6 +195,14 @@ def test_a_smoke_run_says_so_first(tmp_path):
     folder = write(tmp_path, dilemma_rows(), limit=12).parents[2]
     training(folder)
     assert re.search(r'class="answer">SMOKE', report_of(folder))
+
+
+def test_a_comparison_of_a_part_of_the_units_says_so_before_its_answer():
+    lines = ("ws:lora has the largest axis.", "Only 12 units.", SMOKE)
+    sheet = Sheet("", "", ("method",), (), (), lines)
+    assert comparison._answer([sheet]) == f"{SMOKE} {lines[0]}"
+    assert comparison._answer([replace(sheet, readings=lines[:2])]) == lines[0]
+    assert comparison._answer([]) == "No method could be compared."
 
 
 def test_without_a_name_it_is_the_newest_run_that_was_measured(tmp_path):

@@ -1,5 +1,6 @@
 """The page of a comparison: methods side by side, beside random directions, and what each costs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from ws.report.limits import BUILT_IN, LARGEST, box
 from ws.report.meanings import meanings
 from ws.results import chart
 from ws.results.page import Html, commands, facts, folded, joined, note, page, points, section, table, tag
-from ws.results.sentences import ONE_SEED
+from ws.results.sentences import ONE_SEED, SMOKE
 from ws.results.sheet import Sheet
 from ws.types import Fields, Json
 
@@ -68,7 +69,6 @@ class Report:
 def page_of(folder: Path) -> str:
     """The page of a comparison."""
     r = Report.of(folder)
-    answer = r.claims[0].readings[0] if r.claims else "No method could be compared."
     parts = [
         *(_claim(s, n) for n, s in enumerate(r.claims, 1)),
         _limits(r),
@@ -78,7 +78,15 @@ def page_of(folder: Path) -> str:
         _origin(r),
     ]
     title = f"{r.behavior} on {r.model}: methods side by side"
-    return page(title, answer, [p for p in parts if p is not None], about="weight steering · a comparison")
+    return page(title, _answer(r.claims), [p for p in parts if p is not None], about="weight steering · a comparison")
+
+
+def _answer(claims: Sequence[Sheet]) -> str:
+    """The one sentence that is read first, behind the one that makes it none."""
+    if not claims:
+        return "No method could be compared."
+    said = claims[0].readings
+    return " ".join([*(s for s in said if s == SMOKE), said[0]])
 
 
 def _metric(sheet: Sheet) -> str:
