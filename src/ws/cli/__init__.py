@@ -151,9 +151,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     log.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if not os.environ.get("COLUMNS", "").strip(
-        "0"
-    ):  # a terminal that does not know its width: rich would print nothing
+    # a terminal that does not know its width says 0, and rich would print nothing
+    if not os.environ.get("COLUMNS", "").strip("0"):
         os.environ.pop("COLUMNS", None)
     # 2026-11: peft 0.21.2 reads what transformers 5.23 has renamed; nothing a user of ours can do about it
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
