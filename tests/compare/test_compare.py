@@ -295,6 +295,15 @@ def test_a_draw_without_a_number_is_counted_and_spoils_no_other(done, tiny, hone
     assert any("does NOT hold 0" in r for r in away.readings)
 
 
+def test_one_random_draw_gives_no_range_and_is_no_absence_of_draws(done, tiny, honesty):
+    found = {c.method: c for c in cells(done[0], tiny) if c.seed == 0}
+    alone, _ = table_of([found["random:act:0"], found["sl:mean_diff"]], honesty, "sl:mean_diff")
+    assert any("(1 draw)" in str(cell) for line in alone.lines for cell in line)
+    assert any(r.startswith("One draw gives no range") for r in alone.readings)
+    none, _ = table_of([found["sl:mean_diff"]], honesty, "sl:mean_diff")
+    assert any(r.startswith("No random directions were measured") for r in none.readings)
+
+
 def test_outside_random_is_only_said_of_rows_of_the_same_kl(done, tiny, honesty):
     found = {c.method: c for c in cells(done[0], tiny) if c.seed == 0}
     draws = [altered(found["random:act:0"], method=f"random:act:{i}", shift=i / 100) for i in range(3)]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from ws.eval.foundations import NONE, mark
-from ws.numbers import NO, flat, share, signed, with_interval
+from ws.numbers import NO, flat, share, signed, some, with_interval
 from ws.results.claims import Claim, Costs
 from ws.results.controls import Random, randoms
 from ws.results.sentences.comparison import readings
@@ -91,7 +91,7 @@ def _line(
     what = "draw" if k.control else "seed"
     cells = {
         "cue": cue_of(k, claim),
-        "method": k.name + (f" ({n} draws)" if k.control else "" if k.matched or k.as_given else " (unmatched)"),
+        "method": k.name + (f" ({some(n, 'draw')})" if k.control else "" if k.matched or k.as_given else " (unmatched)"),
         "axis [95 % CI]": with_interval(axis.found),
         "outside random": _outside(k, around, outside),
         "kl − / +": " / ".join(_over(x, ".2f") for x in kls) + ("" if k.matched or k.as_given else f" {k.verdict}"),
