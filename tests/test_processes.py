@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -176,10 +177,9 @@ def test_a_lost_process_ends_all_with_one_sentence(command, tmp_path):
         os.kill(int(children[1]), signal.SIGKILL)
         out, err = victim.communicate(timeout=60)
         assert victim.returncode == 1
-    assert out == ""
-    assert [line for line in err.splitlines() if line[0] != " "][1:] == [
-        "error: process 1 of 2 was ended by signal 9; what was done is kept, and the same command goes on."
-    ]
+    sentence = "process 1 of 2 was ended by signal 9; what was done is kept, and the same command goes on."
+    assert json.loads(out) == {"error": sentence}
+    assert [line for line in err.splitlines() if line[0] != " "][1:] == [f"error: {sentence}"]
     assert not any(Path(f"/proc/{c}/stat").exists() for c in children)
 
 
@@ -219,14 +219,17 @@ LOST_NOTE = "another process of this training ended or cannot be reached (NCCL e
         ((1, 75, 75), None),  # it has said why
     ],
 )
-def test_of_several_that_failed_the_first_cause_is_said(codes, told, tmp_path, capsys):
+def test_of_several_that_failed_the_first_cause_is_said(codes, told, tmp_path):
     said = {75: f"error: {LOST_NOTE}", 1: "error: the disk is gone"}
     logs = [tmp_path / str(rank) for rank in range(3)]
     for log, code in zip(logs[1:], codes[1:]):
         log.write_text(said.get(code, ""))
-    assert launch._watch([Ended(code) for code in codes], logs) == 1
-    err = capsys.readouterr().err
-    assert err == "" if told is None else err.startswith(f"error: {told}")
+    ended = [Ended(code) for code in codes]
+    if told is None:
+        assert launch._watch(ended, logs) == 1
+    else:
+        with pytest.raises(ProcessLost, match=f"^{re.escape(told)}"):
+            launch._watch(ended, logs)
 
 
 def test_only_an_error_of_a_connection_means_that_another_process_is_gone():

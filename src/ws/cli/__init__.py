@@ -103,7 +103,8 @@ def _answered_in_json(words: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except (WsError, ValueError) as e:
-        _print_error(_sentence(e, words), words)
+        if not _others_speak(e):
+            _print_error(_sentence(e, words), words)
         raise
 
 
@@ -203,12 +204,17 @@ def _help(words: Sequence[str]) -> int:
 def _refuse(error: Exception, words: Sequence[str]) -> int:
     """Say in one line what is wrong; the exit code."""
     line = f"error: {_sentence(error, words)}"
-    if isinstance(error, ProcessLost) and STARTED_HERE in os.environ:
+    if _others_speak(error):
         if os.environ.get("RANK") != "0":  # into the log that the process that started this one reads
             complain(line)
-        return LOST_CODE  # that process says what happened
+        return LOST_CODE
     complain(line)
     return getattr(error, "exit_code", 2)
+
+
+def _others_speak(error: Exception) -> bool:
+    """Whether the process that started this one says what happened, as it knows which of several was the first."""
+    return isinstance(error, ProcessLost) and STARTED_HERE in os.environ
 
 
 def _sentence(error: Exception, words: Sequence[str]) -> str:

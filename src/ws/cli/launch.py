@@ -21,7 +21,7 @@ import torch
 import typer
 
 from ws.cli.exits import INTERRUPTED, LOST_CODE, STARTED_HERE
-from ws.cli.screen import complain
+from ws.errors import ProcessLost
 from ws.models.load import choose_device
 from ws.settings import at_least, refuse_outside
 from ws.study.options import Common
@@ -121,7 +121,7 @@ def start_processes(n: int, words: Sequence[str]) -> NoReturn:
 
 
 def _watch(processes: list[subprocess.Popen], logs: list[Path]) -> int:
-    """Wait for all; the exit code of the first one that fails."""
+    """Wait for all; the exit code of the first one, where it has said itself why it failed, and else an error that says it."""
     while True:
         try:
             time.sleep(POLL_SECONDS)
@@ -136,8 +136,7 @@ def _watch(processes: list[subprocess.Popen], logs: list[Path]) -> int:
                 return ends[0]  # it has said why
             # rank 0 keeps no log, and one that only lost the others is not what went wrong, if there is another
             rank = min((r for r, code in enumerate(ends) if code), key=lambda r: (ends[r] == LOST_CODE, r == 0, r))
-            complain(f"error: {_why(rank, len(processes), ends[rank], logs[rank])}")
-            return 1
+            raise ProcessLost(_why(rank, len(processes), ends[rank], logs[rank]))
         except KeyboardInterrupt:
             for p in processes:
                 p.send_signal(signal.SIGINT)

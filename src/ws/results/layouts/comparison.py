@@ -91,7 +91,8 @@ def _line(
     what = "draw" if k.control else "seed"
     cells = {
         "cue": cue_of(k, claim),
-        "method": k.name + (f" ({some(n, 'draw')})" if k.control else "" if k.matched or k.as_given else " (unmatched)"),
+        "method": k.name
+        + (f" ({some(n, 'draw')})" if k.control else "" if k.matched or k.as_given else " (unmatched)"),
         "axis [95 % CI]": with_interval(axis.found),
         "outside random": _outside(k, around, outside),
         "kl − / +": " / ".join(_over(x, ".2f") for x in kls) + ("" if k.matched or k.as_given else f" {k.verdict}"),
