@@ -28,6 +28,22 @@ LONG = "WS_LONG_TESTS" in os.environ
 """Whether simulations and fuzzing run at their full size: `just long`."""
 
 
+LONGEST = ("test_sweep", "test_compare", "test_cli", "test_docs", "test_processes", "test_train")
+"""Files that come first, so that no worker is alone with one at the end."""
+
+
+def pytest_configure(config):
+    """Workers keep the order below; by itself xdist begins with the files of most tests."""
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, the others as they were."""
+    place = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
     """What ws remembers of files goes to a folder of the tests."""

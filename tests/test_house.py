@@ -95,6 +95,12 @@ def test_the_arrow_would_be_noticed_if_it_turned(tmp_path, monkeypatch):
     assert "train" in units_imported_by(wrong)
 
 
+def test_no_two_test_files_have_one_name():
+    """They are imported by their names alone."""
+    names = [p.name for p in Path(__file__).parent.rglob("*.py")]
+    assert [n for n in names if names.count(n) > 1] == []
+
+
 def test_the_package_imports_nothing_of_the_tools_that_are_not_shipped():
     for path in sources():
         roots = {n.module or "" for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)}

@@ -20,6 +20,11 @@ from ws.errors import Unsupported
 HERE = Path(__file__).parent
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _quick_workers():
+    """Workers here are those of users: fresh interpreters, which import what they need."""
+
+
 def task(name, call, given=None, needs=()):
     return Task(name, f"engine_toys:{call}", given or {}, needs)
 
