@@ -65,8 +65,8 @@ def random_steps(direction: Direction, weight: WeightOf, draws: int, *, seed: in
     return drawn
 
 
-def slopes(measure: Measure, at: float, beside: Sequence[Direction] = ()) -> Slopes:
-    """The slopes of the direction at a strength, and at 0 of those beside it; one forward and one backward pass."""
+def questions_with_slopes(measure: Measure) -> "tuple[ItemQuestions, pd.DataFrame]":
+    """What is asked, and its rows without their y; refused where answers are more than a word."""
     import pandas as pd
 
     questions = measure.evaluation.questions(measure.base, measure.pairs)
@@ -80,7 +80,17 @@ def slopes(measure: Measure, at: float, beside: Sequence[Direction] = ()) -> Slo
         raise Unsupported(
             f"{protocol.id} has no answer of one word after one forward pass, and slopes are taken there; use another protocol."
         )
-    base, items = measure.base, questions.items
+    rows = pd.DataFrame.from_records(
+        [{"unit_id": i.unit_id, "row_key": i.row_key, "label": i.label, "kind": i.kind} for i in questions.items]
+    )
+    fixed = {"eval": protocol.eval, "protocol": protocol.id, "metric": protocol.metric, "method": "slopes"}
+    return questions, rows.assign(**fixed, seed=0, pmass=1.0, forced_close=False, text="", arm="pos")
+
+
+def slopes(measure: Measure, at: float, beside: Sequence[Direction] = ()) -> Slopes:
+    """The slopes of the direction at a strength, and at 0 of those beside it; one forward and one backward pass."""
+    questions, rows = questions_with_slopes(measure)
+    base, items, protocol = measure.base, questions.items, questions.protocol
     room = Room(base.model)
 
     def batch(part: Sequence[ItemTokens]) -> list[list[Tensor]]:
@@ -93,11 +103,6 @@ def slopes(measure: Measure, at: float, beside: Sequence[Direction] = ()) -> Slo
         length=lambda p: len(p.ids),
         label=f"{protocol.eval}, slopes at alpha {at:g}",
     )
-    rows = pd.DataFrame.from_records(
-        [{"unit_id": i.unit_id, "row_key": i.row_key, "label": i.label, "kind": i.kind} for i in items]
-    )
-    fixed = {"eval": protocol.eval, "protocol": protocol.id, "metric": protocol.metric, "method": "slopes"}
-    rows = rows.assign(**fixed, seed=0, pmass=1.0, forced_close=False, text="", arm="pos")
     return Slopes(at, rows, [torch.stack(column) for column in zip(*per_item)])
 
 

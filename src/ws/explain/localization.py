@@ -23,7 +23,7 @@ from ws.direction.groups import kind_of
 from ws.direction.variants import as_variant
 from ws.errors import Unsupported
 from ws.explain import places
-from ws.explain.attribution import Slopes, random_steps, row_metric, slopes
+from ws.explain.attribution import Slopes, questions_with_slopes, random_steps, row_metric, slopes
 from ws.explain.measure import FULL, Measure
 from ws.explain.protocol import (
     DRAWS,
@@ -195,10 +195,10 @@ def run(subject: Subject) -> Finding:
 def _passes_if_any(measure: Measure, seed: int) -> tuple[list[Slopes] | None, str]:
     """(the passes, nothing), or (None, why there are none): answers of whole texts and metrics that are no means have no slopes."""
     try:
-        taken = passes(measure, seed)
+        _, rows = questions_with_slopes(measure)
         for metric in dict.fromkeys(e.metric for e in measure([])):
-            row_metric(measure, taken[0].rows, metric)
-        return taken, ""
+            row_metric(measure, rows, metric)
+        return passes(measure, seed), ""
     except Unsupported as error:
         return None, f"Without slopes: {error}"
 
