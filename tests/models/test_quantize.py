@@ -122,7 +122,8 @@ def test_a_difference_of_two_directions_of_one_rounding_is_exact_and_they_are_no
         of_direction("it", got, theta)
 
 
-def test_a_head_of_few_bits_is_no_matrix_to_read_words_from(tiny):
+def test_a_head_of_few_bits_is_no_matrix_to_read_words_from(tiny, monkeypatch, tmp_path):
+    monkeypatch.setenv("WS_CACHE", str(tmp_path))  # what is remembered of the whole head is not that of this one
     packed_head = copy.deepcopy(tiny)
     head = torch.nn.Linear(*reversed(tiny.model.lm_head.weight.shape), bias=False)
     head.weight = torch.nn.Parameter(torch.ones(head.weight.shape, dtype=torch.int8), requires_grad=False)
