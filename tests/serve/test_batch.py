@@ -193,6 +193,8 @@ def test_a_strength_that_breaks_the_model_ends_its_row_alone_and_leaves_nothing_
 
 
 def test_a_request_that_is_cancelled_frees_its_rows_wherever_it_is_and_the_model_is_left_as_it_was(tiny, batch):
+    hooks = lambda: [len(m._forward_hooks) for m in batch.base.model.modules()]  # noqa: E731
+    before = hooks()  # transformers leaves some of its own
     ids = ids_of(tiny, "What color is snow?", 8)
     kept = ask(ids_of(tiny, "Who are you?"))
     alone = bits(run(batch, [kept])[kept])
@@ -209,7 +211,7 @@ def test_a_request_that_is_cancelled_frees_its_rows_wherever_it_is_and_the_model
     while batch:
         written += batch.step()
     assert bits([w for w in written if w.ask is again]) == alone
-    assert not any(m._forward_hooks for m in batch.base.model.modules())
+    assert hooks() == before
     assert len(batch.slots) == 0
 
 
