@@ -109,8 +109,8 @@ def _random(
 ) -> Iterator[str]:
     """The range of random directions, and the methods that do not stand out from it."""
     if not chance:
-        few = "One draw gives no range" if any(k.control for k in methods) else "No random directions were measured"
-        yield f"{few}: a claim about a direction needs some. Add random:act,random:spectrum to `methods`."
+        lack = "One draw gives no range" if any(k.control for k in methods) else "No random directions were measured"
+        yield f"{lack}: a claim about a direction needs some. Add random:act,random:spectrum to `methods`."
         return
     as_given = any(k.as_given for k in methods)
     for where, each in chance.items():
