@@ -1,5 +1,6 @@
 """A behavior that was put into one module is found there, by each way of looking, and a scrambled one nowhere."""
 
+import numpy as np
 import pytest
 import torch
 from explain.worlds import METRIC, MODULES, gradients, measure, planted, scrambled
@@ -8,7 +9,7 @@ from scipy.stats import spearmanr
 from ws.errors import Unsupported
 from ws.eval import Evaluation
 from ws.explain import localization, places
-from ws.explain.attribution import random_steps, row_metric, slopes
+from ws.explain.attribution import questions_with_slopes, random_steps, row_metric, slopes
 from ws.explain.localization import LOCALIZATION, Attribution, attribution, seats
 from ws.explain.protocol import Subject, Variant
 from ws.explain.show import short
@@ -77,15 +78,44 @@ def test_slopes_order_modules_as_leaving_each_out_does_at_a_small_strength(tiny,
     assert own == pytest.approx(lost, abs=0.05 * max(map(abs, lost)))
 
 
-def test_slopes_are_the_change_of_the_metric_by_a_small_step(tiny, gradient, tmp_path):
+ROWWISE = ("dilemmas", METRIC)
+OVER_FORMS = ("sycophancy", "logratio_claims")
+"""A mean of rows, and one whose every number is made of several: framings, polarities and orders of one claim."""
+
+
+@pytest.mark.parametrize(("evaluation", "metric"), [ROWWISE, OVER_FORMS, ("sycophancy", "yes_bias")])
+def test_slopes_are_the_change_of_the_metric_by_a_small_step(tiny, gradient, tmp_path, evaluation, metric):
     direction = planted(tiny, gradient, MODULES[0], 0)
-    m = measure(tiny, direction, tmp_path, alpha=0.01)
+    m = measure(tiny, direction, tmp_path, alpha=0.01, evaluation=evaluation, metric=metric)
     change = m([Variant("one", scales={MODULES[0]: 1.0})])[2].delta.mean
-    assert estimate(at_zero(m).at_0[MODULES[0]]).mean == pytest.approx(change / 0.01, rel=0.02)
     taken = slopes(m, 0.0)
-    linear = row_metric(m, taken.rows, METRIC)  # one number at a time, and all at once
+    linear = row_metric(m, taken.rows, metric)
     one = [estimate(linear.sample(column)).mean for column in taken.tables[0].numpy().T]
-    assert linear.values(taken.tables[0].numpy()) == pytest.approx(one)
+    assert one[list(direction.forms).index(MODULES[0])] == pytest.approx(change / 0.01, rel=0.02)
+    assert linear.values(taken.tables[0].numpy()) == pytest.approx(one)  # one number at a time, and all at once
+
+
+def test_a_row_that_was_not_scored_takes_its_whole_claim_out_of_the_slopes_and_no_other(tiny, gradient, tmp_path):
+    m = measure(tiny, planted(tiny, gradient, MODULES[0], 0), tmp_path, evaluation="sycophancy", metric="syco")
+    _, rows = questions_with_slopes(m)
+    linear, y = row_metric(m, rows, "syco"), np.random.default_rng(1).standard_normal(len(rows))
+    lost, unread = (rows["row_key"].str.contains(f"/{framing}/").to_numpy().nonzero()[0][0] for framing in "FT")
+    for row, n in ((lost, 3), (unread, 4)):  # syco is F less N, and says nothing of T
+        spoilt = y.copy()
+        spoilt[row] = np.nan
+        got = linear.sample(spoilt)
+        assert got.scored.sum() == n
+        own = m.evaluation.chosen.metrics(rows.assign(alpha=1.0, y=spoilt, logratio=rows["label"] * spoilt))["syco"][
+            1.0
+        ]
+        np.testing.assert_allclose(got.features[got.scored], own.features[own.scored], atol=1e-12)
+        assert linear.values(spoilt[:, None]) == pytest.approx([estimate(got).mean])
+
+
+def test_a_metric_that_is_no_sum_of_rows_has_no_slopes(tiny, gradient, tmp_path):
+    m = measure(tiny, planted(tiny, gradient, MODULES[0], 0), tmp_path, evaluation="tinymfv", metric="gap")
+    with pytest.raises(Unsupported, match="gap is no mean of single rows"):
+        row_metric(m, questions_with_slopes(m)[1], "gap")
 
 
 def test_random_directions_beside_the_slopes_steer_nothing_at_any_strength(tiny, gradient, tmp_path):

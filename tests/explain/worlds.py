@@ -59,6 +59,6 @@ def scrambled(base, direction, seed):
     return random_like(direction, seed, base.weight)
 
 
-def measure(base, direction, folder, *, alpha=1.0, limit=4, **more):
-    evaluation = Evaluation("dilemmas", limit=limit)
-    return Measure(base, direction, evaluation, alpha, folder, folder / "out", {METRIC: 1}, **more)
+def measure(base, direction, folder, *, alpha=1.0, limit=4, evaluation="dilemmas", metric=METRIC, **more):
+    chosen = Evaluation(evaluation, limit=limit)
+    return Measure(base, direction, chosen, alpha, folder, folder / "out", {metric: 1}, **more)

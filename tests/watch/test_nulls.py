@@ -5,12 +5,14 @@ from dataclasses import replace
 import pytest
 from test_train import PAIRS, quick
 
-from ws.data import default_data
+from ws.behaviors import load_behavior
+from ws.data import DataSettings, default_data, rows_to_fill
 from ws.pairs import save_pairs
+from ws.records import read
 from ws.study.plan import Plan
-from ws.study.stages import make_direction, make_pairs, make_sides
+from ws.study.stages import make_direction, make_pairs, make_sides, pairs_of
 from ws.watch import make_nulls, matrix, opened, watched
-from ws.watch.nulls import reordered
+from ws.watch.nulls import data_like, reordered
 
 
 def a_study(tiny, out, name, pairs):
@@ -74,3 +76,26 @@ def test_a_twin_of_another_start_has_another_start_and_the_same_pairs_in_another
     other = reordered(PAIRS)
     assert other.rows != PAIRS.rows
     assert sorted(r.prompt for r in other.rows) == sorted(r.prompt for r in PAIRS.rows)
+
+
+def test_a_control_is_asked_by_the_settings_of_the_run(tiny, tmp_path):
+    how = DataSettings(n_topics=12, n_personas=1, n_samples=1, max_len=64, max_new_tokens=9, seed=5, accept=("ended",))
+    plan = Plan(tiny, load_behavior("honesty", tiny=True), how, quick(lr=(1e-2,), epochs=1), out=tmp_path)
+    make_sides(plan, make_pairs(plan)[0])
+    (record,) = make_nulls(plan.run_folder, tiny, permuted=0, starts=(), control="trad_care")
+    control = pairs_of(record.manifest, plan.out).pairs
+    assert control.provenance["behavior"] == "trad_care"
+    assert control.provenance["n_generated"] == 12
+    assert control.provenance["settings"]["max_new_tokens"] == 9
+    assert control.provenance["settings"]["seed"] == 5
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_control_of_given_answers_asks_for_about_as_many_and_none_longer(tiny, study, times):
+    plan, _ = study
+    pairs = pairs_of(read(plan.run_folder / "train"), plan.out).pairs
+    longest = max(max(r.n_tok_pos, r.n_tok_neg) for r in pairs.rows)
+    behavior = load_behavior("trad_care", tiny=True)
+    settings = data_like(tiny, replace(pairs, rows=pairs.rows * times), behavior)
+    assert len(rows_to_fill(behavior, settings)) == 8 * times
+    assert settings.max_new_tokens == longest < 16

@@ -140,37 +140,58 @@ def _scored(measure: Measure, part: Sequence[ItemTokens]) -> tuple[Tensor, Tenso
 
 @dataclass(frozen=True, eq=False)
 class RowMetric:
-    """A metric that is a mean of rows, as a linear function of their y."""
+    """A metric that is linear in the y of rows: of slopes it is its own slope."""
 
     template: Sample
-    """The metric where every y is 1."""
+    """The metric where every y is 0."""
     places: np.ndarray
-    """The row of every key of the template."""
+    """(keys, k) the rows of the unit of every key."""
+    factors: np.ndarray
+    """(keys, k, means) what each of these rows adds to the totals of the key, per unit of y; 0 where a unit has fewer."""
 
     def sample(self, y: np.ndarray) -> Sample:
         """The metric of rows with these y."""
-        features = self.template.features.copy()
-        features[:, 0::2] *= y[self.places, None]
+        features, own = self.template.features.copy(), y[self.places][..., None]
+        features[:, 0::2] = np.where(self.factors == 0, 0.0, self.factors * own).sum(axis=1)
         return Sample(self.template.keys, self.template.units, features, self.template.statistic)
 
     def values(self, y: np.ndarray) -> np.ndarray:
-        """The number of every column of y (rows, k); rows with a NaN do not count."""
-        own = y[self.places]
-        scored = np.isfinite(own)[..., None]
-        tops, counts = (self.template.features[:, None, c::2] for c in (0, 1))
-        totals = [np.where(scored, x, 0.0).sum(axis=0) for x in (tops * np.nan_to_num(own)[..., None], counts)]
+        """The number of every column of y (rows, n); a key with a NaN does not count."""
+        lost, clean = ~np.isfinite(y), np.nan_to_num(y)
+        used = (self.factors != 0).any(axis=2)
+        scored = 1.0 - (used[..., None] & lost[self.places]).any(axis=1)  # (keys, n)
+        tops = np.einsum("akm,akn,an->nm", self.factors, clean[self.places], scored, optimize=True)
         assert isinstance(self.template.statistic, Means)
-        return (totals[0] / totals[1]) @ np.array(self.template.statistic.factors)
+        return (tops / (scored.T @ self.template.features[:, 1::2])) @ np.array(self.template.statistic.factors)
 
 
 def row_metric(measure: Measure, rows: "pd.DataFrame", metric: str) -> RowMetric:
-    """A metric as a linear function of the y of these rows; refused where it is none."""
+    """A metric as a linear function of the y of these rows; refused where it is none.
+
+    What each row adds is read off the metric itself, with a 1 at the j-th row of every unit and 0 elsewhere.
+    """
     import pandas as pd
 
-    one = rows.assign(alpha=1.0, arm="pos", y=1.0, logratio=rows["label"].astype(float))
-    both = measure.of_units(pd.concat([rows.assign(alpha=0.0, arm="ref", y=0.0, logratio=0.0), one], ignore_index=True))
-    template = measure.evaluation.chosen.metrics(both)[metric][1.0]
-    at = {key: k for k, key in enumerate(rows["row_key"])}
-    if not isinstance(template.statistic, Means) or not set(template.keys) <= at.keys():
+    nth = rows.groupby("unit_id").cumcount().to_numpy()
+    probes = [np.zeros(len(rows)), *(1.0 * (nth == j) for j in range(nth.max() + 1))]
+    probes.append(np.random.default_rng(0).standard_normal(len(rows)))
+    arms = [
+        rows.assign(alpha=float(k), arm="pos" if k else "ref", y=y, logratio=rows["label"] * y)
+        for k, y in enumerate(probes)
+    ]
+    samples = measure.evaluation.chosen.metrics(measure.of_units(pd.concat(arms, ignore_index=True)))[metric]
+    zero, *single, anything = (samples[float(k)] for k in range(len(probes)))
+    of_unit = {(unit, n): at for at, (unit, n) in enumerate(zip(rows["unit_id"], nth))}
+    places = np.array([[of_unit.get((unit, n), 0) for n in range(len(single))] for unit in zero.units])
+    factors = np.stack([s.features[:, 0::2] - zero.features[:, 0::2] for s in single], axis=1)
+    found = RowMetric(zero, places, factors)
+    if not isinstance(zero.statistic, Means) or not _agree(found.sample(probes[-1]), anything, zero):
         raise Unsupported(f"{metric} is no mean of single rows, so slopes of rows say nothing about it.")
-    return RowMetric(template, np.array([at[k] for k in template.keys]))
+    return found
+
+
+def _agree(linear: Sample, own: Sample, zero: Sample) -> bool:
+    """Whether a metric of some rows is what its linear form says."""
+    step = own.features - zero.features
+    step[:, 1::2] += zero.features[:, 1::2]
+    return list(linear.keys) == list(own.keys) and np.allclose(linear.features, step, atol=1e-9)

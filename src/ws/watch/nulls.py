@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ws.behaviors import load_behavior
+from ws.behaviors import Behavior, load_behavior
 from ws.data import DataSettings, default_data
 from ws.diff import lookup
 from ws.models.checkpoint import Theta
@@ -26,6 +26,7 @@ from ws.models.load import Base
 from ws.pairs import Pairs
 from ws.progress import progress
 from ws.records import Place, Record, read, run_folders
+from ws.settings import coerced
 from ws.study.keys import beside
 from ws.study.plan import Plan, training_place
 from ws.study.stages import make_direction, make_pairs, make_sides, pairs_of, written_sides
@@ -191,7 +192,7 @@ def make_nulls(
         pairs = reordered(material.pairs)
         trainings.append(partial(_trained, _twin_place(run, start), base, pairs, settings, start_seed=seed))
     if control is None or _run_of_behavior(run, control) is None:
-        trainings.append(partial(_made_control, run, base, control or _controls_of(run)[0], settings))
+        trainings.append(partial(_made_control, run, base, control or _controls_of(run)[0], material.pairs, settings))
     records = []
     with progress(len(trainings), f"nulls of {run.parents[1].name}") as done:
         for train_one in trainings:
@@ -217,11 +218,23 @@ def _trained(
     return place.once(make, beside=beside(base))
 
 
-def _made_control(run: Path, base: Base, behavior: str, settings: TrainSettings) -> Record:
-    """The direction of a behavior that has nothing to do with the watched one, trained as the run was."""
-    data: DataSettings = default_data(base)
-    plan = Plan(base, load_behavior(behavior, tiny=base.tiny), data, settings, out=_out(run))
-    pairs, _ = make_pairs(plan)
-    sides, record = make_sides(plan, pairs)
+def _made_control(run: Path, base: Base, behavior: str, pairs: Pairs, settings: TrainSettings) -> Record:
+    """The direction of a behavior that has nothing to do with the watched one, asked and trained as the run was."""
+    control = load_behavior(behavior, tiny=base.tiny)
+    plan = Plan(base, control, data_like(base, pairs, control), settings, out=_out(run))
+    own, _ = make_pairs(plan)
+    sides, record = make_sides(plan, own)
     make_direction(plan, sides)
     return record
+
+
+def data_like(base: Base, pairs: Pairs, behavior: Behavior) -> DataSettings:
+    """How another behavior is asked as often as some pairs were: by their own settings, or, where their answers were there
+    already, with about as many answers that are no longer than theirs."""
+    if pairs.provenance.get("source") in ("generated", "endpoint"):
+        return DataSettings(**coerced(DataSettings, pairs.provenance["settings"], source="the run's "))
+    n, longest = len(pairs.rows), max(max(r.n_tok_pos, r.n_tok_neg) for r in pairs.rows)
+    topics = min(len(behavior.train), len({r.topic_idx for r in pairs.rows}))
+    personas = min(len(behavior.pairs), max(1, round(n / topics))) or 1
+    samples = max(1, round(n / (topics * personas)))
+    return replace(default_data(base), n_topics=topics, n_personas=personas, n_samples=samples, max_new_tokens=longest)
