@@ -22,7 +22,7 @@ from ws import methods
 from ws.calibrate import CalibrateSettings, calibrate, divergences, sets_of
 from ws.eval import score_protocol
 from ws.eval.answers import PROTOCOL
-from ws.eval.protocol import items_of
+from ws.eval.questions import items_of
 from ws.methods.method import Method
 from ws.stats import change
 from ws.study.options import Common

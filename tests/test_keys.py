@@ -26,8 +26,7 @@ from ws.direction import Direction, save
 from ws.direction.forms import Dense
 from ws.errors import Unsupported
 from ws.eval import PROTOCOLS, Evaluation, protocol
-from ws.eval.protocol import items_of
-from ws.eval.questions import ItemQuestions, RunPairs
+from ws.eval.questions import ItemQuestions, RunPairs, items_of
 from ws.grid.cells import cell_plan, keep, place_of
 from ws.grid.compare import cells_of
 from ws.methods import as_method

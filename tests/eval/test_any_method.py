@@ -8,8 +8,7 @@ from ws.behaviors import load_behavior
 from ws.cli import main
 from ws.errors import Unsupported
 from ws.eval import Evaluation, protocol
-from ws.eval.protocol import items_of, measure, score_protocol
-from ws.eval.questions import plain_dial
+from ws.eval.questions import items_of, measure, plain_dial, score_protocol
 from ws.eval.scoring import score
 from ws.methods.activation.method import Activation, Add, block_name
 from ws.methods.prompts import of_behavior

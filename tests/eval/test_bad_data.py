@@ -7,7 +7,7 @@ import pytest
 from ws.cli import main
 from ws.errors import BadFile, ScoringImpossible
 from ws.eval import protocol
-from ws.eval.protocol import items_of
+from ws.eval.questions import items_of
 from ws.sources import list_of, records
 
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ws.eval import protocol, summarize
-from ws.eval.protocol import COLUMNS, Protocol, plain
+from ws.eval.protocol import COLUMNS, Protocol
+from ws.eval.table import plain
 from ws.eval.tinymfv import CONDITIONS, FOUNDATIONS, FRAMES
 from ws.results.measured import Measured
 from ws.results.published import sheets

@@ -4,7 +4,8 @@ import pytest
 from planted import planted
 
 from ws.eval import protocol
-from ws.eval.protocol import items_of, summarize
+from ws.eval.questions import items_of
+from ws.eval.table import summarize
 
 DILEMMAS = protocol("dilemmas")
 

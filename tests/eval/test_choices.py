@@ -10,7 +10,7 @@ from planted import means, planted
 from ws.errors import BadFile, ScoringImpossible
 from ws.eval import protocol, score_protocol
 from ws.eval.airisk import class_named
-from ws.eval.protocol import items_of
+from ws.eval.questions import items_of
 from ws.models.answers import anchor_before
 
 NEW = protocol("dilemmas", "dd-1f/1")

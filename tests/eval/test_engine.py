@@ -13,9 +13,10 @@ from ws.batches import Room, in_batches
 from ws.errors import ScoringImpossible
 from ws.eval import EVALS, Evaluation, scoring
 from ws.eval import score_protocol as run_eval
-from ws.eval.protocol import Protocol, plain
+from ws.eval.protocol import Protocol
 from ws.eval.questions import ItemQuestions
 from ws.eval.scoring import Item, Score, last_logprobs, prompts_of, score, score_texts, shared_logprobs
+from ws.eval.table import plain
 from ws.models.chat import Chat
 from ws.steer import steer
 from ws.study.evaluations import Subject, eval_place, make_eval, make_reference

@@ -10,7 +10,7 @@ from ws.behaviors import load_behavior
 from ws.calibrate import divergences
 from ws.calibrate.prompts import prompt_sets
 from ws.eval import protocol
-from ws.eval.protocol import averaged, items_of, measure
+from ws.eval.questions import averaged, items_of, measure
 from ws.eval.scoring import Score
 from ws.methods.prompts import SystemPrompts, of_behavior
 from ws.models.chat import Chat

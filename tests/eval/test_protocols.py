@@ -9,7 +9,7 @@ from planted import means, planted
 
 from ws.errors import BadFile, ScoringImpossible
 from ws.eval import EVALS, NAMES, PROTOCOLS, Evaluation, evaluation, protocol, recorded, shown, summarize
-from ws.eval.protocol import Result
+from ws.eval.questions import Result
 from ws.eval.scoring import proven
 from ws.models.chat import Chat, render
 from ws.models.tiny import TWINS

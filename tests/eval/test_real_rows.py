@@ -4,7 +4,7 @@ import pytest
 
 from ws.errors import BadFile
 from ws.eval import protocol
-from ws.eval.protocol import items_of
+from ws.eval.questions import items_of
 from ws.models.answers import anchor_before, find_answers
 
 pytestmark = pytest.mark.real_data

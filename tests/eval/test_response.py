@@ -13,8 +13,7 @@ from ws import prefix_cache
 from ws.calibrate import divergences
 from ws.errors import Unsupported
 from ws.eval import protocol
-from ws.eval.protocol import items_of, measure
-from ws.eval.questions import plain_dial
+from ws.eval.questions import items_of, measure, plain_dial
 from ws.eval.scoring import Item, score, sequence_logprobs
 from ws.eval.thinking import score_thinking, thinker
 from ws.generate import generate

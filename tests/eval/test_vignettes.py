@@ -10,7 +10,7 @@ from planted import means, planted
 from ws.errors import BadFile
 from ws.eval import EVALS, protocol, shown
 from ws.eval.foundations import AXES, axis_of, checked_axis, cue_published
-from ws.eval.protocol import items_of
+from ws.eval.questions import items_of
 from ws.eval.tinymfv import FOUNDATIONS, loadings
 
 MFV, AXIS = protocol("tinymfv", "mfv-json/t0"), protocol("foundations", "mfv-json/t0")

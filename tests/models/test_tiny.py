@@ -131,7 +131,7 @@ def test_the_unsteered_model_answers_held_out_questions_wrongly_as_well_as_right
 def test_a_persona_has_a_surgical_informedness_with_its_null_and_interval():
     from ws.behaviors import load_behavior
     from ws.eval import protocol
-    from ws.eval.protocol import score_protocol
+    from ws.eval.questions import score_protocol
     from ws.methods.prompts import of_behavior
     from ws.models.load import load
     from ws.stats.arms import decided

@@ -17,10 +17,10 @@ from ws.eval.judged import needs_judge
 from ws.eval.protocol import Items as Items
 from ws.eval.protocol import Panel as Panel
 from ws.eval.protocol import Protocol as Protocol
-from ws.eval.protocol import Result as Result
-from ws.eval.protocol import score_protocol as score_protocol
-from ws.eval.protocol import summarize as summarize
 from ws.eval.questions import Questions, RunPairs, questions_of
+from ws.eval.questions import Result as Result
+from ws.eval.questions import score_protocol as score_protocol
+from ws.eval.table import summarize as summarize
 from ws.extensions import Extension, extensions
 from ws.models.load import Base
 from ws.types import Json

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from ws.errors import BadFile
 from ws.eval.panels import arms_panels
-from ws.eval.protocol import Items, Metrics, Protocol, by_alpha, together
+from ws.eval.protocol import Items, Metrics, Protocol
 from ws.eval.scoring import Item
+from ws.eval.table import by_alpha, together
 from ws.models.answers import anchor_before
 from ws.models.chat import Chat
 from ws.models.load import Base

@@ -28,8 +28,9 @@ from typing import TYPE_CHECKING
 
 from ws.behaviors import neutral_prompts
 from ws.errors import BadFile
-from ws.eval.protocol import Metrics, Protocol, by_alpha, refuse_repeats
+from ws.eval.protocol import Metrics, Protocol
 from ws.eval.scoring import Item
+from ws.eval.table import by_alpha, refuse_repeats
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.sources import is_text, records

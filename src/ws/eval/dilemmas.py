@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from ws.errors import BadFile
 from ws.eval.panels import arms_panels
-from ws.eval.protocol import YES_NO, Items, Metrics, Protocol, by_alpha
+from ws.eval.protocol import YES_NO, Items, Metrics, Protocol
 from ws.eval.scoring import Item
+from ws.eval.table import by_alpha
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.models.tiny import EVALS

@@ -13,9 +13,10 @@ Unit: the question. With eight of them an interval is wide, whatever the number 
 
 from typing import TYPE_CHECKING
 
-from ws.eval.protocol import Items, Metrics, Protocol, by_alpha, refuse_repeats
+from ws.eval.protocol import Items, Metrics, Protocol
 from ws.eval.scoring import Item
 from ws.eval.syc_qa import OWN_WORDS
+from ws.eval.table import by_alpha, refuse_repeats
 from ws.eval.tone import PHRASES, phrases
 from ws.judge import Rule, rule
 from ws.models.chat import Chat

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 
 from ws.errors import BadFile
 from ws.eval.perplexity import WHOLE_ANSWERS, spoken
-from ws.eval.protocol import Metrics, Protocol, by_alpha
+from ws.eval.protocol import Metrics, Protocol
 from ws.eval.scoring import Item
+from ws.eval.table import by_alpha
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.sources import records

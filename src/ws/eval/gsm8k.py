@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from ws.errors import BadFile
 from ws.eval.languages import FRENCH
-from ws.eval.protocol import Items, Metrics, Protocol, by_alpha, refuse_repeats
+from ws.eval.protocol import Items, Metrics, Protocol
 from ws.eval.scoring import Item
 from ws.eval.syc_qa import OWN_WORDS
+from ws.eval.table import by_alpha, refuse_repeats
 from ws.judge import last_number, rule
 from ws.models.chat import Chat
 from ws.models.load import Base

@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ws.errors import BadFile, Unsupported
-from ws.eval.protocol import COLUMNS, Metrics, Protocol, Result, by_alpha
-from ws.eval.questions import SCORES, RunPairs, SharedQuestions, plain_dial
+from ws.eval.protocol import COLUMNS, Metrics, Protocol
+from ws.eval.questions import SCORES, Result, RunPairs, SharedQuestions, plain_dial
 from ws.eval.scoring import Dial, Item
+from ws.eval.table import by_alpha
 from ws.methods.method import Method
 from ws.models.load import Base
 from ws.types import Json

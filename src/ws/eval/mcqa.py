@@ -22,9 +22,10 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from ws.eval.protocol import Items, Metrics, Protocol, by_alpha, refuse_repeats
+from ws.eval.protocol import Items, Metrics, Protocol
 from ws.eval.scoring import Item
 from ws.eval.syc_qa import OWN_WORDS
+from ws.eval.table import by_alpha, refuse_repeats
 from ws.judge import NO_OPTION, Case, Rule
 from ws.models.chat import Chat
 from ws.models.load import Base

@@ -14,9 +14,10 @@ from sys import maxsize
 from typing import Any
 
 from ws.errors import ScoringImpossible
-from ws.eval.protocol import COLUMNS, NAMED, Protocol, Result, plain
-from ws.eval.questions import Questions, RunPairs, plain_dial
+from ws.eval.protocol import COLUMNS, Protocol
+from ws.eval.questions import NAMED, Questions, Result, RunPairs, plain_dial
 from ws.eval.scoring import Dial, sequence_logprobs
+from ws.eval.table import plain
 from ws.generate import context_of
 from ws.methods.method import Method
 from ws.models.load import Base

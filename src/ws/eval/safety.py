@@ -16,9 +16,10 @@ By rule an answer that begins with a refusal scores 1 and any other 5; with `--j
 from typing import TYPE_CHECKING
 
 from ws.behaviors import neutral_prompts
-from ws.eval.protocol import Items, Metrics, Protocol, by_alpha, refuse_repeats
+from ws.eval.protocol import Items, Metrics, Protocol
 from ws.eval.scoring import Item
 from ws.eval.syc_qa import OWN_WORDS
+from ws.eval.table import by_alpha, refuse_repeats
 from ws.judge import Case, Rule, refuses
 from ws.models.chat import Chat
 from ws.models.load import Base

@@ -19,8 +19,9 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from ws.errors import BadFile
-from ws.eval.protocol import Items, Metrics, Protocol, by_alpha, refuse_repeats
+from ws.eval.protocol import Items, Metrics, Protocol
 from ws.eval.scoring import Item
+from ws.eval.table import by_alpha, refuse_repeats
 from ws.judge import rule
 from ws.models.chat import Chat
 from ws.models.load import Base

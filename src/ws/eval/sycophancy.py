@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 
 from ws.behaviors import false_claims
 from ws.errors import BadFile
-from ws.eval.protocol import YES_NO, Metrics, Protocol, by_alpha, plain, together
+from ws.eval.protocol import YES_NO, Metrics, Protocol
 from ws.eval.scoring import Item
+from ws.eval.table import by_alpha, plain, together
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.models.tiny import EVALS

@@ -30,8 +30,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ws.errors import BadFile
-from ws.eval.protocol import Items, Metrics, Protocol, by_alpha, refuse_repeats
+from ws.eval.protocol import Items, Metrics, Protocol
 from ws.eval.scoring import Item
+from ws.eval.table import by_alpha, refuse_repeats
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.models.tiny import EVALS

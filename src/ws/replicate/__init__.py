@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ws.eval import Evaluation, protocol, providing, shown
-from ws.eval.protocol import as_text
 from ws.eval.questions import RunPairs
+from ws.eval.table import as_text
 from ws.generate import SMALL
 from ws.numbers import alpha_of, shortened
 from ws.pairs import Pairs, caveats, counted
