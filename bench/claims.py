@@ -32,6 +32,10 @@ from ws.stats import Sample, estimate, means, over_seeds
 
 World = Mapping[str, tuple[float, float]]
 """Arm to the effect it has at no cost, and to what it loses of the capability at its strongest."""
+WAY = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
+"""Six strengths a side, as recipes have: the share of the effect that is there at each."""
+TOLL = (0.0, 0.0, 0.0, 0.0, 0.5, 1.0)
+"""The share of the loss."""
 ALIKE = 0.9
 """How much of a question's answer is its own, whatever the strength."""
 UNMOVED = ("over_refusal", "gsm_refused")
@@ -96,13 +100,11 @@ def steered(recipe: Steering, world: World, rng: np.random.Generator, n: int, ri
         for arm, (gain, cost) in world.items():
             places = [(0.0, zero)]
             for side in recipe.sides:
-                for step in (1, 2):
+                for step, (way, toll) in enumerate(zip(WAY, TOLL), 1):
                     numbers = {}
                     for m in recipe.measures:
-                        moved = gain + 0.05 * (step - 1) * (gain > 0)
-                        if m.metric in UNMOVED:
-                            moved = 0.0 if right else 0.3
-                        level = _level(recipe, m, wanted(m, side) * moved, cost * (step - 1))
+                        moved = (0.0 if right else 0.3) if m.metric in UNMOVED else gain * way
+                        level = _level(recipe, m, wanted(m, side) * moved, cost * toll)
                         numbers[m.name] = _number(m, noisy(rng, levels[m.name]), level)
                     places.append((float(side * step), numbers))
             spots += [Spot(arm, seed, a, arm, a, abs(a), "as given", "raw", numbers) for a, numbers in places]

@@ -397,6 +397,7 @@ def paper(
     data: Mapping[str, str | Path] | None = None,
     judge: str | None = None,
     answer_tokens: int | None = None,
+    temperature: float | None = None,
     task_rows: int | None = None,
     behavior: str | Path | None = None,
     preset: str = "ws",
@@ -413,7 +414,7 @@ def paper(
     files = tuple(f"{name}={file}" for name, file in (data or {}).items())
     named = tuple(map(str, strengths))
     asked = RecipeRequest(
-        tuple(arms), named, limit, tuple(seeds), tuple(opt_in), files, judge, answer_tokens, task_rows
+        tuple(arms), named, limit, tuple(seeds), tuple(opt_in), files, judge, answer_tokens, temperature, task_rows
     )
     name = (model.source or model.id) if isinstance(model, Base) else str(model)
     pack = None if behavior is None else str(behavior)

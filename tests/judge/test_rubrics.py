@@ -41,6 +41,8 @@ def test_the_last_line_of_the_form_counts_wherever_it_stands(name):
     assert parse(f"{first}\n{second}")[0] == other
     assert parse(f"  **{first}**.  \r\n")[0] == value
     assert parse(first.lower())[0] == value
+    title, colon, word = first.rpartition(": ")
+    assert parse(f"**{title}**{colon}{word}\xa0")[0] == value  # in bold, as models write titles
 
 
 @pytest.mark.parametrize("name", GOOD)

@@ -19,12 +19,14 @@ from ws.paper.claims import (
     costs,
     decided,
     ineffective,
+    inside,
     moves,
     together,
 )
 from ws.paper.curves import Curves
 from ws.paper.recipes.lr_sweep import over_trainings, spearman, with_fisher
-from ws.stats import Estimate
+from ws.paper.scorecard import claims_sheet
+from ws.stats import Estimate, OverSeeds
 
 GOOD = {1.0: (0.9, 0.75), 2.0: (0.6, 0.95)}
 WEAK = {1.0: (0.9, 0.4), 2.0: (0.6, 0.95)}
@@ -130,3 +132,50 @@ def test_a_metric_of_two_evaluations_has_a_column_of_its_own_for_each():
     assert line[twice.name] == pytest.approx(0.9, abs=0.05)
     assert line[Y.name] == pytest.approx(0.2, abs=0.05)
     assert Y.metric in curves.records([X, Y])[0]
+
+
+def estimated(mean, reach, n=100):
+    return Estimate(mean, mean - reach, mean + reach, n, n, n, n)
+
+
+def test_an_undecided_claim_says_how_many_units_would_decide_it():
+    assert decided(estimated(0.05, 0.1), "x").needs == 400  # half as wide at four times as many
+    assert decided(estimated(-0.05, 0.1), "x").needs == 400
+    assert inside(estimated(0.06, 0.08), 0.1, "x").needs == 400
+    assert inside(estimated(0.14, 0.08), 0.1, "x").needs == 400  # to lie outside of the margin
+    for found in (estimated(0.2, 0.1), estimated(0.0, 0.1), estimated(0.001, 0.1), estimated(0.2, math.nan)):
+        assert decided(found, "x").needs == 0  # decided, or no number of units is an answer
+
+
+def test_so_many_units_do_decide_it():
+    rng = np.random.default_rng(7)
+    few = planted(rng, {"good": {1.0: (0.9, 0.55)}, "weak": {1.0: (0.9, 0.5)}}, n=300)
+    verdict = beats("good", "weak", X, Y, **UP)(few)
+    assert verdict.says == OPEN and verdict.needs > 300
+    many = planted(rng, {"good": {1.0: (0.9, 0.55)}, "weak": {1.0: (0.9, 0.5)}}, n=3000)
+    assert beats("good", "weak", X, Y, **UP)(many).says == HOLDS
+
+
+def test_a_claim_of_several_parts_needs_what_the_hungriest_needs():
+    some, more, never = (Verdict(OPEN, 0.1, -0.1, 0.3, 9, needs=k) for k in (40, 900, 0))
+    assert all_of([some, more]).needs == 900
+    assert all_of([some, Verdict(HOLDS, 0.2, 0.1, 0.3, 9)]).needs == 40
+    assert all_of([some, never]).needs == 0
+    assert all_of([some, Verdict(FAILS, -0.2, -0.3, -0.1, 9)]).needs == 0
+
+
+def test_more_questions_do_not_settle_what_seeds_leave_open():
+    assert decided(OverSeeds(estimated(0.05, 0.1), (0.0, 0.1)), "x").needs == 0
+    assert decided(OverSeeds(estimated(0.05, 0.1), (0.05,)), "x").needs == 400
+
+
+def test_what_changes_nothing_needs_no_more_questions():
+    verdict = ineffective(["null"], X, Y, **UP)(planted(np.random.default_rng(2), {"null": NULL}))
+    assert (verdict.says, verdict.needs) == (HOLDS, 0)
+
+
+def test_the_scorecard_says_how_many_it_needs_and_how_many_it_had():
+    claim = Claim("it rises", lambda e: decided(estimated(0.05, 0.1), "x")).judged(None)
+    sheet = claims_sheet([claim], "t")
+    assert "100, needs 400" in sheet.markdown()
+    assert "needs" not in claims_sheet([{**claim, "needs": 0}], "t").markdown()

@@ -109,9 +109,22 @@ def test_every_number_is_read_from_the_protocol_that_was_asked_for():
     recipe = recipe_named("syc_qa")
     names = [
         set(recipe.asked_as(RecipeRequest(**asked)).values())
-        for asked in ({}, {"judge": "m"}, {"answer_tokens": 9}, {"answer_tokens": 9, "judge": "m"})
+        for asked in (
+            {},
+            {"judge": "m"},
+            {"answer_tokens": 9},
+            {"answer_tokens": 9, "judge": "m"},
+            {"temperature": 1.0},
+        )
     ]
-    assert names == [{"syc-qa/2"}, {"syc-qa/2@m"}, {"syc-qa/2~w9"}, {"syc-qa/2~w9@m"}]
+    assert names == [{"syc-qa/2"}, {"syc-qa/2@m"}, {"syc-qa/2~w9"}, {"syc-qa/2~w9@m"}, {"syc-qa/2~T1"}]
+
+
+def test_answers_that_nobody_writes_are_not_drawn():
+    asked = RecipeRequest(temperature=1.0, answer_tokens=9)
+    assert set(recipe_named("lr_sweep").asked_as(asked).values()) == set(
+        recipe_named("lr_sweep").asked_as(RecipeRequest()).values()
+    )
 
 
 def test_a_small_number_is_printed_with_the_decimals_that_tell_it_from_nothing():

@@ -5,6 +5,7 @@ They are imported when the first protocol is asked for: a module that its own pa
 """
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -105,7 +106,7 @@ def _usable() -> Mapping[str, tuple[Protocol, ...]]:
 def protocol(name: str, protocol_id: str | None = None, n_think: int | None = None) -> Protocol:
     """The protocol of an evaluation, by name and optionally by id; `ID~t32`, or `n_think`, is ID with another budget of thought.
 
-    `ID~w32` is ID with answers of at most 32 tokens.
+    `ID~w32` is ID with answers of at most 32 tokens, `ID~T1` with answers drawn at temperature 1.
     """
     if n_think is not None:
         return protocol(name, protocol_id).thinking(n_think)
@@ -120,6 +121,8 @@ def protocol(name: str, protocol_id: str | None = None, n_think: int | None = No
     written, cut, tokens = protocol_id.partition("~w")
     if cut and tokens.isdigit() and int(tokens):
         return protocol(name, written).cut(int(tokens))
+    if drawn := re.fullmatch(r"(.+)~T(\d+\.?\d*)", protocol_id):
+        return protocol(name, drawn[1]).drawn_at(float(drawn[2]))
     bare, mark, budget = protocol_id.partition("~t")
     chosen = next((p for p in protocols if p.id == bare), None) or _resolved(name, bare)
     if chosen is None or (mark and not budget.isdigit()):

@@ -5,9 +5,9 @@
 
 | protocol            | asks for                                                                            |
 |---------------------|-------------------------------------------------------------------------------------|
-| `mcqa-cot-1/1`, `-2/1` | reasoning, then a last line `Final Answer: X`, in two wordings of ours           |
-| `mcqa-letter/1`     | the letter alone                                                                    |
-| `mcqa-consistent/1` | the first wording; a judge says whether the reasoning supports the choice           |
+| `mcqa-cot-1/2`, `-2/2` | reasoning, then a last line `Final Answer: X`, in two wordings of ours           |
+| `mcqa-letter/2`     | the letter alone                                                                    |
+| `mcqa-consistent/2` | the first wording; a judge says whether the reasoning supports the choice           |
 
 | metric          | is                                                                              |
 |-----------------|---------------------------------------------------------------------------------|
@@ -27,6 +27,7 @@ from ws.eval.scoring import Item
 from ws.eval.syc_qa import OWN_WORDS
 from ws.eval.table import by_alpha, refuse_repeats
 from ws.judge import NO_OPTION, Case, Rule
+from ws.judge.rules import MARK, first_word
 from ws.models.chat import Chat
 from ws.models.load import Base
 from ws.sets import check_columns, first_of, load_set, set_of
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LETTERS = "ABCD"
-MARKS = r"final answer\s*:|my choice\s*:\s*action|my answer\s*:"
+MARKS = rf"{MARK}|my choice\s*:\s*action|my answer\s*:"
 """What stands before a choice: ours, and those of the world of `tiny`."""
 FIRST = 'Think about it step by step. End with a line of its own that reads "Final Answer: X", where X is the letter of your choice.'
 SECOND = (
@@ -58,10 +59,9 @@ def chosen(answer: str, legal: Sequence[str], *, marked: bool = True) -> str | N
     parts = re.split(MARKS, answer, flags=re.IGNORECASE)
     if len(parts) == 1 and marked:
         return None
-    after = re.findall(r"[^\W_]+", parts[-1])
     known = {option.casefold(): option for option in legal}
     if marked:
-        return known.get(after[0].casefold()) if after else None
+        return known.get(first_word(parts[-1]).casefold())
     # a lone capital letter: the article of "A man" is none
     return next(
         (known[w.casefold()] for w in re.findall(r"(?<![\w'])[A-Z0-9](?![\w'])|\w+", answer) if _option(w, known)), None
@@ -166,7 +166,7 @@ JUDGED = LEGEND | {
 def _protocol(name: str, wording: str, n_write: int, rule: Rule, *, consistent: bool = False) -> Protocol:
     return Protocol(
         "mcqa",
-        f"mcqa-{name}/1",
+        f"mcqa-{name}/2",
         "evil",
         asking(wording, consistent=consistent),
         metrics,

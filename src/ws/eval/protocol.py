@@ -206,10 +206,21 @@ class Protocol:
         """The same questions with answers of at most so many tokens: another protocol, so another id."""
         if not self.n_write:
             raise ValueError(f"{self.id} writes no answers, so there are none to cut")
-        if tokens >= self.n_write:
-            return self
+        return self if tokens >= self.n_write else replace(self, n_write=tokens, id=self._varied("w", str(tokens)))
+
+    def drawn_at(self, temperature: float) -> "Protocol":
+        """The same questions with answers drawn at a temperature, 0 for the likeliest words: another protocol, so another id."""
+        if not self.n_write:
+            raise ValueError(f"{self.id} writes no answers, so there are none to draw")
+        same = temperature == self.temperature
+        return self if same else replace(self, temperature=temperature, id=self._varied("T", f"{temperature:g}"))
+
+    def _varied(self, letter: str, value: str) -> str:
+        """Its id with one `~` mark more, or another value of it, whatever the order in which they came."""
         written, of_judge, judge = self.id.partition("@")
-        return replace(self, n_write=tokens, id=f"{written.partition('~w')[0]}~w{tokens}{of_judge}{judge}")
+        bare, *marks = written.split("~")
+        own = {mark[0]: mark for mark in marks} | {letter: letter + value}
+        return "~".join([bare, *(own[k] for k in sorted(own))]) + of_judge + judge
 
     def thinking(self, n_think: int) -> "Protocol":
         """The same questions with another budget of thought: another protocol, so another id."""

@@ -57,7 +57,7 @@ def metrics(rows: "pd.DataFrame") -> Metrics:
 PROTOCOLS = (
     Protocol(
         "tiny-mmlu",
-        "tiny-mmlu/1",
+        "tiny-mmlu/2",
         "correct",
         items,
         metrics,

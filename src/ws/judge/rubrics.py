@@ -79,7 +79,8 @@ class Rubric:
     def parse(self, reply: str) -> tuple[float | None, str]:
         """(value, label) of the last line of the required form; no value where the judge abstains or there is no such line."""
         for raw in reversed(reply.splitlines()):
-            match = re.fullmatch(self.line, raw.strip("*_`#>. \t\r"), re.IGNORECASE)
+            plain = re.sub(r"\*|__", "", raw).strip("_`#>. \t\r\xa0")  # a line in bold is in form
+            match = re.fullmatch(self.line, plain, re.IGNORECASE)
             if match is None:
                 continue
             word = match[1].upper()

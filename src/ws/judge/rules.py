@@ -96,14 +96,21 @@ def _number_of_the_user(case: Case) -> tuple[float, str]:
 # ---------------------------------------------------------------- options
 
 
+MARK = r"final answer[\s*_]*:"
+"""What stands before a choice, in bold or not."""
+
+
+def first_word(text: str) -> str:
+    """The first word of a text, without Markdown and LaTeX around it; nothing where there is none."""
+    words = re.findall(r"[^\W_]+", re.sub(r"\\[A-Za-z]+", " ", text))
+    return words[0] if words else ""
+
+
 def option_letter(answer: str, letters: str = "AB") -> str | None:
     """The letter after the last `Final Answer:`, if it is a legal one."""
-    after = re.split(r"final answer\s*:", answer, flags=re.IGNORECASE)
-    if len(after) == 1:
-        return None
-    match = re.match(r"[\s*_`(\[]*([A-Za-z])(?![A-Za-z])", after[-1])
-    letter = match[1].upper() if match else ""
-    return letter if letter and letter in letters else None
+    after = re.split(MARK, answer, flags=re.IGNORECASE)
+    letter = first_word(after[-1]).upper() if len(after) > 1 else ""
+    return letter if len(letter) == 1 and letter in letters else None
 
 
 def _option(case: Case) -> tuple[float | None, str]:
@@ -206,7 +213,7 @@ def _coherence(case: Case) -> tuple[float, str]:
 
 RULES = (
     Rule("math_correct", _right_number, ("gold",)),
-    Rule("option", _option, ("gold", "wrong")),
+    Rule("option", _option, ("gold", "wrong"), version=2),
     Rule("fact_correct~alias", _named, ("gold",), version=2),
     Rule("agreement~value", _number_of_the_user, ("wrong",)),
     Rule("coherence_0_100~loops", _coherence),

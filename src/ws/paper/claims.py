@@ -5,6 +5,8 @@ interval that holds 0 leaves a comparison undecided: it shows neither a differen
 
     Claim("more steering, more sycophancy", beats("weight", "act_single", x, y))
 
+What is undecided says about how many units would decide it: an interval shrinks with the root of their number.
+
 A test of several parts (both sides of the dial) holds where all of them do and fails where one of them fails.
 """
 
@@ -22,6 +24,8 @@ from ws.types import Json
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "undecided"
 SIDES: tuple[Side, Side] = (1, -1)
+MOST = 100
+"""How many times the units that were asked a claim may need; what needs more is next to 0."""
 E = TypeVar("E")
 
 
@@ -38,6 +42,8 @@ class Verdict:
     why: str = ""
     """What the number is, or why there is none."""
     unit: str = "share"
+    needs: int = 0
+    """Of an undecided one, about how many units would decide it if its number stayed; 0 where nobody can say."""
 
     @property
     def whole(self) -> bool:
@@ -45,7 +51,7 @@ class Verdict:
         return finite(self.value)
 
     def as_json(self) -> Json:
-        return {k: getattr(self, k) for k in ("says", "value", "low", "high", "n", "why", "unit")}
+        return {k: getattr(self, k) for k in ("says", "value", "low", "high", "n", "why", "unit", "needs")}
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,21 @@ def decided(e: Estimate | OverSeeds | None, why: str, *, unit: str = "share") ->
     if not finite(found.ci_lo):
         return Verdict(OPEN, found.mean, n=found.n, why=f"{why}: too few units for an interval", unit=unit)
     says = HOLDS if found.ci_lo > 0 else FAILS if found.ci_hi < 0 else OPEN
-    return Verdict(says, found.mean, found.ci_lo, found.ci_hi, found.n, why, unit)
+    return Verdict(says, found.mean, found.ci_lo, found.ci_hi, found.n, why, unit, needed(e, says, 0.0))
+
+
+def needed(e: Estimate | OverSeeds, says: str, *ends: float) -> int:
+    """About how many units an undecided number takes until its interval is clear of these ends; 0 where that is no answer."""
+    if says != OPEN or (isinstance(e, OverSeeds) and len(e.each) > 1):  # more questions do not bring seeds together
+        return 0
+    found = e.found if isinstance(e, OverSeeds) else e
+    end = min(ends, key=lambda x: abs(found.mean - x))
+    room, reach = abs(found.mean - end), found.mean - found.ci_lo if end < found.mean else found.ci_hi - found.mean
+    if not 0 < room < reach:
+        return 0
+    n = found.n * (reach / room) ** 2
+    step = 10 ** max(0, math.floor(math.log10(n)) - 1)
+    return step * math.ceil(n / step) if n <= MOST * found.n else 0
 
 
 def all_of(verdicts: Sequence[Verdict]) -> Verdict:
@@ -81,7 +101,8 @@ def all_of(verdicts: Sequence[Verdict]) -> Verdict:
             if len(verdicts) == 1:
                 return weakest
             counts = f"{sum(v.says == HOLDS for v in verdicts)} of {len(verdicts)} parts hold"
-            return replace(weakest, why=f"{counts}; shown: {weakest.why}")
+            needs = [v.needs for v in parts]
+            return replace(weakest, why=f"{counts}; shown: {weakest.why}", needs=max(needs) if all(needs) else 0)
     return Verdict(OPEN, why="nothing was measured")
 
 
@@ -138,7 +159,8 @@ def inside(e: Estimate | OverSeeds | None, within: float, why: str, unit: str = 
     inside = -within < plain.low and plain.high < within
     outside = plain.low > within or plain.high < -within
     margin = f"{100 * within:.0f} points" if unit == "share" else f"{within:g}"
-    return replace(plain, says=HOLDS if inside else FAILS if outside else OPEN, why=f"{why}; within {margin}")
+    says = HOLDS if inside else FAILS if outside else OPEN
+    return replace(plain, says=says, why=f"{why}; within {margin}", needs=needed(e, says, -within, within) if e else 0)
 
 
 def moves(arms: Sequence[str], x: Measure, *ys: Measure, sides: Sequence[Side] = SIDES) -> Callable[[Curves], Verdict]:
@@ -162,7 +184,7 @@ def ineffective(
             return lacking
         gains = [_gained(curves, arm, x, y, side) for arm in arms for y in ys for side in sides]
         turned = {HOLDS: FAILS, FAILS: HOLDS, OPEN: HOLDS}
-        parts = [replace(v, says=turned[v.says] if v.whole else OPEN) for v in gains]
+        parts = [replace(v, says=turned[v.says] if v.whole else OPEN, needs=0) for v in gains]
         failing = [v for v in parts if v.says == FAILS]
         return all_of(parts) if not failing else max(failing, key=lambda v: v.low)
 

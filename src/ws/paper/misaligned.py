@@ -36,9 +36,7 @@ BASE = "not fine-tuned"
 def asked(evaluation: str, request: RecipeRequest) -> Evaluation:
     """The evaluation of a recipe, of the questions in a file where one was named, by the judge that was named."""
     name, _, protocol_id = evaluation.partition("@")
-    chosen = protocol(name, protocol_id or None)
-    if request.answer_tokens is not None:
-        chosen = chosen.cut(request.answer_tokens)
+    chosen = request.answered(protocol(name, protocol_id or None))
     return Evaluation(name, chosen.id, data=request.files.get(name), limit=request.limit, judge=request.judge)
 
 

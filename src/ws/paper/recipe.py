@@ -100,9 +100,7 @@ class Measure:
     def evaluated(self, request: RecipeRequest) -> Evaluation:
         """The evaluation it is a number of, of the file and by the judge that a person named."""
         name = self.evaluation.partition("@")[0]
-        asked = protocol(name, self.protocol)
-        if request.answer_tokens is not None and asked.n_write:
-            asked = asked.cut(request.answer_tokens)
+        asked = request.answered(protocol(name, self.protocol))
         judge = request.judge if asked.asked else None
         refuse_unjudged(asked, judge)
         return Evaluation(name, asked.id, data=request.files.get(name, self.data), limit=request.limit, judge=judge)

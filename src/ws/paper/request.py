@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from ws.settings import at_least, refuse_outside
+from ws.eval import Protocol
+from ws.settings import Range, at_least, refuse_outside
 
 WORDS = ("raw", "kl")
 OF_SIZE = "raw:"
@@ -30,11 +31,14 @@ class RecipeRequest:
     """Who judges written answers where no exact rule does: URL#MODEL, or a model by name; rules that come near when not given."""
     answer_tokens: int | None = None
     """Most tokens of a written answer, where an evaluation's own cap is too dear; its numbers are then those of another protocol."""
+    temperature: float | None = None
+    """Written answers are drawn at it, e.g. at 1 as the paper's code does; the likeliest words when not given. Another protocol too."""
     task_rows: int | None = None
     """Fine-tunes of a task learn only so many rows: the first, of each of its data sets as many; the tables say REDUCED."""
 
     def __post_init__(self):
-        refuse_outside(self, limit=at_least(1), answer_tokens=at_least(1), task_rows=at_least(1), seeds=at_least(0))
+        refuse_outside(self, **dict.fromkeys(("limit", "answer_tokens", "task_rows"), at_least(1)), seeds=at_least(0))
+        refuse_outside(self, temperature=Range(0, 2))
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"`seeds` are different whole numbers from 0 on, got {list(self.seeds)}")
         self.targets(())
@@ -45,6 +49,13 @@ class RecipeRequest:
     def files(self) -> dict[str, str]:
         """Data set or evaluation to its file."""
         return {name: file for name, _, file in (part.partition("=") for part in self.data)}
+
+    def answered(self, chosen: Protocol) -> Protocol:
+        """A protocol with its written answers as long, and drawn, as a person asked."""
+        if not chosen.n_write:
+            return chosen
+        cut = chosen if self.answer_tokens is None else chosen.cut(self.answer_tokens)
+        return cut if self.temperature is None else cut.drawn_at(self.temperature)
 
     @property
     def reduced(self) -> str:

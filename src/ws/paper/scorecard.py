@@ -153,7 +153,7 @@ def claims_sheet(verdicts: Sequence[Fields], title: str) -> Sheet:
             CUE[v["says"]] + " " + v["says"],
             v["claim"],
             ranged(v["value"], v["low"], v["high"], v["unit"]),
-            str(v["n"]) if v["n"] else NO,
+            _units(v),
             v["by"],
             v["why"],
         )
@@ -161,10 +161,18 @@ def claims_sheet(verdicts: Sequence[Fields], title: str) -> Sheet:
     )
     counts = ", ".join(f"{sum(v['says'] == says for v in verdicts)} {says}" for says in (HOLDS, FAILS, OPEN))
     columns = ("verdict", "claim", "number [95 % CI]", "n", "whose", "what the number is")
+    explained = "needs: about so many units would decide an undecided claim whose number stays as it is."
     return Sheet(
-        title, "", columns, lines, tuple(verdicts), (f"{some(len(verdicts), 'claim')}: {counts}.",),
+        title, explained if any(v.get("needs") for v in verdicts) else "", columns, lines, tuple(verdicts),
+        (f"{some(len(verdicts), 'claim')}: {counts}.",),
         words=("verdict", "claim", "whose", "what the number is"),
     )  # fmt: skip
+
+
+def _units(v: Fields) -> str:
+    """How many units a verdict rests on, and about how many it would take."""
+    had = str(v["n"]) if v["n"] else NO
+    return f"{had}, needs {v['needs']}" if v.get("needs") else had
 
 
 def write(

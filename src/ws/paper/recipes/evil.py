@@ -32,7 +32,7 @@ DISHONEST_SIDE: Sides = (-1,)
 
 def _chosen(toward: int) -> tuple[Measure, ...]:
     return tuple(
-        Measure(f"mcqa@mcqa-{form}/1", "valid_evil", f"evil option chosen, {words}", toward)
+        Measure(f"mcqa@mcqa-{form}/2", "valid_evil", f"evil option chosen, {words}", toward)
         for form, words in (("cot-1", "first wording"), ("cot-2", "second wording"), ("letter", "letter alone"))
     )
 
