@@ -14,9 +14,12 @@ import torch
 import uvicorn
 from starlette.testclient import TestClient
 from test_steer import lowrank
+from transformers import AutoTokenizer
 
 from ws.direction import Direction
 from ws.generate import generate
+from ws.models import prompts
+from ws.models.chat import render_messages
 from ws.serve.app import Server
 from ws.serve.batch import Batch
 from ws.serve.listen import IDLE, bound, configured
@@ -28,6 +31,7 @@ from ws.steer import steer
 
 KENYA = [{"role": "user", "content": "What is the capital of Kenya?"}]
 KEY = "k3y"
+TOOL = {"type": "function", "function": {"name": "time", "parameters": {}}}
 CARD = {"strengths": [{"budget": 1, "neg": -1.5, "pos": 0.5, "matched": True}]}
 
 
@@ -180,23 +184,59 @@ def test_the_same_seed_gives_the_same_answers_and_another_gives_others(client):
 
 
 def test_a_conversation_with_a_system_prompt_and_tools_is_read_by_the_template(tiny, client, monkeypatch):
-    seen = {}
-    apply = tiny.tokenizer.apply_chat_template
+    texts = []
     monkeypatch.setattr(
-        tiny.tokenizer, "apply_chat_template", lambda m, **k: seen.update(messages=m, **k) or apply(m, **k)
+        "ws.serve.requests.render_messages", lambda *a, **k: texts.append(render_messages(*a, **k)) or texts[-1]
     )
-    tool = {"type": "function", "function": {"name": "time", "parameters": {}}}
+    described = tiny.tokenizer.chat_template + "{{ tools | tojson if tools }}"
+    monkeypatch.setattr(tiny.tokenizer, "chat_template", described)
     messages = [
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": "What color "}, {"type": "text", "text": "is snow?"}]},
         {"role": "assistant", "content": "White."},
         *KENYA,
     ]
-    assert chat(client, messages=messages, tools=[tool]).status_code == 200
-    assert seen["tools"] == [tool]
-    assert [m["role"] for m in seen["messages"]] == ["system", "user", "assistant", "user"]
-    assert seen["messages"][1]["content"] == "What color is snow?"
-    assert "tools" not in (seen.clear() or (chat(client, tools=[tool], tool_choice="none") and seen))
+    plain = [{**m, "role": "system" if m["role"] == "developer" else m["role"]} for m in messages]
+    plain[1]["content"] = "What color is snow?"
+    for choice in ("auto", "none"):
+        assert chat(client, messages=messages, tools=[TOOL], tool_choice=choice).status_code == 200
+    assert texts == [render_messages(tiny.tokenizer, plain, tools=tools) for tools in ([TOOL], None)]
+    assert '"name": "time"' in texts[0] and "time" not in texts[1]
+
+
+def test_tools_that_the_template_does_not_describe_are_refused_and_not_passed_over(client):
+    assert_refused(chat(client, tools=[TOOL]), 400, "describes no tools")
+    assert chat(client, tools=[]).status_code == 200
+
+
+def test_the_arguments_of_a_call_that_comes_back_are_written_once(client, monkeypatch, real_data):
+    qwen = AutoTokenizer.from_pretrained(real_data / "tokenizers" / "qwen2.5")
+    seen = []
+    monkeypatch.setattr(
+        "ws.serve.requests.render_messages", lambda _, *a, **k: seen.append(render_messages(qwen, *a, **k)) or "x"
+    )
+    for text in (
+        '{"city": "Nairobi"}',
+        "Nairobi",
+        '{"city": "\\ud800"}',
+    ):  # the API has them as a text, whatever it holds
+        call = {"id": "c", "type": "function", "function": {"name": "weather", "arguments": text}}
+        asked = [*KENYA, {"role": "assistant", "content": None, "tool_calls": [call]}]
+        reply = chat(client, messages=[*asked, {"role": "tool", "tool_call_id": "c", "content": "22"}], tools=[TOOL])
+        assert reply.status_code == 200, reply.text
+    assert '{"name": "weather", "arguments": {"city": "Nairobi"}}\n</tool_call>' in seen[0]
+    assert '{"name": "weather", "arguments": "Nairobi"}\n</tool_call>' in seen[1]
+    for broken in (1, {}, {"function": {"arguments": "{}"}}):
+        asked = [*KENYA, {"role": "assistant", "tool_calls": [broken]}]
+        assert_refused(chat(client, messages=asked), 400, "a tool call has a function with a name")
+
+
+def test_the_place_of_an_image_in_a_prompt_is_refused(tiny, client, monkeypatch):
+    (token,) = tiny.tokenizer("?", add_special_tokens=False)["input_ids"]
+    monkeypatch.setitem(prompts._images, tiny.tokenizer, frozenset({token}))
+    assert_refused(chat(client), 400, "the place of an image")
+    for prompt in ("Why?", [token]):
+        assert_refused(client.post("/v1/completions", json={"prompt": prompt}), 400, "the place of an image")
 
 
 def test_steering_from_the_answer_on_is_labelled(client):

@@ -7,6 +7,7 @@ plainly: the text itself, after its start token where it uses one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from ws.errors import Unsupported
@@ -63,13 +64,11 @@ def render_messages(
             raise Unsupported("this tokenizer has no chat template, so it cannot describe tools to the model.")
         texts = [str(m["content"]) for m in messages if m["content"] or m["role"] != "system"]
         return _start_token(tokenizer) + "\n\n".join(texts)
-    text = tokenizer.apply_chat_template(
-        as_taken(tokenizer, messages),
-        tokenize=False,
-        add_generation_prompt=True,
-        enable_thinking=thinking != "off",
-        **({"tools": list(tools)} if tools else {}),
-    )
+    taken = as_taken(tokenizer, messages)
+    options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": thinking != "off"}
+    text = tokenizer.apply_chat_template(taken, **options, **({"tools": list(tools)} if tools else {}))
+    if tools and text == tokenizer.apply_chat_template(taken, **options):
+        raise Unsupported("the chat template of this model describes no tools to it; leave them out.")
     opened = text.rfind("<think>") > text.rfind("</think>")
     if thinking == "off" and opened:
         close_of_thought(tokenizer)

@@ -10,7 +10,7 @@ from ws.grid.compare import Comparison, read_report
 from ws.methods import is_control
 from ws.numbers import finite
 from ws.records import read, refuse_damaged
-from ws.report.frontier import Dot, frontier
+from ws.report.frontier import Dot, against_cost, frontier
 from ws.report.limits import BUILT_IN, LARGEST, box
 from ws.report.meanings import meanings
 from ws.results import chart
@@ -170,10 +170,8 @@ def _against_cost(r: Report, sheet: Sheet) -> Html | None:
         return None
     draws = [c for c in r.cells(sheet) if is_control(c["method"]) and finite(c["axis"])]
     dots += [Dot(c["method"], cost, c["axis"], random=True) for c in draws if (cost := _cost(c)) is not None]
-    caption = (
-        f"{metric}: upwards is more of what the behavior wants, to the right is more damage. Bars: 95 % intervals; hollow: of another "
-        "strength; grey: random directions."
-    )
+    says = against_cost(metric, bool(sheet.records[0].get("intent")))
+    caption = f"{says} Bars: 95 % intervals; hollow: of another strength; grey: random directions."
     return frontier(f"{metric} against cost", COST, f"axis of {metric}", dots, caption)
 
 

@@ -11,6 +11,12 @@ NAMED = 14
 """Most points that are named in the picture; where there are more, names stand where the pointer rests."""
 
 
+def against_cost(metric: str, claimed: bool) -> str:
+    """What the two ways of a picture of effect and cost mean."""
+    up = "what the behavior wants" if claimed else "this metric, of which no claim is known"
+    return f"{metric}: upwards is more of {up}; to the right is more damage."
+
+
 @dataclass(frozen=True)
 class Dot:
     """One method or study in a picture."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from ws import behaviors
 from ws.errors import BadFile
 from ws.numbers import bounds, finite, some, with_interval
-from ws.report.frontier import Dot, frontier
+from ws.report.frontier import Dot, against_cost, frontier
 from ws.report.limits import BUILT_IN, LARGEST, NO_UNIT, box
 from ws.report.meanings import meanings
 from ws.results import chart
@@ -194,7 +194,7 @@ def _frontier(sweep: Sweep) -> Html | None:
             )
             for e in own
         ]
-        caption = f"{metric}: upwards is more of what the behavior wants, to the right is more damage. Bars: 95 % intervals over units."
+        caption = f"{against_cost(metric, any(e.side for e in own))} Bars: 95 % intervals over units."
         if dots:
             x, y = "rise of the loss on neutral text at the worse end, nats per token", f"change of {metric}"
             parts.append(frontier(metric, x, y, dots, caption))

@@ -4,6 +4,7 @@ A field that would change the answer and is not done here is refused, and so is 
 not be answered by the base.
 """
 
+import contextlib
 import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +12,11 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from ws.errors import Unsupported
 from ws.generate import HOTTEST, Sampling, context_of
 from ws.models.base import Base
-from ws.models.chat import THINKING, encode, render_messages
+from ws.models.chat import THINKING, render_messages
+from ws.models.prompts import refuse_images
 from ws.serve.batch import Ask
 from ws.serve.refusal import Refusal
 from ws.serve.settings import Serving
@@ -95,6 +98,8 @@ class Reader:
             raise Refusal(400, "chat_template_kwargs holds enable_thinking, true or false, and nothing else")
         try:
             text = render_messages(self.base.tokenizer, messages, tools=tools, thinking=thinking)
+        except Unsupported as e:
+            raise Refusal(400, str(e)) from None
         except Exception as e:  # templates are programs of strangers, and raise what they like
             raise Refusal(400, f"the chat template of this model refuses these messages: {_line(e)}") from None
         top = number_of(body, "top_logprobs", int, 0, 0, TOP)
@@ -106,7 +111,7 @@ class Reader:
             raise Refusal(400, "max_tokens and max_completion_tokens say the same; give one of them")
         body = {**body, "max_tokens": both[0] if both else None}
         asked = [m["content"] for m in messages if m["role"] == "user"]
-        ids = encode(self.base.tokenizer, text)
+        ids = list(self.base.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
         return self._wanted(body, ids, asked[-1] if asked else text, logprobs, CHAT_TOKENS, client, trimmed=True)
 
     def completion(self, body: Json, client: str) -> Wanted:
@@ -142,6 +147,10 @@ class Reader:
         echo: str = "",
     ) -> Wanted:
         """What chats and completions have in common."""
+        try:
+            refuse_images(self.base.tokenizer, ids)
+        except Unsupported as e:
+            raise Refusal(400, str(e)) from None
         model = field_of(body, "model", str, BASE)
         strengths = self.dials.strengths(model, field_of(body, "steer", dict, {}))
         start = field_of(body, "steer_from", str, "prompt")
@@ -253,8 +262,22 @@ def _message(message: object) -> dict[str, Any]:
     if not isinstance(content, str):
         raise Refusal(400, "the content of a message is text", param="messages")
     role = "system" if message["role"] == "developer" else message["role"]
-    more = {k: message[k] for k in ("tool_calls", "tool_call_id", "name") if k in message}
+    more = {k: message[k] for k in ("tool_call_id", "name") if k in message}
+    if calls:
+        more["tool_calls"] = [_call(c) for c in message["tool_calls"]]
     return {"role": role, "content": content, **more}
+
+
+def _call(call: object) -> dict[str, Any]:
+    """A call that a model made, as templates take it: with its arguments as an object, where the API has a text."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(call, dict) or not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise Refusal(400, "a tool call has a function with a name and arguments", param="messages")
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        with contextlib.suppress(Refusal):  # what a model wrote need not be JSON, and then stays its text
+            arguments = parsed(arguments.encode())
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def _tools(body: Json) -> list[dict[str, Any]] | None:

@@ -24,7 +24,8 @@ def sheet(
     for k in ranked(methods, claim):
         cells, record = _line(k, claim, costs, reference, chance, several=several)
         lines.append(cells)
-        records.append({"behavior_metric": claim.metric, "protocol": claim.protocol.id, **record})
+        about = {"behavior_metric": claim.metric, "protocol": claim.protocol.id, "intent": claim.intent}
+        records.append({**about, **record})
     for name, why in lost.items():
         lines.append({"method": f"{name}: FAILED, {why}"})
         records.append({"behavior_metric": claim.metric, "protocol": claim.protocol.id, "method": name, "failed": why})
