@@ -18,7 +18,7 @@ from ws.models import open_checkpoint
 from ws.watch import Change, Watched, angles, auroc, fpr_at, matrix, opened
 from ws.watch.alarm import Against, by_chance
 from ws.watch.changes import without_folder
-from ws.watch.tables import angle_sheet, readings
+from ws.watch.tables import angle_sheet, parts_sheets, readings
 
 MODULES = tuple(f"model.layers.{n}.{leaf}" for n in (1, 2) for leaf in ("self_attn.q_proj", "mlp.down_proj"))
 
@@ -309,6 +309,81 @@ def test_a_whole_fine_tune_with_a_nan_is_refused_when_it_is_read(base, tmp_path)
     theta = open_checkpoint(tmp_path / "base")
     with pytest.raises(BadFile, match="not finite"):
         angles(opened(str(tmp_path / "ft"), theta, tmp_path / "out"), [], theta)
+
+
+@pytest.fixture(scope="module")
+def theta(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    small.model("llama").save_pretrained(folder)
+    return open_checkpoint(folder)
+
+
+def whole(folder, *, size=0.01, dtype=torch.float32, vocabulary=96, seed=0):
+    """A whole fine-tune of `theta` at a folder: every matrix of its blocks a little off."""
+    network = small.model("llama", dtype=dtype, vocabulary=vocabulary, seed=seed)
+    with torch.no_grad():
+        for name in MODULES:
+            network.get_submodule(name).weight += size
+    network.save_pretrained(folder)
+    return folder
+
+
+def test_a_fine_tune_in_a_hub_cache_is_found_and_called_by_its_id(theta, tmp_path):
+    cached = tmp_path / "hub" / "models--some--ft"
+    whole(cached / "snapshots" / "abc")
+    (cached / "blobs").mkdir()
+    for path in (cached, cached / "snapshots" / "abc", tmp_path / "hub"):
+        (found,) = opened(str(path), theta, tmp_path / "out")
+        assert found.name.endswith("some/ft")
+        assert len(found.forms) == len(theta.linears)
+    whole(cached / "snapshots" / "def")
+    with pytest.raises(BadFile, match="holds 2 snapshots"):
+        opened(str(cached), theta, tmp_path / "out")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("def\n")
+    (found,) = opened(str(cached), theta, tmp_path / "out")
+    assert found.name == "some/ft"
+
+
+def test_a_whole_model_from_another_start_is_no_fine_tune_and_is_refused(theta, tmp_path):
+    with pytest.raises(DirectionMismatch, match="is no fine-tune of base"):
+        opened(str(whole(tmp_path / "other", seed=5)), theta, tmp_path / "out")
+    assert opened(str(whole(tmp_path / "own", size=0.1)), theta, tmp_path / "out")
+
+
+def test_a_whole_fine_tune_says_what_is_left_out_and_what_its_file_rounds(theta, tmp_path):
+    notes = {}
+    for name, more in {"plain": {}, "half": dict(dtype=torch.bfloat16), "grown": dict(vocabulary=104)}.items():
+        (found,) = opened(str(whole(tmp_path / name, **more)), theta, tmp_path / "out")
+        notes[name] = found.notes
+    assert notes["plain"] == ()
+    assert notes["half"][-1].endswith("in float32: what that rounds is part of |tau|.")
+    assert notes["half"][-1].startswith("half is stored in bfloat16")
+    (one,) = notes["grown"]
+    assert one.startswith("grown: 2 tensors outside the blocks' linear layers also differ and are left out, e.g. ")
+
+
+def test_a_fine_tune_that_changed_nothing_has_no_angle_and_says_so(base):
+    angle = matrix([change("still", {}), change("moved", low(base, 3))], [Watched(change("w", low(base, 1)))], base)
+    sheet = angle_sheet(angle, "t")
+    assert [line[1] for line in sheet.lines] == ["–", sheet.lines[1][1]] and sheet.lines[1][1] != "–"
+    assert not any("nan" in cell for line in sheet.lines for cell in line)
+    assert "still: every matrix that is compared is the base's, so there is no angle." in sheet.readings
+    assert not any("moved: every" in r for r in sheet.readings)
+
+
+def test_parts_lie_across_where_they_are_few_and_down_where_they_are_more_than_the_fine_tunes(base):
+    """So that thirty layers of one fine-tune have room on a terminal."""
+    w = Watched(change("w", low(base, 1)))
+    few = parts_sheets(matrix([change("a", low(base, 2))], [w], base), "layer")[0]
+    many = parts_sheets(matrix([change(f"f{k}", low(base, k)) for k in range(3)], [w], base), "layer")[0]
+    assert few.columns == ("layer", "a", "random, sd", "share of |w|²")
+    assert [line[0] for line in few.lines] == ["1", "2"]
+    assert many.columns == ("fine-tune", "1", "2")
+    assert [line[0] for line in many.lines] == ["f0", "f1", "f2", "random, sd", "share of |w|²"]
+    assert few.lines[0][1] == f"{few.records[0]['cos']:+.3f}"
+    kinds = parts_sheets(matrix([change(f"f{k}", low(base, k)) for k in range(3)], [w], base), "kind")[0]
+    assert kinds.columns == ("fine-tune", "down_proj", "q_proj")
 
 
 def test_a_fine_tune_on_the_pairs_of_the_direction_is_marked(base):

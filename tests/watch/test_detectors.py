@@ -193,6 +193,15 @@ WRONG = {
     "an unknown behavior": ("ws watch --model {ft} --base tiny --behaviors kindness", "kindness"),
     "a folder of nothing": ("ws watch {nothing} --directions {d}", "holds no adapter"),
     "a direction without pairs": ("ws watch --directions {d} --make-nulls", "pairs of a run"),
+    "a null twice": ("ws watch {ft} --directions {d} --model tiny --permuted {ft},{ft}", "names a direction twice"),
+    "the direction as its own null": (
+        "ws watch {ft} --directions {d} --model tiny --permuted {d}",
+        "or d.safetensors itself",
+    ),
+    "labels of one kind": (
+        "ws watch {ft} --directions {d} --model tiny --labels labels.csv",
+        "no fine-tunes of both kinds",
+    ),
 }
 
 
@@ -203,6 +212,7 @@ def test_a_wrong_command_is_one_sentence(case, tiny, told, tmp_path, monkeypatch
     forms = low(tiny, 0, modules=list(tiny.linears)[:2])
     folder_of(tiny, tmp_path / "ft", forms)
     ws.save_direction(Direction(forms, {"base": tiny.described()}), tmp_path / "d.safetensors")
+    (tmp_path / "labels.csv").write_text("name,label\nft,1\n")
     command, words = WRONG[case]
     code, out, err = told(*command.format(ft="ft", nothing="nothing", d="d.safetensors").split()[1:])
     assert (code, out) == (2, "")
@@ -240,3 +250,8 @@ def test_labels_give_areas_and_false_positives_and_missing_nulls_name_their_comm
     assert all(len(a["random"]) == 20 and a["alarm"] is None for a in told_of["angles"])
     code, out, _ = told(*words)
     assert "no permuted labels (0 of at least 3), no control behavior, no ceiling" in out
+    benign = [tmp_path / "fts" / f"f{k}" for k in (0, 2, 4, 6)]
+    nulls = ("--permuted", ",".join(map(str, benign[:3])), "--control", tmp_path / "fts" / "f1")
+    code, out, err = told("watch", benign[3], *words[2:], *nulls)
+    assert code == 0, err
+    assert "w has no ceiling: give the direction's run and --make-nulls." in out

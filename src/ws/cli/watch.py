@@ -279,11 +279,14 @@ def _labels(path: str | None) -> dict[str, bool]:
     try:
         with open(path, newline="", encoding="utf-8") as f:
             rows = list(csv.DictReader(f))
-        return {row["name"]: {"1": True, "0": False}[row["label"].strip()] for row in rows}
+        labels = {row["name"]: {"1": True, "0": False}[row["label"].strip()] for row in rows}
     except (OSError, KeyError, AttributeError, UnicodeDecodeError) as e:
         raise BadFile(
             f"--labels {path} is no CSV file with the columns name and label, 1 or 0 ({type(e).__name__})."
         ) from None
+    if len(set(labels.values())) < 2:
+        raise BadFile(f"--labels {path} has no fine-tunes of both kinds, 1 and 0, so there is nothing to tell apart.")
+    return labels
 
 
 def _notes(changes: Sequence, directions: Sequence[Watched], base: Theta) -> list[str]:
@@ -291,12 +294,14 @@ def _notes(changes: Sequence, directions: Sequence[Watched], base: Theta) -> lis
     notes = [n for c in changes for n in c.notes]
     for w in directions:
         if lacking := w.missing():
+            ceiling_alone = lacking == ["ceiling"]
+            named = "" if ceiling_alone else "name them with --permuted and --control, or "
             how = (
                 f"`ws watch --directions {w.run.name} --make-nulls` trains what is lacking"
                 if w.run is not None
-                else "name them with --permuted and --control, or give the direction's run and --make-nulls"
+                else f"{named}give the direction's run and --make-nulls"
             )
-            alarm = "no alarm can be raised without; " if lacking[0] != "ceiling" else ""
+            alarm = "" if ceiling_alone else "no alarm can be raised without; "
             notes.append(f"{w.direction.name} has no {', no '.join(lacking)}: {alarm}{how}.")
     return list(dict.fromkeys(notes))
 

@@ -16,8 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
+from torch.nn.functional import cosine_similarity
 
 from ws.adapters import Adapter, changes_between, family, load_adapter
 from ws.adapters.family import forms_of, peft_names, renamed
@@ -31,10 +33,15 @@ from ws.direction.file import format_of
 from ws.direction.forms import Form, mapped
 from ws.errors import BadFile, DirectionMismatch, Unsupported
 from ws.models.checkpoint import Checkpoint, Theta, checkpoint_of, fetched, open_checkpoint
+from ws.numbers import some
 from ws.records import find_run, named_runs
 from ws.types import Json
 
 Forms = Mapping[str, tuple[Form, ...]]
+UNRELATED = 0.1
+"""Weights of two trainings from scratch have cosines near 0, those of a fine-tune and its base near 1."""
+CACHED = "models--"
+"""What the folder of a model is called in a hub cache, before OWNER--NAME."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,15 +172,35 @@ def of_checkpoint(name: str, theta: Checkpoint, base: Theta) -> Change:
     """The change that a whole fine-tune makes to the linear layers, streamed tensor by tensor."""
     before = checkpoint_of(base)
     same_linears(theta, before)
+    _refuse_no_fine_tune(name, theta, before)
     changed = Read(tuple(theta.linears), lambda module: change_of_module(theta, before, module))
-    rest = left_out(theta, before)
-    notes: tuple[str, ...] = ()
-    if rest["tensors"]:
-        notes = (
-            f"{name}: {rest['tensors']} tensors outside the blocks' linear layers also differ and are left out, "
-            f"e.g. {', '.join(rest['names'][:2])}.",
+    notes, rest = [], left_out(theta, before)
+    if n := rest["tensors"]:
+        also = "also differ and are left out" if n > 1 else "also differs and is left out"
+        names = ", ".join(rest["names"][:2])
+        notes.append(f"{name}: {some(n, 'tensor')} outside the blocks' linear layers {also}, e.g. {names}.")
+    own, theirs = (str(_stored(t)).removeprefix("torch.") for t in (theta, before))
+    if own != theirs:
+        notes.append(f"{name} is stored in {own} and {base.id} in {theirs}: what that rounds is part of |tau|.")
+    return Change(name, changed, {"source": "a checkpoint", **theta.described()}, notes=tuple(notes))
+
+
+def _stored(theta: Checkpoint) -> torch.dtype:
+    return next(iter(theta.linears.values())).module.weight.dtype  # type: ignore[return-value]
+
+
+def _refuse_no_fine_tune(name: str, theta: Checkpoint, before: Checkpoint) -> None:
+    """Refuse a model of the same shapes that was trained from another start: its weights have no angle to the base's."""
+    modules = list(before.linears)
+    cosines = []
+    for m in {modules[0], modules[len(modules) // 2], modules[-1]}:
+        own, theirs = (t.weight(m).flatten().double() for t in (theta, before))
+        cosines.append(float(cosine_similarity(own, theirs, dim=0)))
+    if max(map(abs, cosines)) < UNRELATED:
+        raise DirectionMismatch(
+            f"{name} is no fine-tune of {before.id}: their weights have cosines of at most {max(cosines):.2f}; name its own base "
+            "with `model` (or `base`)."
         )
-    return Change(name, changed, {"source": "a checkpoint", **theta.described()}, notes=notes)
 
 
 def of_direction(name: str, direction: Direction, base: Theta) -> Change:
@@ -209,10 +236,11 @@ def opened(text: str, base: Theta, out: Path) -> list[Change]:
     if path.is_file():
         return [_of_file(text, path, base)]
     if path.is_dir():
+        path = unpacked(path)
         if found := list(in_folder(path, _short(path), base)):
             return found
-        inside = [p for p in sorted(path.iterdir()) if p.is_dir()]
-        if found := [change for p in inside for change in in_folder(p, f"{_short(path)}/{p.name}", base)]:
+        inside = [unpacked(p) for p in sorted(path.iterdir()) if p.is_dir()]
+        if found := [change for p in inside for change in in_folder(p, f"{_short(path)}/{_last(p)}", base)]:
             return found
         raise BadFile(f"{text} holds no adapter, no model and no direction, and neither do the folders in it.")
     if is_hub_id(text, out):
@@ -256,6 +284,19 @@ def _of_hub(text: str, base: Theta) -> Change:
     return of_checkpoint(text, open_checkpoint(text), base)
 
 
+def unpacked(path: Path) -> Path:
+    """A folder as a hub cache keeps it, by the snapshot that it holds; any other folder as it is."""
+    snapshots, main = path / "snapshots", path / "refs" / "main"
+    if not path.name.startswith(CACHED) or not snapshots.is_dir():
+        return path
+    there = sorted(p for p in snapshots.iterdir() if p.is_dir())
+    if main.is_file():
+        there = [p for p in there if p.name == main.read_text().strip()] or there
+    if len(there) == 1:
+        return there[0]
+    raise BadFile(f"{path} holds {len(there)} snapshots, and it is not said which is meant; name the folder of one.")
+
+
 def without_folder(changes: list[Change]) -> list[Change]:
     """The same changes, less the name of the folder that all of them lie in; the sides of a training keep theirs."""
     parts = [c.name.rpartition("/") for c in changes]
@@ -279,10 +320,18 @@ def _same_model(head: str, base: Theta, text: str) -> None:
         raise DirectionMismatch(f"{text} stands on another base than {base.id}; a change is compared on one base only.")
 
 
+def _last(path: Path) -> str:
+    """The last part of a path, or the hub id that a snapshot is of."""
+    cached = path.parent.parent.name
+    if path.parent.name == "snapshots" and cached.startswith(CACHED):
+        return cached.removeprefix(CACHED).replace("--", "/", 1)
+    return path.name
+
+
 def _short(path: Path) -> str:
     """The last part of a path; of a side of a training also which training it is of."""
     path = path.resolve()
     if path.name not in ("pos", "neg"):
-        return path.name
+        return _last(path)
     run = path.parent.parent if path.parent.name == "train" else path.parent
     return f"{run.name}/{path.name}"

@@ -87,6 +87,10 @@ def watched(
     """A direction by name, with the nulls that are named, or else those that lie below the output folder."""
     direction, run = direction_named(text, base, out), lookup(text, out).run
     named = tuple(replace(direction_named(p, base, out), name=f"permuted {k}") for k, p in enumerate(permuted))
+    if len({text, *permuted}) <= len(permuted):
+        raise ValueError(
+            f"`permuted` names a direction twice, or {text} itself; each is a training of its own on swapped labels"
+        )
     there = _there(run, base) if run is not None else Watched(direction)
     controls = there.controls if control is None else (_control_named(control, run, base, out),)
     return Watched(direction, named or there.permuted, controls, there.twins, run)

@@ -15,6 +15,7 @@ EXPECTED = (
     "labels (the rule was fixed before); one that does not lies among them."
 )
 CEILING = 0.05
+CHANCE, SHARE = "random, sd", "share of |w|²"
 
 
 def angle_sheet(angles: Sequence[Angle], title: str, steps: Sequence[int] | None = None) -> Sheet:
@@ -50,7 +51,7 @@ def _cells(a: Angle) -> list[str]:
         percent(a.cos / a.ceiling) if a.ceiling is not None and a.ceiling > CEILING else NO,
         signed(a.alphas, 3),
         f"{a.norm:.3g}" if finite(a.norm) else NO,
-        f"{np.std(against.random, ddof=1):.4f}" if len(against.random) > 1 else NO,
+        f"{sd:.4f}" if len(against.random) > 1 and finite(sd := float(np.std(against.random, ddof=1))) else NO,
         a.start,
     ]
 
@@ -77,6 +78,8 @@ def readings(angles: Sequence[Angle]) -> list[str]:
             f"alarms: {len(fired)} of {some(len(judged), 'line')}; by chance alone z > {Z:g} comes in "
             f"{100 * by_chance(n):.1g} % of cases, for mean and sd are those of {n} permuted trainings."
         )
+    if still := list(dict.fromkeys(a.name for a in angles if a.norm == 0)):
+        lines.append(f"{', '.join(still)}: every matrix that is compared is the base's, so there is no angle.")
     if len(judged) < len(angles):
         lines.append(
             f"{some(len(angles) - len(judged), 'line')} without a verdict: a null of the same start is missing."
@@ -104,32 +107,36 @@ def readings(angles: Sequence[Angle]) -> list[str]:
 
 
 def parts_sheets(angles: Sequence[Angle], scope: str) -> list[Sheet]:
-    """For each direction its cosines by layer or by kind of matrix, a column each, beside the spread of random ones."""
-    sheets = []
-    for direction in dict.fromkeys(a.direction for a in angles):
-        own = [a for a in angles if a.direction == direction]
-        groups = list(own[0].parts[scope])
-        lines = [(a.name, *(signed(a.parts[scope][g]["cos"], 3) for g in groups)) for a in own]
-        spread = [max((a.parts[scope][g]["random_sd"] or 0.0 for a in own), default=0.0) for g in groups]
-        lines.append(("random, sd", *(f"{s:.4f}" for s in spread)))
-        share = [own[0].parts[scope][g]["share_of_direction"] for g in groups]
-        lines.append(("share of |w|²", *(percent(s) for s in share)))
-        records = [
-            {"name": a.name, "direction": direction, "group": g, **a.parts[scope][g]} for a in own for g in groups
-        ]
-        by = "layer" if scope == "layer" else "kind of matrix"
-        sheets.append(
-            Sheet(
-                f"cos with {direction}, by {by}",
-                "",
-                ("fine-tune", *groups),
-                tuple(lines),
-                tuple(records),
-                words=("fine-tune",),
-                faint=(len(lines) - 2, len(lines) - 1),
-            )
-        )
-    return sheets
+    """For each direction its cosines by layer or by kind of matrix, beside the spread of random ones and where it lies itself."""
+    return [
+        _parts_sheet([a for a in angles if a.direction == direction], direction, scope)
+        for direction in dict.fromkeys(a.direction for a in angles)
+    ]
+
+
+def _parts_sheet(own: Sequence[Angle], direction: str, scope: str) -> Sheet:
+    """A line for each fine-tune and a column for each group; the other way round where there are more groups."""
+    groups, by = list(own[0].parts[scope]), "layer" if scope == "layer" else "kind of matrix"
+    parts = {g: [a.parts[scope][g] for a in own] for g in groups}
+    spread = {g: [p["random_sd"] for p in some if p["random_sd"] is not None] for g, some in parts.items()}
+    table = [("fine-tune", *_labels(groups))]
+    table += [(a.name, *(signed(a.parts[scope][g]["cos"], 3) for g in groups)) for a in own]
+    table.append((CHANCE, *(f"{max(spread[g]):.4f}" if spread[g] else NO for g in groups)))
+    table.append((SHARE, *(percent(parts[g][0]["share_of_direction"]) for g in groups)))
+    down = len(groups) > len(own)
+    if down:
+        table = list(zip(*table))
+        table[0] = (by, *table[0][1:])
+    records = [{"name": a.name, "direction": direction, "group": g, **a.parts[scope][g]} for a in own for g in groups]
+    faint = () if down else (len(own), len(own) + 1)
+    title = f"cos with {direction}, by {by}"
+    return Sheet(title, "", table[0], tuple(table[1:]), tuple(records), words=(table[0][0],), faint=faint)
+
+
+def _labels(groups: Sequence[str]) -> list[str]:
+    """The last part of every name, where that tells them apart."""
+    short = [g.rpartition(".")[2] for g in groups]
+    return short if len(set(short)) == len(groups) else list(groups)
 
 
 def labelled_sheet(scores: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> Sheet:
