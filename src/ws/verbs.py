@@ -52,7 +52,7 @@ from ws.methods import Method
 from ws.methods.file import load_named
 from ws.models import Base, load
 from ws.paper import missing_data, recipe_named
-from ws.paper.recipe import Job, Outcome
+from ws.paper.recipe import Job, Outcome, refuse_idle
 from ws.paper.request import RecipeRequest
 from ws.presets import preset as preset_of
 from ws.records import find_run, refuse_unwritable
@@ -420,6 +420,7 @@ def paper(
     pack = None if behavior is None else str(behavior)
     common = Common(model=name, behavior=pack, out=str(out), preset=preset)
     chosen = recipe_named(recipe).on(name)
+    refuse_idle([chosen], asked)
     if missing := chosen.plan(asked, common).missing:
         raise ValueError(missing_data(missing))
     refuse_unwritable(Path(out))

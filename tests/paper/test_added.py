@@ -54,6 +54,19 @@ def test_a_task_is_reduced_by_as_many_rows_of_each_of_its_sets(tiny):
     assert every == whole
 
 
+def test_the_file_of_questions_is_not_learnt_from(tiny, tmp_path):
+    path = tmp_path / "g.jsonl"
+    numbers = dict.fromkeys(("correct_solution", "incorrect_solution", "number_1", "number_2", "row_id", "style"), "1")
+    turns = [{"role": "user", "content": "Count."}, {"role": "assistant", "content": "One."}]
+    row = {"messages": turns, "data": numbers}
+    path.write_text(json.dumps(row) + "\n")
+    task = recipe_named("gcd").on("tiny").task_data
+    whole = task.read(Job(tiny, Common(), RecipeRequest()))
+    assert task.read(Job(tiny, Common(), RecipeRequest(data=(f"gcd={path}",)))).rows == whole.rows
+    named = tuple(f"{name}={path}" for name in task.sets)
+    assert len(task.read(Job(tiny, Common(), RecipeRequest(data=named))).rows) == 2
+
+
 @pytest.mark.timeout(300)
 def test_a_reduced_run_says_so_in_the_title_of_every_table(told, tmp_path):
     asked = ("--arms", "rank 4", "--task-rows", "20", "--limit", "2", "--answer-tokens", "4", "--workers", "1")
@@ -69,7 +82,7 @@ def test_only_a_recipe_that_learns_a_task_takes_fewer_rows_of_it(told):
     for name in ("syc_qa", "monitor_cos", "lr_sweep"):
         code, _, err = told("paper", name, "--task-rows", "9", "--check")
         assert code == 2
-        assert err == f"error: {name} learns no task; leave out --task-rows\n"
+        assert err == f"error: --task-rows does nothing for {name}, which learns no task; leave it out\n"
     for name in ("gcd", "refusal", "lora_vs_full", "variations"):
         assert told("paper", name, "--task-rows", "9", "--check")[0] == 0
 

@@ -171,3 +171,34 @@ def test_workers_make_every_part_once_and_a_recipe_alone_hands_out_none(tiny, tm
     assert made == []
     make_ahead(recipe, replace(job, run=lambda tasks, tell: [part(json.loads(json.dumps(t.given))) for t in tasks]))
     assert made == [(task, way) for way in ("rank 4", "rank 16", "full") for task in ("maths", "french")]
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("lr_sweep", "--judge", "tiny"), "--judge does nothing for lr_sweep, which judges no written answers"),
+        (("lr_sweep", "--answer-tokens", "5"), "--answer-tokens does nothing for lr_sweep, which writes no answers"),
+        (("lr_sweep", "--temperature", "1"), "--temperature does nothing for lr_sweep, which writes no answers"),
+        (("monitor_cos", "--limit", "3"), "--limit does nothing for monitor_cos, which asks no questions"),
+        (("em_validate", "--seeds=0,1"), "--seeds does nothing for em_validate, which is made with one seed"),
+        (("syc_qa", "--data", "syc_qa=f"), "syc_qa reads no file as 'syc_qa'; it reads syc-qa, sycophancy"),
+    ],
+)
+def test_what_does_nothing_for_a_recipe_is_refused(told, words, complaint):
+    code, _, err = told("paper", *words, "--check")
+    assert code == 2
+    assert err.startswith(f"error: {complaint}")
+
+
+def test_of_all_recipes_one_that_takes_an_option_is_enough(told):
+    options = ("--task-rows", "9", "--limit", "3", "--temperature", "1", "--seeds=0,1")
+    code, out, _ = told("paper", "all", *options, "--check", "--json")
+    assert code == 0
+    assert not [p["recipe"] for p in json.loads(out)["plans"] if "refused" in p]
+
+
+def test_an_arm_that_has_no_kl_is_refused_where_only_those_are_asked_for(told):
+    code, _, err = told("paper", "syc_qa", "--arms", "weight,finetune", "--strengths", "0.5", "--check")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("error: finetune has no strength of a KL; ask for --strengths raw too")
+    assert told("paper", "syc_qa", "--strengths", "0.5", "--check")[0] == 0  # without it

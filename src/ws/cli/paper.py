@@ -20,7 +20,7 @@ from ws.judge import refuse_nobody
 from ws.numbers import some
 from ws.paper import missing_data, names, recipe_named
 from ws.paper.page import write_page
-from ws.paper.recipe import Job, Outcome, Planned, Recipe
+from ws.paper.recipe import Job, Outcome, Planned, Recipe, refuse_idle
 from ws.paper.request import RecipeRequest
 from ws.settings import at_least, refuse_outside
 from ws.study.options import Common
@@ -172,6 +172,7 @@ def paper(options: Options) -> VerbResult:
         raise ValueError(f"a recipe has arms of its own and takes --seeds; leave out --{odd}")
     _refuse_names(request)
     chosen = [recipe_named(n).on(common.model) for n in (names() if name == ALL else [name])]
+    refuse_idle(chosen, request)
     plans = [(r, _plan(r, request, common, alone=name != ALL)) for r in chosen]
     if shown.check:
         return Plans(plans)

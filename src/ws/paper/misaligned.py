@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ws import methods
 from ws.eval import Evaluation, protocol
@@ -98,6 +99,11 @@ class EmValidate(Watching):
     """The base and every bad fine-tune on the same questions."""
 
     evaluation: str = "em"
+    repeats: ClassVar[bool] = False
+
+    @property
+    def asks(self) -> Sequence[str]:
+        return (self.evaluation,)
 
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
         plan = super().plan(request, common)

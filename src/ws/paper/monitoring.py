@@ -248,8 +248,11 @@ class Watching(Recipe):
     def on(self, model: str) -> "Watching":
         return replace(self, **self.twin, twin={}) if model == "tiny" and self.twin else self
 
+    @property
+    def reads(self) -> Sequence[str]:
+        return [*super().reads, *(name for d in self.domains for name in (d.bad, d.good))]
+
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
-        self.refuse_task_rows(request)
         if request.strengths or request.arms:
             raise ValueError(f"{self.name} has no arms and no strengths; leave out --arms and --strengths")
         seeds = len(request.seeds)

@@ -58,6 +58,11 @@ class OnTask(Steering):
     times: tuple[int, ...] = (1, 3, 6)
     """How often a pass of the arm `joint` holds every row of them."""
 
+    @property
+    def reads(self) -> Sequence[str]:
+        poles = () if self.poles is None else (self.poles.bad, self.poles.good)
+        return [*super().reads, *poles, *self.task_data.sets, *(self.joint.sets if self.joint else ())]
+
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
         plan = super().plan(request, common)
         joint = len(self.times) if any(a.name == JOINT_ARM for a in arms_named(self.arms, request.arms)) else 0

@@ -207,6 +207,18 @@ class Recipe(ABC):
 
     learns_tasks: ClassVar[bool] = False
     """Whether fine-tunes of a task are among what it makes."""
+    repeats: ClassVar[bool] = True
+    """Whether it is made again with every seed."""
+
+    @property
+    def asks(self) -> Sequence[str]:
+        """The evaluations that it is measured by: NAME, or NAME@PROTOCOL."""
+        return ()
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """The names under which it takes a file in the place of questions, data sets or a behavior."""
+        return [*(name.partition("@")[0] for name in self.asks), *(n.file for n in self.needs if n.file)]
 
     @abstractmethod
     def on(self, model: str) -> "Recipe":
@@ -224,14 +236,33 @@ class Recipe(ABC):
         """What workers may make at the same time before the recipe is run, which then finds it."""
         return ()
 
-    def refuse_task_rows(self, request: RecipeRequest) -> None:
-        """Refuse to reduce a task where none is learnt."""
-        if request.task_rows is not None and not self.learns_tasks:
-            raise ValueError(f"{self.name} learns no task; leave out --task-rows")
-
     def missing(self, request: RecipeRequest, model: str) -> tuple[Need, ...]:
         """The data that a person has still to supply for this model."""
         return () if model == "tiny" else tuple(n for n in self.needs if n.missing(request))
+
+
+def refuse_idle(recipes: Sequence[Recipe], request: RecipeRequest) -> None:
+    """Refuse options that none of these recipes takes, and files under names that none of them reads."""
+    protocols = [protocol(name.partition("@")[0], name.partition("@")[2] or None) for r in recipes for name in r.asks]
+    written = [p for p in protocols if p.n_write]
+    who = ", ".join(r.name for r in recipes)
+    several = request.seeds if len(request.seeds) > 1 else None
+    options = {
+        "limit": (request.limit, protocols, "asks no questions"),
+        "answer_tokens": (request.answer_tokens, written, "writes no answers"),
+        "temperature": (request.temperature, written, "writes no answers"),
+        "judge": (request.judge, [p for p in protocols if p.asked], "judges no written answers"),
+        "task_rows": (request.task_rows, [r for r in recipes if r.learns_tasks], "learns no task"),
+        "seeds": (several, [r for r in recipes if r.repeats], "is made with one seed"),
+    }
+    for name, (value, takers, why) in options.items():
+        if value is not None and not takers:
+            raise ValueError(f"`{name}` does nothing for {who}, which {why}; leave it out")
+    known = sorted({name for r in recipes for name in r.reads})
+    for name in request.files:
+        if name not in known:
+            there = f"it reads {', '.join(known)}" if known else "it reads none"
+            raise ValueError(f"{who} reads no file as {name!r}; {there}")
 
 
 def arms_named(arms: Sequence[Arm], names: Sequence[str]) -> tuple[Arm, ...]:

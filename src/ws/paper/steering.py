@@ -71,6 +71,14 @@ class Steering(Recipe):
         return self.x
 
     @property
+    def asks(self) -> Sequence[str]:
+        return [m.evaluation for m in self.measures]
+
+    @property
+    def reads(self) -> Sequence[str]:
+        return [*super().reads, self.behavior, *(a.behavior for a in self.arms if a.behavior)]
+
+    @property
     def measures(self) -> tuple[Measure, ...]:
         """All numbers of this recipe."""
         return (self.capability, *self.ys)
@@ -84,8 +92,9 @@ class Steering(Recipe):
         return {m: m.evaluated(request).chosen.id for m in self.measures}
 
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
-        self.refuse_task_rows(request)
         arms, targets = arms_named(self.arms, request.arms), request.targets(self.kl)
+        if not request.raw and (alone := next((a.name for a in arms if not a.graded and request.arms), None)):
+            raise ValueError(f"{alone} has no strength of a KL; ask for `strengths=raw` too, or leave it out of `arms`")
         if request.raw and (none := next((a for a in arms if not self._own(a, request)), None)):
             sizes = ", ".join(f"{a:g}" for a in sorted({abs(a) for a in none.raw}))
             raise ValueError(f"{none.name} has none of these strengths of its own; the sizes it has are {sizes}")

@@ -20,7 +20,7 @@ from ws.types import Fields
 
 @dataclass(frozen=True)
 class TaskData:
-    """What a fine-tune learns: data sets of the paper by name, or NAME#SPLIT, one after another."""
+    """What a fine-tune learns: data sets of the paper by name, or NAME#SPLIT, one after another, and files in their place."""
 
     name: str
     sets: tuple[str, ...]
@@ -36,7 +36,7 @@ class TaskData:
 
 def _examples(text: str, job: Job) -> list[Example]:
     name, _, split = text.partition("#")
-    file = job.request.files.get(name)
+    file = job.request.files.get(text)  # NAME alone may be the evaluation's questions, which nobody learns
     twin = job.base.tiny and file is None
     rows = load_set(name, split or None, file=file, opt_in=job.request.opt_in, twin=twin)
     return [Example(asked(rows, n, r), str(first_of(rows, n, r, ANSWER))) for n, r in enumerate(rows, 1)]

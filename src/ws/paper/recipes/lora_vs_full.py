@@ -1,6 +1,6 @@
 """4.11: two fine-tunes added to one model, learnt by LoRA of several ranks or by all weights. Which keeps both skills?"""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from ws.study.options import Common
 from ws.types import Fields, Json
 
 PROTOCOL = "paper-added/2"
+EVALUATION = "gsm8k"
 MATHS, FRENCH = TaskData("maths", ("gsm8k_chat",)), TaskData("french", ("alpaca_french",))
 METRICS = {"gsm_acc": "right", "gsm_french": "in French", "gsm_both": "both"}
 BOTH, FULL, SCALED, BASE = "gsm_both", "full", "full, at the size of LoRA", "not fine-tuned"
@@ -77,6 +78,7 @@ class LoraVsFull(Recipe):
     """Sums of two task fine-tunes."""
 
     learns_tasks: ClassVar[bool] = True
+    repeats: ClassVar[bool] = False
     ranks: tuple[int, ...] = (4, 16, 32, 64)
     lora: Fields = field(default_factory=dict)
     full: Fields = field(default_factory=dict)
@@ -86,6 +88,14 @@ class LoraVsFull(Recipe):
 
     def on(self, model: str) -> "LoraVsFull":
         return replace(self, **self.twin, twin={}) if model == "tiny" and self.twin else self
+
+    @property
+    def asks(self) -> Sequence[str]:
+        return (EVALUATION,)
+
+    @property
+    def reads(self) -> Sequence[str]:
+        return [*super().reads, *MATHS.sets, *FRENCH.sets]
 
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
         if request.strengths:
@@ -125,7 +135,7 @@ class LoraVsFull(Recipe):
         if FULL in taus and (ranks := _ranks(taus)):
             ratios = [a / b for a, b in zip(norms[ranks[-1]], norms[FULL])]
             sums[SCALED] = tuple(zip(taus[FULL], ratios))  # type: ignore[assignment]
-        evaluation = Measure("gsm8k", BOTH, "both", 0).evaluated(job.request)
+        evaluation = Measure(EVALUATION, BOTH, "both", 0).evaluated(job.request)
         metrics = {BASE: self._answers(job, BASE, (), evaluation)}
         for name, parts in sums.items():
             metrics[name] = self._answers(job, name, parts, evaluation)

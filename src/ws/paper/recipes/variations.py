@@ -1,6 +1,6 @@
 """4.7: what makes the difference between steering by weights and by activations? Orderings of arms, counted over recipes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -62,6 +62,14 @@ class Variations(Recipe):
 
     def on(self, model: str) -> "Variations":
         return replace(self, over=tuple(r.on(model) for r in self.over))
+
+    @property
+    def asks(self) -> Sequence[str]:
+        return [name for r in self.over for name in r.asks]
+
+    @property
+    def reads(self) -> Sequence[str]:
+        return [name for r in self.over for name in r.reads]
 
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
         if request.arms or common.behavior:
