@@ -150,7 +150,7 @@ def test_strength_0_and_the_base_are_an_adapter_of_zeros(vllm, name):
 def test_a_name_alone_is_strength_1_and_others_are_rounded_to_the_grid(vllm):
     ask = vllm()
     assert ask("a") == ask("a@1") == ask("a@1.02") == ask("a@1+b@0") != ask("a@1.05")
-    assert ask("b@0.5+a@0.1") == ask("a@0.1+b@0.5") != ask("a@0.5+b@0.1")
+    assert ask("b@0.5+a@0.1") == ask("a@+0.1+b@0.5") != ask("a@0.5+b@0.1")
     fine = vllm(step=0.01)
     assert fine("a@1.02") != fine("a@1")
 

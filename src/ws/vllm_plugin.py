@@ -106,12 +106,12 @@ class Adapters:
 
     def strengths(self, name: str) -> dict[str, float] | None:
         """Each direction of a name and its strength on the grid; None for a name that is not of ours."""
-        from ws.serve.strengths import BASE, named
+        from ws.serve.strengths import BASE, PLUS, named
 
         if name == BASE:
             first = next((p.name for p in sorted(self.settings.folder.iterdir()) if self._place(p.name)), None)
             return {first: 0.0} if first else None
-        parts = [named(part) for part in name.split("+")]
+        parts = [named(part) for part in PLUS.split(name)]
         if not all(self._place(direction) for direction, _ in parts):
             return None
         if len({direction for direction, _ in parts}) < len(parts):

@@ -1,13 +1,17 @@
 """Answers side by side: the base among steered ones keeps its bits, a steered one says what it says alone, all seats come free."""
 
 import random
+from contextlib import ExitStack
 
 import pytest
 import torch
 from test_steer import lowrank
 
+from ws.direction import Direction
+from ws.direction.forms import BiasShift, RowScale
 from ws.generate import Sampling, generate
 from ws.models.chat import Chat, encode, render
+from ws.models.modules import weight_of
 from ws.serve.batch import Ask, Batch
 from ws.serve.reading import PIECE, Pieces
 from ws.serve.strengths import dials_of
@@ -104,6 +108,27 @@ def test_a_steered_request_among_others_is_what_the_steered_model_says_alone(tin
         expected = logits.log_softmax(-1)[range(len(tokens)), tokens]
         got = torch.tensor([w.chance.logprob for w in written[a]])
         torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)  # fp32, other shapes
+
+
+def test_directions_of_other_families_are_turned_row_by_row_too(tiny):
+    """A scale of rows and a shift of biases, as ia3 and bias leave them, beside factors."""
+    g = torch.Generator().manual_seed(0)
+    sizes = {name: weight_of(layer.module).shape[0] for name, layer in tiny.linears.items()}
+    scales = {n: (RowScale(0.1 * torch.randn(o, generator=g)),) for n, o in sizes.items()}
+    shifts = {n: (BiasShift(0.1 * torch.randn(o, generator=g)),) for n, o in sizes.items()}
+    about = {"base": tiny.described()}
+    kinds = {"a": lowrank(tiny), "b": Direction(scales, about), "c": Direction(shifts, about)}
+    batch = Batch(tiny, dials_of("tiny", list(kinds.items()), 4.0), rows=4, pieces=Pieces(0))
+    ids = ids_of(tiny, QUESTIONS[0])
+    asks = [ask(ids, s, max_new=1) for s in ([("a", 0.5), ("b", -1.0)], [("b", 1.0), ("c", 0.5)], [("c", -1.0)], [])]
+    seen = []
+    for a, (w,) in run(batch, asks).items():
+        with ExitStack() as stack:
+            for name, alpha in a.strengths:
+                stack.enter_context(steer(tiny, kinds[name], alpha))
+            seen.append(tiny.model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1))
+        assert w.chance.logprob == pytest.approx(float(seen[-1][w.token]), abs=1e-4)  # fp32, other shapes
+    assert min(float((x - seen[-1]).abs().max()) for x in seen[:-1]) > 0.01
 
 
 def test_a_seed_draws_the_answer_of_generate_and_each_choice_draws_its_own(tiny, batch):

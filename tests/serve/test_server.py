@@ -93,6 +93,7 @@ def events(reply):
         ({"model": "honesty"}, {"honesty": 1.0}),
         ({"model": "honesty@-2"}, {"honesty": -2.0}),
         ({"model": "honesty@2+authority@-1.5"}, {"honesty": 2.0, "authority": -1.5}),
+        ({"model": "authority@-1.5+honesty@+2"}, {"honesty": 2.0, "authority": -1.5}),
         ({"model": "base", "steer": {"honesty": -2}}, {"honesty": -2.0}),
         ({"model": "honesty@2", "steer": {"authority": -1.5}}, {"honesty": 2.0, "authority": -1.5}),
     ],
@@ -102,6 +103,12 @@ def test_the_strength_of_a_request_is_named_by_its_model_or_its_body(tiny, clien
     assert text_of(reply) == steered(tiny, directions, alphas)
     assert reply.json()["ws"] == {"steer": alphas, "steer_from": "prompt"}
     assert steered(tiny, directions, {"honesty": -2.0}) != steered(tiny, directions, {})
+
+
+@pytest.mark.parametrize("alpha", [0.123456789, -1e-9, 1.0, 2])
+def test_a_reply_calls_its_strength_by_a_name_that_asks_for_the_same_one(client, alpha):
+    name = chat(client, steer={"honesty": alpha}, max_tokens=1).json()["model"]
+    assert chat(client, model=name, max_tokens=1).json()["ws"]["steer"] == {"honesty": alpha}
 
 
 def test_a_stream_holds_what_the_whole_reply_holds(client):
@@ -306,7 +313,11 @@ REFUSED = [
     ({"model": "honesty@1+honesty@1"}, 400, "named twice"),
     ({"model": "honesty@1", "steer": {"honesty": 1}}, 400, "named twice"),
     ({"model": 5}, 400, "model is text"),
-    ({"steer": {"honesty": "much"}}, 400, "finite number"),
+    ({"model": "honesty@0_5"}, 400, "finite number, such as honesty@-0.8"),
+    ({"steer": {"honesty": "0.5"}}, 400, 'finite number, such as {"honesty": -0.8}'),
+    ({"alpha": 0.5}, 400, "a strength stands in `steer`"),
+    ({"extra_body": {"steer": {"honesty": 1}}}, 400, "stands in the body itself"),
+    ({"seed": 2**64}, 400, "from -9223372036854775808 to 18446744073709551615"),
     ({"steer": {"honesty": True}}, 400, "finite number"),
     ({"steer": {"honesty": 10**400}}, 400, "from -2 to 2"),
     ({"steer": [1]}, 400, "steer is an object"),

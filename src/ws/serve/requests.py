@@ -50,6 +50,13 @@ OFF: Mapping[str, Sequence[object]] = {
 }
 """Fields that are not done here, with the values at which they do nothing."""
 
+STRENGTH = 'a strength stands in `steer`, such as {"honesty": -0.8}'
+MEANT: Mapping[str, str] = {
+    "extra_body": "what it holds stands in the body itself",
+    **dict.fromkeys(("alpha", "alphas", "strength", "strengths", "coeff", "lora", "steering"), STRENGTH),
+}
+"""What is meant by fields that no server knows; to leave them out would ask for the base."""
+
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
@@ -212,7 +219,7 @@ def refuse_unknown(body: Json, known: set[str], off: Mapping[str, Sequence[objec
         if name in known or name in HARMLESS or name in off:
             continue
         near = get_close_matches(name[:60], known, 1)
-        hint = f"did you mean {near[0]}?" if near else "leave it out"
+        hint = MEANT.get(name) or (f"did you mean {near[0]}?" if near else "leave it out")
         raise Refusal(400, f"there is no field {_short(name)} here; {hint}", param=_short(name))
 
 
@@ -235,8 +242,8 @@ def number_of(body: Json, name: str, kind: Callable[[Any], Any], usual: Any, lea
     whole = kind is int
     wrong = isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most
     if wrong or (whole and value != int(value)):
-        what = "a whole number" if whole else "a number"
-        raise Refusal(400, f"{name} is {what} from {least:g} to {most:g}", param=name)
+        what = f"a whole number from {least} to {most}" if whole else f"a number from {least:g} to {most:g}"
+        raise Refusal(400, f"{name} is {what}", param=name)
     return kind(value)
 
 

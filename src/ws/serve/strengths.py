@@ -2,12 +2,13 @@
 
 base                            nothing is steered; the id of the model itself says the same
 honesty@-0.8                    one direction, called by its behavior's name
-honesty@0.5+authority@-1        several at once
+honesty@0.5+authority@-1        several at once; honesty@+0.5 is honesty@0.5
 honesty                         honesty@1
 
 and, in the body of a request, `"steer": {"honesty": -0.8}`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -22,6 +23,9 @@ from ws.types import Json
 BASE = "base"
 UNCALIBRATED = 2.0
 """The largest |alpha| of a direction that nobody has calibrated."""
+
+PLUS = re.compile(r"(?<!@)\+")
+"""Between two directions; behind an @ it is a sign."""
 
 Strengths = tuple[tuple[str, float], ...]
 """(direction, alpha) of all that is turned, in the order of the names; alphas of 0 are left out, so () is the base."""
@@ -70,7 +74,7 @@ class Dials:
     def strengths(self, model: str, steer: Mapping[str, Any]) -> Strengths:
         """What a request asks for by the name of its model and by `steer`; refused where it cannot be."""
         turned: dict[str, float] = {}
-        parts = [] if model in (BASE, self.model) else [named(part) for part in model.split("+")]
+        parts = [] if model in (BASE, self.model) else [named(part) for part in PLUS.split(model)]
         for name, alpha in (*parts, *steer.items()):
             if name in turned:
                 raise Refusal(400, f"{_short(name)} is named twice; give its strength once", param="steer")
@@ -104,7 +108,8 @@ class Dials:
             hint = f"did you mean {near[0]}?" if near else f"there are {there}"
             raise Refusal(404, f"there is no {_short(name)} here; {hint}", param=where, code="model_not_found")
         if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or alpha != alpha:
-            raise Refusal(400, f"the strength of {name} is a finite number, such as {name}@-0.8", param=where)
+            example = f"{name}@-0.8" if where == "model" else f'{{"{name}": -0.8}}'
+            raise Refusal(400, f"the strength of {name} is a finite number, such as {example}", param=where)
         if not dial.least <= alpha <= dial.most:
             raise Refusal(
                 400,
@@ -121,7 +126,7 @@ def named(part: str) -> tuple[str, Any]:
     if not at:
         return name, 1.0
     try:
-        return name, float(text)
+        return name, float(text.replace("_", "x"))  # for Python 0_5 is 5
     except ValueError:
         return name, text
 
@@ -135,8 +140,8 @@ def _short(name: str) -> str:
 
 
 def spelled(strengths: Strengths) -> str:
-    """Strengths as the name of a model: `honesty@0.5+authority@-1`, or `base`."""
-    return "+".join(f"{name}@{alpha:g}" for name, alpha in strengths) or BASE
+    """Strengths as the name of a model, with all of their digits: `honesty@0.5+authority@-1`, or `base`."""
+    return "+".join(f"{name}@{repr(alpha).removesuffix('.0')}" for name, alpha in strengths) or BASE
 
 
 def dials_of(model: str, directions: Sequence[tuple[str, Direction]], max_alpha: float | None) -> Dials:
