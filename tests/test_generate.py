@@ -1,5 +1,6 @@
 """The decoding loop is transformers' own where it is greedy, and independent of the batch where it draws."""
 
+import copy
 import dataclasses
 
 import pytest
@@ -7,11 +8,13 @@ import small
 import torch
 from test_steer import lowrank
 
+import ws
 from ws.batches import in_batches
-from ws.errors import Broken
+from ws.errors import Broken, Unsupported
 from ws.generate import Request, Sampling, complete, decode, generate, pick
 from ws.models.chat import Chat, encode, render
 from ws.steer import steer
+from ws.streaming import stream
 
 QUESTIONS = [
     "What is the capital of Kenya?",
@@ -163,3 +166,18 @@ def test_a_model_that_a_strength_has_broken_says_so_instead_of_an_empty_answer(t
     with steer(tiny, direction, 1e5), pytest.raises(Broken, match=r"logits are not finite.*Take a smaller alpha"):
         generate(tiny, "What is the capital of Kenya?")
     assert generate(tiny, "What is the capital of Kenya?") == "The capital of Kenya is Nairobi."
+
+
+def test_a_thought_that_is_asked_of_a_model_without_any_is_refused_wherever_it_writes(tiny):
+    thoughtless = copy.copy(tiny.tokenizer)
+    thoughtless.chat_template = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
+    base = dataclasses.replace(tiny, tokenizer=thoughtless)
+    assert generate(tiny, QUESTIONS[0], max_new_tokens=2, thinking="on")
+    assert generate(base, QUESTIONS[0], max_new_tokens=2, thinking="off")
+    for write in (
+        lambda: generate(base, QUESTIONS[0], thinking="on"),
+        lambda: next(iter(stream(base, [Chat(QUESTIONS[0])], thinking="on"))),
+        lambda: ws.data(base, behavior="honesty", n_topics=30, thinking="on"),
+    ):
+        with pytest.raises(Unsupported, match="knows of no thoughts"):
+            write()

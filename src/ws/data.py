@@ -19,7 +19,7 @@ from ws.endpoint import Endpoint, Question
 from ws.errors import PairsUnfit, Unsupported
 from ws.generate import HOTTEST, Answer, Request, Sampling, complete, context_of
 from ws.judge import PairJudge, sifted
-from ws.models.chat import Chat, check_thinking, encode, has_template, render, thinks, token_called
+from ws.models.chat import Chat, check_thinking, encode, has_template, refuse_thoughtless, render, thinks, token_called
 from ws.models.load import Base
 from ws.pairs import MENDS, Check, Pair, Pairs, check_pairs, kept, normal_form, outlook, refuse_failed, unfit
 from ws.records import writable, write_text
@@ -341,6 +341,7 @@ def _own(
     name: str,
 ) -> tuple[list[Answer], Json]:
     """The base's own answers, pos and neg of every row in turn, and the batch size that fitted; kept as they come."""
+    refuse_thoughtless(base.tokenizer, settings.thinking)
     requests, fewest = [], settings.min_new_tokens
     for cell, room in zip(grid, _rooms(base, grid, settings)):
         for side, system in _sides(cell):

@@ -18,7 +18,16 @@ from torch import Tensor, nn
 
 from ws.batches import free_cached, in_batches, is_out_of_memory
 from ws.errors import Broken, Unsupported
-from ws.models.chat import Chat, check_thinking, encode, render, special_tokens, stop_tokens, token_called
+from ws.models.chat import (
+    Chat,
+    check_thinking,
+    encode,
+    refuse_thoughtless,
+    render,
+    special_tokens,
+    stop_tokens,
+    token_called,
+)
 from ws.models.load import Base
 from ws.models.modules import text_config
 from ws.prefix_cache import Steps
@@ -131,6 +140,7 @@ def _answers(
     thinking: str,
 ) -> list[str]:
     refuse_request(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed, thinking=thinking)
+    refuse_thoughtless(base.tokenizer, thinking)
     texts = [render(base.tokenizer, Chat(p, system), thinking=thinking) for p in prompts]
     batch = [Request(tuple(encode(base.tokenizer, t)), max_new_tokens, p) for t, p in zip(texts, prompts)]
     _check_room(base, batch)

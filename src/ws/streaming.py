@@ -13,7 +13,7 @@ import torch
 from ws.errors import Failed, Unsupported
 from ws.generate import Answer, Request, Sampling, answered, context_of, draws_of, pick
 from ws.models.base import Base
-from ws.models.chat import Chat, encode, render, stop_tokens
+from ws.models.chat import Chat, encode, refuse_thoughtless, render, stop_tokens
 from ws.prefix_cache import Steps, padded
 
 
@@ -31,6 +31,7 @@ def stream(
 
     Where the model's context leaves less room than `max_new_tokens`, an answer may fill it.
     """
+    refuse_thoughtless(base.tokenizer, thinking)
     rows = [encode(base.tokenizer, render(base.tokenizer, chat, thinking=thinking)) for chat in chats]
     limit = min(max_new_tokens, _room(base, rows))
     requests = [Request(tuple(row), limit, chat.user) for row, chat in zip(rows, chats)]

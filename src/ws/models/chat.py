@@ -175,6 +175,18 @@ def thinks_when_asked(tokenizer: Tokenizer) -> bool:
     return with_thought != without or with_thought.rstrip().endswith("<think>")
 
 
+def refuse_thoughtless(tokenizer: Tokenizer, thinking: str) -> None:
+    """Refuse a thought that is asked of a model without any; to force one, a token that closes it is enough."""
+    if thinking == "on" and not thinks_when_asked(tokenizer):
+        raise Unsupported(
+            "this model's chat template knows of no thoughts, so it cannot think first; use `thinking=off`."
+        )
+    if thinking == "forced" and has_template(tokenizer) and not thinks(tokenizer):
+        raise Unsupported(
+            "this tokenizer has no single </think> token, so no thought can be forced; use `thinking=off`."
+        )
+
+
 def _messages(chat: Chat) -> list[dict[str, str]]:
     system = [{"role": "system", "content": chat.system}] if chat.system is not None else []
     roles = ("user", "assistant")
