@@ -1,5 +1,6 @@
 """What the documents show is what the software does."""
 
+import html
 import importlib.util
 import json
 import re
@@ -75,6 +76,9 @@ def test_the_site_is_built_and_no_link_is_broken(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "ws.replicate" in (tmp_path / "site" / "api.html").read_text()
+    outputs = [o["text"][0].strip() for c in notebook()["cells"] for o in c.get("outputs", ())]
+    page = html.unescape((tmp_path / "site" / "first_hour.html").read_text())
+    assert len(outputs) >= 8 and all(line in page for line in outputs)
 
 
 @pytest.mark.slow

@@ -42,10 +42,18 @@ def api() -> str:
 
 
 def notebook() -> str:
-    """The cells of the notebook, without what they printed."""
+    """The cells of the notebook, each with what it printed."""
     cells = json.loads((ROOT / "notebooks" / "first_hour.ipynb").read_text())["cells"]
-    texts = [(c["cell_type"], "".join(c["source"]).replace("](../docs/", "](../")) for c in cells]
-    return "\n\n".join(f"```python\n{text}\n```" if kind == "code" else text for kind, text in texts) + "\n"
+    return "\n\n".join(map(shown, cells)) + "\n"
+
+
+def shown(cell: dict[str, Any]) -> str:
+    """A cell as a page has it."""
+    text = "".join(cell["source"])
+    if cell["cell_type"] != "code":
+        return text.replace("](../docs/", "](../")
+    printed = "".join(line for output in cell["outputs"] for line in output["text"]).rstrip()
+    return f"```python\n{text}\n```" + (f"\n\n```text\n{printed}\n```" if printed else "")
 
 
 PAGES = {"site/api": api, "site/first_hour": notebook}
