@@ -69,6 +69,8 @@ def test_weights_alone_are_read_where_nothing_is_measured(file, told, tmp_path):
     explained = [part.partition(" = ")[0] for part in columns.removeprefix("Columns: ").split("; ")]
     assert len(set(explained)) == len(explained)  # once, however many tables have it
     assert all(word in err for word in ("explain 1 of 1: svd_align …", "explain 1 of 1: svd_align, "))
+    asked = f"ws explain {file} --evals none --out {tmp_path / 'out'}"
+    assert text.rstrip().endswith(f"next:  {asked} --what all")  # the direction as it was named, which is found again
 
 
 def test_direction_and_size_taken_apart_are_written_in_the_published_columns(file, told, tmp_path, monkeypatch):

@@ -266,6 +266,13 @@ def test_adapters_checkpoints_and_directions_are_read_from_their_files_and_agree
     torch.testing.assert_close(table.norms()["all"], torch.full((3,), size).double(), rtol=1e-5, atol=0)
 
 
+def test_fine_tunes_of_a_folder_come_by_their_numbers(base, tmp_path):
+    names = ["ft-2", "ft-10", "other"]
+    for name in names:
+        folder_of(base, tmp_path / "many" / name, low(base, 4))
+    assert [c.name for c in without_folder(opened(str(tmp_path / "many"), base, tmp_path / "out"))] == names
+
+
 def test_what_cannot_be_watched_is_refused_in_one_sentence(base, tmp_path):
     folder_of(base, tmp_path / "a", low(base, 4))
     (tmp_path / "a" / "ws.json").unlink()

@@ -1,6 +1,7 @@
 """The steps of a training: read from its folder, or measured while it runs; the two agree, and nothing is disturbed."""
 
 import json
+import re
 
 import pytest
 import small
@@ -10,10 +11,12 @@ from test_tracking import Fake
 
 from ws.errors import BadFile
 from ws.models import open_checkpoint
+from ws.results.plots import COLORS
 from ws.train.tracking import TRACKERS, Tracking
 from ws.watch import Watched, matrix
 from ws.watch.checkpoints import gaps, trainings
 from ws.watch.live import Meter
+from ws.watch.pictures import LETTERS, curves
 from ws.watch.trainer import WatchCallback
 
 QUIET = pytest.mark.filterwarnings("ignore")
@@ -145,3 +148,13 @@ def test_a_folder_whose_steps_hold_nothing_is_refused(theta, tmp_path):
     (tmp_path / "run" / "checkpoint-10").mkdir(parents=True)
     with pytest.raises(BadFile, match="none of them holds"):
         trainings(str(tmp_path / "run"), theta, tmp_path / "out")
+
+
+def test_every_training_has_its_curve_and_a_long_heading_is_broken(theta, directions, tmp_path):
+    (angle,) = matrix([change("ft", low(theta, 9))], [directions], theta)
+    several = [(f"training-{k}", [0, 10], [angle, angle]) for k in range(len(COLORS) + 2)]
+    title = "drift over the steps of " + ", ".join(name for name, _, _ in several)
+    svg = curves(several, title, tmp_path / "curves")[1].read_text()
+    assert all(f"<!-- {name}: cos -->" in svg for name, _, _ in several)
+    words = re.findall(r"<!-- (.*?) -->", svg, re.DOTALL)
+    assert max(len(line) for text in words for line in text.splitlines()) <= 5.4 * LETTERS < len(title)

@@ -1,11 +1,11 @@
 """`ws explain`: where in the weights the behavior of a direction sits, as one page."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ws.behaviors import Behavior, load_behavior, names
-from ws.cli.named import DIRECTION, PLACE, RUN, WAYS, name_of, words_of
+from ws.cli.named import DIRECTION, PLACE, RUN, WAYS, name_of
 from ws.cli.options import Options, verb
 from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, safe_text, say
@@ -31,7 +31,8 @@ class Explained(VerbResult):
     subject: BehaviorSubject
     alpha: float
     explanation: Explanation
-    out: str
+    more: Sequence[str]
+    """The command that asks all there is; nothing where all was asked."""
 
     def as_json(self) -> Mapping[str, object]:
         files = self.explanation.files
@@ -70,7 +71,8 @@ class Explained(VerbResult):
         for path in files.parts.values():
             screen.show(safe_text(f"part   {path.resolve()}"))
         parts = [["generate", str(p), "What is the capital of Kenya?"] for p in list(files.parts.values())[:1]]
-        screen.next(["explain", *words_of(self.subject.folder, self.out), "--what", "all"], *parts)
+        if commands := [*([self.more] if self.more else []), *parts]:
+            screen.next(*commands)
 
 
 @verb(Asked, Common, place=PLACE, direction=DIRECTION, run=RUN)
@@ -90,7 +92,8 @@ def explain(options: Options) -> VerbResult:
     )  # the pairs of the run, if any does
     subject = EvalRequest(needing[0], common, Evaluated(), name, [asked.alpha], options).subject()
     explanation = explain_subject(subject, asked, behavior, Path(common.out), say=say)
-    return Explained(subject, asked.alpha, explanation, common.out)
+    more = [] if "all" in asked.what else [*options.words_for("explain", without={"what", "top"}), "--what", "all"]
+    return Explained(subject, asked.alpha, explanation, more)
 
 
 def _behavior(name: str | None, *, tiny: bool) -> Behavior | None:

@@ -40,6 +40,7 @@ from ws.explain.protocol import (
 )
 from ws.explain.show import short
 from ws.methods.weights import Weights
+from ws.numbers import percent, some
 from ws.stats import Estimate, Sample, combined, estimate, quotient
 
 ALL_MODULES = 64
@@ -253,16 +254,18 @@ def _few(subject: Subject, measure: Measure, metric: str, order: Sequence[str]) 
     )
     n = next((n for n in sizes if seen[f"first:{n}"].retained.mean >= KEEPS), None)
     if n is None:
-        return Finding((), (curve,), (f"{metric}: no {most} modules keep {KEEPS:.0%} of the effect.",))
+        return Finding((), (curve,), (f"{metric}: no {some(most, 'module')} keep {percent(KEEPS)} of the effect.",))
     modules = sorted(order[:n])
     part = as_variant(subject.direction, restricted(subject.direction, keep=modules).forms, f"top:{n}")
     kl, kl_full = (divergence(measure, d) for d in (part, subject.direction))
     e = held[f"first:{n}"]
     row = Chosen(n, len(order), e.retained, kl, kl_full, e.size, ", ".join(modules))
-    table = Table(f"{metric}: the fewest modules that keep {KEEPS:.0%}, on questions they were not chosen on", [row])
+    table = Table(
+        f"{metric}: the fewest modules that keep {percent(KEEPS)}, on questions they were not chosen on", [row]
+    )
     reading = (
-        f"{metric}: {n} of {len(order)} modules keep {e.retained.mean:.0%} of the effect on questions they were not chosen on, at "
-        f"{kl / kl_full if kl_full > 0 else math.nan:.0%} of its KL."
+        f"{metric}: {n} of {some(len(order), 'module')} {'keeps' if n == 1 else 'keep'} {percent(e.retained.mean)} of the effect on questions they were not chosen "
+        f"on, at {percent(kl / kl_full if kl_full > 0 else None)} of its KL."
     )
     return Finding((table,), (curve,), (reading,), {f"top-{n}-{metric}": part})
 

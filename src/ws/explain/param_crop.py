@@ -15,6 +15,7 @@ from ws.explain.bases.spectra import spectrum_of
 from ws.explain.measure import FULL
 from ws.explain.protocol import Analysis, Effect, Finding, Subject, Table, Variant, measured
 from ws.explain.show import bars_of
+from ws.numbers import percent
 
 CROPS = ("top:.25", "middle:.5", "bottom:.25", "energy:.5", "energy:.9")
 BLOCKS = (0.1, 0.5)
@@ -77,8 +78,8 @@ def _readings(effects: list[Effect]) -> list[str]:
     block = own[f"base_block:{BLOCKS[0]:g}"]
     rest = own[f"rest of base_block:{BLOCKS[0]:g}"]
     return [
-        f"{first}: between the top {BLOCKS[0]:.0%} of W's singular vectors on both sides lies {block.size**2:.1%} of the squared norm "
-        f"and {block.retained.mean:.0%} of the effect; the rest keeps {rest.retained.mean:.0%}."
+        f"{first}: between the top {percent(BLOCKS[0])} of W's singular vectors on both sides lies {100 * block.size**2:.1f} % of the squared norm "
+        f"and {percent(block.retained.mean)} of the effect; the rest keeps {percent(rest.retained.mean)}."
     ]
 
 

@@ -16,6 +16,7 @@ from ws.explain.bases.spaces import Spaces
 from ws.explain.bases.weights import unembed_null
 from ws.explain.in_spaces import in_percent
 from ws.explain.protocol import Analysis, Bars, Finding, Subject, Table
+from ws.numbers import some
 
 SHARE = 0.01
 
@@ -56,8 +57,8 @@ def run(subject: Subject) -> Finding:
     width = weak.write[0].width
     verdict = "more" if whole.z > 2 else "less" if whole.z < -2 else "no more and no less"
     readings = (
-        f"The {rank} of {width} directions that the head reads least hold {in_percent(whole.energy)} of what is written, {whole.ratio:.2f} "
-        f"times as much as chance: {verdict} than a random space would (z {whole.z:+.1f}).",
+        f"In the {some(rank, 'direction')} of {width} that the head reads least lies {in_percent(whole.energy)} of what is written, "
+        f"{whole.ratio:.2f} times as much as chance: {verdict} than a random space would (z {whole.z:+.1f}).",
     )
     layers = [r for r in rows if r.where.startswith("layer")]
     picture = Bars(

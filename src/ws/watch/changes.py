@@ -10,6 +10,7 @@ adapter the tensors of one module are read at a time, of a whole fine-tune the t
     FILE.safetensors        a direction, or plain changes of weights
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -239,7 +240,7 @@ def opened(text: str, base: Theta, out: Path) -> list[Change]:
         path = unpacked(path)
         if found := list(in_folder(path, _short(path), base)):
             return found
-        inside = [unpacked(p) for p in sorted(path.iterdir()) if p.is_dir()]
+        inside = [unpacked(p) for p in sorted(path.iterdir(), key=_by_number) if p.is_dir()]
         if found := [change for p in inside for change in in_folder(p, f"{_short(path)}/{_last(p)}", base)]:
             return found
         raise BadFile(f"{text} holds no adapter, no model and no direction, and neither do the folders in it.")
@@ -248,6 +249,11 @@ def opened(text: str, base: Theta, out: Path) -> list[Change]:
     raise BadFile(
         f"{text!r} is no run below {out}, no folder, no file and no hub id of an adapter or a model that could be watched."
     )
+
+
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """The order of names in which 2 comes before 10."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def in_folder(path: Path, name: str, base: Theta) -> Iterator[Change]:

@@ -1,11 +1,16 @@
 """Pictures of angles: curves against the steps of a training, and fine-tunes on a line beside their nulls."""
 
+import textwrap
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from ws.results.plots import COLORS, grid_of, saved
 from ws.watch.matrix import Angle
+
+LETTERS = 15
+"""Of a heading, per inch of its figure."""
 
 
 def curves(trainings: Sequence[tuple[str, Sequence[int], Sequence[Angle]]], title: str, path: Path) -> list[Path]:
@@ -14,7 +19,7 @@ def curves(trainings: Sequence[tuple[str, Sequence[int], Sequence[Angle]]], titl
     figure, axes = grid_of(2, len(directions), width=5.4, height=2.5)
     for column, direction in enumerate(directions):
         top, below = axes[0, column], axes[1, column]
-        for (name, steps, angles), color in zip(trainings, COLORS):
+        for (name, steps, angles), color in zip(trainings, cycle(COLORS)):
             own = [(s, a) for s, a in zip(steps, angles) if a.direction == direction]
             _nulls(top, [(s, a) for s, a in own], color)
             x = [s for s, _ in own]
@@ -25,12 +30,18 @@ def curves(trainings: Sequence[tuple[str, Sequence[int], Sequence[Angle]]], titl
         top.set_title(direction, fontsize=9)
         top.set_ylabel("cos(tau, w)", fontsize=8)
         below.set(xlabel="step")
+        below.xaxis.get_major_locator().set_params(integer=True)
         below.set_ylabel("alphas of w moved", fontsize=8)
         top.legend(fontsize=7, frameon=False)
-    figure.suptitle(
-        f"{title}\nbands: permuted labels, mean ± 3 sd; dashed: control behavior; dotted: ceiling", fontsize=10
-    )
+    about = "bands: permuted labels, mean ± 3 sd; dashed: control behavior; dotted: ceiling"
+    _headed(figure, title, about)
     return saved(figure, path)
+
+
+def _headed(figure: Any, *lines: str) -> None:
+    """Write lines above the panels, broken where the figure ends."""
+    letters = int(LETTERS * figure.get_figwidth())
+    figure.suptitle("\n".join(textwrap.fill(line, letters) for line in lines), fontsize=8)
 
 
 def _nulls(axis: Any, own: Sequence[tuple[int, Angle]], color: str) -> None:
@@ -48,7 +59,7 @@ def _nulls(axis: Any, own: Sequence[tuple[int, Angle]], color: str) -> None:
             axis.plot(*zip(*there), color=color, linestyle=style, linewidth=1)
 
 
-def lines(angles: Sequence[Angle], title: str, path: Path, labels: Sequence[bool | None] | None = None) -> list[Path]:
+def lines(angles: Sequence[Angle], title: str, path: Path) -> list[Path]:
     """Every fine-tune a line: its cosine, its permuted labels, control and ceiling; a panel per direction."""
     directions = list(dict.fromkeys(a.direction for a in angles))
     rows = max(sum(a.direction == d for a in angles) for d in directions)
@@ -67,9 +78,6 @@ def lines(angles: Sequence[Angle], title: str, path: Path, labels: Sequence[bool
         axis.axvline(0, color="0.6", linewidth=1, zorder=0)
         axis.set(xlabel="cos(tau, w)")
         axis.set_title(direction, fontsize=9)
-    about = (
-        "dot: the fine-tune, orange where it raises an alarm\nbars: permuted labels (dark), random (light), "
-        "ceiling (pink); x: control"
-    )
-    figure.suptitle(f"{title}\n{about}", fontsize=8)
+    about = "bars: permuted labels (dark), random (light), ceiling (pink); x: control"
+    _headed(figure, title, "dot: the fine-tune, orange where it raises an alarm", about)
     return saved(figure, path)
