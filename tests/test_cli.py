@@ -401,6 +401,19 @@ def test_replicate_prints_one_json_object_with_the_promised_keys(story):
     assert any(r["pmass"] is None for r in found["rows"] if r["eval"] == "pairs")
 
 
+def test_a_replication_measures_the_evaluations_that_are_named_and_refuses_others_before_any_work(story, told):
+    folder, found = story
+    assert {r["eval"] for r in found["rows"]} > {"perplexity"}
+    small = ["--out", str(folder), "--alphas=-1", "--draws", "0", "--samples", "0", "--json", *SMALL]
+    code, out, _ = told("replicate", "--evals", "perplexity", *small)
+    assert code == 0
+    assert {r["eval"] for r in json.loads(out)["rows"]} == {"perplexity"}
+    for name, sentence in {"file": "asks questions of your own", "nonsense": "is not known"}.items():
+        code, _, err = told("replicate", "--out", str(folder / "none"), "--evals", f"pairs,{name}")
+        assert (code, sentence in err) == (2, True)
+    assert not (folder / "none").exists()
+
+
 def test_the_page_of_a_run_has_the_numbers_that_commands_print_and_the_answers_that_were_given(story, told):
     _, found = story
     printed = told("table", found["run"], "--markdown")[1] + Path(found["table"]).read_text()

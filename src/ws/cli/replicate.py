@@ -13,7 +13,7 @@ from ws.eval import protocol
 from ws.explain import published
 from ws.pairs import caveats
 from ws.presets import preset
-from ws.replicate import DRAWS, Ending, Story, is_small, steering
+from ws.replicate import DRAWS, Ending, Story, is_small, refuse_unasked, steering
 from ws.replicate import replicate as replicate_study
 from ws.results.layouts import alphas
 from ws.results.measured import measured
@@ -23,6 +23,14 @@ from ws.study.options import Common, Judged
 from ws.study.planning import plan_of
 
 FEW_STEPS = 10  # optimiser steps below which a direction says more about the start than about the answers
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is measured."""
+
+    evals: tuple[str, ...] = ()
+    """Evaluations by name; those of the behavior's claims, held-out pairs and perplexity when not given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,15 +103,16 @@ class Replication(VerbResult):
         return (texts or ["Hello?"])[-1]
 
 
-@verb(Common, Dialed, Ending, *MAKING, Judged)
+@verb(Common, Dialed, Asked, Ending, *MAKING, Judged)
 def replicate(options: Options) -> VerbResult:
     """The whole story of one study."""
     common = options.of(Common)
     alphas = steering(options.of(Dialed).alphas)
+    evals = refuse_unasked(options.of(Asked).evals)
     plan = plan_of(common, options.values)
     ending = options.of(Ending)
     protocols = preset(common.preset, "protocol")
     story = replicate_study(
-        plan, alphas=alphas, protocols=protocols, ending=ending, tables=published.tables, say=say_study
+        plan, alphas=alphas, evals=evals, protocols=protocols, ending=ending, tables=published.tables, say=say_study
     )
     return Replication(story, ending)

@@ -135,6 +135,14 @@ def steering(alphas: Sequence[float]) -> Sequence[float]:
     return distinct_strengths(alphas)
 
 
+def refuse_unasked(evals: Sequence[str]) -> Sequence[str]:
+    """Evaluations that a study can have; others are refused before any work."""
+    for name in evals:
+        if (asked := protocol(name)).needs and not asked.of_run:
+            raise ValueError(f"{name} asks questions of your own; run `ws eval {name} --run RUN` for it")
+    return evals
+
+
 def replicate(
     plan: Plan,
     *,
@@ -151,6 +159,7 @@ def replicate(
     `strength` says where the alphas come from, where they were calibrated. `tables` makes the table of singular spaces.
     """
     steering(alphas)
+    refuse_unasked(evals)
     seconds: dict[str, float] = {}
 
     def timed(stage: str, make: Callable[[], tuple[Any, Record]]) -> tuple[Any, Record]:
