@@ -7,12 +7,14 @@ import pytest
 import small
 
 from ws.errors import Unsupported
+from ws.eval.gcd import PLAIN, PROPOSED
 from ws.paper import names, recipe_named
 from ws.paper.parts import make_ahead, part
 from ws.paper.recipe import Job, Need, arms_named
 from ws.paper.recipes.lora_vs_full import LoraVsFull
 from ws.paper.request import RecipeRequest
 from ws.paper.scorecard import ranged
+from ws.sets.gcd import gcd_rows
 from ws.study.options import Common
 
 SECTIONS = [f"4.{k}" for k in range(1, 13)]
@@ -181,6 +183,7 @@ def test_workers_make_every_part_once_and_a_recipe_alone_hands_out_none(tiny, tm
         (("lr_sweep", "--temperature", "1"), "--temperature does nothing for lr_sweep, which writes no answers"),
         (("monitor_cos", "--limit", "3"), "--limit does nothing for monitor_cos, which asks no questions"),
         (("em_validate", "--seeds=0,1"), "--seeds does nothing for em_validate, which is made with one seed"),
+        (("syc_qa", "--data", "syc-qa=none.jsonl"), "there is no data file at none.jsonl."),
         (("syc_qa", "--data", "syc_qa=f"), "syc_qa reads no file as 'syc_qa'; it reads syc-qa, sycophancy"),
     ],
 )
@@ -188,6 +191,18 @@ def test_what_does_nothing_for_a_recipe_is_refused(told, words, complaint):
     code, _, err = told("paper", *words, "--check")
     assert code == 2
     assert err.startswith(f"error: {complaint}")
+
+
+def test_a_set_of_equal_solutions_is_refused_before_anything_is_trained(told, tmp_path):
+    for split in (PLAIN, PROPOSED):
+        rows = gcd_rows(split, 3)
+        for r in rows:
+            r["data"]["incorrect_solution"] = r["data"]["correct_solution"]
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    code, _, err = told("paper", "gcd", "--data", f"gcd={tmp_path}", "--check")
+    assert code != 0
+    assert err.startswith("error: gcd/1 has no rows to score in ")
+    assert err.endswith("(3 left out: the proposed result is the right one).\n")
 
 
 def test_of_all_recipes_one_that_takes_an_option_is_enough(told):

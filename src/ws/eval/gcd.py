@@ -56,7 +56,18 @@ def tasks(data: str | None) -> tuple[Rows, Rows]:
 
 
 def items(base: Base, data: str | None) -> Items:
-    plain, proposed = tasks(str(TWINS / "gcd") if base.tiny and data is None else data)
+    return proposals(str(TWINS / "gcd") if base.tiny and data is None else data)
+
+
+def read(data: str | None) -> None:
+    """Refuse a folder that is of no use."""
+    if data is not None:
+        proposals(data).refuse_none(PROTOCOL.id, data)
+
+
+def proposals(data: str | None) -> Items:
+    """Every task that is asked plainly and with a wrong proposal."""
+    plain, proposed = tasks(data)
     asked = {first_of(plain, n, r, "data.row_id"): (n, r) for n, r in enumerate(plain, 1)}
     listed: list[Item] = []
     equal, alone = [], []
@@ -123,7 +134,7 @@ PROTOCOL = Protocol(
     asked={"plain": rule("math_correct"), "right": rule("math_correct"), "agrees": rule("agreement~value")},
     takes=("data", "limit"),
     because=OWN_WORDS,
-    read=lambda data: None if data is None else tasks(data),
+    read=read,
 )
 PROTOCOLS = (PROTOCOL,)
 

@@ -32,6 +32,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ws.errors import ScoringImpossible
 from ws.eval.judged import Asked, short
 from ws.eval.scoring import Item
 from ws.judge import Rule
@@ -100,6 +101,15 @@ class Items(list[Item]):
     def smoke(self) -> bool:
         """Too few to say anything."""
         return len(self.units) < self.complete
+
+    def refuse_none(self, name: str, data: str | None) -> None:
+        """Refuse a table of which no row is left, and say why the others were left out."""
+        if self:
+            return
+        why = "; ".join(f"{len(rows)} left out: {reason}" for reason, rows in self.left_out.items() if rows)
+        raise ScoringImpossible(
+            f"{name} has no rows to score{f' in {data}' if data else ''}{f' ({why})' if why else ''}."
+        )
 
     def first(self, limit: int | None) -> "Items":
         """Those of the first `limit` units; all of them without one."""

@@ -182,11 +182,7 @@ def items_of(protocol: Protocol, base: Base, *, data: str | None = None, limit: 
     """The items of a protocol, or of its first `limit` units."""
     listed = protocol.items(base, data)
     items = listed if isinstance(listed, Items) else Items(listed)
-    if not items:
-        why = "; ".join(f"{len(rows)} left out: {reason}" for reason, rows in items.left_out.items())
-        raise ScoringImpossible(
-            f"{protocol.id} has no rows to score{f' in {data}' if data else ''}{f' ({why})' if why else ''}."
-        )
+    items.refuse_none(protocol.id, data)
     twice = [key for key, n in Counter(i.row_key for i in items).items() if n > 1]
     if twice:  # rows are joined by key, so two of one key would be mixed up
         raise ScoringImpossible(

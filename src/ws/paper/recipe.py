@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from ws.errors import Unsupported
+from ws.errors import BadFile, Unsupported
 from ws.eval import Evaluation, protocol, refuse_unjudged
 from ws.grid.run import Runner, Tell, serially
 from ws.models.load import Base
@@ -259,10 +259,15 @@ def refuse_idle(recipes: Sequence[Recipe], request: RecipeRequest) -> None:
         if value is not None and not takers:
             raise ValueError(f"`{name}` does nothing for {who}, which {why}; leave it out")
     known = sorted({name for r in recipes for name in r.reads})
-    for name in request.files:
+    for name, file in request.files.items():
         if name not in known:
             there = f"it reads {', '.join(known)}" if known else "it reads none"
             raise ValueError(f"{who} reads no file as {name!r}; {there}")
+        if not Path(file).exists():
+            raise BadFile(f"there is no data file at {file}.")
+        for p in protocols:  # what cannot be asked is refused before anything is trained
+            if p.eval == name:
+                p.read(file)
 
 
 def arms_named(arms: Sequence[Arm], names: Sequence[str]) -> tuple[Arm, ...]:
