@@ -13,6 +13,7 @@ from ws.paper.claims import (
     OPEN,
     Claim,
     Verdict,
+    alike,
     all_of,
     beats,
     between,
@@ -72,6 +73,16 @@ def test_an_arm_between_two_others_needs_both_differences():
     curves = planted(np.random.default_rng(3), {"good": GOOD, "weak": WEAK, "null": NULL}, n=300)
     assert between(["weak"], "null", "good", X, Y, **UP)(curves).says == HOLDS
     assert between(["good"], "null", "weak", X, Y, **UP)(curves).says == FAILS
+
+
+def test_two_arms_are_alike_where_both_move_as_far_and_not_where_nothing_moves():
+    curves = planted(
+        np.random.default_rng(8), {"one": GOOD, "other": GOOD, "weak": WEAK, "null": NULL, "still": NULL}, n=900
+    )
+    assert alike("one", "other", X, Y, **UP)(curves).says == HOLDS
+    assert alike("one", "weak", X, Y, **UP)(curves).says == FAILS
+    assert alike("null", "still", X, Y, **UP)(curves).says == OPEN
+    assert alike("null", "still", X, Y, at_rest=True, **UP)(curves).says == HOLDS
 
 
 def test_a_claim_about_an_arm_that_was_not_measured_is_undecided_and_says_which():

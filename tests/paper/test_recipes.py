@@ -205,6 +205,16 @@ def test_a_set_of_equal_solutions_is_refused_before_anything_is_trained(told, tm
     assert err.endswith("(3 left out: the proposed result is the right one).\n")
 
 
+def test_an_arm_of_instructions_is_refused_where_a_behavior_has_answers_alone():
+    given = Common(model="org/model", behavior="false_premise")
+    with pytest.raises(
+        ValueError, match="the arm prompt is made of instructions, and false_premise has the answers of"
+    ):
+        recipe_named("gcd").plan(RecipeRequest(), given)
+    assert recipe_named("gcd").plan(RecipeRequest(arms=("weight", "base")), given).numbers["arms"] == ["weight", "base"]
+    assert recipe_named("gcd").plan(RecipeRequest(), replace(given, behavior="sycophancy")).numbers["arms"]
+
+
 def test_of_all_recipes_one_that_takes_an_option_is_enough(told):
     options = ("--task-rows", "9", "--limit", "3", "--temperature", "1", "--seeds=0,1")
     code, out, _ = told("paper", "all", *options, "--check", "--json")

@@ -133,20 +133,30 @@ def beats(one: str, other: str, x: Measure, *ys: Measure, sides: Sequence[Side] 
 
 
 def alike(
-    one: str, other: str, x: Measure, *ys: Measure, within: float = 0.1, sides: Sequence[Side] = SIDES
+    one: str,
+    other: str,
+    x: Measure,
+    *ys: Measure,
+    within: float = 0.1,
+    sides: Sequence[Side] = SIDES,
+    at_rest: bool = False,
 ) -> Callable[[Curves], Verdict]:
-    """Two arms get equally far: the interval of their difference lies within a margin of ours, to both sides."""
+    """Two arms get equally far: the interval of their difference lies within a margin of ours, to both sides.
+
+    Where neither moves anything there is nothing to compare, unless `at_rest` says that this is likeness too.
+    """
+
+    def part(curves: Curves, y: Measure, side: Side) -> Verdict:
+        why = f"{one} less {other}, {way(y, side)}"
+        found = inside(curves.between(one, other, x, y, side), within, why, y.unit)
+        if found.says != HOLDS or at_rest or any(_gained(curves, a, x, y, side).says == HOLDS for a in (one, other)):
+            return found
+        return replace(found, says=OPEN, why=f"neither {one} nor {other} moves {way(y, side)}")
 
     def test(curves: Curves) -> Verdict:
         if (lacking := absent(curves, one, other)) is not None:
             return lacking
-        return all_of(
-            [
-                inside(curves.between(one, other, x, y, side), within, f"{one} less {other}, {way(y, side)}", y.unit)
-                for y in ys
-                for side in sides
-            ]
-        )
+        return all_of([part(curves, y, side) for y in ys for side in sides])
 
     return test
 

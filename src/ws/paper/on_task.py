@@ -14,6 +14,7 @@ from typing import ClassVar
 from ws.adapters import USUAL
 from ws.derived import derive
 from ws.direction import Direction
+from ws.errors import WsError
 from ws.eval import Evaluation
 from ws.grid.cells import cell_plan, keep, make_method, make_strength, strengths_of
 from ws.methods import as_method
@@ -100,7 +101,7 @@ class OnTask(Steering):
             for own in self._steered(job, arm):
                 try:
                     spots += self._spots_of(job, own, tau, on)
-                except (ValueError, RuntimeError) as e:
+                except (ValueError, RuntimeError, WsError) as e:
                     failed[f"{own.step.name}, {own.source}"] = str(e)
                     continue
                 cell = own.step.cell

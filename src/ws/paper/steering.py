@@ -34,7 +34,7 @@ from ws.results.trials import Trial, trial_of_cell
 from ws.study.options import Common
 from ws.types import Fields, Json
 
-PROTOCOL = "paper/2"
+PROTOCOL = "paper/3"
 RAW = "raw"
 
 
@@ -100,6 +100,8 @@ class Steering(Recipe):
             raise ValueError(f"{none.name} has none of these strengths of its own; the sizes it has are {sizes}")
         missing = self.missing(request, common.model)
         poles = self._poles(common, missing, request)
+        if not missing:
+            self._refuse_without_personas(arms, common, request)
         raw = sum(len(self._own(a, request)) * len(a.methods) for a in arms) if request.raw else 0
         sought = len(self.sides) * len(targets) * sum(a.graded for a in arms)
         protocols = {m: m.protocol for m in self.measures} if missing else self.asked_as(request)
@@ -142,6 +144,17 @@ class Steering(Recipe):
             return f"{name}, which you supply"
         behavior = load_behavior(name, tiny=common.model == "tiny")
         return f"{behavior.name}: {behavior.poles[0]} against {behavior.poles[1]}"
+
+    def _refuse_without_personas(self, arms: Sequence[Arm], common: Common, request: RecipeRequest) -> None:
+        """Refuse an arm that is made of instructions where the behavior brings answers alone."""
+        for arm in (a for a in arms if any(methods.needs(m).personas for m in a.methods)):
+            name = self._pack(common, request, arm)
+            if load_behavior(name, tiny=common.model == "tiny").answers is not None:
+                others = ",".join(a.name for a in arms if a != arm)
+                raise ValueError(
+                    f"the arm {arm.name} is made of instructions, and {name} has the answers of a data set alone; leave it out: "
+                    f"`arms={others}`"
+                )
 
     def run(self, job: Job) -> Outcome:
         decides, curves, failed = self.measured(job)
@@ -196,9 +209,12 @@ class Steering(Recipe):
 
     def behavior_of(self, job: Job, arm: Arm | None = None) -> str:
         """The behavior of the recipe, or of one arm: by name, or the pack that a person gave for it."""
+        return self._pack(job.common, job.request, arm)
+
+    def _pack(self, common: Common, request: RecipeRequest, arm: Arm | None = None) -> str:
         name = self.behavior if arm is None else arm.behavior or self.behavior
-        own = None if arm is not None and arm.behavior else job.common.behavior
-        return own or job.request.files.get(name, name)
+        own = None if arm is not None and arm.behavior else common.behavior
+        return own or request.files.get(name, name)
 
     def _training(self, arms: Sequence[Arm], asked: Mapping[str, Sequence["Step"]]) -> dict[tuple[str, int], Fields]:
         """What the training of each arm reports."""

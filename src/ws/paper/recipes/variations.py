@@ -19,7 +19,7 @@ from ws.stats import estimate
 from ws.study.options import Common
 from ws.types import Json
 
-PROTOCOL = "paper-variations/2"
+PROTOCOL = "paper-variations/3"
 COLUMNS = ("weight", "bias_only", "act_all", "act_single", "tau+", "tau-")
 OVER: Mapping[str, Steering] = {r.name: r for r in (syc.SYC_QA, tasks.GCD, evil.EVIL_MCQA, tasks.REFUSAL)}
 """The recipes that are counted."""
@@ -38,7 +38,7 @@ def counted(test: Callable[[Steering], Callable[[Curves], Verdict]]) -> Callable
 
 
 def _alike(recipe: Steering) -> Callable[[Curves], Verdict]:
-    return alike("act_all", "act_single", recipe.capability, recipe.ys[0], sides=recipe.sides)
+    return alike("act_all", "act_single", recipe.capability, recipe.ys[0], sides=recipe.sides, at_rest=True)
 
 
 def _beats(one: str, other: str) -> Callable[[Steering], Callable[[Curves], Verdict]]:
