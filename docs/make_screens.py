@@ -34,23 +34,23 @@ def kept(picture: Path, name: str, tallest: int = TALLEST) -> None:
 
 
 PAGES = (
-    ("report.png", False),
-    ("report_compare.png", True),
-    ("report_smollm2.png", False),
-    ("report_sweep.png", False),
-    ("report_compare_smollm2.png", False),
+    ("report.png", False, TALLEST),
+    ("report_compare.png", True, TALLEST),
+    ("report_smollm2.png", False, TALLEST),
+    ("report_sweep.png", False, 1990),  # down to effect against cost
+    ("report_compare_smollm2.png", False, TALLEST),
 )
-"""Pictures of reports, and whether they are dark."""
+"""Pictures of reports, whether they are dark, and how much of them is shown."""
 
 
 def main(*places: str) -> None:
     address = places[len(PAGES)] if len(places) > len(PAGES) else ""
     with Browser.found() as browser, TemporaryDirectory() as folder:
         picture = Path(folder) / "page.png"
-        for place, (name, dark) in ((p, page) for p, page in zip(places, PAGES) if p):
+        for place, (name, dark, tallest) in ((p, page) for p, page in zip(places, PAGES) if p):
             file = write_report(place_of(place, Path("out")), Path(folder) / "page.html")
             browser.open(file.as_uri(), width=900, dark=dark).picture(picture)
-            kept(picture, name)
+            kept(picture, name, tallest)
         for width, name, dark in (
             ((1180, "playground.png", False), (400, "playground_phone.png", True)) if address else ()
         ):

@@ -117,7 +117,7 @@ def test_a_place_that_holds_no_direction_is_one_sentence_with_what_lies_nearby(t
         ws.steer(tiny, places / "mime", 1.0)
     assert str(places / "mine" / "direction.safetensors") in str(error.value)
     assert str(places / "exported") in str(error.value)
-    with pytest.raises(BadFile, match="nearby there is none"):
+    with pytest.raises(BadFile, match="nearby there is none, and `ws replicate` makes the first"):
         ws.steer(tiny, "nothing-of-the-kind", 1.0, out=places / "mine")
 
 

@@ -209,15 +209,14 @@ def test_a_picture_of_costs_says_what_the_behavior_wants_only_of_what_it_claims(
     numbers = {"behavior_metric": "mean", "method": "ws:lora", "axis": 0.5, "control": False, "matched": True}
     numbers |= {"nll_rise_neg": 0.1, "nll_rise_pos": 0.2, "protocol": "p"}
 
-    def picture(**more):
-        sheet = Sheet("", "", ("method",), (("ws:lora",),), ({**numbers, **more},))
-        return str(comparison._against_cost(SimpleNamespace(cells=lambda s: []), sheet))
+    def picture(**intent):
+        sheet = Sheet("", "", ("method",), (("ws:lora",),), (numbers,))
+        return str(comparison._against_cost(SimpleNamespace(cells=lambda s: [], intent=intent), sheet))
 
-    wanted = "upwards is more of what the behavior wants"
-    assert wanted in picture(intent=-1)
-    for more in ({"intent": 0}, {}):  # a comparison of before says nothing of claims
-        assert wanted not in picture(**more)
-        assert "of which no claim is known; to the right is more damage" in picture(**more)
+    wanted, unclaimed = "upwards is more of what the behavior wants", "about which the behavior claims nothing"
+    assert wanted in picture(mean=-1) and unclaimed not in picture(mean=-1)
+    for intent in ({"mean": 0}, {"other": 1}):
+        assert wanted not in picture(**intent) and unclaimed in picture(**intent)
 
 
 def test_without_a_name_it_is_the_newest_run_that_was_measured(tmp_path):

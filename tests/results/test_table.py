@@ -344,6 +344,14 @@ def test_the_two_wrongnesses_of_tiny_mfv_have_two_names(tmp_path, tiny):
     assert "wrongness" not in table.records[0]
 
 
+def test_a_budget_of_tokens_cuts_off_answers_where_answers_are_written_and_thoughts_where_it_is_thought(tmp_path):
+    for name, protocol, what in (("answers", "answers/2", "answers"), ("dilemmas", "dd-1f/1", "thoughts")):
+        rows = dilemma_rows().assign(eval=name, protocol=protocol, text="I see.", forced_close=True)
+        write(tmp_path / name, rows)
+        said = [line for s in tables(tmp_path / name)[0] for line in s.readings if "cut off by their budget" in line]
+        assert said and all(line.startswith(f"Most {what} were") for line in said)
+
+
 def test_informedness_of_a_few_items_is_not_read_as_a_finding(tmp_path):
     ref = np.array([-1.0, 1.0, 1.0])
     write(tmp_path, rows_of(ref, np.abs(ref), -np.abs(ref)))

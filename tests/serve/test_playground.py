@@ -22,6 +22,7 @@ DIALS = [
     {
         "id": "honesty",
         "kind": "direction",
+        "adapter": "lora",
         "alpha": {"min": -3.0, "max": 3.0},
         "poles": {"pos": EVIL, "neg": "it lies"},
         "calibrated": [{"budget": 1.0, "neg": -1.6964045379130763, "pos": 1.874245248533418, "matched": True}],
@@ -30,6 +31,7 @@ DIALS = [
     {
         "id": "authority",
         "kind": "direction",
+        "adapter": None,
         "alpha": {"min": -2.0, "max": 2.0},
         "poles": {"pos": None, "neg": None},
         "calibrated": [],
@@ -290,6 +292,7 @@ def test_slider_and_number_are_one_strength_by_keyboard_alone(page, server):
 
 
 def test_several_directions_are_turned_at_once(page, server):
+    assert "can be turned: honesty (lora), authority." in page.value("document.getElementById('about').textContent")
     focus(page, ".column:nth-child(1) .dial:nth-of-type(3) input[type=number]")
     page.value("document.activeElement.select()")
     page.type("1.5")

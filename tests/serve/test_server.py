@@ -38,7 +38,8 @@ CARD = {"strengths": [{"budget": 1, "neg": -1.5, "pos": 0.5, "matched": True}]}
 @pytest.fixture(scope="module")
 def directions(tiny):
     plain = [lowrank(tiny, seed=s, size=1.0) for s in (0, 1)]
-    return [("honesty", plain[0]), ("authority", Direction(plain[1].forms, plain[1].provenance, CARD))]
+    learnt = {**plain[1].provenance, "adapter": "ia3"}
+    return [("honesty", plain[0]), ("authority", Direction(plain[1].forms, learnt, CARD))]
 
 
 def server_of(tiny, directions, **settings):
@@ -262,6 +263,7 @@ def test_models_are_the_base_and_every_direction_with_what_is_known_of_it(client
     assert honesty["questions"] == ["Who are you?"]
     assert authority["alpha"] == {"min": -1.5, "max": 0.5}
     assert authority["calibrated"] == CARD["strengths"]
+    assert (honesty["adapter"], authority["adapter"]) == (None, "ia3")
 
 
 def test_one_model_is_told_by_any_name_that_a_request_may_use_and_by_no_other(client):

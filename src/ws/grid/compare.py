@@ -35,7 +35,7 @@ from ws.study.options import Common
 from ws.study.planning import served_by, settings_for
 from ws.types import Fields, Json
 
-PROTOCOL = "compare/3"
+PROTOCOL = "compare/4"
 MEASURING = ("n_calib", "tokens", "thoughts")
 """What a calibration has of how KL is measured."""
 COSTS = ("neutral-nll/1", "neutral-choice/1", "neutral-free/1")

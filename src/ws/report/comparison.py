@@ -1,6 +1,6 @@
 """The page of a comparison: methods side by side, beside random directions, and what each costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from ws.report.limits import BUILT_IN, LARGEST, box
 from ws.report.meanings import meanings
 from ws.results import chart
 from ws.results.page import Html, commands, facts, folded, joined, note, page, points, section, table, tag
-from ws.results.sentences import ONE_SEED, SMOKE
+from ws.results.sentences import ONE_SEED, SMOKE, side_of
 from ws.results.sheet import Sheet
 from ws.types import Fields, Json
 
@@ -49,6 +49,11 @@ class Report:
     @property
     def model(self) -> str:
         return self.folder.parent.parent.name
+
+    @property
+    def intent(self) -> Mapping[str, int]:
+        """The claims of the behavior, as they were when the comparison was made."""
+        return self.manifest["inputs"]["intent"]
 
     @property
     def claims(self) -> list[Sheet]:
@@ -170,7 +175,7 @@ def _against_cost(r: Report, sheet: Sheet) -> Html | None:
         return None
     draws = [c for c in r.cells(sheet) if is_control(c["method"]) and finite(c["axis"])]
     dots += [Dot(c["method"], cost, c["axis"], random=True) for c in draws if (cost := _cost(c)) is not None]
-    says = against_cost(metric, bool(sheet.records[0].get("intent")))
+    says = against_cost(metric, bool(side_of(metric, r.intent)))
     caption = f"{says} Bars: 95 % intervals; hollow: of another strength; grey: random directions."
     return frontier(f"{metric} against cost", COST, f"axis of {metric}", dots, caption)
 

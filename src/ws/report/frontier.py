@@ -13,7 +13,7 @@ NAMED = 14
 
 def against_cost(metric: str, claimed: bool) -> str:
     """What the two ways of a picture of effect and cost mean."""
-    up = "what the behavior wants" if claimed else "this metric, of which no claim is known"
+    up = "what the behavior wants" if claimed else "this metric, about which the behavior claims nothing"
     return f"{metric}: upwards is more of {up}; to the right is more damage."
 
 

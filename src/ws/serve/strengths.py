@@ -51,13 +51,14 @@ class Dial:
 
     @cached_property
     def described(self) -> Json:
-        """What a client can know of it: its poles in words, its range, its calibrated strengths."""
+        """What a client can know of it: how it was learnt, its poles in words, its range, its calibrated strengths."""
         _, pos, neg = behavior_of(self.direction)
         calibrated = [
             {k: s[k] for k in ("budget", "neg", "pos", "matched") if k in s}
             for s in self.direction.card.get("strengths", ())
         ]
         return {
+            "adapter": self.direction.provenance.get("adapter"),
             "alpha": {"min": self.least, "max": self.most},
             "poles": {"pos": pos, "neg": neg},
             "calibrated": calibrated,

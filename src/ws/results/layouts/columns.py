@@ -98,7 +98,8 @@ def warnings(lines: Sequence[Line]) -> list[str]:
     rows = [line.paired.loc[line.paired["scored"], "unit_id"].value_counts() for line in lines]
     units, of = min((effective_units(n.to_numpy()), len(n)) for n in rows)
     messages += [sentences.few_units(units, of=of)] if units < FEW_UNITS else []
-    messages += sentences.cut_thoughts({x.label: x.share("forced_close", x.pos) or 0.0 for x in lines})
+    what = "answers" if those[0].protocol.n_write else "thoughts"
+    messages += sentences.cut_off({x.label: x.share("forced_close", x.pos) or 0.0 for x in lines}, what)
     masses = {f"{x.label} at {alpha_of(x.pos)}": x.share("pmass", x.pos) for x in lines}
     return messages + sentences.low_mass({name: m for name, m in masses.items() if m is not None})
 

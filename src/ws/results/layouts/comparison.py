@@ -24,8 +24,7 @@ def sheet(
     for k in ranked(methods, claim):
         cells, record = _line(k, claim, costs, reference, chance, several=several)
         lines.append(cells)
-        about = {"behavior_metric": claim.metric, "protocol": claim.protocol.id, "intent": claim.intent}
-        records.append({**about, **record})
+        records.append({"behavior_metric": claim.metric, "protocol": claim.protocol.id, **record})
     for name, why in lost.items():
         lines.append({"method": f"{name}: FAILED, {why}"})
         records.append({"behavior_metric": claim.metric, "protocol": claim.protocol.id, "method": name, "failed": why})

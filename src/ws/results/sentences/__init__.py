@@ -147,12 +147,12 @@ def low_mass(masses: Mapping[str, float]) -> list[str]:
     ]
 
 
-def cut_thoughts(shares: Mapping[str, float]) -> list[str]:
-    """The warning of thoughts that the budget of tokens ended."""
+def cut_off(shares: Mapping[str, float], what: str) -> list[str]:
+    """The warning of thoughts, or answers, that the budget of tokens ended."""
     if not (cut := {name: x for name, x in shares.items() if x > MOSTLY_CUT}):
         return []
     listed = ", ".join(f"{name} {percent(x)}" for name, x in cut.items())
-    return [f"Most thoughts were cut off by their budget of tokens, which then decides the result: {listed}."]
+    return [f"Most {what} were cut off by their budget of tokens, which then decides the result: {listed}."]
 
 
 def left_out_rows(rows: Mapping[str, tuple[int, int]]) -> list[str]:

@@ -65,7 +65,7 @@ async function begin() {
   const base = data.find((m) => m.kind === "base");
   const most = base?.limits?.max_new_tokens;
   if (most) $("tokens").max = most;
-  const turned = dials.length ? dials.map((d) => d.id).join(", ") : "nothing: it was started without a direction";
+  const turned = dials.length ? dials.map((d) => d.id + (dials.length > 1 && d.adapter ? ` (${d.adapter})` : "")).join(", ") : "nothing: it was started without a direction";
   $("about").textContent = `${base?.root ?? "The model"} on this machine; what can be turned: ${turned}.`;
   showPoles();
   proposeQuestions();
