@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from ws.methods.activation.states import INTO, states
 from ws.watch import Watched
 from ws.watch.alarm import Against
 from ws.watch.detectors import DETECTORS, Case, Moved, Probe, Reading
+from ws.watch.detectors.detector import most_moved
 from ws.watch.detectors.trait_drift import _vectors
 from ws.watch.page import Verdict, html, markdown, multiple
 
@@ -122,6 +124,17 @@ def reading(detector, score, **more):
 
 def verdict(*readings):
     return Verdict("honesty", ("more honest", "less honest"), readings, 7, 48)
+
+
+def test_what_moved_most_comes_first_toward_either_pole_and_changed_answers_before_all():
+    words = ["a", "b", "c", "d", "e", "f"]
+    case = SimpleNamespace(probe=SimpleNamespace(questions=words, answers=words), answers=["a", *"BCDEF"])
+    for sign in (1, -1):
+        shown = most_moved(case, [sign * x for x in (9, 1, 5, 3, 4, 2)])
+        assert [m.question for m in shown] == ["c", "e", "d", "f"]
+        assert shown[0].amount == 5 * sign
+    case.answers = words
+    assert most_moved(case, [9, 1, 5, 3, 4, 2])[0].question == "a"
 
 
 def test_a_verdict_says_who_fired_and_which_way():

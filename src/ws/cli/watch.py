@@ -181,12 +181,17 @@ class NullsMade(VerbResult):
     command: Sequence[str]
 
     def as_json(self) -> Mapping[str, object]:
-        return {"nulls": {w.direction.name: [c.name for c in w.everything] for w in self.directions}}
+        return {"nulls": self._names}
 
     def show(self, screen: Screen) -> None:
-        for w in self.directions:
-            screen.show(safe_text(f"{w.direction.name}: {', '.join(dict.fromkeys(c.name for c in w.everything))}"))
+        for direction, nulls in self._names.items():
+            screen.show(safe_text(f"{direction}: {', '.join(nulls)}"))
         screen.next([*self.command, "FINE-TUNE"])
+
+    @property
+    def _names(self) -> dict[str, list[str]]:
+        """Every direction with the names of its nulls, each once."""
+        return {w.direction.name: list(dict.fromkeys(c.name for c in w.everything)) for w in self.directions}
 
 
 def train_nulls(options: Options, request: Watching, model: str) -> None:

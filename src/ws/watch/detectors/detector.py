@@ -88,4 +88,4 @@ def most_moved(case: Case, amounts: Sequence[float]) -> tuple[Moved, ...]:
     """The questions of the behavior at which most moved, with both answers; those whose answer changed come first."""
     before, after = case.probe.answers, case.answers
     rows = [Moved(q, a, b, c) for q, a, b, c in zip(case.probe.questions, amounts, before, after)]
-    return tuple(sorted(rows, key=lambda m: (not m.changed, -m.amount))[:MOST_SHOWN])
+    return tuple(sorted(rows, key=lambda m: (not m.changed, -abs(m.amount)))[:MOST_SHOWN])
