@@ -40,6 +40,8 @@ from ws.prefix_cache import padded
 from ws.study.evaluations import Subject, make_eval
 
 METRIC = "logratio_honesty"
+ENOUGH = 1 / 3
+"""Of an effect in norms; what one draw of such noise costs lies between .11 and .39, so that the mean of five may be half of another."""
 LOUD = 30.0
 """The norm of noise in the first block that costs `tiny` a quarter of a nat per token, and in later ones nothing."""
 KINDS = ("self_attn.o_proj", "self_attn.v_proj", "mlp.down_proj")
@@ -186,7 +188,7 @@ def named(m: Measure) -> str:
     effects = {e.variant: e.retained.mean for e in m(own)}
     noise = [r for name, r in effects.items() if name.startswith("mag_only")]
     kept, flat = sum(noise) / len(noise), effects["dir_only"]
-    return "norms" if kept > 0.5 > flat else "direction" if flat > 0.5 > kept else ""
+    return "norms" if kept > ENOUGH > flat else "direction" if flat > ENOUGH > kept else ""
 
 
 def best(m: Measure, groups: places.Group, how: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from test_steer import lowrank
 
 import ws
 from ws.direction import Direction, save
+from ws.direction.variants import Flags
 from ws.eval import Evaluation
 from ws.explain import dw_decomp, equal_kl, localization, svd_align
 from ws.explain.measure import Measure
@@ -104,6 +106,15 @@ def test_a_table_that_is_cut_says_where_the_rest_is(file, told, tmp_path):
     assert sheet.expected == "12 of 20 lines are shown here; the .json beside the page has all."
     (rows,) = (line.split()[1] for line in text.splitlines() if line.startswith("rows "))
     assert sum(len(t["rows"]) for a in json.loads(Path(rows).read_text()) for t in a["tables"]) >= 8
+
+
+def test_flags_that_all_lines_share_stand_in_the_title_where_no_width_cuts_them_off():
+    circular = Flags("same_direction")
+    rows = [svd_align.Alignment(f"layer {k}", "top", 0.1, 0.1, 1.0, 0.0, 1.0) for k in range(2)]
+    alike, apart = sheet_of(Table("t", rows)), sheet_of(Table("t", [rows[0], replace(rows[1], flags=circular)]))
+    assert alike.title == "t, basis: base" and "flags" not in alike.columns
+    assert apart.title == "t" and apart.columns[-1] == "flags" and "circular" in apart.lines[1][-1]
+    assert "flags" in sheet_of(Table("t", rows[:1])).columns
 
 
 def test_parts_are_counted_while_they_are_measured(file, tiny, tmp_path):

@@ -391,6 +391,8 @@ def test_parts_lie_across_where_they_are_few_and_down_where_they_are_more_than_t
     assert few.lines[0][1] == f"{few.records[0]['cos']:+.3f}"
     kinds = parts_sheets(matrix([change(f"f{k}", low(base, k)) for k in range(3)], [w], base), "kind")[0]
     assert kinds.columns == ("fine-tune", "down_proj", "q_proj")
+    sides = parts_sheets(matrix([change("long/pos", low(base, 2))], [w], base), "layer")[0]
+    assert sides.columns[1] == "pos"  # its whole name stands in the table above
 
 
 def test_a_fine_tune_on_the_pairs_of_the_direction_is_marked(base):

@@ -12,6 +12,7 @@ from ws.cli.screen import Screen, safe_text, say
 from ws.diff import lookup
 from ws.errors import BadFile, WsError
 from ws.models.load import Base
+from ws.numbers import some
 from ws.records import key_of, read, run_folders, slug, write_json
 from ws.study.options import Loading
 from ws.study.planning import load_base
@@ -88,7 +89,7 @@ def pages_of(options: Options, look: Look, places: Sequence[str]) -> BehaviorPag
     pages: dict[str, list[Path]] = {}
     for at, change in enumerate(changes, start=1):
         memory: dict = {}
-        say(f"{change.name}: {at} of {len(changes)} fine-tunes, {len(probes)} behaviors")
+        say(f"{change.name}: {at} of {some(len(changes), 'fine-tune')}, {some(len(probes), 'behavior')}")
         verdicts[change.name] = [verdict(probe, change, look.detectors, memory) for probe in probes]
         pages[change.name] = _written(look.out, change, base, verdicts[change.name], [*change.notes, *common])
     return BehaviorPages(verdicts, {c.name: c.notes for c in changes}, pages, common)

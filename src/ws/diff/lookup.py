@@ -151,7 +151,11 @@ def nearby(path: Path, out: Path) -> str:
         r.relative_to(out).as_posix(): None for r in run_folders(out)
     }
     likely = sorted(there, key=lambda name: -SequenceMatcher(None, str(path), name).ratio())[:NEARBY]
-    return f"nearby there are {', '.join(likely)}" if likely else "nearby there is none, and `ws replicate` makes the first"
+    return (
+        f"nearby there are {', '.join(likely)}"
+        if likely
+        else "nearby there is none, and `ws replicate` makes the first"
+    )
 
 
 def _as_exported(folder: Path, direction: Direction) -> Direction:

@@ -42,10 +42,11 @@ def sheet_of(table: Table) -> Sheet:
 
 
 def _without_constants(names: Sequence[str], rows: Sequence[Row], title: str) -> tuple[list[str], str]:
-    """The columns that differ, and a title that holds the metric and the strength that all rows share."""
-    same = [n for n in ("metric", "alpha") if n in names and len({getattr(r, n) for r in rows}) == 1]
-    parts = [f"alpha {getattr(rows[0], n):+g}" if n == "alpha" else str(getattr(rows[0], n)) for n in same]
-    return [n for n in names if n not in same], ", ".join([title, *parts])
+    """The columns that differ, and a title that holds the metric, the strength and the flags that all rows share."""
+    constant = [n for n in ("metric", "alpha", "flags") if n in names and len({getattr(r, n) for r in rows}) == 1]
+    same = [n for n in constant if n != "flags" or len(rows) > 1]
+    parts = [f"alpha {getattr(rows[0], n):+g}" if n == "alpha" else cell(getattr(rows[0], n)) for n in same]
+    return [n for n in names if n not in same], ", ".join(filter(None, [title, *parts]))
 
 
 def _ranges(draws: Sequence[Effect]) -> list[dict[str, str]]:

@@ -126,17 +126,17 @@ def _parts_sheet(own: Sequence[Angle], direction: str, scope: str) -> Sheet:
     down = len(groups) > len(own)
     if down:
         table = list(zip(*table))
-        table[0] = (by, *table[0][1:])
+        table[0] = (by, *_labels([a.name for a in own], "/"), CHANCE, SHARE)
     records = [{"name": a.name, "direction": direction, "group": g, **a.parts[scope][g]} for a in own for g in groups]
     faint = () if down else (len(own), len(own) + 1)
     title = f"cos with {direction}, by {by}"
     return Sheet(title, "", table[0], tuple(table[1:]), tuple(records), words=(table[0][0],), faint=faint)
 
 
-def _labels(groups: Sequence[str]) -> list[str]:
+def _labels(names: Sequence[str], mark: str = ".") -> list[str]:
     """The last part of every name, where that tells them apart."""
-    short = [g.rpartition(".")[2] for g in groups]
-    return short if len(set(short)) == len(groups) else list(groups)
+    short = [name.rpartition(mark)[2] for name in names]
+    return short if len(set(short)) == len(names) else list(names)
 
 
 def labelled_sheet(scores: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> Sheet:
