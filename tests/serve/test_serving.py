@@ -48,6 +48,16 @@ def test_a_port_that_is_taken_or_a_method_that_is_no_direction_is_one_sentence(t
     assert "'nobody'" in err
 
 
+def test_a_direction_of_another_model_is_named_and_no_option_that_is_not_there(tiny, told, tmp_path):
+    plain = lowrank(tiny)
+    about = {"base": {**plain.provenance["base"], "id": "smollm2", "fingerprint": "f" * 64}}
+    file = save(Direction(plain.forms, about), tmp_path / "other.safetensors")
+    code, out, err = told("serve", save(plain, tmp_path / "mine.safetensors"), file, "--model", "tiny", "--port", 0)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"{file} was made on smollm2, and tiny is served" in err
+    assert "origin" not in err
+
+
 @pytest.mark.parametrize("verb", ["serve", "chat"])
 def test_a_direction_that_is_named_twice_is_refused_before_a_model_is_loaded(tiny, told, tmp_path, monkeypatch, verb):
     monkeypatch.setattr("ws.study.planning.load_lazily", lambda *a, **k: pytest.fail("a model was loaded"))

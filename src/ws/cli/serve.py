@@ -20,7 +20,7 @@ from ws.cli.result import VerbResult
 from ws.cli.screen import Screen, say
 from ws.cli.study import made_on, rooted
 from ws.direction import Direction
-from ws.errors import Unsupported
+from ws.errors import DirectionMismatch, Unsupported
 from ws.export import export
 from ws.export.gguf import FILE
 from ws.methods import as_method
@@ -127,6 +127,11 @@ def _weights(base: Base, text: str, out: str) -> Weights:
     method = as_method(load_named(text, base, out=out))
     if not isinstance(method, Weights) or method.below is not None:
         raise Unsupported(f"{text} is {method.name}, and only directions in weight space are served; use `ws chat`")
+    if not base.fits(method.direction.fingerprint):
+        own = method.direction.provenance["base"].get("id") or "another model"
+        raise DirectionMismatch(
+            f"{text} was made on {own}, and {base.id} is served: all directions of a server are of one model."
+        )
     refuse_mismatch(base, method.direction)
     # a server lives long, and a map of a file changes with the file
     direction: Direction = method.direction.to(device=base.device, copy=True)
