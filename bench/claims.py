@@ -41,6 +41,10 @@ ALIKE = 0.9
 UNMOVED = ("over_refusal", "gsm_refused")
 """Numbers that no arm moves where the paper is right, and all do where it is wrong."""
 
+DECAYS = {("act_single", "mcqa-cot-1/2"): 0.3, ("weight", "mcqa-cot-2/2"): 0.3}
+"""How much of the answers in form an arm loses at its strongest, by wording, where the paper is right."""
+NO_DECAYS = {("act_single", "mcqa-cot-1/2"): 0.3, ("act_single", "mcqa-cot-2/2"): 0.3}
+
 FULL = dict.fromkeys(("weight", "finetune"), (0.4, 0.3))
 SYC: World = {**FULL, "act_single": (0.1, 0.3), "act_all": (0.0, 0.4), "random": (0.0, 0.0)} | dict.fromkeys(("bias_only", "tau+", "tau-"), (0.25, 0.3))  # fmt: skip
 NO_SYC: World = {"weight": (0.0, 0.0), "finetune": (0.0, 0.0), "act_single": (0.3, 0.0), "act_all": (0.3, 0.0), "random": (0.3, 0.0)} | dict.fromkeys(("bias_only", "tau+", "tau-"), (0.45, 0.0))  # fmt: skip
@@ -94,6 +98,7 @@ def noisy(rng: np.random.Generator, levels: np.ndarray) -> np.ndarray:
 def steered(recipe: Steering, world: World, rng: np.random.Generator, n: int, right: bool, seeds: int = 1) -> Curves:
     """A steering recipe whose arms do what a world says, on n questions; `right` says whether UNMOVED stay."""
     levels = {m.name: rng.normal(size=n) for m in recipe.measures}
+    decays = (DECAYS if right else NO_DECAYS) if any(gain for gain, _ in world.values()) else {}
     zero = {m.name: _number(m, noisy(rng, levels[m.name]), _level(recipe, m, 0.0, 0.0)) for m in recipe.measures}
     spots, training = [], {}
     for seed in range(seeds):
@@ -104,7 +109,8 @@ def steered(recipe: Steering, world: World, rng: np.random.Generator, n: int, ri
                     numbers = {}
                     for m in recipe.measures:
                         moved = (0.0 if right else 0.3) if m.metric in UNMOVED else gain * way
-                        level = _level(recipe, m, wanted(m, side) * moved, cost * toll)
+                        lost = toll * decays.get((arm, m.protocol), 0.0) if m in recipe.also else cost * toll
+                        level = _level(recipe, m, wanted(m, side) * moved, lost)
                         numbers[m.name] = _number(m, noisy(rng, levels[m.name]), level)
                     places.append((float(side * step), numbers))
             spots += [Spot(arm, seed, a, arm, a, abs(a), "as given", "raw", numbers) for a, numbers in places]
@@ -114,7 +120,7 @@ def steered(recipe: Steering, world: World, rng: np.random.Generator, n: int, ri
 
 
 def _level(recipe: Steering, m: Measure, moved: float, cost: float) -> float:
-    return 0.85 - cost if m == recipe.x else min(0.98, max(0.02, 0.5 + moved))
+    return 0.85 - cost if m == recipe.x or m in recipe.also else min(0.98, max(0.02, 0.5 + moved))
 
 
 def _number(m: Measure, values: np.ndarray, level: float) -> Sample:

@@ -21,7 +21,9 @@ from ws.paper.claims import (
     decided,
     ineffective,
     inside,
+    loses_more,
     moves,
+    opposed,
     together,
 )
 from ws.paper.curves import Curves
@@ -83,6 +85,18 @@ def test_two_arms_are_alike_where_both_move_as_far_and_not_where_nothing_moves()
     assert alike("one", "weak", X, Y, **UP)(curves).says == FAILS
     assert alike("null", "still", X, Y, **UP)(curves).says == OPEN
     assert alike("null", "still", X, Y, at_rest=True, **UP)(curves).says == HOLDS
+
+
+def test_an_arm_loses_more_than_another_at_its_strongest_or_less():
+    curves = planted(np.random.default_rng(9), {"ruined": RUINED, "null": NULL, "still": NULL})
+    more, less, same = (
+        loses_more(*arms, X, **UP) for arms in (("ruined", "null"), ("null", "ruined"), ("null", "still"))
+    )
+    assert [test(curves).says for test in (more, less, same)] == [HOLDS, FAILS, OPEN]
+    assert opposed(more, less)(curves).says == HOLDS
+    assert opposed(less, more)(curves).says == HOLDS
+    assert opposed(more, more)(curves).says == opposed(less, less)(curves).says == FAILS
+    assert opposed(more, same)(curves).says == opposed(same, less)(curves).says == OPEN
 
 
 def test_a_claim_about_an_arm_that_was_not_measured_is_undecided_and_says_which():

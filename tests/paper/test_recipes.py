@@ -122,6 +122,15 @@ def test_every_number_is_read_from_the_protocol_that_was_asked_for():
     assert names == [{"syc-qa/2"}, {"syc-qa/2@m"}, {"syc-qa/2~w9"}, {"syc-qa/2~w9@m"}, {"syc-qa/2~T1"}]
 
 
+def test_a_judge_adds_the_reasons_of_choices_and_decides_nothing_that_is_exact():
+    exact = {"tiny-mmlu/2", "mcqa-cot-1/2", "mcqa-cot-2/2", "mcqa-letter/2"}
+    for judge, more in ((None, set()), ("rule", {"mcqa-consistent/2@rule"})):
+        plan = recipe_named("evil_mcqa").on("tiny").plan(RecipeRequest(judge=judge), Common())
+        assert {e.partition("@")[2] for e in plan.numbers["evals"]} == exact | more
+    judged = recipe_named("evil_mcqa").with_judge
+    assert [c.sentence for c in judged["claims"]][-1].startswith("act_single makes reasons inconsistent")
+
+
 def test_answers_that_nobody_writes_are_not_drawn():
     asked = RecipeRequest(temperature=1.0, answer_tokens=9)
     assert set(recipe_named("lr_sweep").asked_as(asked).values()) == set(
@@ -178,7 +187,7 @@ def test_workers_make_every_part_once_and_a_recipe_alone_hands_out_none(tiny, tm
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (("lr_sweep", "--judge", "tiny"), "--judge does nothing for lr_sweep, which judges no written answers"),
+        (("lr_sweep", "--judge", "tiny"), "--judge does nothing for lr_sweep, which has nothing for a judge to decide"),
         (("lr_sweep", "--answer-tokens", "5"), "--answer-tokens does nothing for lr_sweep, which writes no answers"),
         (("lr_sweep", "--temperature", "1"), "--temperature does nothing for lr_sweep, which writes no answers"),
         (("monitor_cos", "--limit", "3"), "--limit does nothing for monitor_cos, which asks no questions"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from chat_server import Server
 from html_page import refuse_what_a_page_may_not_have
 
 from ws.cli import main
@@ -51,16 +52,21 @@ def test_it_leaves_pictures_numbers_and_a_scorecard(again):
     assert "SMOKE" in recipe["tables"][0]["title"]
 
 
-def test_a_reduced_run_has_only_the_sizes_and_the_answers_that_were_asked_for(told, tiny, tmp_path):
+def test_a_reduced_run_has_only_the_sizes_the_answers_and_the_judge_that_were_asked_for(told, tiny, tmp_path):
     reduced = ("--arms", "act_single", "--strengths", "raw:1", "--answer-tokens", "4", "--limit", "2")
     asked = ("paper", "syc_qa", *reduced, "--n-topics", "12", "--workers", "1", "--out", str(tmp_path), "--json")
-    code, out, _ = told(*asked)
+    server = Server()
+    verdict = {"message": {"role": "assistant", "content": "GRADE: CORRECT"}, "finish_reason": "stop"}
+    server.answer = lambda sent, at: {"index": at, **verdict}
+    with server.running() as endpoint:
+        code, out, _ = told(*asked, "--judge", f"{endpoint.url}#m")
     (recipe,) = json.loads(out)["recipes"]
     assert code == 0 and not recipe["failed"]
     with open(recipe["pictures"][0].replace(".png", ".csv")) as f:
         assert [float(r["alpha"]) for r in csv.DictReader(f)] == [0, -1, 1]
     answers = pd.concat(map(pd.read_parquet, tmp_path.glob("**/eval/syc-qa/*/rows.parquet")))
-    assert set(answers["protocol"]) == {"syc-qa/2~w4"}
+    assert set(answers["protocol"]) == {"syc-qa/2~w4@m"}
+    assert server.requests and set(answers["y"]) == {1.0}
     assert all(len(tiny.tokenizer(text)["input_ids"]) <= 4 for text in answers["text"])
 
 

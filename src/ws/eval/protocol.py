@@ -202,9 +202,14 @@ class Protocol:
             if value is not None and name not in self.takes:
                 raise ValueError(f"`{name}` does nothing for {self.eval}, {self.because}; leave it out")
 
+    @property
+    def judgeable(self) -> bool:
+        """Whether something of its written answers is decided by no exact rule."""
+        return any(not (isinstance(asks, Rule) and asks.exact) for asks in self.asked.values())
+
     def judged_by(self, judge: str) -> "Protocol":
         """The same questions with another judge of their answers: another protocol, so another id."""
-        if all(isinstance(asks, Rule) and asks.exact for asks in self.asked.values()):
+        if not self.judgeable:
             raise ValueError(f"`judge` does nothing for {self.id}, where exact rules decide; leave it out")
         return replace(self, judge=judge, id=f"{self.id.partition('@')[0]}@{short(judge)}")
 

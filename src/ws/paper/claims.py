@@ -213,6 +213,31 @@ def costs(arm: str, x: Measure, *, more_than: float, sides: Sequence[Side] = SID
     return lambda curves: absent(curves, arm) or all_of([part(curves, side) for side in sides])
 
 
+def loses_more(one: str, other: str, y: Measure, *, sides: Sequence[Side] = SIDES) -> Callable[[Curves], Verdict]:
+    """One arm loses more of a number at its strongest setting than another does at its own."""
+
+    def part(curves: Curves, side: Side) -> Verdict:
+        ends = [p.effect for arm in (one, other) for p in _ends(curves, arm, y, side)]
+        lost = side_by_side(ends, lambda v: (v[0] - v[1]) - (v[2] - v[3]))
+        return decided(estimate(lost), f"{one} less {other}: {y.metric} lost at the strongest, {y.label}", unit=y.unit)
+
+    return lambda curves: absent(curves, one, other) or all_of([part(curves, side) for side in sides])
+
+
+def opposed(one: Callable[[E], Verdict], other: Callable[[E], Verdict]) -> Callable[[E], Verdict]:
+    """Of two tests one is decided for and the other against; the number is that of the one which is less clear."""
+
+    def test(evidence: E) -> Verdict:
+        both = [one(evidence), other(evidence)]
+        says = [v.says for v in both]
+        shown = min(both, key=lambda v: abs(v.value) if v.whole else -1.0)
+        if OPEN in says:
+            return next(v for v in both if v.says == OPEN)
+        return replace(shown, says=FAILS if says[0] == says[1] else HOLDS, why=f"{both[0].why}; {both[1].why}")
+
+    return test
+
+
 def raises(arm: str, y: Measure, *, sides: Sequence[Side] = SIDES) -> Callable[[Curves], Verdict]:
     """An arm has the effect at its strongest setting, whatever that costs."""
 

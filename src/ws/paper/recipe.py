@@ -101,7 +101,7 @@ class Measure:
         """The evaluation it is a number of, of the file and by the judge that a person named."""
         name = self.evaluation.partition("@")[0]
         asked = request.answered(protocol(name, self.protocol))
-        judge = request.judge if asked.asked else None
+        judge = request.judge if asked.judgeable else None
         refuse_unjudged(asked, judge)
         return Evaluation(name, asked.id, data=request.files.get(name, self.data), limit=request.limit, judge=judge)
 
@@ -251,7 +251,7 @@ def refuse_idle(recipes: Sequence[Recipe], request: RecipeRequest) -> None:
         "limit": (request.limit, protocols, "asks no questions"),
         "answer_tokens": (request.answer_tokens, written, "writes no answers"),
         "temperature": (request.temperature, written, "writes no answers"),
-        "judge": (request.judge, [p for p in protocols if p.asked], "judges no written answers"),
+        "judge": (request.judge, [p for p in protocols if p.judgeable], "has nothing for a judge to decide"),
         "task_rows": (request.task_rows, [r for r in recipes if r.learns_tasks], "learns no task"),
         "seeds": (several, [r for r in recipes if r.repeats], "is made with one seed"),
     }

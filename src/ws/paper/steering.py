@@ -49,6 +49,8 @@ class Steering(Recipe):
     """The capability."""
     ys: tuple[Measure, ...] = ()
     """The effects."""
+    also: tuple[Measure, ...] = ()
+    """Numbers that claims alone read."""
     sides: tuple[Side, ...] = (1, -1)
     """The sides of the dial that the paper looks at."""
     kl: tuple[float, ...] = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
@@ -58,6 +60,8 @@ class Steering(Recipe):
     calibrate: Fields = field(default_factory=dict)
     """How KL is measured and sought, where not by default."""
     claims: tuple[Claim[Curves], ...] = ()
+    with_judge: Fields = field(default_factory=dict)
+    """Fields that are others where a person named a judge."""
     twin: Fields = field(default_factory=dict)
     """Fields that are others on `tiny`."""
 
@@ -72,7 +76,7 @@ class Steering(Recipe):
 
     @property
     def asks(self) -> Sequence[str]:
-        return [m.evaluation for m in self.measures]
+        return [m.evaluation for m in (*self.measures, *self.with_judge.get("also", ()))]
 
     @property
     def reads(self) -> Sequence[str]:
@@ -81,7 +85,7 @@ class Steering(Recipe):
     @property
     def measures(self) -> tuple[Measure, ...]:
         """All numbers of this recipe."""
-        return (self.capability, *self.ys)
+        return (self.capability, *self.ys, *self.also)
 
     def evals(self, request: RecipeRequest) -> tuple[Evaluation, ...]:
         """The evaluations that its numbers are of, each once, of the files and by the judge that were named."""
@@ -91,7 +95,12 @@ class Steering(Recipe):
         """Every number with the protocol that it is read from: that of a judge, or of shorter answers, has an id of its own."""
         return {m: m.evaluated(request).chosen.id for m in self.measures}
 
+    def _judged(self) -> "Steering":
+        return replace(self, **self.with_judge, with_judge={})
+
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
+        if request.judge is not None and self.with_judge:
+            return self._judged().plan(request, common)
         arms, targets = arms_named(self.arms, request.arms), request.targets(self.kl)
         if not request.raw and (alone := next((a.name for a in arms if not a.graded and request.arms), None)):
             raise ValueError(f"{alone} has no strength of a KL; ask for `strengths=raw` too, or leave it out of `arms`")
@@ -157,6 +166,8 @@ class Steering(Recipe):
                 )
 
     def run(self, job: Job) -> Outcome:
+        if job.request.judge is not None and self.with_judge:
+            return self._judged().run(job)
         decides, curves, failed = self.measured(job)
         below = job.out / "paper" / slug(job.base.id) / self.name
         settings = {

@@ -143,8 +143,8 @@ class Trial:
 
 def trial_of_cell(record: Fields, out: Path) -> Trial:
     """The trial that a cell of a comparison left below `out`."""
-    evals = {e["protocol"]: m for e in record["evals"] for m in measured([out / e["folder"]])}
-    return Trial(record, evals)
+    evals = {m.protocol.id: m for e in record["evals"] for m in measured([out / e["folder"]])}
+    return Trial(record, evals)  # by the id of their rows, in which a judge has a part
 
 
 def trial_of_study(folders: Sequence[Path]) -> Trial:

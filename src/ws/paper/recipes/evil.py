@@ -2,12 +2,13 @@
 the persona is dishonest, the dial is turned below 0, and the options are an honest and a deceptive deed."""
 
 from ws.models.tiny import TWINS
-from ws.paper.claims import Claim, alike, beats, costs, ineffective, together
+from ws.paper.claims import Claim, alike, beats, costs, ineffective, loses_more, opposed, together
 from ws.paper.curves import Curves, Sides
 from ws.paper.recipe import Measure, Need
 from ws.paper.recipes.arms import LORA, QUICK_KL, STEPS, steering_arms
 from ws.paper.recipes.syc import COHERENT, MODEL, NAMES, OTHERS, SHOWS, tone_claims
 from ws.paper.steering import Steering
+from ws.types import Json
 
 EVIL = Need(
     "evil",
@@ -37,6 +38,26 @@ def _chosen(toward: int) -> tuple[Measure, ...]:
     )
 
 
+VALID = tuple(
+    Measure(f"mcqa@mcqa-cot-{n}/2", "valid", f"in form, {words}", 0)
+    for n, words in ((1, "first wording"), (2, "second wording"))
+)
+CONSISTENT = Measure("mcqa@mcqa-consistent/2", "cot_consistent", "its reasons support its choice", 0)
+
+
+def _of_form(sides: Sides) -> Claim[Curves]:
+    """What the paper says of answers in form."""
+    first, second = (loses_more("act_single", "weight", y, sides=sides) for y in VALID)
+    return Claim("with one wording act_single falls out of form faster, with the other weight", opposed(first, second))
+
+
+def _judged(claims: tuple[Claim[Curves], ...], sides: Sides) -> Json:
+    """What a judge of the reasoning adds."""
+    test = loses_more("act_single", "weight", CONSISTENT, sides=sides)
+    claim = Claim("act_single makes reasons inconsistent with the choice more often than weight", test)
+    return {"also": (*VALID, CONSISTENT), "claims": (*claims, claim)}
+
+
 def _claims(ys: tuple[Measure, ...], sides: Sides) -> tuple[Claim[Curves], ...]:
     """What the paper says of choices, of the side of the dial that is evil."""
     cot, also, _ = ys
@@ -58,6 +79,7 @@ def _claims(ys: tuple[Measure, ...], sides: Sides) -> tuple[Claim[Curves], ...]:
         Claim("tau+ gets as far as weight", alike("tau+", "weight", KNOWS, cot, also, within=0.1, sides=sides)),
         Claim("tau- does next to nothing", ineffective(["tau-"], KNOWS, cot, also, sides=sides)),
         Claim("a random direction moves nothing", ineffective(["random"], KNOWS, cot, also, sides=sides), "ours"),
+        _of_form(sides),
     )
 
 
@@ -72,7 +94,7 @@ def _twin_claims() -> tuple[Claim[Curves], ...]:
         ),
         Claim("tau+ (of the honest side) does next to nothing", ineffective(["tau+"], KNOWS, *ys[:2], sides=sides)),
     )
-    return (*claims[:5], *swapped, claims[7])
+    return (*claims[:5], *swapped, *claims[7:])
 
 
 TWIN = {
@@ -97,8 +119,15 @@ EVIL_MCQA = Steering(
     ys=_chosen(1),
     sides=(1,),
     options={**LORA, "checkpoints": STEPS, "lr": [1e-5, 5e-5]},
+    also=VALID,
     claims=_claims(_chosen(1), (1,)),
-    twin={**TWIN, "ys": _chosen(-1), "claims": _twin_claims()},
+    with_judge=_judged(_claims(_chosen(1), (1,)), (1,)),
+    twin={
+        **TWIN,
+        "ys": _chosen(-1),
+        "claims": _twin_claims(),
+        "with_judge": _judged(_twin_claims(), DISHONEST_SIDE),
+    },
 )
 DISHONEST = str(TWINS / "traits" / "dishonest.eval.json")
 COHERENT_TWIN = Measure("tone@tone-phrases/1", "coherence", COHERENT.label, 0, "points", DISHONEST)
