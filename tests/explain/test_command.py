@@ -108,6 +108,18 @@ def test_a_table_that_is_cut_says_where_the_rest_is(file, told, tmp_path):
     assert sum(len(t["rows"]) for a in json.loads(Path(rows).read_text()) for t in a["tables"]) >= 8
 
 
+def test_an_answer_on_other_questions_or_at_another_strength_leaves_the_page_and_its_pictures(file, told, tmp_path):
+    written = {}
+    for more in ((), ("--alpha=-1",), ("--evals", "sycophancy")):
+        asked = ("explain", file, "--what", "svd_align", "--out", tmp_path / "out", *more)
+        page = Path(json.loads(told(*asked, "--json")[1])["markdown"])
+        pictures = [line for line in page.read_text().splitlines() if line.startswith("![")]
+        assert pictures and all((page.parent / p.split("](")[1].rstrip(")")).is_file() for p in pictures)
+        written[page.stem] = pictures
+    assert list(written) == ["svd_align", "svd_align-alpha-1", "svd_align-sycophancy"]
+    assert len({p for pictures in written.values() for p in pictures}) == sum(map(len, written.values()))
+
+
 def test_flags_that_all_lines_share_stand_in_the_title_where_no_width_cuts_them_off():
     circular = Flags("same_direction")
     rows = [svd_align.Alignment(f"layer {k}", "top", 0.1, 0.1, 1.0, 0.0, 1.0) for k in range(2)]

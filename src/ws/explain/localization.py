@@ -254,7 +254,10 @@ def _few(subject: Subject, measure: Measure, metric: str, order: Sequence[str]) 
     )
     n = next((n for n in sizes if seen[f"first:{n}"].retained.mean >= KEEPS), None)
     if n is None:
-        return Finding((), (curve,), (f"{metric}: no {some(most, 'module')} keep {percent(KEEPS)} of the effect.",))
+        more = "; without `top` more are tried" if most < len(order) else ""
+        return Finding(
+            (), (curve,), (f"{metric}: no {some(most, 'module')} keep {percent(KEEPS)} of the effect{more}.",)
+        )
     modules = sorted(order[:n])
     part = as_variant(subject.direction, restricted(subject.direction, keep=modules).forms, f"top:{n}")
     kl, kl_full = (divergence(measure, d) for d in (part, subject.direction))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ws.explain.pictures import drawn
-from ws.explain.protocol import Analysis, Finding
+from ws.explain.protocol import Analysis, Finding, Picture
 from ws.explain.show import meanings, sheet_of
 from ws.records import slug
 from ws.results.page import Html, figure, note, page, paragraph, points, section, sentence, table
@@ -52,16 +52,16 @@ def _section(a: Answered) -> Html:
     )
 
 
-def markdown(title: str, answer: str, about: str, answered: Sequence[Answered]) -> str:
-    """The same in Markdown; pictures are files beside it."""
+def markdown(name: str, title: str, answer: str, about: str, answered: Sequence[Answered]) -> str:
+    """The same in Markdown; pictures are files beside it, which begin with its name."""
     lines = [f"# {title}", "", answer, "", about, ""]
     for a in answered:
         if a.finding is None:
             continue
         lines += [f"## {a.title}", "", a.analysis.question, ""]
         lines += [f"- {r}" for r in a.finding.readings] + [""]
-        for name, p in picture_files(a).items():
-            lines += [f"![{p.title}]({name})", ""]
+        for file, p in picture_files(a, name).items():
+            lines += [f"![{p.title}]({file})", ""]
         for t in a.finding.tables:
             if t.rows:
                 lines += [sheet_of(t).markdown()]
@@ -71,12 +71,12 @@ def markdown(title: str, answer: str, about: str, answered: Sequence[Answered]) 
     return "\n".join(lines)
 
 
-def picture_files(a: Answered) -> dict:
-    """The pictures of an analysis by the name of their file."""
+def picture_files(a: Answered, page: str) -> dict[str, Picture]:
+    """The pictures of an analysis on a page by the name of their file."""
     if a.finding is None:
         return {}
     name = slug(a.title.replace(", on ", "-"))
-    return {f"{name}-{k}.svg": p for k, p in enumerate(a.finding.pictures, 1)}
+    return {f"{page}-{name}-{k}.svg": p for k, p in enumerate(a.finding.pictures, 1)}
 
 
 def _missing(answered: Sequence[Answered]) -> list[str]:

@@ -67,6 +67,14 @@ class Asked:
         if self.alpha == 0:
             raise ValueError("at `alpha` 0 a direction does nothing; give another strength")
 
+    @property
+    def page(self) -> str:
+        """What the page is called: by what was asked, and on what, so that no other answer is written over."""
+        what = [] if not self.what or "all" in self.what else [*self.what]
+        on = [] if self.evals == NOT_MEASURED else [*self.evals]
+        at = [] if self.alpha == 1 else [f"alpha{self.alpha:g}"]
+        return slug("-".join([*(what or ["page"]), *on, *at]))[:LONGEST]
+
     def evaluations(self, behavior: Behavior | None, *, of_run: bool) -> dict[str, Evaluation]:
         """What effects are measured on, by what was typed; else what the behavior claims first, or the test pairs of the run."""
         if self.evals == NOT_MEASURED:
@@ -128,8 +136,7 @@ def explain(
     on = ", ".join(measures) or "nothing"
     about = f"{subject.method}, seed {subject.seed}, at alpha {asked.alpha:+g}; effects on {on}"
     title = f"{behavior.name if behavior else 'a direction'} on {base.id}: where it sits"
-    name = "page" if not asked.what or "all" in asked.what else slug("-".join(asked.what))[:LONGEST]
-    explanation = Explanation(title, answered, saved(answered, folder, name, title=title, about=about))
+    explanation = Explanation(title, answered, saved(answered, folder, asked.page, title=title, about=about))
     if any(a.analysis.name == "svd_align" and a.finding is not None for a in answered):
         per_layer, summary = published.tables(base, direction)
         write_csv(folder / "subspace_per_layer.csv", per_layer)
@@ -270,7 +277,7 @@ def saved(answered: Sequence[Answered], folder: Path, name: str, *, title: str, 
     folder.mkdir(parents=True, exist_ok=True)
     parts = {}
     for a in answered:
-        for file, picture in picture_files(a).items():
+        for file, picture in picture_files(a, name).items():
             write_text(folder / file, file_of(picture))
         for part, direction in (a.finding.parts if a.finding else {}).items():
             parts[part] = folder / f"{part}.safetensors"
@@ -278,7 +285,7 @@ def saved(answered: Sequence[Answered], folder: Path, name: str, *, title: str, 
     answer = headline(answered)
     files = Files(folder / f"{name}.html", folder / f"{name}.md", folder / f"{name}.json", parts)
     write_text(files.page, html(title, answer, about, answered))
-    write_text(files.markdown, markdown(title, answer, about, answered))
+    write_text(files.markdown, markdown(name, title, answer, about, answered))
     write_json(files.numbers, [as_json(a) for a in answered])
     return files
 
