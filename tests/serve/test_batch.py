@@ -6,6 +6,8 @@ from contextlib import ExitStack
 import pytest
 import torch
 from test_steer import lowrank
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
 from ws.direction import Direction
 from ws.direction.forms import BiasShift, RowScale
@@ -15,7 +17,7 @@ from ws.models.modules import weight_of
 from ws.serve.batch import Ask, Batch
 from ws.serve.reading import PIECE, Pieces
 from ws.serve.strengths import dials_of
-from ws.serve.text import bytes_of
+from ws.serve.text import Text, bytes_of, text_of
 from ws.steer import steer
 
 QUESTIONS = ["What is the capital of Kenya?", "What color is snow?", "Where does a crab live?", "Who are you?"]
@@ -64,6 +66,30 @@ def bits(written):
 def test_the_bytes_of_tokens_are_those_of_their_text_also_of_halves_of_a_character(tiny, text):
     tokens = tiny.tokenizer(text)["input_ids"]
     assert b"".join(bytes_of(tiny.tokenizer, t) for t in tokens) == text.encode()
+
+
+@pytest.fixture(scope="module")
+def spaced():
+    """A tokenizer whose words hold their space, and whose decoder leaves out the one that begins a text, as Llama 2's."""
+    words = ["<unk>", "▁Once", "▁a", "▁time", "s", "▁", "<0xC3>", "<0xA9>"]
+    own = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    own.decoder = decoders.Sequence(steps)
+    return PreTrainedTokenizerFast(tokenizer_object=own)
+
+
+def test_a_token_keeps_the_space_that_a_decoder_leaves_out_at_the_beginning_of_a_text(spaced):
+    assert spaced.decode([3]) == "time"
+    assert [text_of(spaced, i) for i in range(1, 6)] == [" Once", " a", " time", "s", " "]
+    assert b"".join(bytes_of(spaced, i) for i in (1, 2, 3, 4, 5, 6, 7)) == " Once a times é".encode()
+
+
+def test_a_completion_goes_on_from_the_prompt_and_a_chats_answer_begins_anew(spaced):
+    assert Text(spaced, trimmed=False, after=2).add(3) == " time"
+    assert Text(spaced).add(3) == "time"
+    whole = Text(spaced, ["s é"], trimmed=False, after=2)
+    assert "".join([*(whole.add(i) for i in (3, 4, 5, 6, 7)), whole.end()]) == " time"
+    assert whole.stopped
 
 
 def test_base_requests_among_steered_ones_have_the_bits_that_they_have_alone(tiny, dials, batch):

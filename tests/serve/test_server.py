@@ -20,6 +20,7 @@ from ws.direction import Direction
 from ws.generate import generate
 from ws.models import prompts
 from ws.models.chat import render_messages
+from ws.models.load import load
 from ws.serve.app import Server
 from ws.serve.batch import Batch
 from ws.serve.listen import IDLE, bound, configured
@@ -151,6 +152,16 @@ def test_a_completion_goes_on_from_its_text_or_its_tokens(tiny, client):
     assert echoed["choices"][0]["text"] == body["prompt"] + choice["text"]
     streamed = events(client.post("/v1/completions", json={**body, "stream": True}))
     assert "".join(p["choices"][0]["text"] for p in streamed) == choice["text"]
+
+
+def test_the_text_of_a_completion_is_that_of_its_tokens_where_a_decoder_eats_spaces_too(real_data):
+    with client_of(load(str(real_data / "stories260k")), []) as client:
+        body = {"prompt": "Once upon a", "temperature": 0, "max_tokens": 4, "logprobs": 2}
+        choice = client.post("/v1/completions", json=body).json()["choices"][0]
+        echoed = client.post("/v1/completions", json={**body, "echo": True}).json()["choices"][0]
+    assert choice["text"] == "".join(choice["logprobs"]["tokens"]) == " time, there was"
+    assert echoed["text"] == "Once upon a time, there was"
+    assert choice["logprobs"]["text_offset"] == [0, 5, 6, 12]
 
 
 def test_an_echo_has_the_log_probabilities_of_the_prompts_own_tokens(tiny, client, directions):

@@ -55,7 +55,7 @@ class Ask:
     """Whether the KL of each token's distribution to the base's is measured, by a second row that follows unsteered."""
     ignore_eos: bool = False
     trimmed: bool = True
-    """Whether white space at the end is left out."""
+    """Whether the answer is a text of its own, without white space at its ends, and does not go on from the prompt's."""
     echo: bool = False
     """Whether the log-probabilities of the prompt's own tokens are wanted too."""
     client: str = ""
@@ -141,7 +141,8 @@ class Batch:
             name = ask.name if choice == 0 else f"{ask.name}#{choice}"
             hot = ask.sampling.temperature > 0
             draws = draws_of([Request(ask.ids, ask.max_new, name)], ask.max_new, ask.seed)[0].tolist() if hot else []
-            text = Text(self.base.tokenizer, ask.stops, trimmed=ask.trimmed)
+            after = None if ask.trimmed else ask.ids[-1]  # a chat's answer begins anew
+            text = Text(self.base.tokenizer, ask.stops, trimmed=ask.trimmed, after=after)
             self._waiting.append(_Row(ask, choice, draws, text, ask.ids[-1]))
 
     def cancel(self, ask: Ask) -> None:

@@ -9,13 +9,14 @@ from ws.direction import Direction
 from ws.models.base import Base
 from ws.models.chat import Chat, encode, render
 from ws.serve.conformance import Promise
+from ws.serve.text import text_of
 from ws.steer import steer
 
 
 def promise_of(base: Base, direction: Direction) -> Promise:
     """By question and strength; tokens are called by their text, as servers call them."""
     vocabulary = base.model.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
-    texts = [base.tokenizer.decode([i], skip_special_tokens=False) for i in range(vocabulary)]
+    texts = [text_of(base.tokenizer, i) for i in range(vocabulary)]
     alike = Counter(texts)  # halves of characters, of which a text says nothing
 
     @cache

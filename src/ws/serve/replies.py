@@ -13,7 +13,7 @@ from ws.serve.batch import Chance, Written
 from ws.serve.refusal import Refusal
 from ws.serve.requests import Wanted
 from ws.serve.strengths import spelled
-from ws.serve.text import bytes_of
+from ws.serve.text import bytes_of, text_of
 from ws.types import Json, Tokenizer
 
 BROKEN = "the model's numbers overflow at this strength; turn it down"
@@ -129,8 +129,7 @@ class Reply:
         return [first, *([{**e, "kl": None} for e in rest] if each.kl is not None else rest)]
 
     def _named(self, chance: Chance) -> Json:
-        text = self._tokenizer.decode([chance.token], skip_special_tokens=False)
-        own = list(bytes_of(self._tokenizer, chance.token))
+        text, own = text_of(self._tokenizer, chance.token), list(bytes_of(self._tokenizer, chance.token))
         return {"token": text, "logprob": chance.logprob, "bytes": own, "id": chance.token}
 
     def _logprobs(self, entries: Sequence[Json], offset: int) -> Json | None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from ws.models.chat import special_tokens, token_called
 from ws.types import Tokenizer
@@ -10,9 +10,17 @@ from ws.types import Tokenizer
 HALF = "\N{REPLACEMENT CHARACTER}"
 
 
+@lru_cache(maxsize=100_000)
+def text_of(tokenizer: Tokenizer, token: int) -> str:
+    """A token's text where others stand before it: decoders such as Llama 2's leave out the space that begins a text."""
+    one, two = (tokenizer.decode([token] * n, skip_special_tokens=False) for n in (1, 2))
+    own = two[len(one) :]
+    return own if own.strip(" ") == one.strip(" ") else one  # two halves of a character may be something else
+
+
 def bytes_of(tokenizer: Tokenizer, token: int) -> bytes:
     """A token's own bytes; those of half a character cannot be read off its text, which is a mark of replacement."""
-    text = tokenizer.decode([token], skip_special_tokens=False)
+    text = text_of(tokenizer, token)
     if HALF not in text:
         return text.encode()
     piece = str(tokenizer.convert_ids_to_tokens(token))
@@ -37,18 +45,20 @@ class Text:
     space, where `trimmed`, which then has none at its end.
     """
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = (), *, trimmed: bool = True):
+    def __init__(
+        self, tokenizer: Tokenizer, stops: Sequence[str] = (), *, trimmed: bool = True, after: int | None = None
+    ):
+        """`after` is the token that the text goes on from; without one it begins anew."""
         self.shown = ""
         self.stopped = False
         """True where a stop was written; it is not shown."""
         self._tokenizer, self._stops, self._trimmed = tokenizer, stops, trimmed
         marks = {token_called(tokenizer, mark) for mark in ("<think>", "</think>")}
         self._hidden = special_tokens(tokenizer) - marks
-        self._tokens: list[int] = []
+        self._tokens = [] if after is None or after in self._hidden else [after]
         self._held = ""  # text that is known and not shown
-        self._start = self._read = (
-            0  # tokens from `_start` on are decoded together; before `_read`, they are in the text
-        )
+        # tokens from `_start` on are decoded together; before `_read`, they are in the text
+        self._start, self._read = 0, len(self._tokens)
 
     def add(self, token: int) -> str:
         """What one more token lets be shown."""
