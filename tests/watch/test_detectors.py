@@ -19,6 +19,7 @@ from ws.watch.detectors import DETECTORS, Case, Moved, Probe, Reading
 from ws.watch.detectors.detector import most_moved
 from ws.watch.detectors.trait_drift import _vectors
 from ws.watch.page import Verdict, html, markdown, multiple
+from ws.watch.page import verdict as read_by_all
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,18 @@ def test_what_moved_most_comes_first_toward_either_pole_and_changed_answers_befo
         assert shown[0].amount == 5 * sign
     case.answers = words
     assert most_moved(case, [9, 1, 5, 3, 4, 2])[0].question == "a"
+
+
+def test_a_fine_tune_that_changed_nothing_is_read_by_every_detector_and_raises_no_alarm(probe):
+    w = low(probe.base, 0, modules=list(probe.base.linears)[:3])
+    watching = replace(probe, watched=Watched(change("w", w)))
+    still, moved = (read_by_all(watching, change(n, f), list(DETECTORS), {}) for n, f in (("still", {}), ("moved", w)))
+    assert still.answers == 0 and not still.fired and "nothing can be said (every matrix" in still.sentence
+    lacking = {r.detector: r.lacking for r in still.readings}
+    assert "no angle" in lacking["cos"] and lacking["svd_watch"] and not lacking["trait_drift"]
+    drift = [next(r.score for r in v.readings if r.detector == "trait_drift") for v in (still, moved)]
+    assert drift[0] == 0 != drift[1]
+    assert not any(r.lacking for r in moved.readings if r.detector == "cos")
 
 
 def test_a_verdict_says_who_fired_and_which_way():

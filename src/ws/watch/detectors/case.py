@@ -120,9 +120,16 @@ class Case:
             self.memory[self.change.name] = self.change.direction(self.probe.base)
         return self.memory[self.change.name]
 
+    @property
+    def still(self) -> bool:
+        """Whether nothing that is compared has changed at all."""
+        return not self.tau.forms
+
     @cached_property
     def after(self) -> dict[str, Float[Tensor, "n d"]]:
         """The fine-tune's states on the same questions."""
+        if self.still:
+            return self.probe.before
         with steer(self.probe.base, self.tau, 1.0):
             return states(self.probe.base, self.probe.texts, self.probe.blocks)
 
@@ -134,6 +141,8 @@ class Case:
     @cached_property
     def answers(self) -> list[str]:
         """The fine-tune's answers to the behavior's questions."""
+        if self.still:
+            return self.probe.answers
         with steer(self.probe.base, self.tau, 1.0):
             return _answers(self.probe.base, self.probe.questions)
 

@@ -14,6 +14,8 @@ def read(case: Case) -> Reading:
     if watched is None:
         why = f"there is no direction of {case.probe.behavior.name} on this base"
         return unable("cos", case, UNIT, why)
+    if case.still:
+        return unable("cos", case, UNIT, "every matrix that is compared is the base's, so there is no angle")
     (angle,) = matrix([case.change], [watched], case.probe.base, draws=0)
     layers = {g: part["cos"] for g, part in angle.parts["layer"].items() if part["cos"] is not None}
     places = [f"layer {g} {signed(cos)}" for g, cos in sorted(layers.items(), key=lambda x: -abs(x[1]))[:3]]
