@@ -331,6 +331,21 @@ def test_a_tick_is_the_calibrated_strength_with_all_of_its_digits(page, server):
     assert [b.get("steer") for b in server.bodies].count({"honesty": 1.874245248533418}) == 2
 
 
+BOXES = "[...document.querySelector('.ticks').children].map(b => b.getBoundingClientRect()).map(r => [r.left, r.right, r.top])"
+
+
+@pytest.mark.parametrize("width", [400, 900, 1180])
+def test_marks_that_lie_close_do_not_cover_each_other(browser, server, monkeypatch, width):
+    known = [{"budget": b, "neg": -a, "pos": a, "matched": True} for b, a in ((0.1, 0.3), (0.3, 0.6), (1, 1.6))]
+    monkeypatch.setitem(DIALS[0], "calibrated", known)
+    page = browser.open(server.address, width=width)
+    page.wait("document.querySelectorAll('.column').length > 1")
+    boxes = page.value(BOXES)
+    assert len(boxes) == 7
+    for n, (left, right, top) in enumerate(boxes):
+        assert not [b for b in boxes[n + 1 :] if abs(b[2] - top) < 10 and b[0] < right and left < b[1]]
+
+
 def test_columns_come_and_go(page, server):
     page.value("document.getElementById('add').click()")
     page.value("document.querySelector('[aria-label=\"Remove this column\"]').click()")

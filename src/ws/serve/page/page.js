@@ -190,14 +190,17 @@ function ticksOf(dial, set) {
   }
   const place = (alpha) => ((alpha - dial.alpha.min) / (dial.alpha.max - dial.alpha.min)) * 100;
   const row = make("div", { class: "ticks", role: "group", "aria-label": `Known strengths of ${dial.id}` });
-  let last = -100;
+  const taken = []; // by line, where its last mark stands
   for (const [alpha, text, about] of marks.filter(([a]) => a >= dial.alpha.min && a <= dial.alpha.max).sort((a, b) => a[0] - b[0])) {
-    const near = place(alpha) - last < 16;
-    const tick = make("button", { type: "button", title: about, "aria-label": `${text}: ${dial.id} ${about}`, class: near ? "second" : null, onclick: () => set(alpha) }, text);
+    const free = taken.findIndex((last) => place(alpha) - last >= 22);
+    const line = free < 0 ? taken.length : free;
+    const tick = make("button", { type: "button", title: about, "aria-label": `${text}: ${dial.id} ${about}`, onclick: () => set(alpha) }, text);
     tick.style.left = `${place(alpha)}%`;
+    tick.style.setProperty("--line", line);
     row.append(tick);
-    if (!near) last = place(alpha);
+    taken[line] = place(alpha);
   }
+  row.style.setProperty("--lines", taken.length);
   return row;
 }
 
