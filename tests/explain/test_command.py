@@ -160,6 +160,8 @@ def test_what_cannot_be_asked_is_one_sentence(file, told, tmp_path):
     assert "lays the direction beside others" in refused(file, "--what", "angles", "--evals", "none")
     assert "reads the pairs of a study" in refused(file, "--what", "antipasto", "--evals", "none")
     assert "ws explain needs a direction" in refused()
+    _, _, err = told("explain", file, "--what", "svd_align,antipasto", "--evals", "none", "--out", tmp_path / "out")
+    assert len(err.strip().splitlines()) == 1  # before the first of them is asked
 
 
 def test_directions_of_another_base_are_neither_explained_nor_laid_beside(tiny, told, tmp_path):

@@ -186,6 +186,9 @@ def answers(
     What cannot be answered is an error with `insist`; otherwise it says why.
     """
     asked = [(a, on) for a in analyses for on in ((list(measures) if a.measures else list(measures)[:1]) or [""])]
+    for analysis, on in asked if insist else ():  # before any of them takes its time
+        if why_not := _lacking(analysis, replace(subject, measure=measures.get(on))):
+            raise ValueError(f"{analysis.name} {why_not}")
     answered: list[Answered] = []
     for n, (analysis, on) in enumerate(asked, 1):
         a = Answered(analysis, on if analysis.measures else "", None)
@@ -202,8 +205,6 @@ def answers(
 def _asked(analysis: Analysis, subject: Subject, *, insist: bool) -> tuple[Finding | None, str]:
     """(the finding, nothing) or (None, why there is none)."""
     if why_not := _lacking(analysis, subject):
-        if insist:
-            raise ValueError(f"{analysis.name} {why_not}")
         return None, f"it {why_not}"
     try:
         return analysis.run(subject), ""
