@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-LONGEST = 0.35  # of the undisturbed time: a kill comes at most so long after the first request
+CHILD = "--child"
+LONGEST = 0.5  # of the undisturbed time: a kill comes at most so long after the first request
 
 
 def main() -> int:
@@ -29,10 +30,9 @@ def main() -> int:
     parser.add_argument("--questions", type=int, default=48)
     parser.add_argument("--cap", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--child", type=Path, help="where a process logs what it begins")
-    options, command = parser.parse_known_args()
-    if options.child:
-        return watched(options.child, command)
+    if sys.argv[1:2] == [CHILD]:  # what follows is the command's, and not ours
+        return watched(Path(sys.argv[2]), sys.argv[3:])
+    options = parser.parse_args()
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         alone, killed = Path(folder, "alone"), Path(folder, "killed")
@@ -73,7 +73,7 @@ def begin(options: argparse.Namespace, out: Path) -> subprocess.Popen:
     out.mkdir(exist_ok=True)
     words = ["data", "--model", options.model, "--behavior", options.behavior, "--out", out, "--threads", 1]
     words += ["--n-topics", options.questions, "--n-personas", 2, "--n-samples", 1, "--max-new-tokens", options.cap]
-    command = [sys.executable, __file__, "--child", out / "begun.log", *words]
+    command = [sys.executable, __file__, CHILD, out / "begun.log", *words]
     return subprocess.Popen([str(w) for w in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

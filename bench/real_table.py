@@ -23,9 +23,13 @@ from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.engine import Event
 from ws.eval import Evaluation, evaluation
-from ws.grid.cells import Cell
+from ws.eval.pairs import score_pairs
+from ws.eval.questions import RunPairs, plain_dial
+from ws.grid.cells import Cell, cell_plan, make_method
 from ws.grid.compare import cell_places, cells_of, compare
 from ws.methods.activation import post_block
+from ws.stats import change
+from ws.study.stages import make_pairs
 from ws.types import Fields
 
 
@@ -51,20 +55,42 @@ EVALS = {"false_premise": (CLAIMS,), "honesty": (CLAIMS,)}
 MAIN = ("ws:lora", "sl:mean_diff", "prompt:simple", "prompt:engineered")
 UNTRAINED = ("ws:lora:tau+", "repe", "paper:single", "paper:all")
 TRAINED = ("post_block", "signed:lora", "ws:delora", "ws:ia3", "ws:bias")
-ROWS = {"main": MAIN, "controlled": MAIN + UNTRAINED, "wide": MAIN + UNTRAINED + TRAINED}
+ROWS = {"one": MAIN[:1], "main": MAIN, "controlled": MAIN + UNTRAINED, "wide": MAIN + UNTRAINED + TRAINED}
 RANDOM = "random:spectrum"
 LIMITS = {"dilemmas": 4, "airisk": 6, "tinymfv": 6}
 """Units of real rows."""
+
+
+def held_out(cell: Cell, n: int) -> str:
+    """How far a cell's method moves held-out pairs at its strengths: half of (pos less neg), with an interval over questions."""
+    (place,), (plan, parts) = cell_places([cell]), cell_plan(cell)
+    record = place.read()
+    assert record is not None, f"{cell.short} was not measured"
+    neg, pos = (record["strength"][side] for side in ("neg", "pos"))
+    method, test = make_method(cell, plan, parts), RunPairs(make_pairs(plan)[0], plan.train).test
+    few = test.of(sorted({pair.topic_idx for pair in test.rows})[:n])
+    scored = score_pairs(
+        plan.base, few, alphas=(neg, pos), dial=plain_dial(plan.base, method, "pairs"), method=method.name
+    )
+    found = scored.protocol.metrics(scored.rows)["logratio_pairs"]
+    axis, down, up = change(found[neg], found[pos]), change(found[0.0], found[neg]), change(found[0.0], found[pos])
+    return (
+        f"{cell.short}  held-out pairs {axis.mean / 2:+.2f} [{axis.ci_lo / 2:+.2f}, {axis.ci_hi / 2:+.2f}], "
+        f"change {down.mean:+.2f}, {up.mean:+.2f}"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("behavior")
     parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--rows", choices=("main", "controlled", "wide"), default="wide")
+    parser.add_argument("--rows", choices=tuple(ROWS), default="wide")
     parser.add_argument("--seeds", type=lambda t: tuple(map(int, t.split(","))), default=(0,))
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--data", type=lambda t: dict(pair.split("=") for pair in t.split(",")), default={})
+    parser.add_argument(
+        "--pairs", type=int, default=0, help="held-out questions, asked of the LoRA and the draws after all"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out"))
     options = parser.parse_args()
@@ -110,7 +136,11 @@ def main() -> None:
         others = [f"{RANDOM}:{n}" for n in range(1, options.draws)]
         early += first + [c for name in others for c in cells(name, alphas=alphas, kl=kl)]
     table(early)
-    # 2. the others, each with a training of its own
+    # 2. held-out pairs, which `ws compare` cannot have, since they belong to one study
+    for cell in early if options.pairs else []:
+        if cell.method == MAIN[0] or cell.method.startswith(RANDOM):
+            print(f"{time.process_time() - start:6.0f} s  {held_out(cell, options.pairs)}", flush=True)
+    # 3. the others, each with a training of its own
     if late := [c for name in chosen if name in TRAINED for c in cells(name, settings=STRENGTHS)]:
         table([*early, *late])
 
