@@ -1,15 +1,15 @@
 """`ws data` killed again and again at random moments, beside the same command left alone.
 
-    python bench/killed.py [--model smollm2] [--behavior pirate] [--kills 10] [--questions 48] [--cap 24] [--seed 0]
+    python bench/killed.py [--model smollm2] [--behavior pirate] [--kills 10] [--questions 24] [--cap 8] [--seats 16] [--seed 0]
 
-Each try is a process of its own, killed (SIGKILL) at a random moment after it has begun to answer; the last one may end.
+Each try is a process of its own, killed (SIGKILL) at a random step of its answers; the last one may end. `--seats` is how many
+are written side by side: fewer than usual, so that few answers are several batches.
 Then the pairs must be the file that the undisturbed command wrote, byte for byte, and what was begun must be every answer
 once, and again only those that were in flight at a kill. Prints a line per kill; exit 1 where either does not hold.
 """
 
 import argparse
 import importlib
-import os
 import random
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 CHILD = "--child"
-LONGEST = 0.5  # of the undisturbed time: a kill comes at most so long after the first request
+LATEST = 0.25  # of the steps of the undisturbed command
 
 
 def main() -> int:
@@ -27,37 +27,37 @@ def main() -> int:
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--behavior", default="pirate")
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--questions", type=int, default=48)
-    parser.add_argument("--cap", type=int, default=24)
+    parser.add_argument("--questions", type=int, default=24)
+    parser.add_argument("--cap", type=int, default=8)
+    parser.add_argument("--seats", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     if sys.argv[1:2] == [CHILD]:  # what follows is the command's, and not ours
-        return watched(Path(sys.argv[2]), sys.argv[3:])
+        return watched(Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
     options = parser.parse_args()
     chance = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         alone, killed = Path(folder, "alone"), Path(folder, "killed")
-        start = time.monotonic()
-        process = begin(options, alone)
-        first = first_request(process, alone)
-        assert process.wait() == 0, "the undisturbed command failed"
-        took, total = time.monotonic() - first, sum(begun(alone))
-        print(f"undisturbed: {total} answers in {took:.0f} s, {first - start:.0f} s of loading before")
+        assert begin(options, alone).wait() == 0, "the undisturbed command failed"
+        total, steps = sum(begun(alone)), len(begun(alone))
+        print(f"undisturbed: {total} answers in {steps} steps, {options.seats} side by side")
         lost = 0
         for kill in range(options.kills):
-            before, entered = kept(killed), sum(begun(killed))
+            before, entered, seen = kept(killed), sum(begun(killed)), len(begun(killed))
             process = begin(options, killed)
-            start = first_request(process, killed)
-            moment = chance.uniform(0, LONGEST * took)
-            time.sleep(max(0.0, start + moment - time.monotonic()))
+            moment = seen + chance.randint(1, round(LATEST * steps))
+            while len(begun(killed)) < moment and process.poll() is None:
+                time.sleep(0.02)
             if process.poll() is not None:
                 print(f"finished before kill {kill + 1}")
                 break
             process.kill()
             process.wait()
-            new, tried = kept(killed) - before, sum(begun(killed)) - entered
+            log = begun(killed)
+            new, tried = kept(killed) - before, sum(log) - entered
             lost += tried - new
             print(
-                f"kill {kill + 1}, {moment:4.1f} s in: {tried} begun, {new} kept, {tried - new} in flight", flush=True
+                f"kill {kill + 1}, step {len(log) - seen}: {tried} begun, {new} kept, {tried - new} in flight",
+                flush=True,
             )
         assert begin(options, killed).wait() == 0, "the command that was killed did not end"
         files = [next(out.glob("data/*/*/*/pairs.jsonl")).read_bytes() for out in (alone, killed)]
@@ -73,39 +73,37 @@ def begin(options: argparse.Namespace, out: Path) -> subprocess.Popen:
     out.mkdir(exist_ok=True)
     words = ["data", "--model", options.model, "--behavior", options.behavior, "--out", out, "--threads", 1]
     words += ["--n-topics", options.questions, "--n-personas", 2, "--n-samples", 1, "--max-new-tokens", options.cap]
-    command = [sys.executable, __file__, CHILD, out / "begun.log", *words]
+    command = [sys.executable, __file__, CHILD, out / "begun.log", options.seats, *words]
     return subprocess.Popen([str(w) for w in command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def watched(log: Path, command: list[str]) -> int:
-    """`ws data`, and a line in the log for the requests that enter a batch."""
+def watched(log: Path, seats: int, command: list[str]) -> int:
+    """`ws data`, and a line in the log for every step and for the requests that enter a batch."""
     from ws.cli import main as shell
     from ws.slots import Slots
 
+    def note(count: int) -> None:
+        with open(log, "a") as f:
+            f.write(f"{count}\n")
+
     class Logged(Slots):
         def enter(self, prompts, alphas):
-            with open(log, "a") as f:
-                f.write(f"{os.getpid()} {len(prompts)}\n")
+            note(len(prompts))
             super().enter(prompts, alphas)
 
+        def go(self, tokens):
+            note(0)
+            return super().go(tokens)
+
     writing: Any = importlib.import_module("ws.generate")  # `ws.generate` itself is the verb
-    writing.Slots = Logged
+    writing.Slots, writing.batch_of = Logged, lambda model: seats
     return shell(command)
 
 
 def begun(out: Path) -> list[int]:
-    """How many requests entered, each time some did."""
+    """How many requests entered before each step, and 0 for the steps themselves."""
     log = out / "begun.log"
-    return [int(line.split()[1]) for line in log.read_text().splitlines()] if log.is_file() else []
-
-
-def first_request(process: subprocess.Popen, out: Path) -> float:
-    """The moment at which this process begins its first requests."""
-    log, name = out / "begun.log", f"{process.pid} "
-    while not (log.is_file() and any(line.startswith(name) for line in log.read_text().splitlines())):
-        assert process.poll() is None, "it ended before it began to answer"
-        time.sleep(0.02)
-    return time.monotonic()
+    return [int(line) for line in log.read_text().split("\n")[:-1]] if log.is_file() else []
 
 
 def kept(out: Path) -> int:

@@ -42,6 +42,7 @@ def asked(name: str, *, limit: int, data: str | None = None) -> Evaluation:
 OWN = {"n_topics": 72, "n_personas": 2, "n_samples": 1, "max_new_tokens": 64, "test_share": 0.25}
 PAIRS: dict[str, Fields] = {
     "false_premise": {},
+    "brevity": OWN | {"max_new_tokens": 96},
     "honesty": OWN | {"n_personas": 1, "n_samples": 2},  # the pack has one pair of personas
 }
 ONE_PASS, TWO_PASSES = {"epochs": 1.0, "batch_size": 8}, {"epochs": 2.0, "batch_size": 8}
