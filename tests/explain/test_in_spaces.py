@@ -1,6 +1,7 @@
 """Every analysis of spaces finds a direction that was planted where it looks, in twenty of twenty draws, and not a scrambled one."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import small
@@ -179,6 +180,15 @@ def test_without_a_study_the_spaces_of_weights_remain_and_it_says_so(tiny):
     finding = MECH_BASES.run(Subject(tiny, scrambled(tiny, 1)))
     assert {r.flags.basis_source for r in rows_of(finding)} == {"base", "same_direction"}
     assert any("a run has and a file has not" in r for r in finding.readings)
+
+
+@pytest.mark.parametrize("given", ["a data set", "a file of pairs"])
+def test_a_run_without_personas_is_read_in_the_spaces_of_weights_and_says_so(tiny, given):
+    study = subject(tiny, scrambled(tiny, 1))
+    behavior = replace(study.material.behavior, answers=study.material.pairs()) if given == "a data set" else None
+    finding = MECH_BASES.run(replace(study, material=replace(study.material, behavior=behavior)))
+    assert {r.flags.basis_source for r in rows_of(finding)} == {"base", "same_direction"}
+    assert any("they take personas, and the pairs of this run come from none" in r for r in finding.readings)
 
 
 def test_the_published_spaces_are_compared_at_their_own_rank_and_the_trap_is_told(tiny):

@@ -67,8 +67,9 @@ def run(subject: Subject) -> Finding:
     """All spaces on both sides, and how much they overlap."""
     base = subject.base
     spaces = of_weights(base)
-    if subject.material is not None:
-        spaces += of_states(persona_states(subject))
+    states, why_not = _states(subject)
+    if states is not None:
+        spaces += of_states(states)
         spaces += combinations({s.name: s for s in spaces})
     spaces = [s.cut(RANK) for s in spaces]
     own = own_spaces(subject.direction, base, RANK)
@@ -82,8 +83,8 @@ def run(subject: Subject) -> Finding:
         )
     if not weights.mlp_space(base):
         readings.append("mlp is not there: not every block of this model has an MLP that all tokens see.")
-    if subject.material is None:
-        readings.append("Spaces of states are not there: they take prompts, which a run has and a file has not.")
+    if why_not:
+        readings.append(f"Spaces of states are not there: {why_not}")
     return Finding(
         tables_of(rows, "in spaces of at most 8 dimensions", f"{TRAP} {PUBLISHED}"),
         (
@@ -98,6 +99,16 @@ def run(subject: Subject) -> Finding:
         ),
         tuple(readings),
     )
+
+
+def _states(subject: Subject) -> tuple[States | None, str]:
+    """The base's states under both personas; or nothing, and why there are none."""
+    if subject.material is None:
+        return None, "they take prompts, which a run has and a file has not."
+    behavior = subject.material.behavior
+    if behavior is None or behavior.answers is not None:
+        return None, "they take personas, and the pairs of this run come from none."
+    return persona_states(subject), ""
 
 
 MECH_BASES = Analysis(
