@@ -217,7 +217,7 @@ def test_a_family_or_a_method_is_named_in_its_own_file_and_where_all_are_listed(
     root = Path(ws.__file__).parent
     listed = {root / "adapters" / "families.py", root / "methods" / "registry.py", root / "presets.py"}
     peft, llama_cpp = {root / "adapters" / "stock.py"}, {root / "export" / "gguf.py"}
-    llama_cpp |= {root / "serve" / "conformance.py", root / "serve" / "proxy.py"}
+    llama_cpp |= {root / "serve" / name for name in ("conformance.py", "proxy.py", "requests.py")}
     published = set((root / "paper").rglob("*.py"))  # the arms of experiments that were made with one family
     others = peft | llama_cpp | published | {root / "doctor" / "selftest.py"}  # the self-test is one study
     texts = {p: names_in(p) for p in root.rglob("*.py")}

@@ -26,7 +26,7 @@ FEW_STEPS = 10  # optimiser steps below which a direction says more about the st
 
 
 @dataclass(frozen=True)
-class Asked:
+class Evaluations:
     """What is measured."""
 
     evals: tuple[str, ...] = ()
@@ -103,12 +103,12 @@ class Replication(VerbResult):
         return (texts or ["Hello?"])[-1]
 
 
-@verb(Common, Dialed, Asked, Ending, *MAKING, Judged)
+@verb(Common, Dialed, Evaluations, Ending, *MAKING, Judged)
 def replicate(options: Options) -> VerbResult:
     """The whole story of one study."""
     common = options.of(Common)
     alphas = steering(options.of(Dialed).alphas)
-    evals = refuse_unasked(options.of(Asked).evals)
+    evals = refuse_unasked(options.of(Evaluations).evals)
     plan = plan_of(common, options.values)
     ending = options.of(Ending)
     protocols = preset(common.preset, "protocol")
