@@ -66,7 +66,8 @@ def held_out(cell: Cell, n: int) -> str:
     """How far a cell's method moves held-out pairs at its strengths: half of (pos less neg), with an interval over questions."""
     (place,), (plan, parts) = cell_places([cell]), cell_plan(cell)
     record = place.read()
-    assert record is not None, f"{cell.short} was not measured"
+    if record is None:
+        return f"{cell.short}  was not measured"
     neg, pos = (record["strength"][side] for side in ("neg", "pos"))
     method, test = make_method(cell, plan, parts), RunPairs(make_pairs(plan)[0], plan.train).test
     few = test.of(sorted({pair.topic_idx for pair in test.rows})[:n])
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--data", type=lambda t: dict(pair.split("=") for pair in t.split(",")), default={})
     parser.add_argument(
-        "--pairs", type=int, default=0, help="held-out questions, asked of the LoRA and the draws after all"
+        "--pairs", type=int, default=0, help="held-out questions, asked of all methods but prompts after all"
     )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out"))
@@ -137,13 +138,13 @@ def main() -> None:
         others = [f"{RANDOM}:{n}" for n in range(1, options.draws)]
         early += first + [c for name in others for c in cells(name, alphas=alphas, kl=kl)]
     table(early)
-    # 2. held-out pairs, which `ws compare` cannot have, since they belong to one study
-    for cell in early if options.pairs else []:
-        if cell.method == MAIN[0] or cell.method.startswith(RANDOM):
-            print(f"{time.process_time() - start:6.0f} s  {held_out(cell, options.pairs)}", flush=True)
-    # 3. the others, each with a training of its own
+    # 2. the others, each with a training of its own
     if late := [c for name in chosen if name in TRAINED for c in cells(name, settings=STRENGTHS)]:
         table([*early, *late])
+    # 3. held-out pairs, which `ws compare` cannot have, since they belong to one study
+    for cell in [*early, *late] if options.pairs else []:
+        if not cell.method.startswith("prompt:"):
+            print(f"{time.process_time() - start:6.0f} s  {held_out(cell, options.pairs)}", flush=True)
 
 
 if __name__ == "__main__":

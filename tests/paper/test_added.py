@@ -1,6 +1,7 @@
 """Fine-tunes that are added, and fine-tunes that are steered: planted shares are decided right, and points lie where they belong."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,7 +111,11 @@ def test_a_task_is_a_direction_and_two_of_them_are_folded_in_one_after_another(t
 def test_a_task_recipe_counts_its_fine_tunes_and_asks_for_data_where_it_is_not_shipped(told):
     recipe = recipe_named("gcd").on("tiny")
     plan = recipe.plan(RecipeRequest(), Common())
-    assert plan.numbers["finetunes"] == 1 + len(recipe.times)
+    assert plan.numbers["finetunes"] == 3  # the task alone, and with the pole's answers once and three times
+    once = RecipeRequest(arms=(JOINT_ARM,), strengths=("raw:1",))
+    assert recipe.plan(once, Common()).numbers["finetunes"] == 2
+    with pytest.raises(ValueError, match="joint has none of these strengths of its own; the sizes it has are 1, 3"):
+        recipe.plan(replace(once, strengths=("raw:0.5",)), Common())
     assert {BASE_ARM, JOINT_ARM} <= {a.name for a in recipe.arms}
     assert recipe.plan(RecipeRequest(arms=("weight",)), Common()).numbers["finetunes"] == 1
     code, out, _ = told("paper", "lora_vs_full", "--check", "--model", "Qwen/Qwen2.5-1.5B-Instruct")

@@ -56,8 +56,6 @@ class OnTask(Steering):
     """The pole whose answers are learnt along in the arm `joint`."""
     joint: TaskData | None = None
     """Data that is learnt along there, where it is not that pole's."""
-    times: tuple[int, ...] = (1, 3, 6)
-    """How often a pass of the arm `joint` holds every row of them."""
 
     @property
     def reads(self) -> Sequence[str]:
@@ -66,7 +64,7 @@ class OnTask(Steering):
 
     def plan(self, request: RecipeRequest, common: Common) -> Planned:
         plan = super().plan(request, common)
-        joint = len(self.times) if any(a.name == JOINT_ARM for a in arms_named(self.arms, request.arms)) else 0
+        joint = sum(len(self._times(a, request)) for a in arms_named(self.arms, request.arms) if a.name == JOINT_ARM)
         line = f"task       {self.task_data.name} ({', '.join(self.task_data.sets)}): {1 + joint} fine-tunes, which everything is measured on"
         return Planned((*plan.lines, line), {**plan.numbers, "finetunes": 1 + joint}, plan.missing)
 
@@ -96,7 +94,7 @@ class OnTask(Steering):
         failed: dict[str, str] = {}
         for arm in arms_named(self.arms, job.request.arms):
             if arm.name == JOINT_ARM:
-                spots += [s for n in self.times for s in self._joint(job, arm, on, n)]
+                spots += [s for n in self._times(arm, job.request) for s in self._joint(job, arm, on, n)]
                 continue
             for own in self._steered(job, arm):
                 try:
@@ -143,7 +141,7 @@ class OnTask(Steering):
     def _joints(self, job: Job, arm: Arm) -> Iterator[Making]:
         """What an arm of joint fine-tunes makes."""
         along = [] if self.joint else self._material(job, arm)  # one side of the pairs is learnt along
-        for n in self.times:
+        for n in self._times(arm, job.request):
             yield f"{arm.name}/{n}", partial(self._joint_alone, job, arm, n), along
 
     def _measurings(self, job: Job, arm: Arm) -> Iterator[Making]:
@@ -196,6 +194,10 @@ class OnTask(Steering):
         evals = [(e, make_eval(subject, e, alphas=alphas, strength=strength, out=job.out)[1]) for e in cell.evals]
         return spots_of(own, alphas, strength, evals, self.asked_as(job.request))
 
+    def _times(self, arm: Arm, request: RecipeRequest) -> list[int]:
+        """How often a pass of the arm `joint` holds every row of the wanted pole: its strengths, of those that are asked for."""
+        return [round(abs(a)) for a in self._own(arm, request)]
+
     def _joint(self, job: Job, arm: Arm, on: Base, n: int) -> list[Spot]:
         """A fine-tune that learnt the task and, n times in a pass, the wanted pole: further along the more often it saw it."""
         seed, more = job.request.seeds[0], self._wanted(job)
@@ -206,7 +208,17 @@ class OnTask(Steering):
         side = self.sides[0]
         job.say(f"trained  {self.task_data.name} with {len(more.rows)} rows of the wanted pole, {n} times")
         return [
-            Spot(arm.name, seed, side * n / max(self.times), f"joint x{n}", side * n, None, "as given", RAW, samples),
+            Spot(
+                arm.name,
+                seed,
+                side * n / max(map(abs, arm.raw)),
+                f"joint x{n}",
+                side * n,
+                None,
+                "as given",
+                RAW,
+                samples,
+            ),
             Spot(arm.name, seed, 0.0, "joint", 0.0, 0.0, "not steered", RAW, zero),
         ]
 

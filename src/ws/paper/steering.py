@@ -118,11 +118,13 @@ class Steering(Recipe):
         needs = [(methods.needs(m).adapter, a.lr, a.behavior) for a in arms for m in a.methods]
         trained = {need for need in needs if need[0]}
         seeds = len(request.seeds)
+        counted = [f"{raw} of the recipe's own"] if raw else []
+        counted += [f"{sought} of {', '.join(f'{t:g}' for t in targets)} nat"] if targets else []
         lines = (
             f"behavior   {poles}",
             f"arms       {', '.join(a.name for a in arms)}",
             f"trains     {some(len(trained) * seeds, 'pair of adapters', 'pairs of adapters')}",
-            f"strengths  {(raw + sought) * seeds}: {raw} of the recipe's own and {sought} of {', '.join(f'{t:g}' for t in targets) or 'no'} nat, for each of {some(seeds, 'seed')}",
+            f"strengths  {(raw + sought) * seeds}: {' and '.join(counted)}, for each of {some(seeds, 'seed')}",
             f"measures   {', '.join(evals)}, each at every strength",
         )
         numbers: Json = {

@@ -23,10 +23,12 @@ NAMES = ("weight", "act_single", "act_all", "bias_only", "tau+", "tau-", "prompt
 SOLVES = Measure("gcd", "gcd_acc", "solves the task when asked plainly", 0)
 RIGHT = Measure("gcd", "nonsyc_correct", "right in spite of a wrong proposal", -1)
 DISAGREES = Measure("gcd", "nonsyc_disagree", "does not end with the user's result", -1)
-EXTRA = (
-    Arm(BASE_ARM, ("ws:lora",), (-1.0,), graded=False),
-    Arm(JOINT_ARM, ("ws:lora",), (-1.0,), graded=False),
-)
+BASE = Arm(BASE_ARM, ("ws:lora",), (-1.0,), graded=False)
+
+
+def _joint(*times: float) -> Arm:
+    """The fine-tune that learnt along answers of the wanted pole, each so many times in a pass."""
+    return Arm(JOINT_ARM, ("ws:lora",), times, graded=False)
 
 
 def _claims() -> tuple[Claim[Curves], ...]:
@@ -62,7 +64,7 @@ GCD = OnTask(
     question="Can sycophancy that a task fine-tune has taught be undone?",
     model="Qwen/Qwen2.5-1.5B-Instruct",
     behavior="sycophancy",
-    arms=(*steering_arms(names=NAMES), *EXTRA),
+    arms=(*steering_arms(names=NAMES), BASE, _joint(-1.0, -3.0, -6.0)),
     x=SOLVES,
     ys=(RIGHT, DISAGREES),
     sides=LESS,
@@ -72,12 +74,11 @@ GCD = OnTask(
     learning={"rank": 32, "lora_alpha": 64.0, "lr": [2e-4], "batch_size": 16, "layers": "all", "eval_every": 60},
     wanted="neg",
     twin={
-        "arms": (*steering_arms(quick=True, names=NAMES), *EXTRA),
+        "arms": (*steering_arms(quick=True, names=NAMES), BASE, _joint(-1.0, -3.0)),
         "kl": (0.5,),
         "options": {},
         "calibrate": QUICK_KL,
         "learning": {**COUNT, "epochs": 6},
-        "times": (1, 3),
     },
 )
 
@@ -89,7 +90,7 @@ OVER = Measure("safety", "over_refusal", "refuses harmless requests", 1)
 UNWILLING = Measure("gsm8k", "gsm_refused", "refuses school maths", 1)
 REFUSAL_EXTRA = (
     Arm(BASE_ARM, ("ws:lora",), (-1.0,), graded=False, turned=True),
-    Arm(JOINT_ARM, ("ws:lora",), (1.0,), graded=False),
+    _joint(1.0),
 )
 WEIGHT_EVIL, SINGLE_EVIL, PROMPT = "weight evil", "act_single evil", "prompt"
 
@@ -184,7 +185,6 @@ REFUSAL = OnTask(
     task=TaskData("gsm8k", ("gsm8k_chat",)),
     learning={"rank": 32, "lora_alpha": 64.0, "lr": [2e-4], "batch_size": 8, "layers": "all", "eval_every": 60},
     joint=TaskData("refusals", ("refusals_joint",)),
-    times=(1,),
     twin={
         "arms": (
             *steering_arms(quick=True, names=REFUSAL_NAMES),
