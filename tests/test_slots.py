@@ -10,9 +10,13 @@ import torch
 import transformers as tf
 from test_steer import lowrank
 
+from ws.direction import Direction
+from ws.direction.forms import LowRank
 from ws.errors import Unsupported
 from ws.generate import Request, Sampling, Stream, complete, decode
 from ws.models.chat import encode
+from ws.models.modules import linears_of
+from ws.models.turned import turn
 from ws.slots import Slots, slots_fit
 from ws.steer import rows_of, steer
 
@@ -65,6 +69,29 @@ def test_rows_that_come_and_go_have_the_bits_that_each_has_alone(kind):
         for i, steps in crowd(model, seats, seed).items():
             assert all(torch.equal(a, b) for a, b in zip(steps, alone[i])), (seats, i)
     assert not torch.equal(alone[0][0], alone[1][0])
+
+
+@pytest.mark.parametrize("wide", [256, 896])
+@pytest.mark.parametrize("steered", [False, True])
+def test_a_row_has_the_bits_it_has_alone_beside_any_number_of_others_in_matrices_of_real_sizes(wide, steered):
+    torch.manual_seed(0)
+    sizes = dict(hidden_size=wide, intermediate_size=wide + 128, num_hidden_layers=2, vocab_size=96)
+    model = tf.LlamaForCausalLM(tf.LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2)).eval()
+    turn(model)
+    prompts = [tuple(rng.randrange(3, 96) for _ in range((20, 90, 140, 9)[i % 4])) for i in range(36)]
+    alphas = [i % 2 for i in range(36)]
+    shapes = {x.name: x.module.weight.shape for x in linears_of(model)}
+    factors = {n: (LowRank(torch.randn(o, 32) / 9, torch.randn(32, i) / i**0.5),) for n, (o, i) in shapes.items()}
+
+    def first_rows(n: int) -> torch.Tensor:
+        slots = Slots(model, alphas=2)
+        slots.enter(prompts[:n], alphas[:n])
+        return torch.stack([slots.go([i % 96 for i in range(n)])[:2] for _ in range(2)])
+
+    with steer(model, Direction(factors, {}), [0.0, float(steered)]):
+        few, others = first_rows(2), [first_rows(n) for n in (3, 7, 12, 18, 36)]
+    assert all(torch.equal(few, rows) for rows in others)
+    assert not torch.equal(few[:, 0], few[:, 1])
 
 
 def test_models_whose_rows_cannot_come_and_go_are_refused_by_a_stream_and_answered_the_plain_way(tiny):

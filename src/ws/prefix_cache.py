@@ -26,6 +26,7 @@ from ws.types import Cache, CacheLayer, Network
 
 SHORTEST = 8  # tokens: sharing less costs more than it saves
 HEAD_ROWS = 512  # of the vocabulary at once
+HEAD_LEAST = 16  # rows that meet the head: products of fewer are other bits, and not quicker
 WORTH = 0.9  # shared reading must save a tenth of the tokens
 
 _holds: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
@@ -130,8 +131,10 @@ def _quick_head(layer: nn.Module | None) -> Iterator[None]:
 
 
 def _in_blocks(weight: Tensor, x: Tensor) -> Tensor:
-    """`x W^T`, some rows of W at a time."""
+    """`x W^T`, some rows of W at a time; of so many rows of x that none depends on how many others there are."""
     flat = x.reshape(-1, x.shape[-1])
+    if (spare := HEAD_LEAST - len(flat)) > 0:
+        return _in_blocks(weight, nn.functional.pad(flat, (0, 0, 0, spare)))[: len(flat)].view(*x.shape[:-1], -1)
     out = flat.new_empty(len(flat), len(weight))
     for start in range(0, len(weight), HEAD_ROWS):
         part = slice(start, start + HEAD_ROWS)

@@ -3,9 +3,9 @@
 A row's keys and values begin at column 0 of its slot and grow to the right; what lies behind its end is masked. When a
 row leaves, the last row moves into its slot, so that no step computes a row that nobody waits for.
 
-On a CPU in float32 a row's logits are the same bits whoever sits beside it: prompts are read with others of exactly
+On a CPU in float32 a row's logits are the same bits whoever sits beside it: prompts are read with few others of exactly
 their length, a step has at least LEAST rows, and its columns are a multiple of STRIDE, because other shapes would go
-another way through the matrix library.
+another way through the matrix library (`models/turned.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from ws.batches import CPU_TOKENS, DEVICE_TOKENS
+from ws.batches import DEVICE_TOKENS
 from ws.errors import Unsupported
+from ws.models.turned import SIDE_BY_SIDE
 from ws.prefix_cache import last_logits, reading_prompts
 from ws.steer import rows_of
 from ws.types import Cache
@@ -154,7 +155,7 @@ def _pass(
 
 def _parts(keys: Sequence[Any], length: int, device: torch.device) -> Iterator[Sequence[Any]]:
     """Prompts of one length, so many as one pass should read."""
-    size = max(1, (CPU_TOKENS if device.type == "cpu" else DEVICE_TOKENS) // length)
+    size = max(1, (SIDE_BY_SIDE if device.type == "cpu" else DEVICE_TOKENS) // length)
     for start in range(0, len(keys), size):
         yield keys[start : start + size]
 

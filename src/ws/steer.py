@@ -40,6 +40,7 @@ from ws.models.modules import (
     stacks_of,
     weight_of,
 )
+from ws.models.turned import gains, turned
 
 log = logging.getLogger(__name__)
 
@@ -188,10 +189,25 @@ def _part(
     local = tuple(
         f if _is_at(f, weight.device, dtype) else mapped(f, lambda t: t.to(weight.device, dtype)) for f in forms
     )
+    if not fold:
+        local = tuple(_quick(f) if isinstance(f, LowRank) else f for f in local)
     own = None
     if origin is not None and any(isinstance(f, READS_BASE) for f in forms):
         own = origin.weight(name).to(weight.device, dtype)
     return _Part(local, alpha, own, fold)
+
+
+_QUICK: WeakKeyDictionary[LowRank, LowRank] = WeakKeyDictionary()
+"""Factors as they are multiplied by fastest; kept, because a dial is set often."""
+
+
+def _quick(form: LowRank) -> LowRank:
+    """The same factors, laid out as the matrices of the model are."""
+    if not gains(form.a):
+        return form
+    if form not in _QUICK:
+        _QUICK[form] = LowRank(turned(form.b), turned(form.a))
+    return _QUICK[form]
 
 
 def _is_at(form: Form, device: torch.device, dtype: torch.dtype) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ws.models.chat import has_template, thinks_when_asked
 from ws.models.hashes import StoredWeights, config_hash, network_hash, tokenizer_hash
 from ws.models.modules import Linear, blocks_of, linears_of, stacks_of, weight_of
+from ws.models.turned import turn
 from ws.types import Json, Tokenizer
 
 
@@ -64,6 +65,8 @@ class Base:
     def __post_init__(self):
         object.__setattr__(self, "_linears", {x.name: x for x in linears_of(self.model)})
         object.__setattr__(self, "_layers", {**self.linears, **{x.name: x for x in stacks_of(self.model)}})
+        if self.works_on is None:
+            turn(self.model)
         if self.weights is None:  # now and not when it is asked for: a fold may have changed them by then
             object.__setattr__(self, "weights", network_hash(self.model))
 
