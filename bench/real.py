@@ -26,6 +26,7 @@ from side import QWEN, _memory, arguments, human, random_direction, table
 import ws
 from ws.generate import Request, Sampling, Stream, batch_of
 from ws.models.chat import Chat, encode, render, stop_tokens
+from ws.models.turned import turn_back
 from ws.pairs import Pairs
 from ws.train import TrainSettings
 
@@ -135,6 +136,7 @@ def trainer(chosen: Namespace) -> dict[str, Any]:
     from ws.train.loop import batches_of, schedule
 
     base, pairs, settings = study(chosen)
+    turn_back(base.model)  # as its peers have it
     examples, _ = _examples(base, pairs, settings, settings.parts(pairs.topics))
     order = [i for batch in batches_of(examples.train, settings) for i in batch]
     steps = -(-len(order) // settings.batch_size)
@@ -287,6 +289,7 @@ def written(base: ws.Base, texts: list[str], chosen: Namespace, *, alphas: int =
 def transformers(chosen: Namespace) -> dict[str, Any]:
     """The same prompts by `generate` of transformers, sorted by length, batch by batch."""
     base = ws.load(chosen.model, threads=chosen.threads)
+    turn_back(base.model)  # as its peers have it
     tokenizer, stops = base.tokenizer, stop_tokens(base.tokenizer, base.model)
     tokenizer.padding_side = "left"
     torch.manual_seed(0)

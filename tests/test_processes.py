@@ -91,7 +91,7 @@ def test_several_processes_that_are_stopped_go_on_to_the_same_tensors(told):
 def test_a_model_spread_over_processes_is_steered_by_hook_as_the_whole_one_is(told):
     how, seen, _ = told
     for process in seen if how == "shard" else ():
-        assert process["split"] < 1e-6 < 1e-2 < process["moved"]
+        assert process["split"] < 1e-4 < 1e-2 < process["moved"]  # taken apart it is laid out another way
 
 
 def test_experts_spread_over_processes_are_steered_by_hook_as_the_whole_ones_are(told):

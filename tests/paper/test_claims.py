@@ -1,6 +1,7 @@
 """Claims are decided by intervals: a planted truth is found, and without one nothing is."""
 
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -69,6 +70,25 @@ def test_an_arm_that_moves_nothing_is_ineffective_and_its_moving_is_not_shown():
     curves = planted(np.random.default_rng(2), {"null": NULL})
     assert ineffective(["null"], X, Y, **UP)(curves).says == HOLDS
     assert moves(["null"], X, Y, **UP)(curves).says == OPEN
+
+
+def test_four_numbers_asked_at_once_deny_nothing_that_one_of_them_barely_shows(monkeypatch):
+    shown = Verdict(HOLDS, 0.05, 0.005, 0.1, 40)
+    monkeypatch.setattr(sys.modules[ineffective.__module__], "_gained", lambda *args: shown)
+    assert ineffective(["a"], X, Y, **UP)(planted(np.random.default_rng(2), {"a": NULL})).says == FAILS
+    four = ineffective(["a", "b"], X, Y, Y, **UP)(planted(np.random.default_rng(2), {"a": NULL, "b": NULL}))
+    assert four.says == HOLDS
+    assert four.low < 0 < shown.low < shown.high < four.high
+    clearly = replace(shown, low=0.04, high=0.06)
+    monkeypatch.setattr(sys.modules[ineffective.__module__], "_gained", lambda *args: clearly)
+    assert (
+        ineffective(["a", "b"], X, Y, Y, **UP)(planted(np.random.default_rng(2), {"a": NULL, "b": NULL})).says == FAILS
+    )
+
+
+def test_too_few_questions_for_an_interval_do_not_show_that_nothing_moves(monkeypatch):
+    monkeypatch.setattr(sys.modules[ineffective.__module__], "_gained", lambda *args: Verdict(OPEN, 0.0, n=1))
+    assert ineffective(["a"], X, Y, **UP)(planted(np.random.default_rng(2), {"a": NULL})).says == OPEN
 
 
 def test_an_arm_between_two_others_needs_both_differences():

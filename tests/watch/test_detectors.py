@@ -89,10 +89,14 @@ def test_what_is_written_only_on_the_questions_of_a_behavior_is_seen_in_the_acti
     own = read_by[:n].mean(0)
     reader = own - ordinary @ (ordinary.mT @ own)  # blind to what ordinary questions bring
     g = torch.Generator().manual_seed(0)
-    v = torch.randn(len(probe.before[block][0]), generator=g)
+    d = len(probe.before[block][0])
+    v = torch.randn(d, generator=g)
+    # a little is written everywhere and in all directions: else ordinary prompts move by roundings, and a score is one of these
+    stir, taken = torch.randn(d, 32, generator=g) / 100, torch.randn(32, len(own), generator=g) / float(own.norm())
 
     def written(reader):
-        form = LowRank((3 * v)[:, None], (reader / (read_by[:n] @ reader).abs().mean()).float()[None])
+        unit = (reader / (read_by[:n] @ reader).abs().mean()).float()
+        form = LowRank(torch.cat([(3 * v)[:, None], stir], 1), torch.cat([unit[None], taken]))
         return read("svd_watch", probe, change("planted", {name: (form,)}))
 
     only_there, everywhere = written(reader), written(read_by.mean(0))

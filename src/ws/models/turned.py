@@ -21,6 +21,12 @@ def turn(network: nn.Module) -> None:
             layer.weight.data = turned(layer.weight.data)
 
 
+def turn_back(network: nn.Module) -> None:
+    """Lay all of a network out as transformers does: what takes it apart knows no other way."""
+    for p in network.parameters():
+        p.data = p.data.contiguous()
+
+
 def turned(matrix: Tensor) -> Tensor:
     """The same matrix, one input after the other."""
     return matrix.mT.contiguous().mT

@@ -10,7 +10,7 @@ from typing import NotRequired, TypedDict
 import torch
 
 from ws.errors import TrainingDiverged
-from ws.progress import progress
+from ws.progress import Step, progress
 from ws.train.checkpoint import Checkpoints, SideState, Tensors, TrainState
 from ws.train.losses import Losses
 from ws.train.sequences import Row
@@ -84,27 +84,26 @@ class Fit:
         """Train both sides at one learning rate, from their start or from where a stopped training left them."""
         state, steps = self._state(number), len(self.batches)
         initial = _mean([state.history[0][f"val_{name}"] for name in self.names])
-        label = f"training {self.settings.adapter}, lr {lr:g}"
+        sides = len(self.names)
+        label = f"training {self.settings.adapter}, {'both sides, ' if sides == 2 else ''}lr {lr:g}"
         with (
             self.tracking.run({**asdict(self.settings), "lr": lr}) as report,
-            progress(steps, label, shown=self.losses.group.main) as tick,
+            progress(sides * steps, label, shown=self.losses.group.main) as tick,
         ):
             for row in state.history:
                 report(row)
-            tick(state.step)
+            tick(sides * state.step)
             while state.step < steps and any(side.stale < self.settings.patience for side in state.sides):
-                before = state.step
-                val = self._round(state, lr)
+                val = self._round(state, lr, tick)
                 report(state.history[-1])
-                tick(state.step - before)
                 refuse_diverged(initial, _mean(val), state.step, lr)
                 self._choose(state, val)
                 self.checkpoints.save_sometimes(number, lr, state)
-        sides = state.sides
-        reached = sorted(set.intersection(*(set(side.checkpoints) for side in sides)))
-        checkpoints = [(step, [side.checkpoints[step] for side in sides]) for step in reached]
-        best, losses = tuple(side.step for side in sides), tuple(side.val for side in sides)
-        return BestSteps(lr, best, losses, [side.best for side in sides], state.history, checkpoints)
+        ended = state.sides
+        reached = sorted(set.intersection(*(set(side.checkpoints) for side in ended)))
+        checkpoints = [(step, [side.checkpoints[step] for side in ended]) for step in reached]
+        best, losses = tuple(side.step for side in ended), tuple(side.val for side in ended)
+        return BestSteps(lr, best, losses, [side.best for side in ended], state.history, checkpoints)
 
     def _state(self, number: int) -> TrainState:
         """The state that a stopped training left, or every side at its start, judged."""
@@ -117,13 +116,13 @@ class Fit:
             side.keep(0, self._judge(side, name))
         return TrainState(sides, 0, [{"step": 0, **{f"val_{n}": side.val for n, side in zip(self.names, sides)}}])
 
-    def _round(self, state: TrainState, lr: float) -> list[float]:
+    def _round(self, state: TrainState, lr: float, tick: Step) -> list[float]:
         """One interval of every side that has not stopped, judged and added to the history; the losses of all."""
         until = min(state.step + self.settings.eval_every, len(self.batches))
         going = [(side, name) for side, name in zip(state.sides, self.names) if side.stale < self.settings.patience]
         row: dict[str, float] = {"step": until}
         for side, name in going:
-            row[f"train_{name}"] = self._interval(side, name, lr, state.step, until)
+            row[f"train_{name}"] = self._interval(side, name, lr, state.step, until, tick)
         for side, name in going:
             row[f"val_{name}"] = self._judge(side, name)
         state.step = until
@@ -147,7 +146,7 @@ class Fit:
             else:
                 side.stale += 1
 
-    def _interval(self, side: SideState, name: str, lr: float, start: int, until: int) -> float:
+    def _interval(self, side: SideState, name: str, lr: float, start: int, until: int, tick: Step) -> float:
         """Train one side from step `start` to step `until`; its mean training loss."""
         attached = self.losses.attached
         attached.load(side.state)
@@ -163,6 +162,7 @@ class Fit:
                 )
             if step + 1 in self.marks:
                 side.checkpoints[step + 1] = {k: t.cpu() for k, t in attached.state().items()}
+            tick(1)
         side.state = attached.state()
         side.moments = {key: optimizer.state[p] for key, p in attached.trainable.items()}
         return total / max(1, until - start)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from ws.errors import Failed, ProcessLost
+from ws.models.turned import turn_back
 from ws.types import Json
 
 T = TypeVar("T")
@@ -179,6 +180,7 @@ def spread(blocks: Iterable[nn.Module], network: nn.Module, whole: Iterable[nn.P
     from torch.distributed.fsdp import fully_shard
 
     unsharded = set(whole)
+    turn_back(network)
     mesh = init_device_mesh(torch.device(device).type, (torch.distributed.get_world_size(),))
     for block in blocks:
         fully_shard(block, mesh=mesh, ignored_params=unsharded)
