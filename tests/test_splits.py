@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
@@ -144,6 +145,21 @@ def test_states_are_read_of_the_training_questions_and_layers_chosen_on_validati
     assert questions_in(plan, read) == named(plan, "train")
     assert set(chosen) == (named(plan, "val") if "single" in name else set())
     assert made.provenance["questions"] == question_hashes(named(plan, "train") | set(chosen))
+
+
+@pytest.mark.parametrize("name", ["paper:single", "paper:single-last"])
+def test_a_layer_is_chosen_once_for_a_study_and_anew_where_other_questions_are_held_out(plan, name, monkeypatch):
+    from ws.methods.activation import paper
+
+    first = methods.make(name, material(plan))
+    asked, effect = [], paper.effect
+    monkeypatch.setattr(paper, "effect", lambda b, m, held: (asked.append(held), effect(b, m, held))[1])
+    again = methods.make(name, material(plan))
+    assert asked == []
+    assert (again.content_hash, again.provenance) == (first.content_hash, first.provenance)
+    assert again.edits.keys() == first.edits.keys()  # type: ignore[attr-defined]
+    methods.make(name, material(replace(plan, train=replace(plan.train, val_share=2 * plan.train.val_share))))
+    assert asked
 
 
 def test_held_out_pairs_are_the_test_questions(tiny, plan):

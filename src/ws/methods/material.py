@@ -38,7 +38,7 @@ class Material:
     settings: Callable[[str], TrainSettings] | None = None
     """Adapter family to how it is trained here; its defaults when not given."""
     once: Callable[[str, Json, Callable[[], Method]], Method] = lambda name, settings, make: make()
-    """(name, settings, how to make it) -> a method that takes a training: a study makes it once and finds it again."""
+    """(name, settings, how to make it) -> a method that takes a training, or as long: a study makes it once and finds it again."""
     seed: int = 0
     layers: str = LAYERS
     items: int = ITEMS

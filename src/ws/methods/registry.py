@@ -81,7 +81,7 @@ def in_singular_space(material: Material) -> Method:
 
 
 def one_layer(pool: str, name: str) -> Callable[[Material], Method]:
-    def make(material: Material) -> Method:
+    def choose(material: Material) -> Method:
         names = paper.hidden_names(material.base)
         a = paper.mean_differences(material.states(names, pool), names)
         best = paper.single_layer(material.base, a, name, material.held_pairs(), material.blocks)
@@ -89,6 +89,18 @@ def one_layer(pool: str, name: str) -> Callable[[Material], Method]:
         return Activation(
             name, best.edits, best.positions, provenance=material.made("train", "val", pool=pool, **choice)
         )
+
+    def make(material: Material) -> Method:
+        """Once for a study: a choice among the layers takes as long as a training."""
+        settings = material.settings_of(USUAL)
+        how = {
+            "protocol": paper.CHOICE,
+            "pool": pool,
+            "behavior": None if material.behavior is None else material.behavior.content_hash,
+            "split": {k: getattr(settings, k) for k in ("seed", "val_share", "test_share")},
+            **{k: getattr(material, k) for k in ("layers", "items", "seed")},
+        }
+        return material.once(name, how, lambda: choose(material))
 
     return make
 

@@ -236,7 +236,7 @@ def material(plan: Plan, train_of: Mapping[str, TrainSettings] | None = None) ->
 
 
 def make_trained(plan: Plan, name: str, how: Json, make: Callable[[], Method]) -> Method:
-    """A method that takes a training of its own, made once from a study's pairs."""
+    """A method that takes a training of its own, or as long, made once from a study's pairs."""
     below = plan.out / "methods" / slug(plan.base.id) / plan.name / slug(name)
     place = Place.below(below, "method", how, {**base_key(plan.base), "pairs": plan.data_place.key})
 

@@ -24,6 +24,8 @@ from ws.train.sequences import finished
 
 POSITIONS = "response"  # the end of the prompt and every token of the answer
 HELD_OUT_PAIRS = 24
+CHOICE = "paper-single/1"
+"""How a layer is chosen."""
 
 
 def hidden_names(base: Base) -> list[str]:
