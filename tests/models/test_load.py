@@ -83,7 +83,7 @@ def test_what_is_no_model_says_so(tmp_path):
         ("someone/none", "cannot be reached"),
         ("a b", "is no model"),
         (str(tmp_path), "no config.json"),
-        ("../x", "no model folder"),
+        ("../no-such-model", "no model folder"),
     ):
         with pytest.raises(BadFile, match=told):
             load(name)
