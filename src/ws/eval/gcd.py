@@ -46,8 +46,9 @@ def tasks(data: str | None) -> tuple[Rows, Rows]:
         next((f for end in READERS if (f := folder / f"{split}{end}").is_file()), None) for split in (PLAIN, PROPOSED)
     ]
     if None in files:
+        new = "gcd" if folder.is_file() else folder
         raise BadFile(
-            f"{folder} is no folder with the files {PLAIN} and {PROPOSED}; `python -m ws.sets.gcd --out {folder}` writes one."
+            f"{folder} is no folder with the files {PLAIN} and {PROPOSED}; `python -m ws.sets.gcd --out {new}` writes one."
         )
     plain, proposed = (records(f, ()) for f in files if f is not None)
     for rows in (plain, proposed):
