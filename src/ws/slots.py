@@ -5,7 +5,8 @@ row leaves, the last row moves into its slot, so that no step computes a row tha
 
 On a CPU in float32 a row's logits are the same bits whoever sits beside it: prompts are read with few others of exactly
 their length, a step has at least LEAST rows, and its columns are a multiple of STRIDE, because other shapes would go
-another way through the matrix library (`models/turned.py`).
+another way through the matrix library (`models/turned.py`). Not so in mixtures of experts, where an expert reads as many rows as
+chance sends it, and under a head with a bias: there the last bits may differ.
 """
 
 from collections.abc import Iterator, Sequence

@@ -205,20 +205,10 @@ class OnTask(Steering):
         model = derive(job.base, tau, name=f"{self.task_data.name}-joint-{n}")
         here = job.out / "paper" / slug(job.base.id) / self.name / f"joint-{n}"
         samples, zero = (self._unsteered(m, f, job) for m, f in ((model, here), (on, here.parent / "unsteered")))
-        side = self.sides[0]
+        side, most = self.sides[0], max(map(abs, arm.raw))
         job.say(f"trained  {self.task_data.name} with {len(more.rows)} rows of the wanted pole, {n} times")
         return [
-            Spot(
-                arm.name,
-                seed,
-                side * n / max(map(abs, arm.raw)),
-                f"joint x{n}",
-                side * n,
-                None,
-                "as given",
-                RAW,
-                samples,
-            ),
+            Spot(arm.name, seed, side * n / most, f"joint x{n}", side * n, None, "as given", RAW, samples),
             Spot(arm.name, seed, 0.0, "joint", 0.0, 0.0, "not steered", RAW, zero),
         ]
 
