@@ -77,6 +77,16 @@ def test_swapping_the_two_sides_negates_the_direction(tiny, name):
     assert (one + two).norm(tiny.weight) <= 1e-6 * one.norm(tiny.weight)
 
 
+def test_progress_counts_every_step_of_both_sides_also_between_judgements(tiny, monkeypatch):
+    heard: list[tuple[str, int, int]] = []
+    monkeypatch.setattr("ws.progress.watchers", [lambda *news: heard.append(news)])
+    train(tiny, PAIRS, quick(epochs=4, batch_size=2, eval_every=1000, stop="none"))
+    told = [(done, total) for label, done, total in heard if label.startswith("training lora, both sides, lr")]
+    total = told[0][1]
+    assert total > 4
+    assert [done for done, _ in told if done] == list(range(1, total + 1))
+
+
 def test_training_leaves_the_base_as_it_was(tiny):
     before = {k: v.clone() for k, v in tiny.model.state_dict().items()}
     modules = [(n, type(m), m.training) for n, m in tiny.model.named_modules()]
