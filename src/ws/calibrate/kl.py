@@ -10,7 +10,8 @@ method too); the tokens it is followed by are the same.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +23,18 @@ from ws.generate import context_of
 from ws.methods.method import Method
 from ws.models.chat import Chat, encode, render, stop_tokens
 from ws.models.load import Base
-from ws.prefix_cache import Beginnings, Steps, padded
+from ws.prefix_cache import (
+    SHORTEST,
+    Beginnings,
+    Read,
+    Steps,
+    common,
+    cut,
+    cuttable,
+    extended,
+    holds,
+    reading_prompts,
+)
 
 QUANTILE = 0.95
 RESAMPLES = 400
@@ -160,9 +172,47 @@ def _batch(
     stops: Sequence[int],
     beginnings: Beginnings | None,
 ) -> list[tuple[float, ...]]:
-    with method.at(base, [r.alpha for r in rows]):
-        walk = _walk(base, [r.prompt for r in rows], tokens, stops)
-    return _divergence_along(base, [r.plain for r in rows], walk, beginnings)
+    strengths = [r.alpha for r in rows]
+    prompts = _read(base, [r.prompt for r in rows], strengths, lambda alphas: method.at(base, alphas))
+    with method.at(base, strengths):
+        walk = _walk(base, prompts, tokens, stops)
+    del prompts
+    plain = [r.plain for r in rows]
+    read = beginnings.of(plain) if beginnings else None
+    if read is None:
+        read = _read(base, plain, strengths)
+        if beginnings:
+            beginnings.keep(plain, read)
+    return _divergence_along(base, read, walk)
+
+
+@torch.inference_mode()
+def _read(
+    base: Base,
+    prompts: Sequence[Sequence[int]],
+    strengths: Sequence[float],
+    steer: Callable[[Sequence[float]], AbstractContextManager[object]] = nullcontext,
+) -> Read:
+    """The prompts, each at its strength; how those of one strength all begin is read once for it, such as a template's instruction.
+
+    Unsteered the same is read in the same way, so that what is steered by 0 has the same bits.
+    """
+    starts: dict[float, Sequence[int]] = {}
+    for prompt, alpha in zip(prompts, strengths):
+        known = starts.setdefault(alpha, prompt[:-1])  # every row keeps a token of its own
+        starts[alpha] = known[: common(known, prompt[:-1])]
+    own, cache, mask = list(starts), None, None
+    if min(map(len, starts.values())) >= SHORTEST and len(prompts) > len(own) and holds(base):
+        with steer(own), reading_prompts():
+            _, cache, mask = extended(base, None, None, [starts[a] for a in own], head=False)
+        if cuttable(base, cache, sum(max(map(len, rows)) for rows in (prompts, starts.values()))):
+            parents = [own.index(a) for a in strengths]
+            cache, mask = cut(cache, parents), mask[parents]
+            prompts = [p[len(starts[a]) :] for p, a in zip(prompts, strengths)]
+        else:
+            cache = mask = None
+    with steer(strengths):
+        return Read(*extended(base, cache, mask, prompts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,11 +225,11 @@ class _Walk:
 
 
 @torch.inference_mode()
-def _walk(base: Base, prompts: Sequence[Sequence[int]], limit: int, stops: Sequence[int]) -> _Walk:
+def _walk(base: Base, prompts: Read, limit: int, stops: Sequence[int]) -> _Walk:
     """Greedy answers, until all rows have ended."""
-    steps = _steps(base, prompts, limit)
+    steps = Steps(base.model, prompts, more=limit)
     ends = torch.tensor(list(stops), device=base.device)
-    done = torch.zeros(len(prompts), dtype=torch.bool, device=base.device)
+    done = torch.zeros(len(prompts.mask), dtype=torch.bool, device=base.device)
     tokens, valid, logp = [], [], []
     for _ in range(limit):
         logp.append(_logp(steps.logits))
@@ -194,11 +244,9 @@ def _walk(base: Base, prompts: Sequence[Sequence[int]], limit: int, stops: Seque
 
 
 @torch.inference_mode()
-def _divergence_along(
-    base: Base, prompts: Sequence[Sequence[int]], walk: _Walk, beginnings: Beginnings | None
-) -> list[tuple[float, ...]]:
+def _divergence_along(base: Base, prompts: Read, walk: _Walk) -> list[tuple[float, ...]]:
     """KL per counted token, the base reading what was written."""
-    steps = _steps(base, prompts, len(walk.logp), beginnings)
+    steps = Steps(base.model, prompts, more=len(walk.logp))
     columns = []
     for t, steered in enumerate(walk.logp):
         columns.append(kl(steered, _logp(steps.logits)))
@@ -214,11 +262,6 @@ def kl(steered: Tensor, plain: Tensor) -> Tensor:
     size = max(1, CACHED // steered.shape[-1]) if steered.device.type == "cpu" else len(steered)
     parts = zip(steered.split(size), plain.split(size))
     return torch.cat([((s - p) * s.exp()).sum(-1) for s, p in parts]).clamp(min=0)
-
-
-def _steps(base: Base, prompts: Sequence[Sequence[int]], more: int, beginnings: Beginnings | None = None) -> Steps:
-    ids, mask, _ = padded(base, prompts)
-    return Steps(base.model, ids, mask, more=more, beginnings=beginnings)
 
 
 def _logp(logits: Tensor) -> Tensor:
