@@ -45,7 +45,22 @@ def test_a_run_that_was_moved_still_says_what_it_is_of(run, told, tmp_path, monk
 
 def test_a_study_of_a_few_units_says_so_and_leaves_nothing_that_passes_for_a_result(run, told, tmp_path):
     out = run.parents[2]
-    how = ["--out", out, "--n-topics", 30, "--n-samples", 1, "--n-personas", 1, "--epochs", 1, "--rank", 2, "--lr", 4e-3]
+    how = [
+        "--out",
+        out,
+        "--n-topics",
+        30,
+        "--n-samples",
+        1,
+        "--n-personas",
+        1,
+        "--epochs",
+        1,
+        "--rank",
+        2,
+        "--lr",
+        4e-3,
+    ]
     how += ["--stop", "none", "--alphas=-1,1", "--samples", 0, "--draws", 0, "--no-subspace"]
     files = set(run.glob("*.*"))
     code, said, _ = told("replicate", *how, "--evals", "perplexity,pairs", "--limit", 2)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from methods.makes import low_rank
 from torch import nn
 
 from ws import prefix_cache
@@ -294,8 +295,6 @@ def test_a_calibration_is_made_once_and_keyed_by_what_it_depends_on(tiny, tmp_pa
 
 
 def test_a_direction_is_calibrated_as_the_method_it_is(tiny):
-    from methods.makes import low_rank
-
     direction = low_rank(tiny)
     found = calibrate(tiny, direction, settings=QUICK)
     assert found.method == as_method(direction).name == "ws:lora"

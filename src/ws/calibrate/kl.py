@@ -35,6 +35,7 @@ from ws.prefix_cache import (
     holds,
     reading_prompts,
 )
+from ws.types import Cache
 
 QUANTILE = 0.95
 RESAMPLES = 400
@@ -173,27 +174,23 @@ def _batch(
     beginnings: Beginnings | None,
 ) -> list[tuple[float, ...]]:
     strengths = [r.alpha for r in rows]
-    prompts = _read(base, [r.prompt for r in rows], strengths, lambda alphas: method.at(base, alphas))
-    with method.at(base, strengths):
-        walk = _walk(base, prompts, tokens, stops)
-    del prompts
+    walk = _written(base, method, [r.prompt for r in rows], strengths, tokens, stops)
     plain = [r.plain for r in rows]
     read = beginnings.of(plain) if beginnings else None
     if read is None:
-        read = _read(base, plain, strengths)
+        read = _read(base, *_begun(base, plain, strengths))
         if beginnings:
             beginnings.keep(plain, read)
     return _divergence_along(base, read, walk)
 
 
-@torch.inference_mode()
-def _read(
+def _begun(
     base: Base,
     prompts: Sequence[Sequence[int]],
     strengths: Sequence[float],
     steer: Callable[[Sequence[float]], AbstractContextManager[object]] = nullcontext,
-) -> Read:
-    """The prompts, each at its strength; how those of one strength all begin is read once for it, such as a template's instruction.
+) -> tuple[Cache | None, Tensor | None, Sequence[Sequence[int]]]:
+    """What all prompts of one strength begin with, such as a template's instruction, read once for it: (cache, its mask, the rests).
 
     Unsteered the same is read in the same way, so that what is steered by 0 has the same bits.
     """
@@ -201,18 +198,15 @@ def _read(
     for prompt, alpha in zip(prompts, strengths):
         known = starts.setdefault(alpha, prompt[:-1])  # every row keeps a token of its own
         starts[alpha] = known[: common(known, prompt[:-1])]
-    own, cache, mask = list(starts), None, None
-    if min(map(len, starts.values())) >= SHORTEST and len(prompts) > len(own) and holds(base):
-        with steer(own), reading_prompts():
-            _, cache, mask = extended(base, None, None, [starts[a] for a in own], head=False)
-        if cuttable(base, cache, sum(max(map(len, rows)) for rows in (prompts, starts.values()))):
-            parents = [own.index(a) for a in strengths]
-            cache, mask = cut(cache, parents), mask[parents]
-            prompts = [p[len(starts[a]) :] for p, a in zip(prompts, strengths)]
-        else:
-            cache = mask = None
-    with steer(strengths):
-        return Read(*extended(base, cache, mask, prompts))
+    own = list(starts)
+    if min(map(len, starts.values())) < SHORTEST or len(prompts) == len(own) or not holds(base):
+        return None, None, prompts
+    with steer(own), reading_prompts(), torch.inference_mode():
+        _, cache, mask = extended(base, None, None, [starts[a] for a in own], head=False)
+    if not cuttable(base, cache, sum(max(map(len, rows)) for rows in (prompts, starts.values()))):
+        return None, None, prompts
+    parents = [own.index(a) for a in strengths]
+    return cut(cache, parents), mask[parents], [p[len(starts[a]) :] for p, a in zip(prompts, strengths)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +216,26 @@ class _Walk:
     tokens: Tensor
     valid: Tensor
     logp: list[Tensor]
+
+
+def _written(
+    base: Base,
+    method: Method,
+    prompts: Sequence[Sequence[int]],
+    strengths: Sequence[float],
+    limit: int,
+    stops: Sequence[int],
+) -> _Walk:
+    """Greedy answers of the steered model."""
+    begun = _begun(base, prompts, strengths, lambda alphas: method.at(base, alphas))
+    with method.at(base, strengths):
+        return _walk(base, _read(base, *begun), limit, stops)
+
+
+@torch.inference_mode()
+def _read(base: Base, cache: Cache | None, mask: Tensor | None, rests: Sequence[Sequence[int]]) -> Read:
+    """All of the prompts, whose beginnings were read."""
+    return Read(*extended(base, cache, mask, rests))
 
 
 @torch.inference_mode()

@@ -28,10 +28,7 @@ USUAL, STEEPEST = 5.0, 12.0  # slopes near the target
 SATURATED = 4.0
 NEAR = 0.2  # of ln stat: so near the target a guess needs no bracket
 SPREAD = 1.4  # between neighbours of the strengths that are tried around a guess
-CLOSE, APART = (
-    0.1,
-    1.0,
-)  # of ln c: what two points say of the slope between is noise below, and above it is not the slope there
+CLOSE, APART = 0.1, 1.0  # of ln c between two points: nearer, their slope is chance; farther, it is not the slope there
 
 
 @dataclass(frozen=True)
