@@ -134,7 +134,9 @@ def _in_blocks(weight: Tensor, x: Tensor) -> Tensor:
     """`x W^T`, some rows of W at a time; of so many rows of x that none depends on how many others there are."""
     flat = x.reshape(-1, x.shape[-1])
     if (spare := HEAD_LEAST - len(flat)) > 0:
-        return _in_blocks(weight, nn.functional.pad(flat, (0, 0, 0, spare)))[: len(flat)].view(*x.shape[:-1], -1)
+        return _in_blocks(weight, nn.functional.pad(flat, (0, 0, 0, spare)))[: len(flat)].view(
+            *x.shape[:-1], len(weight)
+        )
     out = flat.new_empty(len(flat), len(weight))
     for start in range(0, len(weight), HEAD_ROWS):
         part = slice(start, start + HEAD_ROWS)

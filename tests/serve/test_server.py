@@ -21,6 +21,7 @@ from ws.generate import generate
 from ws.models import prompts
 from ws.models.chat import render_messages
 from ws.models.load import load
+from ws.models.tiny import FOLDER
 from ws.serve.app import Server
 from ws.serve.batch import Batch
 from ws.serve.listen import IDLE, bound, configured
@@ -659,3 +660,31 @@ def test_many_clients_at_once_get_what_each_gets_alone(client):
         pairs = zip(one["logprobs"]["content"], other["logprobs"]["content"])
         assert all(abs(a["logprob"] - b["logprob"]) < 1e-4 for a, b in pairs)
     assert alone[2] == together[2] == together[7]
+
+
+def test_the_model_is_called_by_one_thread_alone_also_where_a_request_comes_at_once():
+    base, seen = load(FOLDER), []  # nothing was tried on it yet
+    server = server_of(base, [])
+
+    def watch(*_):
+        seen.append(threading.current_thread().name)
+        time.sleep(0.3 if len(seen) == 1 else 0)
+
+    base.model.register_forward_pre_hook(watch)
+    with TestClient(server.app, base_url="http://localhost:8000", raise_server_exceptions=False) as client:
+        assert text_of(chat(client))
+    assert {*seen} == {"ws-serve"}
+
+
+def test_a_batch_that_cannot_be_made_ends_the_request_with_an_error_and_the_next_one_is_answered(tiny, monkeypatch):
+    failing = iter([True, False])
+
+    def make(*args, **how):
+        if next(failing):
+            raise RuntimeError("no room")
+        return Batch(*args, **how)
+
+    monkeypatch.setattr("ws.serve.app.Batch", make)
+    with client_of(tiny, []) as client:
+        assert chat(client).status_code == 500
+        assert text_of(chat(client))

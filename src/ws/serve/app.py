@@ -25,6 +25,7 @@ from ws.serve.requests import Reader, Wanted, parsed
 from ws.serve.settings import Serving
 from ws.serve.strengths import Dials
 from ws.serve.worker import Worker
+from ws.slots import slots_fit
 from ws.types import Json
 
 PAGE = Path(__file__).parent / "page"
@@ -44,6 +45,7 @@ class Server:
     def __post_init__(self):
         s = self.settings
         s.refuse_open()
+        slots_fit(self.base.model, 1)  # tried now: once there is a worker, its thread alone calls the model
         self.pieces = Pieces(s.cache_mb * 1_000_000)
         self.reader = Reader(self.base, self.dials, s)
         self.worker = Worker(

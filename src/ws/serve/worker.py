@@ -110,7 +110,7 @@ class Worker:
 
     def _run(self) -> None:
         torch.set_num_threads(self._threads)  # a thread has its own number
-        batch = self._make()
+        batch: Batch | None = None
         while True:
             with self._changed:
                 while not (self._inbox or batch or self._stopping):
@@ -119,17 +119,21 @@ class Worker:
                 self._inbox.clear()
             if stopping:
                 self._end_all(Refusal(503, "the server is stopping"))
-                batch.close()
+                if batch is not None:
+                    batch.close()
                 return
             try:
+                if batch is None:  # one without work is false too
+                    batch = self._make()
                 for what, job in inbox:
                     batch.add(job.ask) if what == "add" else batch.cancel(job.ask)
                 self._deliver(batch.step())
             except Exception:
                 log.exception("a step failed; the requests of that moment are ended, and the server goes on")
                 self._end_all(Refusal(500, "the server failed at this request; its log says why"))
-                batch.close()
-                batch = self._make()
+                if batch is not None:
+                    batch.close()
+                batch = None
 
     def _deliver(self, written: Sequence[Written]) -> None:
         """Hand every request what was written of it."""
