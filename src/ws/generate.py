@@ -30,7 +30,7 @@ from ws.models.chat import (
 )
 from ws.models.load import Base
 from ws.models.modules import text_config
-from ws.prefix_cache import Steps
+from ws.prefix_cache import Steps, read
 from ws.progress import progress
 from ws.settings import Range, above, at_least, refuse_outside
 from ws.signatures import plain_types
@@ -394,7 +394,7 @@ def decode(
 
     new = torch.full((len(batch), limit), pad, device=device)
     done = torch.zeros(len(batch), dtype=torch.bool, device=device)
-    steps = Steps(model, ids, mask, more=limit)
+    steps = Steps(model, read(model, ids, mask), more=limit)
     for t in range(limit):
         logits = steps.logits
         if t < max(r.min_new for r in batch):

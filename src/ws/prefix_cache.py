@@ -12,6 +12,7 @@ import copy as copying
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache as cache_once
 from functools import partial
 from typing import Any
@@ -175,68 +176,70 @@ def extended(
     return logits, cache, new
 
 
-class Steps:
-    """A model that reads one batch token by token; `logits` are those of what comes next."""
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What a model has read of some rows: the logits of what comes next, the cache, and which of its columns each row sees."""
 
-    def __init__(
-        self, model: nn.Module, ids: Tensor, mask: Tensor, *, more: int, beginnings: "Beginnings | None" = None
-    ):
-        self.model, self.mask, self._cache = model, mask, None
-        self._columns, self._beginnings = ids.shape[1] + more, beginnings
-        positions = (mask.cumsum(-1) - 1).clamp(min=0)
-        if beginnings is None or (start := beginnings.of(ids, mask)) is None:
-            self._read(ids, positions)
-        else:
-            self.logits, cache = start
-            self._cache, self._last = grown(cache, self._columns), positions[:, -1:]
+    logits: Tensor
+    cache: Cache
+    mask: Tensor
+
+    def copy(self) -> "Read | None":
+        """The same, whose cache can grow without this one's; None of a cache that is not plain."""
+        from transformers.cache_utils import DynamicLayer
+
+        layers = getattr(self.cache, "layers", ())
+        plain = bool(layers) and all(type(x) is DynamicLayer for x in layers)
+        return Read(self.logits, _apart(self.cache), self.mask) if plain else None
+
+
+def read(model: nn.Module, ids: Tensor, mask: Tensor) -> Read:
+    """Rows read from their beginning, padded on the left."""
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    logits, cache = last_logits(model, input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True)
+    return Read(logits, cache, mask)
+
+
+class Steps:
+    """A model that reads on in one batch, token by token; `logits` are those of what comes next. What was read is used up."""
+
+    def __init__(self, model: nn.Module, rows: Read, *, more: int):
+        self.model, self.logits, self.mask = model, rows.logits, rows.mask
+        self._cache = grown(rows.cache, rows.mask.shape[1] + more)
+        self._next = rows.mask.sum(-1, keepdim=True)
 
     def go(self, token: Tensor) -> None:
         """Read one more token of every row."""
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(token), 1)], dim=1)
-        self._read(token[:, None], self._last + 1)
-
-    def _read(self, ids: Tensor, positions: Tensor) -> None:
-        first = self._cache is None
         self.logits, self._cache = last_logits(
             self.model,
-            input_ids=ids,
+            input_ids=token[:, None],
             attention_mask=self.mask,
-            position_ids=positions,
+            position_ids=self._next,
             past_key_values=self._cache,
             use_cache=True,
         )
-        self._last = positions[:, -1:]
-        if first:
-            if self._beginnings is not None:
-                self._beginnings.keep(ids, self.mask, self.logits, self._cache)
-            self._cache = grown(self._cache, self._columns)
+        self._next = self._next + 1
 
 
 class Beginnings:
     """The batch of prompts that an unsteered model read last: the same batch again goes on from its cache and is not read anew.
 
-    Only the very same tensors are, so that nothing changes in the last bits; and only plain caches, which a copy of their layers
+    Only the very same rows are, so that nothing changes in the last bits; and only plain caches, which a copy of their layers
     protects from what is written behind them.
     """
 
     def __init__(self) -> None:
-        self._last: tuple[Tensor, Tensor, Tensor, Cache] | None = None
+        self._last: tuple[object, Read] | None = None
 
-    def keep(self, ids: Tensor, mask: Tensor, logits: Tensor, cache: Cache) -> None:
+    def keep(self, rows: Sequence[object], read: Read) -> None:
         """Remember a batch that was just read, in the place of the one before."""
-        from transformers.cache_utils import DynamicLayer
+        kept = read.copy()
+        self._last = None if kept is None else (list(rows), kept)
 
-        layers = getattr(cache, "layers", ())
-        plain = bool(layers) and all(type(x) is DynamicLayer for x in layers)
-        self._last = (ids, mask, logits, _apart(cache)) if plain else None
-
-    def of(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Cache] | None:
-        """(logits, cache) after this batch, or None where another one was read last."""
-        if self._last is None:
-            return None
-        known_ids, known_mask, logits, cache = self._last
-        same = torch.equal(known_ids, ids) and torch.equal(known_mask, mask)
-        return (logits, _apart(cache)) if same else None
+    def of(self, rows: Sequence[object]) -> Read | None:
+        """What was read of this batch, or None where another one was read last."""
+        return self._last[1].copy() if self._last is not None and self._last[0] == list(rows) else None
 
 
 def _apart(cache: Cache) -> Cache:

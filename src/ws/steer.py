@@ -206,7 +206,8 @@ def _quick(form: LowRank) -> LowRank:
     if not gains(form.a):
         return form
     if form not in _QUICK:
-        _QUICK[form] = LowRank(turned(form.b), turned(form.a))
+        with torch.inference_mode(False):  # whoever asks first: the next one may want gradients through them
+            _QUICK[form] = LowRank(turned(form.b), turned(form.a))
     return _QUICK[form]
 
 

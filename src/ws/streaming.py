@@ -14,7 +14,7 @@ from ws.errors import Failed, Unsupported
 from ws.generate import Answer, Request, Sampling, answered, context_of, draws_of, pick
 from ws.models.base import Base
 from ws.models.chat import Chat, encode, refuse_thoughtless, render, stop_tokens
-from ws.prefix_cache import Steps, padded
+from ws.prefix_cache import Steps, padded, read
 
 
 @torch.inference_mode()
@@ -39,7 +39,7 @@ def stream(
     draws = draws_of(requests, limit, seed).to(base.device) if temperature > 0 else None
     tokens: list[list[int]] = [[] for _ in rows]
     ids, mask, _ = padded(base, rows)
-    steps = Steps(base.model, ids, mask, more=limit)
+    steps = Steps(base.model, read(base.model, ids, mask), more=limit)
     for t in range(limit):
         if steps.logits.isnan().any():
             raise Failed("the model's numbers overflow at this strength; turn it down.")

@@ -56,7 +56,7 @@ from ws.paper.recipe import Job, Outcome, refuse_idle
 from ws.paper.request import RecipeRequest
 from ws.presets import preset as preset_of
 from ws.records import find_run, refuse_unwritable
-from ws.replicate import ALPHAS, Ending, Story, steering
+from ws.replicate import ALPHAS, Ending, Story, asked_of, refuse_unasked, steering
 from ws.replicate import replicate as replicate_plan
 from ws.report import place_of, write_report
 from ws.settings import coerced
@@ -307,6 +307,7 @@ def replicate(
     pairs: str | Path | None = None,
     alphas: Sequence[float] = ALPHAS,
     evals: Sequence[str] = (),
+    limit: int | None = None,
     samples: int = 3,
     draws: int | None = None,
     subspace: bool | None = None,
@@ -317,14 +318,16 @@ def replicate(
     """The whole study of a behavior: pairs, two adapters, their difference, evaluations, a table and a plot.
 
     `samples` held-out questions are answered along the dial. `draws` random directions of the same norm are measured beside
-    it; 9 where the model is small and none are asked for. `subspace` says where the direction lies in the singular spaces of the
+    it; 9 where the model is small and none are asked for. `limit` measures the first so many units of every evaluation. `subspace` says where the direction lies in the singular spaces of the
     weights; of a small model when not given. `settings` are fields of how pairs and adapters are made, such as `adapter="oft"`, `seed=1`
     or `n_topics=40`. What is done already below `out` is found again.
     """
     steering(alphas)
+    refuse_unasked(evals)
     plan = _plan(model, behavior, Path(out), settings, pairs=pairs, preset=preset)
     ending = Ending(samples, draws, subspace)
-    return replicate_plan(plan, alphas=alphas, evals=evals, ending=ending, tables=subspace_tables)
+    asked = asked_of(plan, evals, protocols=preset_of(preset, "protocol"), limit=limit)
+    return replicate_plan(plan, alphas=alphas, evals=asked, ending=ending, tables=subspace_tables)
 
 
 @plain_types
@@ -438,6 +441,7 @@ def sweep(
     seeds: Sequence[int] = (),
     lrs: Sequence[float] = (),
     evals: Sequence[str] = (),
+    limit: int | None = None,
     alphas: Sequence[float] | None = None,
     budget: float | None = None,
     workers: int | None = None,
@@ -456,6 +460,7 @@ def sweep(
     options = {**{name: list(values) for name, values in axes.items() if len(values)}, **settings}
     options |= {} if alphas is None else {"alphas": list(alphas)}
     options |= {} if budget is None else {"budget": budget}
+    options |= {} if limit is None else {"limit": limit}
     grid = grid_of({**options, "model": str(model), "preset": preset, "out": str(out)}, threads=get_num_threads())
     return sweep_grid(grid, Running(workers=workers))
 

@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from methods.makes import low_rank
 from torch import nn
 
+from ws import prefix_cache
 from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings, Calibration, PromptSets, calibrate, divergences, prompt_targets
 from ws.calibrate.prompts import prompt_sets
 from ws.cli import main
 from ws.methods import as_method
-from ws.methods.activation.method import Activation, Add, block_name
+from ws.methods.activation.method import POSITIONS, Activation, Add, block_name
 from ws.methods.method import Method, dial_of
 from ws.methods.prompts import of_behavior
 from ws.pairs import marks_in, question_hashes
-from ws.prefix_cache import Beginnings, Steps
+from ws.prefix_cache import SHORTEST, Beginnings, holds
 from ws.study.stages import make_calibration
 
 QUICK = CalibrateSettings(n_calib=8, n_audit=8, tokens=12, thoughts="off")
@@ -198,28 +200,73 @@ def test_prompts_are_distinct_and_apart_from_training_and_audit(monkeypatch):
         prompt_sets(True, 7, 7)
 
 
-def test_what_the_base_has_read_is_gone_on_from_and_changes_no_bit(tiny, monkeypatch):
-    method, known, reads = added(tiny, 40.0), Beginnings(), []
-    read = Steps._read
-    monkeypatch.setattr(Steps, "_read", lambda self, ids, at: reads.append(ids.shape[1]) or read(self, ids, at))
+@pytest.fixture
+def passes(monkeypatch):
+    """(rows, tokens) of every pass of more than one token."""
+    seen, whole = [], prefix_cache.last_logits
+
+    def watched(model, *, input_ids, **rest):
+        if input_ids.shape[1] > 1:
+            seen.append(tuple(input_ids.shape))
+        return whole(model, input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(prefix_cache, "last_logits", watched)
+    return seen
+
+
+INSTRUCTED = PromptSets(
+    tuple(f"Answer in one short and friendly sentence, please, and do not hurry: {p}" for p in PROMPTS.calib), ()
+)
+
+
+def test_what_the_base_has_read_is_gone_on_from_and_changes_no_bit(tiny, passes):
+    method, known = added(tiny, 40.0), Beginnings()
 
     def prompts_read():
-        found = sum(n > 1 for n in reads)
-        reads.clear()
+        found = len(passes)
+        passes.clear()
         return found
 
+    assert holds(tiny)
+    prompts_read()
     for alphas in ([1.0, -1.0], [0.5, -0.7], [0.0, 2.0]):
-        plain = divergences(tiny, method, PROMPTS.calib, alphas, tokens=6)
-        assert prompts_read() == 2  # the steered model's and the base's
-        again = divergences(tiny, method, PROMPTS.calib, alphas, tokens=6, beginnings=known)
+        plain = divergences(tiny, method, INSTRUCTED.calib, alphas, tokens=6)
+        assert prompts_read() == 4  # the steered model's and the base's, each what all begin with and the rest
+        again = divergences(tiny, method, INSTRUCTED.calib, alphas, tokens=6, beginnings=known)
         assert again == plain
-        assert prompts_read() == (2 if alphas == [1.0, -1.0] else 1)
-    known_ids, known_mask = known._last[:2]
-    assert known.of(known_ids, known_mask) is not None
-    assert known.of(known_ids.roll(1), known_mask) is None  # of the same shape, and not the same
-    assert known.of(known_ids, known_mask.roll(1)) is None
-    one = divergences(tiny, method, PROMPTS.calib, [1.0], tokens=6, beginnings=known)  # another batch is read
-    assert prompts_read() == 2 and one == divergences(tiny, method, PROMPTS.calib, [1.0], tokens=6)
+        assert prompts_read() == (4 if alphas == [1.0, -1.0] else 2)
+    rows, kept = known._last
+    assert known.of(rows) is not None and torch.equal(known.of(rows).mask, kept.mask)
+    assert known.of(rows[::-1]) is None  # of the same lengths, and not the same
+    one = divergences(tiny, method, INSTRUCTED.calib, [1.0], tokens=6, beginnings=known)  # another batch is read
+    assert prompts_read() == 4 and one == divergences(tiny, method, INSTRUCTED.calib, [1.0], tokens=6)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_what_prompts_have_in_common_is_read_once_for_each_strength_and_the_measure_stays(
+    tiny, passes, monkeypatch, positions
+):
+    method, alphas = replace(added(tiny, 60.0), positions=positions), [0.0, 1.0, -1.0]
+    assert holds(tiny)
+    passes.clear()
+    shared = divergences(tiny, method, INSTRUCTED.calib, alphas, tokens=8)
+    (first, start), (rest, own), *of_base = passes
+    assert (first, rest) == (3, 24) and start >= SHORTEST and of_base == [(first, start), (rest, own)]
+    monkeypatch.setitem(prefix_cache._holds, tiny.model, False)
+    passes.clear()
+    whole = divergences(tiny, method, INSTRUCTED.calib, alphas, tokens=8)
+    assert [n for n, _ in passes] == [24, 24] and passes[0][1] >= start + own
+    assert shared[0].largest == whole[0].largest == 0.0
+    for a, b in zip(shared[1:], whole[1:]):
+        assert a.n_tokens == b.n_tokens and a.p95 == pytest.approx(b.p95, rel=1e-3) and a.p95 > 1e-4
+
+
+def test_prompts_that_begin_unlike_are_read_whole(tiny, passes):
+    assert holds(tiny)
+    passes.clear()
+    unlike = [f"{n} {p}" for n, p in enumerate(PROMPTS.calib)]
+    divergences(tiny, added(tiny), unlike, [1.0, -1.0], tokens=2)
+    assert [n for n, _ in passes] == [16, 16]
 
 
 def test_a_method_is_not_calibrated_on_questions_it_was_made_from(tiny):
@@ -248,8 +295,6 @@ def test_a_calibration_is_made_once_and_keyed_by_what_it_depends_on(tiny, tmp_pa
 
 
 def test_a_direction_is_calibrated_as_the_method_it_is(tiny):
-    from methods.makes import low_rank
-
     direction = low_rank(tiny)
     found = calibrate(tiny, direction, settings=QUICK)
     assert found.method == as_method(direction).name == "ws:lora"

@@ -1,11 +1,12 @@
 """A strength is found in few evaluations, or the search says in one word why not."""
 
 import math
+import random
 from collections.abc import Callable
 
 import pytest
 
-from ws.calibrate.search import bracket, first_guess, illinois, searching, solve
+from ws.calibrate.search import around, bracket, first_guess, illinois, searching, solve
 
 
 def run(curve: Callable[[float], float], target: float = 1.0, **how):
@@ -54,6 +55,46 @@ def test_between_two_rungs_the_first_guess_follows_their_slope_or_a_steeper_one_
     assert first_guess(ladder, 1.0) == pytest.approx((3.0, 3.0))
     flat_top = [(1.0, 0.5), (4.0, 4.1)]
     assert first_guess(flat_top, 1.0) == pytest.approx((2 ** (1 / 5), 5.0))
+
+
+def test_three_points_around_the_target_say_the_slope_there_and_two_that_are_too_near_or_too_far_do_not():
+    beside = [(c, power(3.0, 1.05)(c)) for c in (1.0, 1.4, 2.0)]
+    assert first_guess(beside, 1.0) == pytest.approx((1.05, 3.0))
+    for step in (1.05, 4.0):
+        assert first_guess([(1.0, 0.9), (step, 1.3)], 1.0) == pytest.approx((math.exp(-math.log(0.9) / 5), 5.0))
+
+
+def test_of_two_strengths_that_nearly_coincide_no_slope_is_read_but_the_next_step_is_as_far_as_twice_the_usual():
+    """Neighbours differ by chance: 4 % apart here, and hardly in what they do, which would say that the curve is flat."""
+    search = searching(1.0, probe=1.45, slope=5.0)
+    assert next(search) == 1.45
+    second = search.send(0.863)
+    assert second == pytest.approx(1.45 * 0.863 ** (-1 / 5))
+    assert search.send(0.872) == pytest.approx(second * 0.872 ** (-1 / 2.5))
+    apart = searching(1.0, probe=1.0, slope=2.0)  # far enough apart, the same says that it bends over
+    next(apart)
+    assert apart.send(0.7) == pytest.approx(0.7 ** (-1 / 2)) and apart.send(0.705) > 1.9
+
+
+def test_the_neighbours_of_a_guess_lie_within_the_bound():
+    assert around(1.0, None) == pytest.approx([1 / 1.4, 1.0, 1.4])
+    assert around(1.0, 1.2) == pytest.approx([1 / 1.4, 1.0, 1.2]) and around(1.0, 1.0) == pytest.approx([1 / 1.4, 1.0])
+
+
+@pytest.mark.parametrize("slope", [1.8, 4.0, 12.0])
+def test_with_the_errors_that_prompts_have_two_strengths_on_all_of_them_are_usually_enough(slope):
+    """A quarter of the prompts is off by 12 %, alike at every strength, and by 5 % at each; all of them by 2.5 %."""
+    tries = []
+    for seed in range(60):
+        noise = random.Random(seed)
+        at, off = math.exp(noise.uniform(-1, 4)), noise.gauss(0, 0.12)
+        curve = saturating(slope, at)
+        few = [
+            (c, curve(c) * math.exp(off + noise.gauss(0, 0.05))) for c in around(at * noise.uniform(0.8, 1.25), None)
+        ]
+        probe, guessed = first_guess(few, 1.0)
+        tries.append(len(run(lambda c: curve(c) * math.exp(noise.gauss(0, 0.025)), probe=probe, slope=guessed).trials))  # noqa: B023
+    assert sum(tries) / len(tries) <= 2.6 and max(tries) <= 7
 
 
 def test_of_an_unknown_curve_the_second_strength_is_guessed_by_the_square_root():

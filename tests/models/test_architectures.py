@@ -236,7 +236,7 @@ def test_the_whole_story_runs_from_the_configs_of_real_models_made_small(
 
 def the_whole_story(folder, tmp_path, told, monkeypatch):
     monkeypatch.setattr(
-        importlib.import_module("ws.replicate"), "_draw", lambda *a: None
+        importlib.import_module("ws.replicate"), "_draw", lambda *a, **k: None
     )  # a second each, and the same picture for all
     pairs = tmp_path / "mood.jsonl"
     things = ["cake", "song", "poem", "letter", "chair", "plan", "garden", "story", "speech", "coat", "dance", "game"]

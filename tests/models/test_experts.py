@@ -313,7 +313,7 @@ def test_what_cannot_be_trained_on_experts_says_so_in_one_sentence():
 
 def test_the_whole_story_runs_on_experts_and_inspect_shows_each_of_them(folders, tmp_path, told, monkeypatch):
     # a picture is of no use here, and a second
-    monkeypatch.setattr(importlib.import_module("ws.replicate"), "_draw", lambda *a: None)
+    monkeypatch.setattr(importlib.import_module("ws.replicate"), "_draw", lambda *a, **k: None)
     things = ["cake", "song", "poem", "letter", "chair", "plan", "garden", "story", "speech", "coat", "dance", "game"]
     rows = [
         {

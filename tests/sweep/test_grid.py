@@ -40,9 +40,18 @@ def test_a_behavior_that_claims_its_held_out_pairs_is_swept_by_them_once():
     assert [e.name for e in cell.evals].count("pairs") == 1
 
 
+def test_a_sweep_of_a_few_units_asks_them_of_all_but_held_out_pairs_and_is_another_sweep():
+    few, whole = grid(limit=5), grid()
+    assert {e.name: e.limit for e in few.cells[0].evals} == {
+        e.name: None if e.name == "pairs" else 5 for e in whole.cells[0].evals
+    }
+    assert few.name != whole.name and not any(e.limit for e in whole.cells[0].evals)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        ({"limit": 0}, "must be at least 1"),
         ({"adapters": "lora,lora"}, "names 'lora' twice"),
         ({"seeds": "1,1"}, "names 1 twice"),
         ({"lrs": "1e-3,0.001"}, "names 0.001 twice"),

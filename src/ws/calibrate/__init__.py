@@ -19,7 +19,7 @@ from ws.calibrate.kl import thinking_of
 from ws.calibrate.prompts import PromptSets as PromptSets
 from ws.calibrate.prompts import how_many as how_many
 from ws.calibrate.prompts import prompt_sets, refuse_overlap, training_prompts
-from ws.calibrate.search import Ending, first_guess, searching, solve
+from ws.calibrate.search import Ending, around, bracket, first_guess, searching, solve
 from ws.direction import Direction
 from ws.methods import Method, as_method
 from ws.models.load import Base
@@ -35,8 +35,7 @@ LADDER = tuple(4.0**k for k in range(-2, 6))
 BOUNDED_LADDER = tuple(2.0**-k for k in range(7, -1, -1))
 HANDFUL = 6  # prompts at most that strengths far apart are tried on
 QUARTER = 10  # prompts: a quarter of fewer says too little to be worth its time
-ROUGHLY = 0.15  # how near the target a quarter of the prompts is asked to lead; its own error is about that
-ROUGH_TRIES = 5
+ROUGH_ROUNDS = 2  # of three strengths a sign: the second where the first three lie all above or all below the target
 SIGNS = {"pos": 1.0, "neg": -1.0}
 
 
@@ -265,7 +264,10 @@ Points = list[tuple[float, float]]
 def _rough(
     base: Base, method: Method, sets: PromptSets, settings: CalibrateSettings, goals: Mapping[float, float]
 ) -> dict[float, Points]:
-    """(strength, p95) of each sign on few prompts: first far apart on a handful, then near the target on a quarter of all."""
+    """(strength, p95) of each sign on few prompts: first far apart on a handful, then three near the target on a quarter of all.
+
+    Three side by side cost little more than one, since so few rows wait for the weights, and they tell the slope.
+    """
     if not method.graded:
         return {sign: [] for sign in SIGNS.values()}
 
@@ -278,14 +280,18 @@ def _rough(
     points = {sign: [(abs(d.alpha), d.p95) for d in ladder if d.alpha * sign > 0] for sign in SIGNS.values()}
     if len(quarter := sets.calib[: len(sets.calib) // 4]) < QUARTER:
         return points
-    ways = {}
-    for sign, known in points.items():
-        probe, slope = first_guess(known, goals[sign])
-        tolerance = max(ROUGHLY, settings.tolerance)
-        how: Json = {"tolerance": tolerance, "bound": method.bound, "probe": probe, "slope": slope}
-        ways[sign] = searching(goals[sign], **how, max_evals=ROUGH_TRIES)
-    ends = solve(lambda alphas: [d.p95 for d in measure(quarter, alphas, settings.tokens)], ways)
-    return {sign: list(ends[sign].trials) for sign in SIGNS.values()}
+    near: dict[float, Points] = {sign: [] for sign in points}
+    for _ in range(ROUGH_ROUNDS):
+        asked = [
+            sign * c
+            for sign, known in near.items()
+            if None in bracket(known, goals[sign])
+            for c in around(first_guess(known or points[sign], goals[sign])[0], method.bound)
+            if c not in dict(known)
+        ]
+        for d in measure(quarter, asked, settings.tokens) if asked else ():
+            near[math.copysign(1.0, d.alpha)].append((abs(d.alpha), d.p95))
+    return near
 
 
 def _side(

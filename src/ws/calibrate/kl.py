@@ -10,7 +10,8 @@ method too); the tokens it is followed by are the same.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,7 +23,19 @@ from ws.generate import context_of
 from ws.methods.method import Method
 from ws.models.chat import Chat, encode, render, stop_tokens
 from ws.models.load import Base
-from ws.prefix_cache import Beginnings, Steps, padded
+from ws.prefix_cache import (
+    SHORTEST,
+    Beginnings,
+    Read,
+    Steps,
+    common,
+    cut,
+    cuttable,
+    extended,
+    holds,
+    reading_prompts,
+)
+from ws.types import Cache
 
 QUANTILE = 0.95
 RESAMPLES = 400
@@ -160,9 +173,40 @@ def _batch(
     stops: Sequence[int],
     beginnings: Beginnings | None,
 ) -> list[tuple[float, ...]]:
-    with method.at(base, [r.alpha for r in rows]):
-        walk = _walk(base, [r.prompt for r in rows], tokens, stops)
-    return _divergence_along(base, [r.plain for r in rows], walk, beginnings)
+    strengths = [r.alpha for r in rows]
+    walk = _written(base, method, [r.prompt for r in rows], strengths, tokens, stops)
+    plain = [r.plain for r in rows]
+    read = beginnings.of(plain) if beginnings else None
+    if read is None:
+        read = _read(base, *_begun(base, plain, strengths))
+        if beginnings:
+            beginnings.keep(plain, read)
+    return _divergence_along(base, read, walk)
+
+
+def _begun(
+    base: Base,
+    prompts: Sequence[Sequence[int]],
+    strengths: Sequence[float],
+    steer: Callable[[Sequence[float]], AbstractContextManager[object]] = nullcontext,
+) -> tuple[Cache | None, Tensor | None, Sequence[Sequence[int]]]:
+    """What all prompts of one strength begin with, such as a template's instruction, read once for it: (cache, its mask, the rests).
+
+    Unsteered the same is read in the same way, so that what is steered by 0 has the same bits.
+    """
+    starts: dict[float, Sequence[int]] = {}
+    for prompt, alpha in zip(prompts, strengths):
+        known = starts.setdefault(alpha, prompt[:-1])  # every row keeps a token of its own
+        starts[alpha] = known[: common(known, prompt[:-1])]
+    own = list(starts)
+    if min(map(len, starts.values())) < SHORTEST or len(prompts) == len(own) or not holds(base):
+        return None, None, prompts
+    with steer(own), reading_prompts(), torch.inference_mode():
+        _, cache, mask = extended(base, None, None, [starts[a] for a in own], head=False)
+    if not cuttable(base, cache, sum(max(map(len, rows)) for rows in (prompts, starts.values()))):
+        return None, None, prompts
+    parents = [own.index(a) for a in strengths]
+    return cut(cache, parents), mask[parents], [p[len(starts[a]) :] for p, a in zip(prompts, strengths)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,12 +218,32 @@ class _Walk:
     logp: list[Tensor]
 
 
+def _written(
+    base: Base,
+    method: Method,
+    prompts: Sequence[Sequence[int]],
+    strengths: Sequence[float],
+    limit: int,
+    stops: Sequence[int],
+) -> _Walk:
+    """Greedy answers of the steered model."""
+    begun = _begun(base, prompts, strengths, lambda alphas: method.at(base, alphas))
+    with method.at(base, strengths):
+        return _walk(base, _read(base, *begun), limit, stops)
+
+
 @torch.inference_mode()
-def _walk(base: Base, prompts: Sequence[Sequence[int]], limit: int, stops: Sequence[int]) -> _Walk:
+def _read(base: Base, cache: Cache | None, mask: Tensor | None, rests: Sequence[Sequence[int]]) -> Read:
+    """All of the prompts, whose beginnings were read."""
+    return Read(*extended(base, cache, mask, rests))
+
+
+@torch.inference_mode()
+def _walk(base: Base, prompts: Read, limit: int, stops: Sequence[int]) -> _Walk:
     """Greedy answers, until all rows have ended."""
-    steps = _steps(base, prompts, limit)
+    steps = Steps(base.model, prompts, more=limit)
     ends = torch.tensor(list(stops), device=base.device)
-    done = torch.zeros(len(prompts), dtype=torch.bool, device=base.device)
+    done = torch.zeros(len(prompts.mask), dtype=torch.bool, device=base.device)
     tokens, valid, logp = [], [], []
     for _ in range(limit):
         logp.append(_logp(steps.logits))
@@ -194,11 +258,9 @@ def _walk(base: Base, prompts: Sequence[Sequence[int]], limit: int, stops: Seque
 
 
 @torch.inference_mode()
-def _divergence_along(
-    base: Base, prompts: Sequence[Sequence[int]], walk: _Walk, beginnings: Beginnings | None
-) -> list[tuple[float, ...]]:
+def _divergence_along(base: Base, prompts: Read, walk: _Walk) -> list[tuple[float, ...]]:
     """KL per counted token, the base reading what was written."""
-    steps = _steps(base, prompts, len(walk.logp), beginnings)
+    steps = Steps(base.model, prompts, more=len(walk.logp))
     columns = []
     for t, steered in enumerate(walk.logp):
         columns.append(kl(steered, _logp(steps.logits)))
@@ -214,11 +276,6 @@ def kl(steered: Tensor, plain: Tensor) -> Tensor:
     size = max(1, CACHED // steered.shape[-1]) if steered.device.type == "cpu" else len(steered)
     parts = zip(steered.split(size), plain.split(size))
     return torch.cat([((s - p) * s.exp()).sum(-1) for s, p in parts]).clamp(min=0)
-
-
-def _steps(base: Base, prompts: Sequence[Sequence[int]], more: int, beginnings: Beginnings | None = None) -> Steps:
-    ids, mask, _ = padded(base, prompts)
-    return Steps(base.model, ids, mask, more=more, beginnings=beginnings)
 
 
 def _logp(logits: Tensor) -> Tensor:

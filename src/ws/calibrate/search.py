@@ -27,6 +27,8 @@ FLAT = 0.5  # a slope below says that the curve bends over and needs a long way,
 USUAL, STEEPEST = 5.0, 12.0  # slopes near the target
 SATURATED = 4.0
 NEAR = 0.2  # of ln stat: so near the target a guess needs no bracket
+SPREAD = 1.4  # between neighbours of the strengths that are tried around a guess
+CLOSE, APART = 0.1, 1.0  # of ln c between two points: nearer, their slope is chance; farther, it is not the slope there
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,12 @@ def illinois(lo: tuple[float, float], hi: tuple[float, float], target: float, st
     return math.exp(x)
 
 
+def around(guess: float, bound: float | None) -> list[float]:
+    """A guess and a neighbour to each side, none beyond the bound."""
+    largest = LARGEST if bound is None else bound
+    return sorted({min(max(guess * factor, SMALLEST), largest) for factor in (1 / SPREAD, 1.0, SPREAD)})
+
+
 def _outward(trials: Sequence[tuple[float, float]], target: float, largest: float, slope: float) -> float:
     """A strength beyond all tried ones: far from the target as the slope says (2: the square root), near it at most twice as far."""
     ordered = sorted(trials)
@@ -128,9 +136,11 @@ def _outward(trials: Sequence[tuple[float, float]], target: float, largest: floa
         factor = min(max((target / stat) ** (1 / slope), 1 / 8), 8.0) if stat > 0 else 8.0
     else:  # the slope near the target is steeper than 2: as far as the last two say
         low, high = ordered[-2:] if upward else ordered[:2]
-        flat = _f(high[1], low[1]) < FLAT * math.log(high[0] / low[0]) if low[1] > 0 else False
+        close = math.log(high[0] / low[0]) < CLOSE
+        flat = not close and low[1] > 0 and _f(high[1], low[1]) < FLAT * math.log(high[0] / low[0])
         far = 8.0 if flat else 2.0
-        factor = min(max(math.exp(-_f(stat, target) / (FLAT if flat else _slope(low, high))), 1 / far), far)
+        seen = max(_slope(low, high), slope / 2) if close else FLAT if flat else _slope(low, high)
+        factor = min(max(math.exp(-_f(stat, target) / seen), 1 / far), far)
     if abs(math.log(factor)) < NARROW / 2:  # on the wrong side by a hair: over the edge, not onto it
         factor = math.exp(math.copysign(NARROW / 2, math.log(target / stat)))
     return min(max(c * factor, SMALLEST), largest)
@@ -149,8 +159,10 @@ def first_guess(ladder: Sequence[tuple[float, float]], target: float) -> tuple[f
         return 1.0, 2.0
     lo, hi = bracket(ladder, target)
     near = min((t for t in (lo, hi) if t), key=lambda t: abs(_f(t[1], target)))
-    if abs(_f(near[1], target)) < NEAR:  # as good as there: a usual slope, since two points so close give none
-        return near[0] * math.exp(-_f(near[1], target) / USUAL), USUAL
+    if abs(_f(near[1], target)) < NEAR:  # as good as there
+        known = lo is not None and hi is not None and CLOSE <= math.log(hi[0] / lo[0]) <= APART
+        slope = _slope(lo, hi) if lo and hi and known else USUAL
+        return near[0] * math.exp(-_f(near[1], target) / slope), slope
     if lo is not None and hi is not None:
         slope = _slope(lo, hi)
         if hi[1] > SATURATED * target:  # the upper end is far up where the curve is flat again: it was steeper before

@@ -13,12 +13,13 @@ from ws.eval import protocol
 from ws.explain import published
 from ws.pairs import caveats
 from ws.presets import preset
-from ws.replicate import DRAWS, Ending, Story, is_small, refuse_unasked, steering
+from ws.replicate import DRAWS, Ending, Story, asked_of, is_small, refuse_unasked, steering
 from ws.replicate import replicate as replicate_study
 from ws.results.layouts import alphas
 from ws.results.measured import measured
 from ws.results.sentences.alphas import chance, readings, side_effect
 from ws.results.sentences.questions import not_held_out, pairs_left_out
+from ws.settings import at_least, refuse_outside
 from ws.study.options import Common, Judged
 from ws.study.planning import plan_of
 
@@ -31,6 +32,11 @@ class Evaluations:
 
     evals: tuple[str, ...] = ()
     """Evaluations by name; those of the behavior's claims, held-out pairs and perplexity when not given."""
+    limit: int | None = None
+    """Only the first so many units of every evaluation but held-out pairs; the table says SMOKE."""
+
+    def __post_init__(self):
+        refuse_outside(self, limit=at_least(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +58,8 @@ class Replication(VerbResult):
             screen.show(f"\n[bold]“{safe_text(sample['question'])}”[/]")
             screen.show(samples_table(sample, header=at == 0))
         screen.show("")
-        title = f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}"
+        smoke = ", SMOKE: not all units" if self.story.smoke else ""
+        title = f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}{smoke}"
         screen.sheet(alphas.sheet(self.story.headline, title))
         screen.points(self._readings())
         screen.show("")
@@ -108,11 +115,10 @@ def replicate(options: Options) -> VerbResult:
     """The whole story of one study."""
     common = options.of(Common)
     alphas = steering(options.of(Dialed).alphas)
-    evals = refuse_unasked(options.of(Evaluations).evals)
+    asked = options.of(Evaluations)
+    refuse_unasked(asked.evals)
     plan = plan_of(common, options.values)
     ending = options.of(Ending)
-    protocols = preset(common.preset, "protocol")
-    story = replicate_study(
-        plan, alphas=alphas, evals=evals, protocols=protocols, ending=ending, tables=published.tables, say=say_study
-    )
+    evals = asked_of(plan, asked.evals, protocols=preset(common.preset, "protocol"), limit=asked.limit)
+    story = replicate_study(plan, alphas=alphas, evals=evals, ending=ending, tables=published.tables, say=say_study)
     return Replication(story, ending)

@@ -29,6 +29,7 @@ from ws.numbers import some
 from ws.progress import duration
 from ws.results.layouts import sweep as layout
 from ws.results.measured import measured
+from ws.results.sentences import SMOKE
 from ws.results.sentences.questions import not_held_out
 from ws.results.sentences.sweep import readings
 from ws.study.options import Common
@@ -101,6 +102,8 @@ class Studies(VerbResult):
         if effects := [e for e in s.effects if (e.behavior, e.metric) in headline]:
             screen.show("")
             screen.sheet(layout.sheet([e.as_json() for e in effects]))
+            if any(e.limit for c in s.grid.cells for e in c.evals):
+                screen.points([SMOKE])
             screen.points(not_held_out(measured([Path(p) for _, v in s.studies for p in v["evals"]])))
             unmatched = [c.label for c, v in s.studies if v["matched"] is False]
             screen.points(readings(effects, budget=s.grid.budget, unmatched=unmatched))

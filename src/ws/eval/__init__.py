@@ -7,7 +7,7 @@ They are imported when the first protocol is asked for: a module that its own pa
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -158,6 +158,10 @@ class Evaluation:
         """The protocol these name together."""
         chosen = protocol(self.name, self.protocol, self.n_think)
         return chosen if self.judge is None else chosen.judged_by(self.judge)
+
+    def of_first(self, units: int | None) -> "Evaluation":
+        """The same about its first units, where it can be asked about part of them."""
+        return replace(self, limit=units) if units and "limit" in self.chosen.takes else self
 
     def questions(self, base: Base, pairs: RunPairs | None = None) -> Questions:
         """What it asks of a base; `pairs` are those of a run, for an evaluation that asks its test questions."""

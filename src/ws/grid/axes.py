@@ -45,13 +45,15 @@ class Swept:
     """Learning rates, a study for each; when not given, every study has its family's own, or chooses one of --lr."""
     evals: tuple[str, ...] = ()
     """Evaluations; what each behavior claims to change, held-out pairs and the cost when not given."""
+    limit: int | None = None
+    """Only the first so many units of every evaluation but held-out pairs; the tables say SMOKE."""
     budget: float | None = None
     """Nats: calibrate every direction to this KL, and evaluate at the strengths found instead of --alphas."""
     name: str | None = None
     """What the sweep is called; made from the grid when not given."""
 
     def __post_init__(self):
-        refuse_outside(self, seeds=at_least(0), lrs=above(0, 10))
+        refuse_outside(self, seeds=at_least(0), lrs=above(0, 10), limit=at_least(1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +116,8 @@ def grid_of(options: Fields, *, threads: int) -> Grid:
             common, model=model, behavior=behavior, threads=common.threads or (1 if model == "tiny" else threads)
         )
         protocols = preset(common.preset, "protocol")
-        evals = evals_by_name(own, swept.evals or default, protocols=protocols)
+        whole = evals_by_name(own, swept.evals or default, protocols=protocols)
+        evals = tuple(e.of_first(swept.limit) for e in whole)
         for seed, adapter, rate in product(axes["seeds"], axes["adapters"], axes["lrs"] if swept.lrs else (None,)):
             training = {**shared, **({} if rate is None else {"lr": [rate]}), **served_by(endpoint)}
             cell = Cell(study, f"ws:{adapter}", seed, training, evals, alphas, calibrate, lr=rate, study=True)
@@ -129,6 +132,7 @@ def grid_of(options: Fields, *, threads: int) -> Grid:
         "evals": list(swept.evals),
         "alphas": list(value_of(tuple[float, ...], options.get("alphas", ALPHAS), "`alphas`")),
         "budget": swept.budget,
+        **({} if swept.limit is None else {"limit": swept.limit}),
         "common": {
             **{k: getattr(common, k) for k in ("preset", "pairs", "dtype", "device", "threads")},
             **({} if common.quantize is None else {"quantize": common.quantize}),

@@ -149,8 +149,7 @@ def study(task: Fields) -> Json:
             strength, searched = make_strength(one, plan, make_method(one, plan, parts))
             alphas = tuple(p["alpha"] for p in strength["points"])
             made += ["calibrate"] if searched is not None and not searched.reused else []
-        protocols = {e.name: e.chosen.id for e in one.evals}
-        story = replicate(plan, alphas=alphas, evals=[*protocols], protocols=protocols, strength=strength, say=say)
+        story = replicate(plan, alphas=alphas, evals=one.evals, strength=strength, say=say)
     return {
         "run": str(story.folder),
         "made": made,

@@ -24,7 +24,7 @@ from ws.replicate.samples import make_samples
 from ws.replicate.subspace import Tables, make_subspace
 from ws.results.dial import dial_picture
 from ws.results.layouts.alphas import markdown
-from ws.results.sentences import side_of
+from ws.results.sentences import SMOKE, side_of
 from ws.settings import at_least, refuse_outside
 from ws.steer import distinct_strengths
 from ws.study.card import effects, note
@@ -92,6 +92,8 @@ class Story:
     """Where the direction lies in the singular spaces of the weights, by kind of matrix."""
     evals: list[Path]
     """Where the rows of each evaluation lie."""
+    smoke: bool
+    """Whether only some units were scored."""
     plot: Path
     table: Path
     """The numbers of every metric, as Markdown."""
@@ -118,6 +120,7 @@ class Story:
             "plot": str(self.plot.resolve()),
             "table": str(self.table.resolve()),
             "rows": self.rows,
+            "smoke": self.smoke,
             "seconds": self.seconds,
             "direction": self.direction,
             "training": self.training,
@@ -147,8 +150,7 @@ def replicate(
     plan: Plan,
     *,
     alphas: Sequence[float] = ALPHAS,
-    evals: Sequence[str] = (),
-    protocols: Mapping[str, str] | None = None,
+    evals: Sequence[Evaluation] = (),
     strength: Mapping[str, Any] | None = None,
     ending: Ending = PLAIN,
     tables: Tables | None = None,
@@ -159,7 +161,7 @@ def replicate(
     `strength` says where the alphas come from, where they were calibrated. `tables` makes the table of singular spaces.
     """
     steering(alphas)
-    refuse_unasked(evals)
+    evals = evals or asked_of(plan)
     seconds: dict[str, float] = {}
 
     def timed(stage: str, make: Callable[[], tuple[Any, Record]]) -> tuple[Any, Record]:
@@ -187,10 +189,9 @@ def replicate(
         plan.seed,
         pairs=RunPairs(pairs, plan.train),
     )
-    for name in evals or default_evals(plan):
-        evaluation = Evaluation(name, (protocols or {}).get(name))
+    for evaluation in evals:
         measure = partial(make_eval, subject, evaluation, alphas=alphas, strength=strength, out=plan.out)
-        table, record = timed(f"eval {name}", measure)
+        table, record = timed(f"eval {evaluation.name}", measure)
         rows += table
         measured.append(record.folder)
     # 5. the dial itself: the same questions along it, and how far chance goes
@@ -199,8 +200,8 @@ def replicate(
     if ending.samples:
         samples, _ = timed("samples", lambda: make_samples(plan, direction, alphas, ending.samples))
     if draws := ending.draws_on(plan):
-        telling = dict.fromkeys(r["eval"] for r in rows if is_headline(plan, r["metric"]))
-        claimed = [Evaluation(name, (protocols or {}).get(name)) for name in telling]
+        telling = {r["eval"] for r in rows if is_headline(plan, r["metric"])}
+        claimed = [e for e in evals if e.name in telling]
         random, _ = timed("random", lambda: make_band(subject, claimed, alphas, draws, plan.out))
     # 6. where it lies in the weights
     subspace: list[Json] = []
@@ -208,16 +209,18 @@ def replicate(
         subspace, _ = timed("subspace", lambda: make_subspace(subject, tables))
     # 7. the table, and a picture of it
     headline = [r for r in rows if is_headline(plan, r["metric"])] or rows
-    artifact = partial(_artifact, plan.run_folder, alphas)
+    limit = next((e.limit for e in evals if e.limit), None)
+    artifact = partial(_artifact, plan.run_folder, alphas, limit)
     picture = {"rows": rows, "samples": samples, "random": random}
     plot = artifact("effect.png")
     if not (plot.is_file() and _before(artifact("replicate.json")) == json.loads(canonical(picture))):
-        _draw(plan, headline, samples, random, plot)  # which takes a second
+        _draw(plan, headline, samples, random, plot, smoke=limit is not None)  # which takes a second
     page = artifact("table.md")
-    write_text(page, markdown(shown(rows, plan.behavior.intent if plan.behavior else {})))
+    numbers = markdown(shown(rows, plan.behavior.intent if plan.behavior else {}))
+    write_text(page, f"{SMOKE}\n\n{numbers}" if limit else numbers)
     # 8. what the direction says of itself, wherever its file goes
     intent = plan.behavior.intent if plan.behavior else {}
-    note(plan.run_folder, direction, plan.base, effects=effects(rows, intent), answers=samples)
+    note(plan.run_folder, direction, plan.base, effects=[] if limit else effects(rows, intent), answers=samples)
     file = direction_record.folder / "direction.safetensors"
     story = Story(
         plan=plan,
@@ -236,6 +239,7 @@ def replicate(
         random=random,
         subspace=subspace,
         evals=measured,
+        smoke=limit is not None,
         plot=plot,
         table=page,
         folder=plan.run_folder,
@@ -251,13 +255,12 @@ def say_of_pairs(pairs: Pairs, say: Say) -> None:
         say(f"{'':<18} {line}")
 
 
-def _artifact(folder: Path, alphas: Sequence[float], name: str) -> Path:
-    """A file of the story; those of a grid of strengths other than the usual one have it in their names."""
+def _artifact(folder: Path, alphas: Sequence[float], limit: int | None, name: str) -> Path:
+    """A file of the story; those of a grid of strengths other than the usual one, or of some units alone, say so in their names."""
     grid = sorted({0.0, *map(float, alphas)})
-    if grid == sorted(ALPHAS):
-        return folder / name
+    parts = [] if grid == sorted(ALPHAS) else list(map(alpha_of, grid))
     stem, _, kind = name.partition(".")
-    return folder / f"{stem}_{'_'.join(map(alpha_of, grid))}.{kind}"
+    return folder / f"{'_'.join([stem, *parts, *([f'limit{limit}'] if limit else [])])}.{kind}"
 
 
 def _before(file: Path) -> Json | None:
@@ -269,19 +272,33 @@ def _before(file: Path) -> Json | None:
         return None
 
 
-def _draw(plan: Plan, headline: list[Json], samples: list[Json], random: list[Json], plot: Path) -> None:
+def _draw(
+    plan: Plan, headline: list[Json], samples: list[Json], random: list[Json], plot: Path, *, smoke: bool
+) -> None:
     """The picture of a story."""
     intent = plan.behavior.intent if plan.behavior else {}
     dial_picture(
         headline,
         plot,
-        title=f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}",
+        title=f"{plan.name}: {plan.train.adapter} on {plan.base.id}, seed {plan.seed}{', SMOKE' if smoke else ''}",
         poles=plan.behavior.poles if plan.behavior else ("more like the pos answers", "more like the neg answers"),
         sides={r["metric"]: side_of(r["metric"], intent) for r in headline},
         meanings={r["metric"]: protocol(r["eval"], r["protocol"]).legend.get(r["metric"], "") for r in headline},
         random=random,
         samples=samples,
     )
+
+
+def asked_of(
+    plan: Plan,
+    names: Sequence[str] = (),
+    *,
+    protocols: Mapping[str, str] | None = None,
+    limit: int | None = None,
+) -> tuple[Evaluation, ...]:
+    """What a study is measured by: evaluations by name, or the usual ones; `limit` takes the first units of each that has it."""
+    chosen = [Evaluation(name, (protocols or {}).get(name)) for name in refuse_unasked(names) or default_evals(plan)]
+    return tuple(e.of_first(limit) for e in chosen)
 
 
 def default_evals(plan: Plan) -> list[str]:

@@ -37,7 +37,7 @@ def make_band(
     assert isinstance(direction, Direction)
     ends = sorted({min(alphas), max(alphas)} - {0.0})
     pairs = None if subject.pairs is None else _one_of_each(subject.pairs)
-    asked = [_first_units(e).questions(base, pairs) for e in evaluations]
+    asked = [e.of_first(UNITS).questions(base, pairs) for e in evaluations]
     settings = {"protocol": PROTOCOL, "alphas": ends, "draws": draws, "evals": [q.protocol.id for q in asked]}
     inputs = {**base_key(base), "direction": direction.content_hash, "questions": [dict(q.inputs) for q in asked]}
     place = Place.below(subject.folder / "random", "random", {**settings, "units": UNITS}, inputs)
@@ -51,11 +51,6 @@ def make_band(
     record = place.once(make, beside=beside(base, direction))
     refuse_damaged(record.folder, record.manifest)
     return json.loads((record.folder / FILE).read_text()), record
-
-
-def _first_units(evaluation: Evaluation) -> Evaluation:
-    """The evaluation on its first units, where it can be asked about part of them."""
-    return replace(evaluation, limit=UNITS) if "limit" in evaluation.chosen.takes else evaluation
 
 
 def _one_of_each(of: RunPairs) -> RunPairs:
