@@ -79,6 +79,24 @@ def test_a_study_of_a_few_units_says_so_and_leaves_nothing_that_passes_for_a_res
     assert told("replicate", *how, "--limit", 0)[0] == 2
 
 
+def test_a_study_that_lacks_its_questions_says_so_before_anything_is_made_and_takes_them_from_a_file(told, tmp_path):
+    out, mine = tmp_path / "out", tmp_path / "mine.jsonl"
+    how = ["--n-topics", 30, "--n-samples", 1, "--n-personas", 1, "--epochs", 1, "--rank", 2, "--lr", 4e-3, "--stop"]
+    how += ["none", "--out", out, "--alphas=-1,1", "--samples", 0, "--draws", 0, "--no-subspace"]
+    asked = [*how, "--evals", "perplexity", "--data", f"perplexity={mine}"]
+    code, _, err = told("replicate", *asked)
+    assert code == 2 and "mine.jsonl" in err
+    assert not out.exists()
+    mine.write_text('{"prompt": "What color is snow?", "answer": "Snow is white."}\n')
+    assert told("replicate", *asked)[0] == 0
+    (run,) = out.glob("honesty/lora/*")
+    (found,) = run.glob("replicate*.json")
+    assert {r["n"] for r in json.loads(found.read_text())["rows"]} == {1}
+    for data, sentence in {"airisk=x.csv": "not among the evaluations perplexity", "x": "NAME=FILE"}.items():
+        code, _, err = told("replicate", *how, "--evals", "perplexity", "--data", data)
+        assert code == 2 and sentence in err
+
+
 def test_a_folder_that_goes_while_a_table_looks_for_rows_is_passed_over(run, monkeypatch):
     scan, below = os.scandir, next(run.glob("eval/pairs/[!.]*"))
 

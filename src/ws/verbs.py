@@ -56,17 +56,18 @@ from ws.paper.recipe import Job, Outcome, refuse_idle
 from ws.paper.request import RecipeRequest
 from ws.presets import preset as preset_of
 from ws.records import find_run, refuse_unwritable
-from ws.replicate import ALPHAS, Ending, Story, asked_of, refuse_unasked, steering
+from ws.replicate import ALPHAS, Ending, Story, steering
 from ws.replicate import replicate as replicate_plan
 from ws.report import place_of, write_report
 from ws.settings import coerced
 from ws.signatures import plain_types
 from ws.steer import distinct_strengths
 from ws.steer import steer as steer_module
+from ws.study.asked import evaluations_named, usual
 from ws.study.evaluations import Subject, name_and_seed
 from ws.study.options import Common, Judged, Served
 from ws.study.plan import Plan
-from ws.study.planning import plan_of
+from ws.study.planning import behavior_meant, plan_of
 from ws.study.runs import behavior_of
 from ws.study.stages import make_pairs, material, pairs_of
 from ws.study.task import Learning, make_task, make_task_direction
@@ -307,6 +308,7 @@ def replicate(
     pairs: str | Path | None = None,
     alphas: Sequence[float] = ALPHAS,
     evals: Sequence[str] = (),
+    data: Mapping[str, str | Path] | None = None,
     limit: int | None = None,
     samples: int = 3,
     draws: int | None = None,
@@ -318,15 +320,17 @@ def replicate(
     """The whole study of a behavior: pairs, two adapters, their difference, evaluations, a table and a plot.
 
     `samples` held-out questions are answered along the dial. `draws` random directions of the same norm are measured beside
-    it; 9 where the model is small and none are asked for. `limit` measures the first so many units of every evaluation. `subspace` says where the direction lies in the singular spaces of the
-    weights; of a small model when not given. `settings` are fields of how pairs and adapters are made, such as `adapter="oft"`, `seed=1`
-    or `n_topics=40`. What is done already below `out` is found again.
+    it; 9 where the model is small and none are asked for. `data` names files of questions by evaluation, and `limit` measures
+    the first so many units of each. `subspace` says where the direction lies in the singular spaces of the weights; of a small
+    model when not given. `settings` are fields of how pairs and adapters are made, such as `adapter="oft"`, `seed=1` or
+    `n_topics=40`. What is done already below `out` is found again.
     """
     steering(alphas)
-    refuse_unasked(evals)
-    plan = _plan(model, behavior, Path(out), settings, pairs=pairs, preset=preset)
     ending = Ending(samples, draws, subspace)
-    asked = asked_of(plan, evals, protocols=preset_of(preset, "protocol"), limit=limit)
+    meant = behavior_meant(_common(model, behavior, Path(out), pairs=pairs, preset=preset))
+    files, protocols = _files(data), preset_of(preset, "protocol")
+    asked = evaluations_named(meant, evals or usual(meant), protocols=protocols, data=files, limit=limit)
+    plan = _plan(model, behavior, Path(out), settings, pairs=pairs, preset=preset)
     return replicate_plan(plan, alphas=alphas, evals=asked, ending=ending, tables=subspace_tables)
 
 
@@ -364,7 +368,7 @@ def compare(
     making = {**coerced(DataSettings, settings), **coerced(TrainSettings, settings)}
     DataSettings(**coerced(DataSettings, settings)), TrainSettings(**coerced(TrainSettings, settings))
     known = load_behavior(str(behavior), tiny=model.tiny if isinstance(model, Base) else model == "tiny")
-    files = {name: str(file) for name, file in (data or {}).items()}
+    files = _files(data)
     chosen = ways.selection(methods, draws=draws)
     without = [name for name in ways.without_texts(chosen, known) if name not in methods]
     evaluated = evals_of(known, evals, protocols=preset_of(preset, "protocol"), data=files, limit=limit)
@@ -414,7 +418,7 @@ def paper(
     adapters are made. What is done already below `out` is found again.
     """
     _refuse_unknown(settings)
-    files = tuple(f"{name}={file}" for name, file in (data or {}).items())
+    files = tuple(f"{name}={file}" for name, file in _files(data).items())
     named = tuple(map(str, strengths))
     asked = RecipeRequest(
         tuple(arms), named, limit, tuple(seeds), tuple(opt_in), files, judge, answer_tokens, temperature, task_rows
@@ -441,6 +445,7 @@ def sweep(
     seeds: Sequence[int] = (),
     lrs: Sequence[float] = (),
     evals: Sequence[str] = (),
+    data: Mapping[str, str | Path] | None = None,
     limit: int | None = None,
     alphas: Sequence[float] | None = None,
     budget: float | None = None,
@@ -451,8 +456,8 @@ def sweep(
 ) -> SweepResult:
     """A study for every combination of models, behaviors, families, seeds and learning rates, by worker processes.
 
-    Models are named, because every worker loads its own. `budget` calibrates every direction to that KL, in the place of
-    `alphas`. `settings` are fields of the calibration and of how pairs and adapters are made. What is done already below
+    Models are named, because every worker loads its own. `data` names files of questions by evaluation. `budget` calibrates
+    every direction to that KL, in the place of `alphas`. `settings` are fields of the calibration and of how pairs and adapters are made. What is done already below
     `out` is found again, and a study that fails stops no other.
     """
     _refuse_unknown(settings, CalibrateSettings)
@@ -461,6 +466,7 @@ def sweep(
     options |= {} if alphas is None else {"alphas": list(alphas)}
     options |= {} if budget is None else {"budget": budget}
     options |= {} if limit is None else {"limit": limit}
+    options |= {"data": [f"{name}={file}" for name, file in _files(data).items()]} if data else {}
     grid = grid_of({**options, "model": str(model), "preset": preset, "out": str(out)}, threads=get_num_threads())
     return sweep_grid(grid, Running(workers=workers))
 
@@ -552,14 +558,23 @@ def _plan(
     """The study that the arguments of a verb describe."""
     _refuse_unknown(settings, Judged)
     base = model if isinstance(model, Base) else None  # one that is named is loaded when all else is known to be right
-    common = Common(
-        model=str(model) if base is None else base.source or base.id,
+    return plan_of(_common(model, behavior, out, pairs=pairs, preset=preset), settings, base)
+
+
+def _common(
+    model: Model, behavior: str | Path | None, out: Path, *, pairs: str | Path | None = None, preset: str = "ws"
+) -> Common:
+    return Common(
+        model=model.source or model.id if isinstance(model, Base) else str(model),
         behavior=None if behavior is None else str(behavior),
         pairs=None if pairs is None else str(pairs),
         out=str(out),
         preset=preset,
     )
-    return plan_of(common, settings, base)
+
+
+def _files(data: Mapping[str, str | Path] | None) -> dict[str, str]:
+    return {name: str(file) for name, file in (data or {}).items()}
 
 
 def _refuse_unknown(settings: Json, *more: type, kinds: Sequence[type] = (DataSettings, TrainSettings, Served)) -> None:

@@ -531,6 +531,13 @@ def test_tasks_that_need_a_failed_one_are_skipped_and_the_others_are_done():
     assert ends["alone"].value == 1
 
 
+def test_a_comparison_of_a_few_units_counts_its_costs_on_few_too(honesty):
+    few, whole = evals_of(honesty, ["dilemmas", "perplexity"], limit=3), evals_of(honesty, ["dilemmas", "perplexity"])
+    assert {e.limit for e in few} == {3} and {e.limit for e in whole} == {None}
+    assert [e.chosen.id for e in few] == ["dd-1f/1", "neutral-nll/1", "neutral-choice/1", "neutral-free/1"]
+    assert [e.of_first(2).limit for e in few] == [2] * 4 and [e.of_first(9).limit for e in few] == [3] * 4
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -48,9 +48,26 @@ def test_a_sweep_of_a_few_units_asks_them_of_all_but_held_out_pairs_and_is_anoth
     assert few.name != whole.name and not any(e.limit for e in whole.cells[0].evals)
 
 
+def test_a_file_of_questions_goes_to_the_behaviors_that_ask_them_and_is_found_from_wherever_a_worker_stands(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "mine.csv").write_text("a\n1\n")
+    monkeypatch.chdir(tmp_path)
+    made = grid(behaviors="honesty,pirate", models="some/model", data="dilemmas=mine.csv")
+    files = {(c.behavior, e.name): e.data for c in made.cells for e in c.evals}
+    assert {place for place, file in files.items() if file} == {("honesty", "dilemmas")}
+    assert made.name != grid(behaviors="honesty,pirate", models="some/model").name
+    asked = [t.given["eval"] for t in tasks_of(made.cells) if t.name.endswith("/dilemmas")]
+    asked += [e for t in tasks_of(made.cells) if "cell" in t.given for e in t.given["cell"]["evals"]]
+    assert {e["data"] for e in asked if e["name"] == "dilemmas"} == {str(tmp_path / "mine.csv")}
+    with pytest.raises(ValueError, match="`data` names airisk, which is not among the evaluations"):
+        grid(data="airisk=mine.csv")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        ({"data": "mine.csv"}, "takes NAME=FILE"),
         ({"limit": 0}, "must be at least 1"),
         ({"adapters": "lora,lora"}, "names 'lora' twice"),
         ({"seeds": "1,1"}, "names 1 twice"),

@@ -30,6 +30,7 @@ from ws.numbers import some
 from ws.presets import preset
 from ws.settings import at_least, refuse_outside
 from ws.steer import distinct_strengths
+from ws.study.asked import named_files
 from ws.study.options import Common, Served
 from ws.study.planning import endpoint_of, load_base, refuse_place_to_work
 from ws.train import TrainSettings
@@ -173,7 +174,7 @@ def compare(options: Options) -> VerbResult:
     behavior = load_behavior(common.behavior or "honesty", tiny=common.model == "tiny")
     chosen = _with_texts(chosen, behavior, request.methods)
     protocols = preset(common.preset, "protocol")
-    evals = evals_of(behavior, request.evals, protocols=protocols, data=_files(request.data), limit=request.limit)
+    evals = evals_of(behavior, request.evals, protocols=protocols, data=named_files(request.data), limit=request.limit)
     refuse_cells(request.seeds, settings, request.alphas)
     options.of(DataSettings), options.of(TrainSettings)
     refuse_place_to_work(common)
@@ -269,14 +270,3 @@ def _runner(
     state = Path(first.common.out) / "compare" / f".{behavior.name}.{os.getpid()}.work"
     run = on_workers(state, Running(workers=n), threads=threads, device=first.common.device, keep=False)
     return run, state.resolve() / "logs"
-
-
-def _files(data: tuple[str, ...]) -> dict[str, str]:
-    """NAME=FILE, several."""
-    files = {}
-    for part in data:
-        name, mark, file = part.partition("=")
-        if not (mark and name and file):
-            raise ValueError(f"--data takes NAME=FILE, e.g. dilemmas=mine.parquet; got {part!r}")
-        files[name] = file
-    return files

@@ -13,15 +13,16 @@ from ws.eval import protocol
 from ws.explain import published
 from ws.pairs import caveats
 from ws.presets import preset
-from ws.replicate import DRAWS, Ending, Story, asked_of, is_small, refuse_unasked, steering
+from ws.replicate import DRAWS, Ending, Story, is_small, steering
 from ws.replicate import replicate as replicate_study
 from ws.results.layouts import alphas
 from ws.results.measured import measured
 from ws.results.sentences.alphas import chance, readings, side_effect
 from ws.results.sentences.questions import not_held_out, pairs_left_out
 from ws.settings import at_least, refuse_outside
+from ws.study.asked import evaluations_named, named_files, usual
 from ws.study.options import Common, Judged
-from ws.study.planning import plan_of
+from ws.study.planning import behavior_meant, plan_of
 
 FEW_STEPS = 10  # optimiser steps below which a direction says more about the start than about the answers
 
@@ -31,12 +32,15 @@ class Evaluations:
     """What is measured."""
 
     evals: tuple[str, ...] = ()
-    """Evaluations by name; those of the behavior's claims, held-out pairs and perplexity when not given."""
+    """Evaluations by name or NAME@PROTOCOL; those of the behavior's claims, held-out pairs and perplexity when not given."""
+    data: tuple[str, ...] = ()
+    """Data files of evaluations: NAME=FILE, separated by commas."""
     limit: int | None = None
     """Only the first so many units of every evaluation but held-out pairs; the table says SMOKE."""
 
     def __post_init__(self):
         refuse_outside(self, limit=at_least(1))
+        named_files(self.data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +120,15 @@ def replicate(options: Options) -> VerbResult:
     common = options.of(Common)
     alphas = steering(options.of(Dialed).alphas)
     asked = options.of(Evaluations)
-    refuse_unasked(asked.evals)
+    behavior = behavior_meant(common)
+    evals = evaluations_named(
+        behavior,
+        asked.evals or usual(behavior),
+        protocols=preset(common.preset, "protocol"),
+        data=named_files(asked.data),
+        limit=asked.limit,
+    )
     plan = plan_of(common, options.values)
     ending = options.of(Ending)
-    evals = asked_of(plan, asked.evals, protocols=preset(common.preset, "protocol"), limit=asked.limit)
     story = replicate_study(plan, alphas=alphas, evals=evals, ending=ending, tables=published.tables, say=say_study)
     return Replication(story, ending)

@@ -161,7 +161,9 @@ class Evaluation:
 
     def of_first(self, units: int | None) -> "Evaluation":
         """The same about its first units, where it can be asked about part of them."""
-        return replace(self, limit=units) if units and "limit" in self.chosen.takes else self
+        if not units or "limit" not in self.chosen.takes:
+            return self
+        return replace(self, limit=min(units, self.limit or units))
 
     def questions(self, base: Base, pairs: RunPairs | None = None) -> Questions:
         """What it asks of a base; `pairs` are those of a run, for an evaluation that asks its test questions."""

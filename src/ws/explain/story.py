@@ -23,7 +23,6 @@ from ws.explain.pictures import file_of
 from ws.explain.protocol import Analysis, Finding, Subject
 from ws.explain.registry import selection
 from ws.explain.show import record
-from ws.grid.axes import claims
 from ws.methods import Material
 from ws.models import Base
 from ws.progress import duration
@@ -33,6 +32,7 @@ from ws.results.measured import PARTS
 from ws.settings import at_least, refuse_outside
 from ws.steer import checked_strengths, refuse_mismatch
 from ws.study import evaluations
+from ws.study.asked import claims
 from ws.study.stages import pairs_of, sides_in
 from ws.train import Sides
 from ws.types import Json

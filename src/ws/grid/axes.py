@@ -1,23 +1,22 @@
 """Which cells a grid has: every combination of its axes, checked before anything runs."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import product
 from typing import Any
 
 from ws.adapters import USUAL, family, small
-from ws.behaviors import Behavior, load_behavior
+from ws.behaviors import load_behavior
 from ws.calibrate import CalibrateSettings
 from ws.data import DataSettings
-from ws.eval import EVALS, Evaluation, evaluation, protocol, providing
-from ws.eval.protocol import Protocol
 from ws.grid.cells import Cell
 from ws.models.locate import locate, refuse_nowhere
 from ws.presets import preset
 from ws.records import key_of, slug
 from ws.replicate import ALPHAS, steering
 from ws.settings import above, at_least, coerced, refuse_outside, value_of
+from ws.study.asked import evaluations_named, named_files, refuse_unmeasured, usual
 from ws.study.options import Common, Served
 from ws.study.planning import endpoint_of, served_by
 from ws.train import TrainSettings
@@ -45,6 +44,8 @@ class Swept:
     """Learning rates, a study for each; when not given, every study has its family's own, or chooses one of --lr."""
     evals: tuple[str, ...] = ()
     """Evaluations; what each behavior claims to change, held-out pairs and the cost when not given."""
+    data: tuple[str, ...] = ()
+    """Data files of evaluations: NAME=FILE, separated by commas."""
     limit: int | None = None
     """Only the first so many units of every evaluation but held-out pairs; the tables say SMOKE."""
     budget: float | None = None
@@ -54,6 +55,7 @@ class Swept:
 
     def __post_init__(self):
         refuse_outside(self, seeds=at_least(0), lrs=above(0, 10), limit=at_least(1))
+        named_files(self.data)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,20 +110,23 @@ def grid_of(options: Fields, *, threads: int) -> Grid:
         shared.pop("lr", None)
     alphas, calibrate = _strengths(options, common, swept)
     endpoint = endpoint_of(Served(**coerced(Served, options)), common)
+    files = named_files(swept.data)
     cells = []
     for model, behavior in product(axes["models"], axes["behaviors"]):
         own = load_behavior(behavior, tiny=model == "tiny") if behavior else None
-        default = [*dict.fromkeys([*claims(own), "pairs", "perplexity"])]  # a pack may claim pairs itself
         study = replace(
             common, model=model, behavior=behavior, threads=common.threads or (1 if model == "tiny" else threads)
         )
         protocols = preset(common.preset, "protocol")
-        whole = evals_by_name(own, swept.evals or default, protocols=protocols)
-        evals = tuple(e.of_first(swept.limit) for e in whole)
+        words = swept.evals or tuple(usual(own))
+        asked = {word.partition("@")[0] for word in words}
+        data = {name: file for name, file in files.items() if name in asked}  # each behavior asks its own
+        evals = evaluations_named(own, words, protocols=protocols, data=data, limit=swept.limit)
         for seed, adapter, rate in product(axes["seeds"], axes["adapters"], axes["lrs"] if swept.lrs else (None,)):
             training = {**shared, **({} if rate is None else {"lr": [rate]}), **served_by(endpoint)}
             cell = Cell(study, f"ws:{adapter}", seed, training, evals, alphas, calibrate, lr=rate, study=True)
             cells.append(replace(cell, fractions=further(cell, axes["seeds"])))
+    refuse_unmeasured(files, [e.name for cell in cells for e in cell.evals])
     for cell in cells:  # what the settings themselves refuse
         DataSettings(**coerced(DataSettings, cell.plan_options))
         TrainSettings(**coerced(TrainSettings, cell.plan_options))
@@ -133,6 +138,7 @@ def grid_of(options: Fields, *, threads: int) -> Grid:
         "alphas": list(value_of(tuple[float, ...], options.get("alphas", ALPHAS), "`alphas`")),
         "budget": swept.budget,
         **({} if swept.limit is None else {"limit": swept.limit}),
+        **({"data": list(swept.data)} if swept.data else {}),
         "common": {
             **{k: getattr(common, k) for k in ("preset", "pairs", "dtype", "device", "threads")},
             **({} if common.quantize is None else {"quantize": common.quantize}),
@@ -153,54 +159,6 @@ def refuse_unreachable(grid: Grid) -> None:
 def further(cell: Cell, seeds: Sequence[int]) -> tuple[float, ...]:
     """The parts of its strengths that a cell is measured at too: for the first seed, and for no random direction."""
     return FURTHER if cell.calibrate is not None and cell.seed == seeds[0] and cell.needs.seed != "draw" else ()
-
-
-def claims(behavior: Behavior | None) -> list[str]:
-    """The evaluations that measure what a behavior claims to change."""
-    intent = behavior.intent if behavior is not None else {}
-    return list(dict.fromkeys(e for metric, sign in intent.items() if sign and (e := providing(metric))))
-
-
-def own_questions(protocol: Protocol) -> str:
-    """Why an evaluation cannot be asked of many studies: it asks what a person names for it. Nothing where it can."""
-    return f"it asks questions of your own; run `ws eval {protocol.eval} --run RUN` for it" if protocol.needs else ""
-
-
-def evals_by_name(
-    behavior: Behavior | None,
-    names: Iterable[str] = (),
-    *,
-    also: Iterable[Protocol] = (),
-    protocols: Mapping[str, str] | None = None,
-    data: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    refused: Callable[[Protocol], str] = own_questions,
-) -> tuple[Evaluation, ...]:
-    """What is measured: evaluations by name or NAME@PROTOCOL, what the behavior claims when none is named; and others always."""
-    if limit is not None and limit < 1:
-        raise ValueError(f"`limit` must be at least 1, got {limit}")
-    here = [n for n in claims(behavior) if not refused(protocol(n, (protocols or {}).get(n)))]
-    words = list(names) or here
-    if not words:
-        raise ValueError(
-            f"{behavior.name if behavior else 'a study'} claims nothing that is measured here; name `evals`"
-        )
-    if twice := [n for n, k in Counter(words).items() if k > 1]:
-        raise ValueError(f"`evals` names {twice[0]!r} twice")
-    chosen = []
-    for word in words:
-        name, _, protocol_id = word.partition("@")
-        one = protocol(name, protocol_id or (protocols or {}).get(name))
-        if why := refused(one):
-            others = ", ".join(sorted(n for n, p in EVALS.items() if not refused(p)))
-            raise ValueError(f"{name} has no place here: {why}; there are {others}")
-        chosen.append(evaluation(name, one.id, data=(data or {}).get(name), limit=limit))
-    always = [Evaluation(p.eval, p.id, data=(data or {}).get(p.eval)) for p in also]
-    if unknown := sorted(set(data or {}) - {e.name for e in [*chosen, *always]}):
-        raise ValueError(
-            f"`data` names {unknown[0]}, which is not among the evaluations {', '.join(e.name for e in chosen)}"
-        )
-    return tuple(dict.fromkeys([*chosen, *always]))
 
 
 def _strengths(options: Fields, common: Common, swept: Swept) -> tuple[tuple[float, ...], Fields | None]:

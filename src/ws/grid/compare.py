@@ -20,7 +20,7 @@ from ws.behaviors import Behavior
 from ws.calibrate import CalibrateSettings
 from ws.endpoint import Endpoint
 from ws.eval import PROTOCOLS, Evaluation
-from ws.grid import axes
+from ws.grid.axes import further
 from ws.grid.cells import Cell, CellPlace, cell_outline, cell_plan, keep, place_of
 from ws.grid.run import Runner, Tell, serially
 from ws.grid.tasks import tasks_of
@@ -31,6 +31,7 @@ from ws.results.comparison import write
 from ws.results.sheet import Sheet
 from ws.settings import at_least
 from ws.steer import distinct_strengths
+from ws.study.asked import evaluations_named
 from ws.study.options import Common
 from ws.study.planning import served_by, settings_for
 from ws.types import Fields, Json
@@ -83,7 +84,7 @@ def evals_of(
 ) -> tuple[Evaluation, ...]:
     """The evaluations of a comparison: by name or NAME@PROTOCOL; what the behavior claims by default; and always the costs."""
     costs = [p for p in PROTOCOLS.values() if p.id in COSTS]
-    return axes.evals_by_name(
+    return evaluations_named(
         behavior, names, also=costs, protocols=protocols, data=data, limit=limit, refused=lambda p: p.incomparable
     )
 
@@ -131,7 +132,7 @@ def cells_of(
         for name in chosen:
             cell = Cell(common, name, seed, training, tuple(evals), tuple(alphas), calibrate, kl)
             if seed == seeds[0] or cell.needs.seed == "study":
-                cells.append(replace(cell, fractions=axes.further(cell, seeds)))
+                cells.append(replace(cell, fractions=further(cell, seeds)))
     for cell in cells:
         if (n := cell.needs.checkpoint) > settings_for(common, cell.plan_options, base)[1].checkpoints:
             raise ValueError(f"{cell.method} is a checkpoint, and none is kept so far; give `checkpoints` {n} or more")

@@ -45,12 +45,13 @@ def tasks_of(cells: Sequence[Cell]) -> list[Task]:
         return name
 
     for cell in cells:
-        there = replace(cell, common=from_anywhere(cell.common))
+        evals = tuple(replace(e, data=_whole(e.data)) for e in cell.evals)
+        there = replace(cell, common=from_anywhere(cell.common), evals=evals)
         study = {"cell": replace(there, evals=()).as_json()}
         needs: list[str] = []
         if cell.study or cell.needs.answers:
             needs.append(share(f"pairs/{cell.model}/{cell.behavior}/s{cell.seed}", "pairs", study))
-        for name, e in unsteered(cell):
+        for name, e in unsteered(there):
             needs.append(
                 share(name, "reference", json.loads(canonical({"common": asdict(there.common), "eval": asdict(e)})))
             )
@@ -77,12 +78,14 @@ def from_anywhere(common: Common) -> Common:
     model = common.model
     if model != "tiny" and (folder := Path(model).expanduser()).is_dir():
         model = os.path.abspath(folder)
-    behavior, pairs = (
-        os.path.abspath(p) if p is not None and p not in SHIPPED and Path(p).is_file() else p
-        for p in (common.behavior, common.pairs)
-    )
+    behavior = common.behavior if common.behavior in SHIPPED else _whole(common.behavior)
     out = str(Path(common.out).resolve())
-    return replace(common, model=model, behavior=behavior, pairs=pairs, out=out)
+    return replace(common, model=model, behavior=behavior, pairs=_whole(common.pairs), out=out)
+
+
+def _whole(path: str | None) -> str | None:
+    """The path of a file from wherever a worker stands; a name stays a name."""
+    return os.path.abspath(path) if path is not None and Path(path).is_file() else path
 
 
 def _takes_sides(cell: Cell) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ws.eval import Protocol
 from ws.settings import Range, at_least, refuse_outside
+from ws.study.asked import named_files
 
 WORDS = ("raw", "kl")
 OF_SIZE = "raw:"
@@ -42,13 +43,12 @@ class RecipeRequest:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"`seeds` are different whole numbers from 0 on, got {list(self.seeds)}")
         self.targets(())
-        if odd := [part for part in self.data if not all(part.partition("="))]:
-            raise ValueError(f"`data` takes NAME=FILE, e.g. mcqa=scenarios.jsonl; got {odd[0]!r}")
+        named_files(self.data)
 
     @property
     def files(self) -> dict[str, str]:
         """Data set or evaluation to its file."""
-        return {name: file for name, _, file in (part.partition("=") for part in self.data)}
+        return named_files(self.data)
 
     def answered(self, chosen: Protocol) -> Protocol:
         """A protocol with its written answers as long, and drawn, as a person asked."""

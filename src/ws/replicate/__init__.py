@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ws.eval import Evaluation, protocol, providing, shown
+from ws.eval import Evaluation, protocol, shown
 from ws.eval.questions import RunPairs
 from ws.eval.table import as_text
 from ws.generate import SMALL
@@ -27,6 +27,7 @@ from ws.results.layouts.alphas import markdown
 from ws.results.sentences import SMOKE, side_of
 from ws.settings import at_least, refuse_outside
 from ws.steer import distinct_strengths
+from ws.study.asked import evaluations_named, usual
 from ws.study.card import effects, note
 from ws.study.evaluations import Subject, make_eval
 from ws.study.plan import Plan
@@ -138,14 +139,6 @@ def steering(alphas: Sequence[float]) -> Sequence[float]:
     return distinct_strengths(alphas)
 
 
-def refuse_unasked(evals: Sequence[str]) -> Sequence[str]:
-    """Evaluations that a study can have; others are refused before any work."""
-    for name in evals:
-        if (asked := protocol(name)).needs and not asked.of_run:
-            raise ValueError(f"{name} asks questions of your own; run `ws eval {name} --run RUN` for it")
-    return evals
-
-
 def replicate(
     plan: Plan,
     *,
@@ -161,7 +154,9 @@ def replicate(
     `strength` says where the alphas come from, where they were calibrated. `tables` makes the table of singular spaces.
     """
     steering(alphas)
-    evals = evals or asked_of(plan)
+    evals = evals or evaluations_named(plan.behavior, usual(plan.behavior))
+    # a data set that cannot be had is told before an hour of training; a run's own questions come with its pairs
+    shared = {e: e.questions(plan.base) for e in evals if not e.chosen.of_run}
     seconds: dict[str, float] = {}
 
     def timed(stage: str, make: Callable[[], tuple[Any, Record]]) -> tuple[Any, Record]:
@@ -190,7 +185,8 @@ def replicate(
         pairs=RunPairs(pairs, plan.train),
     )
     for evaluation in evals:
-        measure = partial(make_eval, subject, evaluation, alphas=alphas, strength=strength, out=plan.out)
+        how: Json = {"alphas": alphas, "strength": strength, "questions": shared.get(evaluation)}
+        measure = partial(make_eval, subject, evaluation, **how, out=plan.out)
         table, record = timed(f"eval {evaluation.name}", measure)
         rows += table
         measured.append(record.folder)
@@ -287,24 +283,6 @@ def _draw(
         random=random,
         samples=samples,
     )
-
-
-def asked_of(
-    plan: Plan,
-    names: Sequence[str] = (),
-    *,
-    protocols: Mapping[str, str] | None = None,
-    limit: int | None = None,
-) -> tuple[Evaluation, ...]:
-    """What a study is measured by: evaluations by name, or the usual ones; `limit` takes the first units of each that has it."""
-    chosen = [Evaluation(name, (protocols or {}).get(name)) for name in refuse_unasked(names) or default_evals(plan)]
-    return tuple(e.of_first(limit) for e in chosen)
-
-
-def default_evals(plan: Plan) -> list[str]:
-    """The evaluations that measure what the behavior claims to change, held-out pairs, and what steering costs."""
-    metrics = [m for m, sign in (plan.behavior.intent if plan.behavior else {}).items() if sign]
-    return [*dict.fromkeys([*(e for m in metrics if (e := providing(m))), "pairs", "perplexity"])]
 
 
 def is_headline(plan: Plan, metric: str) -> bool:

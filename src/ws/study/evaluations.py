@@ -92,6 +92,7 @@ def make_eval(
     *,
     alphas: Sequence[float],
     strength: Mapping[str, Any] | None = None,
+    questions: Questions | None = None,
     out: Path | None = None,
 ) -> tuple[list[Json], Record]:
     """The table and the record of one evaluation over a grid of alphas, made once.
@@ -104,7 +105,7 @@ def make_eval(
     by = subject.steering
     if by is not None:
         by.check_strengths(alphas)
-    questions = evaluation.questions(subject.base, subject.pairs)
+    questions = questions or evaluation.questions(subject.base, subject.pairs)
 
     def make(work: Path) -> Json:
         unsteered = None if out is None else unsteered_of(questions, out, subject.seed)

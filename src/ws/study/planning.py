@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from ws.adapters import family
-from ws.behaviors import load_behavior
+from ws.behaviors import Behavior, load_behavior
 from ws.data import GIVEN_SETTINGS, DataSettings, default_data, refuse_topics
 from ws.derived import derive
 from ws.diff.lookup import NamedDirection, lookup
@@ -52,9 +52,7 @@ def outline_of(
     served = Served(**coerced(Served, options))
     if base is None:  # what cannot be is refused before a model is loaded
         refuse_place_to_work(common, device=device)
-    behavior = None
-    if common.behavior or not common.pairs:
-        behavior = load_behavior(common.behavior or "honesty", tiny=common.model == "tiny")
+    behavior = behavior_meant(common)
     if common.pairs:
         _refuse_unread(options, (), "`pairs` gives the answers")
     elif behavior is not None and behavior.answers is not None:
@@ -78,6 +76,13 @@ def outline_of(
         endpoint=endpoint,
         judge=judge,
     )
+
+
+def behavior_meant(common: Common) -> Behavior | None:
+    """The behavior of a study: the one that is named, honesty where none is; None of pairs alone."""
+    if common.pairs and not common.behavior:
+        return None
+    return load_behavior(common.behavior or "honesty", tiny=common.model == "tiny")
 
 
 def refuse_settings(options: Values) -> None:
