@@ -23,6 +23,25 @@ from ws.version import how_to_add
 ROOT = Path(__file__).parents[1]
 
 
+FEW = [
+    "--n-topics",
+    30,
+    "--n-samples",
+    1,
+    "--n-personas",
+    1,
+    "--epochs",
+    1,
+    "--rank",
+    2,
+    "--lr",
+    4e-3,
+    "--stop",
+    "none",
+]
+"""The settings of `run`."""
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A small run of honesty, measured on six held-out questions."""
@@ -46,23 +65,7 @@ def test_a_run_that_was_moved_still_says_what_it_is_of(run, told, tmp_path, monk
 def test_a_study_of_a_few_units_says_so_and_leaves_nothing_that_passes_for_a_result(run, told, tmp_path):
     out = shutil.copytree(run.parents[2], tmp_path / "out")
     run = out / run.relative_to(run.parents[2])
-    how = [
-        "--out",
-        out,
-        "--n-topics",
-        30,
-        "--n-samples",
-        1,
-        "--n-personas",
-        1,
-        "--epochs",
-        1,
-        "--rank",
-        2,
-        "--lr",
-        4e-3,
-    ]
-    how += ["--stop", "none", "--alphas=-1,1", "--samples", 0, "--draws", 0, "--no-subspace"]
+    how = [*FEW, "--out", out, "--alphas=-1,1", "--samples", 0, "--draws", 0, "--no-subspace"]
     files = set(run.glob("*.*"))
     code, said, _ = told("replicate", *how, "--evals", "perplexity,pairs", "--limit", 2)
     assert code == 0 and "SMOKE: not all units" in said
@@ -81,8 +84,7 @@ def test_a_study_of_a_few_units_says_so_and_leaves_nothing_that_passes_for_a_res
 
 def test_a_study_that_lacks_its_questions_says_so_before_anything_is_made_and_takes_them_from_a_file(told, tmp_path):
     out, mine = tmp_path / "out", tmp_path / "mine.jsonl"
-    how = ["--n-topics", 30, "--n-samples", 1, "--n-personas", 1, "--epochs", 1, "--rank", 2, "--lr", 4e-3, "--stop"]
-    how += ["none", "--out", out, "--alphas=-1,1", "--samples", 0, "--draws", 0, "--no-subspace"]
+    how = [*FEW, "--out", out, "--alphas=-1,1", "--samples", 0, "--draws", 0, "--no-subspace"]
     asked = [*how, "--evals", "perplexity", "--data", f"perplexity={mine}"]
     code, _, err = told("replicate", *asked)
     assert code == 2 and "mine.jsonl" in err
@@ -95,6 +97,16 @@ def test_a_study_that_lacks_its_questions_says_so_before_anything_is_made_and_ta
     for data, sentence in {"airisk=x.csv": "not among the evaluations perplexity", "x": "NAME=FILE"}.items():
         code, _, err = told("replicate", *how, "--evals", "perplexity", "--data", data)
         assert code == 2 and sentence in err
+
+
+def test_a_run_of_the_same_name_is_told_before_hours_go_into_another_one(run, told, tmp_path):
+    out = shutil.copytree(run.parents[2], tmp_path / "out")
+    asked = ["eval", "perplexity", *FEW, "--out", out, "--limit", 1, "--alphas=-1,1"]
+    code, _, err = told(*asked)
+    assert code == 0 and "other options" not in err
+    code, _, err = told(*asked, "--rank", 3)
+    assert code == 0 and f"{run.name} was made with other options" in err
+    assert told(*asked, "--rank", 3)[2].count("other options") == 0  # it is there now
 
 
 def test_a_folder_that_goes_while_a_table_looks_for_rows_is_passed_over(run, monkeypatch):

@@ -18,6 +18,7 @@ from ws.steer import distinct_strengths
 from ws.study.options import Common, Judged, Loading, Served
 from ws.study.plan import Plan
 from ws.study.planning import fold_of
+from ws.study.runs import runs
 from ws.study.stages import make_direction, make_pairs, make_sides
 from ws.train import TrainSettings
 
@@ -75,6 +76,7 @@ def say_study(line: str) -> None:
 
 def pairs_and_direction(plan: Plan) -> tuple[Pairs, Direction]:
     """The pairs and the direction of a study, with every stage before it."""
+    _say_namesake(plan)
     pairs, record = make_pairs(plan)
     say_pairs(pairs, record)
     sides, record = make_sides(plan, pairs)
@@ -82,3 +84,15 @@ def pairs_and_direction(plan: Plan) -> tuple[Pairs, Direction]:
     direction, record = make_direction(plan, sides)
     say_stage("diff", record)
     return pairs, direction
+
+
+def _say_namesake(plan: Plan) -> None:
+    """Name a run of the same behavior, adapter, model and seed that other options made, before hours go into one more."""
+    if plan.train_place.manifest is not None:
+        return
+    name = {"behavior": plan.name, "adapter": plan.train.adapter, "model": plan.base.id, "seed": plan.train.seed}
+    if there := [r["run"] for r in runs(plan.out) if r.items() >= name.items()]:
+        say(
+            f"note: {there[0]} was made with other options than these, so another direction is made now; "
+            "name that run, in the place of its behavior and adapter, to measure what is there"
+        )
