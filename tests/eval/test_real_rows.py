@@ -90,6 +90,7 @@ def test_a_model_without_thought_tokens_is_sent_to_the_plain_protocol(real_data)
         str(real_data / "dilemmas" / "dilemmas_with_detail_by_action_test.csv"),
     )
     with pytest.raises(
-        ScoringImpossible, match="dd-cot/1 has the model think between thought tokens, and this one has none"
+        ScoringImpossible,
+        match="dd-cot/1 has the model think between thought tokens, and this one has none; use dd-cot/plain1",
     ):
         score_protocol(base, protocol("dilemmas", "dd-cot/1"), data=data)

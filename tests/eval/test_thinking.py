@@ -10,7 +10,7 @@ from test_steer import lowrank
 
 from ws import prefix_cache
 from ws.errors import ScoringImpossible, Unsupported
-from ws.eval import EVALS
+from ws.eval import EVALS, Evaluation
 from ws.eval import score_protocol as run_eval
 from ws.eval.scoring import Item
 from ws.eval.thinking import FORCED, score_thinking, thinker
@@ -140,6 +140,29 @@ def test_a_model_without_thought_tokens_is_refused_by_think_and_served_by_plain(
         score_thinking(plain, items[:1], n_think=4, alphas=[0.0])
     ((s,),) = score_thinking(plain, items[:1], n_think=4, alphas=[0.0], cot="plain")
     assert math.isfinite(s.logratio)
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "instead"),
+    [
+        ("airisk", None, "use airisk-truth/plain1, whose"),
+        ("airisk", "airisk-care/1", "use airisk-care/plain1, whose"),
+        ("dilemmas", "dd-cot/1", "use dd-cot/plain1, whose"),
+        ("tinymfv", "mfv-json/t64", "use mfv-json/t64-plain, whose"),
+        ("foundations", "mfv-json/t64", "use mfv-json/t64-plain, whose"),
+        ("dilemmas", "dd-1f/1", "ask it without a thought"),
+    ],
+)
+def test_a_thought_asked_of_a_model_without_any_is_refused_before_training_and_what_may_be_asked_is_named(
+    tiny, monkeypatch, name, protocol, instead
+):
+    asked = Evaluation(name, protocol, n_think=8 if protocol == "dd-1f/1" else None, limit=2).questions(tiny)
+    asked.check()
+    monkeypatch.setattr("ws.eval.questions.thinks", lambda tokenizer: False)
+    with pytest.raises(ScoringImpossible, match=f"this one has none; {instead}"):
+        asked.check()
+    if "plain" in instead:
+        Evaluation(name, instead.split()[1].strip(","), limit=2).questions(tiny).check()
 
 
 def test_a_thought_that_does_not_fit_the_context_is_refused_and_named(tiny, items):

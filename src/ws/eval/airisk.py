@@ -204,6 +204,7 @@ def value_protocol(value: str, form: str) -> Protocol:
         legend,
         n_think=128,
         cot="plain" if form == "plain1" else "think",
+        plain=f"airisk-{value}/plain1",
         panels=arms_panels,
         ordered=True,
     )

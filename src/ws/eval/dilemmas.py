@@ -148,7 +148,7 @@ PROTOCOLS = (
     _protocol("dd-1f/1", Form()),
     _protocol("dd-1f/pub-new", Form(orders=ORDERS[:1])),
     _protocol("dd-1f/pub-old", Form(text=OLD, anchor="My choice: **", orders=ORDERS[:1])),
-    _protocol("dd-cot/1", COT, n_think=128),
+    _protocol("dd-cot/1", COT, n_think=128, plain="dd-cot/plain1"),
     _protocol("dd-cot/plain1", COT, n_think=128, cot="plain"),
 )
 

@@ -122,7 +122,8 @@ class ItemQuestions(SharedQuestions):
         return {"items": hash_of(self.all)}
 
     def check(self) -> None:
-        """Refuse questions whose answers this model's tokenizer has no tokens for."""
+        """Refuse a thought of a model that has none, and questions whose answers its tokenizer has no tokens for."""
+        _refuse_thought(self.base, self.protocol)
         first = self.items[0]
         if first.words[0] and not self.protocol.n_write:
             prompts_of(self.base, [first])
@@ -209,6 +210,14 @@ def measure(
     return _measured(base, protocol, items, alphas, dial, reference)
 
 
+def _refuse_thought(base: Base, protocol: Protocol) -> None:
+    if protocol.n_think and protocol.cot == "think" and not thinks(base.tokenizer):
+        instead = f"use {protocol.plain}, whose thought is plain text" if protocol.plain else "ask it without a thought"
+        raise ScoringImpossible(
+            f"{protocol.id} has the model think between thought tokens, and this one has none; {instead}."
+        )
+
+
 def _measured_by(
     base: Base,
     protocol: Protocol,
@@ -266,11 +275,7 @@ def _measured(
     if protocol.n_think:
         if items[0].texts or protocol.n_write:
             raise ValueError(f"{protocol.id} is about whole answers, which takes no thought; leave n_think at 0")
-        if protocol.cot == "think" and not thinks(base.tokenizer):
-            raise ScoringImpossible(
-                f"{protocol.id} has the model think between thought tokens, and this one has none; use a protocol whose "
-                "thought is plain text (dd-cot/plain1, airisk-truth/plain1, mfv-json/t64-plain)."
-            )
+        _refuse_thought(base, protocol)
         return score_thinking(
             base,
             items,

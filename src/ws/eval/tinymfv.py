@@ -222,7 +222,7 @@ def vignette_protocols(make: Callable[[str, Vignettes, Json], Protocol]) -> Sequ
     for name, config in (("mfv-json", "airisk"), ("mfv-classic", "classic"), ("mfv-scifi", "scifi")):
         protocols += [
             make(f"{name}/t0", Vignettes(config), {}),
-            make(f"{name}/t64", Vignettes(config), {"n_think": 64}),
+            make(f"{name}/t64", Vignettes(config), {"n_think": 64, "plain": f"{name}/t64-plain"}),
             make(f"{name}/t64-plain", Vignettes(config), {"n_think": 64, "cot": "plain"}),
         ]
     return [*protocols, make("mfv-json/pub", Vignettes(by_id=True, space=True), {})]

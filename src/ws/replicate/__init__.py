@@ -155,8 +155,10 @@ def replicate(
     """
     steering(alphas)
     evals = evals or evaluations_named(plan.behavior, usual(plan.behavior))
-    # a data set that cannot be had is told before an hour of training; a run's own questions come with its pairs
+    # what cannot be asked is told before an hour of training; a run's own questions come with its pairs
     shared = {e: e.questions(plan.base) for e in evals if not e.chosen.of_run}
+    for questions in shared.values():
+        questions.check()
     seconds: dict[str, float] = {}
 
     def timed(stage: str, make: Callable[[], tuple[Any, Record]]) -> tuple[Any, Record]:
