@@ -10,6 +10,7 @@ from planted import means, planted
 from ws.errors import BadFile
 from ws.eval import EVALS, protocol, shown
 from ws.eval.foundations import AXES, axis_of, checked_axis, cue_published
+from ws.eval.protocol import Items
 from ws.eval.questions import items_of
 from ws.eval.tinymfv import FOUNDATIONS, loadings
 
@@ -88,6 +89,16 @@ def test_vignettes_without_text_are_named_and_foundations_outside_the_seven_refu
         items_of(MFV, tiny, data=files(tmp_path, [vignette(0, "Honor")]))
     with pytest.raises(BadFile, match="give the other_violate file"):
         items_of(MFV, tiny, data=str(tmp_path / "v_self_violate.jsonl"))
+
+
+def test_a_few_vignettes_are_of_every_foundation_so_that_axes_can_be_told(tiny, items):
+    few = items.first(len(FOUNDATIONS) + 1)
+    assert {i.kind for i in few} == set(FOUNDATIONS)
+    assert len(few.units) == len(FOUNDATIONS) + 1 == len(few.first(99).units)
+    assert [i for i in items if i in few] == list(few)  # in the order they stand in
+    assert list(items.first(len(items.units))) == list(items)
+    ungrouped = Items(items)
+    assert ungrouped.first(3).units == items.units[:3] != items.first(3).units
 
 
 def test_a_thought_makes_another_protocol():

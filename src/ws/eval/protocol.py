@@ -30,6 +30,7 @@ What asks by no list of items (the test pairs of a run, the tasks of a harness) 
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from ws.errors import ScoringImpossible
@@ -82,6 +83,7 @@ class Items(list[Item]):
         left_out: Mapping[str, Sequence[str]] | None = None,
         complete: int = 0,
         facts: Mapping[str, Any] | None = None,
+        groups: Mapping[str, str] | None = None,
     ):
         super().__init__(items)
         self.source = source
@@ -91,6 +93,8 @@ class Items(list[Item]):
         """Units below which this is a smoke run: nothing to be put in a table of results."""
         self.facts = dict(facts or {})
         """What else a reader should know of the items, such as how many of each label there are."""
+        self.groups = dict(groups or {})
+        """Unit to a group without which nothing can be said, such as a foundation; the first units are of each in turn."""
 
     @property
     def units(self) -> list[str]:
@@ -115,14 +119,24 @@ class Items(list[Item]):
         """Those of the first `limit` units; all of them without one."""
         if limit is None:
             return self
-        units = set(self.units[:limit])
+        units = set(self._in_turn()[:limit])
         return Items(
             [i for i in self if i.unit_id in units],
             source=self.source,
             left_out=self.left_out,
             complete=max(self.complete, len(self.units)),
             facts={k: v for k, v in self.facts.items() if k != "labels"},  # those were counted over all units
+            groups=self.groups,
         )
+
+    def _in_turn(self) -> list[str]:
+        """The units, of every group one after the other where there are groups."""
+        if not self.groups:
+            return self.units
+        members: dict[str, list[str]] = {}
+        for unit in self.units:
+            members.setdefault(self.groups[unit], []).append(unit)
+        return [unit for rank in zip_longest(*members.values()) for unit in rank if unit is not None]
 
 
 @dataclass(frozen=True)

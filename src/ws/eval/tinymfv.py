@@ -70,10 +70,12 @@ class Vignettes:
 
     def __call__(self, base: Base, data: str | None) -> Items:
         listed: list[Item] = []
+        groups: dict[str, str] = {}
         left_out: dict[str, list[str]] = {}
         tables = vignettes(base, data, self.config)
         for condition, rows in tables.items():
             for unit, r in self._units(condition, rows, left_out):
+                groups[unit] = r["foundation_coarse"]
                 for field, label in FRAMES.items():
                     ask = f'Reply with only a JSON object: {{"{field}": true}} or {{"{field}": false}}.'
                     anchor = f'{{"{field}":' + (" " if self.space and not base.tiny else "")
@@ -92,6 +94,7 @@ class Vignettes:
             source=", ".join(rows.source for rows in tables.values()),
             left_out=left_out,
             complete=0 if base.tiny and data is None else COMPLETE - self.by_id,
+            groups=groups,
         )
 
     def _units(self, condition: str, rows: Rows, left_out: dict[str, list[str]]) -> list[tuple[str, Mapping[str, Any]]]:
