@@ -33,9 +33,13 @@ from ws.study.stages import make_pairs
 from ws.types import Fields
 
 
+PLAIN = {"airisk": "airisk-truth/plain1"}
+"""For a model that has no thought tokens."""
+
+
 def asked(name: str, *, limit: int, data: str | None = None) -> Evaluation:
     """An evaluation by its usual protocol, of few units."""
-    usual = evaluation(name, limit=limit, data=data)
+    usual = evaluation(name, PLAIN.get(name), limit=limit, data=data)
     return replace(usual, protocol=usual.chosen.id)
 
 
@@ -64,7 +68,7 @@ ROWS = {
     "wide": MAIN + UNTRAINED + TRAINED,
 }
 RANDOM = "random:spectrum"
-LIMITS = {"dilemmas": 4, "airisk": 6, "tinymfv": 6}
+LIMITS = {"dilemmas": 4, "airisk": 8, "tinymfv": 14}
 """Units of real rows."""
 
 
