@@ -32,7 +32,6 @@ from ws.stats import change
 from ws.study.stages import make_pairs
 from ws.types import Fields
 
-
 PLAIN = {"airisk": "airisk-truth/plain1"}
 """For a model that has no thought tokens."""
 

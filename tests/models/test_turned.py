@@ -38,3 +38,25 @@ def test_a_network_that_shares_its_embedding_with_its_head_keeps_it_row_by_row()
     turn(network)
     assert network.get_input_embeddings().weight.is_contiguous()
     assert all(one_input_after_the_other(x.module.weight) for x in linears_of(network))
+
+
+class Packed(torch.Tensor):
+    """As quantised weights are: says that it is float32, and has no transpose."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func == torch.Tensor.mT.__get__:
+            raise NotImplementedError(func)
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_weights_of_a_kind_of_their_own_stay_as_they_are():
+    network = small.model("llama")
+    packed = [x.module for x in linears_of(network)][1]
+    packed.weight = torch.nn.Parameter(packed.weight.data.as_subclass(Packed), requires_grad=False)
+    with pytest.raises(NotImplementedError):
+        _ = packed.weight.data.mT
+    turn(network)
+    assert type(packed.weight.data) is Packed
+    others = [x.module for x in linears_of(network) if x.module is not packed]
+    assert others and all(one_input_after_the_other(x.weight) for x in others)

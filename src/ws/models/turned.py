@@ -34,4 +34,5 @@ def turned(matrix: Tensor) -> Tensor:
 
 def gains(matrix: Tensor) -> bool:
     """Whether products by a matrix get faster: on a CPU, in single precision."""
-    return matrix.device.type == "cpu" and matrix.dtype == torch.float32
+    plain = type(matrix.data) is Tensor  # a quantised one says that it is float32, and is not
+    return plain and matrix.device.type == "cpu" and matrix.dtype == torch.float32
