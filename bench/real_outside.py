@@ -72,8 +72,10 @@ def main() -> None:
         asked = {"theirs": pairs_of(rest[: options.asked], Path(folder) / "test.jsonl")}
     ours = ws.data(base, behavior="false_premise")
     held_out = RunPairs(ours, settings).test
-    asked["ours"] = held_out.of(sorted(held_out.topics)[: options.asked])
-    print(f"{len(rest)} rows of their test file have a quote that is not learnt; {len(asked['theirs'].rows)} are asked")
+    asked["ours"] = held_out.of(sorted({pair.topic_idx for pair in held_out.rows})[: options.asked])
+    print(
+        f"{len(rest)} rows of their test file have a quote that is not learnt; {len(asked['theirs'].rows)} are asked, and {len(asked['ours'].rows)} of ours"
+    )
     print("| learnt from | asked on | pos likelier than neg, -1 to +1 | change at -1, +1 |\n|---|---|---|---|")
     controls: list[Direction] = []
     for name, pairs in {"ours": ours, "theirs": theirs}.items():
