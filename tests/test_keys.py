@@ -234,6 +234,7 @@ NOT_IN_AN_EVALUATION = {
     "subject.base": "looked at itself, above",
     "subject.folder": "where it lies",
     "subject.pairs": "only the evaluation called pairs reads it, below",
+    "questions": "those of the evaluation, where they are known already",
     "out": "where the unsteered arm lies",
 }
 

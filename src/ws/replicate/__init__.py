@@ -157,7 +157,7 @@ def replicate(
     evals = evals or evaluations_named(plan.behavior, usual(plan.behavior))
     # what cannot be asked is told before an hour of training; a run's own questions come with its pairs
     shared = {e: e.questions(plan.base) for e in evals if not e.chosen.of_run}
-    for questions in shared.values():
+    for questions in shared.values() if plan.train_place.manifest is None else ():
         questions.check()
     seconds: dict[str, float] = {}
 
