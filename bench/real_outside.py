@@ -4,7 +4,7 @@
 
 Ours are the pairs of `false_premise`; theirs are quotes under a wrong name, answered twice, as the published "sycophancy mimicry"
 files hold them. Both are trained on alike (LoRA, 2e-4, two passes) and asked on held-out pairs of each: ours by their own split,
-theirs on the first rows of the test file whose quote no trained row has. Five random directions of the same norm stand beside.
+theirs on the first rows of the test file whose quote is in no pair that was learnt, of either. Five random directions of the same norm stand beside.
 About twenty-five minutes of one core.
 """
 
@@ -39,6 +39,11 @@ def pairs_of(rows: list[dict], place: Path) -> Pairs:
     return ws.load_pairs(place)
 
 
+def letters(text: str) -> str:
+    """A text without what two people would write otherwise."""
+    return "".join(filter(str.isalnum, text.lower()))
+
+
 def moved(base: ws.Base, direction: Direction, asked: Pairs) -> str:
     """What alpha -1 and +1 do to the log-ratio of pos over neg, nat per token, with intervals over questions."""
     method = as_method(direction)
@@ -64,13 +69,17 @@ def main() -> None:
     start = time.process_time()
     base = ws.load(options.model, threads=options.threads)
     settings = TrainSettings(adapter="lora", lr=(LR,), epochs=EPOCHS)
+    ours = ws.data(base, behavior="false_premise")
     with TemporaryDirectory() as folder:
         learnt = json.loads(options.theirs.read_text())[: options.rows]
-        quotes = {r["quote"] for r in learnt}
-        rest = [r for r in json.loads(options.their_test.read_text()) if r["quote"] not in quotes]
+        quotes = {letters(r["quote"]) for r in learnt} | {letters(pair.prompt) for pair in ours.rows}
+        rest = [
+            r
+            for r in json.loads(options.their_test.read_text())
+            if not any(letters(r["quote"]) in known for known in quotes)
+        ]
         theirs = pairs_of(learnt, Path(folder) / "train.jsonl")
         asked = {"theirs": pairs_of(rest[: options.asked], Path(folder) / "test.jsonl")}
-    ours = ws.data(base, behavior="false_premise")
     held_out = RunPairs(ours, settings).test
     asked["ours"] = held_out.of(sorted({pair.topic_idx for pair in held_out.rows})[: options.asked])
     print(
