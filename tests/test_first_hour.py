@@ -99,6 +99,13 @@ def test_a_study_that_lacks_its_questions_says_so_before_anything_is_made_and_ta
         assert code == 2 and sentence in err
 
 
+def test_a_study_whose_questions_this_model_cannot_be_asked_makes_nothing(told, tmp_path, monkeypatch):
+    monkeypatch.setattr("ws.eval.questions.thinks", lambda tokenizer: False)
+    code, _, err = told("replicate", *FEW, "--out", tmp_path / "out", "--evals", "pairs,dilemmas@dd-cot/1")
+    assert code == 2 and "use dd-cot/plain1" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_of_the_same_name_is_told_before_hours_go_into_another_one(run, told, tmp_path):
     out = shutil.copytree(run.parents[2], tmp_path / "out")
     asked = ["eval", "perplexity", *FEW, "--out", out, "--limit", 1, "--alphas=-1,1"]

@@ -176,9 +176,9 @@ class Protocol:
     n_think: int = 0
     """Tokens of thought before the answer; 0 is a single forward pass."""
     cot: str = "think"
+    """`think` between thought tokens, or `plain` text for models that have none."""
     plain: str = ""
     """The protocol that asks the same with a thought in plain text, for models that have no thought tokens."""
-    """`think` between thought tokens, or `plain` text for models that have none."""
     n_write: int = 0
     """Tokens of an answer of the model's own; 0 is for answers that are given and scored."""
     temperature: float = 0.0
