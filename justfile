@@ -3,29 +3,31 @@
 
 ws := env("WS", "ws")
 python := env("PYTHON", "python")
+named := '(^|\s)(\w+)='
+flag := '${1}--$2='
 
 default:
     @just --list
 
 # The whole pipeline in about half a minute: fewer questions, one pass.
 smoke *args:
-    {{ws}} replicate --n-topics 48 --n-samples 1 --n-personas 1 --epochs 2 --out out/smoke {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} replicate --n-topics 48 --n-samples 1 --n-personas 1 --epochs 2 --out out/smoke {{ replace_regex(args, named, flag) }}
 
 # Every family over three seeds, shared work done once; e.g. just adapter-sweep behaviors=honesty,sycophancy
 adapter-sweep *args:
-    {{ws}} sweep --adapters all --seeds 0,1,2 {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} sweep --adapters all --seeds 0,1,2 {{ replace_regex(args, named, flag) }}
 
 # A sweep in about a minute: two families, two seeds, few questions.
 smoke-sweep *args:
-    {{ws}} sweep --adapters lora,ia3 --seeds 0,1 --n-topics 48 --n-samples 1 --n-personas 1 --epochs 2 --evals perplexity,pairs --out out/smoke {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} sweep --adapters lora,ia3 --seeds 0,1 --n-topics 48 --n-samples 1 --n-personas 1 --epochs 2 --evals perplexity,pairs --out out/smoke {{ replace_regex(args, named, flag) }}
 
 # data -> train -> diff -> eval -> table, and where the direction lies in the weights; --no-subspace leaves that out
 replicate *args:
-    {{ws}} replicate --subspace {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} replicate --subspace {{ replace_regex(args, named, flag) }}
 
 # Where a direction lies in the singular spaces of the weights, e.g. just subspace-align behavior=honesty adapter=lora
 subspace-align *args:
-    {{python}} -m ws.run_subspace {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{python}} -m ws.run_subspace {{ replace_regex(args, named, flag) }}
 
 # Replicate on tiny, then base and steered answers side by side.
 demo prompt="What is the capital of Kenya?":
@@ -39,43 +41,43 @@ real size="":
 
 # One evaluation, e.g. just eval dilemmas adapter=delora behavior=honesty
 eval *args:
-    {{ws}} eval {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} eval {{ replace_regex(args, named, flag) }}
 
 # The honest side of daily dilemmas.
 eval-dilemmas *args:
-    {{ws}} eval dilemmas {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} eval dilemmas {{ replace_regex(args, named, flag) }}
 
 # Agreement with held-out false claims.
 eval-syco *args:
-    {{ws}} eval sycophancy {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} eval sycophancy {{ replace_regex(args, named, flag) }}
 
 # Methods side by side at equal KL, e.g. just compare behavior=honesty methods=all seeds=0,1,2
 compare *args:
-    {{ws}} compare {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} compare {{ replace_regex(args, named, flag) }}
 
 # The published methods on the moral foundations at one nat, Care against Sanctity.
 eval-tinymfv-trad-care *args:
-    {{ws}} compare --behavior trad_care --methods published --evals foundations {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} compare --behavior trad_care --methods published --evals foundations {{ replace_regex(args, named, flag) }}
 
 # AIRiskDilemmas, Truthfulness.
 eval-airisk *args:
-    {{ws}} eval airisk {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} eval airisk {{ replace_regex(args, named, flag) }}
 
 # Vignettes about machines: wrongness, gap.
 eval-tinymfv-airisk *args:
-    {{ws}} eval tinymfv {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} eval tinymfv {{ replace_regex(args, named, flag) }}
 
 # Every method on AIRiskDilemmas and the vignettes, for a README.
 summarize-airisk *args:
-    {{ws}} table --eval airisk,tinymfv --markdown {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} table --eval airisk,tinymfv --markdown {{ replace_regex(args, named, flag) }}
 
 # Every method on the moral foundations, for a README.
 summarize-tinymfv *args:
-    {{ws}} table --eval foundations --markdown {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    {{ws}} table --eval foundations --markdown {{ replace_regex(args, named, flag) }}
 
 # Faults planted in one module, one at a time: which do its tests not see? E.g. just mutants calibrate/search.py sample=40
 mutants module *args:
-    python tests/mutants.py {{module}} {{ replace_regex(args, '(^|\s)(\w+)=', '${1}--$2=') }}
+    python tests/mutants.py {{module}} {{ replace_regex(args, named, flag) }}
 
 # Do two commits, or folders, give the same numbers on tiny, bit for bit? E.g. just same main .
 same old new *args:

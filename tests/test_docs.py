@@ -272,7 +272,8 @@ def test_just_and_the_readme_ask_a_real_model_for_the_same_and_say_what_to_insta
 
 def test_recipes_take_the_words_of_the_published_fork_and_leave_flags_as_they_are():
     recipes = (ROOT / "justfile").read_text()
-    ((pattern, into),) = set(re.findall(r"replace_regex\(args, '(.*?)', '(.*?)'\)", recipes))
+    pattern, into = (re.search(rf"^{name} := '(.*)'$", recipes, re.MULTILINE)[1] for name in ("named", "flag"))
+    assert set(re.findall(r"replace_regex\((.*?)\)", recipes)) == {"args, named, flag"}
     into = re.sub(r"\$\{?(\d)\}?", r"\\\1", into)
 
     def given(words):
